@@ -1,0 +1,1 @@
+"""The generators behind tools/opgen.py."""
