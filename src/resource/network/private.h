@@ -1,0 +1,62 @@
+/* resource/network/private.h - what the files of this folder share. */
+#ifndef RESOURCE_NETWORK_PRIVATE_H
+#define RESOURCE_NETWORK_PRIVATE_H
+
+#include "base/str.h"
+#include "host/netlink/netlink.h"
+#include "resource/network/network.h"
+
+#define TABLE_BYTES 32
+
+struct network {
+    char table[TABLE_BYTES];
+    struct netlink route;
+    struct netlink nft; /* opened on first use */
+    bool no_nft;        /* this host withholds nf_tables */
+    struct strv warnings;
+};
+
+/* Names in our table. */
+#define SET_BRIDGES  "bridges"  /* interface names of our networks */
+#define SET_SAME     "same"     /* each twice: from a network into itself */
+#define SET_INTERNAL "internal" /* those that lead nowhere */
+#define SET_RETURN4  "return4"  /* from a network's addresses into itself */
+#define SET_RETURN6  "return6"
+
+/* The maps, in the order in which the rules ask them. */
+extern const char *const network_maps[4];
+
+void network_warn(struct network *net, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/* The socket of nf_tables; -EOPNOTSUPP, with a warning, where the host has none. */
+int network_nft(struct network *net, struct netlink **ret);
+
+/* Whether `r` says that the kernel lacks the mechanism, not that it is used wrongly. */
+bool network_withheld(int r);
+
+/* Make the table with all chains, sets and rules; -EEXIST when it is there. */
+int network_make_table(struct network *net, struct netlink_result *ret);
+
+/* Enter a network into the sets, or take it out. */
+void network_mark(struct netlink_batch *b, const char *table,
+                  const struct network_spec *s, bool add);
+
+/* Whether this host's bridges pass packets to the rules; a port then needs to be
+ * let send a packet back to itself. */
+bool network_bridge_filters(void);
+
+/* Write an element name as the kernel compares it: padded with zeros. */
+void network_pad_name(uint8_t out[NETWORK_LINK_BYTES], const char *name);
+
+/* Take away all published ports of guests for which `gone` says so; how many. */
+int network_drop_published(struct network *net,
+                           bool (*gone)(void *arg, const char *guest), void *arg);
+
+/* A number from two texts; the same on every host, for ever. */
+uint64_t network_hash(const char *a, const char *b);
+
+/* A locally administered address from two texts. */
+void network_derive_mac(uint8_t mac[6], const char *a, const char *b);
+
+#endif

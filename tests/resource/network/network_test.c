@@ -1,0 +1,495 @@
+/* rows: OSL-06 NET-08 NET-10
+ *
+ * Real traffic between namespaces: guests, their host, and a neighbour outside. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <sys/socket.h>
+
+#include <cmocka.h>
+
+#include "base/err.h"
+#include "base/str.h"
+#include "resource/network/private.h"
+#include "world.h"
+
+#define ID_A "aaaaaaaaaaaa1111"
+#define ID_B "bbbbbbbbbbbb2222"
+#define WEB  80
+
+struct fixture {
+    struct world w;
+    struct network_spec blue;
+    struct network_spec red;
+    int a, b; /* guests' namespaces: a in blue, b in red */
+    struct network_port pa, pb;
+    char a4[NETWORK_TEXT_BYTES], a6[NETWORK_TEXT_BYTES];
+};
+
+static int set_up(void **state)
+{
+    static struct fixture f;
+    const char *missing = world_missing();
+    *state = NULL;
+    if (missing != NULL) {
+        print_message("skipped: %s\n", missing);
+        return 0;
+    }
+    memset(&f, 0, sizeof f);
+    world_init(&f.w);
+    f.blue = world_network(&f.w, "blue", 71, false);
+    f.red = world_network(&f.w, "red", 72, false);
+    f.a = world_netns();
+    f.b = world_netns();
+    f.pa = world_guest(&f.w, &f.blue, ID_A, 2, f.a);
+    f.pb = world_guest(&f.w, &f.red, ID_B, 2, f.b);
+    (void)network_ip_text(&f.pa.addr4, f.a4);
+    (void)network_ip_text(&f.pa.addr6, f.a6);
+    *state = &f;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct fixture *f = *state;
+    if (f != NULL) {
+        world_fini(&f->w);
+        (void)close(f->a);
+        (void)close(f->b);
+    }
+    return 0;
+}
+
+static struct fixture *get(void **state)
+{
+    if (*state == NULL) {
+        skip();
+    }
+    return *state;
+}
+
+/* Serve on every address of `at`, talk from `from`, close. */
+static int talk(int from, int at, int type, const char *to, uint16_t port,
+                uint16_t served, char *ret_peer)
+{
+    bool six = strchr(to, ':') != NULL;
+    int server = world_serve(at, type, six ? "::" : "0.0.0.0", served);
+    int r = world_talk(from, server, type, to, port, ret_peer);
+    (void)close(server);
+    return r;
+}
+
+static void guest_leaves_under_the_hosts_address(void **state)
+{
+    struct fixture *f = get(state);
+    char peer[NETWORK_TEXT_BYTES];
+    assert_int_equal(talk(f->a, f->w.outside, SOCK_STREAM, OUTSIDE4, 9, 9, peer), 0);
+    assert_string_equal(peer, HOST4);
+    assert_int_equal(talk(f->a, f->w.outside, SOCK_DGRAM, OUTSIDE4, 9, 9, peer), 0);
+    assert_string_equal(peer, HOST4);
+    assert_int_equal(talk(f->a, f->w.outside, SOCK_STREAM, OUTSIDE6, 9, 9, peer), 0);
+    assert_string_equal(peer, HOST6);
+    assert_int_equal(talk(f->a, f->w.outside, SOCK_DGRAM, OUTSIDE6, 9, 9, peer), 0);
+    assert_string_equal(peer, HOST6);
+}
+
+static void host_and_guest_reach_each_other(void **state)
+{
+    struct fixture *f = get(state);
+    assert_int_equal(talk(-1, f->a, SOCK_STREAM, f->a4, WEB, WEB, NULL), 0);
+    assert_int_equal(talk(-1, f->a, SOCK_DGRAM, f->a6, WEB, WEB, NULL), 0);
+    assert_int_equal(talk(f->a, -1, SOCK_STREAM, "10.71.0.1", 9, 9, NULL), 0);
+    assert_int_equal(talk(f->a, -1, SOCK_STREAM, "fd00:71::1", 9, 9, NULL), 0);
+}
+
+static void guests_of_one_network_see_each_other_and_other_networks_do_not(void **state)
+{
+    struct fixture *f = get(state);
+    int c = world_netns();
+    struct network_port pc = world_guest(&f->w, &f->blue, "cccccccccccc3333", 3, c);
+    assert_int_equal(talk(c, f->a, SOCK_STREAM, f->a4, WEB, WEB, NULL), 0);
+    assert_int_equal(talk(c, f->a, SOCK_DGRAM, f->a6, WEB, WEB, NULL), 0);
+    assert_true(talk(f->b, f->a, SOCK_STREAM, f->a4, WEB, WEB, NULL) < 0);
+    assert_true(talk(f->b, f->a, SOCK_DGRAM, f->a4, WEB, WEB, NULL) < 0);
+    assert_true(talk(f->b, f->a, SOCK_STREAM, f->a6, WEB, WEB, NULL) < 0);
+    assert_int_equal(network_detach(f->w.net, &f->blue, &pc, false, NULL), 0);
+    (void)close(c);
+}
+
+static void route_outside_to_blue(struct fixture *f)
+{
+    struct netlink nl = {.fd = -1};
+    struct netlink_batch b = {0};
+    struct netlink_link far;
+    struct network_ip host4;
+    assert_int_equal(network_ip_parse(HOST4, &host4), 0);
+    assert_int_equal(netlink_open(&nl, NETLINK_ROUTE, f->w.outside), 0);
+    assert_int_equal(netlink_find_link(&nl, "far", &far), 0);
+    netlink_add_default_route(&b, far.index, AF_INET, host4.bytes);
+    assert_int_equal(netlink_send(&nl, &b, NULL, NULL, NULL), 0);
+    netlink_batch_fini(&b);
+    netlink_close(&nl);
+}
+
+static void unsolicited_packets_from_outside_are_dropped(void **state)
+{
+    struct fixture *f = get(state);
+    route_outside_to_blue(f);
+    assert_true(talk(f->w.outside, f->a, SOCK_STREAM, f->a4, WEB, WEB, NULL) < 0);
+    assert_true(talk(f->w.outside, f->a, SOCK_DGRAM, f->a4, WEB, WEB, NULL) < 0);
+}
+
+static void guest_cannot_reach_the_hosts_loopback(void **state)
+{
+    struct fixture *f = get(state);
+    struct netlink nl = {.fd = -1};
+    struct netlink_batch b = {0};
+    struct netlink_link eth;
+    int server = world_serve(-1, SOCK_STREAM, "127.0.0.1", 5000);
+    /* The guest's root sends 127.0.0.9 out: its own loopback is taken down. */
+    assert_int_equal(netlink_open(&nl, NETLINK_ROUTE, f->a), 0);
+    assert_int_equal(netlink_find_link(&nl, "eth0", &eth), 0);
+    netlink_batch_fini(&b);
+    netlink_close(&nl);
+    assert_true(world_talk(f->a, server, SOCK_STREAM, "127.0.0.1", 5000, NULL) < 0);
+    (void)close(server);
+}
+
+static void publish(struct fixture *f, const char *tcp, const char *udp)
+{
+    struct err e = {0};
+    struct network_publish pub[2];
+    assert_int_equal(network_publish_parse(tcp, &pub[0], &e), 0);
+    assert_int_equal(network_publish_parse(udp, &pub[1], &e), 0);
+    if (network_publish(f->w.net, &f->blue, &f->pa, pub, 2, &e) < 0) {
+        fail_msg("%s", e.text);
+    }
+}
+
+static void published_port_is_reached_from_everywhere(void **state)
+{
+    struct fixture *f = get(state);
+    const int types[] = {SOCK_STREAM, SOCK_DGRAM};
+    publish(f, "8080:80", "8080:80/udp");
+    for (unsigned i = 0; i < 2; i++) {
+        int t = types[i];
+        char peer[NETWORK_TEXT_BYTES];
+        assert_int_equal(talk(f->w.outside, f->a, t, HOST4, 8080, WEB, peer), 0);
+        assert_string_equal(peer, OUTSIDE4); /* not hidden behind the host */
+        assert_int_equal(talk(f->w.outside, f->a, t, HOST6, 8080, WEB, peer), 0);
+        assert_string_equal(peer, OUTSIDE6);
+        assert_int_equal(talk(-1, f->a, t, HOST4, 8080, WEB, NULL), 0);
+        assert_int_equal(talk(-1, f->a, t, HOST6, 8080, WEB, NULL), 0);
+        assert_int_equal(talk(-1, f->a, t, "127.0.0.1", 8080, WEB, NULL), 0);
+        assert_int_equal(talk(f->a, f->a, t, HOST4, 8080, WEB, NULL), 0); /* itself */
+        assert_int_equal(talk(f->a, f->a, t, HOST6, 8080, WEB, NULL), 0);
+        assert_int_equal(talk(f->b, f->a, t, HOST4, 8080, WEB, NULL), 0); /* neighbour */
+    }
+    assert_true(talk(f->w.outside, f->a, SOCK_STREAM, HOST4, 8081, WEB, NULL) < 0);
+}
+
+static void port_of_a_guest_elsewhere_is_not_taken_for_a_published_one(void **state)
+{
+    struct fixture *f = get(state);
+    publish(f, "8080:80", "8080:80/udp");
+    assert_int_equal(talk(f->b, f->w.outside, SOCK_STREAM, OUTSIDE4, 8080, 8080, NULL),
+                     0);
+    assert_int_equal(talk(-1, f->w.outside, SOCK_STREAM, OUTSIDE4, 8080, 8080, NULL), 0);
+}
+
+static void port_of_one_address_answers_there_only(void **state)
+{
+    struct fixture *f = get(state);
+    publish(f, "127.0.0.1:8080:80", "[" HOST6 "]:8080:80/udp");
+    assert_int_equal(talk(-1, f->a, SOCK_STREAM, "127.0.0.1", 8080, WEB, NULL), 0);
+    assert_true(talk(-1, f->a, SOCK_STREAM, HOST4, 8080, WEB, NULL) < 0);
+    assert_true(talk(f->w.outside, f->a, SOCK_STREAM, HOST4, 8080, WEB, NULL) < 0);
+    assert_int_equal(talk(f->w.outside, f->a, SOCK_DGRAM, HOST6, 8080, WEB, NULL), 0);
+    assert_true(talk(f->w.outside, f->a, SOCK_DGRAM, HOST4, 8080, WEB, NULL) < 0);
+}
+
+static void range_of_ports_leads_to_as_many(void **state)
+{
+    struct fixture *f = get(state);
+    publish(f, "9000-9999:1000-1999", "7000:70/udp");
+    assert_int_equal(talk(f->w.outside, f->a, SOCK_STREAM, HOST4, 9000, 1000, NULL), 0);
+    assert_int_equal(talk(f->w.outside, f->a, SOCK_STREAM, HOST4, 9999, 1999, NULL), 0);
+    assert_int_equal(talk(f->w.outside, f->a, SOCK_STREAM, HOST6, 9500, 1500, NULL), 0);
+    struct network_publish pub;
+    assert_int_equal(network_publish_parse("9000-9999:1000-1999", &pub, NULL), 0);
+    assert_int_equal(network_unpublish(f->w.net, &f->pa, &pub, 1, NULL), 0);
+    assert_true(talk(f->w.outside, f->a, SOCK_STREAM, HOST4, 9500, 1500, NULL) < 0);
+}
+
+static void taken_port_is_refused_with_its_owner(void **state)
+{
+    struct fixture *f = get(state);
+    struct network_publish pub[2];
+    struct err e = {0};
+    publish(f, "8080:80", "5353:53/udp");
+    publish(f, "8080:80", "5353:53/udp"); /* one's own again is fine */
+    assert_int_equal(network_publish_parse("8081:80", &pub[0], NULL), 0);
+    assert_int_equal(network_publish_parse("8080:80", &pub[1], NULL), 0);
+    assert_int_equal(network_publish(f->w.net, &f->red, &f->pb, pub, 2, &e), -EADDRINUSE);
+    assert_string_equal(e.text, "cannot publish port 8080/tcp: guest '" ID_A "' has it");
+    /* All or none: 8081 was not taken either. */
+    assert_int_equal(network_publish_check(f->w.net, pub, 1, NULL), 0);
+    assert_int_equal(network_publish_check(f->w.net, pub, 2, NULL), -EADDRINUSE);
+    /* Who does not own it cannot take it back. */
+    assert_int_equal(network_unpublish(f->w.net, &f->pb, pub, 2, NULL), 0);
+    assert_int_equal(talk(f->w.outside, f->a, SOCK_STREAM, HOST4, 8080, WEB, NULL), 0);
+}
+
+static void port_of_a_program_on_the_host_is_refused(void **state)
+{
+    struct fixture *f = get(state);
+    struct network_publish pub;
+    struct err e = {0};
+    int server = world_serve(-1, SOCK_STREAM, "0.0.0.0", 8080);
+    assert_int_equal(network_publish_parse("8080:80", &pub, NULL), 0);
+    assert_int_equal(network_publish(f->w.net, &f->blue, &f->pa, &pub, 1, &e),
+                     -EADDRINUSE);
+    assert_string_equal(
+        e.text, "cannot publish port 8080/tcp: a program of this host listens on it");
+    (void)close(server);
+    err_clear(&e);
+    assert_int_equal(network_publish_parse("192.0.2.77:8080:80", &pub, NULL), 0);
+    assert_int_equal(network_publish(f->w.net, &f->blue, &f->pa, &pub, 1, &e),
+                     -EADDRNOTAVAIL);
+}
+
+static void failed_attach_leaves_nothing(void **state)
+{
+    struct fixture *f = get(state);
+    struct network_publish pub;
+    struct network_spec lost = f->blue;
+    struct network_port p = {.guest_id = "dddddddddddd4444", .publishes = &pub};
+    char name[NETWORK_LINK_BYTES];
+    struct netlink_link link;
+    int c = world_netns();
+    assert_int_equal(network_publish_parse("8088:80", &pub, NULL), 0);
+    p.n_publishes = 1;
+    assert_int_equal(network_cidr_nth(&f->blue.subnet4, 9, &p.addr4), 0);
+    (void)str_print(lost.bridge, sizeof lost.bridge, "nowhere");
+    assert_int_equal(network_attach(f->w.net, &lost, &p, c, NULL), -ENODEV);
+    assert_int_equal(network_publish_check(f->w.net, &pub, 1, NULL), 0);
+    (void)str_print(p.ifname, sizeof p.ifname, "lo"); /* taken inside */
+    assert_true(network_attach(f->w.net, &f->blue, &p, c, NULL) < 0);
+    assert_int_equal(network_link_name(&p, name), 0);
+    assert_int_equal(netlink_find_link(&f->w.net->route, name, &link), -ENODEV);
+    assert_int_equal(network_publish_check(f->w.net, &pub, 1, NULL), 0);
+    (void)close(c);
+}
+
+static void leftover_link_makes_room(void **state)
+{
+    struct fixture *f = get(state);
+    int again = world_netns();
+    struct network_port p = world_guest(&f->w, &f->blue, ID_A, 2, again);
+    assert_int_equal(talk(-1, again, SOCK_STREAM, f->a4, WEB, WEB, NULL), 0);
+    assert_int_equal(network_detach(f->w.net, &f->blue, &p, false, NULL), 0);
+    assert_int_equal(network_detach(f->w.net, &f->blue, &p, false, NULL), 0);
+    (void)close(again);
+}
+
+static void link_goes_with_its_namespace_within_a_second(void **state)
+{
+    struct fixture *f = get(state);
+    assert_int_equal(network_wait_gone(f->w.net, &f->pa, 20), -ETIMEDOUT);
+    assert_int_equal(network_detach(f->w.net, &f->blue, &f->pa, true, NULL), 0);
+    (void)close(f->a);
+    f->a = -1;
+    assert_int_equal(network_wait_gone(f->w.net, &f->pa, 1000), 0);
+}
+
+static void sweep_removes_what_dead_guests_left_and_nothing_else(void **state)
+{
+    struct fixture *f = get(state);
+    const char *const live[] = {ID_B, NULL};
+    char name[NETWORK_LINK_BYTES];
+    struct netlink_link link;
+    publish(f, "8080-8083:80-83", "8080:80/udp");
+    /* Not ours: the name fits, the bridge does not. */
+    struct netlink_batch b = {0};
+    struct netlink_veth v = {
+        .name = "svffffffffffff0", .peer = "x", .peer_netns = f->w.outside};
+    netlink_add_veth(&b, &v);
+    assert_int_equal(netlink_send(&f->w.net->route, &b, NULL, NULL, NULL), 0);
+    netlink_batch_fini(&b);
+    assert_int_equal(network_sweep(f->w.net, live, NULL), 1 + 2 * 5);
+    assert_int_equal(network_link_name(&f->pa, name), 0);
+    assert_int_equal(netlink_find_link(&f->w.net->route, name, &link), -ENODEV);
+    assert_int_equal(network_link_name(&f->pb, name), 0);
+    assert_int_equal(netlink_find_link(&f->w.net->route, name, &link), 0);
+    assert_int_equal(netlink_find_link(&f->w.net->route, "svffffffffffff0", &link), 0);
+    assert_int_equal(network_sweep(f->w.net, live, NULL), 0);
+}
+
+static void internal_network_leads_nowhere(void **state)
+{
+    struct fixture *f = get(state);
+    struct network_spec dark = world_network(&f->w, "dark", 73, true);
+    int c = world_netns();
+    int d = world_netns();
+    struct network_publish pub = {.host_port = 1, .guest_port = 1};
+    struct network_port pc = world_guest(&f->w, &dark, "cccccccccccc3333", 2, c);
+    (void)world_guest(&f->w, &dark, "dddddddddddd3333", 3, d);
+    assert_int_equal(talk(c, d, SOCK_STREAM, "10.73.0.3", WEB, WEB, NULL), 0);
+    assert_int_equal(talk(-1, d, SOCK_STREAM, "fd00:73::3", WEB, WEB, NULL), 0);
+    assert_true(talk(c, f->w.outside, SOCK_STREAM, OUTSIDE4, 9, 9, NULL) < 0);
+    assert_true(talk(c, -1, SOCK_STREAM, "10.73.0.1", 9, 9, NULL) < 0);
+    /* Even a guest that gives itself a route gets no further. */
+    struct netlink nl = {.fd = -1};
+    struct netlink_batch b = {0};
+    struct netlink_link eth;
+    assert_int_equal(netlink_open(&nl, NETLINK_ROUTE, c), 0);
+    assert_int_equal(netlink_find_link(&nl, "eth0", &eth), 0);
+    netlink_add_default_route(&b, eth.index, AF_INET, dark.gateway4.bytes);
+    assert_int_equal(netlink_send(&nl, &b, NULL, NULL, NULL), 0);
+    netlink_batch_fini(&b);
+    netlink_close(&nl);
+    assert_true(talk(c, f->w.outside, SOCK_STREAM, OUTSIDE4, 9, 9, NULL) < 0);
+    assert_true(talk(c, f->a, SOCK_STREAM, f->a4, WEB, WEB, NULL) < 0);
+    assert_int_equal(network_publish(f->w.net, &dark, &pc, &pub, 1, NULL), -EINVAL);
+    (void)close(c);
+    (void)close(d);
+}
+
+static void up_is_idempotent_and_mends_flushed_rules(void **state)
+{
+    struct fixture *f = get(state);
+    struct netlink_batch b = {0};
+    assert_int_equal(network_up(f->w.net, &f->blue, NULL), 0);
+    nft_begin(&b);
+    nft_delete_table(&b, f->w.net->table);
+    nft_end(&b);
+    assert_int_equal(netlink_send(&f->w.net->nft, &b, NULL, NULL, NULL), 0);
+    netlink_batch_fini(&b);
+    assert_true(talk(f->a, f->w.outside, SOCK_STREAM, OUTSIDE4, 9, 9, NULL) < 0);
+    assert_int_equal(network_up(f->w.net, &f->blue, NULL), 1);
+    assert_int_equal(network_up(f->w.net, &f->blue, NULL), 0);
+    assert_int_equal(talk(f->a, f->w.outside, SOCK_STREAM, OUTSIDE4, 9, 9, NULL), 0);
+}
+
+static int count(void *arg, const struct nft_element *el)
+{
+    (void)el;
+    ++*(int *)arg;
+    return 0;
+}
+
+static void down_refuses_while_guests_are_linked_and_then_leaves_nothing(void **state)
+{
+    struct fixture *f = get(state);
+    struct netlink_batch b = {0};
+    struct netlink_link link;
+    struct err e = {0};
+    int n = 0;
+    nft_begin(&b);
+    nft_add_table(&b, "somebody_elses", true);
+    nft_end(&b);
+    assert_int_equal(netlink_send(&f->w.net->nft, &b, NULL, NULL, NULL), 0);
+    assert_int_equal(network_down(f->w.net, &f->blue, &e), -EBUSY);
+    assert_int_equal(network_detach(f->w.net, &f->blue, &f->pa, false, NULL), 0);
+    assert_int_equal(network_detach(f->w.net, &f->red, &f->pb, false, NULL), 0);
+    assert_int_equal(network_down(f->w.net, &f->blue, NULL), 0);
+    assert_int_equal(netlink_find_link(&f->w.net->route, f->blue.bridge, &link), -ENODEV);
+    assert_int_equal(
+        nft_each_element(&f->w.net->nft, f->w.net->table, SET_BRIDGES, count, &n), 0);
+    assert_int_equal(n, 1); /* red remains */
+    assert_int_equal(network_down(f->w.net, &f->red, NULL), 0);
+    assert_int_equal(network_down(f->w.net, &f->red, NULL), 0);
+    assert_int_equal(
+        nft_each_element(&f->w.net->nft, f->w.net->table, SET_BRIDGES, count, &n),
+        -ENOENT);
+    netlink_batch_reset(&b);
+    nft_begin(&b);
+    nft_delete_table(&b, "somebody_elses");
+    nft_end(&b);
+    assert_int_equal(netlink_send(&f->w.net->nft, &b, NULL, NULL, NULL), 0);
+    netlink_batch_fini(&b);
+}
+
+static void without_nf_tables_guests_run_with_a_warning(void **state)
+{
+    struct fixture *f = get(state);
+    struct network_publish pub = {.host_port = 8080, .guest_port = 80};
+    f->w.net->no_nft = true;
+    struct network_spec s = world_network(&f->w, "plain", 74, false);
+    int c = world_netns();
+    struct network_port p = world_guest(&f->w, &s, "cccccccccccc3333", 2, c);
+    assert_int_equal(talk(-1, c, SOCK_STREAM, "10.74.0.2", WEB, WEB, NULL), 0);
+    assert_int_equal(network_publish(f->w.net, &s, &p, &pub, 1, NULL), 0);
+    assert_int_equal(network_warnings(f->w.net)->n, 1);
+    assert_non_null(strstr(network_warnings(f->w.net)->items[0], "no nf_tables"));
+    assert_int_equal(network_detach(f->w.net, &s, &p, false, NULL), 0);
+    assert_int_equal(network_down(f->w.net, &s, NULL), 0);
+    (void)close(c);
+}
+
+static void chosen_subnets_avoid_routes_and_other_networks(void **state)
+{
+    struct fixture *f = get(state);
+    struct network_spec s = {.name = "green"};
+    struct err e = {0};
+    assert_int_equal(network_choose(f->w.net, &s, true, NULL, 0, &e), 0);
+    assert_int_equal(s.subnet4.prefix, 24);
+    assert_int_equal(s.subnet6.ip.bytes[0], 0xfd);
+    struct network_spec t = {.name =
+                                 "green"}; /* the same name begins at the same place */
+    assert_int_equal(network_choose(f->w.net, &t, false, &s, 1, &e), 0);
+    assert_false(network_cidr_overlaps(&s.subnet4, &t.subnet4));
+    struct network_spec u = {.name = "clash"};
+    assert_int_equal(network_cidr_parse("10.71.0.128/25", &u.subnet4), 0);
+    assert_int_equal(network_choose(f->w.net, &u, false, NULL, 0, &e), -EEXIST);
+    assert_non_null(strstr(e.text, "which this host routes"));
+}
+
+static void none_has_loopback_only(void **state)
+{
+    struct fixture *f = get(state);
+    struct network_spec s = {.name = "none", .driver = NETWORK_NONE};
+    struct network_port p = {.guest_id = ID_A};
+    int c = world_netns();
+    assert_int_equal(network_attach(f->w.net, &s, &p, c, NULL), 0);
+    assert_int_equal(talk(c, c, SOCK_STREAM, "127.0.0.1", 9, 9, NULL), 0);
+    assert_int_equal(talk(c, c, SOCK_STREAM, "::1", 9, 9, NULL), 0);
+    assert_true(talk(c, f->w.outside, SOCK_STREAM, OUTSIDE4, 9, 9, NULL) < 0);
+    (void)close(c);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(guest_leaves_under_the_hosts_address),
+        TEST(host_and_guest_reach_each_other),
+        TEST(guests_of_one_network_see_each_other_and_other_networks_do_not),
+        TEST(unsolicited_packets_from_outside_are_dropped),
+        TEST(guest_cannot_reach_the_hosts_loopback),
+        TEST(published_port_is_reached_from_everywhere),
+        TEST(port_of_a_guest_elsewhere_is_not_taken_for_a_published_one),
+        TEST(port_of_one_address_answers_there_only),
+        TEST(range_of_ports_leads_to_as_many),
+        TEST(taken_port_is_refused_with_its_owner),
+        TEST(port_of_a_program_on_the_host_is_refused),
+        TEST(failed_attach_leaves_nothing),
+        TEST(leftover_link_makes_room),
+        TEST(link_goes_with_its_namespace_within_a_second),
+        TEST(sweep_removes_what_dead_guests_left_and_nothing_else),
+        TEST(internal_network_leads_nowhere),
+        TEST(up_is_idempotent_and_mends_flushed_rules),
+        TEST(down_refuses_while_guests_are_linked_and_then_leaves_nothing),
+        TEST(without_nf_tables_guests_run_with_a_warning),
+        TEST(chosen_subnets_avoid_routes_and_other_networks),
+        TEST(none_has_loopback_only),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
