@@ -1,0 +1,316 @@
+/* init.c - the first process of a container, from its birth to the program.
+ *
+ * It is born by one clone3 into all new namespaces and the control group.  What
+ * needs the host's rights comes from the parent over the sync socket; what can be
+ * done inside is done here.  From the moment that ids are mapped it cannot be
+ * traced or opened through /proc (PR_SET_DUMPABLE 0), until the program's own
+ * execve.  It reports each failure as an error record, over the sync socket
+ * before the start and to whoever starts it afterwards.
+ *
+ * Joined namespaces: a joined user namespace is entered first, and a joined or
+ * new PID namespace below it needs one more clone; CLONE_PARENT keeps the
+ * result a child of the caller. */
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/scope.h"
+#include "host/cgroup.h"
+#include "host/file.h"
+#include "virt/container/private.h"
+
+static void fail(struct setup *s, int to, const struct err *e) __attribute__((noreturn));
+
+static void fail(struct setup *s, int to, const struct err *e)
+{
+    (void)sync_send_err(to >= 0 ? to : s->sync[1], e);
+    _exit(e->code == -ENOENT ? 127 : 126);
+}
+
+static int await(struct setup *s, enum sync_word word, int *ret_fd, struct err *e)
+{
+    int r = sync_receive(s->sync[1], ret_fd, e);
+
+    if (r == (int)word) {
+        return 0;
+    }
+    return r < 0 ? err_sys(e, r, "the runtime is gone")
+                 : err_set(e, -EPROTO, "the runtime said %d, not %d", r, (int)word);
+}
+
+static int join_namespaces(struct setup *s, struct err *e)
+{
+    for (int i = 0; i < NS_COUNT; i++) {
+        if (s->ns.join[i] >= 0 && setns(s->ns.join[i], (int)ns_table[i].flag) < 0) {
+            return err_sys(e, -errno, "cannot join the %s namespace", ns_table[i].type);
+        }
+    }
+    return 0;
+}
+
+static int become_root(struct setup *s, struct err *e)
+{
+    if (!ns_has(&s->ns, NS_USER)) {
+        return 0;
+    }
+    if (setgroups(0, NULL) < 0 && errno != EPERM) {
+        return err_sys(e, -errno, "cannot drop the caller's groups");
+    }
+    if (setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0) {
+        return err_sys(e, -errno,
+                       "cannot become root of the user namespace: is id 0 mapped?");
+    }
+    return 0;
+}
+
+/* Offsets can be set only while nobody is in the namespace yet. */
+static int enter_time(struct setup *s, struct err *e)
+{
+    const json_t *offsets = config_get(s->config, "linux.timeOffsets");
+    SCOPED(scope_close) int fd = -1;
+    const char *clock;
+    json_t *item;
+    char line[96];
+
+    if ((s->ns.fresh & CLONE_NEWTIME) == 0) {
+        return 0;
+    }
+    if (unshare(CLONE_NEWTIME) < 0) {
+        return err_sys(e, -errno, "cannot make a time namespace");
+    }
+    json_object_foreach((json_t *)(uintptr_t)offsets, clock, item)
+    {
+        int r;
+
+        (void)str_print(line, sizeof line, "%s %lld %lld\n", clock,
+                        (long long)config_number(item, "secs", 0),
+                        (long long)config_number(item, "nanosecs", 0));
+        r = file_write_existing(AT_FDCWD, "/proc/self/timens_offsets", line);
+        if (r < 0) {
+            return err_sys(e, r, "cannot set the time offset of '%s'", clock);
+        }
+    }
+    fd = open("/proc/self/ns/time_for_children", O_RDONLY | O_CLOEXEC);
+    return fd < 0 || setns(fd, CLONE_NEWTIME) < 0
+               ? err_sys(e, -errno, "cannot enter the time namespace")
+               : 0;
+}
+
+static int set_names(struct setup *s, struct err *e)
+{
+    const char *host = config_text(s->config, "hostname", "");
+    const char *domain = config_text(s->config, "domainname", "");
+
+    if (host[0] != '\0' && ns_has(&s->ns, NS_UTS) &&
+        sethostname(host, strlen(host)) < 0) {
+        return err_sys(e, -errno, "cannot set the host name '%s'", host);
+    }
+    if (domain[0] != '\0' && ns_has(&s->ns, NS_UTS) &&
+        setdomainname(domain, strlen(domain)) < 0) {
+        return err_sys(e, -errno, "cannot set the domain name '%s'", domain);
+    }
+    return 0;
+}
+
+/* Only parameters that belong to a namespace the container has. */
+static int set_sysctls(struct setup *s, struct err *e)
+{
+    const json_t *all = config_get(s->config, "linux.sysctl");
+    const char *key;
+    json_t *item;
+
+    json_object_foreach((json_t *)(uintptr_t)all, key, item)
+    {
+        bool ipc = str_starts(key, "kernel.msg") || str_starts(key, "kernel.sem") ||
+                   str_starts(key, "kernel.shm") || str_starts(key, "fs.mqueue.");
+        bool uts =
+            strcmp(key, "kernel.domainname") == 0 || strcmp(key, "kernel.hostname") == 0;
+        bool fits = (ipc && ns_has(&s->ns, NS_IPC)) ||
+                    (str_starts(key, "net.") && ns_has(&s->ns, NS_NET)) ||
+                    (uts && ns_has(&s->ns, NS_UTS)) ||
+                    (str_starts(key, "user.") && ns_has(&s->ns, NS_USER));
+        char path[PATH_MAX];
+        int r;
+
+        if (!fits || strstr(key, "..") != NULL || s->proc < 0) {
+            return err_set(e, -EPERM, "sysctl '%s' is not the container's own", key);
+        }
+        (void)str_print(path, sizeof path, "sys/%s", key);
+        for (char *p = path + 4; *p != '\0'; p++) {
+            *p = *p == '.' ? '/' : *p == '/' ? '.' : *p;
+        }
+        r = file_write_existing(s->proc, path, json_string_value(item));
+        if (r < 0) {
+            return err_sys(e, r, "cannot set sysctl '%s'", key);
+        }
+    }
+    return 0;
+}
+
+static int run_own_hooks(struct setup *s, const char *kind, struct err *e)
+{
+    SCOPED(scope_json) json_t *state = NULL;
+
+    if (json_array_size(json_object_get(config_get(s->config, "hooks"), kind)) == 0) {
+        return 0;
+    }
+    state = container_state(s->c);
+    return hooks_run(s->config, kind, state, e);
+}
+
+static bool parent_opens_root(const struct setup *s)
+{
+    return ns_has(&s->ns, NS_USER) && !s->rootless;
+}
+
+static int build(struct setup *s, struct err *e)
+{
+    int r = 0;
+
+    if (parent_opens_root(s)) {
+        r = await(s, SYNC_GO, &s->root, e);
+    }
+    if (r == 0) {
+        r = set_names(s, e);
+    }
+    if (r == 0) {
+        r = sync_send(s->sync[1], SYNC_HOOKS, -1);
+    }
+    if (r == 0) {
+        r = await(s, SYNC_GO, NULL, e);
+    }
+    if (r == 0 && (s->ns.fresh & CLONE_NEWNS) == 0) {
+        return 0;
+    }
+    if (r == 0) {
+        r = rootfs_enter(s, e);
+    }
+    if (r == 0) {
+        r = mounts_make(s, e);
+    }
+    if (r == 0) {
+        r = devices_make(s, e);
+    }
+    if (r == 0) {
+        r = set_sysctls(s, e);
+    }
+    return r;
+}
+
+static int enclose(struct setup *s, struct err *e)
+{
+    int r = 0;
+
+    (void)setsid();
+    if (s->terminal) {
+        r = console_make(s, e);
+    }
+    if (r == 0) {
+        r = run_own_hooks(s, "createContainer", e);
+    }
+    if (r == 0 && (s->ns.fresh & CLONE_NEWNS) != 0) {
+        r = rootfs_finish(s, e);
+        if (r == 0) {
+            r = rootfs_pivot(s, e);
+        }
+    }
+    return r;
+}
+
+/* Wait for the start: from the parent, or from another process by the socket.
+ * Returns where to report a failure. */
+static int await_start(struct setup *s)
+{
+    struct pollfd p[2] = {{.fd = s->sync[1], .events = POLLIN},
+                          {.fd = s->listener, .events = POLLIN}};
+
+    for (;;) {
+        if (poll(p, 2, -1) < 0 && errno != EINTR) {
+            _exit(1);
+        }
+        if (p[1].revents != 0) {
+            int fd = accept4(s->listener, NULL, NULL, SOCK_CLOEXEC);
+
+            if (fd >= 0) {
+                return fd;
+            }
+        }
+        if (p[0].revents != 0) {
+            int word = sync_receive(s->sync[1], NULL, NULL);
+
+            if (word == (int)SYNC_START) {
+                return s->sync[1];
+            }
+            if (s->listener < 0) {
+                _exit(1); /* the creator is gone, and nobody else could start us */
+            }
+            p[0].fd = -1;
+        }
+    }
+}
+
+static void set_up(struct setup *s, struct err *e)
+{
+    int r = join_namespaces(s, e);
+
+    if (r == 0 && s->new_user) {
+        r = await(s, SYNC_GO, NULL, e);
+    }
+    if (r == 0) {
+        r = become_root(s, e);
+    }
+    (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+    if (s->die_with_parent) {
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+    }
+    if (r == 0) {
+        r = enter_time(s, e);
+    }
+    if (r == 0) {
+        r = build(s, e);
+    }
+    if (r == 0) {
+        (void)enclose(s, e);
+    }
+}
+
+void init_main(struct setup *s)
+{
+    struct err e = {0};
+    int to;
+
+    (void)close(s->sync[0]);
+    (void)umask(0);
+    if (s->c->cgroup != NULL) {
+        int r = cgroup_join_self(s->c->cgroup, s->born);
+
+        if (r < 0) {
+            (void)err_sys(&e, r, "cannot enter the control group");
+        }
+    }
+    if (e.code == 0) {
+        set_up(s, &e);
+    }
+    if (e.code != 0) {
+        fail(s, -1, &e);
+    }
+    if (sync_send(s->sync[1], SYNC_READY, s->master) < 0) {
+        _exit(1);
+    }
+    to = await_start(s);
+    if (run_own_hooks(s, "startContainer", &e) < 0 || process_prepare(s, &e) < 0) {
+        fail(s, to, &e);
+    }
+    (void)process_execute(s, &e);
+    fail(s, to, &e);
+}

@@ -1,0 +1,37 @@
+/* mounts.h - one mount of a configuration, read; and who opens its source. */
+#ifndef VIRT_CONTAINER_MOUNTS_H
+#define VIRT_CONTAINER_MOUNTS_H
+
+#include <linux/mount.h>
+
+#include "virt/container/private.h"
+
+/* Texts are borrowed from the configuration. */
+struct mount_plan {
+    const char *to;
+    const char *type;
+    const char *from;
+    bool bind;
+    bool recursive; /* a bind mount takes what is mounted below, too */
+    bool idmap;
+    bool idmap_recursive;
+    struct mount_attr flat; /* for the mount itself */
+    struct mount_attr deep; /* for it and all below */
+    struct strv data;       /* options of the file system; owned */
+};
+
+/* -EOPNOTSUPP names an option that is not supported. */
+int mount_plan_read(const json_t *mount, struct mount_plan *p, struct err *e);
+void mount_plan_fini(struct mount_plan *p);
+
+/* Whether the parent must open the source and send it. */
+bool mount_needs_parent(const struct setup *s, const struct mount_plan *p);
+
+/* A detached copy of the source. */
+int mount_open_source(const struct setup *s, const struct mount_plan *p, struct err *e);
+
+/* parent: open, shift and send every source that `mount_needs_parent` names.
+ * `userns_fd`: of the container; -1: it has none. */
+int mounts_send(const struct setup *s, int userns_fd, struct err *e);
+
+#endif
