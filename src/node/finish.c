@@ -1,0 +1,156 @@
+/* finish.c - give back what a guest held, and forget it.
+ *
+ * Both are idempotent: they may run again after a crash at any of their steps,
+ * and find less to do.  The caller holds the guest's lock. */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/fault.h"
+#include "base/scope.h"
+#include "base/str.h"
+#include "base/units.h"
+#include "host/file.h"
+#include "node/keeper/keeper.h"
+#include "node/private.h"
+#include "node/record.h"
+#include "node/worker.h"
+
+/* Say "stopped" in the status file of a guest whose keeper could not. */
+static int settle_status(struct node *n, const struct guest *g, struct guest_status *st,
+                         struct err *e)
+{
+    char text[KEEPER_STATUS_BYTES];
+    char path[PATH_MAX];
+    char now_text[UNITS_TEXT_BYTES];
+    struct timespec now;
+    int len;
+    int r;
+
+    if (!st->lost) {
+        return 0;
+    }
+    (void)clock_gettime(CLOCK_REALTIME, &now);
+    units_print_time(now.tv_sec * 1000000000LL + now.tv_nsec, now_text);
+    (void)str_print(st->finished, sizeof st->finished, "%s", now_text);
+    len = snprintf(
+        text, sizeof text,
+        "{\"state\":\"stopped\",\"pid\":0,\"keeper\":0,\"started\":\"%s\","
+        "\"finished\":\"%s\",\"exit_code\":%d,\"restarts\":%lld,\"health\":\"\"}\n",
+        st->started, st->finished, st->exit_code, (long long)st->restarts);
+    (void)guest_run_path(n, g->id, "status", path);
+    r = file_replace(AT_FDCWD, path, text, (size_t)len, 0644, false);
+    return r < 0 ? err_sys(e, r, "cannot write '%s'", path) : 0;
+}
+
+static int record_end(struct node *n, struct guest *g, const struct guest_status *st,
+                      struct err *e)
+{
+    json_t *last = json_pack("{s:i, s:s, s:s, s:I}", "exit_code", st->exit_code,
+                             "started", st->started, "finished", st->finished, "restarts",
+                             (json_int_t)st->restarts);
+    int r;
+
+    (void)json_object_set_new(g->record, "last", last);
+    r = guest_save(n, g, e);
+    if (r == -EAGAIN) { /* renamed or resized meanwhile: once more on the new record */
+        char id[NODE_ID_DIGITS + 1];
+
+        err_clear(e);
+        (void)str_print(id, sizeof id, "%s", g->id);
+        json_incref(last);
+        guest_fini(g);
+        r = guest_load(n, id, g, e);
+        if (r == 0) {
+            (void)json_object_set(g->record, "last", last);
+            r = guest_save(n, g, e);
+        }
+        json_decref(last);
+    }
+    return r;
+}
+
+static int clean(struct node *n, const struct guest *g, struct err *e)
+{
+    SCOPED(scope_free) char *text = NULL;
+    SCOPED(scope_json) json_t *spec = NULL;
+    char path[PATH_MAX];
+    size_t len = 0;
+    int r;
+
+    (void)guest_run_path(n, g->id, "spec.json", path);
+    r = file_read(AT_FDCWD, path, 4 << 20, &text, &len);
+    if (r == -ENOENT) {
+        return 0; /* it never came as far as to have anything */
+    }
+    if (r == 0) {
+        r = json_parse(text, len, path, &spec, e);
+    }
+    return r < 0 ? r : worker_clean(spec, e);
+}
+
+int finish_guest(struct node *n, struct guest *g, struct err *e)
+{
+    struct guest_status st;
+    char path[PATH_MAX];
+    int r = guest_status(n, g->id, &st, e);
+
+    if (r < 0) {
+        return r;
+    }
+    /* The lock is ours, so `guest_status` takes it for held: look at the state. */
+    st.lost = st.ever_started && st.state != GUEST_STOPPED;
+    if (st.lost) {
+        st.exit_code = 128 + SIGKILL;
+    }
+    r = clean(n, g, e);
+    (void)fault_step("guest.finish.cleaned");
+    (void)guest_run_path(n, g->id, "control", path);
+    (void)unlink(path);
+    if (r == 0 && st.ever_started) {
+        r = record_end(n, g, &st, e);
+    }
+    (void)fault_step("guest.finish.recorded");
+    return r < 0 ? r : settle_status(n, g, &st, e);
+}
+
+int remove_guest(struct node *n, struct guest *g, struct err *e)
+{
+    char name_key[128];
+    char guest_key[64];
+    char userns_key[64];
+    char path[PATH_MAX];
+    const char *keys[3] = {name_key, guest_key, userns_key};
+    const json_t *userns = json_object_get(g->record, "userns");
+    size_t n_keys = 2;
+    int r = clean(n, g, e);
+
+    if (r == 0) {
+        r = net_release(n, g, e);
+    }
+    (void)fault_step("guest.remove.released");
+    (void)guest_state_path(n, g->id, "", path);
+    if (r == 0) {
+        r = file_remove_tree(AT_FDCWD, path);
+        r = r < 0 ? err_sys(e, r, "cannot remove '%s'", path) : 0;
+    }
+    (void)fault_step("guest.remove.disk");
+    (void)str_print(name_key, sizeof name_key, "/names/%s", guest_text(g, "name"));
+    (void)str_print(guest_key, sizeof guest_key, "/guests/%s", g->id);
+    if (json_is_object(userns)) {
+        (void)str_print(
+            userns_key, sizeof userns_key, "/userns/%06u",
+            (unsigned)(json_integer_value(json_object_get(userns, "base")) / 65536));
+        n_keys = 3;
+    }
+    if (r == 0) {
+        r = record_release(n, keys, n_keys, e);
+    }
+    (void)fault_step("guest.remove.forgotten");
+    (void)guest_run_path(n, g->id, "", path);
+    return r < 0 ? r : file_remove_tree(AT_FDCWD, path);
+}

@@ -1,0 +1,432 @@
+/* guest.c - make, describe and delete guests. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/fault.h"
+#include "base/scope.h"
+#include "base/str.h"
+#include "base/units.h"
+#include "base/word.h"
+#include "contract/task.h"
+#include "host/file.h"
+#include "node/private.h"
+#include "node/record.h"
+#include "resource/image/image.h"
+
+#define CLAIM_TRIES  64
+#define USERNS_LEAST 16 /* slot 16: the first host id is 1,048,576 */
+#define USERNS_MOST  32000
+#define USERNS_IDS   65536
+
+static const char *const adjectives[] = {
+    "brave",  "calm", "clever", "eager", "fair",  "gentle", "happy",  "keen",
+    "lively", "mild", "noble",  "quick", "quiet", "sharp",  "steady", "warm"};
+static const char *const nouns[] = {
+    "badger", "crane", "dolphin", "falcon", "heron", "ibex",  "jackal", "lynx",
+    "marten", "otter", "panda",   "raven",  "seal",  "swift", "tapir",  "wren"};
+
+static void made_up_name(const char *id, char out[WORD_NAME_BYTES])
+{
+    char pair[3] = {id[0], id[1], '\0'};
+    unsigned v = (unsigned)strtoul(pair, NULL, 16);
+
+    (void)str_print(out, WORD_NAME_BYTES, "%s-%s-%.4s", adjectives[v >> 4], nouns[v & 15],
+                    id + 2);
+}
+
+static json_t *text_list(const struct strv *v)
+{
+    json_t *list = json_array();
+
+    for (size_t i = 0; i < v->n; i++) {
+        (void)json_array_append_new(list, json_string(v->items[i]));
+    }
+    return list;
+}
+
+static json_t *image_to_json(const struct image *img)
+{
+    return json_pack(
+        "{s:o, s:o, s:o, s:s, s:s, s:s, s:o, s:O*, s:O*}", "env", text_list(&img->env),
+        "entrypoint", text_list(&img->entrypoint), "cmd", text_list(&img->cmd), "workdir",
+        img->workdir, "user", img->user, "stop_signal", img->stop_signal, "exposed",
+        text_list(&img->exposed), "labels", img->labels, "healthcheck", img->healthcheck);
+}
+
+static int unpack(struct node *n, const char *ref, struct err *e)
+{
+    SCOPED(scope_json) json_t *request = json_pack("{s:s}", "image", ref);
+    SCOPED(scope_json) json_t *result = NULL;
+
+    return node_image(n, "unpack", request, &result, e);
+}
+
+/* What the guest keeps of its image: it stays what it was, whatever is tagged later. */
+static int take_image(struct node *n, const char *ref, json_t *record, struct err *e)
+{
+    struct image_store *store;
+    struct image img = {0};
+    struct strv dirs = {0};
+    int r = node_images(n, &store, e);
+
+    if (r == 0) {
+        r = image_find(store, ref, &img, e);
+    }
+    if (r < 0) {
+        return r;
+    }
+    r = image_layer_dirs(store, &img, &dirs, e);
+    if (r > 0) {
+        strv_fini(&dirs);
+        r = unpack(n, ref, e);
+        if (r == 0) {
+            r = image_layer_dirs(store, &img, &dirs, e);
+        }
+    }
+    if (r > 0) {
+        r = err_set(e, -EIO, "cannot unpack image '%s': layers are missing after it",
+                    ref);
+    }
+    if (r == 0) {
+        (void)json_object_set_new(record, "image", json_string(ref));
+        (void)json_object_set_new(record, "image_digest",
+                                  json_string(img.manifest.digest));
+        (void)json_object_set_new(record, "image_config", image_to_json(&img));
+        (void)json_object_set_new(record, "layers", text_list(&dirs));
+    }
+    strv_fini(&dirs);
+    image_fini(&img);
+    return r;
+}
+
+static bool wants_userns(struct node *n, const json_t *config)
+{
+    const char *userns = json_string_value(json_object_get(config, "userns"));
+
+    return !n->rootless && !json_is_true(json_object_get(config, "privileged")) &&
+           (userns == NULL || strcmp(userns, "host") != 0);
+}
+
+/* One try: choose free slots, then take all keys in one transaction. */
+static int claim_once(struct node *n, struct guest *g, const char *name, struct err *e)
+{
+    char name_key[128];
+    char userns_key[64];
+    const char *keys[RECORD_KEYS_MOST];
+    size_t n_keys = 0;
+    SCOPED(scope_free) char *text = NULL;
+    unsigned slot;
+    int r = 0;
+
+    (void)str_print(name_key, sizeof name_key, "/names/%s", name);
+    keys[n_keys++] = name_key;
+    if (wants_userns(n, guest_config(g))) {
+        r = record_first_free(n, "/userns/", USERNS_LEAST, USERNS_MOST, &slot, e);
+        if (r < 0) {
+            return err_set(e, r, "cannot create guest '%s': no host ids are left", name);
+        }
+        (void)str_print(userns_key, sizeof userns_key, "/userns/%06u", slot);
+        (void)json_object_set_new(g->record, "userns",
+                                  json_pack("{s:I, s:i}", "base",
+                                            (json_int_t)slot * USERNS_IDS, "size",
+                                            USERNS_IDS));
+        keys[n_keys++] = userns_key;
+    }
+    text = json_dumps(g->record, JSON_COMPACT);
+    if (text == NULL) {
+        return err_set(e, -ENOMEM, "cannot create guest '%s': no memory", name);
+    }
+    return record_claim(n, keys, n_keys, g->id, text, e);
+}
+
+static bool name_is_taken(struct node *n, const char *name)
+{
+    struct guest other = {0};
+    bool taken = guest_find(n, name, &other, NULL) == 0 &&
+                 strcmp(guest_text(&other, "name"), name) == 0;
+
+    guest_fini(&other);
+    return taken;
+}
+
+static int claim(struct node *n, struct guest *g, const char *name, struct err *e)
+{
+    for (int i = 0; i < CLAIM_TRIES; i++) {
+        int r = claim_once(n, g, name, e);
+
+        if (r != -EEXIST) {
+            return r;
+        }
+        if (name_is_taken(n, name)) {
+            return err_set(e, -EEXIST, "cannot create guest '%s': the name is taken",
+                           name);
+        }
+    }
+    return err_set(e, -EBUSY, "cannot create guest '%s': too many commands at once",
+                   name);
+}
+
+static int new_record(struct node *n, const json_t *order, struct guest *g, struct err *e)
+{
+    const char *name = json_string_value(json_object_get(order, "name"));
+    const char *image = json_string_value(json_object_get(order, "image"));
+    char made[WORD_NAME_BYTES];
+    char time[UNITS_TEXT_BYTES];
+    struct timespec now;
+    json_t *config = NULL;
+    int r = order_to_config(n, order, &config, e);
+
+    if (r == 0) {
+        r = word_random_id(g->id, NODE_ID_DIGITS);
+    }
+    if (r < 0) {
+        json_decref(config);
+        return r;
+    }
+    if (name == NULL) {
+        made_up_name(g->id, made);
+        name = made;
+    }
+    (void)clock_gettime(CLOCK_REALTIME, &now);
+    units_print_time(now.tv_sec * 1000000000LL + now.tv_nsec, time);
+    g->record = json_pack("{s:i, s:s, s:s, s:s, s:s, s:o, s:s, s:i}", "schema", 1, "id",
+                          g->id, "name", name, "kind", "container", "created", time,
+                          "config", config, "desired", "stopped", "owner", (int)getuid());
+    if (!word_is_name(name)) {
+        return err_set(e, -EINVAL,
+                       "'%s' cannot be the name of a guest: want letters, digits, _ . -",
+                       name);
+    }
+    r = volume_check(n, config, e);
+    if (r < 0) {
+        return r;
+    }
+    return image == NULL ? err_set(e, -EINVAL, "no image was named")
+                         : take_image(n, image, g->record, e);
+}
+
+/* The record as it is in the store, with its revision. */
+static int reload(struct node *n, struct guest *g, struct err *e)
+{
+    char id[NODE_ID_DIGITS + 1];
+
+    (void)str_print(id, sizeof id, "%s", g->id);
+    guest_fini(g);
+    return guest_load(n, id, g, e);
+}
+
+int guest_make(struct node *n, const json_t *order, struct guest *g, struct err *e)
+{
+    int r = new_record(n, order, g, e);
+
+    if (r == 0) {
+        (void)fault_step("guest.create.checked");
+        r = claim(n, g, guest_text(g, "name"), e);
+    }
+    if (r == 0) {
+        r = reload(n, g, e);
+    }
+    if (r < 0) {
+        return r;
+    }
+    (void)fault_step("guest.create.recorded");
+    r = disk_create(n, g, e);
+    if (r == 0) {
+        (void)fault_step("guest.create.disk");
+        r = net_allocate(n, g, e);
+    }
+    if (r < 0) {
+        struct err ignored = {0};
+
+        (void)remove_guest(n, g, &ignored);
+        return r;
+    }
+    event_write(n, "created", g, NULL);
+    return 0;
+}
+
+/* ---- description ---- */
+
+static void set_text(json_t *out, const char *key, const char *text)
+{
+    if (text != NULL && text[0] != '\0') {
+        (void)json_object_set_new(out, key, json_string(text));
+    }
+}
+
+static void set_from(json_t *out, const char *key, const json_t *from,
+                     const char *from_key)
+{
+    json_t *v = json_object_get(from, from_key);
+
+    if (v != NULL && !json_is_null(v)) {
+        (void)json_object_set(out, key, v);
+    }
+}
+
+static json_t *address_list(const json_t *network)
+{
+    json_t *list = json_array();
+
+    for (int i = 0; i < 2; i++) {
+        json_t *ip = json_object_get(network, i == 0 ? "addr4" : "addr6");
+
+        if (json_is_string(ip)) {
+            (void)json_array_append(list, ip);
+        }
+    }
+    return list;
+}
+
+/* "key=value" texts to an object. */
+static json_t *label_object(const struct guest *g)
+{
+    json_t *out = json_object();
+    const json_t *image =
+        json_object_get(json_object_get(g->record, "image_config"), "labels");
+    size_t i;
+    json_t *item;
+
+    if (json_is_object(image)) {
+        (void)json_object_update(out, (json_t *)(uintptr_t)image);
+    }
+    json_array_foreach(json_object_get(guest_config(g), "label"), i, item)
+    {
+        const char *pair = json_string_value(item);
+        char key[256];
+
+        if (str_print(key, sizeof key, "%.*s", (int)strcspn(pair, "="), pair) == 0) {
+            (void)json_object_set_new(out, key, json_string(strchr(pair, '=') + 1));
+        }
+    }
+    return out;
+}
+
+static json_t *limits_object(const json_t *config)
+{
+    static const struct {
+        const char *to;
+        const char *from;
+    } pairs[] = {{"memory_bytes", "memory"},   {"cpu_millis", "cpus"},
+                 {"cpu_weight", "cpu_weight"}, {"pids", "pids"},
+                 {"io_read_bps", "io_read"},   {"io_write_bps", "io_write"}};
+
+    json_t *out = json_object();
+
+    for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++) {
+        set_from(out, pairs[i].to, config, pairs[i].from);
+    }
+    return out;
+}
+
+json_t *guest_limits(const struct guest *g)
+{
+    json_t *out = limits_object(guest_config(g));
+
+    set_text(out, "name", guest_text(g, "name"));
+    return out;
+}
+
+/* What the store last heard, for a guest whose run-time files are gone. */
+static void use_last(const struct guest *g, struct guest_status *st)
+{
+    const json_t *last = json_object_get(g->record, "last");
+
+    if (st->ever_started || !json_is_object(last)) {
+        return;
+    }
+    st->state = GUEST_STOPPED;
+    st->exit_code = (int)json_integer_value(json_object_get(last, "exit_code"));
+    st->restarts = json_integer_value(json_object_get(last, "restarts"));
+    (void)str_print(st->started, sizeof st->started, "%s",
+                    json_string_value(json_object_get(last, "started")));
+    (void)str_print(st->finished, sizeof st->finished, "%s",
+                    json_string_value(json_object_get(last, "finished")));
+}
+
+int guest_state_now(struct node *n, struct guest *g, struct guest_status *ret,
+                    struct err *e)
+{
+    int r = guest_refresh(n, g, ret, e);
+
+    if (r < 0) {
+        return r;
+    }
+    use_last(g, ret);
+    if (ret->state == GUEST_RUNNING) {
+        struct task *t = NULL;
+
+        if (guest_task(n, g, &t, NULL) == 0 && task_state(t) == TASK_PAUSED) {
+            ret->state = GUEST_PAUSED;
+        }
+        task_close(t);
+    }
+    return 0;
+}
+
+json_t *guest_describe(const struct guest *g, const struct guest_status *st)
+{
+    const json_t *network = json_object_get(g->record, "network");
+    json_t *out = json_pack("{s:s, s:s, s:s, s:s, s:s}", "id", g->id, "name",
+                            guest_text(g, "name"), "kind", guest_text(g, "kind"), "image",
+                            guest_text(g, "image"), "state", guest_state_name(st->state));
+
+    set_text(out, "created_at", guest_text(g, "created"));
+    set_text(out, "started_at", st->started);
+    if (st->state == GUEST_STOPPED) {
+        set_text(out, "stopped_at", st->finished);
+        (void)json_object_set_new(out, "exit_code", json_integer(st->exit_code));
+    } else {
+        set_text(out, "health", st->health);
+    }
+    if (st->pid > 0 && st->state != GUEST_STOPPED) {
+        (void)json_object_set_new(out, "pid", json_integer(st->pid));
+    }
+    (void)json_object_set_new(out, "restarts", json_integer(st->restarts));
+    (void)json_object_set_new(out, "addresses", address_list(network));
+    set_from(out, "ports", network, "publish");
+    (void)json_object_set_new(out, "labels", label_object(g));
+    return out;
+}
+
+static json_t *parts_object(const struct guest *g, const struct guest_status *st)
+{
+    return json_pack("{s:{s:s, s:s, s:s}, s:{s:s, s:s, s:i}, s:{s:s}}", "guest", "name",
+                     guest_text(g, "name"), "image", guest_text(g, "image"), "digest",
+                     guest_text(g, "image_digest"), "layer", "level", "operating system",
+                     "technique", "container", "keeper", (int)st->keeper, "host",
+                     "kernel", "shared");
+}
+
+json_t *guest_inspection(struct node *n, const struct guest *g,
+                         const struct guest_status *st)
+{
+    json_t *out = guest_describe(g, st);
+    json_t *config = json_deep_copy(guest_config(g));
+    char path[PATH_MAX];
+
+    (void)json_object_set_new(out, "image",
+                              json_pack("{s:s, s:s}", "name", guest_text(g, "image"),
+                                        "digest", guest_text(g, "image_digest")));
+    (void)json_object_set_new(out, "config", config);
+    (void)json_object_set_new(out, "limits", limits_object(config));
+    set_from(out, "network", g->record, "network");
+    set_from(out, "userns", g->record, "userns");
+    (void)guest_state_path(n, g->id, "disk/upper", path);
+    (void)json_object_set_new(
+        out, "disk",
+        json_pack("{s:s, s:s}", "mode",
+                  json_string_value(json_object_get(config, "disk")) != NULL
+                      ? json_string_value(json_object_get(config, "disk"))
+                      : "private",
+                  "path", path));
+    (void)json_object_set_new(out, "parts", parts_object(g, st));
+    set_text(out, "desired", guest_text(g, "desired"));
+    set_from(out, "owner", g->record, "owner");
+    return out;
+}

@@ -1,0 +1,293 @@
+/* launch.c - from a recorded guest to a running one.
+ *
+ * The command forks.  The child makes the guest with the container code it
+ * already has in memory, so that the guest's first program is its own child,
+ * and then becomes the small keeper by execve: process id, child, lock and
+ * sockets stay.  Nothing else is executed on the way.
+ *
+ * The two talk over one pipe: the child writes an error record, or executes the
+ * keeper, which closes the pipe.  The end of file is the good news. */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/fault.h"
+#include "base/scope.h"
+#include "base/str.h"
+#include "host/file.h"
+#include "node/keeper/keeper.h"
+#include "node/private.h"
+#include "node/worker.h"
+
+static int write_run_file(struct node *n, const struct guest *g, const char *name,
+                          const char *text, mode_t mode, struct err *e)
+{
+    char path[PATH_MAX];
+    int r;
+
+    (void)guest_run_path(n, g->id, name, path);
+    r = file_replace(AT_FDCWD, path, text, strlen(text), mode, false);
+    return r < 0 ? err_sys(e, r, "cannot write '%s'", path) : 0;
+}
+
+static int write_files(struct node *n, const struct guest *g, const json_t *spec,
+                       struct err *e)
+{
+    SCOPED(scope_free) char *text = json_dumps(spec, JSON_COMPACT);
+    const char *hostname =
+        json_string_value(json_object_get(json_object_get(spec, "oci"), "hostname"));
+    char line[256];
+    int r;
+
+    if (text == NULL) {
+        return err_set(e, -ENOMEM, "cannot start guest '%s': no memory",
+                       guest_text(g, "name"));
+    }
+    r = write_run_file(n, g, "spec.json", text, 0600, e);
+    if (r == 0) {
+        (void)str_print(line, sizeof line, "%s\n", hostname);
+        r = write_run_file(n, g, "hostname", line, 0644, e);
+    }
+    return r < 0 ? r : net_write_hosts(n, g, e);
+}
+
+static int open_control(struct node *n, const struct guest *g, struct err *e)
+{
+    SCOPED(scope_close)
+    int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    SCOPED(scope_close) int dir = -1;
+    struct sockaddr_un at = {.sun_family = AF_UNIX};
+    char path[PATH_MAX];
+
+    (void)guest_run_path(n, g->id, "", path);
+    dir = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    (void)str_print(at.sun_path, sizeof at.sun_path, "/proc/self/fd/%d/control", dir);
+    (void)unlinkat(dir, "control", 0);
+    if (fd < 0 || dir < 0 || bind(fd, (const struct sockaddr *)&at, sizeof at) < 0 ||
+        listen(fd, KEEPER_VIEWERS_MAX) < 0 || fchmodat(dir, "control", 0600, 0) < 0) {
+        return err_sys(e, -errno, "cannot make the control socket of guest '%s'",
+                       guest_text(g, "name"));
+    }
+    return scope_take_fd(&fd);
+}
+
+/* What the keeper writes to; -1 where it must do without. */
+static int open_outputs(struct node *n, const struct guest *g, struct keeper_config *k,
+                        struct err *e)
+{
+    char path[PATH_MAX];
+    char blank[KEEPER_STATUS_BYTES];
+
+    (void)guest_state_path(n, g->id, "logs", path);
+    k->log_dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    k->log = openat(k->log_dir, "log", O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    if (k->log < 0) {
+        return err_sys(e, -errno, "cannot write the log of guest '%s'",
+                       guest_text(g, "name"));
+    }
+    (void)guest_run_path(n, g->id, "status", path);
+    k->status = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    memset(blank, ' ', sizeof blank);
+    if (k->status < 0 ||
+        pwrite(k->status, blank, sizeof blank, 0) != (ssize_t)sizeof blank) {
+        return err_sys(e, -errno, "cannot write the status of guest '%s'",
+                       guest_text(g, "name"));
+    }
+    k->events = event_open(n);
+    k->control = open_control(n, g, e);
+    return k->control < 0 ? k->control : 0;
+}
+
+static void close_all(struct keeper_config *k)
+{
+    int fds[] = {k->log_dir, k->log, k->status, k->events, k->control};
+
+    for (size_t i = 0; i < sizeof fds / sizeof fds[0]; i++) {
+        if (fds[i] >= 0) {
+            (void)close(fds[i]);
+        }
+    }
+}
+
+static uint64_t u64_of(const json_t *obj, const char *key)
+{
+    json_int_t v = json_integer_value(json_object_get(obj, key));
+
+    return v > 0 ? (uint64_t)v : 0;
+}
+
+static void set_policy(struct keeper_config *k, const json_t *part)
+{
+    static const char *const words[] = {"no", "on-failure", "always", "unless-stopped"};
+    const char *restart = json_string_value(json_object_get(part, "restart"));
+
+    for (int i = 0; restart != NULL && i < KEEPER_RESTART_COUNT; i++) {
+        if (strncmp(restart, words[i], strlen(words[i])) == 0) {
+            k->restart = (enum keeper_restart)i;
+        }
+    }
+    if (restart != NULL && str_starts(restart, "on-failure:")) {
+        k->restart_most = strtoull(restart + strlen("on-failure:"), NULL, 10);
+    }
+    k->log_bytes = u64_of(part, "log_size");
+    k->log_count = u64_of(part, "log_count");
+    k->health_interval_ms = u64_of(part, "health_interval");
+    k->health_timeout_ms = u64_of(part, "health_timeout");
+    k->health_retries = u64_of(part, "health_retries");
+    k->health_start_ms = u64_of(part, "health_start");
+}
+
+static void use_null(void)
+{
+    int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+    for (int i = 0; i < 3 && fd >= 0; i++) {
+        (void)dup2(fd, i);
+    }
+    if (fd > 2) {
+        (void)close(fd);
+    }
+}
+
+static void be_child(struct node *n, const json_t *spec, struct keeper_config *k,
+                     int report) __attribute__((noreturn));
+
+static void be_child(struct node *n, const json_t *spec, struct keeper_config *k,
+                     int report)
+{
+    struct err e = {0};
+    sigset_t none;
+
+    (void)setsid();
+    (void)sigemptyset(&none);
+    (void)sigprocmask(SIG_SETMASK, &none, NULL);
+    for (int s = 1; s < 32; s++) {
+        (void)signal(s, SIG_DFL);
+    }
+    (void)umask(022);
+    use_null();
+    if (worker_make(spec, k, n->log, &e) == 0) {
+        (void)fault_step("launch.made");
+        (void)worker_become_keeper(spec, k, &e);
+    }
+    if (e.code == 0) {
+        (void)err_set(&e, -EIO, "cannot start the guest");
+    }
+    (void)file_write_all(report, &e, sizeof e);
+    _exit(1);
+}
+
+/* Wait for the child's word; on an error reap it. */
+static int hear(int report, pid_t pid, const struct guest *g, struct err *e)
+{
+    struct err said = {0};
+    ssize_t n = file_read_all(report, &said, sizeof said);
+    int status = 0;
+
+    if (n == 0 && waitpid(pid, &status, WNOHANG) == 0) {
+        return 0;
+    }
+    if (n == 0 && status == 0) {
+        return 0; /* a guest that ended at once: its keeper has ended, too */
+    }
+    if (n == 0 && WIFEXITED(status)) {
+        return 0; /* the keeper returns the guest's code */
+    }
+    if (n != (ssize_t)sizeof said || said.code == 0) {
+        return err_set(e, -EIO,
+                       "cannot start guest '%s': its keeper died while starting it",
+                       guest_text(g, "name"));
+    }
+    (void)waitpid(pid, &status, 0);
+    said.text[sizeof said.text - 1] = '\0';
+    return err_set(e, said.code, "cannot start guest '%s': %s", guest_text(g, "name"),
+                   said.text);
+}
+
+static int spawn(struct node *n, const struct guest *g, const json_t *spec,
+                 struct keeper_config *k, struct err *e)
+{
+    SCOPED(scope_close) int report = -1;
+    int ends[2];
+    pid_t pid;
+
+    if (pipe2(ends, O_CLOEXEC) < 0) {
+        return err_sys(e, -errno, "cannot start guest '%s'", guest_text(g, "name"));
+    }
+    report = ends[0];
+    pid = fork();
+    if (pid == 0) {
+        be_child(n, spec, k, ends[1]);
+    }
+    (void)close(ends[1]);
+    if (pid < 0) {
+        return err_sys(e, -errno, "cannot start guest '%s'", guest_text(g, "name"));
+    }
+    return hear(report, pid, g, e);
+}
+
+static void add_place(struct node *n, json_t *spec)
+{
+    (void)json_object_set_new(spec, "place",
+                              json_pack("{s:s, s:s, s:s, s:s, s:b}", "state", n->state,
+                                        "run", n->run, "program", n->program, "libexec",
+                                        n->libexec, "rootless", n->rootless));
+}
+
+int launch_guest(struct node *n, const struct guest *g, int lock, bool attach,
+                 int *ret_console, struct err *e)
+{
+    SCOPED(scope_json) json_t *spec = NULL;
+    SCOPED(scope_close) int console = -1;
+    SCOPED(scope_close) int viewer = -1;
+    struct keeper_config k;
+    char run_dir[PATH_MAX];
+    int pair[2];
+    int r;
+
+    keeper_config_init(&k);
+    (void)guest_run_path(n, g->id, "", run_dir);
+    r = disk_reset_shared(n, g, e);
+    if (r == 0) {
+        r = spec_build(n, g, &spec, e);
+    }
+    if (r < 0) {
+        return r;
+    }
+    add_place(n, spec);
+    r = write_files(n, g, spec, e);
+    if (r == 0 && attach) {
+        if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
+            return err_sys(e, -errno, "cannot make a console");
+        }
+        console = pair[0];
+        viewer = pair[1];
+        k.viewers[0] = viewer;
+        k.n_viewers = 1;
+        k.owner = true;
+    }
+    if (r == 0) {
+        r = open_outputs(n, g, &k, e);
+    }
+    k.id = g->id;
+    k.program = n->program;
+    k.run_dir = run_dir;
+    k.lock = lock;
+    set_policy(&k, json_object_get(spec, "keeper"));
+    if (r == 0) {
+        r = spawn(n, g, spec, &k, e);
+    }
+    close_all(&k);
+    if (r == 0) {
+        *ret_console = scope_take_fd(&console);
+    }
+    return r;
+}

@@ -1,0 +1,175 @@
+/* node/private.h - the node's state and the guest record, shared by its files. */
+#ifndef NODE_PRIVATE_H
+#define NODE_PRIVATE_H
+
+#include <limits.h>
+
+#include "base/err.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "node/node.h"
+
+#define NODE_ID_DIGITS   12
+#define NODE_STATUS_MOST 4096
+
+struct kv;
+struct image_store;
+struct task;
+
+struct node {
+    char *state;   /* owned, absolute: what survives a reboot */
+    char *run;     /* owned, absolute: what does not */
+    char *program; /* owned */
+    char *libexec; /* owned */
+    bool rootless; /* not run by root: user namespaces, user-mode network */
+    const struct log *log;
+    struct kv *kv;              /* owned; NULL until `node_kv` */
+    struct image_store *images; /* owned; NULL until `node_images` */
+    node_progress_fn *progress;
+    void *progress_arg;
+};
+
+/* open.c; `node_open_at` takes both places as they are. */
+int node_open_at(const struct node_options *o, const char *state, const char *run,
+                 struct node **ret, struct err *e);
+int node_kv(struct node *n, struct kv **ret, struct err *e);
+int node_images(struct node *n, struct image_store **ret, struct err *e);
+void node_report(struct node *n, const char *what, uint64_t done, uint64_t total);
+
+/* record.c: a guest's record is a JSON object under "/guests/ID". */
+struct guest {
+    char id[NODE_ID_DIGITS + 1];
+    json_t *record;   /* owned */
+    int64_t revision; /* of the record in the store; 0: not stored yet */
+};
+
+void guest_fini(struct guest *g);
+const char *guest_text(const struct guest *g, const char *key); /* "" when missing */
+json_t *guest_config(const struct guest *g);                    /* borrowed */
+
+/* The one guest that `word` names. -ENOENT with a text, -ENOTUNIQ. */
+int guest_find(struct node *n, const char *word, struct guest *ret, struct err *e);
+int guest_load(struct node *n, const char *id, struct guest *ret, struct err *e);
+
+/* Put the changed record back; -EAGAIN when somebody else changed it meanwhile. */
+int guest_save(struct node *n, struct guest *g, struct err *e);
+
+/* Every guest's record: array of objects. */
+int guest_all(struct node *n, json_t **ret, struct err *e);
+
+/* paths of a guest */
+int guest_state_path(const struct node *n, const char *id, const char *file,
+                     char out[PATH_MAX]);
+int guest_run_path(const struct node *n, const char *id, const char *file,
+                   char out[PATH_MAX]);
+
+/* status.c: what the keeper wrote, checked against who holds the lock. */
+enum guest_state {
+    GUEST_CREATED,
+    GUEST_RUNNING,
+    GUEST_RESTARTING,
+    GUEST_PAUSED,
+    GUEST_STOPPED,
+    GUEST_STATE_COUNT
+};
+
+struct guest_status {
+    enum guest_state state;
+    pid_t pid;
+    pid_t keeper;
+    int exit_code;
+    int64_t restarts;
+    bool ever_started;
+    bool lost; /* its keeper died: resources may be left */
+    char started[40];
+    char finished[40];
+    char health[16];
+};
+
+const char *guest_state_name(enum guest_state s);
+int guest_status(struct node *n, const char *id, struct guest_status *ret, struct err *e);
+
+/* As above, and cleans up when the keeper was lost. */
+int guest_refresh(struct node *n, struct guest *g, struct guest_status *ret,
+                  struct err *e);
+
+/* The right to change a guest that does not run: a lock that ends with the
+ * process.  -EBUSY names the state.  `wait_ms`: how long to try. */
+int guest_lock(struct node *n, const struct guest *g, int wait_ms, int *ret_fd,
+               struct err *e);
+
+/* Connect to the keeper of a running guest and send the first packet. */
+int guest_connect(struct node *n, const struct guest *g, const void *packet, size_t len,
+                  int *ret_fd, struct err *e);
+
+/* Read packets until KEEPER_EXIT or the connection ends. */
+int guest_await_end(int fd, int *ret_code);
+
+/* guest.c */
+int guest_make(struct node *n, const json_t *order, struct guest *ret, struct err *e);
+
+/* `guest_refresh`, and what the store and the kernel add to it. */
+int guest_state_now(struct node *n, struct guest *g, struct guest_status *ret,
+                    struct err *e);
+json_t *guest_describe(const struct guest *g, const struct guest_status *st);
+json_t *guest_inspection(struct node *n, const struct guest *g,
+                         const struct guest_status *st);
+json_t *guest_limits(const struct guest *g);
+
+/* order.c: check an order and make the configuration part of a record. */
+int order_to_config(struct node *n, const json_t *order, json_t **ret_config,
+                    struct err *e);
+
+/* spec.c: the plan that a worker carries out, from a record. */
+int spec_build(struct node *n, const struct guest *g, json_t **ret_spec, struct err *e);
+
+/* launch.c: make the guest's processes.  `lock` is taken. *ret_console: as of run. */
+int launch_guest(struct node *n, const struct guest *g, int lock, bool attach,
+                 int *ret_console, struct err *e);
+
+/* finish.c: after the end: resources go back, the record is brought up to date.
+ * The caller holds the lock. */
+int finish_guest(struct node *n, struct guest *g, struct err *e);
+int remove_guest(struct node *n, struct guest *g, struct err *e);
+
+/* disk.c */
+int disk_create(struct node *n, const struct guest *g, struct err *e);
+int disk_reset_shared(struct node *n, const struct guest *g, struct err *e);
+int disk_clone(struct node *n, const struct guest *from, const char *snapshot,
+               const struct guest *to, struct err *e);
+
+/* A descriptor of the guest's root, wherever it is now. */
+int disk_open_root(struct node *n, const struct guest *g, uid_t *ret_shift, int *ret_fd,
+                   struct err *e);
+
+/* copy.c: a tree between directories, with owners, modes, times, links, devices and
+ * extended attributes; never outside of them. */
+struct copy_how {
+    uid_t shift_from; /* taken off owners of the source */
+    uid_t shift_to;   /* added for the destination */
+    bool keep_owner;
+    bool raw; /* overlay's own marks are copied as they are */
+};
+
+int copy_tree(int from, const char *from_name, int to, const char *to_name,
+              const struct copy_how *how, struct err *e);
+
+/* volume.c: the volumes a configuration names exist and may be used. */
+int volume_check(struct node *n, const json_t *config, struct err *e);
+
+/* net.c: addresses and ports of a guest, in the store. */
+int net_allocate(struct node *n, struct guest *g, struct err *e);
+int net_release(struct node *n, const struct guest *g, struct err *e);
+int net_ensure_up(struct node *n, const struct guest *g, struct err *e);
+int net_write_hosts(struct node *n, const struct guest *g, struct err *e);
+int net_detach(struct node *n, const struct guest *g, struct err *e);
+
+/* event.c: one line in the host-realm log. */
+int event_open(struct node *n); /* descriptor for append, or -1 */
+void event_write(struct node *n, const char *what, const struct guest *g,
+                 const char *detail);
+
+/* task of a running guest */
+int guest_task(struct node *n, const struct guest *g, struct task **ret, struct err *e);
+
+#endif

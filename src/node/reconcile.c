@@ -1,0 +1,217 @@
+/* reconcile.c - bring what is recorded and what is there together again.
+ *
+ * Every command does so for the guests it touches (`guest_refresh`).  Here it is
+ * done for all, and for what belongs to no recorded guest: a command that was
+ * killed between two of its steps leaves directories without a record, and
+ * addresses, names or id ranges of a guest that is gone. */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/scope.h"
+#include "base/str.h"
+#include "contract/kv.h"
+#include "host/cgroup.h"
+#include "host/file.h"
+#include "node/net.h"
+#include "node/private.h"
+#include "node/record.h"
+#include "node/worker.h"
+
+static void found(json_t *out, const char *type, const char *name, const char *change)
+{
+    (void)json_array_append_new(
+        out, json_pack("{s:s, s:s, s:s}", "type", type, "name", name, "change", change));
+}
+
+static bool is_recorded(void *arg, const char *id)
+{
+    struct guest g = {0};
+    bool yes = guest_load(arg, id, &g, NULL) == 0;
+
+    guest_fini(&g);
+    return yes;
+}
+
+static int refresh_all(struct node *n, json_t *out, struct err *e)
+{
+    SCOPED(scope_json) json_t *records = NULL;
+    size_t i;
+    json_t *record;
+    int r = guest_all(n, &records, e);
+
+    json_array_foreach(records, i, record)
+    {
+        struct guest g = {.record = json_incref(record)};
+        struct guest_status st;
+        struct err own = {0};
+        bool lost;
+
+        (void)str_print(g.id, sizeof g.id, "%s", guest_text(&g, "id"));
+        guest_fini(&g);
+        if (guest_load(n, json_string_value(json_object_get(record, "id")), &g, &own) <
+            0) {
+            continue;
+        }
+        lost = guest_status(n, g.id, &st, &own) == 0 && st.lost;
+        if (guest_refresh(n, &g, &st, &own) < 0) {
+            found(out, "guest", guest_text(&g, "name"), own.text);
+        } else if (lost) {
+            found(out, "guest", guest_text(&g, "name"),
+                  "its keeper had died; cleaned up");
+        }
+        guest_fini(&g);
+    }
+    return r;
+}
+
+/* Directories of `place` whose name is no recorded guest. */
+static void sweep_dirs(struct node *n, const char *place, json_t *out)
+{
+    char path[PATH_MAX];
+    SCOPED(scope_dir) DIR *d = NULL;
+    const struct dirent *entry;
+
+    (void)str_print(path, sizeof path, "%s/guests", place);
+    d = opendir(path);
+    while (d != NULL && (entry = readdir(d)) != NULL) {
+        if (entry->d_name[0] == '.' || strlen(entry->d_name) != NODE_ID_DIGITS ||
+            is_recorded(n, entry->d_name)) {
+            continue;
+        }
+        if (file_remove_tree(dirfd(d), entry->d_name) == 0) {
+            found(out, "guest", entry->d_name, "left-over files removed");
+        }
+    }
+}
+
+/* Keys below `prefix` whose value is the id of no recorded guest. */
+static int sweep_keys(struct node *n, const char *prefix, json_t *out, struct err *e)
+{
+    struct kv_items items;
+    struct kv *kv;
+    int r = node_kv(n, &kv, e);
+
+    if (r == 0) {
+        r = kv_list(kv, prefix, &items, e);
+    }
+    if (r < 0) {
+        return r;
+    }
+    for (size_t i = 0; i < items.n; i++) {
+        const char *keys[1] = {items.items[i].key};
+
+        if (!is_recorded(n, items.items[i].value) && record_release(n, keys, 1, e) == 0) {
+            found(out, "guest", items.items[i].value, items.items[i].key);
+        }
+    }
+    kv_items_fini(&items);
+    return 0;
+}
+
+static int sweep_network(struct node *n, json_t *out, struct err *e)
+{
+    SCOPED(scope_json) json_t *records = NULL;
+    SCOPED(scope_free) const char **live = NULL;
+    struct network *net = NULL;
+    char table[32];
+    size_t count = 0;
+    size_t i;
+    json_t *record;
+    int r = guest_all(n, &records, e);
+
+    if (r < 0 || n->rootless) {
+        return r;
+    }
+    live = calloc(json_array_size(records) + 1, sizeof *live);
+    if (live == NULL) {
+        return err_set(e, -ENOMEM, "cannot reconcile: no memory");
+    }
+    json_array_foreach(records, i, record)
+    {
+        const char *id = json_string_value(json_object_get(record, "id"));
+        struct guest_status st;
+
+        if (guest_status(n, id, &st, NULL) == 0 && st.state != GUEST_STOPPED &&
+            st.state != GUEST_CREATED) {
+            live[count] = id;
+            count += 1;
+        }
+    }
+    net_table_name(n, table);
+    r = network_open(table, &net, e);
+    if (r == 0) {
+        r = network_sweep(net, live, e);
+    }
+    network_close(net);
+    if (r > 0) {
+        found(out, "network", table, "links and ports of guests that are gone removed");
+    }
+    return r < 0 ? r : 0;
+}
+
+int node_reconcile(struct node *n, json_t **ret, struct err *e)
+{
+    json_t *out = json_array();
+    int r = refresh_all(n, out, e);
+
+    sweep_dirs(n, n->state, out);
+    sweep_dirs(n, n->run, out);
+    if (r == 0) {
+        r = sweep_keys(n, "/names/", out, e);
+    }
+    if (r == 0) {
+        r = sweep_keys(n, "/userns/", out, e);
+    }
+    if (r == 0) {
+        r = sweep_keys(n, "/addresses/", out, e);
+    }
+    if (r == 0) {
+        r = sweep_network(n, out, e);
+    }
+    if (r < 0) {
+        json_decref(out);
+        return r;
+    }
+    *ret = out;
+    return 0;
+}
+
+int node_autostart(struct node *n, json_t **ret, struct err *e)
+{
+    SCOPED(scope_json) json_t *records = NULL;
+    SCOPED(scope_json) json_t *mended = NULL;
+    size_t i;
+    json_t *record;
+    int r = node_reconcile(n, &mended, e);
+
+    if (r == 0) {
+        r = guest_all(n, &records, e);
+    }
+    if (r < 0) {
+        return r;
+    }
+    *ret = json_array();
+    json_array_foreach(records, i, record)
+    {
+        const char *name = json_string_value(json_object_get(record, "name"));
+        const char *restart = json_string_value(
+            json_object_get(json_object_get(record, "config"), "restart"));
+        const char *desired = json_string_value(json_object_get(record, "desired"));
+        struct err own = {0};
+        int console = -1;
+
+        if (restart == NULL ||
+            !(strcmp(restart, "always") == 0 || (strcmp(restart, "unless-stopped") == 0 &&
+                                                 strcmp(desired, "running") == 0))) {
+            continue;
+        }
+        r = node_guest_start(n, name, false, &console, &own);
+        (void)json_array_append_new(*ret, json_pack("{s:s, s:s}", "name", name, "result",
+                                                    r == 0 ? "started" : own.text));
+    }
+    return 0;
+}

@@ -1,0 +1,271 @@
+/* record.c - guests in the store.
+ *
+ *     /guests/ID        the record, a JSON object
+ *     /names/NAME       ID: makes names unique
+ *     /userns/SLOT      ID: a range of 65,536 host ids for the guest's users
+ *
+ * A guest comes with one transaction that adds all of its keys or none, and goes
+ * with one that removes them; nothing else of the platform is keyed by name. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/fault.h"
+#include "base/scope.h"
+#include "base/str.h"
+#include "base/word.h"
+#include "contract/kv.h"
+#include "node/private.h"
+#include "node/record.h"
+
+#define LEAST_ID_DIGITS 3
+
+void guest_fini(struct guest *g)
+{
+    json_decref(g->record);
+    memset(g, 0, sizeof *g);
+}
+
+const char *guest_text(const struct guest *g, const char *key)
+{
+    const char *text = json_string_value(json_object_get(g->record, key));
+
+    return text != NULL ? text : "";
+}
+
+json_t *guest_config(const struct guest *g)
+{
+    return json_object_get(g->record, "config");
+}
+
+static int from_item(const struct kv_item *item, struct guest *ret, struct err *e)
+{
+    const char *id = strrchr(item->key, '/') + 1;
+    json_t *record = NULL;
+    int r = json_parse(item->value, item->len, item->key, &record, e);
+
+    if (r < 0) {
+        return r;
+    }
+    (void)str_print(ret->id, sizeof ret->id, "%s", id);
+    ret->record = record;
+    ret->revision = item->mod_revision;
+    return 0;
+}
+
+int guest_load(struct node *n, const char *id, struct guest *ret, struct err *e)
+{
+    char key[KV_KEY_BYTES];
+    struct kv_item item;
+    struct kv *kv;
+    int r = node_kv(n, &kv, e);
+
+    if (r < 0) {
+        return r;
+    }
+    (void)str_print(key, sizeof key, "/guests/%s", id);
+    r = kv_get(kv, key, &item, e);
+    if (r < 0) {
+        return r == -ENOENT
+                   ? err_set(e, r, "guest '%s' does not exist (see 'strata list')", id)
+                   : r;
+    }
+    r = from_item(&item, ret, e);
+    kv_item_fini(&item);
+    return r;
+}
+
+static bool is_hex(const char *word)
+{
+    return word[strspn(word, "0123456789abcdef")] == '\0';
+}
+
+/* The one guest whose id begins with `word`. */
+static int find_by_id(struct node *n, struct kv *kv, const char *word, struct guest *ret,
+                      struct err *e)
+{
+    char prefix[KV_KEY_BYTES];
+    struct kv_items items;
+    int r;
+
+    (void)n;
+    if (strlen(word) < LEAST_ID_DIGITS || strlen(word) > NODE_ID_DIGITS ||
+        !is_hex(word)) {
+        return err_set(e, -ENOENT, "guest '%s' does not exist (see 'strata list')", word);
+    }
+    (void)str_print(prefix, sizeof prefix, "/guests/%s", word);
+    r = kv_list(kv, prefix, &items, e);
+    if (r < 0) {
+        return r;
+    }
+    if (items.n == 1) {
+        r = from_item(&items.items[0], ret, e);
+    } else if (items.n == 0) {
+        r = err_set(e, -ENOENT, "guest '%s' does not exist (see 'strata list')", word);
+    } else {
+        r = err_set(e, -ENOTUNIQ, "'%s' is the beginning of %zu guests' identifiers",
+                    word, items.n);
+    }
+    kv_items_fini(&items);
+    return r;
+}
+
+int guest_find(struct node *n, const char *word, struct guest *ret, struct err *e)
+{
+    char key[KV_KEY_BYTES];
+    char id[NODE_ID_DIGITS + 1];
+    struct kv_item item;
+    struct kv *kv;
+    int r = node_kv(n, &kv, e);
+
+    if (r < 0) {
+        return r;
+    }
+    if (!word_is_name(word)) {
+        return err_set(e, -EINVAL, "'%s' cannot be the name of a guest", word);
+    }
+    (void)str_print(key, sizeof key, "/names/%s", word);
+    r = kv_get(kv, key, &item, e);
+    if (r == -ENOENT) {
+        return find_by_id(n, kv, word, ret, e);
+    }
+    if (r < 0) {
+        return r;
+    }
+    (void)str_print(id, sizeof id, "%s", item.value);
+    kv_item_fini(&item);
+    return guest_load(n, id, ret, e);
+}
+
+int guest_save(struct node *n, struct guest *g, struct err *e)
+{
+    SCOPED(scope_free) char *text = json_dumps(g->record, JSON_COMPACT);
+    char key[KV_KEY_BYTES];
+    struct kv *kv;
+    int r = node_kv(n, &kv, e);
+
+    if (text == NULL) {
+        return err_set(e, -ENOMEM, "cannot record guest '%s': no memory", g->id);
+    }
+    (void)str_print(key, sizeof key, "/guests/%s", g->id);
+    if (r == 0) {
+        r = kv_put_if(kv, key, kv_text(text), g->revision, &g->revision, e);
+    }
+    if (r == -EAGAIN || r == -EEXIST) {
+        r = err_set(e, -EAGAIN, "guest '%s' was changed by another command meanwhile",
+                    guest_text(g, "name"));
+    }
+    return r;
+}
+
+int guest_all(struct node *n, json_t **ret, struct err *e)
+{
+    struct kv_items items;
+    struct kv *kv;
+    int r = node_kv(n, &kv, e);
+
+    if (r == 0) {
+        r = kv_list(kv, "/guests/", &items, e);
+    }
+    if (r < 0) {
+        return r;
+    }
+    *ret = json_array();
+    for (size_t i = 0; i < items.n; i++) {
+        struct guest g = {0};
+
+        if (from_item(&items.items[i], &g, NULL) == 0) {
+            (void)json_array_append_new(*ret, g.record);
+        }
+    }
+    kv_items_fini(&items);
+    return 0;
+}
+
+int record_first_free(struct node *n, const char *prefix, unsigned least, unsigned most,
+                      unsigned *ret, struct err *e)
+{
+    struct kv_items items;
+    struct kv *kv;
+    unsigned free_slot = least;
+    int r = node_kv(n, &kv, e);
+
+    if (r == 0) {
+        r = kv_list(kv, prefix, &items, e);
+    }
+    if (r < 0) {
+        return r;
+    }
+    for (size_t i = 0; i < items.n; i++) { /* ordered by key: fixed-width numbers */
+        unsigned taken = (unsigned)strtoul(items.items[i].key + strlen(prefix), NULL, 10);
+
+        if (taken == free_slot) {
+            free_slot += 1;
+        } else if (taken > free_slot) {
+            break;
+        }
+    }
+    kv_items_fini(&items);
+    if (free_slot > most) {
+        return -ENOSPC;
+    }
+    *ret = free_slot;
+    return 0;
+}
+
+int record_claim(struct node *n, const char *const *keys, size_t n_keys, const char *id,
+                 const char *record, struct err *e)
+{
+    struct kv_cmp compare[RECORD_KEYS_MOST + 1];
+    struct kv_op then[RECORD_KEYS_MOST + 1];
+    struct kv_txn t = {.compare = compare, .then_ops = then, .durable = false};
+    struct kv_result result;
+    char own[KV_KEY_BYTES];
+    struct kv *kv;
+    int r = node_kv(n, &kv, e);
+
+    if (r < 0) {
+        return r;
+    }
+    for (size_t i = 0; i < n_keys && i < RECORD_KEYS_MOST; i++) {
+        compare[i] = kv_cmp_mod(keys[i], 0);
+        then[i] = kv_op_put(keys[i], kv_text(id));
+    }
+    t.n_compare = t.n_then = n_keys;
+    if (record != NULL) {
+        (void)str_print(own, sizeof own, "/guests/%s", id);
+        compare[n_keys] = kv_cmp_mod(own, 0);
+        then[n_keys] = kv_op_put(own, kv_text(record));
+        t.n_compare += 1;
+        t.n_then += 1;
+    }
+    r = kv_txn(kv, &t, &result, e);
+    if (r < 0) {
+        return r;
+    }
+    r = result.succeeded ? 0 : -EEXIST;
+    kv_result_fini(&result);
+    return r;
+}
+
+int record_release(struct node *n, const char *const *keys, size_t n_keys, struct err *e)
+{
+    struct kv_op then[RECORD_KEYS_MOST + 1];
+    struct kv_txn t = {.then_ops = then};
+    struct kv_result result;
+    struct kv *kv;
+    int r = node_kv(n, &kv, e);
+
+    if (r < 0) {
+        return r;
+    }
+    for (size_t i = 0; i < n_keys && i <= RECORD_KEYS_MOST; i++) {
+        then[i] = kv_op_delete(kv_key(keys[i]));
+        t.n_then += 1;
+    }
+    r = kv_txn(kv, &t, &result, e);
+    if (r == 0) {
+        kv_result_fini(&result);
+    }
+    return r;
+}

@@ -1,0 +1,217 @@
+/* status.c - what a guest is doing, and who may change it.
+ *
+ * The truth about "is it running" is the lock on RUN/guests/ID/lock: whoever
+ * makes, holds or cleans up a guest has it, the kernel frees it with its last
+ * holder, and a keeper inherits it from the command that started the guest.
+ * The status file says the rest.  A status of "running" with a free lock means
+ * that the keeper was killed: the guest is *lost*, and the next command that
+ * looks at it cleans up. */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/scope.h"
+#include "base/str.h"
+#include "host/file.h"
+#include "node/keeper/keeper.h"
+#include "node/private.h"
+
+#define LOCK_STEP_MS 5
+
+const char *guest_state_name(enum guest_state s)
+{
+    static const char *const names[] = {"created", "running", "restarting", "paused",
+                                        "stopped"};
+
+    _Static_assert(sizeof names / sizeof names[0] == GUEST_STATE_COUNT,
+                   "a name per state");
+    return names[s];
+}
+
+static int open_lock(struct node *n, const char *id, int *ret_fd)
+{
+    char path[PATH_MAX];
+
+    (void)guest_run_path(n, id, "", path);
+    if (mkdir(path, 0711) < 0 && errno != EEXIST) {
+        return -errno;
+    }
+    (void)guest_run_path(n, id, "lock", path);
+    *ret_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    return *ret_fd < 0 ? -errno : 0;
+}
+
+static bool lock_is_held(struct node *n, const char *id)
+{
+    char path[PATH_MAX];
+    SCOPED(scope_close) int fd = -1;
+
+    (void)guest_run_path(n, id, "lock", path);
+    fd = open(path, O_RDWR | O_CLOEXEC);
+    return fd >= 0 && flock(fd, LOCK_SH | LOCK_NB) < 0;
+}
+
+int guest_lock(struct node *n, const struct guest *g, int wait_ms, int *ret_fd,
+               struct err *e)
+{
+    SCOPED(scope_close) int fd = -1;
+    struct guest_status st;
+    int r = open_lock(n, g->id, &fd);
+
+    if (r < 0) {
+        return err_sys(e, r, "cannot lock guest '%s'", guest_text(g, "name"));
+    }
+    while (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+        struct timespec step = {.tv_nsec = LOCK_STEP_MS * 1000000L};
+
+        if (errno != EWOULDBLOCK && errno != EINTR) {
+            return err_sys(e, -errno, "cannot lock guest '%s'", guest_text(g, "name"));
+        }
+        if (wait_ms <= 0) {
+            r = guest_status(n, g->id, &st, NULL);
+            return err_set(
+                e, -EBUSY, "guest '%s' is %s, or another command is changing it",
+                guest_text(g, "name"), r == 0 ? guest_state_name(st.state) : "busy");
+        }
+        (void)nanosleep(&step, NULL);
+        wait_ms -= LOCK_STEP_MS;
+    }
+    *ret_fd = scope_take_fd(&fd);
+    return 0;
+}
+
+static void copy_text(char *out, size_t size, const json_t *j, const char *key)
+{
+    const char *text = json_string_value(json_object_get(j, key));
+
+    (void)str_print(out, size, "%s", text != NULL ? text : "");
+}
+
+static enum guest_state state_of(const char *word)
+{
+    for (int i = 0; i < GUEST_STATE_COUNT; i++) {
+        if (word != NULL && strcmp(word, guest_state_name((enum guest_state)i)) == 0) {
+            return (enum guest_state)i;
+        }
+    }
+    return GUEST_STOPPED;
+}
+
+int guest_status(struct node *n, const char *id, struct guest_status *ret, struct err *e)
+{
+    char path[PATH_MAX];
+    SCOPED(scope_free) char *text = NULL;
+    SCOPED(scope_json) json_t *j = NULL;
+    size_t len = 0;
+    int r;
+
+    memset(ret, 0, sizeof *ret);
+    ret->state = GUEST_CREATED;
+    (void)guest_run_path(n, id, "status", path);
+    r = file_read(AT_FDCWD, path, NODE_STATUS_MOST, &text, &len);
+    if (r == -ENOENT) {
+        return 0;
+    }
+    if (r < 0) {
+        return err_sys(e, r, "cannot read the status of guest '%s'", id);
+    }
+    ret->ever_started = true;
+    r = len == 0 ? -EINVAL : json_parse(text, len, "status", &j, NULL);
+    ret->state =
+        r < 0 ? GUEST_RUNNING : state_of(json_string_value(json_object_get(j, "state")));
+    ret->pid = (pid_t)json_integer_value(json_object_get(j, "pid"));
+    ret->keeper = (pid_t)json_integer_value(json_object_get(j, "keeper"));
+    ret->exit_code = (int)json_integer_value(json_object_get(j, "exit_code"));
+    ret->restarts = json_integer_value(json_object_get(j, "restarts"));
+    copy_text(ret->started, sizeof ret->started, j, "started");
+    copy_text(ret->finished, sizeof ret->finished, j, "finished");
+    copy_text(ret->health, sizeof ret->health, j, "health");
+    if (!lock_is_held(n, id)) {
+        ret->lost = ret->state != GUEST_STOPPED && ret->state != GUEST_CREATED;
+        if (ret->lost) {
+            ret->state = GUEST_STOPPED;
+            ret->exit_code = 128 + 9;
+        }
+    }
+    return 0;
+}
+
+int guest_refresh(struct node *n, struct guest *g, struct guest_status *ret,
+                  struct err *e)
+{
+    SCOPED(scope_close) int lock = -1;
+    int r = guest_status(n, g->id, ret, e);
+
+    if (r < 0 || !ret->lost) {
+        return r;
+    }
+    r = guest_lock(n, g, 0, &lock, NULL);
+    if (r == -EBUSY) { /* somebody else is at it */
+        return guest_status(n, g->id, ret, e);
+    }
+    if (r < 0) {
+        return err_sys(e, r, "cannot clean up guest '%s'", guest_text(g, "name"));
+    }
+    log_warn(n->log, "guest '%s': its keeper died; what it left is being cleaned up",
+             guest_text(g, "name"));
+    event_write(n, "lost", g, NULL);
+    r = finish_guest(n, g, e);
+    ret->lost = false;
+    return r;
+}
+
+int guest_connect(struct node *n, const struct guest *g, const void *packet, size_t len,
+                  int *ret_fd, struct err *e)
+{
+    SCOPED(scope_close) int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    SCOPED(scope_close) int dir = -1;
+    struct sockaddr_un to = {.sun_family = AF_UNIX};
+    char path[PATH_MAX];
+
+    (void)guest_run_path(n, g->id, "", path);
+    dir = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0 || dir < 0) {
+        return err_sys(e, -errno, "cannot reach the keeper of guest '%s'",
+                       guest_text(g, "name"));
+    }
+    /* Through /proc, since the path itself may be longer than a socket's may be. */
+    (void)str_print(to.sun_path, sizeof to.sun_path, "/proc/self/fd/%d/control", dir);
+    if (connect(fd, (const struct sockaddr *)&to, sizeof to) < 0 ||
+        send(fd, packet, len, MSG_NOSIGNAL) < 0) {
+        if (errno == ECONNREFUSED || errno == ENOENT) {
+            return err_set(e, -ESRCH, "guest '%s' is not running", guest_text(g, "name"));
+        }
+        return err_sys(e, -errno, "cannot reach the keeper of guest '%s'",
+                       guest_text(g, "name"));
+    }
+    *ret_fd = scope_take_fd(&fd);
+    return 0;
+}
+
+int guest_await_end(int fd, int *ret_code)
+{
+    unsigned char packet[KEEPER_PACKET_BYTES + 1];
+
+    for (;;) {
+        ssize_t n = recv(fd, packet, sizeof packet, 0);
+
+        if (n < 0 && errno == EINTR) {
+            continue;
+        }
+        if (n <= 0) {
+            return n < 0 ? -errno : -ECONNRESET;
+        }
+        if (packet[0] == KEEPER_EXIT && n == 5) {
+            *ret_code = packet[1] | packet[2] << 8;
+            return 0;
+        }
+    }
+}

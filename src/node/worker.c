@@ -1,0 +1,443 @@
+/* worker.c - the worker half: make, hold, restart, check and clean one guest.
+ *
+ * What it needs is in the plan (spec.c); the store is opened only to finish a
+ * guest that nobody waits for.  Roles of `strata --worker ROLE RUN-DIR WORDS`,
+ * executed by keepers:
+ *
+ *     restart   make the guest again and become its keeper
+ *     finish    clean up after it, record its end, tell who waits
+ *     health    run its health check; the exit code is the answer */
+#include "node/worker.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/fault.h"
+#include "base/scope.h"
+#include "base/str.h"
+#include "contract/task.h"
+#include "host/cgroup.h"
+#include "host/file.h"
+#include "node/keeper/keeper.h"
+#include "node/net.h"
+#include "node/private.h"
+#include "node/usernet.h"
+#include "virt/container/container.h"
+
+static const char *place(const json_t *spec, const char *key)
+{
+    return json_string_value(json_object_get(json_object_get(spec, "place"), key));
+}
+
+static void container_root(const json_t *spec, char out[PATH_MAX])
+{
+    (void)str_print(out, PATH_MAX, "%s/containers", place(spec, "run"));
+}
+
+int guest_task(struct node *n, const struct guest *g, struct task **ret, struct err *e)
+{
+    struct container *c = NULL;
+    char root[PATH_MAX];
+    int r;
+
+    (void)str_print(root, sizeof root, "%s/containers", n->run);
+    r = container_open(root, g->id, &c, e);
+    if (r == 0) {
+        *ret = container_task(c);
+    }
+    return r;
+}
+
+/* Pipes or /dev/null for a guest without a terminal: its ends and ours. */
+struct stdio {
+    int guest[3];
+    int keeper[3];
+};
+
+static int make_stdio(struct stdio *io, bool interactive, struct err *e)
+{
+    for (int i = 0; i < 3; i++) {
+        int ends[2];
+
+        io->keeper[i] = -1;
+        if (i == 0 && !interactive) {
+            io->guest[0] = open("/dev/null", O_RDONLY | O_CLOEXEC);
+            continue;
+        }
+        if (pipe2(ends, O_CLOEXEC) < 0) {
+            return err_sys(e, -errno, "cannot make a pipe");
+        }
+        io->guest[i] = ends[i == 0 ? 0 : 1];
+        io->keeper[i] = ends[i == 0 ? 1 : 0];
+    }
+    return 0;
+}
+
+static void close_guest_ends(struct stdio *io)
+{
+    for (int i = 0; i < 3; i++) {
+        if (io->guest[i] >= 0) {
+            (void)close(io->guest[i]);
+        }
+    }
+}
+
+static int join_network(const json_t *spec, struct container *c, struct err *e)
+{
+    const json_t *part = json_object_get(spec, "network");
+    const char *id = json_string_value(json_object_get(spec, "id"));
+    SCOPED(scope_close) int netns = -1;
+    struct network *net = NULL;
+    struct net_plan p;
+    int r = net_plan_read(part, id, &p, e);
+
+    if (r < 0 || p.spec.driver == NETWORK_HOST) {
+        return r;
+    }
+    if (p.spec.driver == NETWORK_USER) {
+        return usernet_start(spec, container_pid(c), e);
+    }
+    netns = container_netns(c);
+    if (netns < 0) {
+        return err_sys(e, netns, "cannot open the guest's network");
+    }
+    r = network_open(p.table, &net, e);
+    if (r == 0) {
+        r = network_attach(net, &p.spec, &p.port, netns, e);
+    }
+    network_close(net);
+    return r;
+}
+
+static void take_output(struct keeper_config *k, struct stdio *io, int master)
+{
+    if (master >= 0) {
+        k->master = master;
+        k->input = master;
+        return;
+    }
+    k->input = io->keeper[0];
+    k->output = io->keeper[1];
+    k->error = io->keeper[2];
+}
+
+static int make_container(const json_t *spec, const struct log *log, struct stdio *io,
+                          struct container **ret, int *ret_master, struct err *e)
+{
+    const json_t *overlay = json_object_get(spec, "overlay");
+    const json_t *list = json_object_get(overlay, "lower");
+    const char *choice = json_string_value(json_object_get(spec, "seccomp"));
+    const char *lower[512];
+    char root[PATH_MAX];
+    char cache[PATH_MAX];
+    struct container_overlay o = {
+        .lower = lower,
+        .upper = json_string_value(json_object_get(overlay, "upper")),
+        .work = json_string_value(json_object_get(overlay, "work")),
+        .is_volatile = json_is_true(json_object_get(overlay, "volatile"))};
+    struct container_new n = {
+        .root = root,
+        .id = json_string_value(json_object_get(spec, "id")),
+        .bundle = place(spec, "run"),
+        .config = json_object_get(spec, "oci"),
+        .overlay = &o,
+        .want_master = true,
+        .seccomp_cache = cache,
+        .default_seccomp = choice != NULL && strcmp(choice, "default") == 0,
+        .account = CGROUP_ACCOUNT_CPU | CGROUP_ACCOUNT_MEMORY | CGROUP_ACCOUNT_PIDS,
+        .die_with_parent = true,
+        .log = log};
+    size_t i;
+    json_t *item;
+
+    json_array_foreach(list, i, item)
+    {
+        if (i < sizeof lower / sizeof lower[0]) {
+            lower[i] = json_string_value(item);
+            o.n = i + 1;
+        }
+    }
+    container_root(spec, root);
+    (void)str_print(cache, sizeof cache, "%s/seccomp", place(spec, "state"));
+    memcpy(n.stdio, io->guest, sizeof n.stdio);
+    return container_create(&n, ret, ret_master, e);
+}
+
+int worker_make(const json_t *spec, struct keeper_config *k, const struct log *log,
+                struct err *e)
+{
+    bool terminal = json_is_true(json_object_get(
+        json_object_get(json_object_get(spec, "oci"), "process"), "terminal"));
+    struct stdio io = {.guest = {-1, -1, -1}, .keeper = {-1, -1, -1}};
+    struct container *c = NULL;
+    int master = -1;
+    int r = 0;
+
+    if (!terminal) {
+        r = make_stdio(&io, json_is_true(json_object_get(spec, "interactive")), e);
+    }
+    if (r == 0) {
+        r = make_container(spec, log, &io, &c, &master, e);
+    }
+    close_guest_ends(&io);
+    if (r < 0) {
+        return r;
+    }
+    (void)fault_step("worker.container");
+    k->pid = container_pid(c);
+    take_output(k, &io, master);
+    r = join_network(spec, c, e);
+    (void)fault_step("worker.network");
+    if (r == 0) {
+        r = task_start(container_task(c), e);
+    }
+    task_close(container_task(c));
+    if (r < 0) {
+        (void)worker_clean(spec, NULL);
+    }
+    return r;
+}
+
+static void keep_open(int fd)
+{
+    if (fd >= 0) {
+        (void)fcntl(fd, F_SETFD, 0);
+    }
+}
+
+int worker_become_keeper(const json_t *spec, struct keeper_config *k, struct err *e)
+{
+    const int fds[] = {k->input,   k->output, k->error,   k->master, k->status,
+                       k->control, k->log,    k->log_dir, k->lock,   k->events};
+    struct strv argv = {0};
+    char path[PATH_MAX];
+
+    (void)str_print(path, sizeof path, "%s/keeper", place(spec, "libexec"));
+    strv_add(&argv, "keeper");
+    keeper_config_words(k, &argv);
+    for (size_t i = 0; i < sizeof fds / sizeof fds[0]; i++) {
+        keep_open(fds[i]);
+    }
+    for (uint64_t i = 0; i < k->n_viewers; i++) {
+        keep_open(k->viewers[i]);
+    }
+    if (!strv_failed(&argv)) {
+        (void)execv(path, argv.items);
+    }
+    (void)err_sys(e, -errno, "cannot execute '%s'", path);
+    strv_fini(&argv);
+    (void)worker_clean(spec, NULL);
+    return e->code;
+}
+
+int worker_clean(const json_t *spec, struct err *e)
+{
+    const char *id = json_string_value(json_object_get(spec, "id"));
+    const json_t *part = json_object_get(spec, "network");
+    struct container *c = NULL;
+    struct network *net = NULL;
+    struct net_plan p;
+    struct err none = {0};
+    char root[PATH_MAX];
+    int r;
+
+    container_root(spec, root);
+    r = container_open(root, id, &c, &none);
+    if (r == 0) {
+        r = container_delete(c, true, e);
+        task_close(container_task(c));
+    } else if (r ==
+               -ENOENT) { /* died before its state was written: the group and directory */
+        r = container_sweep(
+            root, id,
+            json_string_value(json_object_get(
+                json_object_get(json_object_get(spec, "oci"), "linux"), "cgroupsPath")),
+            e);
+    }
+    if (r < 0) {
+        return err_set(e, r, "%s", none.text);
+    }
+    (void)fault_step("worker.clean.container");
+    if (net_plan_read(part, id, &p, NULL) < 0 || p.spec.driver != NETWORK_BRIDGE) {
+        return 0;
+    }
+    r = network_open(p.table, &net, e);
+    if (r == 0) {
+        r = network_detach(net, &p.spec, &p.port, true, e);
+    }
+    network_close(net);
+    return r;
+}
+
+static int read_spec(const char *run_dir, json_t **ret, struct err *e)
+{
+    SCOPED(scope_free) char *text = NULL;
+    char path[PATH_MAX];
+    size_t len = 0;
+    int r;
+
+    (void)str_print(path, sizeof path, "%s/spec.json", run_dir);
+    r = file_read(AT_FDCWD, path, 4 << 20, &text, &len);
+    return r < 0 ? err_sys(e, r, "cannot read '%s'", path)
+                 : json_parse(text, len, path, ret, e);
+}
+
+static void set_cloexec(const struct keeper_config *k)
+{
+    const int fds[] = {k->status, k->control, k->log, k->log_dir, k->lock, k->events};
+
+    for (size_t i = 0; i < sizeof fds / sizeof fds[0]; i++) {
+        if (fds[i] >= 0) {
+            (void)fcntl(fds[i], F_SETFD, FD_CLOEXEC);
+        }
+    }
+    for (uint64_t i = 0; i < k->n_viewers; i++) {
+        (void)fcntl(k->viewers[i], F_SETFD, FD_CLOEXEC);
+    }
+}
+
+static void tell_end(const struct keeper_config *k, int code)
+{
+    const unsigned char packet[5] = {KEEPER_EXIT, (unsigned char)(code & 255),
+                                     (unsigned char)(code >> 8 & 255), 0, 0};
+
+    for (uint64_t i = 0; i < k->n_viewers; i++) {
+        (void)send(k->viewers[i], packet, sizeof packet, MSG_NOSIGNAL | MSG_DONTWAIT);
+    }
+}
+
+static int finish(const json_t *spec, const struct keeper_config *k, struct err *e)
+{
+    struct node_options o = {.state = NULL,
+                             .program = place(spec, "program"),
+                             .libexec = place(spec, "libexec")};
+    struct guest_status st = {0};
+    struct node *n = NULL;
+    struct guest g = {0};
+    int r = node_open_at(&o, place(spec, "state"), place(spec, "run"), &n, e);
+
+    if (r == 0) {
+        r = guest_load(n, k->id, &g, e);
+    }
+    if (r == 0) {
+        (void)guest_status(n, k->id, &st, NULL);
+        r = json_is_true(json_object_get(guest_config(&g), "rm"))
+                ? remove_guest(n, &g, e)
+                : finish_guest(n, &g, e);
+    }
+    guest_fini(&g);
+    node_close(n);
+    tell_end(k, st.exit_code);
+    return r;
+}
+
+int worker_reset_disk(const json_t *spec)
+{
+    static const char *const keys[] = {"upper", "work"};
+    const json_t *maps = json_object_get(
+        json_object_get(json_object_get(spec, "oci"), "linux"), "uidMappings");
+    uid_t base =
+        (uid_t)json_integer_value(json_object_get(json_array_get(maps, 0), "hostID"));
+    int r = 0;
+
+    for (size_t i = 0; i < 2 && r == 0; i++) {
+        const char *path =
+            json_string_value(json_object_get(json_object_get(spec, "overlay"), keys[i]));
+
+        r = file_remove_tree(AT_FDCWD, path);
+        if (r == 0 && (mkdir(path, i == 0 ? 0755 : 0700) < 0 ||
+                       (i == 0 && chown(path, base, base) < 0))) {
+            r = -errno;
+        }
+    }
+    return r;
+}
+
+static int restart(const json_t *spec, struct keeper_config *k, struct err *e)
+{
+    int r;
+
+    (void)worker_clean(spec, NULL);
+    if (json_is_true(json_object_get(json_object_get(spec, "overlay"), "volatile"))) {
+        (void)worker_reset_disk(spec);
+    }
+    r = worker_make(spec, k, NULL, e);
+    return r < 0 ? r : worker_become_keeper(spec, k, e);
+}
+
+static int check_health(const json_t *spec, struct err *e)
+{
+    const char *command =
+        json_string_value(json_object_get(json_object_get(spec, "keeper"), "health_cmd"));
+    const char *argv[] = {"/bin/sh", "-c", command, NULL};
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    struct task_exec x = {.argv = argv, .stdio = {null, null, null}};
+    struct container *c = NULL;
+    char root[PATH_MAX];
+    int pidfd = -1;
+    int master = -1;
+    int r;
+
+    container_root(spec, root);
+    r = container_open(root, json_string_value(json_object_get(spec, "id")), &c, e);
+    if (r == 0) {
+        r = task_exec(container_task(c), &x, &pidfd, &master, e);
+    }
+    return r < 0 ? 1 : node_exec_code(pidfd);
+}
+
+/* The guest could not come back: say so where it is looked for. */
+static void say_failure(const struct keeper_config *k, const struct err *e)
+{
+    char line[ERR_TEXT_BYTES + 64];
+    int n = snprintf(line, sizeof line,
+                     "{\"type\":\"guest\",\"id\":\"%s\",\"event\":\"restart-"
+                     "failed\",\"detail\":\"%.*s\"}\n",
+                     k->id, ERR_TEXT_BYTES - 1, e->text);
+
+    if (k->events >= 0 && n > 0) {
+        (void)!write(k->events, line, (size_t)n);
+    }
+}
+
+int node_worker(int argc, char **argv)
+{
+    SCOPED(scope_json) json_t *spec = NULL;
+    struct keeper_config k;
+    struct err e = {0};
+    int r;
+
+    if (argc < 2) {
+        return 2;
+    }
+    r = read_spec(argv[1], &spec, &e);
+    if (r == 0 && strcmp(argv[0], "health") == 0) {
+        return check_health(spec, &e);
+    }
+    if (r == 0) {
+        r = keeper_config_parse(&k, argv + 2, &e);
+    }
+    if (r < 0) {
+        return 1;
+    }
+    set_cloexec(&k);
+    (void)signal(SIGPIPE, SIG_IGN);
+    if (strcmp(argv[0], "restart") == 0) {
+        (void)restart(spec, &k, &e);
+        say_failure(&k, &e);
+        err_clear(&e);
+    }
+    return finish(spec, &k, &e) < 0 ? 1 : 0;
+}
+
+int node_oci(int argc, char **argv)
+{
+    return container_oci_main(argc, argv);
+}

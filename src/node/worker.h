@@ -1,0 +1,27 @@
+/* node/worker.h - the half that makes a guest's processes from a plan. */
+#ifndef NODE_WORKER_H
+#define NODE_WORKER_H
+
+#include <jansson.h>
+
+struct err;
+struct keeper_config;
+struct log;
+
+/* In a process of its own, whose child the guest's first program becomes: make
+ * the guest of `spec` (see spec.c), join it to its network, let it begin, and
+ * fill in what the keeper needs to know about it.  On failure nothing is left. */
+int worker_make(const json_t *spec, struct keeper_config *k, const struct log *log,
+                struct err *e);
+
+/* Become the keeper.  Returns only on failure; the guest is ended then. */
+int worker_become_keeper(const json_t *spec, struct keeper_config *k, struct err *e);
+
+/* The guest ended, or was never complete: end what is left of its processes,
+ * mounts and control groups, and its ports. */
+int worker_clean(const json_t *spec, struct err *e);
+
+/* Empty the disk of a guest whose changes are not kept. */
+int worker_reset_disk(const json_t *spec);
+
+#endif
