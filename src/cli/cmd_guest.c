@@ -1,0 +1,152 @@
+/* cmd_guest.c - what is done to guests that exist. */
+#include <stddef.h>
+
+#include "base/json.h"
+#include "base/scope.h"
+#include "cmd.h"
+
+static int stop_one(struct node *n, const char *guest, const void *args, struct err *e)
+{
+    const struct op_stop *a = args;
+    return node_guest_stop(n, guest, 0, a->timeout, e);
+}
+
+int cmd_stop(struct cli *c, const struct op_stop *a)
+{
+    return cli_each(c, a->guest, a->n_guest, stop_one, a);
+}
+
+static int kill_one(struct node *n, const char *guest, const void *args, struct err *e)
+{
+    const struct op_kill *a = args;
+    return node_guest_kill(n, guest, a->signal, a->all, e);
+}
+
+int cmd_kill(struct cli *c, const struct op_kill *a)
+{
+    return cli_each(c, a->guest, a->n_guest, kill_one, a);
+}
+
+static int restart_one(struct node *n, const char *guest, const void *args, struct err *e)
+{
+    const struct op_restart *a = args;
+    return node_guest_restart(n, guest, a->timeout, e);
+}
+
+int cmd_restart(struct cli *c, const struct op_restart *a)
+{
+    return cli_each(c, a->guest, a->n_guest, restart_one, a);
+}
+
+static int pause_one(struct node *n, const char *guest, const void *args, struct err *e)
+{
+    (void)args;
+    return node_guest_pause(n, guest, e);
+}
+
+int cmd_pause(struct cli *c, const struct op_pause *a)
+{
+    return cli_each(c, a->guest, a->n_guest, pause_one, a);
+}
+
+static int resume_one(struct node *n, const char *guest, const void *args, struct err *e)
+{
+    (void)args;
+    return node_guest_resume(n, guest, e);
+}
+
+int cmd_resume(struct cli *c, const struct op_resume *a)
+{
+    return cli_each(c, a->guest, a->n_guest, resume_one, a);
+}
+
+static int delete_one(struct node *n, const char *guest, const void *args, struct err *e)
+{
+    const struct op_delete *a = args;
+    return node_guest_delete(n, guest, a->force, e);
+}
+
+int cmd_delete(struct cli *c, const struct op_delete *a)
+{
+    return cli_each(c, a->guest, a->n_guest, delete_one, a);
+}
+
+int cmd_resize(struct cli *c, const struct op_resize *a)
+{
+    struct err e = {0};
+    SCOPED(scope_json) json_t *order = NULL;
+    struct node *n = cli_node(c, &e);
+    int r = n == NULL ? -1 : cli_order(c, a, false, &order, &e);
+    if (r == 0) {
+        r = node_guest_resize(n, a->guest, order, &e);
+    }
+    return cli_finish(c, r, json_pack("{s:s}", "name", a->guest), &e);
+}
+
+int cmd_clone(struct cli *c, const struct op_clone *a)
+{
+    struct err e = {0};
+    SCOPED(scope_json) json_t *order = NULL;
+    json_t *made = NULL;
+    struct node *n = cli_node(c, &e);
+    int r = n == NULL ? -1 : cli_order(c, a, false, &order, &e);
+    if (r == 0) {
+        r = node_guest_clone(n, a->guest, order, &made, &e);
+    }
+    return cli_finish(c, r, made, &e);
+}
+
+int cmd_rename(struct cli *c, const struct op_rename *a)
+{
+    struct err e = {0};
+    struct node *n = cli_node(c, &e);
+    int r = n == NULL ? -1 : node_guest_rename(n, a->guest, a->name, &e);
+    return cli_finish(c, r, json_pack("{s:s}", "name", a->name), &e);
+}
+
+int cmd_cp(struct cli *c, const struct op_cp *a)
+{
+    struct err e = {0};
+    struct node *n = cli_node(c, &e);
+    int r = n == NULL ? -1 : node_guest_cp(n, a->source, a->target, &e);
+    return cli_finish(c, r, NULL, &e);
+}
+
+int cmd_snapshot_create(struct cli *c, const struct op_snapshot_create *a)
+{
+    struct err e = {0};
+    json_t *made = NULL;
+    struct node *n = cli_node(c, &e);
+    int r = n == NULL ? -1 : node_snapshot_create(n, a->guest, a->name, &made, &e);
+    return cli_finish(c, r, made, &e);
+}
+
+int cmd_snapshot_list(struct cli *c, const struct op_snapshot_list *a)
+{
+    struct err e = {0};
+    json_t *list = NULL;
+    struct node *n = cli_node(c, &e);
+    int r = n == NULL ? -1 : node_snapshot_list(n, a->guest, &list, &e);
+    return cli_finish(c, r, list, &e);
+}
+
+int cmd_snapshot_restore(struct cli *c, const struct op_snapshot_restore *a)
+{
+    struct err e = {0};
+    struct node *n = cli_node(c, &e);
+    int r = n == NULL ? -1 : node_snapshot_restore(n, a->guest, a->name, &e);
+    return cli_finish(c, r, json_pack("{s:s, s:s}", "name", a->name, "guest", a->guest),
+                      &e);
+}
+
+static int delete_snapshot(struct node *n, const char *name, const void *args,
+                           struct err *e)
+{
+    const struct op_snapshot_delete *a = args;
+    return node_snapshot_delete(n, a->guest, name, e);
+}
+
+int cmd_snapshot_delete(struct cli *c, const struct op_snapshot_delete *a)
+{
+    return cli_each(c, a->name, a->n_name, delete_snapshot, a);
+}

@@ -1,0 +1,217 @@
+/* cmd_object.c - images, networks and volumes: an order goes down, a result comes up. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include "base/json.h"
+#include "base/scope.h"
+#include "base/str.h"
+#include "cmd.h"
+
+#define PASSWORD_BYTES 1024
+
+typedef int verb_fn(struct node *n, const char *op, const json_t *order, json_t **ret,
+                    struct err *e);
+
+/* "build" of "image build". */
+static const char *verb_of(const struct cli *c)
+{
+    return strchr(wire_text(wire_op_table[c->op].name), ' ') + 1;
+}
+
+/* Hand the whole order down. */
+static int pass_on(struct cli *c, verb_fn *fn, const void *args, const char *extra_key,
+                   const char *extra)
+{
+    struct err e = {0};
+    SCOPED(scope_json) json_t *order = NULL;
+    json_t *result = NULL;
+    struct node *n = cli_node(c, &e);
+    int r = n == NULL ? -1 : cli_order(c, args, true, &order, &e);
+    if (r == 0 && extra != NULL) {
+        (void)json_object_set_new(order, extra_key, json_string(extra));
+    }
+    if (r == 0) {
+        r = fn(n, verb_of(c), order, &result, &e);
+    }
+    return cli_finish(c, r, result, &e);
+}
+
+/* The same verb for each of several names; the order has the member `key` for one. */
+static int pass_each(struct cli *c, verb_fn *fn, const void *args, const char *key,
+                     const char *const *names, size_t count)
+{
+    struct err e = {0};
+    SCOPED(scope_json) json_t *order = NULL;
+    json_t *all = json_array();
+    struct node *n = cli_node(c, &e);
+    int r = n == NULL ? -1 : cli_order(c, args, true, &order, &e);
+    int code = 0;
+    for (size_t i = 0; r == 0 && i < count; i++) {
+        json_t *one = NULL;
+        err_clear(&e);
+        (void)json_object_set_new(order, key, json_string(names[i]));
+        if (fn(n, verb_of(c), order, &one, &e) < 0) {
+            code = cli_fail(c, &e);
+            continue;
+        }
+        if (one == NULL) {
+            one = json_pack("{s:s}", "name", names[i]);
+        }
+        (void)(json_is_array(one) ? json_array_extend(all, one)
+                                  : json_array_append(all, one));
+        json_decref(one);
+    }
+    int printed = cli_finish(c, r, all, &e);
+    return code != 0 ? code : printed;
+}
+
+int cmd_image_build(struct cli *c, const struct op_image_build *a)
+{
+    return pass_on(c, node_image, a, NULL, NULL);
+}
+
+int cmd_image_commit(struct cli *c, const struct op_image_commit *a)
+{
+    return pass_on(c, node_image, a, NULL, NULL);
+}
+
+int cmd_image_import(struct cli *c, const struct op_image_import *a)
+{
+    return pass_on(c, node_image, a, NULL, NULL);
+}
+
+int cmd_image_export(struct cli *c, const struct op_image_export *a)
+{
+    return pass_on(c, node_image, a, NULL, NULL);
+}
+
+int cmd_image_pull(struct cli *c, const struct op_image_pull *a)
+{
+    return pass_on(c, node_image, a, NULL, NULL);
+}
+
+int cmd_image_push(struct cli *c, const struct op_image_push *a)
+{
+    return pass_on(c, node_image, a, NULL, NULL);
+}
+
+int cmd_image_list(struct cli *c, const struct op_image_list *a)
+{
+    c->output.quiet = a->quiet;
+    return pass_on(c, node_image, a, NULL, NULL);
+}
+
+int cmd_image_inspect(struct cli *c, const struct op_image_inspect *a)
+{
+    return pass_each(c, node_image, a, "image", a->image, a->n_image);
+}
+
+int cmd_image_tag(struct cli *c, const struct op_image_tag *a)
+{
+    return pass_on(c, node_image, a, NULL, NULL);
+}
+
+int cmd_image_delete(struct cli *c, const struct op_image_delete *a)
+{
+    return pass_each(c, node_image, a, "image", a->image, a->n_image);
+}
+
+int cmd_image_prune(struct cli *c, const struct op_image_prune *a)
+{
+    return pass_on(c, node_image, a, NULL, NULL);
+}
+
+/* A line of standard input without its end; asked for and not echoed on a terminal. */
+static int read_secret(const char *what, bool echo, char out[PASSWORD_BYTES],
+                       struct err *e)
+{
+    struct termios old, quiet;
+    bool terminal = isatty(STDIN_FILENO) && tcgetattr(STDIN_FILENO, &old) == 0;
+    if (terminal) {
+        (void)fprintf(stderr, "%s: ", what);
+        quiet = old;
+        quiet.c_lflag &= echo ? ~(tcflag_t)0 : ~(tcflag_t)ECHO;
+        (void)tcsetattr(STDIN_FILENO, TCSAFLUSH, &quiet);
+    }
+    char *got = fgets(out, PASSWORD_BYTES, stdin);
+    if (terminal) {
+        (void)tcsetattr(STDIN_FILENO, TCSAFLUSH, &old);
+        (void)fputs(echo ? "" : "\n", stderr);
+    }
+    if (got == NULL) {
+        return err_set(e, -ENODATA, "no %s on standard input", what);
+    }
+    out[strcspn(out, "\r\n")] = 0;
+    return 0;
+}
+
+int cmd_image_login(struct cli *c, const struct op_image_login *a)
+{
+    struct err e = {0};
+    struct op_image_login full = *a;
+    char user[PASSWORD_BYTES];
+    char password[PASSWORD_BYTES];
+    if (a->remove) {
+        return pass_on(c, node_image, a, NULL, NULL);
+    }
+    int r = 0;
+    if (a->user == NULL && a->password_stdin) {
+        r = err_set(&e, -EINVAL, "--password-stdin needs --user");
+    }
+    if (r == 0 && a->user == NULL) {
+        r = read_secret("user", true, user, &e);
+        full.user = user;
+    }
+    if (r == 0) {
+        r = read_secret("password", false, password, &e);
+    }
+    int code =
+        r < 0 ? cli_fail(c, &e) : pass_on(c, node_image, &full, "password", password);
+    explicit_bzero(password, sizeof password);
+    return code;
+}
+
+int cmd_network_create(struct cli *c, const struct op_network_create *a)
+{
+    return pass_on(c, node_network, a, NULL, NULL);
+}
+
+int cmd_network_list(struct cli *c, const struct op_network_list *a)
+{
+    c->output.quiet = a->quiet;
+    return pass_on(c, node_network, a, NULL, NULL);
+}
+
+int cmd_network_inspect(struct cli *c, const struct op_network_inspect *a)
+{
+    return pass_each(c, node_network, a, "name", a->network, a->n_network);
+}
+
+int cmd_network_delete(struct cli *c, const struct op_network_delete *a)
+{
+    return pass_each(c, node_network, a, "name", a->network, a->n_network);
+}
+
+int cmd_volume_create(struct cli *c, const struct op_volume_create *a)
+{
+    return pass_on(c, node_volume, a, NULL, NULL);
+}
+
+int cmd_volume_list(struct cli *c, const struct op_volume_list *a)
+{
+    c->output.quiet = a->quiet;
+    return pass_on(c, node_volume, a, NULL, NULL);
+}
+
+int cmd_volume_inspect(struct cli *c, const struct op_volume_inspect *a)
+{
+    return pass_each(c, node_volume, a, "name", a->volume, a->n_volume);
+}
+
+int cmd_volume_delete(struct cli *c, const struct op_volume_delete *a)
+{
+    return pass_each(c, node_volume, a, "name", a->volume, a->n_volume);
+}
