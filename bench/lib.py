@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 TOP = Path(__file__).resolve().parent.parent
-STRATA = TOP / "build/release/src/prog/strata"
+STRATA = Path(os.environ.get("STRATA", TOP / "build/release/src/prog/strata"))
 CACHE = TOP / "build/bench"
 GUEST_CODE = 7  # what bench/guest.c ends with
 

@@ -116,12 +116,21 @@ __attribute__((target("sha,sse4.1"))) static void mix_sha_ni(uint32_t h[8],
     h[7] = out[4];
 }
 
+/* CPUID leaves a virtual machine and comes back, which takes microseconds each time. */
 static bool has_sha_ni(void)
 {
-    unsigned a, b, c, d;
+    static _Atomic int known; /* 0: not asked yet, 1: no, 2: yes */
+    unsigned a, b = 0, c = 0, d;
+    int now = known;
 
-    return __builtin_cpu_supports("sse4.1") && __get_cpuid_count(7, 0, &a, &b, &c, &d) &&
-           (b & bit_SHA) != 0;
+    if (now == 0) {
+        bool has = __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_SSE4_1) != 0 &&
+                   __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (b & bit_SHA) != 0;
+
+        now = has ? 2 : 1;
+        known = now;
+    }
+    return now == 2;
 }
 #endif
 

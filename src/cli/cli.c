@@ -1,5 +1,5 @@
 /* cli.c - the column of calls from words to an exit code. */
-#include "cli.h"
+#include "cli/cli.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -11,10 +11,9 @@
 #include "base/scope.h"
 #include "base/str.h"
 #include "base/units.h"
-#include "cmd.h"
-#include "help.h"
-#include "parse.h"
-#include "version.h"
+#include "cli/cmd.h"
+#include "cli/help.h"
+#include "cli/parse.h"
 
 struct node *cli_node(struct cli *c, struct err *e)
 {
@@ -57,10 +56,11 @@ static void say(struct cli *c, const char *text)
     cli_end_progress(c);
     if (whole) {
         (void)fprintf(stderr, "strata: %s\n", text);
-    } else {
-        (void)fprintf(stderr, "strata: cannot %s: %s\n",
-                      wire_text(wire_op_table[c->op].name), text);
+        return;
     }
+    char action[WIRE_ACTION_BYTES];
+    wire_action(c->op, action);
+    (void)fprintf(stderr, "strata: cannot %s: %s\n", action, text);
 }
 
 int cli_fail(struct cli *c, const struct err *e)
@@ -68,7 +68,7 @@ int cli_fail(struct cli *c, const struct err *e)
     say(c, e->text[0] != 0 ? e->text : "for no stated reason");
     bool starts =
         c->op == WIRE_OP_RUN || c->op == WIRE_OP_CREATE || c->op == WIRE_OP_EXEC;
-    return starts ? CLI_NOT_STARTED : CLI_FAILED;
+    return starts ? node_start_code(e) : CLI_FAILED;
 }
 
 int cli_finish(struct cli *c, int r, json_t *result, const struct err *e)

@@ -6,9 +6,9 @@
 
 #include "base/err.h"
 #include "base/log.h"
+#include "cli/output.h"
+#include "cli/terminal.h"
 #include "node/node.h"
-#include "output.h"
-#include "terminal.h"
 #include "wire/wire.h"
 
 /* One command under way. */

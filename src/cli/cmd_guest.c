@@ -3,7 +3,7 @@
 
 #include "base/json.h"
 #include "base/scope.h"
-#include "cmd.h"
+#include "cli/cmd.h"
 
 static int stop_one(struct node *n, const char *guest, const void *args, struct err *e)
 {

@@ -6,11 +6,10 @@
 
 #include "base/fault.h"
 #include "base/str.h"
-#include "cli.h"
-#include "cmd.h"
-#include "help.h"
-#include "parse.h"
-#include "version.h"
+#include "cli/cli.h"
+#include "cli/cmd.h"
+#include "cli/help.h"
+#include "cli/parse.h"
 
 #define STATE_SCHEMA 1 /* version of the records in the store */
 
@@ -23,7 +22,7 @@ int cmd_oci(struct cli *c, const struct op_oci *a)
         (void)err_set(&e, -ENOMEM, "out of memory");
         return cli_fail(c, &e);
     }
-    static char name[] = "oci";
+    char name[] = "oci";
     argv[0] = name;
     for (size_t i = 0; i < a->n_argument; i++) {
         argv[i + 1] = (char *)(uintptr_t)a->argument[i]; /* words of our own main */

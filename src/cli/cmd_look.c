@@ -10,7 +10,7 @@
 #include "base/scope.h"
 #include "base/str.h"
 #include "base/units.h"
-#include "cmd.h"
+#include "cli/cmd.h"
 
 #define POLL_MS        100 /* between two looks at a state that is waited for */
 #define FIRST_ROUND_MS 250 /* of `stats` without --follow */

@@ -8,7 +8,7 @@
 #include "base/json.h"
 #include "base/scope.h"
 #include "base/str.h"
-#include "cmd.h"
+#include "cli/cmd.h"
 
 #define PASSWORD_BYTES 1024
 
@@ -21,22 +21,27 @@ static const char *verb_of(const struct cli *c)
     return strchr(wire_text(wire_op_table[c->op].name), ' ') + 1;
 }
 
-/* Hand the whole order down. */
-static int pass_on(struct cli *c, verb_fn *fn, const void *args, const char *extra_key,
-                   const char *extra)
+/* Hand the whole order down, and the password that is no option. */
+static int pass_on_as(struct cli *c, verb_fn *fn, const char *verb, const void *args,
+                      const char *password)
 {
     struct err e = {0};
     SCOPED(scope_json) json_t *order = NULL;
     json_t *result = NULL;
     struct node *n = cli_node(c, &e);
     int r = n == NULL ? -1 : cli_order(c, args, true, &order, &e);
-    if (r == 0 && extra != NULL) {
-        (void)json_object_set_new(order, extra_key, json_string(extra));
+    if (r == 0 && password != NULL) {
+        (void)json_object_set_new(order, "password", json_string(password));
     }
     if (r == 0) {
-        r = fn(n, verb_of(c), order, &result, &e);
+        r = fn(n, verb, order, &result, &e);
     }
     return cli_finish(c, r, result, &e);
+}
+
+static int pass_on(struct cli *c, verb_fn *fn, const void *args)
+{
+    return pass_on_as(c, fn, verb_of(c), args, NULL);
 }
 
 /* The same verb for each of several names; the order has the member `key` for one. */
@@ -70,38 +75,38 @@ static int pass_each(struct cli *c, verb_fn *fn, const void *args, const char *k
 
 int cmd_image_build(struct cli *c, const struct op_image_build *a)
 {
-    return pass_on(c, node_image, a, NULL, NULL);
+    return pass_on(c, node_image, a);
 }
 
 int cmd_image_commit(struct cli *c, const struct op_image_commit *a)
 {
-    return pass_on(c, node_image, a, NULL, NULL);
+    return pass_on(c, node_image, a);
 }
 
 int cmd_image_import(struct cli *c, const struct op_image_import *a)
 {
-    return pass_on(c, node_image, a, NULL, NULL);
+    return pass_on(c, node_image, a);
 }
 
 int cmd_image_export(struct cli *c, const struct op_image_export *a)
 {
-    return pass_on(c, node_image, a, NULL, NULL);
+    return pass_on(c, node_image, a);
 }
 
 int cmd_image_pull(struct cli *c, const struct op_image_pull *a)
 {
-    return pass_on(c, node_image, a, NULL, NULL);
+    return pass_on(c, node_image, a);
 }
 
 int cmd_image_push(struct cli *c, const struct op_image_push *a)
 {
-    return pass_on(c, node_image, a, NULL, NULL);
+    return pass_on(c, node_image, a);
 }
 
 int cmd_image_list(struct cli *c, const struct op_image_list *a)
 {
     c->output.quiet = a->quiet;
-    return pass_on(c, node_image, a, NULL, NULL);
+    return pass_on(c, node_image, a);
 }
 
 int cmd_image_inspect(struct cli *c, const struct op_image_inspect *a)
@@ -111,7 +116,7 @@ int cmd_image_inspect(struct cli *c, const struct op_image_inspect *a)
 
 int cmd_image_tag(struct cli *c, const struct op_image_tag *a)
 {
-    return pass_on(c, node_image, a, NULL, NULL);
+    return pass_on(c, node_image, a);
 }
 
 int cmd_image_delete(struct cli *c, const struct op_image_delete *a)
@@ -121,7 +126,7 @@ int cmd_image_delete(struct cli *c, const struct op_image_delete *a)
 
 int cmd_image_prune(struct cli *c, const struct op_image_prune *a)
 {
-    return pass_on(c, node_image, a, NULL, NULL);
+    return pass_on(c, node_image, a);
 }
 
 /* A line of standard input without its end; asked for and not echoed on a terminal. */
@@ -155,11 +160,11 @@ int cmd_image_login(struct cli *c, const struct op_image_login *a)
     char user[PASSWORD_BYTES];
     char password[PASSWORD_BYTES];
     if (a->remove) {
-        return pass_on(c, node_image, a, NULL, NULL);
+        return pass_on_as(c, node_image, "logout", a, NULL);
     }
     int r = 0;
     if (a->user == NULL && a->password_stdin) {
-        r = err_set(&e, -EINVAL, "--password-stdin needs --user");
+        r = err_set(&e, -EINVAL, "cannot log in: --password-stdin needs --user");
     }
     if (r == 0 && a->user == NULL) {
         r = read_secret("user", true, user, &e);
@@ -169,20 +174,20 @@ int cmd_image_login(struct cli *c, const struct op_image_login *a)
         r = read_secret("password", false, password, &e);
     }
     int code =
-        r < 0 ? cli_fail(c, &e) : pass_on(c, node_image, &full, "password", password);
+        r < 0 ? cli_fail(c, &e) : pass_on_as(c, node_image, "login", &full, password);
     explicit_bzero(password, sizeof password);
     return code;
 }
 
 int cmd_network_create(struct cli *c, const struct op_network_create *a)
 {
-    return pass_on(c, node_network, a, NULL, NULL);
+    return pass_on(c, node_network, a);
 }
 
 int cmd_network_list(struct cli *c, const struct op_network_list *a)
 {
     c->output.quiet = a->quiet;
-    return pass_on(c, node_network, a, NULL, NULL);
+    return pass_on(c, node_network, a);
 }
 
 int cmd_network_inspect(struct cli *c, const struct op_network_inspect *a)
@@ -197,13 +202,13 @@ int cmd_network_delete(struct cli *c, const struct op_network_delete *a)
 
 int cmd_volume_create(struct cli *c, const struct op_volume_create *a)
 {
-    return pass_on(c, node_volume, a, NULL, NULL);
+    return pass_on(c, node_volume, a);
 }
 
 int cmd_volume_list(struct cli *c, const struct op_volume_list *a)
 {
     c->output.quiet = a->quiet;
-    return pass_on(c, node_volume, a, NULL, NULL);
+    return pass_on(c, node_volume, a);
 }
 
 int cmd_volume_inspect(struct cli *c, const struct op_volume_inspect *a)

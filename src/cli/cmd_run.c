@@ -9,8 +9,8 @@
 #include "base/json.h"
 #include "base/scope.h"
 #include "base/str.h"
-#include "cli.h"
-#include "cmd.h"
+#include "cli/cli.h"
+#include "cli/cmd.h"
 #include "host/file.h"
 
 #define ENV_FILE_MOST (1 << 20) /* bytes */
@@ -79,10 +79,8 @@ static int guest_order(struct cli *c, const void *args, const struct part_guest 
 }
 
 /* A terminal for the guest needs one here, unless nobody sits at it. */
-static int check_terminal(const struct cli *c, bool tty, bool interactive, bool detach,
-                          struct err *e)
+static int check_terminal(bool tty, bool interactive, bool detach, struct err *e)
 {
-    (void)c;
     if (tty && interactive && !detach && !isatty(STDIN_FILENO)) {
         return err_set(
             e, -ENOTTY,
@@ -105,23 +103,26 @@ static void pass_signal(void *arg, int signal)
     (void)node_guest_kill(r->c->node, r->guest, signal, false, &ignored);
 }
 
-/* Follow the guest to its end; the exit code of this command. */
-static int follow(struct cli *c, const char *guest, int console, bool raw, bool input,
-                  const char *keys, bool pass, struct err *e)
+/* The terminal of this command, as `follow` wants it. */
+static struct terminal here(bool raw, bool input)
 {
-    struct relay relay = {c, guest};
-    struct terminal t = {.in = STDIN_FILENO,
-                         .out = STDOUT_FILENO,
-                         .err = STDERR_FILENO,
-                         .raw = raw,
-                         .input = input,
-                         .arg = &relay,
-                         .on_signal = pass ? pass_signal : NULL};
+    return (struct terminal){.in = STDIN_FILENO,
+                             .out = STDOUT_FILENO,
+                             .err = STDERR_FILENO,
+                             .raw = raw,
+                             .input = input};
+}
+
+/* Follow the guest to its end; the exit code of this command, or -errno. */
+static int follow(struct relay *relay, int console, struct terminal *t, const char *keys,
+                  struct err *e)
+{
     int code = 0;
-    int r = terminal_parse_keys(keys, &t, e);
-    cli_end_progress(c);
+    int r = terminal_parse_keys(keys, t, e);
+    t->arg = relay;
+    cli_end_progress(relay->c);
     if (r == 0) {
-        r = terminal_join_keeper(&t, console, &code, e);
+        r = terminal_join_keeper(t, console, &code, e);
     }
     if (r < 0) {
         return r;
@@ -136,7 +137,7 @@ int cmd_run(struct cli *c, const struct op_run *a)
     struct node_run_result run = {.console = -1};
     struct node *n = cli_node(c, &e);
     if (n == NULL ||
-        check_terminal(c, a->guest.tty, a->guest.interactive, a->detach, &e) < 0 ||
+        check_terminal(a->guest.tty, a->guest.interactive, a->detach, &e) < 0 ||
         guest_order(c, a, &a->guest, &order, &e) < 0) {
         return cli_fail(c, &e);
     }
@@ -145,8 +146,10 @@ int cmd_run(struct cli *c, const struct op_run *a)
         return cli_finish(c, r, run.guest, &e);
     }
     const char *id = json_string_value(json_object_get(run.guest, "id"));
-    int code =
-        follow(c, id, run.console, run.terminal, run.interactive, DEFAULT_KEYS, true, &e);
+    struct relay relay = {c, id};
+    struct terminal t = here(run.terminal, run.interactive);
+    t.on_signal = pass_signal;
+    int code = follow(&relay, run.console, &t, DEFAULT_KEYS, &e);
     (void)close(run.console);
     r = code < 0 ? code : node_run_end(n, run.guest, &e);
     json_decref(run.guest);
@@ -173,7 +176,7 @@ static int start_one(struct node *n, const char *guest, const void *args, struct
     return node_guest_start(n, guest, false, &console, e);
 }
 
-static int flag_of(const json_t *guest, const char *key)
+static bool flag_of(const json_t *guest, const char *key)
 {
     const json_t *config = json_object_get(guest, "config");
     return json_is_true(json_object_get(config, key));
@@ -200,9 +203,11 @@ int cmd_start(struct cli *c, const struct op_start *a)
     if (r < 0) {
         return cli_fail(c, &e);
     }
-    int code =
-        follow(c, a->guest[0], console, flag_of(guest, "tty"),
-               a->interactive || flag_of(guest, "interactive"), DEFAULT_KEYS, true, &e);
+    struct relay relay = {c, a->guest[0]};
+    struct terminal t =
+        here(flag_of(guest, "tty"), a->interactive || flag_of(guest, "interactive"));
+    t.on_signal = pass_signal;
+    int code = follow(&relay, console, &t, DEFAULT_KEYS, &e);
     r = code < 0 ? code : node_run_end(n, guest, &e);
     return r < 0 ? cli_fail(c, &e) : code;
 }
@@ -217,8 +222,9 @@ int cmd_console(struct cli *c, const struct op_console *a)
     if (r < 0) {
         return cli_fail(c, &e);
     }
-    int code =
-        follow(c, a->guest, console, terminal, !a->no_input, a->detach_keys, false, &e);
+    struct relay relay = {c, a->guest};
+    struct terminal t = here(terminal, !a->no_input);
+    int code = follow(&relay, console, &t, a->detach_keys, &e);
     return code < 0 ? cli_fail(c, &e) : code;
 }
 
@@ -236,13 +242,9 @@ int cmd_exec(struct cli *c, const struct op_exec *a)
     SCOPED(scope_json) json_t *order = NULL;
     SCOPED(scope_close) int pidfd = -1;
     SCOPED(scope_close) int master = -1;
-    struct terminal t = {.in = STDIN_FILENO,
-                         .out = STDOUT_FILENO,
-                         .err = STDERR_FILENO,
-                         .raw = true,
-                         .input = a->interactive};
+    struct terminal t = here(true, a->interactive);
     struct node *n = cli_node(c, &e);
-    int r = n == NULL ? -1 : check_terminal(c, a->tty, a->interactive, a->detach, &e);
+    int r = n == NULL ? -1 : check_terminal(a->tty, a->interactive, a->detach, &e);
     if (r == 0) {
         r = cli_order(c, a, false, &order, &e);
     }

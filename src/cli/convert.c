@@ -1,5 +1,5 @@
 /* convert.c - one word becomes one value of a row's type. */
-#include "convert.h"
+#include "cli/convert.h"
 
 #include <arpa/inet.h>
 #include <ctype.h>

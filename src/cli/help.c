@@ -1,5 +1,5 @@
 /* help.c - what --help prints. */
-#include "help.h"
+#include "cli/help.h"
 
 #include <string.h>
 

@@ -1,5 +1,5 @@
 /* output.c - results: a table for people, JSON for programs, from one schema. */
-#include "output.h"
+#include "cli/output.h"
 
 #include <errno.h>
 #include <inttypes.h>

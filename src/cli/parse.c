@@ -7,7 +7,7 @@
  * option after the arguments before it, and takes all that follows untouched; so
  * both `run IMAGE --name web -- sh -c x` and `run IMAGE sh -c x` mean what people
  * of either habit expect. */
-#include "parse.h"
+#include "cli/parse.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -16,7 +16,7 @@
 #include "base/err.h"
 #include "base/fault.h"
 #include "base/word.h"
-#include "convert.h"
+#include "cli/convert.h"
 
 #define MAX_NAMES 128 /* options of one operation, or commands, offered as nearest */
 
@@ -257,8 +257,10 @@ static int check_required(struct parse *p, unsigned given, struct err *e)
     if (n > 0) {
         return 0;
     }
+    char action[WIRE_ACTION_BYTES];
+    wire_action(p->op, action);
     return err_set(e, -EINVAL, "cannot %s: %s is missing (see 'strata %s --help')",
-                   op_name(p), wire_text(item->value), op_name(p));
+                   action, wire_text(item->value), op_name(p));
 }
 
 static int apply_defaults(struct parse *p, const struct scope *s, struct err *e)

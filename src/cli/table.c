@@ -1,6 +1,6 @@
 /* table.c - from an operation to its handler; the list is the records' own, so an
  * operation without a handler does not link. */
-#include "cmd.h"
+#include "cli/cmd.h"
 
 #define CALL(NAME, name)                                                                 \
     static int call_##name(struct cli *c, const void *args)                              \

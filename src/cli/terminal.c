@@ -3,7 +3,7 @@
  * One poll loop over input, guest and signals.  At most one piece of input waits
  * for the guest; while it waits no more is read, and output goes on: a guest that
  * echoes cannot block against us.  The terminal is put back on every way out. */
-#include "terminal.h"
+#include "cli/terminal.h"
 
 #include <errno.h>
 #include <poll.h>

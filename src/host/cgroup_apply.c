@@ -18,7 +18,7 @@
 #define OLD_BYTES   512
 #define DEVICE_LINE 64
 
-void cgroup_plan_add(struct cgroup_plan *p, enum cgroup_ctl ctl, bool v2, unsigned flags,
+void cgroup_plan_add(struct cgroup_plan *p, enum cgroup_ctl ctl, unsigned flags,
                      const char *file, const char *fmt, ...)
 {
     struct cgroup_step *grown = fault_realloc(p->items, (p->n + 1) * sizeof *grown);
@@ -33,7 +33,7 @@ void cgroup_plan_add(struct cgroup_plan *p, enum cgroup_ctl ctl, bool v2, unsign
     s = &grown[p->n++];
     *s = (struct cgroup_step){
         .ctl = ctl,
-        .v2 = v2,
+        .v2 = (flags & CGROUP_STEP_V2) != 0,
         .pair = (flags & CGROUP_STEP_PAIR) != 0,
         .soft = (flags & CGROUP_STEP_SOFT) != 0,
         .file = fault_strdup(file),
@@ -153,7 +153,7 @@ static int plan_unified(struct cgroup *cg, struct cgroup_plan *p,
                       pair->name);
             continue;
         }
-        cgroup_plan_add(p, CGROUP_CTL_CORE, true, 0, pair->name, "%s", pair->text);
+        cgroup_plan_add(p, CGROUP_CTL_CORE, CGROUP_STEP_V2, pair->name, "%s", pair->text);
     }
     return 0;
 }

@@ -110,12 +110,13 @@ struct cgroup_plan {
 
 enum cgroup_step_flag {
     CGROUP_STEP_SOFT = 1,
-    CGROUP_STEP_PAIR = 2
+    CGROUP_STEP_PAIR = 2,
+    CGROUP_STEP_V2 = 4
 };
 
-void cgroup_plan_add(struct cgroup_plan *p, enum cgroup_ctl ctl, bool v2, unsigned flags,
+void cgroup_plan_add(struct cgroup_plan *p, enum cgroup_ctl ctl, unsigned flags,
                      const char *file, const char *fmt, ...)
-    __attribute__((format(printf, 6, 7)));
+    __attribute__((format(printf, 5, 6)));
 void cgroup_plan_fini(struct cgroup_plan *p);
 
 /* The controllers that `l` asks for, as bits (without device rules). */

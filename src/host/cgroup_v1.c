@@ -6,13 +6,13 @@
 #include "host/cgroup_private.h"
 
 #define ADD(ctl, flags, file, ...)                                                       \
-    cgroup_plan_add(p, CGROUP_CTL_##ctl, false, flags, file, __VA_ARGS__)
+    cgroup_plan_add(p, CGROUP_CTL_##ctl, flags, file, __VA_ARGS__)
 
 static void add_number(struct cgroup_plan *p, enum cgroup_ctl ctl, unsigned flags,
                        const char *file, struct cgroup_value v)
 {
     if (v.set) {
-        cgroup_plan_add(p, ctl, false, flags, file, "%" PRId64, v.value);
+        cgroup_plan_add(p, ctl, flags, file, "%" PRId64, v.value);
     }
 }
 

@@ -7,7 +7,7 @@
 #include "host/cgroup_private.h"
 
 #define ADD(ctl, flags, file, ...)                                                       \
-    cgroup_plan_add(p, CGROUP_CTL_##ctl, true, flags, file, __VA_ARGS__)
+    cgroup_plan_add(p, CGROUP_CTL_##ctl, (flags) | CGROUP_STEP_V2, file, __VA_ARGS__)
 
 static const struct cgroup_dir *leaf(const struct cgroup *cg)
 {
@@ -18,9 +18,9 @@ static void add_limit(struct cgroup_plan *p, enum cgroup_ctl ctl, unsigned flags
                       const char *file, struct cgroup_value v)
 {
     if (v.set && v.value < 0) {
-        cgroup_plan_add(p, ctl, true, flags, file, "max");
+        cgroup_plan_add(p, ctl, flags | CGROUP_STEP_V2, file, "max");
     } else if (v.set) {
-        cgroup_plan_add(p, ctl, true, flags, file, "%" PRId64, v.value);
+        cgroup_plan_add(p, ctl, flags | CGROUP_STEP_V2, file, "%" PRId64, v.value);
     }
 }
 

@@ -321,7 +321,7 @@ void probe_loop(struct probe_result *r, long arg)
 }
 
 #ifdef __x86_64__
-/* One page of real-mode memory whose first instruction is `hlt`. */
+/* One page of real-mode memory whose first instruction is HLT. */
 static int run_halt(int vm, int vcpu, int size)
 {
     struct kvm_userspace_memory_region region = {.memory_size = PAGE_BYTES};
@@ -439,12 +439,13 @@ void probe_binfmt(struct probe_result *r, long arg)
 
 void probe_dispatch(struct probe_result *r, long arg)
 {
-    static char selector;
+    char selector = SYSCALL_DISPATCH_FILTER_ALLOW;
 
     (void)arg;
     if (prctl(PR_SET_SYSCALL_USER_DISPATCH, 1, 0, 0, &selector) < 0) {
         probe_no(r, "PR_SET_SYSCALL_USER_DISPATCH");
     } else {
+        (void)prctl(PR_SET_SYSCALL_USER_DISPATCH, PR_SYS_DISPATCH_OFF, 0, 0, 0);
         probe_say(r, PROBE_YES, "PR_SET_SYSCALL_USER_DISPATCH");
     }
 }

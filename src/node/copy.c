@@ -12,10 +12,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <linux/securebits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/fsuid.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
@@ -238,11 +240,15 @@ static int copy_entry(int from, const char *from_name, int to, const char *to_na
 int copy_tree(int from, const char *from_name, int to, const char *to_name,
               const struct copy_how *how, struct err *e)
 {
+    int bits = prctl(PR_GET_SECUREBITS);
     int uid_before = -1;
     int gid_before = -1;
     int r;
 
-    if (how->shift_to != 0 && !how->raw) { /* files are made as the guest's root */
+    /* Files are made as the guest's root, whose id is the only one that its file system
+     * knows; our capabilities stay, since the source may be readable by us only. */
+    if (how->shift_to != 0 && !how->raw) {
+        (void)prctl(PR_SET_SECUREBITS, bits | SECBIT_NO_SETUID_FIXUP);
         gid_before = setfsgid(how->shift_to);
         uid_before = setfsuid(how->shift_to);
     }
@@ -250,6 +256,7 @@ int copy_tree(int from, const char *from_name, int to, const char *to_name,
     if (uid_before >= 0) {
         (void)setfsuid((uid_t)uid_before);
         (void)setfsgid((gid_t)gid_before);
+        (void)prctl(PR_SET_SECUREBITS, bits);
     }
     return r < 0 ? err_sys(e, r, "cannot copy '%s'", from_name) : 0;
 }

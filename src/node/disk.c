@@ -85,10 +85,10 @@ int disk_reset_shared(struct node *n, const struct guest *g, struct err *e)
         return 0;
     }
     (void)guest_state_path(n, g->id, "disk/upper", path);
-    r = file_remove_tree(AT_FDCWD, path);
+    r = disk_remove_tree(n, AT_FDCWD, path);
     (void)guest_state_path(n, g->id, "disk/work", path);
     if (r == 0) {
-        r = file_remove_tree(AT_FDCWD, path);
+        r = disk_remove_tree(n, AT_FDCWD, path);
     }
     if (r < 0) {
         return err_sys(e, r, "cannot discard the changes of guest '%s'",
@@ -124,6 +124,15 @@ static int hold_still(struct node *n, const struct guest *g, bool still, struct 
         r = still ? task_pause(t, e) : task_resume(t, e);
     }
     task_close(t);
+    if (r == -EOPNOTSUPP) { /* a user's guest without a control group of its own */
+        err_clear(e);
+        if (still) {
+            log_warn(n->log,
+                     "guest '%s' goes on while its disk is read: it cannot be paused",
+                     guest_text(g, "name"));
+        }
+        r = 0;
+    }
     return r;
 }
 
@@ -151,7 +160,8 @@ int disk_clone(struct node *n, const struct guest *from, const char *snapshot,
 
         how.shift_from = (uid_t)id_base(from);
         how.shift_to = (uid_t)id_base(to);
-        r = copy_tree(source, "upper", target, "upper", &how, e);
+        r = disk_copy_tree(n, &(struct disk_ends){source, "upper", target, "upper"}, &how,
+                           e);
         if (snapshot == NULL) {
             (void)hold_still(n, from, false, &ignored);
         }
@@ -185,7 +195,7 @@ static int copy_to_snapshot(struct node *n, const struct guest *g, int dir,
         return disk;
     }
     (void)str_print(temp, sizeof temp, ".%s.tmp", name);
-    (void)file_remove_tree(dir, temp);
+    (void)disk_remove_tree(n, dir, temp);
     if (mkdirat(dir, temp, 0700) < 0) {
         return err_sys(e, -errno, "cannot make snapshot '%s'", name);
     }
@@ -194,7 +204,7 @@ static int copy_to_snapshot(struct node *n, const struct guest *g, int dir,
     if (r == 0) {
         struct err ignored = {0};
 
-        r = copy_tree(disk, "upper", to, "upper", &exact, e);
+        r = disk_copy_tree(n, &(struct disk_ends){disk, "upper", to, "upper"}, &exact, e);
         (void)hold_still(n, g, false, &ignored);
     }
     (void)fault_step("snapshot.copied");
@@ -208,7 +218,7 @@ static int copy_to_snapshot(struct node *n, const struct guest *g, int dir,
         r = write_meta(dir, name, now.tv_sec * 1000000000LL + now.tv_nsec);
     }
     if (r < 0) {
-        (void)file_remove_tree(dir, temp);
+        (void)disk_remove_tree(n, dir, temp);
     }
     return r;
 }
@@ -320,18 +330,19 @@ static int put_back(struct node *n, const struct guest *g, int dir, const char *
         return disk;
     }
     from = openat(dir, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    (void)file_remove_tree(disk, "upper.new");
-    r = copy_tree(from, "upper", disk, "upper.new", &exact, e);
+    (void)disk_remove_tree(n, disk, "upper.new");
+    r = disk_copy_tree(n, &(struct disk_ends){from, "upper", disk, "upper.new"}, &exact,
+                       e);
     if (r < 0) {
-        (void)file_remove_tree(disk, "upper.new");
+        (void)disk_remove_tree(n, disk, "upper.new");
         return r;
     }
     (void)fault_step("snapshot.restore.copied");
     if (renameat2(disk, "upper.new", disk, "upper", RENAME_EXCHANGE) < 0) {
         return err_sys(e, -errno, "cannot put snapshot '%s' back", name);
     }
-    (void)file_remove_tree(disk, "upper.new");
-    (void)file_remove_tree(disk, "work");
+    (void)disk_remove_tree(n, disk, "upper.new");
+    (void)disk_remove_tree(n, disk, "work");
     return disk_create(n, g, e);
 }
 
@@ -348,7 +359,7 @@ int node_snapshot_restore(struct node *n, const char *guest, const char *name,
     }
     r = faccessat(dir, name, F_OK, AT_SYMLINK_NOFOLLOW) < 0 ? no_such(name, &g, e) : 0;
     if (r == 0) {
-        r = guest_lock(n, &g, 0, &lock, e);
+        r = guest_lock_known(n, &g, 0, &lock, e);
     }
     if (r == 0) {
         r = put_back(n, &g, dir, name, e);
@@ -372,12 +383,12 @@ int node_snapshot_delete(struct node *n, const char *guest, const char *name,
         return r;
     }
     (void)str_print(temp, sizeof temp, ".%s.gone", name);
-    (void)file_remove_tree(dir, temp);
+    (void)disk_remove_tree(n, dir, temp);
     if (renameat(dir, name, dir, temp) < 0) {
         r = errno == ENOENT ? no_such(name, &g, e)
                             : err_sys(e, -errno, "cannot delete snapshot '%s'", name);
     } else {
-        r = file_remove_tree(dir, temp);
+        r = disk_remove_tree(n, dir, temp);
         r = r < 0 ? err_sys(e, r, "cannot delete snapshot '%s'", name) : 0;
     }
     guest_fini(&g);

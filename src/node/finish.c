@@ -58,14 +58,12 @@ static int record_end(struct node *n, struct guest *g, const struct guest_status
     (void)json_object_set_new(g->record, "last", last);
     r = guest_save(n, g, e);
     if (r == -EAGAIN) { /* renamed or resized meanwhile: once more on the new record */
-        char id[NODE_ID_DIGITS + 1];
-
-        err_clear(e);
-        (void)str_print(id, sizeof id, "%s", g->id);
         json_incref(last);
-        guest_fini(g);
-        r = guest_load(n, id, g, e);
+        r = guest_reload(n, g, NULL);
         if (r == 0) {
+            if (e != NULL) {
+                err_clear(e);
+            }
             (void)json_object_set(g->record, "last", last);
             r = guest_save(n, g, e);
         }
@@ -104,18 +102,24 @@ int finish_guest(struct node *n, struct guest *g, struct err *e)
     }
     /* The lock is ours, so `guest_status` takes it for held: look at the state. */
     st.lost = st.ever_started && st.state != GUEST_STOPPED;
-    if (st.lost) {
+    if (st.lost && st.state != GUEST_RESTARTING) {
         st.exit_code = 128 + SIGKILL;
     }
     r = clean(n, g, e);
     (void)fault_step("guest.finish.cleaned");
-    (void)guest_run_path(n, g->id, "control", path);
-    (void)unlink(path);
     if (r == 0 && st.ever_started) {
         r = record_end(n, g, &st, e);
     }
     (void)fault_step("guest.finish.recorded");
-    return r < 0 ? r : settle_status(n, g, &st, e);
+    if (r == 0) {
+        r = settle_status(n, g, &st, e);
+    }
+    (void)fault_step("guest.finish.settled");
+    if (r == 0) { /* the last step: its socket says that a guest is unfinished */
+        (void)guest_run_path(n, g->id, "control", path);
+        (void)unlink(path);
+    }
+    return r;
 }
 
 int remove_guest(struct node *n, struct guest *g, struct err *e)
@@ -124,21 +128,23 @@ int remove_guest(struct node *n, struct guest *g, struct err *e)
     char guest_key[64];
     char userns_key[64];
     char path[PATH_MAX];
+    char gone[PATH_MAX];
     const char *keys[3] = {name_key, guest_key, userns_key};
     const json_t *userns = json_object_get(g->record, "userns");
     size_t n_keys = 2;
     int r = clean(n, g, e);
 
+    (void)fault_step("guest.remove.cleaned");
+    (void)guest_state_path(n, g->id, "", path);
+    (void)str_print(gone, sizeof gone, "%s/guests/.%s" GUEST_GONE, n->state, g->id);
+    if (r == 0 && rename(path, gone) < 0 && errno != ENOENT) {
+        r = err_sys(e, -errno, "cannot remove '%s'", path);
+    }
+    (void)fault_step("guest.remove.away"); /* from here on it is a deleted guest */
     if (r == 0) {
         r = net_release(n, g, e);
     }
     (void)fault_step("guest.remove.released");
-    (void)guest_state_path(n, g->id, "", path);
-    if (r == 0) {
-        r = file_remove_tree(AT_FDCWD, path);
-        r = r < 0 ? err_sys(e, r, "cannot remove '%s'", path) : 0;
-    }
-    (void)fault_step("guest.remove.disk");
     (void)str_print(name_key, sizeof name_key, "/names/%s", guest_text(g, "name"));
     (void)str_print(guest_key, sizeof guest_key, "/guests/%s", g->id);
     if (json_is_object(userns)) {
@@ -151,6 +157,27 @@ int remove_guest(struct node *n, struct guest *g, struct err *e)
         r = record_release(n, keys, n_keys, e);
     }
     (void)fault_step("guest.remove.forgotten");
+    if (r == 0) {
+        r = disk_remove_tree(n, AT_FDCWD, gone);
+        r = r < 0 ? err_sys(e, r, "cannot remove '%s'", gone) : 0;
+    }
+    (void)fault_step("guest.remove.disk");
     (void)guest_run_path(n, g->id, "", path);
-    return r < 0 ? r : file_remove_tree(AT_FDCWD, path);
+    if (r == 0) {
+        r = disk_remove_tree(n, AT_FDCWD, path);
+        r = r < 0 ? err_sys(e, r, "cannot remove '%s'", path) : 0;
+    }
+    return r;
+}
+
+int guest_program_error(const char *program, struct err *e)
+{
+    char own[PATH_MAX + 32];
+
+    (void)str_print(own, sizeof own, "cannot run '%s'", program != NULL ? program : "");
+    if (e != NULL && strncmp(e->text, own, strlen(own)) == 0) {
+        e->code = e->code == -ENOENT || e->code == -ENOTDIR ? NODE_NO_PROGRAM
+                                                            : NODE_NO_EXECUTABLE;
+    }
+    return e != NULL ? e->code : -EIO;
 }

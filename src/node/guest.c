@@ -210,36 +210,49 @@ static int new_record(struct node *n, const json_t *order, struct guest *g, stru
                          : take_image(n, image, g->record, e);
 }
 
-/* The record as it is in the store, with its revision. */
-static int reload(struct node *n, struct guest *g, struct err *e)
+/* All that is kept on disk; the record, saved with the network, is complete. */
+static int fill(struct node *n, struct guest *g, const struct guest_source *from,
+                struct err *e)
 {
-    char id[NODE_ID_DIGITS + 1];
+    int r = disk_create(n, g, e);
 
-    (void)str_print(id, sizeof id, "%s", g->id);
-    guest_fini(g);
-    return guest_load(n, id, g, e);
+    (void)fault_step("guest.create.disk");
+    if (r == 0 && from != NULL) {
+        r = disk_clone(n, from->guest, from->snapshot, g, e);
+        (void)json_object_set(g->record, "image",
+                              json_object_get(from->guest->record, "image"));
+    }
+    (void)fault_step("guest.create.cloned");
+    return r < 0 ? r : net_allocate(n, g, e);
 }
 
-int guest_make(struct node *n, const json_t *order, struct guest *g, struct err *e)
+int guest_make(struct node *n, const json_t *order, const struct guest_source *from,
+               struct guest *g, int *ret_lock, struct err *e)
 {
+    SCOPED(scope_close) int lock = -1;
+    char path[PATH_MAX];
     int r = new_record(n, order, g, e);
 
     if (r == 0) {
-        (void)fault_step("guest.create.checked");
-        r = claim(n, g, guest_text(g, "name"), e);
+        r = guest_lock(n, g, 0, &lock, e);
+        (void)fault_step("guest.create.locked");
     }
     if (r == 0) {
-        r = reload(n, g, e);
+        r = claim(n, g, guest_text(g, "name"), e);
+        if (r < 0) {
+            (void)guest_run_path(n, g->id, "", path);
+            (void)file_remove_tree(AT_FDCWD, path);
+        }
     }
     if (r < 0) {
         return r;
     }
     (void)fault_step("guest.create.recorded");
-    r = disk_create(n, g, e);
+    r = guest_reload(n, g, e);
     if (r == 0) {
-        (void)fault_step("guest.create.disk");
-        r = net_allocate(n, g, e);
+        r = fill(n, g, from, e);
     }
+    (void)fault_step("guest.create.filled");
     if (r < 0) {
         struct err ignored = {0};
 
@@ -247,6 +260,7 @@ int guest_make(struct node *n, const json_t *order, struct guest *g, struct err 
         return r;
     }
     event_write(n, "created", g, NULL);
+    *ret_lock = scope_take_fd(&lock);
     return 0;
 }
 
@@ -337,7 +351,15 @@ static void use_last(const struct guest *g, struct guest_status *st)
 {
     const json_t *last = json_object_get(g->record, "last");
 
-    if (st->ever_started || !json_is_object(last)) {
+    if (st->ever_started) {
+        return;
+    }
+    if (!json_is_object(last)) {
+        /* Started once, and now without a trace: the host was started anew. */
+        if (strcmp(guest_text(g, "desired"), "running") == 0) {
+            st->state = GUEST_STOPPED;
+            st->exit_code = 128 + 9;
+        }
         return;
     }
     st->state = GUEST_STOPPED;

@@ -32,10 +32,11 @@ static int use_tool(struct node *n, const char *op, json_t *request, json_t **re
                     struct err *e)
 {
     char path[PATH_MAX];
+    struct image_tool tool = {path, progress, n};
 
     (void)str_print(path, sizeof path, "%s/image", n->libexec);
     (void)json_object_set_new(request, "state", json_string(n->state));
-    return image_tool_run(path, op, request, progress, n, ret, e);
+    return image_tool_run(&tool, op, request, ret, e);
 }
 
 static json_t *names_of(const struct image *img)
@@ -316,7 +317,19 @@ static int by_tool(struct node *n, const char *op, const json_t *order, json_t *
         rename_member(request, "target", "path");
     } else if (strcmp(op, "unpack") == 0) {
         rename_member(request, "image", "name");
-    } else {
+    } else if (strcmp(op, "pull") == 0) {
+        rename_member(request, "image", "ref");
+        rename_member(request, "jobs", "parallel");
+    } else if (strcmp(op, "push") == 0) {
+        rename_member(request, "target", "ref");
+        rename_member(request, "jobs", "parallel");
+    }
+    if (strcmp(op, "import") != 0 && strcmp(op, "export") != 0 &&
+        strcmp(op, "unpack") != 0) {
+        if (json_is_true(json_object_get(request, "insecure")) ||
+            json_is_true(json_object_get(request, "plain_http"))) {
+            (void)json_object_set_new(request, "tls_verify", json_false());
+        }
         (void)json_object_set_new(request, "program", json_string(n->program));
         (void)str_print(path, sizeof path, "%s/auth.json", n->state);
         (void)json_object_set_new(request, "auth_file", json_string(path));

@@ -5,8 +5,8 @@
  * and then becomes the small keeper by execve: process id, child, lock and
  * sockets stay.  Nothing else is executed on the way.
  *
- * The two talk over one pipe: the child writes an error record, or executes the
- * keeper, which closes the pipe.  The end of file is the good news. */
+ * The two talk over one pipe: the child writes an error record; or it writes
+ * ALL_IS_WELL and executes the keeper, which closes the pipe. */
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -26,6 +26,8 @@
 #include "node/keeper/keeper.h"
 #include "node/private.h"
 #include "node/worker.h"
+
+#define ALL_IS_WELL '+'
 
 static int write_run_file(struct node *n, const struct guest *g, const char *name,
                           const char *text, mode_t mode, struct err *e)
@@ -176,6 +178,7 @@ static void be_child(struct node *n, const json_t *spec, struct keeper_config *k
     use_null();
     if (worker_make(spec, k, n->log, &e) == 0) {
         (void)fault_step("launch.made");
+        (void)file_write_all(report, &(char){ALL_IS_WELL}, 1);
         (void)worker_become_keeper(spec, k, &e);
     }
     if (e.code == 0) {
@@ -188,25 +191,22 @@ static void be_child(struct node *n, const json_t *spec, struct keeper_config *k
 /* Wait for the child's word; on an error reap it. */
 static int hear(int report, pid_t pid, const struct guest *g, struct err *e)
 {
-    struct err said = {0};
-    ssize_t n = file_read_all(report, &said, sizeof said);
-    int status = 0;
+    char bytes[1 + sizeof(struct err)] = "";
+    struct err said;
+    ssize_t n = file_read_all(report, bytes, sizeof bytes);
+    bool well = n > 0 && bytes[0] == ALL_IS_WELL;
+    int status;
 
-    if (n == 0 && waitpid(pid, &status, WNOHANG) == 0) {
+    if (n == 1 && well) {
         return 0;
     }
-    if (n == 0 && status == 0) {
-        return 0; /* a guest that ended at once: its keeper has ended, too */
-    }
-    if (n == 0 && WIFEXITED(status)) {
-        return 0; /* the keeper returns the guest's code */
-    }
-    if (n != (ssize_t)sizeof said || said.code == 0) {
+    (void)waitpid(pid, &status, 0);
+    if (n != (ssize_t)sizeof said + (well ? 1 : 0)) {
         return err_set(e, -EIO,
                        "cannot start guest '%s': its keeper died while starting it",
                        guest_text(g, "name"));
     }
-    (void)waitpid(pid, &status, 0);
+    memcpy(&said, bytes + (well ? 1 : 0), sizeof said);
     said.text[sizeof said.text - 1] = '\0';
     return err_set(e, said.code, "cannot start guest '%s': %s", guest_text(g, "name"),
                    said.text);

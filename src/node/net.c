@@ -603,7 +603,7 @@ int net_ensure_up(struct node *n, const struct guest *g, struct err *e)
     if (r == 0) {
         r = network_up(net, &p.spec, e);
     }
-    for (size_t i = 0; r == 0 && i < network_warnings(net)->n; i++) {
+    for (size_t i = 0; r >= 0 && i < network_warnings(net)->n; i++) {
         log_warn(n->log, "%s", network_warnings(net)->items[i]);
     }
     network_close(net);

@@ -21,9 +21,20 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-struct err;
+#include "base/err.h"
+
 struct log;
 struct node;
+
+/* Beyond every errno: the guest or `exec` is fine, its program cannot be run. */
+#define NODE_NO_PROGRAM    (-5127) /* it is not there */
+#define NODE_NO_EXECUTABLE (-5126) /* it is no program, or not allowed */
+
+/* The exit code of a command whose guest or program did not start: 125, 126, 127. */
+static inline int node_start_code(const struct err *e)
+{
+    return e->code == NODE_NO_PROGRAM ? 127 : e->code == NODE_NO_EXECUTABLE ? 126 : 125;
+}
 
 struct node_options {
     const char *state;   /* --state DIR; NULL: the usual places */

@@ -47,6 +47,11 @@ static int check_restart(const json_t *config, struct err *e)
     if (r < 0) {
         return r;
     }
+    if (strcmp(text, "no") != 0 && json_is_true(json_object_get(config, "rm"))) {
+        return err_set(e, -EINVAL,
+                       "cannot use --restart with --rm: a guest that is "
+                       "deleted at its end is not restarted");
+    }
     if (str_starts(text, "on-failure:")) {
         char *end;
         long most = strtol(text + 11, &end, 10);

@@ -50,6 +50,7 @@ json_t *guest_config(const struct guest *g);                    /* borrowed */
 /* The one guest that `word` names. -ENOENT with a text, -ENOTUNIQ. */
 int guest_find(struct node *n, const char *word, struct guest *ret, struct err *e);
 int guest_load(struct node *n, const char *id, struct guest *ret, struct err *e);
+int guest_reload(struct node *n, struct guest *g, struct err *e); /* g stays on failure */
 
 /* Put the changed record back; -EAGAIN when somebody else changed it meanwhile. */
 int guest_save(struct node *n, struct guest *g, struct err *e);
@@ -80,7 +81,8 @@ struct guest_status {
     int exit_code;
     int64_t restarts;
     bool ever_started;
-    bool lost; /* its keeper died: resources may be left */
+    bool lost;       /* its keeper died */
+    bool unfinished; /* it ended, and nobody has cleaned up after it */
     char started[40];
     char finished[40];
     char health[16];
@@ -89,14 +91,31 @@ struct guest_status {
 const char *guest_state_name(enum guest_state s);
 int guest_status(struct node *n, const char *id, struct guest_status *ret, struct err *e);
 
-/* As above, and cleans up when the keeper was lost. */
+bool guest_is_alive(const struct guest_status *st); /* running, paused, restarting */
+
+/* As above, and cleans up when nobody did.  A guest that was to be removed at its
+ * end is removed: -ENOENT. */
 int guest_refresh(struct node *n, struct guest *g, struct guest_status *ret,
                   struct err *e);
 
-/* The right to change a guest that does not run: a lock that ends with the
- * process.  -EBUSY names the state.  `wait_ms`: how long to try. */
+/* -ENOENT for a guest that a command left half made or half deleted, after its rest
+ * is removed; -EBUSY while such a command is under way. */
+int guest_need_whole(struct node *n, struct guest *g, struct err *e);
+
+/* The right to change a guest that does not run: a lock that ends with its last
+ * holder.  -EBUSY names the state.  `wait_ms`: how long to try while it does not run. */
 int guest_lock(struct node *n, const struct guest *g, int wait_ms, int *ret_fd,
                struct err *e);
+
+/* The same for a guest in the store, whose record is read anew under the lock. */
+int guest_lock_known(struct node *n, struct guest *g, int wait_ms, int *ret_fd,
+                     struct err *e);
+
+/* Whether somebody makes, holds or changes it. */
+bool guest_is_locked(struct node *n, const char *id);
+
+/* Wait until nobody holds the lock, at most so long. */
+void guest_await_free(struct node *n, const struct guest *g, int wait_ms);
 
 /* Connect to the keeper of a running guest and send the first packet. */
 int guest_connect(struct node *n, const struct guest *g, const void *packet, size_t len,
@@ -106,7 +125,15 @@ int guest_connect(struct node *n, const struct guest *g, const void *packet, siz
 int guest_await_end(int fd, int *ret_code);
 
 /* guest.c */
-int guest_make(struct node *n, const json_t *order, struct guest *ret, struct err *e);
+/* What a new guest is copied from. */
+struct guest_source {
+    const struct guest *guest;
+    const char *snapshot; /* NULL: the disk as it is */
+};
+
+/* The lock of the new guest is handed over.  `from` may be NULL. */
+int guest_make(struct node *n, const json_t *order, const struct guest_source *from,
+               struct guest *ret, int *ret_lock, struct err *e);
 
 /* `guest_refresh`, and what the store and the kernel add to it. */
 int guest_state_now(struct node *n, struct guest *g, struct guest_status *ret,
@@ -120,7 +147,7 @@ json_t *guest_limits(const struct guest *g);
 int order_to_config(struct node *n, const json_t *order, json_t **ret_config,
                     struct err *e);
 
-/* spec.c: the plan that a worker carries out, from a record. */
+/* spec/spec.c: the plan that a worker carries out, from a record. */
 int spec_build(struct node *n, const struct guest *g, json_t **ret_spec, struct err *e);
 
 /* launch.c: make the guest's processes.  `lock` is taken. *ret_console: as of run. */
@@ -131,6 +158,13 @@ int launch_guest(struct node *n, const struct guest *g, int lock, bool attach,
  * The caller holds the lock. */
 int finish_guest(struct node *n, struct guest *g, struct err *e);
 int remove_guest(struct node *n, struct guest *g, struct err *e);
+
+/* STATE/guests/.ID.gone is a deleted guest's directory on its way out. */
+#define GUEST_GONE ".gone"
+
+/* A start or an exec failed: tell apart the failures of the program itself, whose
+ * text begins "cannot run 'PROGRAM'".  The code, also put into `e`. */
+int guest_program_error(const char *program, struct err *e);
 
 /* disk.c */
 int disk_create(struct node *n, const struct guest *g, struct err *e);
@@ -156,6 +190,22 @@ int copy_tree(int from, const char *from_name, int to, const char *to_name,
 
 /* volume.c: the volumes a configuration names exist and may be used. */
 int volume_check(struct node *n, const json_t *config, struct err *e);
+
+/* as_root.c: `file_remove_tree` and `copy_tree` for what guests wrote; and any other
+ * work on it.  Without root in a child that is root of the user's namespace. */
+int node_as_root(struct node *n, int (*fn)(void *arg, struct err *e), void *arg,
+                 struct err *e);
+int disk_remove_tree(struct node *n, int dir, const char *path);
+
+struct disk_ends {
+    int from; /* directory */
+    const char *from_name;
+    int to;
+    const char *to_name;
+};
+
+int disk_copy_tree(struct node *n, const struct disk_ends *ends,
+                   const struct copy_how *how, struct err *e);
 
 /* net.c: addresses and ports of a guest, in the store. */
 int net_allocate(struct node *n, struct guest *g, struct err *e);

@@ -36,6 +36,47 @@ static bool is_recorded(void *arg, const char *id)
     return yes;
 }
 
+/* A guest to be removed at its end, that was started and left no trace: the host
+ * was started anew, or the command died between recording and starting it. */
+static void remove_forgotten(struct node *n, struct guest *g, json_t *out)
+{
+    SCOPED(scope_close) int lock = -1;
+    struct guest_status st;
+
+    if (!json_is_true(json_object_get(guest_config(g), "rm")) ||
+        strcmp(guest_text(g, "desired"), "running") != 0 ||
+        guest_lock_known(n, g, 0, &lock, NULL) < 0 ||
+        guest_status(n, g->id, &st, NULL) < 0 || st.ever_started) {
+        return;
+    }
+    if (remove_guest(n, g, NULL) == 0) {
+        found(out, "guest", guest_text(g, "name"), "it was to be removed at its end");
+    }
+}
+
+static void refresh_one(struct node *n, struct guest *g, json_t *out)
+{
+    SCOPED(scope_free) char *name = strdup(guest_text(g, "name"));
+    struct err own = {0};
+    struct guest_status st;
+    bool unfinished;
+    int r = guest_need_whole(n, g, &own);
+
+    unfinished = r == 0 && guest_status(n, g->id, &st, &own) == 0 && st.unfinished;
+    if (r == 0) {
+        r = guest_refresh(n, g, &st, &own);
+    }
+    if (r < 0 && r != -EBUSY) {
+        found(out, "guest", name != NULL ? name : g->id, own.text);
+    } else if (unfinished) {
+        found(out, "guest", name != NULL ? name : g->id,
+              "nobody had cleaned up after it; done");
+    }
+    if (r == 0 && !st.ever_started) {
+        remove_forgotten(n, g, out);
+    }
+}
+
 static int refresh_all(struct node *n, json_t *out, struct err *e)
 {
     SCOPED(scope_json) json_t *records = NULL;
@@ -45,27 +86,29 @@ static int refresh_all(struct node *n, json_t *out, struct err *e)
 
     json_array_foreach(records, i, record)
     {
-        struct guest g = {.record = json_incref(record)};
-        struct guest_status st;
-        struct err own = {0};
-        bool lost;
+        struct guest g = {0};
 
-        (void)str_print(g.id, sizeof g.id, "%s", guest_text(&g, "id"));
-        guest_fini(&g);
-        if (guest_load(n, json_string_value(json_object_get(record, "id")), &g, &own) <
+        if (guest_load(n, json_string_value(json_object_get(record, "id")), &g, NULL) <
             0) {
             continue;
         }
-        lost = guest_status(n, g.id, &st, &own) == 0 && st.lost;
-        if (guest_refresh(n, &g, &st, &own) < 0) {
-            found(out, "guest", guest_text(&g, "name"), own.text);
-        } else if (lost) {
-            found(out, "guest", guest_text(&g, "name"),
-                  "its keeper had died; cleaned up");
-        }
+        refresh_one(n, &g, out);
         guest_fini(&g);
     }
     return r;
+}
+
+/* "ID" without a record while nobody makes that guest, or ".ID.gone". */
+static bool is_left_over(struct node *n, const char *name)
+{
+    if (name[0] == '.') {
+        return str_ends(name, GUEST_GONE) &&
+               strlen(name) == 1 + NODE_ID_DIGITS + strlen(GUEST_GONE);
+    }
+    if (strlen(name) != NODE_ID_DIGITS || guest_is_locked(n, name)) {
+        return false;
+    }
+    return !is_recorded(n, name);
 }
 
 /* Directories of `place` whose name is no recorded guest. */
@@ -78,8 +121,7 @@ static void sweep_dirs(struct node *n, const char *place, json_t *out)
     (void)str_print(path, sizeof path, "%s/guests", place);
     d = opendir(path);
     while (d != NULL && (entry = readdir(d)) != NULL) {
-        if (entry->d_name[0] == '.' || strlen(entry->d_name) != NODE_ID_DIGITS ||
-            is_recorded(n, entry->d_name)) {
+        if (!is_left_over(n, entry->d_name)) {
             continue;
         }
         if (file_remove_tree(dirfd(d), entry->d_name) == 0) {

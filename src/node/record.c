@@ -6,6 +6,8 @@
  *
  * A guest comes with one transaction that adds all of its keys or none, and goes
  * with one that removes them; nothing else of the platform is keyed by name. */
+#include "node/record.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +18,6 @@
 #include "base/word.h"
 #include "contract/kv.h"
 #include "node/private.h"
-#include "node/record.h"
 
 #define LEAST_ID_DIGITS 3
 
@@ -75,6 +76,23 @@ int guest_load(struct node *n, const char *id, struct guest *ret, struct err *e)
     return r;
 }
 
+int guest_reload(struct node *n, struct guest *g, struct err *e)
+{
+    struct guest now = {0};
+    int r = guest_load(n, g->id, &now, e);
+
+    if (r == -ENOENT && e != NULL) {
+        err_clear(e);
+        r = err_set(e, r, "guest '%s' does not exist (see 'strata list')",
+                    guest_text(g, "name"));
+    }
+    if (r == 0) {
+        json_decref(g->record);
+        *g = now;
+    }
+    return r;
+}
+
 static bool is_hex(const char *word)
 {
     return word[strspn(word, "0123456789abcdef")] == '\0';
@@ -110,7 +128,7 @@ static int find_by_id(struct node *n, struct kv *kv, const char *word, struct gu
     return r;
 }
 
-int guest_find(struct node *n, const char *word, struct guest *ret, struct err *e)
+static int find(struct node *n, const char *word, struct guest *ret, struct err *e)
 {
     char key[KV_KEY_BYTES];
     char id[NODE_ID_DIGITS + 1];
@@ -135,6 +153,19 @@ int guest_find(struct node *n, const char *word, struct guest *ret, struct err *
     (void)str_print(id, sizeof id, "%s", item.value);
     kv_item_fini(&item);
     return guest_load(n, id, ret, e);
+}
+
+int guest_find(struct node *n, const char *word, struct guest *ret, struct err *e)
+{
+    int r = find(n, word, ret, e);
+
+    if (r == 0) {
+        r = guest_need_whole(n, ret, e);
+    }
+    if (r < 0) {
+        guest_fini(ret);
+    }
+    return r;
 }
 
 int guest_save(struct node *n, struct guest *g, struct err *e)

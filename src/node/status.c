@@ -11,7 +11,6 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -49,43 +48,116 @@ static int open_lock(struct node *n, const char *id, int *ret_fd)
     return *ret_fd < 0 ? -errno : 0;
 }
 
-static bool lock_is_held(struct node *n, const char *id)
+/* Only looks: a lock taken for a moment would make somebody else's try fail. */
+bool guest_is_locked(struct node *n, const char *id)
 {
     char path[PATH_MAX];
     SCOPED(scope_close) int fd = -1;
+    struct flock l = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
 
     (void)guest_run_path(n, id, "lock", path);
     fd = open(path, O_RDWR | O_CLOEXEC);
-    return fd >= 0 && flock(fd, LOCK_SH | LOCK_NB) < 0;
+    return fd >= 0 && fcntl(fd, F_OFD_GETLK, &l) == 0 && l.l_type != F_UNLCK;
+}
+
+/* 1: it is ours; 0: somebody else has it; or the file was deleted with its guest
+ * while we waited: -ESTALE. */
+static int try_lock(struct node *n, const char *id, int fd)
+{
+    char path[PATH_MAX];
+    struct flock l = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    struct stat own;
+    struct stat now;
+
+    if (fcntl(fd, F_OFD_SETLK, &l) < 0) {
+        return errno == EAGAIN || errno == EACCES || errno == EINTR ? 0 : -errno;
+    }
+    (void)guest_run_path(n, id, "lock", path);
+    return fstat(fd, &own) == 0 && stat(path, &now) == 0 && own.st_ino == now.st_ino
+               ? 1
+               : -ESTALE;
+}
+
+static int say_busy(struct node *n, const struct guest *g, struct err *e)
+{
+    struct guest_status st;
+    int r = guest_status(n, g->id, &st, NULL);
+
+    if (r == 0 && guest_is_alive(&st)) {
+        return err_set(e, -EBUSY, "guest '%s' is %s", guest_text(g, "name"),
+                       guest_state_name(st.state));
+    }
+    return err_set(e, -EBUSY, "another command is changing guest '%s'",
+                   guest_text(g, "name"));
 }
 
 int guest_lock(struct node *n, const struct guest *g, int wait_ms, int *ret_fd,
                struct err *e)
 {
     SCOPED(scope_close) int fd = -1;
-    struct guest_status st;
+    struct timespec step = {.tv_nsec = LOCK_STEP_MS * 1000000L};
     int r = open_lock(n, g->id, &fd);
 
-    if (r < 0) {
-        return err_sys(e, r, "cannot lock guest '%s'", guest_text(g, "name"));
-    }
-    while (flock(fd, LOCK_EX | LOCK_NB) < 0) {
-        struct timespec step = {.tv_nsec = LOCK_STEP_MS * 1000000L};
+    while (r == 0) {
+        struct guest_status st;
 
-        if (errno != EWOULDBLOCK && errno != EINTR) {
-            return err_sys(e, -errno, "cannot lock guest '%s'", guest_text(g, "name"));
+        r = try_lock(n, g->id, fd);
+        if (r == -ESTALE) {
+            (void)close(fd);
+            r = open_lock(n, g->id, &fd);
+            continue;
         }
-        if (wait_ms <= 0) {
-            r = guest_status(n, g->id, &st, NULL);
-            return err_set(
-                e, -EBUSY, "guest '%s' is %s, or another command is changing it",
-                guest_text(g, "name"), r == 0 ? guest_state_name(st.state) : "busy");
+        if (r != 0) {
+            break;
+        }
+        /* No use to wait for a guest that runs: its keeper keeps the lock. */
+        if (wait_ms <= 0 ||
+            (guest_status(n, g->id, &st, NULL) == 0 && guest_is_alive(&st))) {
+            return say_busy(n, g, e);
         }
         (void)nanosleep(&step, NULL);
         wait_ms -= LOCK_STEP_MS;
     }
+    if (r < 0) {
+        return err_sys(e, r, "cannot lock guest '%s'", guest_text(g, "name"));
+    }
     *ret_fd = scope_take_fd(&fd);
     return 0;
+}
+
+int guest_lock_known(struct node *n, struct guest *g, int wait_ms, int *ret_fd,
+                     struct err *e)
+{
+    SCOPED(scope_close) int fd = -1;
+    char path[PATH_MAX];
+    int r = guest_lock(n, g, wait_ms, &fd, e);
+
+    if (r == 0) {
+        r = guest_reload(n, g, e);
+    }
+    if (r == -ENOENT) { /* deleted meanwhile: our lock file is all there is of it */
+        (void)guest_run_path(n, g->id, "", path);
+        (void)file_remove_tree(AT_FDCWD, path);
+    }
+    if (r == 0) {
+        *ret_fd = scope_take_fd(&fd);
+    }
+    return r;
+}
+
+void guest_await_free(struct node *n, const struct guest *g, int wait_ms)
+{
+    struct timespec step = {.tv_nsec = LOCK_STEP_MS * 1000000L};
+
+    for (; wait_ms > 0 && guest_is_locked(n, g->id); wait_ms -= LOCK_STEP_MS) {
+        (void)nanosleep(&step, NULL);
+    }
+}
+
+bool guest_is_alive(const struct guest_status *st)
+{
+    return st->state == GUEST_RUNNING || st->state == GUEST_PAUSED ||
+           st->state == GUEST_RESTARTING;
 }
 
 static void copy_text(char *out, size_t size, const json_t *j, const char *key)
@@ -105,7 +177,9 @@ static enum guest_state state_of(const char *word)
     return GUEST_STOPPED;
 }
 
-int guest_status(struct node *n, const char *id, struct guest_status *ret, struct err *e)
+/* What the file says. */
+static int read_status(struct node *n, const char *id, struct guest_status *ret,
+                       struct err *e)
 {
     char path[PATH_MAX];
     SCOPED(scope_free) char *text = NULL;
@@ -134,13 +208,26 @@ int guest_status(struct node *n, const char *id, struct guest_status *ret, struc
     copy_text(ret->started, sizeof ret->started, j, "started");
     copy_text(ret->finished, sizeof ret->finished, j, "finished");
     copy_text(ret->health, sizeof ret->health, j, "health");
-    if (!lock_is_held(n, id)) {
-        ret->lost = ret->state != GUEST_STOPPED && ret->state != GUEST_CREATED;
-        if (ret->lost) {
-            ret->state = GUEST_STOPPED;
-            ret->exit_code = 128 + 9;
-        }
+    return 0;
+}
+
+int guest_status(struct node *n, const char *id, struct guest_status *ret, struct err *e)
+{
+    char path[PATH_MAX];
+    bool held =
+        guest_is_locked(n, id); /* before the status: its writer writes, then lets go */
+    int r = read_status(n, id, ret, e);
+
+    if (r < 0 || !ret->ever_started || held || guest_is_locked(n, id)) {
+        return r;
     }
+    ret->lost = ret->state != GUEST_STOPPED && ret->state != GUEST_CREATED;
+    if (ret->lost) {
+        ret->exit_code = ret->state == GUEST_RESTARTING ? ret->exit_code : 128 + 9;
+        ret->state = GUEST_STOPPED;
+    }
+    (void)guest_run_path(n, id, "control", path);
+    ret->unfinished = ret->lost || access(path, F_OK) == 0;
     return 0;
 }
 
@@ -148,24 +235,75 @@ int guest_refresh(struct node *n, struct guest *g, struct guest_status *ret,
                   struct err *e)
 {
     SCOPED(scope_close) int lock = -1;
+    bool was_lost;
     int r = guest_status(n, g->id, ret, e);
 
-    if (r < 0 || !ret->lost) {
+    if (r < 0 || !ret->unfinished) {
         return r;
     }
-    r = guest_lock(n, g, 0, &lock, NULL);
+    r = guest_lock_known(n, g, 0, &lock, NULL);
     if (r == -EBUSY) { /* somebody else is at it */
         return guest_status(n, g->id, ret, e);
     }
     if (r < 0) {
         return err_sys(e, r, "cannot clean up guest '%s'", guest_text(g, "name"));
     }
-    log_warn(n->log, "guest '%s': its keeper died; what it left is being cleaned up",
-             guest_text(g, "name"));
-    event_write(n, "lost", g, NULL);
+    was_lost = ret->lost;
+    if (was_lost) {
+        log_warn(n->log, "guest '%s': its keeper died; what it left is being cleaned up",
+                 guest_text(g, "name"));
+        event_write(n, "lost", g, NULL);
+    }
+    ret->lost = ret->unfinished = false;
+    if (json_is_true(json_object_get(guest_config(g), "rm"))) {
+        event_write(n, "deleted", g, NULL);
+        r = remove_guest(n, g, e);
+        return r < 0 ? r
+                     : err_set(e, -ENOENT, "guest '%s' has ended and is deleted",
+                               guest_text(g, "name"));
+    }
     r = finish_guest(n, g, e);
-    ret->lost = false;
-    return r;
+    return r < 0 || was_lost ? r : guest_status(n, g->id, ret, e);
+}
+
+/* A command that makes a guest saves its network last; one that deletes it takes
+ * the directory away first. */
+static bool is_whole(struct node *n, const struct guest *g)
+{
+    char path[PATH_MAX];
+
+    (void)guest_state_path(n, g->id, "", path);
+    return json_is_object(json_object_get(g->record, "network")) &&
+           access(path, F_OK) == 0;
+}
+
+int guest_need_whole(struct node *n, struct guest *g, struct err *e)
+{
+    SCOPED(scope_close) int lock = -1;
+    int r;
+
+    if (is_whole(n, g)) {
+        return 0;
+    }
+    r = guest_lock_known(n, g, 0, &lock, NULL);
+    if (r == -EBUSY) {
+        return err_set(e, r, "another command is making or deleting guest '%s'",
+                       guest_text(g, "name"));
+    }
+    if (r < 0) {
+        return err_set(e, r, "guest '%s' does not exist", guest_text(g, "name"));
+    }
+    if (is_whole(n, g)) {
+        return 0;
+    }
+    log_warn(n->log, "guest '%s' was half made or half deleted; its rest is removed",
+             guest_text(g, "name"));
+    r = remove_guest(n, g, e);
+    return r < 0 ? r
+                 : err_set(e, -ENOENT,
+                           "guest '%s' does not exist: the command that made "
+                           "or deleted it had died",
+                           guest_text(g, "name"));
 }
 
 int guest_connect(struct node *n, const struct guest *g, const void *packet, size_t len,

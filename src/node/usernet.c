@@ -13,13 +13,12 @@
 #include "base/str.h"
 #include "host/file.h"
 
-/* Words of `usernet`: the first program's pid, the descriptor to tell "ready" on,
- * then "publish=TEXT" for each published port. */
-static void be_usernet(const json_t *spec, pid_t pid, int ready)
+static void be_usernet(const json_t *spec, const struct usernet_guest *g, int ready)
     __attribute__((noreturn));
 
-static void be_usernet(const json_t *spec, pid_t pid, int ready)
+static void be_usernet(const json_t *spec, const struct usernet_guest *g, int ready)
 {
+    int holder = (int)syscall(SYS_pidfd_open, g->pid, 0);
     const char *libexec =
         json_string_value(json_object_get(json_object_get(spec, "place"), "libexec"));
     const json_t *list = json_object_get(json_object_get(spec, "network"), "publish");
@@ -31,13 +30,18 @@ static void be_usernet(const json_t *spec, pid_t pid, int ready)
     (void)setsid();
     (void)str_print(path, sizeof path, "%s/usernet", libexec);
     strv_add(&argv, "usernet");
-    strv_addf(&argv, "--pid=%d", (int)pid);
+    strv_addf(&argv, "--userns-fd=%d", g->userns);
+    strv_addf(&argv, "--netns-fd=%d", g->netns);
+    strv_addf(&argv, "--holder-fd=%d", holder);
     strv_addf(&argv, "--ready-fd=%d", ready);
     json_array_foreach(list, i, item)
     {
         strv_addf(&argv, "--publish=%s", json_string_value(item));
     }
     (void)fcntl(ready, F_SETFD, 0);
+    (void)fcntl(g->userns, F_SETFD, 0);
+    (void)fcntl(g->netns, F_SETFD, 0);
+    (void)fcntl(holder, F_SETFD, 0);
     if (!strv_failed(&argv)) {
         (void)execv(path, argv.items);
     }
@@ -45,7 +49,7 @@ static void be_usernet(const json_t *spec, pid_t pid, int ready)
     _exit(127);
 }
 
-int usernet_start(const json_t *spec, pid_t pid, struct err *e)
+int usernet_start(const json_t *spec, const struct usernet_guest *guest, struct err *e)
 {
     SCOPED(scope_close) int from = -1;
     char said[ERR_TEXT_BYTES];
@@ -59,7 +63,7 @@ int usernet_start(const json_t *spec, pid_t pid, struct err *e)
     from = ends[0];
     child = fork();
     if (child == 0) {
-        be_usernet(spec, pid, ends[1]);
+        be_usernet(spec, guest, ends[1]);
     }
     (void)close(ends[1]);
     if (child < 0) {

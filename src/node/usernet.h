@@ -7,8 +7,15 @@
 
 struct err;
 
-/* Start the program `usernet` for the guest of `spec`, whose first program is `pid`;
- * returns when the guest's network is up.  It ends with the guest. */
-int usernet_start(const json_t *spec, pid_t pid, struct err *e);
+/* The guest: its first program, its namespaces (borrowed descriptors). */
+struct usernet_guest {
+    pid_t pid;
+    int userns;
+    int netns;
+};
+
+/* Start the program `usernet` for the guest of `spec`; returns when the guest's
+ * network is up.  It ends with the guest. */
+int usernet_start(const json_t *spec, const struct usernet_guest *guest, struct err *e);
 
 #endif

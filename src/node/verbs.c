@@ -1,5 +1,6 @@
 /* verbs.c - what the command line calls: one function per verb for guests. */
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +21,7 @@
 #define LOCK_WAIT_MS    10000
 #define STOP_DEFAULT_MS 10000
 #define STOP_GRACE_MS   5000
+#define LOOK_AGAIN_MS   50
 
 /* A guest and what it is doing now; the caller ends it with `guest_fini`. */
 static int find(struct node *n, const char *word, struct guest *g,
@@ -37,12 +39,6 @@ static int find(struct node *n, const char *word, struct guest *g,
     return r;
 }
 
-static bool is_alive(const struct guest_status *st)
-{
-    return st->state == GUEST_RUNNING || st->state == GUEST_PAUSED ||
-           st->state == GUEST_RESTARTING;
-}
-
 static int set_desired(struct node *n, struct guest *g, const char *word, struct err *e)
 {
     if (strcmp(guest_text(g, "desired"), word) == 0) {
@@ -52,16 +48,12 @@ static int set_desired(struct node *n, struct guest *g, const char *word, struct
     return guest_save(n, g, e);
 }
 
-/* Start a guest that is not running. */
-static int start(struct node *n, struct guest *g, bool attach, int *ret_console,
+/* Start a guest that is not running and whose lock is ours. */
+static int start(struct node *n, struct guest *g, int lock, bool attach, int *ret_console,
                  struct err *e)
 {
-    SCOPED(scope_close) int lock = -1;
-    int r = guest_lock(n, g, 0, &lock, e);
+    int r = net_ensure_up(n, g, e);
 
-    if (r == 0) {
-        r = net_ensure_up(n, g, e);
-    }
     if (r == 0) {
         r = set_desired(n, g, "running", e);
     }
@@ -73,8 +65,8 @@ static int start(struct node *n, struct guest *g, bool attach, int *ret_console,
     if (r < 0) {
         struct err ignored = {0};
 
-        (void)finish_guest(n, g, &ignored);
         (void)set_desired(n, g, "stopped", &ignored);
+        (void)finish_guest(n, g, &ignored);
         return r;
     }
     event_write(n, "started", g, NULL);
@@ -83,9 +75,10 @@ static int start(struct node *n, struct guest *g, bool attach, int *ret_console,
 
 int node_guest_create(struct node *n, const json_t *order, json_t **ret, struct err *e)
 {
+    SCOPED(scope_close) int lock = -1;
     struct guest_status st = {.state = GUEST_CREATED};
     struct guest g = {0};
-    int r = guest_make(n, order, &g, e);
+    int r = guest_make(n, order, NULL, &g, &lock, e);
 
     if (r == 0) {
         *ret = guest_describe(&g, &st);
@@ -100,14 +93,15 @@ int node_run(struct node *n, const json_t *order, struct node_run_result *ret,
     bool detach = json_is_true(json_object_get(order, "detach"));
     struct guest_status st = {.state = GUEST_RUNNING};
     struct guest g = {0};
+    SCOPED(scope_close) int lock = -1;
     int console = -1;
-    int r = guest_make(n, order, &g, e);
+    int r = guest_make(n, order, NULL, &g, &lock, e);
 
     if (r < 0) {
         guest_fini(&g);
         return r;
     }
-    r = start(n, &g, !detach, &console, e);
+    r = start(n, &g, lock, !detach, &console, e);
     if (r < 0) {
         struct err ignored = {0};
 
@@ -127,17 +121,30 @@ int node_run_end(struct node *n, const json_t *guest, struct err *e)
     const char *id = json_string_value(json_object_get(guest, "id"));
     SCOPED(scope_close) int lock = -1;
     struct guest g = {0};
-    int r = guest_load(n, id, &g, e);
+    struct err gone = {0};
+    struct guest_status st;
+    int r = guest_load(n, id, &g, &gone);
 
-    if (r == 0) {
-        r = guest_lock(n, &g, LOCK_WAIT_MS, &lock, e);
+    if (r == 0 && guest_status(n, g.id, &st, NULL) == 0 && guest_is_alive(&st)) {
+        guest_fini(&g); /* it goes on without us, and its keeper cleans up */
+        return 0;
     }
-    if (r == 0 && json_is_true(json_object_get(guest_config(&g), "rm"))) {
+    if (r == 0) {
+        guest_await_free(n, &g, LOCK_WAIT_MS);
+        r = guest_lock_known(n, &g, LOCK_WAIT_MS, &lock, &gone);
+    }
+    if (r < 0) { /* somebody else was quicker to clean up */
+        guest_fini(&g);
+        return r == -ENOENT ? 0 : err_set(e, r, "%s", gone.text);
+    }
+    if (json_is_true(json_object_get(guest_config(&g), "rm"))) {
         r = remove_guest(n, &g, e);
         event_write(n, "deleted", &g, NULL);
-    } else if (r == 0) {
+    } else {
         r = finish_guest(n, &g, e);
-        (void)set_desired(n, &g, "stopped", e);
+        if (r == 0) {
+            r = set_desired(n, &g, "stopped", e);
+        }
     }
     guest_fini(&g);
     return r;
@@ -146,6 +153,7 @@ int node_run_end(struct node *n, const json_t *guest, struct err *e)
 int node_guest_start(struct node *n, const char *guest, bool attach, int *ret_console,
                      struct err *e)
 {
+    SCOPED(scope_close) int lock = -1;
     struct guest_status st;
     struct guest g = {0};
     int r = find(n, guest, &g, &st, e);
@@ -154,11 +162,14 @@ int node_guest_start(struct node *n, const char *guest, bool attach, int *ret_co
     if (r < 0) {
         return r;
     }
-    if (is_alive(&st)) {
+    if (guest_is_alive(&st)) {
         r = err_set(e, -EBUSY, "cannot start guest '%s': it is %s", guest,
                     guest_state_name(st.state));
     } else {
-        r = start(n, &g, attach, ret_console, e);
+        r = guest_lock_known(n, &g, LOCK_WAIT_MS, &lock, e);
+    }
+    if (r == 0) {
+        r = start(n, &g, lock, attach, ret_console, e);
     }
     guest_fini(&g);
     return r;
@@ -219,8 +230,9 @@ static int stop(struct node *n, struct guest *g, int signal, uint64_t timeout_ms
     const json_t *own = json_object_get(guest_config(g), "stop_timeout");
     unsigned char packet[9] = {KEEPER_STOP};
     SCOPED(scope_close) int fd = -1;
-    SCOPED(scope_close) int lock = -1;
+    struct guest_status st;
     struct task *t = NULL;
+    struct err ended = {0};
     int code;
     int r;
 
@@ -237,25 +249,15 @@ static int stop(struct node *n, struct guest *g, int signal, uint64_t timeout_ms
         (void)task_resume(t, NULL); /* or it could not end */
     }
     task_close(t);
-    r = guest_connect(n, g, packet, sizeof packet, &fd, e);
+    r = guest_connect(n, g, packet, sizeof packet, &fd, &ended);
     if (r == 0) {
         (void)guest_await_end(fd, &code);
-        r = guest_lock(n, g, STOP_GRACE_MS, &lock, e);
-    } else if (r == -ESRCH) {
-        err_clear(e);
-        r = 0; /* it ended by itself meanwhile */
+    } else if (r != -ESRCH) { /* else it ended by itself meanwhile */
+        return err_set(e, r, "%s", ended.text);
     }
-    return r;
-}
-
-/* A command that changed the record goes on with the new one. */
-static int reload(struct node *n, struct guest *g, struct err *e)
-{
-    char id[NODE_ID_DIGITS + 1];
-
-    (void)str_print(id, sizeof id, "%s", g->id);
-    guest_fini(g);
-    return guest_load(n, id, g, e);
+    guest_await_free(n, g, STOP_GRACE_MS);
+    r = guest_refresh(n, g, &st, &ended); /* in case nobody else cleans up */
+    return r == 0 || r == -ENOENT ? 0 : err_set(e, r, "%s", ended.text);
 }
 
 int node_guest_stop(struct node *n, const char *guest, int signal, uint64_t timeout_ms,
@@ -263,20 +265,15 @@ int node_guest_stop(struct node *n, const char *guest, int signal, uint64_t time
 {
     struct guest_status st;
     struct guest g = {0};
-    bool removes;
     int r = find(n, guest, &g, &st, e);
 
     if (r < 0) {
         return r;
     }
-    removes = json_is_true(json_object_get(guest_config(&g), "rm"));
     r = set_desired(n, &g, "stopped", e);
-    if (r == 0 && is_alive(&st)) {
+    if (r == 0 && guest_is_alive(&st)) {
         r = stop(n, &g, signal, timeout_ms, e);
         event_write(n, "stopped", &g, NULL);
-    }
-    if (removes && r == -ENOENT) {
-        r = 0;
     }
     guest_fini(&g);
     return r;
@@ -293,7 +290,7 @@ int node_guest_kill(struct node *n, const char *guest, int signal, bool all,
     if (r < 0) {
         return r;
     }
-    if (!is_alive(&st)) {
+    if (!guest_is_alive(&st)) {
         r = err_set(e, -ESRCH, "cannot kill guest '%s': it is %s", guest,
                     guest_state_name(st.state));
     }
@@ -316,20 +313,21 @@ int node_guest_restart(struct node *n, const char *guest, uint64_t timeout_ms,
 {
     struct guest_status st;
     struct guest g = {0};
+    SCOPED(scope_close) int lock = -1;
     int console = -1;
     int r = find(n, guest, &g, &st, e);
 
     if (r < 0) {
         return r;
     }
-    if (is_alive(&st)) {
+    if (guest_is_alive(&st)) {
         r = stop(n, &g, 0, timeout_ms, e);
     }
     if (r == 0) {
-        r = reload(n, &g, e);
+        r = guest_lock_known(n, &g, LOCK_WAIT_MS, &lock, e);
     }
     if (r == 0) {
-        r = start(n, &g, false, &console, e);
+        r = start(n, &g, lock, false, &console, e);
     }
     guest_fini(&g);
     return r;
@@ -379,26 +377,27 @@ int node_guest_delete(struct node *n, const char *guest, bool force, struct err 
     SCOPED(scope_close) int lock = -1;
     struct guest_status st;
     struct guest g = {0};
-    char id[NODE_ID_DIGITS + 1];
     int r = find(n, guest, &g, &st, e);
 
     if (r < 0) {
         return r;
     }
-    (void)str_print(id, sizeof id, "%s", g.id);
-    if (is_alive(&st) && !force) {
+    if (guest_is_alive(&st) && !force) {
         r = err_set(e, -EBUSY,
                     "cannot delete guest '%s': it is %s (stop it first, or use --force)",
                     guest, guest_state_name(st.state));
-    } else if (is_alive(&st)) {
+    } else if (guest_is_alive(&st)) {
         r = stop(n, &g, SIGKILL, 0, e);
-        guest_fini(&g);
-        if (r == 0 && guest_load(n, id, &g, NULL) < 0) {
-            return 0; /* it was to be removed at its end */
-        }
     }
     if (r == 0) {
-        r = guest_lock(n, &g, is_alive(&st) ? LOCK_WAIT_MS : 0, &lock, e);
+        struct err gone = {0};
+
+        r = guest_lock_known(n, &g, LOCK_WAIT_MS, &lock, &gone);
+        if (r == -ENOENT && guest_is_alive(&st)) {
+            guest_fini(&g); /* it was to be removed at its end */
+            return 0;
+        }
+        r = r < 0 ? err_set(e, r, "%s", gone.text) : 0;
     }
     if (r == 0) {
         event_write(n, "deleted", &g, NULL);
@@ -527,13 +526,16 @@ int node_guest_clone(struct node *n, const char *guest, const json_t *order, jso
     SCOPED(scope_json) json_t *copy = NULL;
     struct guest_status st = {.state = GUEST_CREATED};
     struct guest_status from_st;
+    SCOPED(scope_close) int lock = -1;
     struct guest from = {0};
     struct guest to = {0};
+    struct guest_source source = {.guest = &from};
     int r = find(n, guest, &from, &from_st, e);
 
     if (r < 0) {
         return r;
     }
+    source.snapshot = json_string_value(json_object_get(order, "snapshot"));
     copy = json_deep_copy(guest_config(&from));
     (void)json_object_del(copy, "publish");
     (void)json_object_del(copy, "ip");
@@ -542,19 +544,8 @@ int node_guest_clone(struct node *n, const char *guest, const json_t *order, jso
     if (json_object_get(order, "name") != NULL) {
         (void)json_object_set(copy, "name", json_object_get(order, "name"));
     }
-    r = guest_make(n, copy, &to, e);
+    r = guest_make(n, copy, &source, &to, &lock, e);
     if (r == 0) {
-        r = disk_clone(n, &from, json_string_value(json_object_get(order, "snapshot")),
-                       &to, e);
-        if (r < 0) {
-            struct err ignored = {0};
-
-            (void)remove_guest(n, &to, &ignored);
-        }
-    }
-    if (r == 0) {
-        (void)json_object_set(to.record, "image", json_object_get(from.record, "image"));
-        r = guest_save(n, &to, e);
         *ret = guest_describe(&to, &st);
     }
     guest_fini(&from);
@@ -603,10 +594,11 @@ int node_guest_list(struct node *n, bool all, const char *const *filters, json_t
         bool wanted;
 
         (void)str_print(g.id, sizeof g.id, "%s", guest_text(&g, "id"));
-        if (guest_state_now(n, &g, &st, NULL) == 0) {
+        if (guest_need_whole(n, &g, NULL) == 0 &&
+            guest_state_now(n, &g, &st, NULL) == 0) {
             shown = guest_describe(&g, &st);
         }
-        wanted = shown != NULL && (all || is_alive(&st));
+        wanted = shown != NULL && (all || guest_is_alive(&st));
         for (size_t k = 0; wanted && filters != NULL && filters[k] != NULL; k++) {
             wanted = filter_matches(shown, filters[k]);
         }
@@ -698,25 +690,27 @@ int node_guest_console(struct node *n, const char *guest, int *ret_fd, bool *ret
 int node_guest_wait(struct node *n, const char *guest, int *ret_code, struct err *e)
 {
     const char packet = KEEPER_WAIT;
-    SCOPED(scope_close) int fd = -1;
     struct guest_status st;
     struct guest g = {0};
     int r = find(n, guest, &g, &st, e);
 
-    if (r < 0) {
-        return r;
-    }
-    *ret_code = st.exit_code;
-    if (is_alive(&st)) {
-        r = guest_connect(n, &g, &packet, 1, &fd, e);
-        if (r == 0 && guest_await_end(fd, ret_code) < 0) {
-            r = guest_status(n, g.id, &st, e);
-            *ret_code = st.exit_code;
-        } else if (r == -ESRCH) { /* between the two looks it ended */
-            err_clear(e);
-            r = guest_status(n, g.id, &st, e);
-            *ret_code = st.exit_code;
+    while (r == 0 && guest_is_alive(&st)) {
+        SCOPED(scope_close) int fd = -1;
+        struct err ended = {0};
+
+        r = guest_connect(n, &g, &packet, 1, &fd, &ended);
+        if (r == 0 && guest_await_end(fd, ret_code) == 0) {
+            guest_fini(&g);
+            return 0;
         }
+        if (r == -ESRCH) { /* between the two looks it ended, or its keeper starts */
+            guest_await_free(n, &g, LOOK_AGAIN_MS);
+            r = 0;
+        }
+        r = r < 0 ? err_set(e, r, "%s", ended.text) : guest_state_now(n, &g, &st, e);
+    }
+    if (r == 0) {
+        *ret_code = st.exit_code;
     }
     guest_fini(&g);
     return r;
@@ -747,8 +741,9 @@ int node_guest_exec(struct node *n, const char *guest, const json_t *order,
                           .env = env,
                           .cwd = json_string_value(json_object_get(order, "workdir")),
                           .user = json_string_value(json_object_get(order, "user")),
-                          .terminal = json_is_true(json_object_get(order, "tty")),
-                          .stdio = {0, 1, 2}};
+                          .terminal = json_is_true(json_object_get(order, "tty"))};
+    SCOPED(scope_close) int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    bool detach = json_is_true(json_object_get(order, "detach"));
     struct guest_status st;
     struct task *t = NULL;
     struct guest g = {0};
@@ -757,6 +752,10 @@ int node_guest_exec(struct node *n, const char *guest, const json_t *order,
     if (r < 0) {
         return r;
     }
+    x.stdio[0] =
+        !detach && json_is_true(json_object_get(order, "interactive")) ? 0 : null;
+    x.stdio[1] = detach ? null : 1;
+    x.stdio[2] = detach ? null : 2;
     if (st.state != GUEST_RUNNING) {
         r = err_set(e, -ESRCH,
                     "cannot run a program in guest '%s': it is %s, not running", guest,
@@ -767,6 +766,9 @@ int node_guest_exec(struct node *n, const char *guest, const json_t *order,
     }
     if (r == 0) {
         r = task_exec(t, &x, ret_pidfd, ret_master, e);
+        if (r < 0) {
+            r = guest_program_error(argv[0], e);
+        }
     }
     task_close(t);
     guest_fini(&g);

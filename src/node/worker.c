@@ -6,11 +6,14 @@
  *
  *     restart   make the guest again and become its keeper
  *     finish    clean up after it, record its end, tell who waits
- *     health    run its health check; the exit code is the answer */
+ *     health    run its health check; the exit code is the answer
+ *
+ * and by the program `image`: build-step, see build_step.c. */
 #include "node/worker.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -89,6 +92,25 @@ static void close_guest_ends(struct stdio *io)
     }
 }
 
+/* In the guest's own user namespace, since an ordinary user may not from outside. */
+static int loopback_up(const struct container *c, int netns, struct err *e)
+{
+    SCOPED(scope_close) int userns = container_userns(c);
+    int status = 0;
+    pid_t pid = fork();
+
+    if (pid == 0) {
+        _exit(setns(userns, CLONE_NEWUSER) < 0 || setns(netns, CLONE_NEWNET) < 0 ||
+                      network_loopback_up(-1, NULL) < 0
+                  ? 1
+                  : 0);
+    }
+    if (pid < 0 || waitpid(pid, &status, 0) < 0 || status != 0) {
+        return err_set(e, -EIO, "cannot bring up loopback of the guest");
+    }
+    return 0;
+}
+
 static int join_network(const json_t *spec, struct container *c, struct err *e)
 {
     const json_t *part = json_object_get(spec, "network");
@@ -101,12 +123,19 @@ static int join_network(const json_t *spec, struct container *c, struct err *e)
     if (r < 0 || p.spec.driver == NETWORK_HOST) {
         return r;
     }
-    if (p.spec.driver == NETWORK_USER) {
-        return usernet_start(spec, container_pid(c), e);
-    }
     netns = container_netns(c);
     if (netns < 0) {
         return err_sys(e, netns, "cannot open the guest's network");
+    }
+    if (p.spec.driver == NETWORK_NONE && geteuid() != 0) {
+        return loopback_up(c, netns, e);
+    }
+    if (p.spec.driver == NETWORK_USER) {
+        SCOPED(scope_close) int userns = container_userns(c);
+        struct usernet_guest guest = {container_pid(c), userns, netns};
+
+        return userns < 0 ? err_sys(e, userns, "cannot open the guest's user namespace")
+                          : usernet_start(spec, &guest, e);
     }
     r = network_open(p.table, &net, e);
     if (r == 0) {
@@ -197,6 +226,14 @@ int worker_make(const json_t *spec, struct keeper_config *k, const struct log *l
     (void)fault_step("worker.network");
     if (r == 0) {
         r = task_start(container_task(c), e);
+        if (r < 0) {
+            r = guest_program_error(
+                json_string_value(json_array_get(
+                    json_object_get(
+                        json_object_get(json_object_get(spec, "oci"), "process"), "args"),
+                    0)),
+                e);
+        }
     }
     task_close(container_task(c));
     if (r < 0) {
@@ -251,7 +288,7 @@ int worker_clean(const json_t *spec, struct err *e)
     container_root(spec, root);
     r = container_open(root, id, &c, &none);
     if (r == 0) {
-        r = container_delete(c, true, e);
+        r = container_delete(c, true, &none);
         task_close(container_task(c));
     } else if (r ==
                -ENOENT) { /* died before its state was written: the group and directory */
@@ -259,7 +296,7 @@ int worker_clean(const json_t *spec, struct err *e)
             root, id,
             json_string_value(json_object_get(
                 json_object_get(json_object_get(spec, "oci"), "linux"), "cgroupsPath")),
-            e);
+            &none);
     }
     if (r < 0) {
         return err_set(e, r, "%s", none.text);
@@ -416,6 +453,9 @@ int node_worker(int argc, char **argv)
 
     if (argc < 2) {
         return 2;
+    }
+    if (strcmp(argv[0], "build-step") == 0) {
+        return build_step(argv[1]);
     }
     r = read_spec(argv[1], &spec, &e);
     if (r == 0 && strcmp(argv[0], "health") == 0) {

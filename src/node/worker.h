@@ -21,6 +21,10 @@ int worker_become_keeper(const json_t *spec, struct keeper_config *k, struct err
  * mounts and control groups, and its ports. */
 int worker_clean(const json_t *spec, struct err *e);
 
+/* build_step.c: run the command that standard input describes in the file system of an
+ * image that is being built; `run_dir` is the node's.  The exit code. */
+int build_step(const char *run_dir);
+
 /* Empty the disk of a guest whose changes are not kept. */
 int worker_reset_disk(const json_t *spec);
 

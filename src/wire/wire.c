@@ -36,6 +36,22 @@ const char *wire_completion(const char *shell)
     return strcmp(shell, "fish") == 0 ? wire_completion_fish : NULL;
 }
 
+void wire_action(enum wire_op_id op, char out[WIRE_ACTION_BYTES])
+{
+    const struct wire_op *row = &wire_op_table[op];
+    const char *name = wire_text(row->name);
+    const char *space = strchr(name, ' ');
+    bool about_host = strcmp(wire_text(row->group), "host") == 0;
+    if (about_host) {
+        (void)str_print(out, WIRE_ACTION_BYTES, "do '%s'", name);
+    } else if (space != NULL) {
+        (void)str_print(out, WIRE_ACTION_BYTES, "%s %.*s", space + 1, (int)(space - name),
+                        name);
+    } else {
+        (void)str_print(out, WIRE_ACTION_BYTES, "%s", name);
+    }
+}
+
 int wire_check_state(enum wire_op_id op, unsigned state, const char *guest, struct err *e)
 {
     const struct wire_op *row = &wire_op_table[op];
@@ -49,9 +65,12 @@ int wire_check_state(enum wire_op_id op, unsigned state, const char *guest, stru
                      task_state_name((enum task_state)s));
         }
     }
-    int r =
-        err_set(e, -EBUSY, "cannot %s guest '%s': it is %s, not %s", wire_text(row->name),
-                guest, task_state_name((enum task_state)state), str_text(&allowed));
+    char action[WIRE_ACTION_BYTES];
+    bool plain = strchr(wire_text(row->name), ' ') == NULL;
+    wire_action(op, action);
+    int r = err_set(e, -EBUSY, "cannot %s%sguest '%s'%sis %s, not %s", action,
+                    plain ? " " : ": ", guest, plain ? ": it " : " ",
+                    task_state_name((enum task_state)state), str_text(&allowed));
     str_fini(&allowed);
     return r;
 }

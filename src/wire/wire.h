@@ -1,6 +1,6 @@
 /* wire.h - the language spoken outside: one row per operation and argument.
  *
- * The rows come from the records in `ops/`; `ops.gen.h` holds a struct of
+ * The rows come from the records in ops; the generated header holds a struct of
  * arguments for each operation (`struct op_run`) and the list of them
  * (`WIRE_OP_LIST`).  Rows hold offsets into one block of texts, no pointers: a
  * position independent program has nothing to relocate.  Everything here is
@@ -18,7 +18,8 @@
 struct err;
 
 #define WIRE_NONE         UINT64_MAX /* a number given as "none": no limit */
-#define WIRE_MEMBER_BYTES 64         /* of a member's name in an order, with the NUL */
+#define WIRE_ACTION_BYTES 64
+#define WIRE_MEMBER_BYTES 64 /* of a member's name in an order, with the NUL */
 
 enum wire_type {
     WIRE_STRING,
@@ -128,6 +129,10 @@ extern const struct wire_field wire_fields[];
 
 /* The text at an offset. */
 const char *wire_text(uint32_t at);
+
+/* What an operation does, as it stands behind "cannot": "stop", "build image",
+ * "do 'doctor'". */
+void wire_action(enum wire_op_id op, char out[WIRE_ACTION_BYTES]);
 
 /* The n-th of several texts one behind the other. */
 const char *wire_word(uint32_t at, unsigned n);

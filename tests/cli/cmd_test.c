@@ -157,6 +157,30 @@ static void objects_are_done_one_by_one(void **state)
     assert_string_equal(out, "sha256:1\n");
 }
 
+static void a_password_is_read_from_standard_input(void **state)
+{
+    int pair[2];
+    int saved = dup(0);
+    (void)state;
+    assert_int_equal(pipe(pair), 0);
+    assert_int_equal(write(pair[1], "secret\n", 7), 7);
+    (void)close(pair[1]);
+    (void)dup2(pair[0], 0);
+    (void)close(pair[0]);
+    assert_int_equal(STRATA("image", "login", "-u", "me", "--password-stdin", "h:5000"),
+                     0);
+    (void)dup2(saved, 0);
+    (void)close(saved);
+    assert_string_equal(fake.calls.data,
+                        "image login {\"host\":\"h:5000\",\"password\":\"secret\","
+                        "\"password_stdin\":true,\"user\":\"me\"}\n");
+    assert_null(strstr(out, "secret"));
+    assert_int_equal(STRATA("image", "login", "--remove", "h:5000"), 0);
+    assert_int_equal(strncmp(fake.calls.data, "image logout {", 14), 0);
+    assert_int_equal(STRATA("image", "login", "--password-stdin", "h:5000"), CLI_FAILED);
+    assert_string_equal(err, "strata: cannot log in: --password-stdin needs --user\n");
+}
+
 static void logs_end_at_the_time_and_json_holds_any_byte(void **state)
 {
     (void)state;
@@ -220,9 +244,9 @@ static void oci_words_are_passed_untouched(void **state)
 static void usage_is_code_two_and_one_line(void **state)
 {
     (void)state;
-    assert_int_equal(STRATA("rnu"), CLI_USAGE);
+    assert_int_equal(STRATA("rum"), CLI_USAGE);
     assert_string_equal(
-        err, "strata: cannot find command 'rnu': did you mean 'strata run'?\n");
+        err, "strata: cannot find command 'rum': did you mean 'strata run'?\n");
     assert_string_equal(out, "");
     assert_int_equal(STRATA("image"), CLI_USAGE);
     assert_non_null(strstr(err, "Usage: strata image COMMAND"));
@@ -260,6 +284,7 @@ int main(void)
         TEST(several_guests_go_on_after_a_failure),
         TEST(verbs_reach_the_host),
         TEST(objects_are_done_one_by_one),
+        TEST(a_password_is_read_from_standard_input),
         TEST(logs_end_at_the_time_and_json_holds_any_byte),
         TEST(events_of_others_are_left_out),
         TEST(wait_prints_codes_and_gives_up_in_time),

@@ -155,7 +155,7 @@ static void wrong_words_are_answered_in_one_line(void **state)
         const char *words[6];
         const char *text;
     } rows[] = {
-        {{"rnu"}, "cannot find command 'rnu': did you mean 'strata run'?"},
+        {{"rum"}, "cannot find command 'rum': did you mean 'strata run'?"},
         {{"ps"}, "cannot find command 'ps': did you mean 'strata list'?"},
         {{"image", "biuld"},
          "cannot find command 'image biuld': did you mean 'strata image build'?"},
@@ -173,7 +173,9 @@ static void wrong_words_are_answered_in_one_line(void **state)
         {{"exec", "web"}, "cannot exec: COMMAND is missing (see 'strata exec --help')"},
         {{"cp", "a"}, "cannot cp: TARGET is missing (see 'strata cp --help')"},
         {{"completion"},
-         "cannot completion: SHELL is missing (see 'strata completion --help')"},
+         "cannot do 'completion': SHELL is missing (see 'strata completion --help')"},
+        {{"image", "build"},
+         "cannot build image: SOURCE is missing (see 'strata image build --help')"},
         {{"pause", "a b"},
          "cannot use 'a b' as GUEST: a name has 1 to 63 of a-z A-Z 0-9 _ . - and begins with a letter or digit"},
         {{"rename", "a", "b", "c"},

@@ -46,7 +46,21 @@ need_cmd() {
 # The image `busybox` in this state, made from the package: instant.
 need_busybox() {
     [ -x /bin/busybox ] || skip "needs the package busybox-static"
-    strata image build busybox >/dev/null
+    root=$WORK/busybox-root
+    mkdir -p "$root/bin" "$root/etc" "$root/tmp" "$root/root" "$root/proc" "$root/sys" "$root/dev"
+    cp /bin/busybox "$root/bin/busybox"
+    for name in $(/bin/busybox --list); do
+        [ -e "$root/bin/$name" ] || ln -s busybox "$root/bin/$name"
+    done
+    echo 'root:x:0:0:root:/root:/bin/sh
+bin:x:1000:1000:bin:/tmp:/bin/sh' >"$root/etc/passwd"
+    echo 'root:x:0:
+users:x:1000:
+extra:x:2000:bin' >"$root/etc/group"
+    chmod 1777 "$root/tmp"
+    tar -C "$root" -cf "$WORK/busybox.tar" .
+    rm -rf "$root"
+    strata image import "$WORK/busybox.tar" busybox >/dev/null
 }
 
 # is WHAT GOT WANT - two texts are equal.
@@ -80,22 +94,15 @@ within() {
 }
 
 # Processes, other than this shell and its ancestors, that work in this state:
-# by their root, directory, program, open files or mounts.
+# by their root, directory, program, open files or root mount.
 left_processes() {
-    own=$(readlink /proc/self/ns/mnt)
-    for dir in /proc/[0-9]*; do
-        if holds_work "$dir" || { [ "$(readlink "$dir/ns/mnt" 2>/dev/null)" != "$own" ] &&
-            awk '$5 == "/"' "$dir/mountinfo" 2>/dev/null | grep -q -- "$STATE"; }; then
-            is_own "${dir#/proc/}" ||
-                echo "process ${dir#/proc/}: $(tr '\0' ' ' <"$dir/cmdline" 2>/dev/null)"
-        fi
+    {
+        find /proc/[0-9]*/cwd /proc/[0-9]*/root /proc/[0-9]*/exe /proc/[0-9]*/fd/ -maxdepth 1 \
+            -type l -lname "*$WORK*" 2>/dev/null
+        grep -sl -- " / / .*$STATE" /proc/[0-9]*/mountinfo 2>/dev/null
+    } | cut -d/ -f3 | sort -u | while read -r pid; do
+        is_own "$pid" || echo "process $pid: $(tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline")"
     done
-}
-
-# Whether a process has its root, directory, program or an open file in $WORK.
-holds_work() {
-    find "$1/cwd" "$1/root" "$1/exe" "$1/fd/" -maxdepth 1 -type l -printf '%l\n' 2>/dev/null |
-        grep -q -- "$WORK"
 }
 
 # Whether the process is this shell, a child of it (a pipe of ours), or above it.

@@ -13,6 +13,13 @@ import unittest
 
 TOP = sys.argv.pop(1)
 OPS = os.path.join(TOP, "src", "wire", "ops")
+
+
+def read(path, most=-1):
+    with open(path, encoding="utf-8") as f:
+        return f.read(most)
+
+
 GOOD = """op thing
 group host
 help do a thing
@@ -61,7 +68,10 @@ class Records(unittest.TestCase):
         out = os.path.join(self.dir, "out.h")
         got = opgen("code", out, out + ".c", path, os.path.join(self.dir, "global.part"))
         self.assertEqual(got.returncode, 0, got.stderr)
-        self.assertIn("struct op_thing", open(out, encoding="utf-8").read())
+        self.assertIn("struct op_thing", read(out))
+
+    def test_long_help_is_refused(self):
+        self.refused(GOOD.replace("do a thing", "do " + "a thing " * 8), 1, "help is longer")
 
     def test_unknown_type_is_refused_with_the_nearest(self):
         self.refused(GOOD.replace("NAME name", "NAME nmae"), 5, "did you mean 'name'?")
@@ -128,7 +138,7 @@ class Made(unittest.TestCase):
         shutil.rmtree(cls.dir)
 
     def test_every_operation_has_a_page_and_an_example(self):
-        examples = open(self.dir + "/examples", encoding="utf-8").read()
+        examples = read(self.dir + "/examples")
         for path in glob.glob(OPS + "/*.op"):
             stem = os.path.basename(path)[:-3]
             self.assertTrue(os.path.exists("%s/strata-%s.1" % (self.dir, stem)))
@@ -136,12 +146,12 @@ class Made(unittest.TestCase):
 
     def test_generated_files_say_so_in_line_one_or_two(self):
         for name in os.listdir(self.dir):
-            head = open(os.path.join(self.dir, name), encoding="utf-8").read(300).split("\n")[:2]
+            head = read(os.path.join(self.dir, name), 300).split("\n")[:2]
             self.assertIn("Made by tools/opgen.py", "\n".join(head), name)
 
     def test_reference_in_the_tree_is_current(self):
-        kept = open(TOP + "/docs/commands.md", encoding="utf-8").read()
-        made = open(self.dir + "/commands.md", encoding="utf-8").read()
+        kept = read(TOP + "/docs/commands.md")
+        made = read(self.dir + "/commands.md")
         self.assertEqual(kept, made, "run: tools/opgen.py reference docs/commands.md "
                                      "src/wire/ops/*.op src/wire/ops/*.part")
 

@@ -134,6 +134,12 @@ static void states_that_are_not_permitted_are_refused_by_name(void **state)
     assert_int_equal(wire_check_state(WIRE_OP_PAUSE, TASK_STOPPED, "web", &e), -EBUSY);
     assert_string_equal(e.text, "cannot pause guest 'web': it is stopped, not running");
     err_clear(&e);
+    assert_int_equal(wire_check_state(WIRE_OP_SNAPSHOT_RESTORE, TASK_RUNNING, "web", &e),
+                     -EBUSY);
+    assert_string_equal(
+        e.text,
+        "cannot restore snapshot: guest 'web' is running, not created or stopped");
+    err_clear(&e);
     assert_int_equal(wire_check_state(WIRE_OP_DELETE, TASK_RUNNING, "web", &e), -EBUSY);
     assert_string_equal(
         e.text, "cannot delete guest 'web': it is running, not created or stopped");

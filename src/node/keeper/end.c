@@ -128,14 +128,14 @@ static void close_guest(struct keeper *k)
     k->c.input = k->c.output = k->c.error = k->c.master = -1;
 }
 
-/* Viewers stay connected over the restart; the owner's place stays the first. */
+/* Who is connected stays so over the restart; the owner's place stays the first. */
 static void list_viewers(struct keeper *k)
 {
     k->c.n_viewers = 0;
     for (int i = 0; i < KEEPER_VIEWERS_MAX; i++) {
         struct keeper_viewer *v = &k->viewers[i];
 
-        if (v->fd >= 0 && v->wants_output) {
+        if (v->fd >= 0) {
             k->c.viewers[k->c.n_viewers] = v->fd;
             k->c.n_viewers += 1;
         }
@@ -165,7 +165,7 @@ int keeper_finish(struct keeper *k)
     /* The others learn of the end when it is complete: the worker tells them. */
     k->c.n_viewers = 0;
     for (int i = 0; i < KEEPER_VIEWERS_MAX; i++) {
-        if (k->viewers[i].fd >= 0 && !k->viewers[i].is_new) {
+        if (k->viewers[i].fd >= 0) {
             k->c.viewers[k->c.n_viewers] = k->viewers[i].fd;
             k->c.n_viewers += 1;
         }

@@ -96,6 +96,10 @@ static void later_packet(struct keeper *k, struct keeper_viewer *v,
     struct winsize size = {0};
 
     switch (packet[0]) {
+    case KEEPER_ATTACH: /* said before a restart, read after it */
+    case KEEPER_WAIT:
+        v->wants_output = packet[0] == KEEPER_ATTACH;
+        return;
     case KEEPER_INPUT:
         keeper_input_take(k, (const char *)packet + 1, len - 1);
         return;

@@ -133,9 +133,16 @@ int image_prune(struct image_store *s, const struct strv *keep, struct image_pru
 /* One JSON line of the program `image`: {"progress": {...}}. */
 typedef void image_progress_fn(void *arg, const json_t *progress);
 
+/* Who does the work, and who is told of it. */
+struct image_tool {
+    const char *program;         /* path of `image` */
+    image_progress_fn *progress; /* NULL: nobody */
+    void *arg;
+};
+
 /* Run `program OP` with `request` on its standard input and wait.  *ret_result
  * (owned by the caller) is its "result"; its "error" is the error here. */
-int image_tool_run(const char *program, const char *op, const json_t *request,
-                   image_progress_fn *fn, void *arg, json_t **ret_result, struct err *e);
+int image_tool_run(const struct image_tool *tool, const char *op, const json_t *request,
+                   json_t **ret_result, struct err *e);
 
 #endif

@@ -178,9 +178,10 @@ static int await(struct tool *t, struct err *e)
     return 0;
 }
 
-int image_tool_run(const char *program, const char *op, const json_t *request,
-                   image_progress_fn *fn, void *arg, json_t **ret_result, struct err *e)
+int image_tool_run(const struct image_tool *tool, const char *op, const json_t *request,
+                   json_t **ret_result, struct err *e)
 {
+    const char *program = tool->program;
     struct tool t = {.program = program, .in = -1, .out = -1};
     int r = spawn(&t, op);
     int ended;
@@ -189,7 +190,7 @@ int image_tool_run(const char *program, const char *op, const json_t *request,
         return err_sys(e, r, "cannot run '%s'", program);
     }
     (void)send_request(&t, request); /* its answer, or its end, tells more */
-    r = read_lines(&t, fn, arg, e);
+    r = read_lines(&t, tool->progress, tool->arg, e);
     scope_close(&t.in);
     scope_close(&t.out);
     ended = await(&t, e);

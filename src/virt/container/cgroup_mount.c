@@ -1,9 +1,11 @@
 /* cgroup_mount.c - what a container sees at /sys/fs/cgroup.
  *
- * On a v2 host: a cgroup2 file system.  On v1 and hybrid hosts: a tmpfs with one
- * directory per hierarchy that the container's first process is in, named as on
- * the host, and "unified" for v2.  With a cgroup namespace each is rooted at the
- * container's own group. */
+ * What the container has of its own, and nothing of the host.  Where that is a v2
+ * group alone: a cgroup2 file system, also on a hybrid host.  Else a tmpfs with one
+ * directory for each v1 hierarchy in which the container has its own group, named
+ * as on the host, and "unified" for v2.  A hierarchy in which it shares a group
+ * with others is left out.  With a cgroup namespace each file system is rooted at
+ * the container's group; without one, the group's directory is bound. */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
@@ -18,7 +20,8 @@
 #include "host/file.h"
 #include "virt/container/private.h"
 
-#define FLAGS (MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC)
+#define HIERARCHIES_MOST 32
+#define FLAGS            (MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC)
 
 static int make(const char *type, const char *controllers, bool read_only)
 {
@@ -49,59 +52,127 @@ static int make(const char *type, const char *controllers, bool read_only)
     return fd >= 0 ? fd : -errno;
 }
 
-static int put(struct setup *s, int fd, const char *to, const char *name, struct err *e)
+struct hierarchy {
+    const char *controllers; /* "": v2 */
+    const char *path;        /* of the container's group in it */
+};
+
+/* Those in which the container has a group of its own; `text` is cut up. */
+static size_t list_own(const struct setup *s, char *text, struct hierarchy *h)
 {
-    char path[PATH_MAX];
+    char *save = NULL;
+    size_t n = 0;
 
-    (void)str_print(path, sizeof path, "%s/%s", to, name);
-    return mounts_attach(s, fd, path, true, e);
-}
+    for (char *line = strtok_r(text, "\n", &save); line != NULL && n < HIERARCHIES_MOST;
+         line = strtok_r(NULL, "\n", &save)) {
+        char *controllers = strchr(line, ':');
+        char *path = controllers != NULL ? strchr(controllers + 1, ':') : NULL;
 
-/* One line "ID:CONTROLLERS:PATH" of /proc/self/cgroup. */
-static int put_hierarchy(struct setup *s, const char *to, char *line, bool read_only,
-                         struct err *e)
-{
-    char *controllers = strchr(line, ':');
-    char *end = controllers != NULL ? strchr(controllers + 1, ':') : NULL;
-    SCOPED(scope_close) int fd = -1;
-    const char *name;
-
-    if (end == NULL) {
-        return 0;
+        if (path == NULL) {
+            continue;
+        }
+        *path++ = '\0';
+        if (strcmp(path, "/") != 0 && str_ends(path, s->group)) {
+            h[n++] = (struct hierarchy){.controllers = controllers + 1, .path = path};
+        }
     }
-    *end = '\0';
-    controllers++;
-    name = controllers[0] == '\0'             ? "unified"
-           : str_starts(controllers, "name=") ? controllers + 5
-                                              : controllers;
-    fd = make(controllers[0] == '\0' ? "cgroup2" : "cgroup", controllers, read_only);
-    return fd < 0 ? 0
-                  : put(s, fd, to, name, e); /* a hierarchy that is not mounted here */
+    return n;
 }
 
-static int put_all(struct setup *s, const char *to, bool read_only, struct err *e)
+static const char *name_of(const struct hierarchy *h)
 {
-    SCOPED(scope_free) char *text = NULL;
+    return h->controllers[0] == '\0'             ? "unified"
+           : str_starts(h->controllers, "name=") ? h->controllers + strlen("name=")
+                                                 : h->controllers;
+}
+
+/* The directory of the group itself, where the host's hierarchies are at hand. */
+static int bind_group(const struct hierarchy *h, bool read_only)
+{
+    struct mount_attr a = {.attr_set = FLAGS | (read_only ? MOUNT_ATTR_RDONLY : 0),
+                           .propagation = MS_SLAVE};
+    char path[PATH_MAX];
+    struct statfs fs;
+    bool v2_host = statfs("/sys/fs/cgroup", &fs) == 0 && fs.f_type == CGROUP2_SUPER_MAGIC;
+    int fd;
+
+    if (str_print(path, sizeof path, "/sys/fs/cgroup%s%s%s", v2_host ? "" : "/",
+                  v2_host ? "" : name_of(h), h->path) < 0) {
+        return -ENAMETOOLONG;
+    }
+    fd = open_tree(AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+    if (fd < 0 || mount_setattr(fd, "", AT_EMPTY_PATH, &a, sizeof a) < 0) {
+        int r = -errno;
+
+        scope_close(&fd);
+        return r;
+    }
+    return fd;
+}
+
+static int open_hierarchy(const struct setup *s, const struct hierarchy *h,
+                          bool read_only)
+{
+    if (!ns_has(&s->ns, NS_CGROUP)) {
+        return bind_group(h, read_only);
+    }
+    return make(h->controllers[0] == '\0' ? "cgroup2" : "cgroup", h->controllers,
+                read_only);
+}
+
+/* "cpu,cpuacct" is also found as "cpu" and as "cpuacct". */
+static int add_links(int dir, const char *name)
+{
+    char part[NAME_MAX];
+
+    for (const char *p = name; strchr(name, ',') != NULL && *p != '\0';) {
+        size_t len = strcspn(p, ",");
+
+        (void)str_print(part, sizeof part, "%.*s", (int)len, p);
+        if (symlinkat(name, dir, part) < 0 && errno != EEXIST) {
+            return -errno;
+        }
+        p += len + (p[len] == ',');
+    }
+    return 0;
+}
+
+static int put_one(struct setup *s, int base, const char *to, const struct hierarchy *h,
+                   bool read_only, struct err *e)
+{
+    SCOPED(scope_close) int fd = open_hierarchy(s, h, read_only);
+    char path[PATH_MAX];
+    int r;
+
+    if (fd < 0) {
+        return err_sys(e, fd, "cannot show control group '%s'", name_of(h));
+    }
+    (void)str_print(path, sizeof path, "%s/%s", to, name_of(h));
+    r = mounts_attach(s, fd, path, true, e);
+    if (r == 0 && add_links(base, name_of(h)) < 0) {
+        r = err_sys(e, -errno, "cannot show control group '%s'", name_of(h));
+    }
+    return r;
+}
+
+static int put_many(struct setup *s, const char *to, const struct hierarchy *h, size_t n,
+                    bool read_only, struct err *e)
+{
+    SCOPED(scope_close) int fs = fsopen("tmpfs", FSOPEN_CLOEXEC);
     SCOPED(scope_close) int base = -1;
     struct mount_attr a = {.attr_set = MOUNT_ATTR_RDONLY};
-    char *save = NULL;
-    int fs = fsopen("tmpfs", FSOPEN_CLOEXEC);
-    int r = file_read(AT_FDCWD, "/proc/self/cgroup", 65536, &text, NULL);
+    int r;
 
     if (fs >= 0 && fsconfig(fs, FSCONFIG_SET_STRING, "mode", "755", 0) == 0 &&
         fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) == 0) {
         base = fsmount(fs, FSMOUNT_CLOEXEC, FLAGS);
     }
-    if (fs >= 0) {
-        (void)close(fs);
-    }
-    if (base < 0 || r < 0) {
-        return err_sys(e, r < 0 ? r : -errno, "cannot mount '%s'", to);
+    if (base < 0) {
+        return err_sys(e, -errno, "cannot mount '%s'", to);
     }
     r = mounts_attach(s, base, to, true, e);
-    for (char *line = strtok_r(text, "\n", &save); r == 0 && line != NULL;
-         line = strtok_r(NULL, "\n", &save)) {
-        r = put_hierarchy(s, to, line, read_only, e);
+    for (size_t i = 0; r == 0 && i < n; i++) {
+        r = put_one(s, base, to, &h[i], read_only, e);
     }
     if (r == 0 && read_only) {
         (void)mount_setattr(base, "", AT_EMPTY_PATH, &a, sizeof a);
@@ -109,19 +180,20 @@ static int put_all(struct setup *s, const char *to, bool read_only, struct err *
     return r;
 }
 
-int cgroup_mount(struct setup *s, const char *to, bool read_only, struct err *e)
+int mounts_cgroup(struct setup *s, const char *to, bool read_only, struct err *e)
 {
-    struct statfs fs;
+    struct hierarchy h[HIERARCHIES_MOST];
+    size_t n = s->groups != NULL && s->group != NULL ? list_own(s, s->groups, h) : 0;
     SCOPED(scope_close) int fd = -1;
 
-    if (statfs("/sys/fs/cgroup", &fs) == 0 && fs.f_type == CGROUP2_SUPER_MAGIC) {
-        fd = make("cgroup2", "", read_only);
-        if (fd < 0) { /* no cgroup namespace of our own: show the host's tree */
-            fd = open_tree(AT_FDCWD, "/sys/fs/cgroup",
-                           OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
-        }
-        return fd < 0 ? err_sys(e, -errno, "cannot mount '%s'", to)
-                      : mounts_attach(s, fd, to, true, e);
+    if (n == 0) { /* an empty directory: there is nothing of its own to show */
+        fd = mounts_point(s, to, true, e);
+        return fd < 0 ? fd : 0;
     }
-    return put_all(s, to, read_only, e);
+    if (n > 1 || h[0].controllers[0] != '\0') {
+        return put_many(s, to, h, n, read_only, e);
+    }
+    fd = open_hierarchy(s, &h[0], read_only);
+    return fd < 0 ? err_sys(e, fd, "cannot mount '%s'", to)
+                  : mounts_attach(s, fd, to, true, e);
 }

@@ -111,7 +111,14 @@ static const struct row {
     {"linux.personality", W_OBJECT, false},
     {"linux.personality.domain", W_TEXT, true},
     {"linux.intelRdt", W_REFUSED, false},
-    {"linux.memoryPolicy", W_REFUSED, false},
+    {"linux.memoryPolicy", W_OBJECT, false},
+    {"linux.memoryPolicy.mode", W_TEXT, true},
+    {"linux.memoryPolicy.nodes", W_TEXT, false},
+    {"linux.memoryPolicy.flags", W_ARRAY, false},
+    {"linux.memoryPolicy.flags[]", W_TEXT, false},
+    {"linux.netDevices", W_OBJECT, false},
+    {"linux.netDevices{}", W_OBJECT, false},
+    {"linux.netDevices{}.name", W_TEXT, false},
 };
 
 static const struct row process_rows[] = {
@@ -273,7 +280,7 @@ int config_check_process(const json_t *process, const char *where, struct err *e
             return r;
         }
     }
-    return 0;
+    return config_sense_process(process, where, e);
 }
 
 int config_check(const json_t *config, struct err *e)
@@ -294,7 +301,14 @@ int config_check(const json_t *config, struct err *e)
         return err_set(e, -EINVAL, "'ociVersion' of the configuration is '%s', not 1.x",
                        config_text(config, "ociVersion", ""));
     }
-    return json_is_object(process) ? config_check_process(process, "process", e) : 0;
+    if (json_is_object(process)) {
+        int r = config_check_process(process, "process", e);
+
+        if (r < 0) {
+            return r;
+        }
+    }
+    return config_sense(config, e);
 }
 
 int config_read(const char *bundle, json_t **ret, struct err *e)

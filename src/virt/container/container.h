@@ -70,6 +70,9 @@ pid_t container_pid(const struct container *c); /* 0: ended */
 /* The network namespace of the first program; owned by the caller, or -errno. */
 int container_netns(const struct container *c);
 
+/* Likewise its user namespace. */
+int container_userns(const struct container *c);
+
 /* The OCI state object (runtime-spec, "State"); owned by the caller. */
 json_t *container_state(struct container *c);
 
@@ -104,10 +107,18 @@ int container_sweep(const char *root, const char *id, const char *cgroups_path,
 
 /* The root file system of a container that does not run: a descriptor of a detached
  * mount.  `base`: host id that root of the container has; 0: not shifted. */
-int container_overlay_open(const struct container_overlay *o, int64_t base, struct err *e);
+int container_overlay_open(const struct container_overlay *o, int64_t base,
+                           struct err *e);
 
 /* An array of state objects. */
 int container_list(const char *root, json_t **ret, struct err *e);
+
+/* Run `fn` in a process that is root of a user namespace with the mappings of
+ * `config` (linux.uidMappings, linux.gidMappings), in a mount namespace of its own.
+ * Its error is the error here; what it changes in memory is not seen. */
+typedef int container_root_fn(void *arg, struct err *e);
+int container_as_root(const json_t *config, container_root_fn *fn, void *arg,
+                      struct err *e);
 
 /* What this runtime can do (runtime-spec, "Features"). */
 json_t *container_features(void);

@@ -24,10 +24,10 @@
 #include "base/units.h"
 #include "host/cgroup.h"
 #include "host/file.h"
-#include "virt/container/landlock.h"
+#include "virt/container/confine/landlock.h"
+#include "virt/container/confine/seccomp.h"
 #include "virt/container/mounts.h"
 #include "virt/container/private.h"
-#include "virt/container/seccomp.h"
 
 #define KILL_WAIT_MS     5000
 #define LANDLOCK_NOTE    "org.strata.landlock" /* annotation: rules as JSON text */
@@ -79,6 +79,7 @@ static int new_container(const struct container_new *n, struct container **ret,
     }
     c->task.ops = &container_task_ops;
     c->sync = -1;
+    c->userns = c->netns = -1;
     c->log = n->log;
     c->root = strdup(n->root);
     c->id = strdup(n->id);
@@ -135,6 +136,8 @@ static int make_cgroup(struct setup *s, struct err *e)
         return r;
     }
     container_warn(s->n->log, cgroup_warnings(s->c->cgroup));
+    (void)json_object_set_new(s->c->state, "cgroupPath", json_string(path));
+    s->group = config_text(s->c->state, "cgroupPath", NULL);
     place = cgroup_place(s->c->cgroup);
     if (place == NULL) {
         return err_set(e, -ENOMEM, "cannot make a control group: no memory");
@@ -272,13 +275,13 @@ static int prepare(struct setup *s, struct err *e)
 }
 
 /* Namespaces that are made by the clone itself; time must wait for its offsets,
- * and a joined user namespace must come before all others. */
+ * cgroup for the groups to be entered, and a joined user namespace must come before all others. */
 static uint64_t clone_flags(const struct setup *s)
 {
     if (s->ns.join[NS_USER] >= 0) {
         return 0;
     }
-    return s->ns.fresh & ~(uint64_t)CLONE_NEWTIME;
+    return s->ns.fresh & ~(uint64_t)(CLONE_NEWTIME | CLONE_NEWCGROUP);
 }
 
 static void be_staged(struct setup *s) __attribute__((noreturn));
@@ -287,7 +290,8 @@ static void be_staged(struct setup *s) __attribute__((noreturn));
 static void be_staged(struct setup *s)
 {
     struct err e = {0};
-    uint64_t flags = (s->ns.fresh & ~(uint64_t)CLONE_NEWTIME) | CLONE_PARENT;
+    uint64_t flags =
+        (s->ns.fresh & ~(uint64_t)(CLONE_NEWTIME | CLONE_NEWCGROUP)) | CLONE_PARENT;
     pid_t pid;
 
     if (setns(s->ns.join[NS_USER], CLONE_NEWUSER) < 0) {
@@ -377,15 +381,15 @@ static int spawn(struct setup *s, struct err *e)
     return 0;
 }
 
-static int child_userns(const struct setup *s, struct err *e)
+static int child_namespace(const struct setup *s, const char *name, struct err *e)
 {
     char path[64];
     int fd;
 
-    (void)str_print(path, sizeof path, "/proc/%d/ns/user", (int)s->c->pid);
+    (void)str_print(path, sizeof path, "/proc/%d/ns/%s", (int)s->c->pid, name);
     fd = open(path, O_RDONLY | O_CLOEXEC);
     return fd >= 0 ? fd
-                   : err_sys(e, -errno, "cannot open the container's user namespace");
+                   : err_sys(e, -errno, "cannot open the container's %s namespace", name);
 }
 
 /* What the child may not do itself. */
@@ -398,6 +402,11 @@ static int help_child(struct setup *s, struct err *e)
 
     if (s->new_user) {
         r = ns_write_maps(s->config, s->c->pid, e);
+        if (r == 0 &&
+            s->rootless) { /* once it cannot be traced, a user may not open these */
+            s->c->userns = child_namespace(s, "user", e);
+            s->c->netns = child_namespace(s, "net", e);
+        }
         if (r == 0) {
             r = sync_send(s->sync[0], SYNC_GO, -1);
         }
@@ -405,7 +414,7 @@ static int help_child(struct setup *s, struct err *e)
     if (r < 0 || !shifted || s->rootless) {
         return r < 0 ? err_sys(e, r, "the container's process is gone") : 0;
     }
-    userns = child_userns(s, e);
+    userns = child_namespace(s, "user", e);
     if (userns < 0) {
         return userns;
     }
@@ -430,6 +439,33 @@ static int run_runtime_hooks(struct setup *s, struct err *e)
     return r < 0 ? r : hooks_run(s->config, "createRuntime", state, e);
 }
 
+static int move_devices(struct setup *s, struct err *e)
+{
+    SCOPED(scope_close) int netns = -1;
+
+    if (json_object_size(config_get(s->config, "linux.netDevices")) == 0) {
+        return 0;
+    }
+    if (!ns_has(&s->ns, NS_NET)) {
+        return err_set(e, -EINVAL, "'linux.netDevices' needs a network namespace");
+    }
+    netns = container_netns(s->c);
+    return netns < 0 ? err_sys(e, netns, "cannot open the network namespace")
+                     : netdev_move_all(s->config, netns, e);
+}
+
+/* Descriptors to hand on must be there, or our own would be handed on for them. */
+int setup_preserved(int n, struct err *e)
+{
+    for (int i = 0; i < n; i++) {
+        if (fcntl(3 + i, F_GETFD) < 0) {
+            return err_set(e, -EBADF, "cannot hand on descriptor %d: it is not open",
+                           3 + i);
+        }
+    }
+    return 0;
+}
+
 /* Follow the child until it is ready; *ret_master is the terminal or -1. */
 static int follow_child(struct setup *s, int *ret_master, struct err *e)
 {
@@ -439,12 +475,15 @@ static int follow_child(struct setup *s, int *ret_master, struct err *e)
     if (r != (int)SYNC_HOOKS) {
         return err_set(e, r < 0 ? r : -EPROTO, "the container's process ended early");
     }
-    r = run_runtime_hooks(s, e);
-    if (r == 0) {
-        r = sync_send(s->sync[0], SYNC_GO, -1);
+    r = move_devices(s, e);
+    r = r == 0 ? run_runtime_hooks(s, e) : r;
+    if (r < 0) {
+        return r;
     }
+    r = sync_send(s->sync[0], SYNC_GO, -1);
     if (r == 0) {
-        userns = ns_has(&s->ns, NS_USER) && !s->rootless ? child_userns(s, e) : -1;
+        userns =
+            ns_has(&s->ns, NS_USER) && !s->rootless ? child_namespace(s, "user", e) : -1;
         r = mounts_send(s, userns, e);
         if (userns >= 0) {
             (void)close(userns);
@@ -568,7 +607,7 @@ void setup_init(struct setup *s)
 {
     memset(s, 0, sizeof *s);
     memset(s->ns.join, 0xff, sizeof s->ns.join);
-    s->sync[0] = s->sync[1] = s->listener = -1;
+    s->sync[0] = s->sync[1] = s->listener = s->report = -1;
     s->proc = s->devpts = s->root = s->null = s->master = -1;
     s->rootless = geteuid() != 0;
 }
@@ -602,7 +641,8 @@ int container_create(const struct container_new *n, struct container **ret,
     if (ret_master != NULL) {
         *ret_master = -1;
     }
-    r = new_container(n, &s.c, e);
+    r = setup_preserved(n->preserve_fds, e);
+    r = r == 0 ? new_container(n, &s.c, e) : r;
     if (r < 0) {
         return r;
     }

@@ -69,6 +69,26 @@ static int open_parent(struct setup *s, const char *path, const char **ret_name,
     return mounts_point(s, dir[0] != '\0' ? dir : "/", true, e);
 }
 
+static bool is_node(int dir, const char *name, const struct node *d)
+{
+    struct stat st;
+
+    return fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+           (st.st_mode & S_IFMT) == d->type &&
+           (d->type == S_IFIFO || st.st_rdev == makedev(d->major, d->minor));
+}
+
+/* What calls itself a device and is none must not be taken for it. */
+static int replace_node(int dir, const char *name, const struct node *d, struct err *e)
+{
+    if (unlinkat(dir, name, 0) < 0 ||
+        mknodat(dir, name, d->type | d->mode, makedev(d->major, d->minor)) < 0) {
+        return err_sys(e, -errno, "cannot make the device '%s' in place of what is there",
+                       d->path);
+    }
+    return 0;
+}
+
 static int make_node(struct setup *s, const struct node *d, struct err *e)
 {
     const char *name;
@@ -78,8 +98,8 @@ static int make_node(struct setup *s, const struct node *d, struct err *e)
         return dir;
     }
     if (mknodat(dir, name, d->type | d->mode, makedev(d->major, d->minor)) < 0) {
-        if (errno == EEXIST) {
-            return 0; /* a /dev that was mounted whole */
+        if (errno == EEXIST) { /* of the image, or of a /dev that was mounted whole */
+            return is_node(dir, name, d) ? 0 : replace_node(dir, name, d, e);
         }
         if (errno == EPERM) {
             return bind_node(s, d, e);
@@ -148,6 +168,22 @@ static int make_links(struct setup *s, struct err *e)
     return 0;
 }
 
+static bool is_bind(const json_t *mount)
+{
+    size_t i;
+    json_t *word;
+
+    json_array_foreach(config_get(mount, "options"), i, word)
+    {
+        const char *text = json_string_value(word);
+
+        if (strcmp(text, "bind") == 0 || strcmp(text, "rbind") == 0) {
+            return true;
+        }
+    }
+    return strcmp(config_text(mount, "type", ""), "bind") == 0;
+}
+
 /* Whether the configuration mounts a /dev of its own from the host. */
 static bool dev_is_bound(const struct setup *s)
 {
@@ -156,8 +192,9 @@ static bool dev_is_bound(const struct setup *s)
 
     json_array_foreach(config_get(s->config, "mounts"), i, item)
     {
-        if (strcmp(config_text(item, "destination", ""), "/dev") == 0 &&
-            strcmp(config_text(item, "type", ""), "bind") == 0) {
+        const char *to = config_text(item, "destination", "");
+
+        if ((strcmp(to, "/dev") == 0 || strcmp(to, "/dev/") == 0) && is_bind(item)) {
             return true;
         }
     }

@@ -26,8 +26,8 @@
 #include "base/scope.h"
 #include "host/cgroup.h"
 #include "host/file.h"
+#include "virt/container/confine/seccomp.h"
 #include "virt/container/private.h"
-#include "virt/container/seccomp.h"
 
 #define FILE_MOST_BYTES (1 << 20)
 
@@ -53,6 +53,34 @@ static void add_variable(json_t *env, const char *pair)
         }
     }
     (void)json_array_append_new(env, json_string(pair));
+}
+
+/* "CAP_X" more, in every set that a program can use. */
+static void add_capabilities(json_t *process, const json_t *more)
+{
+    static const char *const sets[] = {"bounding", "effective", "permitted"};
+    json_t *caps;
+    size_t i;
+    json_t *item;
+
+    if (more == NULL) {
+        return;
+    }
+    caps = json_deep_copy(json_object_get(process, "capabilities"));
+    caps = caps != NULL ? caps : json_object();
+    for (size_t k = 0; k < sizeof sets / sizeof sets[0]; k++) {
+        json_t *list = json_object_get(caps, sets[k]);
+
+        if (list == NULL) {
+            list = json_array();
+            (void)json_object_set_new(caps, sets[k], list);
+        }
+        json_array_foreach(more, i, item)
+        {
+            (void)json_array_append(list, item);
+        }
+    }
+    (void)json_object_set_new(process, "capabilities", caps);
 }
 
 static json_t *complete(const struct container *c, const json_t *given)
@@ -84,6 +112,8 @@ static json_t *complete(const struct container *c, const json_t *given)
     }
     (void)json_object_set_new(out, "env", env);
     (void)json_object_del(out, "addEnv");
+    add_capabilities(out, config_get(given, "addCapabilities"));
+    (void)json_object_del(out, "addCapabilities");
     return out;
 }
 
@@ -338,6 +368,11 @@ static int hear(struct setup *s, const struct container_exec *x, pid_t pid,
             if (r < 0) {
                 return r;
             }
+        } else if (r == (int)SYNC_NOTIFY && came >= 0) {
+            r = listener_pass(s->c, came, e);
+            if (r < 0) {
+                return r;
+            }
         } else if (r == (int)SYNC_READY && came >= 0 && ret_master != NULL) {
             *ret_master = scope_take_fd(&came);
         }
@@ -351,8 +386,9 @@ int container_exec(struct container *c, const struct container_exec *x, pid_t *r
     SCOPED(scope_json) json_t *process = NULL;
     struct setup s;
     pid_t pid = -1;
-    int r = state_need_config(c, e);
+    int r = setup_preserved(x->preserve_fds, e);
 
+    r = r == 0 ? state_need_config(c, e) : r;
     if (ret_master != NULL) {
         *ret_master = -1;
     }

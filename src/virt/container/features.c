@@ -1,7 +1,7 @@
 /* features.c - what this runtime can do, in the words of runtime-spec 1.2. */
 #include <string.h>
 
-#include "virt/container/landlock.h"
+#include "virt/container/confine/landlock.h"
 #include "virt/container/private.h"
 
 static json_t *list_of(const char *const *words, size_t n)

@@ -78,6 +78,7 @@ static int wait_for(pid_t pid, int64_t timeout_s)
 static int run_one(const json_t *hook, const char *kind, const char *text, struct err *e)
 {
     const char *path = config_text(hook, "path", "");
+    void (*before)(int);
     int ends[2];
     pid_t pid;
     int r;
@@ -90,8 +91,9 @@ static int run_one(const json_t *hook, const char *kind, const char *text, struc
         be_hook(hook, ends[0]);
     }
     (void)close(ends[0]);
-    (void)signal(SIGPIPE, SIG_IGN);
+    before = signal(SIGPIPE, SIG_IGN);
     (void)file_write_all(ends[1], text, strlen(text)); /* a hook need not read it */
+    (void)signal(SIGPIPE, before); /* programs inherit what is ignored */
     (void)close(ends[1]);
     r = pid < 0 ? -errno : wait_for(pid, config_number(hook, "timeout", 0));
     if (r == -ETIMEDOUT) {

@@ -13,11 +13,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <net/if.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -28,6 +30,8 @@
 #include "host/cgroup.h"
 #include "host/file.h"
 #include "virt/container/private.h"
+
+#define GROUPS_MOST_BYTES 65536 /* of /proc/self/cgroup */
 
 static void fail(struct setup *s, int to, const struct err *e) __attribute__((noreturn));
 
@@ -106,6 +110,20 @@ static int enter_time(struct setup *s, struct err *e)
                : 0;
 }
 
+/* A namespace without its own address is of little use. */
+static void raise_loopback(const struct setup *s)
+{
+    struct ifreq q = {.ifr_name = "lo"};
+    SCOPED(scope_close) int fd = -1;
+
+    if ((s->ns.fresh & CLONE_NEWNET) == 0) {
+        return;
+    }
+    fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    q.ifr_flags = IFF_UP | IFF_RUNNING;
+    (void)ioctl(fd, SIOCSIFFLAGS, &q);
+}
+
 static int set_names(struct setup *s, struct err *e)
 {
     const char *host = config_text(s->config, "hostname", "");
@@ -181,6 +199,7 @@ static int build(struct setup *s, struct err *e)
         r = await(s, SYNC_GO, &s->root, e);
     }
     if (r == 0) {
+        raise_loopback(s);
         r = set_names(s, e);
     }
     if (r == 0) {
@@ -241,14 +260,18 @@ static int await_start(struct setup *s)
         if (p[1].revents != 0) {
             int fd = accept4(s->listener, NULL, NULL, SOCK_CLOEXEC);
 
-            if (fd >= 0) {
+            if (fd >= 0 && sync_receive(fd, NULL, NULL) == (int)SYNC_START &&
+                sync_send(fd, SYNC_GO, -1) == 0) {
                 return fd;
+            }
+            if (fd >= 0) { /* somebody who only looked whether we wait */
+                (void)close(fd);
             }
         }
         if (p[0].revents != 0) {
             int word = sync_receive(s->sync[1], NULL, NULL);
 
-            if (word == (int)SYNC_START) {
+            if (word == (int)SYNC_START && sync_send(s->sync[1], SYNC_GO, -1) == 0) {
                 return s->sync[1];
             }
             if (s->listener < 0) {
@@ -259,9 +282,40 @@ static int await_start(struct setup *s)
     }
 }
 
+/* The group's path in a fresh cgroup namespace is that of its maker at that moment:
+ * so it is made here, inside the container's groups, and not by the clone. */
+static int enter_cgroup_namespace(struct setup *s, struct err *e)
+{
+    size_t i;
+    json_t *item;
+
+    json_array_foreach(config_get(s->config, "mounts"), i, item)
+    {
+        if (s->groups == NULL && str_starts(config_text(item, "type", ""), "cgroup")) {
+            (void)file_read(AT_FDCWD, "/proc/self/cgroup", GROUPS_MOST_BYTES, &s->groups,
+                            NULL);
+        }
+    }
+    if ((s->ns.fresh & CLONE_NEWCGROUP) != 0 && unshare(CLONE_NEWCGROUP) < 0) {
+        return err_sys(e, -errno, "cannot make a cgroup namespace");
+    }
+    return 0;
+}
+
+static void hide_process(void)
+{
+    (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+}
+
 static void set_up(struct setup *s, struct err *e)
 {
-    int r = join_namespaces(s, e);
+    int r = 0;
+
+    /* An ordinary user's parent must still reach our maps in /proc. */
+    if (!s->new_user || !s->rootless) {
+        hide_process();
+    }
+    r = join_namespaces(s, e);
 
     if (r == 0 && s->new_user) {
         r = await(s, SYNC_GO, NULL, e);
@@ -269,12 +323,15 @@ static void set_up(struct setup *s, struct err *e)
     if (r == 0) {
         r = become_root(s, e);
     }
-    (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+    hide_process(); /* again: the change of user has undone it */
     if (s->die_with_parent) {
         (void)prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
     }
     if (r == 0) {
         r = enter_time(s, e);
+    }
+    if (r == 0) {
+        r = enter_cgroup_namespace(s, e);
     }
     if (r == 0) {
         r = build(s, e);
@@ -308,6 +365,7 @@ void init_main(struct setup *s)
         _exit(1);
     }
     to = await_start(s);
+    s->report = to;
     if (run_own_hooks(s, "startContainer", &e) < 0 || process_prepare(s, &e) < 0) {
         fail(s, to, &e);
     }

@@ -1,10 +1,7 @@
 /* mounts.c - the mounts of a configuration, made inside a root nobody can trust.
  *
  * Every mount is made detached (fsopen/fsmount, or open_tree for a bind), given
- * its attributes, and then attached to a descriptor of its mount point, found by
- * openat2(RESOLVE_IN_ROOT): no string is resolved twice and no symbolic link of
- * the image leads out.  /proc, /sys and /dev themselves may not be symbolic
- * links at all.
+ * its attributes, and then attached to a descriptor of its mount point (point.c).
  *
  * With a user namespace the new process may not read the sources or shift their
  * ids; then the parent opens them and they arrive over the sync socket, in the
@@ -12,6 +9,8 @@
  *
  * Sources: mount_setattr(2), fsconfig(2), openat2(2); runtime-spec 1.2,
  * config.md "Mounts" for the option words. */
+#include "virt/container/mounts.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -26,7 +25,6 @@
 
 #include "base/scope.h"
 #include "host/file.h"
-#include "virt/container/mounts.h"
 #include "virt/container/private.h"
 
 enum effect {
@@ -37,8 +35,9 @@ enum effect {
     E_SUPER,
     E_BIND,
     E_IDMAP,
-    E_NOTHING,
-    E_REFUSED
+    E_COPY_UP,
+    E_REMOUNT,
+    E_NOTHING
 };
 
 static const struct option_row {
@@ -103,12 +102,12 @@ static const struct option_row {
     {"silent", E_NOTHING, 0, false},
     {"loud", E_NOTHING, 0, false},
     {"defaults", E_NOTHING, 0, false},
-    {"remount", E_NOTHING, 0, false},
+    {"remount", E_REMOUNT, 0, false},
     {"bind", E_BIND, 0, false},
     {"rbind", E_BIND, 0, true},
     {"idmap", E_IDMAP, 0, false},
     {"ridmap", E_IDMAP, 0, true},
-    {"tmpcopyup", E_REFUSED, 0, false},
+    {"tmpcopyup", E_COPY_UP, 0, false},
 };
 
 static const struct option_row *find_row(const char *word)
@@ -142,8 +141,9 @@ static void change(struct mount_attr *a, const struct option_row *row)
     case E_SUPER:
     case E_BIND:
     case E_IDMAP:
+    case E_COPY_UP:
+    case E_REMOUNT:
     case E_NOTHING:
-    case E_REFUSED:
         break;
     }
 }
@@ -180,17 +180,27 @@ int mount_plan_read(const json_t *mount, struct mount_plan *p, struct err *e)
         case E_SUPER:
             strv_add(&p->data, word);
             break;
-        case E_REFUSED:
-            return err_set(e, -EOPNOTSUPP, "mount '%s': option '%s' is not supported",
-                           p->to, word);
+        case E_COPY_UP:
+            p->copy_up = true;
+            break;
+        case E_REMOUNT:
+            p->change = true;
+            break;
         default:
             change(row->recursive ? &p->deep : &p->flat, row);
         }
     }
     if (p->bind) {
         p->data.n = 0; /* a bind mount takes no options of a file system */
+    } else if (strcmp(p->type, "none") == 0) {
+        p->change = true;
     }
-    return strv_failed(&p->data) ? -ENOMEM : 0;
+    if (p->change) {
+        p->bind = false;
+    }
+    return strv_failed(&p->data)
+               ? err_set(e, -ENOMEM, "cannot read mount '%s': no memory", p->to)
+               : 0;
 }
 
 void mount_plan_fini(struct mount_plan *p)
@@ -203,20 +213,26 @@ bool mount_needs_parent(const struct setup *s, const struct mount_plan *p)
     return p->bind && (p->idmap || (ns_has(&s->ns, NS_USER) && !s->rootless));
 }
 
+static int set_attr(int fd, unsigned flags, struct mount_attr a)
+{
+    if ((a.attr_set | a.attr_clr | a.propagation) == 0 ||
+        mount_setattr(fd, "", AT_EMPTY_PATH | flags, &a, sizeof a) == 0) {
+        return 0;
+    }
+    if (errno != EPERM || (a.attr_clr & ~(uint64_t)MOUNT_ATTR__ATIME) == 0) {
+        return -errno;
+    }
+    /* In a user namespace the host's restrictions stay; the rest is still set. */
+    a.attr_clr &= MOUNT_ATTR__ATIME;
+    return mount_setattr(fd, "", AT_EMPTY_PATH | flags, &a, sizeof a) < 0 ? -errno : 0;
+}
+
 static int apply(int fd, const struct mount_plan *p, struct err *e)
 {
-    struct mount_attr flat = p->flat;
-    struct mount_attr deep = p->deep;
+    int r = set_attr(fd, 0, p->flat);
 
-    if ((flat.attr_set | flat.attr_clr | flat.propagation) != 0 &&
-        mount_setattr(fd, "", AT_EMPTY_PATH, &flat, sizeof flat) < 0) {
-        return err_sys(e, -errno, "cannot set the options of mount '%s'", p->to);
-    }
-    if ((deep.attr_set | deep.attr_clr | deep.propagation) != 0 &&
-        mount_setattr(fd, "", AT_EMPTY_PATH | AT_RECURSIVE, &deep, sizeof deep) < 0) {
-        return err_sys(e, -errno, "cannot set the options of mount '%s'", p->to);
-    }
-    return 0;
+    r = r == 0 ? set_attr(fd, AT_RECURSIVE, p->deep) : r;
+    return r < 0 ? err_sys(e, r, "cannot set the options of mount '%s'", p->to) : 0;
 }
 
 int mount_open_source(const struct setup *s, const struct mount_plan *p, struct err *e)
@@ -287,130 +303,6 @@ static int make_filesystem(const struct setup *s, const struct mount_plan *p,
     return fd;
 }
 
-static int open_strict(int root, const char *path)
-{
-    struct open_how how = {.flags = O_PATH | O_DIRECTORY | O_CLOEXEC,
-                           .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS};
-    long fd = syscall(SYS_openat2, root, path, &how, sizeof how);
-
-    return fd < 0 ? -errno : (int)fd;
-}
-
-/* Step into, or make, one directory of a path. */
-static int step(int root, char *path, char *end, struct err *e)
-{
-    char keep = *end;
-    char *slash;
-    SCOPED(scope_close) int parent = -1;
-    int fd;
-
-    *end = '\0';
-    fd = file_open_in_root(root, path, O_PATH | O_DIRECTORY, 0);
-    if (fd == -ENOENT) {
-        slash = strrchr(path, '/');
-        *slash = '\0';
-        parent = file_open_in_root(root, path[0] == '\0' ? "/" : path,
-                                   O_PATH | O_DIRECTORY, 0);
-        *slash = '/';
-        if (parent >= 0 && mkdirat(parent, slash + 1, 0755) < 0 && errno != EEXIST) {
-            fd = -errno;
-        } else {
-            fd = file_open_in_root(root, path, O_PATH | O_DIRECTORY, 0);
-        }
-    }
-    if (fd < 0) {
-        (void)err_sys(e, fd, "cannot make the mount point '%s'", path);
-    }
-    *end = keep;
-    return fd;
-}
-
-static int make_dirs(int root, const char *path, struct err *e)
-{
-    char copy[PATH_MAX];
-    int fd = -1;
-
-    if (str_print(copy, sizeof copy, "%s%s", path[0] == '/' ? "" : "/", path) < 0) {
-        return err_set(e, -ENAMETOOLONG, "mount point '%s' is too long", path);
-    }
-    for (char *p = copy + 1;; p++) {
-        if (*p != '/' && *p != '\0') {
-            continue;
-        }
-        if (fd >= 0) {
-            (void)close(fd);
-        }
-        fd = step(root, copy, p, e);
-        if (fd < 0 || *p == '\0') {
-            return fd;
-        }
-    }
-}
-
-static int make_file(int root, const char *path, struct err *e)
-{
-    char copy[PATH_MAX];
-    SCOPED(scope_close) int dir = -1;
-    SCOPED(scope_close) int fd = -1;
-    char *slash;
-
-    if (str_print(copy, sizeof copy, "%s%s", path[0] == '/' ? "" : "/", path) < 0) {
-        return err_set(e, -ENAMETOOLONG, "mount point '%s' is too long", path);
-    }
-    slash = strrchr(copy, '/');
-    *slash = '\0';
-    dir = copy[0] == '\0' ? file_open_in_root(root, "/", O_PATH | O_DIRECTORY, 0)
-                          : make_dirs(root, copy, e);
-    if (dir < 0) {
-        return dir;
-    }
-    fd = openat(dir, slash + 1, O_CREAT | O_EXCL | O_NOFOLLOW | O_RDONLY | O_CLOEXEC,
-                0644);
-    if (fd < 0 && errno != EEXIST) {
-        return err_sys(e, -errno, "cannot make the mount point '%s'", path);
-    }
-    return openat(dir, slash + 1, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-}
-
-int mounts_point(const struct setup *s, const char *path, bool is_dir, struct err *e)
-{
-    static const char *const strict[] = {"/proc", "/sys", "/dev"};
-    int fd;
-
-    for (size_t i = 0; i < sizeof strict / sizeof strict[0]; i++) {
-        if (strcmp(path, strict[i]) == 0) {
-            fd = open_strict(s->root, path);
-            if (fd == -ELOOP || fd == -ENOTDIR) {
-                return err_set(e, -ELOOP,
-                               "'%s' of the root file system is not a directory", path);
-            }
-            if (fd >= 0) {
-                return fd;
-            }
-        }
-    }
-    fd = file_open_in_root(s->root, path, O_PATH, 0);
-    if (fd != -ENOENT) {
-        return fd >= 0 ? fd : err_sys(e, fd, "cannot open the mount point '%s'", path);
-    }
-    return is_dir ? make_dirs(s->root, path, e) : make_file(s->root, path, e);
-}
-
-int mounts_attach(const struct setup *s, int fd, const char *path, bool is_dir,
-                  struct err *e)
-{
-    SCOPED(scope_close) int point = mounts_point(s, path, is_dir, e);
-
-    if (point < 0) {
-        return point;
-    }
-    if (move_mount(fd, "", point, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) <
-        0) {
-        return err_sys(e, -errno, "cannot mount on '%s'", path);
-    }
-    return 0;
-}
-
 static int one_bind(struct setup *s, const struct mount_plan *p, struct err *e)
 {
     SCOPED(scope_close) int fd = -1;
@@ -445,6 +337,11 @@ static int one_filesystem(struct setup *s, const struct mount_plan *p, struct er
         return fd;
     }
     r = apply(fd, p, e);
+    if (r == 0 && p->copy_up) {
+        SCOPED(scope_close) int point = mounts_point(s, p->to, true, e);
+
+        r = point < 0 ? point : mounts_copy_up(point, fd, e);
+    }
     if (r == 0) {
         r = mounts_attach(s, fd, p->to, true, e);
     }
@@ -455,6 +352,15 @@ static int one_filesystem(struct setup *s, const struct mount_plan *p, struct er
         s->devpts = scope_take_fd(&fd);
     }
     return r;
+}
+
+/* Other attributes for what is mounted already. */
+static int one_change(struct setup *s, const struct mount_plan *p, struct err *e)
+{
+    SCOPED(scope_close) int fd = file_open_in_root(s->root, p->to, O_PATH, 0);
+
+    return fd < 0 ? err_sys(e, fd, "cannot change the mount on '%s'", p->to)
+                  : apply(fd, p, e);
 }
 
 int mounts_make(struct setup *s, struct err *e)
@@ -468,10 +374,12 @@ int mounts_make(struct setup *s, struct err *e)
         struct mount_plan p;
 
         r = mount_plan_read(item, &p, e);
-        if (r == 0 && p.bind) {
+        if (r == 0 && p.change) {
+            r = one_change(s, &p, e);
+        } else if (r == 0 && p.bind) {
             r = one_bind(s, &p, e);
-        } else if (r == 0 && strcmp(p.type, "cgroup") == 0) {
-            r = cgroup_mount(s, p.to, (p.flat.attr_set & MOUNT_ATTR_RDONLY) != 0, e);
+        } else if (r == 0 && str_starts(p.type, "cgroup")) {
+            r = mounts_cgroup(s, p.to, (p.flat.attr_set & MOUNT_ATTR_RDONLY) != 0, e);
         } else if (r == 0) {
             r = one_filesystem(s, &p, e);
         }

@@ -15,12 +15,14 @@ struct mount_plan {
     bool recursive; /* a bind mount takes what is mounted below, too */
     bool idmap;
     bool idmap_recursive;
+    bool change;            /* no new mount: other attributes for what is there */
+    bool copy_up;           /* a tmpfs begins with what its mount point holds */
     struct mount_attr flat; /* for the mount itself */
     struct mount_attr deep; /* for it and all below */
     struct strv data;       /* options of the file system; owned */
 };
 
-/* -EOPNOTSUPP names an option that is not supported. */
+/* Read one member of `mounts`. */
 int mount_plan_read(const json_t *mount, struct mount_plan *p, struct err *e);
 void mount_plan_fini(struct mount_plan *p);
 
@@ -33,5 +35,8 @@ int mount_open_source(const struct setup *s, const struct mount_plan *p, struct 
 /* parent: open, shift and send every source that `mount_needs_parent` names.
  * `userns_fd`: of the container; -1: it has none. */
 int mounts_send(const struct setup *s, int userns_fd, struct err *e);
+
+/* Copy the content of the directory `from` into `to`; without devices and sockets. */
+int mounts_copy_up(int from, int to, struct err *e);
 
 #endif

@@ -9,7 +9,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/str.h"
-#include "virt/container/caps.h"
+#include "virt/container/confine/caps.h"
 #include "virt/container/container.h"
 
 #define CONTAINER_ID_BYTES   129
@@ -30,6 +30,8 @@ struct container {
     uint64_t pid_started;  /* clock ticks since boot: tells a reused pid */
     struct cgroup *cgroup; /* owned; NULL: none, or not opened yet */
     int sync;              /* to the first program while it waits for the start; -1 */
+    int userns; /* without root, between creation and start: its namespaces; -1 */
+    int netns;
     const struct log *log;
 };
 
@@ -45,6 +47,10 @@ int64_t config_number(const json_t *config, const char *path, int64_t other);
 int config_check(const json_t *config, struct err *e);
 int config_check_process(const json_t *process, const char *where, struct err *e);
 int config_read(const char *bundle, json_t **ret, struct err *e);
+
+/* config_sense.c, config_process.c: what `config_check` asks, when types are right. */
+int config_sense(const json_t *config, struct err *e);
+int config_sense_process(const json_t *process, const char *where, struct err *e);
 
 /* ns.c ------------------------------------------------------------------ */
 
@@ -108,6 +114,9 @@ struct setup {
     bool joined_user;   /* child: came through a joined user namespace */
     int stage[2];       /* pipe for the pid, when cloned in two stages */
     bool born;          /* CLONE_INTO_CGROUP put the child into its group */
+    int report;         /* child: where the start is waited for; -1 before */
+    char *groups;       /* child: /proc/self/cgroup before its own namespace; or NULL */
+    const char *group;  /* path of the container's own control group, or NULL */
     bool is_exec;       /* one more program of a running container */
     uint64_t host_caps; /* bounding set of the caller */
     int preserve_fds;
@@ -122,6 +131,7 @@ struct setup {
 
 /* create.c: an empty one; what the process itself asks for; free it. */
 void setup_init(struct setup *s);
+int setup_preserved(int n, struct err *e); /* whether 3 .. 3+n-1 are open */
 int setup_process(struct setup *s, struct err *e);
 int setup_filter(struct setup *s, struct err *e);
 void setup_fini(struct setup *s);
@@ -161,7 +171,7 @@ int mounts_attach(const struct setup *s, int fd, const char *path, bool is_dir,
 int mounts_point(const struct setup *s, const char *path, bool is_dir, struct err *e);
 
 /* cgroup_mount.c: what type "cgroup" means on this host. */
-int cgroup_mount(struct setup *s, const char *to, bool read_only, struct err *e);
+int mounts_cgroup(struct setup *s, const char *to, bool read_only, struct err *e);
 
 /* devices.c */
 int devices_make(struct setup *s, struct err *e);
@@ -170,15 +180,26 @@ int devices_make(struct setup *s, struct err *e);
 int console_make(struct setup *s, struct err *e);
 int console_send(const char *socket_path, int master, struct err *e);
 
+/* netdev.c: move the devices of `linux.netDevices` into the network namespace. */
+int netdev_move_all(const json_t *config, int netns, struct err *e);
+
 /* hooks.c */
 int hooks_run(const json_t *config, const char *kind, const json_t *state, struct err *e);
+
+int process_limit(const char *name); /* "RLIMIT_NOFILE"; -1: unknown */
 
 /* process.c: from the privileged new process to the program itself. */
 /* Check the resource limits, with a warning for those that cannot be had. */
 int process_check_limits(struct setup *s, struct err *e);
-int process_prepare(struct setup *s, struct err *e); /* rlimits, cwd, ids, caps */
-int process_execute(struct setup *s, struct err *e)
-    __attribute__((nonnull)); /* returns on failure */
+int process_prepare(struct setup *s, struct err *e);   /* rlimits, cwd, ids, caps */
+int process_lock_down(struct setup *s, struct err *e); /* filters, the last step */
+
+/* schedule.c: policy, I/O priority, processors, memory nodes, personality. */
+int process_schedule(struct setup *s, struct err *e);
+int schedule_check(const json_t *process, const char *where, struct err *e);
+
+/* program.c: find, check and execute it; returns on failure. */
+int process_execute(struct setup *s, struct err *e);
 
 /* init.c: the child's whole life; does not return. */
 void init_main(struct setup *s) __attribute__((noreturn));
@@ -193,10 +214,12 @@ int state_path(const struct container *c, const char *file, char out[PATH_MAX]);
 int state_cgroup(struct container *c, struct err *e);      /* opens `c->cgroup` */
 int state_need_config(struct container *c, struct err *e); /* reads `c->config` */
 
-/* Open what waits for the start; -ENOENT when nothing does. */
-int start_connect(struct container *c, int *ret_fd);
+/* Open what waits for the start; -ENOENT or -ECONNREFUSED when nothing does, and
+ * without `wait` -EAGAIN when it is there, but busy. */
+int start_connect(struct container *c, bool wait, int *ret_fd);
 
-/* task.c */
+/* task.c: hand a filter's listener to who is named in `linux.seccomp`. */
+int listener_pass(struct container *c, int notify, struct err *e);
 extern const struct task_ops container_task_ops;
 
 /* Say what `warnings` holds. */

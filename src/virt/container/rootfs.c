@@ -32,6 +32,7 @@ static unsigned long propagation(const struct setup *s)
 static int copy_root(struct setup *s, struct err *e)
 {
     const char *path = config_text(s->config, "root.path", "rootfs");
+    struct mount_attr a = {.propagation = MS_SLAVE};
     char full[PATH_MAX];
     int fd;
 
@@ -40,8 +41,12 @@ static int copy_root(struct setup *s, struct err *e)
         return err_set(e, -ENAMETOOLONG, "the root file system's path is too long");
     }
     fd = open_tree(AT_FDCWD, full, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
-    return fd >= 0 ? fd
-                   : err_sys(e, -errno, "cannot open the root file system '%s'", full);
+    if (fd < 0) {
+        return err_sys(e, -errno, "cannot open the root file system '%s'", full);
+    }
+    /* Mounts below it must not spread to the host's. */
+    (void)mount_setattr(fd, "", AT_EMPTY_PATH | AT_RECURSIVE, &a, sizeof a);
+    return fd;
 }
 
 int rootfs_open(struct setup *s, int userns_fd, struct err *e)

@@ -97,6 +97,7 @@ int state_load(const char *root, const char *id, struct container **ret, struct 
         return err_set(e, -ENOMEM, "cannot open container '%s': no memory", id);
     }
     c->sync = -1;
+    c->userns = c->netns = -1;
     c->root = strdup(root);
     c->id = strdup(id);
     if (c->root == NULL || c->id == NULL || state_path(c, "state.json", path) < 0) {
@@ -156,23 +157,43 @@ void state_free(struct container *c)
     if (c->sync >= 0) {
         (void)close(c->sync);
     }
+    if (c->userns >= 0) {
+        (void)close(c->userns);
+    }
+    if (c->netns >= 0) {
+        (void)close(c->netns);
+    }
     free(c->root);
     free(c->id);
     free(c->bundle);
     free(c);
 }
 
+/* Whether the first program has not begun: a killed start may have left the socket,
+ * but nobody listens at it then. */
+static bool awaits_start(struct container *c)
+{
+    SCOPED(scope_close) int fd = -1;
+    char path[PATH_MAX];
+    int r;
+
+    (void)state_path(c, "start.sock", path);
+    if (access(path, F_OK) < 0) {
+        return false;
+    }
+    r = start_connect(c, false, &fd);
+    return r == 0 || r == -EAGAIN;
+}
+
 static const char *status_word(struct container *c)
 {
     struct cgroup_events events = {0};
-    char path[PATH_MAX];
 
     if (!state_is_alive(c)) {
         return c->pid == 0 && json_object_get(c->state, "pid") == NULL ? "creating"
                                                                        : "stopped";
     }
-    (void)state_path(c, "start.sock", path);
-    if (c->sync >= 0 || access(path, F_OK) == 0) {
+    if (c->sync >= 0 || awaits_start(c)) {
         return "created";
     }
     if (state_cgroup(c, NULL) == 0 && c->cgroup != NULL &&

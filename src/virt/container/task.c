@@ -16,6 +16,7 @@
 #include "base/scope.h"
 #include "host/cgroup.h"
 #include "host/file.h"
+#include "virt/container/confine/seccomp.h"
 #include "virt/container/private.h"
 
 #define END_WAIT_MS 10000
@@ -46,19 +47,35 @@ int container_open(const char *root, const char *id, struct container **ret,
     return r;
 }
 
-int container_netns(const struct container *c)
+static int open_namespace(const struct container *c, int held, const char *name)
 {
     char path[64];
     int fd;
 
-    (void)str_print(path, sizeof path, "/proc/%d/ns/net", (int)c->pid);
+    if (held >= 0) {
+        fd = fcntl(held, F_DUPFD_CLOEXEC, 3);
+        return fd >= 0 ? fd : -errno;
+    }
+    (void)str_print(path, sizeof path, "/proc/%d/ns/%s", (int)c->pid, name);
     fd = open(path, O_RDONLY | O_CLOEXEC);
     return fd >= 0 ? fd : -errno;
 }
 
-int start_connect(struct container *c, int *ret_fd)
+int container_netns(const struct container *c)
 {
-    SCOPED(scope_close) int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    return open_namespace(c, c->netns, "net");
+}
+
+int container_userns(const struct container *c)
+{
+    return open_namespace(c, c->userns, "user");
+}
+
+int start_connect(struct container *c, bool wait, int *ret_fd)
+{
+    SCOPED(scope_close)
+    int fd =
+        socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | (wait ? 0 : SOCK_NONBLOCK), 0);
     SCOPED(scope_close) int dir = -1;
     struct sockaddr_un to = {.sun_family = AF_UNIX};
     char path[PATH_MAX];
@@ -73,18 +90,38 @@ int start_connect(struct container *c, int *ret_fd)
     return 0;
 }
 
+/* The listener of a filter goes to who is named in the profile. */
+int listener_pass(struct container *c, int notify, struct err *e)
+{
+    SCOPED(scope_json) json_t *state = NULL;
+    int r = state_need_config(c, e);
+
+    if (r < 0) {
+        return r;
+    }
+    state = container_state(c);
+    return seccomp_filter_send_notify(config_get(c->config, "linux.seccomp"), notify,
+                                      c->pid, state, e);
+}
+
 /* Serve what the child still says; the end of the connection is its execve. */
 static int hear_start(struct container *c, int fd, struct err *e)
 {
+    /* Whoever else was faster is answered, and we are not. */
+    if (sync_receive(fd, NULL, NULL) != (int)SYNC_GO) {
+        return err_set(e, -EBUSY,
+                       "cannot start container '%s': it is not in the state 'created'",
+                       c->id);
+    }
     for (;;) {
         SCOPED(scope_close) int came = -1;
         int r = sync_receive(fd, &came, e);
 
-        if (r == -ECONNRESET && state_is_alive(c)) {
-            return 0;
-        }
         if (r == -ECONNRESET) {
-            return 0; /* it ran and ended already */
+            return 0; /* it runs, or ran and ended already */
+        }
+        if (r == (int)SYNC_NOTIFY && came >= 0) {
+            r = listener_pass(c, came, e);
         }
         if (r < 0) {
             return r;
@@ -100,20 +137,24 @@ static int start(struct task *t, struct err *e)
     char path[PATH_MAX];
     int r;
 
-    if (c->sync >= 0) {
+    /* Asked before the word is sent: a short program may have ended right after. */
+    r = state_is_alive(c) ? 0 : -ESRCH;
+    if (r == 0 && c->sync >= 0) {
         fd = scope_take_fd(&c->sync);
-        r = sync_send(fd, SYNC_START, -1);
-    } else {
-        r = start_connect(c, &fd);
+    } else if (r == 0) {
+        r = start_connect(c, true, &fd);
     }
-    if (r < 0 || !state_is_alive(c)) {
+    r = r < 0 ? r : sync_send(fd, SYNC_START, -1);
+    if (r < 0) {
         return err_set(e, -EBUSY,
                        "cannot start container '%s': it is not in the state 'created'",
                        c->id);
     }
     (void)state_path(c, "start.sock", path);
     r = hear_start(c, fd, e);
-    (void)unlink(path);
+    if (r != -EBUSY) {
+        (void)unlink(path);
+    }
     if (r < 0) {
         return r;
     }

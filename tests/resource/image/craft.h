@@ -9,12 +9,10 @@
 #include "base/str.h"
 #include "host/file.h"
 
-/* One header block and the data behind it; `size` as it shall stand there. */
-static inline void craft_entry_sized(struct str *tar, const char *name, char flag,
-                                     const char *link, const char *data, size_t len,
-                                     unsigned long long size)
+/* One header block; `size` as it shall stand there. */
+static inline void craft_header(struct str *tar, const char *name, char flag,
+                                const char *link, unsigned long long size)
 {
-    static const char zeros[512];
     char h[512] = {0};
     unsigned sum = 0;
 
@@ -33,14 +31,17 @@ static inline void craft_entry_sized(struct str *tar, const char *name, char fla
     }
     (void)snprintf(h + 148, 8, "%06o", sum);
     str_add_bytes(tar, h, 512);
-    str_add_bytes(tar, data, len);
-    str_add_bytes(tar, zeros, (512 - len % 512) % 512);
 }
 
 static inline void craft_entry(struct str *tar, const char *name, char flag,
                                const char *link, const char *data)
 {
-    craft_entry_sized(tar, name, flag, link, data, strlen(data), strlen(data));
+    static const char zeros[512];
+    size_t len = strlen(data);
+
+    craft_header(tar, name, flag, link, len);
+    str_add_bytes(tar, data, len);
+    str_add_bytes(tar, zeros, (512 - len % 512) % 512);
 }
 
 /* A pax header for the next entry; `records` as they are. */

@@ -14,17 +14,17 @@
 
 /* An image whose one layer is `bytes`; its diff id is `diff`, or right when NULL. */
 static int put_raw(struct image_store *s, const void *bytes, size_t len, const char *type,
-                   const char *diff, struct image *ret, struct err *e)
+                   const char *diff, struct image *ret)
 {
     SCOPED(scope_json) json_t *config = json_pack("{s:s}", "os", "linux");
     struct image_layer l = {0};
     struct image_desc d;
-    int r = pack_put_bytes(s, type, bytes, len, &l.blob, e);
+    int r = pack_put_bytes(s, type, bytes, len, &l.blob, NULL);
 
     (void)str_print(l.diff_id, sizeof l.diff_id, "%s",
                     diff != NULL ? diff : l.blob.digest);
-    r = r < 0 ? r : pack_put_image(s, config, &l, 1, &d, e);
-    return r < 0 ? r : image_find(s, d.digest, ret, e);
+    r = r < 0 ? r : pack_put_image(s, config, &l, 1, &d, NULL);
+    return r < 0 ? r : image_find(s, d.digest, ret, NULL);
 }
 
 static bool is_empty(const char *dir, const char *sub)
@@ -51,7 +51,7 @@ static void a_wrong_diff_id_leaves_nothing(void **state)
         put_raw(s, tar.data, tar.len, PACK_TYPE_LAYER,
                 "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852"
                 "b855",
-                &img, NULL),
+                &img),
         0);
     assert_int_equal(pack_unpack(&(struct pack){.store = s}, &img, &e), -EBADMSG);
     assert_non_null(strstr(e.text, img.layers[0].blob.digest));
@@ -79,16 +79,14 @@ static void a_decompression_bomb_is_stopped(void **state)
     z.next_out = gz;
     z.avail_out = 1u << 20;
     assert_int_equal(deflate(&z, Z_FINISH), Z_STREAM_END);
-    assert_int_equal(put_raw(s, gz, z.total_out, PACK_TYPE_LAYER_GZ, NULL, &img, NULL),
-                     0);
+    assert_int_equal(put_raw(s, gz, z.total_out, PACK_TYPE_LAYER_GZ, NULL, &img), 0);
     assert_int_equal(
         pack_unpack(&(struct pack){.store = s, .max_bytes = 1u << 20}, &img, &e), -EFBIG);
     assert_non_null(strstr(e.text, "more than 1048576 bytes"));
     /* Cut off in the middle. */
     image_fini(&img);
     e = (struct err){0};
-    assert_int_equal(
-        put_raw(s, gz, z.total_out / 2, PACK_TYPE_LAYER_GZ, NULL, &img, NULL), 0);
+    assert_int_equal(put_raw(s, gz, z.total_out / 2, PACK_TYPE_LAYER_GZ, NULL, &img), 0);
     assert_int_equal(pack_unpack(&(struct pack){.store = s}, &img, &e), -EBADMSG);
     assert_non_null(strstr(e.text, "gzip"));
     assert_true(is_empty(dir, "layers"));
@@ -182,8 +180,7 @@ static void a_full_disk_is_named_and_leaves_nothing(void **state)
         }
         craft_end(&tar);
         e = (struct err){0};
-        assert_int_equal(put_raw(s, tar.data, tar.len, PACK_TYPE_LAYER, NULL, &img, NULL),
-                         0);
+        assert_int_equal(put_raw(s, tar.data, tar.len, PACK_TYPE_LAYER, NULL, &img), 0);
         assert_int_equal(pack_unpack(&(struct pack){.store = s}, &img, &e), -ENOSPC);
         assert_non_null(strstr(e.text, "entry 'file"));
         assert_non_null(strstr(e.text, img.layers[0].blob.digest));

@@ -11,6 +11,12 @@
 
 static const char *program; /* of the command line */
 
+static int run(const char *path, const char *op, const json_t *request, json_t **ret,
+               struct err *e)
+{
+    return image_tool_run(&(struct image_tool){.program = path}, op, request, ret, e);
+}
+
 static void a_result_and_an_error_come_back(void **state)
 {
     char *dir = craft_dir();
@@ -19,10 +25,9 @@ static void a_result_and_an_error_come_back(void **state)
     struct err e = {0};
 
     (void)state;
-    assert_int_equal(image_tool_run(program, "verify", q, NULL, NULL, &result, &e), 0);
+    assert_int_equal(run(program, "verify", q, &result, &e), 0);
     assert_int_equal(json_integer_value(json_object_get(result, "blobs")), 0);
-    assert_int_equal(image_tool_run(program, "unpack", q, NULL, NULL, &result, &e),
-                     -ENOENT);
+    assert_int_equal(run(program, "unpack", q, &result, &e), -ENOENT);
     assert_string_equal(e.text, "image 'none:1' is not in the store");
     craft_remove(dir);
 }
@@ -33,11 +38,11 @@ static void a_program_that_dies_or_is_missing_is_an_error(void **state)
     struct err e = {0};
 
     (void)state;
-    assert_int_equal(image_tool_run("/none", "x", q, NULL, NULL, &result, &e), -ENOENT);
+    assert_int_equal(run("/none", "x", q, &result, &e), -ENOENT);
     assert_non_null(strstr(e.text, "'/none'"));
-    assert_true(image_tool_run("/bin/true", "x", q, NULL, NULL, &result, NULL) < 0);
-    assert_true(image_tool_run("/bin/false", "x", q, NULL, NULL, &result, NULL) < 0);
-    assert_true(image_tool_run("/bin/echo", "x", q, NULL, NULL, &result, NULL) < 0);
+    assert_true(run("/bin/true", "x", q, &result, NULL) < 0);
+    assert_true(run("/bin/false", "x", q, &result, NULL) < 0);
+    assert_true(run("/bin/echo", "x", q, &result, NULL) < 0);
     assert_null(result);
 }
 
@@ -62,25 +67,22 @@ static void each_step_may_fail(void **state)
             q = json_pack("{s:s,s:s,s:s}", "state", dir, "upper", upper, "name", "x");
             (void)snprintf(fault, sizeof fault, "%s:%d", how[i], n);
             (void)setenv("STRATA_FAULT", fault, 1);
-            r = image_tool_run(program, "commit", q, NULL, NULL, &result, NULL);
+            r = run(program, "commit", q, &result, NULL);
             if (r == 0) {
                 json_decref(result);
                 result = NULL;
-                r = image_tool_run(program, "unpack", q, NULL, NULL, &result, NULL);
+                r = run(program, "unpack", q, &result, NULL);
             }
             (void)unsetenv("STRATA_FAULT");
-            assert_int_equal(
-                image_tool_run(program, "verify", q, NULL, NULL, &verified, NULL), 0);
+            assert_int_equal(run(program, "verify", q, &verified, NULL), 0);
             assert_int_equal(json_array_size(json_object_get(verified, "faults")), 0);
             if (r < 0) {
                 json_decref(result);
                 result = NULL;
-                assert_int_equal(
-                    image_tool_run(program, "commit", q, NULL, NULL, &result, NULL), 0);
+                assert_int_equal(run(program, "commit", q, &result, NULL), 0);
                 json_decref(result);
                 result = NULL;
-                assert_int_equal(
-                    image_tool_run(program, "unpack", q, NULL, NULL, &result, NULL), 0);
+                assert_int_equal(run(program, "unpack", q, &result, NULL), 0);
             }
             craft_remove(dir);
             if (r == 0) {

@@ -74,16 +74,25 @@ static struct fixture *get(void **state)
     return *state;
 }
 
+struct call {
+    int from, at; /* network namespaces; -1: the host's */
+    int type;
+    const char *to;
+    uint16_t port, served;
+    char *ret_peer; /* may be NULL */
+};
+
 /* Serve on every address of `at`, talk from `from`, close. */
-static int talk(int from, int at, int type, const char *to, uint16_t port,
-                uint16_t served, char *ret_peer)
+static int talk_as(const struct call *c)
 {
-    bool six = strchr(to, ':') != NULL;
-    int server = world_serve(at, type, six ? "::" : "0.0.0.0", served);
-    int r = world_talk(from, server, type, to, port, ret_peer);
+    bool six = strchr(c->to, ':') != NULL;
+    int server = world_serve(c->at, c->type, six ? "::" : "0.0.0.0", c->served);
+    int r = world_talk(c->from, server, c->type, c->to, c->port, c->ret_peer);
     (void)close(server);
     return r;
 }
+
+#define talk(...) talk_as(&(struct call){__VA_ARGS__})
 
 static void guest_leaves_under_the_hosts_address(void **state)
 {

@@ -292,7 +292,8 @@ int pack_import_archive(const struct pack *p, int fd, const char *name,
 
     r = r < 0 ? r : take_all(&a, e);
     if (r == 0 && a.index != NULL) {
-        r = pack_import_index(p, a.index, name, fetch, &a, ret_names, e);
+        r = pack_import_index(p, a.index, name, &(struct pack_from){fetch, &a}, ret_names,
+                              e);
     } else if (r == 0) {
         r = import_docker(&a, name, ret_names, e);
     }

@@ -1,4 +1,6 @@
 /* export.c - images go out: OCI layout, OCI archive, docker archive, rootfs tar. */
+#include "resource/image/pack/export.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -8,7 +10,6 @@
 #include "base/fault.h"
 #include "base/scope.h"
 #include "host/file.h"
-#include "resource/image/pack/export.h"
 #include "resource/image/pack/pack_private.h"
 #include "resource/image/pack/tar_write.h"
 

@@ -72,7 +72,7 @@ static int name_image(const struct pack *p, const struct image_desc *desc,
 /* ---- whole images ---- */
 
 static int fetch_layers(struct image_store *s, const struct image_desc *desc,
-                        pack_fetch_fn *fetch, void *arg, struct err *e)
+                        const struct pack_from *from, struct err *e)
 {
     struct image img;
     int r = store_load_image(s, desc, &img, e);
@@ -81,7 +81,7 @@ static int fetch_layers(struct image_store *s, const struct image_desc *desc,
         return r;
     }
     for (size_t i = 0; i < img.n_layers && r == 0; i++) {
-        r = fetch(arg, img.layers[i].blob.digest, e);
+        r = from->fetch(from->arg, img.layers[i].blob.digest, e);
     }
     image_fini(&img);
     return r;
@@ -89,11 +89,11 @@ static int fetch_layers(struct image_store *s, const struct image_desc *desc,
 
 /* The manifest, what it names, and for an index the variant for this host. */
 static int fetch_image(struct image_store *s, struct image_desc *desc,
-                       pack_fetch_fn *fetch, void *arg, struct err *e)
+                       const struct pack_from *from, struct err *e)
 {
     SCOPED(scope_json) json_t *j = NULL;
     struct image_desc config;
-    int r = fetch(arg, desc->digest, e);
+    int r = from->fetch(from->arg, desc->digest, e);
 
     r = r < 0 ? r : store_read_json(s, desc->digest, &j, e);
     if (r == 0 && json_is_array(json_object_get(j, "manifests"))) {
@@ -101,17 +101,16 @@ static int fetch_image(struct image_store *s, struct image_desc *desc,
 
         j = NULL;
         r = store_choose_platform(index, desc, e);
-        r = r < 0 ? r : fetch(arg, desc->digest, e);
+        r = r < 0 ? r : from->fetch(from->arg, desc->digest, e);
         r = r < 0 ? r : store_read_json(s, desc->digest, &j, e);
     }
     r = r < 0 ? r : store_parse_desc(json_object_get(j, "config"), "config", &config, e);
-    r = r < 0 ? r : fetch(arg, config.digest, e);
-    return r < 0 ? r : fetch_layers(s, desc, fetch, arg, e);
+    r = r < 0 ? r : from->fetch(from->arg, config.digest, e);
+    return r < 0 ? r : fetch_layers(s, desc, from, e);
 }
 
 int pack_import_index(const struct pack *p, const json_t *index, const char *name,
-                      pack_fetch_fn *fetch, void *arg, struct strv *ret_names,
-                      struct err *e)
+                      const struct pack_from *from, struct strv *ret_names, struct err *e)
 {
     const json_t *list = json_object_get(index, "manifests");
     size_t n = json_array_size(list);
@@ -132,7 +131,7 @@ int pack_import_index(const struct pack *p, const json_t *index, const char *nam
         if (r == 0 && as == NULL) {
             r = err_set(e, -EINVAL, "the image in it has no name: one must be given");
         }
-        r = r < 0 ? r : fetch_image(p->store, &desc, fetch, arg, e);
+        r = r < 0 ? r : fetch_image(p->store, &desc, from, e);
         r = r < 0 ? r : name_image(p, &desc, as, ret_names, e);
         if (r < 0) {
             return r;
@@ -173,6 +172,7 @@ static int import_layout(const struct pack *p, int dir, const char *name,
     SCOPED(scope_json) json_t *index = NULL;
     SCOPED(scope_free) char *text = NULL;
     struct layout l = {p, dir};
+    struct pack_from from = {fetch_from_dir, &l};
     size_t len = 0;
     int r = file_read(dir, "index.json", STORE_JSON_BYTES_MAX, &text, &len);
 
@@ -180,8 +180,7 @@ static int import_layout(const struct pack *p, int dir, const char *name,
         return err_sys(e, r, "cannot read 'index.json'");
     }
     r = json_parse(text, len, "index.json", &index, e);
-    return r < 0 ? r
-                 : pack_import_index(p, index, name, fetch_from_dir, &l, ret_names, e);
+    return r < 0 ? r : pack_import_index(p, index, name, &from, ret_names, e);
 }
 
 /* ---- root file systems ---- */

@@ -55,11 +55,14 @@ int pack_import_archive(const struct pack *p, int fd, const char *name,
                         struct strv *ret_names, struct err *e);
 
 /* Where an import finds the blob of a digest. */
-typedef int pack_fetch_fn(void *arg, const char *digest, struct err *e);
+struct pack_from {
+    int (*fetch)(void *arg, const char *digest, struct err *e);
+    void *arg;
+};
 
-/* Take the images of an index whose blobs `fetch` brings into the store. */
+/* Take the images of an index whose blobs `from` brings into the store. */
 int pack_import_index(const struct pack *p, const json_t *index, const char *name,
-                      pack_fetch_fn *fetch, void *arg, struct strv *ret_names,
+                      const struct pack_from *from, struct strv *ret_names,
                       struct err *e);
 
 /* The plain tar of a file: its digest; -EBADMSG unless it is a whole archive.

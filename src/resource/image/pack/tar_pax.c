@@ -184,14 +184,21 @@ static int take_xattr(struct tar_read *t, const char *name, const char *value, s
     return 0;
 }
 
-/* One record; `value` has `len` bytes and a NUL behind. */
+struct record {
+    char *key;
+    char *value; /* `len` bytes and a NUL behind */
+    size_t len;
+};
+
 static int take_record(struct tar_read *t, struct tar_entry *x, struct sparse *sp,
-                       char *key, char *value, size_t len, struct err *e)
+                       const struct record *rec, struct err *e)
 {
+    char *key = rec->key, *value = rec->value;
+
     if (str_starts(key, XATTR_PREFIX)) {
-        return take_xattr(t, key + strlen(XATTR_PREFIX), value, len, e);
+        return take_xattr(t, key + strlen(XATTR_PREFIX), value, rec->len, e);
     }
-    if (strlen(value) != len) {
+    if (strlen(value) != rec->len) {
         return damaged(key, e); /* a NUL inside */
     }
     if (str_starts(key, SPARSE_PREFIX)) {
@@ -214,10 +221,10 @@ static int take_record(struct tar_read *t, struct tar_entry *x, struct sparse *s
 }
 
 /* Cut the record at `at` into key and value; moves `at` behind it. */
-static int cut_record(char **at, const char *end, char **key, char **value, size_t *len)
+static int cut_record(char **at, const char *end, struct record *ret)
 {
     const char *p = *at;
-    char *stop, *equals;
+    char *key, *stop, *equals;
     uint64_t n = 0;
 
     if (parse_digits(&p, &n) < 0 || *p != ' ' || n > (uint64_t)(end - *at) ||
@@ -225,17 +232,16 @@ static int cut_record(char **at, const char *end, char **key, char **value, size
         return -EBADMSG;
     }
     stop = *at + n - 1;
-    *key = *at + (p - *at) + 1;
-    equals = memchr(*key, '=', (size_t)(stop - *key));
-    if (*stop != '\n' || equals == NULL || equals == *key) {
+    key = *at + (p - *at) + 1;
+    equals = memchr(key, '=', (size_t)(stop - key));
+    if (*stop != '\n' || equals == NULL || equals == key) {
         return -EBADMSG;
     }
     *stop = '\0';
     *equals = '\0';
-    *value = equals + 1;
-    *len = (size_t)(stop - *value);
+    *ret = (struct record){key, equals + 1, (size_t)(stop - equals - 1)};
     *at += n;
-    return memchr(*key, '\0', (size_t)(equals - *key)) != NULL ? -EBADMSG : 0;
+    return memchr(key, '\0', (size_t)(equals - key)) != NULL ? -EBADMSG : 0;
 }
 
 int tar_apply_pax(struct tar_read *t, struct tar_entry *x, struct err *e)
@@ -245,14 +251,13 @@ int tar_apply_pax(struct tar_read *t, struct tar_entry *x, struct err *e)
     struct sparse sp = {0};
 
     while (at < end) {
-        char *key, *value;
-        size_t len;
+        struct record rec;
         int r;
 
-        if (cut_record(&at, end, &key, &value, &len) < 0) {
+        if (cut_record(&at, end, &rec) < 0) {
             return err_set(e, -EBADMSG, "an extended header is damaged");
         }
-        r = take_record(t, x, &sp, key, value, len, e);
+        r = take_record(t, x, &sp, &rec, e);
         if (r < 0) {
             return r;
         }

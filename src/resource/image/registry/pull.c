@@ -168,7 +168,7 @@ static int fetch_try(struct worker *w, const struct image_desc *want, struct err
     session_tell(w->s, "download", want->digest, f.told, want->size);
     r = r < 0 ? r : fetch_bytes(&f, &keep, &mine);
     if (r < 0) {
-        pack_blob_abort(f.blob, keep);
+        pack_blob_abort(f.blob, keep && !atomic_load(&w->s->hopeless));
         return err_set(e, r, "%s", mine.text);
     }
     r = pack_blob_commit(f.blob, NULL, NULL, &mine);
@@ -341,14 +341,7 @@ static int pull_into(struct session *s, const struct registry_pull *p,
     return r;
 }
 
-/* Failures that a later pull may overcome: what came so far stays for it. */
-static bool may_pass(int code)
-{
-    return code == -ECONNABORTED || code == -ETIMEDOUT || code == -EAGAIN ||
-           code == -ECANCELED;
-}
-
-/* A name for what was asked for by digest alone. */
+/* What is asked for by digest alone gets the digest's begin as a tag. */
 static int choose_name(const struct registry_pull *p, const struct image_ref *ref,
                        char out[IMAGE_NAME_BYTES])
 {
@@ -396,7 +389,7 @@ static int pull(const struct registry *r, const struct registry_pull *p,
     code = code < 0 ? code : pull_named(&s, p, ref, ret, e);
     store->added = watched;
     store_busy_end(store);
-    if (code < 0 && !may_pass(code) && s.added.n > 0) {
+    if (code < 0 && !session_may_pass(code) && s.added.n > 0) {
         store_forget_blobs(store, &s.added);
     }
     session_fini(&s);

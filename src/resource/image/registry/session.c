@@ -138,6 +138,12 @@ void session_tell(struct session *s, const char *what, const char *digest, uint6
     }
 }
 
+bool session_may_pass(int code)
+{
+    return code == -ECONNABORTED || code == -ETIMEDOUT || code == -EAGAIN ||
+           code == -ECANCELED;
+}
+
 /* ---- threads ---- */
 
 struct crew {
@@ -158,6 +164,9 @@ static void report(struct crew *c, int code, const struct err *mine)
         c->code = err_set(c->e, code, "%s", mine->text);
     }
     (void)pthread_mutex_unlock(&c->lock);
+    if (!session_may_pass(code)) {
+        atomic_store(&c->s->hopeless, true);
+    }
     atomic_store(&c->s->stop, true);
 }
 

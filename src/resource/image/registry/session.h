@@ -18,6 +18,7 @@ struct session {
     struct auth auth;
     struct http *http; /* owned; of the calling thread */
     atomic_bool stop;
+    atomic_bool hopeless; /* set before `stop` by a failure that will not pass */
     pthread_mutex_t told; /* one `progress` at a time; guards `added`, too */
     struct strv added;    /* digests of the blobs that came into the store */
 };
@@ -35,6 +36,9 @@ char *session_url(const struct session *s, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 void session_tell(struct session *s, const char *what, const char *digest, uint64_t done,
                   uint64_t total);
+
+/* Failures that a later try may overcome: what came so far stays for it. */
+bool session_may_pass(int code);
 
 /* What a thread has for itself. */
 struct worker {

@@ -144,20 +144,20 @@ bool oci_has(const struct oci_args *a, const char *name)
     return oci_arg(a, name) != NULL;
 }
 
-int oci_number(const struct oci_args *a, const char *name, long least, long most,
-               long other, long *ret, struct err *e)
+int oci_number(const struct oci_args *a, const char *name, long most, long *ret,
+               struct err *e)
 {
     const char *text = oci_arg(a, name);
     char *end;
     long v;
 
-    *ret = other;
+    *ret = 0;
     if (text == NULL) {
         return 0;
     }
     errno = 0;
     v = strtol(text, &end, 10);
-    if (errno != 0 || end == text || *end != '\0' || v < least || v > most) {
+    if (errno != 0 || end == text || *end != '\0' || v < 0 || v > most) {
         return err_set(e, -EINVAL, "'%s' is no value for '--%s'", text, name);
     }
     *ret = v;

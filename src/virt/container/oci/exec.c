@@ -176,7 +176,7 @@ int oci_exec(struct oci *o, const struct oci_args *a, struct err *e)
     int master = -1;
     int r = file != NULL ? read_process(file, &process, e) : make_process(a, &process, e);
 
-    r = r == 0 ? oci_number(a, "preserve-fds", 0, PRESERVE_MOST, 0, &preserve, e) : r;
+    r = r == 0 ? oci_number(a, "preserve-fds", PRESERVE_MOST, &preserve, e) : r;
     r = r == 0 ? container_open(o->root, a->rest[0], &c, e) : r;
     r = r == 0 ? check_running(c, a, e) : r;
     if (r < 0) {

@@ -89,7 +89,7 @@ static int make(struct oci *o, const struct oci_args *a, bool want_master,
                               .log = &o->log};
     char cache[4096 + 16];
     long preserve = 0;
-    int r = oci_number(a, "preserve-fds", 0, PRESERVE_MOST, 0, &preserve, e);
+    int r = oci_number(a, "preserve-fds", PRESERVE_MOST, &preserve, e);
 
     n.bundle = n.bundle != NULL ? n.bundle : ".";
     if (r == 0 && str_print(cache, sizeof cache, "%s/.filters", o->root) == 0) {

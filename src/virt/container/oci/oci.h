@@ -68,9 +68,9 @@ int oci_args_parse(const struct oci_flag *flags, char **argv, int words_before_r
 const char *oci_arg(const struct oci_args *a, const char *name);
 bool oci_has(const struct oci_args *a, const char *name);
 
-/* A flag's number; `other` when it is absent. */
-int oci_number(const struct oci_args *a, const char *name, long least, long most,
-               long other, long *ret, struct err *e);
+/* A flag's number from 0 to `most`; 0 when it is absent. */
+int oci_number(const struct oci_args *a, const char *name, long most, long *ret,
+               struct err *e);
 
 void oci_print_help(const struct oci_command *c);
 void oci_print_usage(void);

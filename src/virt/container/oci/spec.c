@@ -8,7 +8,7 @@
 #include "base/scope.h"
 #include "base/str.h"
 #include "host/file.h"
-#include "virt/container/caps.h"
+#include "virt/container/confine/caps.h"
 #include "virt/container/oci/oci.h"
 
 /* clang-format off */

@@ -1,0 +1,35 @@
+/* node/spec/private.h - what the parts of a plan are made from, shared by their files. */
+#ifndef NODE_SPEC_PRIVATE_H
+#define NODE_SPEC_PRIVATE_H
+
+#include "node/private.h"
+#include "node/id/user.h"
+
+#define COUNT(list) (sizeof(list) / sizeof(list)[0])
+
+/* Everything a builder needs. */
+struct plan {
+    struct node *n;
+    const struct guest *g;
+    const json_t *config; /* what was ordered */
+    const json_t *image;  /* what the image says */
+    json_t *oci;          /* being made; borrowed from the result */
+    struct user user;
+    bool shifted; /* root of the guest is not root of the host */
+    int64_t base; /* first host id of its range */
+};
+
+/* A member's text, or `other` when it is missing or empty. */
+const char *spec_text(const json_t *obj, const char *key, const char *other);
+bool spec_flag(const json_t *obj, const char *key);
+void spec_add_text(json_t *list, const char *text);
+
+/* Each adds its part to `p->oci`. */
+int spec_build_process(struct plan *p, struct err *e);
+int spec_build_mounts(const struct plan *p, struct err *e);
+int spec_build_linux(const struct plan *p, struct err *e);
+
+/* "seccomp=FILE|unconfined|default": adds to `spec`, and to `p->oci` a profile of one's own. */
+int spec_build_seccomp(const struct plan *p, json_t *spec, struct err *e);
+
+#endif

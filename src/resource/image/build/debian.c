@@ -1,0 +1,235 @@
+/* debian.c - a minimal Debian by mmdebstrap, whose tar becomes one layer.
+ *
+ * mmdebstrap writes the tar to a pipe that the layer is made from, so nothing
+ * lies on the disk twice.  Its words go to our standard error; the last line of
+ * them is the reason when it fails. */
+#include <errno.h>
+#include <fcntl.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+
+#include "base/err.h"
+#include "base/scope.h"
+#include "host/file.h"
+#include "resource/image/build/made.h"
+#include "resource/image/build/sources.h"
+#include "resource/image/store.h"
+
+#define WORDS_BYTES 65536
+#define LAST_BYTES  240
+#define SUITE_MAX   32
+
+extern char **environ;
+
+static bool is_suite(const char *text)
+{
+    size_t n = strspn(text, "abcdefghijklmnopqrstuvwxyz");
+
+    return n > 0 && n < SUITE_MAX && text[n] == '\0';
+}
+
+/* VERSION_CODENAME of os-release(5) when the host is Debian. */
+static void own_suite(char out[SUITE_MAX])
+{
+    SCOPED(scope_free) char *text = NULL;
+    size_t len;
+    const char *name;
+    bool debian;
+
+    out[0] = '\0';
+    if (file_read(AT_FDCWD, "/etc/os-release", WORDS_BYTES, &text, &len) < 0) {
+        return;
+    }
+    debian = str_starts(text, "ID=debian") || strstr(text, "\nID=debian") != NULL;
+    name = strstr(text, "VERSION_CODENAME=");
+    if (debian && name != NULL) {
+        name += strlen("VERSION_CODENAME=");
+        (void)str_print(out, SUITE_MAX, "%.*s", (int)strcspn(name, "\n"), name);
+    }
+}
+
+/* The sources in a file without a name; a descriptor, or -errno. */
+static int write_sources(const char *suite, struct err *e)
+{
+    char own[SUITE_MAX];
+    struct str text = {0};
+    int fd = memfd_create("debian.sources", MFD_CLOEXEC);
+    int r;
+
+    own_suite(own);
+    r = fd < 0 ? err_sys(e, -errno, "cannot hold the package sources")
+               : sources_read("/etc", own, suite, &text, e);
+    if (r == 0) {
+        r = file_write_all(fd, text.data, text.len);
+        (void)lseek(fd, 0, SEEK_SET);
+    }
+    str_fini(&text);
+    if (r < 0) {
+        scope_close(&fd);
+        return r;
+    }
+    return fd;
+}
+
+struct child {
+    pid_t pid;
+    int tar;   /* its standard output */
+    int words; /* file with its standard error */
+};
+
+static int add_actions(posix_spawn_file_actions_t *fa, int in, int out, int words)
+{
+    int r = posix_spawn_file_actions_adddup2(fa, in, 0);
+
+    r = r != 0 ? r : posix_spawn_file_actions_adddup2(fa, out, 1);
+    return -(r != 0 ? r : posix_spawn_file_actions_adddup2(fa, words, 2));
+}
+
+static int spawn(const char *suite, int sources, struct child *c)
+{
+    const char *argv[] = {
+        "mmdebstrap",
+        "--variant=minbase",
+        "--format=tar",
+        "--skip=output/mknod",
+        "--customize-hook=rm -f \"$1/etc/resolv.conf\" \"$1/etc/hostname\"",
+        suite,
+        "-",
+        "-",
+        NULL};
+    posix_spawn_file_actions_t fa;
+    int out[2];
+    int r;
+
+    c->words = memfd_create("mmdebstrap", MFD_CLOEXEC);
+    if (c->words < 0 || pipe2(out, O_CLOEXEC) < 0) {
+        return -errno;
+    }
+    r = -posix_spawn_file_actions_init(&fa);
+    if (r == 0) {
+        r = add_actions(&fa, sources, out[1], c->words);
+        r = r < 0 ? r
+                  : -posix_spawnp(&c->pid, argv[0], &fa, NULL,
+                                  (char *const *)(uintptr_t)argv, environ);
+        (void)posix_spawn_file_actions_destroy(&fa);
+    }
+    (void)close(out[1]);
+    c->tar = out[0];
+    return r;
+}
+
+/* The last line that says what went wrong. */
+static void last_words(int fd, char out[LAST_BYTES])
+{
+    SCOPED(scope_free) char *text = calloc(1, WORDS_BYTES);
+    off_t size = lseek(fd, 0, SEEK_END);
+    char *rest = text, *line;
+
+    (void)str_print(out, LAST_BYTES, "it says nothing");
+    if (text == NULL ||
+        pread(fd, text, WORDS_BYTES - 1,
+              size > WORDS_BYTES - 1 ? size - (WORDS_BYTES - 1) : 0) <= 0) {
+        return;
+    }
+    while ((line = strsep(&rest, "\n")) != NULL) {
+        if (str_starts(line, "E: ") && strstr(line, "mmdebstrap failed") == NULL) {
+            (void)snprintf(out, LAST_BYTES, "%s", line + 3);
+        }
+    }
+}
+
+static int await(struct child *c, struct err *e)
+{
+    char words[LAST_BYTES];
+    int status = 0;
+
+    while (waitpid(c->pid, &status, 0) < 0 && errno == EINTR) {
+    }
+    if (status == 0) {
+        return 0;
+    }
+    last_words(c->words, words);
+    return err_set(e, -EIO, "mmdebstrap failed: %s", words);
+}
+
+/* The tar that comes out, as a layer.  When both fail, mmdebstrap knows why. */
+static int take_tar(const struct pack *p, struct child *c, struct image_layer *ret,
+                    struct err *e)
+{
+    struct err mine = {0};
+    int r = pack_layer_from_fd(p, c->tar, PACK_GZIP, ret, &mine);
+    int ended;
+
+    scope_close(&c->tar);
+    c->tar = -1;
+    ended = await(c, e);
+    if (ended < 0) {
+        return ended;
+    }
+    return r < 0 ? err_set(e, r, "%s", mine.text) : 0;
+}
+
+static int make_layer(const struct pack *p, const char *suite, struct image_layer *ret,
+                      struct err *e)
+{
+    SCOPED(scope_close) int sources = write_sources(suite, e);
+    struct child c = {.tar = -1, .words = -1};
+    int r = sources < 0 ? sources : spawn(suite, sources, &c);
+
+    if (sources < 0) {
+        return r;
+    }
+    if (r == -ENOENT) {
+        r = err_set(e, r,
+                    "the program 'mmdebstrap' is not installed "
+                    "(apt-get install mmdebstrap)");
+    } else {
+        r = r < 0 ? err_sys(e, r, "cannot run mmdebstrap") : take_tar(p, &c, ret, e);
+    }
+    scope_close(&c.tar);
+    scope_close(&c.words);
+    return r;
+}
+
+static int make_image(const struct pack *p, const char *suite, const char *name,
+                      struct image_desc *ret, struct err *e)
+{
+    SCOPED(scope_json) json_t *config = NULL;
+    char by[96];
+    struct image_layer layer;
+    int r = make_layer(p, suite, &layer, e);
+
+    if (r < 0) {
+        return r;
+    }
+    (void)str_print(by, sizeof by, "mmdebstrap --variant=minbase %s", suite);
+    config = made_config("bash");
+    r = config == NULL ? -ENOMEM : made_history(config, by, false);
+    return r < 0 ? err_set(e, r, "out of memory")
+                 : made_image(p, config, &layer, name, ret, e);
+}
+
+int build_debian(const struct pack *p, const char *suite, const char *name,
+                 struct image_desc *ret, struct err *e)
+{
+    char own[64];
+    int r;
+
+    if (!is_suite(suite)) {
+        return err_set(e, -EINVAL,
+                       "cannot build the image 'debian:%.40s': a suite is a name such as "
+                       "'bookworm' or 'trixie'",
+                       suite);
+    }
+    (void)str_print(own, sizeof own, "debian:%s", suite);
+    r = store_busy_begin(p->store, e);
+    if (r < 0) {
+        return r;
+    }
+    r = make_image(p, suite, name != NULL ? name : own, ret, e);
+    store_busy_end(p->store);
+    return r < 0 ? err_wrap(e, "cannot build the image 'debian:%s'", suite) : 0;
+}

@@ -1,0 +1,29 @@
+/* resource/network/usernet/filter.h - keeps the guest off the host's loopback. */
+#ifndef RESOURCE_NETWORK_USERNET_FILTER_H
+#define RESOURCE_NETWORK_USERNET_FILTER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define FILTER_FLOWS 4096 /* a newer flow may push an older one out */
+
+/* A UDP port of the guest, and the port of the host's loopback that spoke to it. */
+struct filter_flow {
+    uint16_t guest;
+    uint16_t peer;
+    bool six;
+};
+
+/* Starts zeroed. */
+struct filter {
+    struct filter_flow flows[FILTER_FLOWS];
+};
+
+/* A whole Ethernet frame goes to the guest: remember who spoke. */
+void filter_note(struct filter *f, const void *frame, size_t len);
+
+/* Whether a whole Ethernet frame of the guest may go on. */
+bool filter_allows(struct filter *f, const void *frame, size_t len);
+
+#endif

@@ -1,0 +1,41 @@
+#!/bin/sh
+# An ordinary user, end to end: image, guest, network, published port, exec, delete.
+# rows: OSL-01 SEC-03
+. "$(dirname "$0")/lib.sh"
+need_root # to become another user
+need_cmd setpriv curl
+need_busybox
+
+chmod 755 "$WORK"
+mkdir "$WORK/home"
+cp "$WORK/busybox.tar" "$WORK/home/root.tar"
+chown -R 12345:12345 "$WORK/home"
+as_user() {
+    (cd "$WORK/home" && setpriv --reuid 12345 --regid 12345 --clear-groups --bounding-set=-all \
+        env HOME="$WORK/home" XDG_RUNTIME_DIR="$WORK/home" "$STRATA" --state "$WORK/home/state" "$@")
+}
+as_user true 2>/dev/null || :
+setpriv --reuid 12345 --regid 12345 --clear-groups "$STRATA" version >/dev/null 2>&1 ||
+    skip "another user may not run the program where it lies"
+setpriv --reuid 12345 --regid 12345 --clear-groups unshare -U true 2>/dev/null ||
+    skip "the host gives users no user namespaces"
+
+as_user image import root.tar busybox >/dev/null
+is "root inside" "$(as_user run --rm busybox id -u)" 0
+has "one id outside" "$(as_user run --rm busybox cat /proc/self/uid_map)" "12345"
+is "the disk is the user's" "$(as_user run --rm busybox sh -c 'echo kept >/f; cat /f')" kept
+has "loopback" "$(as_user run --rm --network none busybox ip addr)" 127.0.0.1
+fails 125 as_user run --rm --network blue busybox true
+has "why not" "$OUT" "only root"
+
+port=$((20000 + $$ % 10000))
+as_user run -d --name web -p "127.0.0.1:$port:80" busybox sh -c \
+    'mkdir /www; echo served >/www/index.html; exec httpd -f -p 80 -h /www' >/dev/null
+served() { [ "$(curl -s --max-time 2 "http://127.0.0.1:$port/")" = served ]; }
+within 10 served
+is "exec" "$(as_user exec web cat /www/index.html)" served
+as_user cp web:/www/index.html "$WORK/home/copy" && is "copy" "$(cat "$WORK/home/copy")" served
+as_user snapshot create web before >/dev/null
+as_user stop --timeout 0s web >/dev/null
+as_user delete web >/dev/null
+is "nothing is left" "$(ls "$WORK/home/state/guests" "$WORK/home/state/run/guests" | grep -v : || :)" ""

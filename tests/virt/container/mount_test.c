@@ -1,0 +1,282 @@
+/* mount_test.c - what each mount option means inside, and outside.
+ * rows: OSL-05 OSL-08 OSL-22 */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "host/file.h"
+#include "tests/base/check.h"
+#include "tests/virt/container/box.h"
+
+static int set_up(void **state)
+{
+    struct box *b = malloc(sizeof *b);
+
+    if (box_missing() != NULL) {
+        print_message("skip: %s\n", box_missing());
+        free(b);
+        exit(77);
+    }
+    box_init(b);
+    assert_int_equal(mkdir(box_path(b, "data"), 0755), 0);
+    box_write(b, "data/file", "from the host\n");
+    *state = b;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct box *b = *state;
+
+    (void)umount2(box_path(b, "data/below"), MNT_DETACH);
+    box_fini(b);
+    free(b);
+    return 0;
+}
+
+static void must(struct box *b, int r)
+{
+    if (r != 0) {
+        print_error("%d %s: %s\n", r, b->e.text, b->out);
+    }
+    assert_int_equal(r, 0);
+}
+
+/* The options of the mount on `to`, as the container sees them. */
+static const char *options_of(struct box *b, const char *to)
+{
+    char script[256];
+
+    (void)snprintf(
+        script, sizeof script,
+        "while read a b c d e f rest; do [ \"$e\" = %s ] && echo \"$f $rest\"; done "
+        "< /proc/self/mountinfo; true",
+        to);
+    must(b, box_run(b, script));
+    return b->out;
+}
+
+static void attributes_of_a_bind_mount_hold(void **state)
+{
+    static const struct {
+        const char *options, *has;
+    } rows[] = {{"bind ro", "ro"},
+                {"bind nosuid", "nosuid"},
+                {"bind nodev", "nodev"},
+                {"bind noexec", "noexec"},
+                {"bind noatime", "noatime"},
+                {"bind nodiratime", "nodiratime"},
+                {"bind rro", "ro"},
+                {"rbind rnosuid", "nosuid"},
+                {"bind nosymfollow", "nosymfollow"},
+                {"bind relatime", "relatime"}};
+    struct box *b = *state;
+
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        json_t *mounts = json_deep_copy(json_object_get(b->config, "mounts"));
+
+        box_mount(b, "/data", "bind", box_path(b, "data"), rows[i].options);
+        if (strstr(options_of(b, "/data"), rows[i].has) == NULL) {
+            fail_msg("'%s' gives '%s'", rows[i].options, b->out);
+        }
+        box_set(b, "mounts", mounts);
+    }
+}
+
+static void a_bind_mount_is_written_through_or_not(void **state)
+{
+    struct box *b = *state;
+    struct stat st;
+
+    box_mount(b, "/rw", "bind", box_path(b, "data"), "bind");
+    box_mount(b, "/ro", "bind", box_path(b, "data"), "bind ro");
+    box_mount(b, "/etc/one", "bind", box_path(b, "data/file"), "bind ro");
+    must(b, box_run(b, "echo x > /rw/made; echo y > /ro/other; cat /etc/one; exit 0"));
+    assert_non_null(strstr(b->out, "Read-only"));
+    assert_non_null(strstr(b->out, "from the host"));
+    assert_int_equal(stat(box_path(b, "data/made"), &st), 0);
+    assert_true(stat(box_path(b, "data/other"), &st) < 0);
+}
+
+/* `ro` is of one mount, `rro` of all below it, too. */
+static void read_only_below_needs_the_recursive_word(void **state)
+{
+    struct box *b = *state;
+    json_t *mounts;
+
+    assert_int_equal(mkdir(box_path(b, "data/below"), 0755), 0);
+    assert_int_equal(mount("tmpfs", box_path(b, "data/below"), "tmpfs", 0, NULL), 0);
+    mounts = json_deep_copy(json_object_get(b->config, "mounts"));
+    box_mount(b, "/data", "bind", box_path(b, "data"), "rbind ro");
+    must(b, box_run(b, "echo x > /data/below/a; echo x > /data/b; true"));
+    assert_null(strstr(b->out, "below/a"));
+    assert_non_null(strstr(b->out, "/data/b"));
+    box_set(b, "mounts", mounts);
+    box_mount(b, "/data", "bind", box_path(b, "data"), "rbind rro");
+    must(b, box_run(b, "echo x > /data/below/a; true"));
+    assert_non_null(strstr(b->out, "below/a"));
+}
+
+static void a_tmpfs_can_begin_with_the_images_content(void **state)
+{
+    struct box *b = *state;
+    struct stat st;
+
+    box_write(b, "rootfs/etc/kept", "of the image\n");
+    assert_int_equal(symlink("kept", box_path(b, "rootfs/etc/link")), 0);
+    box_mount(b, "/etc", "tmpfs", "tmpfs", "tmpcopyup");
+    must(b, box_run(b, "cat /etc/kept /etc/link; echo more > /etc/new; "
+                       "busybox grep -c ' /etc tmpfs' /proc/mounts"));
+    assert_string_equal(b->out, "of the image\nof the image\n1\n");
+    assert_true(stat(box_path(b, "rootfs/etc/new"), &st) < 0);
+}
+
+static void an_idmapped_mount_shifts_owners(void **state)
+{
+    struct box *b = *state;
+    json_t *map =
+        json_pack("[{s:i, s:i, s:i}]", "containerID", 0, "hostID", 5000, "size", 100);
+    json_t *m = json_pack("{s:s, s:s, s:s, s:[s], s:O, s:O}", "destination", "/data",
+                          "type", "bind", "source", box_path(b, "data"), "options",
+                          "bind", "uidMappings", map, "gidMappings", map);
+    struct stat st;
+
+    json_decref(map);
+    assert_int_equal(stat(box_path(b, "data/file"), &st), 0);
+    assert_int_equal(st.st_uid, 0);
+    box_add(b, "mounts", m);
+    must(b, box_run(b, "busybox stat -c %u /data/file"));
+    assert_string_equal(b->out, "5000\n");
+}
+
+static void mounts_inside_do_not_reach_the_host(void **state)
+{
+    struct box *b = *state;
+    static const char *const sets[] = {"bounding", "effective", "permitted"};
+    char *before = NULL;
+    char *after = NULL;
+
+    for (size_t i = 0; i < 3; i++) {
+        char path[64];
+
+        (void)snprintf(path, sizeof path, "process.capabilities.%s", sets[i]);
+        box_add(b, path, json_string("CAP_SYS_ADMIN"));
+    }
+    assert_int_equal(file_read(AT_FDCWD, "/proc/self/mountinfo", 1 << 20, &before, NULL),
+                     0);
+    box_mount(b, "/data", "bind", box_path(b, "data"), "rbind rslave");
+    must(b,
+         box_run(b, "busybox mkdir /data/m /tmp/m; busybox mount -t tmpfs t /data/m && "
+                    "busybox mount -t tmpfs t /tmp/m && echo done"));
+    assert_string_equal(b->out, "done\n");
+    assert_int_equal(file_read(AT_FDCWD, "/proc/self/mountinfo", 1 << 20, &after, NULL),
+                     0);
+    assert_string_equal(before, after);
+    free(before);
+    free(after);
+}
+
+static void the_root_can_be_read_only(void **state)
+{
+    struct box *b = *state;
+
+    box_set(b, "root.readonly", json_true());
+    must(b, box_run(b, "echo x > /x; echo y > /dev/shm-is-not-here; true"));
+    assert_non_null(strstr(b->out, "/x: Read-only"));
+}
+
+static void hidden_and_protected_paths_are(void **state)
+{
+    struct box *b = *state;
+
+    assert_int_equal(mkdir(box_path(b, "rootfs/secret"), 0755), 0);
+    box_write(b, "rootfs/secret/key", "key\n");
+    box_write(b, "rootfs/etc/shadow", "hash\n");
+    box_add(b, "linux.maskedPaths", json_string("/secret"));
+    box_add(b, "linux.maskedPaths", json_string("/etc/shadow"));
+    box_add(b, "linux.maskedPaths", json_string("/not/there"));
+    box_add(b, "linux.readonlyPaths", json_string("/etc"));
+    must(
+        b,
+        box_run(
+            b,
+            "ls /secret; cat /etc/shadow; echo x > /etc/y; echo z > /proc/sys/kernel/hostname; "
+            "echo b > /proc/sysrq-trigger; true"));
+    assert_null(strstr(b->out, "key"));
+    assert_null(strstr(b->out, "hash"));
+    assert_non_null(strstr(b->out, "/etc/y: Read-only"));
+    assert_non_null(strstr(b->out, "hostname: Read-only"));
+    assert_non_null(strstr(b->out, "sysrq-trigger: Read-only"));
+}
+
+static void usual_devices_are_there_and_others_are_not(void **state)
+{
+    struct box *b = *state;
+
+    box_add(b, "linux.devices",
+            json_pack("{s:s, s:s, s:i, s:i, s:i, s:i}", "path", "/dev/sub/mine", "type",
+                      "c", "major", 1, "minor", 5, "fileMode", 0640, "gid", 9));
+    box_add(b, "linux.devices",
+            json_pack("{s:s, s:s}", "path", "/dev/pipe", "type", "p"));
+    box_set(b, "linux.resources.devices", json_array());
+    must(
+        b,
+        box_run(
+            b,
+            "for d in null zero full random urandom tty; do [ -c /dev/$d ] || echo no $d; "
+            "done; busybox stat -c '%F %a %g' /dev/sub/mine; [ -p /dev/pipe ] && echo pipe; "
+            "busybox mknod /tmp/disk b 254 0; cat /tmp/disk; "
+            "busybox readlink /dev/fd; busybox readlink /dev/ptmx"));
+    assert_null(strstr(b->out, "no "));
+    assert_non_null(strstr(b->out, "character special file 640 9"));
+    assert_non_null(strstr(b->out, "pipe"));
+    assert_non_null(strstr(b->out, "not permitted"));
+    assert_non_null(strstr(b->out, "/proc/self/fd"));
+    assert_non_null(strstr(b->out, "pts/ptmx"));
+}
+
+static void settings_of_its_own_namespaces_are_set(void **state)
+{
+    struct box *b = *state;
+
+    box_set(b, "linux.sysctl",
+            json_pack("{s:s, s:s}", "kernel.msgmax", "4096", "net.ipv4.ip_forward", "1"));
+    must(b, box_run(b, "cat /proc/sys/kernel/msgmax /proc/sys/net/ipv4/ip_forward"));
+    assert_string_equal(b->out, "4096\n1\n");
+}
+
+static void mount_points_are_made_also_behind_links(void **state)
+{
+    struct box *b = *state;
+
+    assert_int_equal(symlink("/run/deep", box_path(b, "rootfs/var")), 0);
+    box_mount(b, "/var/lib/x", "tmpfs", "tmpfs", "");
+    box_mount(b, "/a/b/c", "bind", box_path(b, "data/file"), "bind");
+    must(b, box_run(b, "ls -d /run/deep/lib/x; cat /a/b/c"));
+    assert_string_equal(b->out, "/run/deep/lib/x\nfrom the host\n");
+}
+
+int main(void)
+{
+#define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+    const struct CMUnitTest tests[] = {
+        T(attributes_of_a_bind_mount_hold),
+        T(a_bind_mount_is_written_through_or_not),
+        T(read_only_below_needs_the_recursive_word),
+        T(a_tmpfs_can_begin_with_the_images_content),
+        T(an_idmapped_mount_shifts_owners),
+        T(mounts_inside_do_not_reach_the_host),
+        T(the_root_can_be_read_only),
+        T(hidden_and_protected_paths_are),
+        T(usual_devices_are_there_and_others_are_not),
+        T(settings_of_its_own_namespaces_are_set),
+        T(mount_points_are_made_also_behind_links),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
