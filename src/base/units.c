@@ -204,20 +204,65 @@ void units_print_duration(uint64_t ms, char out[UNITS_TEXT_BYTES])
     }
 }
 
+/* Leap days from year 1 to the end of `year`. */
+static int64_t leap_days(int64_t year)
+{
+    return year / 4 - year / 100 + year / 400;
+}
+
+/* The first day of `year`, counted from 1970-01-01. */
+static int64_t days_to_year(int64_t year)
+{
+    return (year - 1970) * 365 + leap_days(year - 1) - leap_days(1969);
+}
+
+/* What gmtime_r tells; that one reads the host's time zone file for nothing. */
+static void split_time(int64_t s, struct tm *ret)
+{
+    static const int16_t before[] = {0,   31,  59,  90,  120, 151,
+                                     181, 212, 243, 273, 304, 334};
+    int64_t rest = (s % 86400 + 86400) % 86400;
+    int64_t days = (s - rest) / 86400;
+    int64_t year = 1970 + days / 366;
+    int64_t leap;
+    int month = 11;
+
+    while (days < days_to_year(year)) {
+        year--;
+    }
+    while (days >= days_to_year(year + 1)) {
+        year++;
+    }
+    days -= days_to_year(year);
+    leap = leap_days(year) - leap_days(year - 1);
+    while (days < before[month] + (month > 1 ? leap : 0)) {
+        month--;
+    }
+    *ret = (struct tm){.tm_year = (int)(year - 1900),
+                       .tm_mon = month,
+                       .tm_mday = (int)(days - before[month] - (month > 1 ? leap : 0)) + 1,
+                       .tm_hour = (int)(rest / 3600),
+                       .tm_min = (int)(rest / 60 % 60),
+                       .tm_sec = (int)(rest % 60)};
+}
+
 void units_print_time(int64_t unix_ns, char out[UNITS_TEXT_BYTES])
 {
     int64_t nano = unix_ns % NS_PER_SECOND;
     time_t s = (time_t)(unix_ns / NS_PER_SECOND);
+    char text[96] = ""; /* as long as seven numbers could be */
     struct tm tm;
-    size_t n;
 
     if (nano < 0) { /* before 1970 */
         nano += NS_PER_SECOND;
         s -= 1;
     }
-    (void)gmtime_r(&s, &tm);
-    n = strftime(out, UNITS_TEXT_BYTES, "%Y-%m-%dT%H:%M:%S", &tm);
-    (void)snprintf(out + n, UNITS_TEXT_BYTES - n, ".%09" PRId64 "Z", nano);
+    split_time(s, &tm);
+    (void)snprintf(text, sizeof text, "%04d-%02d-%02dT%02d:%02d:%02d.%09" PRId64 "Z",
+                   tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min,
+                   tm.tm_sec, nano);
+    memcpy(out, text, UNITS_TEXT_BYTES - 1);
+    out[UNITS_TEXT_BYTES - 1] = '\0';
 }
 
 /* "+hh:mm" or "-hh:mm" in seconds. */

@@ -529,6 +529,7 @@ int cgroup_limits_from_task(const struct task_limits *t, unsigned major, unsigne
 {
     struct cgroup_limits l = {
         .memory_bytes = from_task(t->memory_bytes),
+        .memory_swap_bytes = from_task(t->memory_bytes), /* no more with swap */
         .pids = from_task(t->pids),
         .cpu_weight = from_task(t->cpu_weight),
         .cpu_quota_us = from_task(t->cpu_millis),

@@ -130,9 +130,9 @@ int node_host_info(struct node *n, json_t **ret, struct err *e)
                      u.release, "arch", u.machine, "cpus", CPU_COUNT(&cpus),
                      "memory_bytes", (json_int_t)si.totalram * si.mem_unit);
     (void)json_object_set_new(*ret, "cgroup", by_prefix(rows, count, "cgroup"));
-    (void)json_object_set_new(*ret, "namespaces", by_prefix(rows, count, "namespace"));
-    (void)json_object_set_new(*ret, "security", by_prefix(rows, count, "se"));
-    (void)json_object_set_new(*ret, "network", by_prefix(rows, count, "net"));
+    (void)json_object_set_new(*ret, "namespaces", by_prefix(rows, count, "ns."));
+    (void)json_object_set_new(*ret, "security", by_prefix(rows, count, "seccomp"));
+    (void)json_object_set_new(*ret, "network", by_prefix(rows, count, "net."));
     (void)json_object_set_new(*ret, "storage", storage(n));
     (void)json_object_set_new(*ret, "guests", guests_by_state(n));
     (void)json_object_set_new(*ret, "rootless", json_boolean(n->rootless));

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/scope.h"
@@ -291,6 +292,107 @@ static void rename_member(json_t *request, const char *from, const char *to)
     }
 }
 
+static bool is_known_base(const char *source)
+{
+    return strcmp(source, "busybox") == 0 || strcmp(source, "debian") == 0 ||
+           str_starts(source, "debian:");
+}
+
+/* Where the sources are, and where the steps: SOURCE is a directory or a file. */
+static int set_sources(json_t *request, const char *source, struct err *e)
+{
+    char path[PATH_MAX];
+    struct stat st;
+    char *slash;
+
+    if (realpath(source, path) == NULL || stat(path, &st) < 0) {
+        return err_sys(e, -errno, "cannot build from '%s'", source);
+    }
+    if (S_ISDIR(st.st_mode)) {
+        (void)json_object_set_new(request, "context", json_string(path));
+        return 0;
+    }
+    (void)json_object_set_new(request, "file", json_string(path));
+    slash = strrchr(path, '/');
+    slash[slash == path ? 1 : 0] = '\0';
+    (void)json_object_set_new(request, "context", json_string(path));
+    return 0;
+}
+
+/* ["K=V"] to {"K": "V"}. */
+static json_t *pairs_object(const json_t *list)
+{
+    json_t *out = json_object();
+    size_t i;
+    json_t *item;
+
+    json_array_foreach(list, i, item)
+    {
+        const char *pair = json_string_value(item);
+        char key[256];
+
+        if (strchr(pair, '=') != NULL &&
+            str_print(key, sizeof key, "%.*s", (int)strcspn(pair, "="), pair) == 0) {
+            (void)json_object_set_new(out, key, json_string(strchr(pair, '=') + 1));
+        }
+    }
+    return out;
+}
+
+static int build(struct node *n, const json_t *order, json_t **ret, struct err *e)
+{
+    SCOPED(scope_json) json_t *request = json_deep_copy(order);
+    const char *source = json_string_value(json_object_get(order, "source"));
+    const char *network = json_string_value(json_object_get(order, "network"));
+    const json_t *tags = json_object_get(order, "tag");
+    struct image_store *store;
+    size_t i;
+    json_t *item;
+    int r = 0;
+
+    if (source == NULL) {
+        return err_set(e, -EINVAL, "nothing to build from was named");
+    }
+    if (json_array_size(tags) != 0) {
+        (void)json_object_set(request, "name", json_array_get(tags, 0));
+    }
+    if (is_known_base(source)) {
+        (void)json_object_set_new(request, "what", json_string(source));
+    } else {
+        r = set_sources(request, source, e);
+        (void)json_object_set_new(request, "args",
+                                  pairs_object(json_object_get(order, "build_arg")));
+        (void)json_object_set_new(request, "no_network",
+                                  json_boolean(network != NULL && strcmp(network, "none") == 0));
+        (void)json_object_set_new(request, "runner", json_pack("[s,s,s,s]", n->program,
+                                                               "--worker", "build-step", n->run));
+    }
+    if (r == 0) {
+        r = use_tool(n, "build", request, ret, e);
+    }
+    if (r < 0) {
+        return r;
+    }
+    (void)json_object_set_new(*ret, "names",
+                              json_array_size(tags) != 0 ? json_deep_copy(tags)
+                              : json_object_get(*ret, "name") != NULL
+                                  ? json_pack("[O]", json_object_get(*ret, "name"))
+                                  : json_array());
+    r = node_images(n, &store, e);
+    if (r == 0 && strcmp(source, "debian") == 0) { /* `run debian` means the usual suite */
+        r = image_tag(store, json_string_value(json_object_get(*ret, "digest")),
+                      "debian:latest", e);
+    }
+    json_array_foreach(tags, i, item)
+    {
+        if (r == 0 && i > 0) {
+            r = image_tag(store, json_string_value(json_object_get(*ret, "digest")),
+                          json_string_value(item), e);
+        }
+    }
+    return r;
+}
+
 static int by_tool(struct node *n, const char *op, const json_t *order, json_t **ret,
                    struct err *e)
 {
@@ -330,7 +432,6 @@ static int by_tool(struct node *n, const char *op, const json_t *order, json_t *
             json_is_true(json_object_get(request, "plain_http"))) {
             (void)json_object_set_new(request, "tls_verify", json_false());
         }
-        (void)json_object_set_new(request, "program", json_string(n->program));
         (void)str_print(path, sizeof path, "%s/auth.json", n->state);
         (void)json_object_set_new(request, "auth_file", json_string(path));
     }
@@ -363,6 +464,9 @@ int node_image(struct node *n, const char *op, const json_t *order, json_t **ret
                    ? inspect(n, name, ret, e)
                    : delete_one(n, name, json_is_true(json_object_get(order, "force")),
                                 e);
+    }
+    if (strcmp(op, "build") == 0) {
+        return build(n, order, ret, e);
     }
     return by_tool(n, op, order, ret, e);
 }

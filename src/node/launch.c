@@ -126,6 +126,22 @@ static uint64_t u64_of(const json_t *obj, const char *key)
     return v > 0 ? (uint64_t)v : 0;
 }
 
+static bool may_reboot(const json_t *spec)
+{
+    const json_t *process = json_object_get(json_object_get(spec, "oci"), "process");
+    const json_t *list = json_object_get(json_object_get(process, "capabilities"), "bounding");
+    size_t i;
+    json_t *item;
+
+    json_array_foreach(list, i, item)
+    {
+        if (strcmp(json_string_value(item), "CAP_SYS_BOOT") == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void set_policy(struct keeper_config *k, const json_t *part)
 {
     static const char *const words[] = {"no", "on-failure", "always", "unless-stopped"};
@@ -282,6 +298,7 @@ int launch_guest(struct node *n, const struct guest *g, int lock, bool attach,
     k.run_dir = run_dir;
     k.lock = lock;
     set_policy(&k, json_object_get(spec, "keeper"));
+    k.reboots = may_reboot(spec);
     if (r == 0) {
         r = spawn(n, g, spec, &k, e);
     }

@@ -17,6 +17,7 @@
 #include "node/keeper/keeper.h"
 #include "node/private.h"
 #include "node/record.h"
+#include "virt/container/container.h"
 
 #define LOCK_WAIT_MS    10000
 #define STOP_DEFAULT_MS 10000
@@ -49,11 +50,33 @@ static int set_desired(struct node *n, struct guest *g, const char *word, struct
 }
 
 /* Start a guest that is not running and whose lock is ours. */
+/* A guest that ran before, and whose run-time files are gone: nothing tells what is
+ * left of it, so that its control group is looked for. */
+static int clear_stale(struct node *n, const struct guest *g, struct err *e)
+{
+    struct guest_status st;
+    char root[PATH_MAX];
+    char path[64];
+    int r = guest_status(n, g->id, &st, e);
+
+    if (r < 0 || st.ever_started || n->rootless ||
+        (json_object_get(g->record, "last") == NULL &&
+         strcmp(guest_text(g, "desired"), "running") != 0)) {
+        return r;
+    }
+    (void)str_print(root, sizeof root, "%s/containers", n->run);
+    (void)str_print(path, sizeof path, "/strata/%s", g->id);
+    return container_sweep(root, g->id, path, e);
+}
+
 static int start(struct node *n, struct guest *g, int lock, bool attach, int *ret_console,
                  struct err *e)
 {
     int r = net_ensure_up(n, g, e);
 
+    if (r == 0) {
+        r = clear_stale(n, g, e);
+    }
     if (r == 0) {
         r = set_desired(n, g, "running", e);
     }

@@ -42,7 +42,8 @@ int main(int argc, char **argv)
     if (argc > 1 && strcmp(argv[1], "oci") == 0) {
         return node_oci(argc - 1, argv + 1);
     }
-    if (argc > 0 && str_ends(argv[0], "strata-oci")) { /* for engines, which want one name */
+    if (argc > 0 &&
+        str_ends(argv[0], "strata-oci")) { /* for engines, which want one name */
         return node_oci(argc, argv);
     }
     if (find_places(program, libexec) < 0) {

@@ -38,6 +38,7 @@ static const struct word {
     {"lock", WORD_INT, offsetof(struct keeper_config, lock)},
     {"events", WORD_INT, offsetof(struct keeper_config, events)},
     {"owner", WORD_BOOL, offsetof(struct keeper_config, owner)},
+    {"reboots", WORD_BOOL, offsetof(struct keeper_config, reboots)},
     {"restart", WORD_RESTART, offsetof(struct keeper_config, restart)},
     {"restart-most", WORD_U64, offsetof(struct keeper_config, restart_most)},
     {"restarts", WORD_U64, offsetof(struct keeper_config, restarts)},

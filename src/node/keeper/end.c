@@ -28,6 +28,9 @@ static bool wants_restart(const struct keeper *k)
     if (k->stop_wanted) {
         return false;
     }
+    if (k->c.reboots && k->exit_code == 128 + SIGHUP) { /* pid_namespaces(7), "reboot" */
+        return true;
+    }
     switch (k->c.restart) {
     case KEEPER_RESTART_ON_FAILURE:
         return k->exit_code != 0 &&

@@ -9,8 +9,8 @@
 #include "base/scope.h"
 #include "base/str.h"
 #include "host/file.h"
-#include "node/spec/private.h"
 #include "node/id/subid.h"
+#include "node/spec/private.h"
 
 #define PERIOD_US 100000 /* of the processor limit; the kernel's usual value */
 

@@ -2,8 +2,8 @@
 #ifndef NODE_SPEC_PRIVATE_H
 #define NODE_SPEC_PRIVATE_H
 
-#include "node/private.h"
 #include "node/id/user.h"
+#include "node/private.h"
 
 #define COUNT(list) (sizeof(list) / sizeof(list)[0])
 

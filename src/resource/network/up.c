@@ -122,6 +122,9 @@ static int make_bridge(struct network *net, const struct network_spec *s,
                  : 0;
 }
 
+/* fe80::1, usable at once: the host asks for neighbours from it. */
+static const uint8_t link_local[16] = {0xfe, 0x80, [15] = 1};
+
 static int add_addresses(struct network *net, const struct network_spec *s,
                          uint32_t bridge, struct err *e)
 {
@@ -136,6 +139,7 @@ static int add_addresses(struct network *net, const struct network_spec *s,
         (void)turn_of("ipv6", s->bridge, "accept_ra", "0");
         (void)turn_of("ipv6", s->bridge, "accept_dad", "0");
         netlink_add_address(&b, bridge, AF_INET6, s->gateway6.bytes, s->subnet6.prefix);
+        netlink_add_address(&b, bridge, AF_INET6, link_local, 64);
     }
     int r = netlink_send(&net->route, &b, NULL, NULL, &result);
     if (r < 0 && result.at >= four) {

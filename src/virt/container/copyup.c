@@ -120,7 +120,8 @@ int mounts_copy_up(int from, int to, struct err *e)
     struct stat st;
     int r = copy_directory(from, to, DEPTH_MOST);
 
-    if (r == 0 && fstat(from, &st) == 0 && fchownat(to, "", st.st_uid, st.st_gid, AT_EMPTY_PATH) < 0) {
+    if (r == 0 && fstat(from, &st) == 0 &&
+        fchownat(to, "", st.st_uid, st.st_gid, AT_EMPTY_PATH) < 0) {
         r = -errno;
     }
     return r < 0 ? err_sys(e, r, "cannot copy the directory's content into the tmpfs")

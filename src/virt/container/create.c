@@ -111,40 +111,61 @@ static int new_container(const struct container_new *n, struct container **ret,
     return 0;
 }
 
+/* The device rules, once.  On v2 they are a program that the kernel checks and
+ * translates, which takes longer than all the rest of the group: the child makes its
+ * mounts meanwhile. */
+static int close_devices(struct setup *s, struct err *e)
+{
+    struct cgroup_limits devices = {.devices = s->limits.devices,
+                                    .n_devices = s->limits.n_devices,
+                                    .has_devices = true};
+    const struct strv *warnings;
+    size_t said;
+    int r;
+
+    if (s->c->cgroup == NULL || !s->limits.has_devices) {
+        return 0;
+    }
+    s->limits.has_devices = false;
+    warnings = cgroup_warnings(s->c->cgroup);
+    said = warnings->n;
+    r = cgroup_apply(s->c->cgroup, &devices, false, e);
+    for (; said < warnings->n; said++) {
+        log_warn(s->n->log, "%s", warnings->items[said]);
+    }
+    return r;
+}
+
 static int make_cgroup(struct setup *s, struct err *e)
 {
     const json_t *resources = config_get(s->config, "linux.resources");
-    struct cgroup_limits limits;
-    struct cgroup_want want = {.limits = &limits,
+    struct cgroup_want want = {.limits = &s->limits,
                                .account = s->n->account,
                                .optional = s->rootless,
                                .delegate = false};
     char path[CGROUP_PATH_BYTES];
-    char *place;
+    bool closed;
     int r =
         cgroup_path(config_text(s->config, "linux.cgroupsPath", NULL), s->c->id, path, e);
 
     if (r == 0) {
-        r = cgroup_limits_parse(resources, "linux.resources", !s->rootless, &limits, e);
+        r = cgroup_limits_parse(resources, "linux.resources", !s->rootless, &s->limits,
+                                e);
     }
     if (r < 0) {
         return r;
     }
+    closed = s->limits.has_devices;
+    s->limits.has_devices = false;
     r = cgroup_create(path, &want, &s->c->cgroup, e);
-    cgroup_limits_fini(&limits);
+    s->limits.has_devices = closed;
     if (r < 0) {
         return r;
     }
     container_warn(s->n->log, cgroup_warnings(s->c->cgroup));
     (void)json_object_set_new(s->c->state, "cgroupPath", json_string(path));
     s->group = config_text(s->c->state, "cgroupPath", NULL);
-    place = cgroup_place(s->c->cgroup);
-    if (place == NULL) {
-        return err_set(e, -ENOMEM, "cannot make a control group: no memory");
-    }
-    (void)json_object_set_new(s->c->state, "cgroup", json_string(place));
-    free(place);
-    return 0;
+    return cgroup_birth_fd(s->c->cgroup) < 0 ? close_devices(s, e) : 0;
 }
 
 int setup_filter(struct setup *s, struct err *e)
@@ -281,7 +302,8 @@ static uint64_t clone_flags(const struct setup *s)
     if (s->ns.join[NS_USER] >= 0) {
         return 0;
     }
-    return s->ns.fresh & ~(uint64_t)(CLONE_NEWTIME | CLONE_NEWCGROUP);
+    return s->ns.fresh & ~(uint64_t)(CLONE_NEWTIME | CLONE_NEWCGROUP |
+                                     (setup_lends_network(s) ? CLONE_NEWNET : 0));
 }
 
 static void be_staged(struct setup *s) __attribute__((noreturn));
@@ -466,10 +488,66 @@ int setup_preserved(int n, struct err *e)
     return 0;
 }
 
-/* Follow the child until it is ready; *ret_master is the terminal or -1. */
-static int follow_child(struct setup *s, int *ret_master, struct err *e)
+static bool has_hooks(const json_t *config, const char *kind)
 {
-    int userns = -1;
+    return json_array_size(json_object_get(config_get(config, "hooks"), kind)) != 0;
+}
+
+bool setup_meets(const struct setup *s)
+{
+    return has_hooks(s->config, "prestart") || has_hooks(s->config, "createRuntime") ||
+           json_object_size(config_get(s->config, "linux.netDevices")) != 0;
+}
+
+bool setup_lends_network(const struct setup *s)
+{
+    return (s->ns.fresh & CLONE_NEWNET) != 0 && !s->is_exec && !s->rootless &&
+           !ns_has(&s->ns, NS_USER) && !setup_meets(s);
+}
+
+/* The child has come to a failure of its own when it is gone: that one tells more. */
+static int ask_child(struct setup *s, int r, struct err *e)
+{
+    struct err said = {0};
+
+    if (sync_receive(s->sync[0], NULL, &said) < 0 && said.code != 0) {
+        err_clear(e);
+        r = err_set(e, said.code, "%s", said.text);
+    }
+    return r;
+}
+
+/* Make the network namespace by entering it, and come back. */
+static int lend_network(struct setup *s, struct err *e)
+{
+    SCOPED(scope_close) int own = -1;
+    SCOPED(scope_close) int made = -1;
+    int r = 0;
+
+    if (!setup_lends_network(s)) {
+        return 0;
+    }
+    own = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+    if (own < 0 || unshare(CLONE_NEWNET) < 0) {
+        return err_sys(e, -errno, "cannot make a network namespace");
+    }
+    made = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+    r = made < 0 ? -errno : 0;
+    if (setns(own, CLONE_NEWNET) < 0) {
+        r = -errno;
+    }
+    if (r < 0) {
+        return err_sys(e, r, "cannot make a network namespace");
+    }
+    r = sync_send(s->sync[0], SYNC_NET, made);
+    if (r == -EPIPE || r == -ECONNRESET) {
+        r = ask_child(s, r, e);
+    }
+    return r < 0 ? err_sys(e, r, "the container's process is gone") : 0;
+}
+
+static int meet_child(struct setup *s, struct err *e)
+{
     int r = sync_receive(s->sync[0], NULL, e);
 
     if (r != (int)SYNC_HOOKS) {
@@ -477,10 +555,15 @@ static int follow_child(struct setup *s, int *ret_master, struct err *e)
     }
     r = move_devices(s, e);
     r = r == 0 ? run_runtime_hooks(s, e) : r;
-    if (r < 0) {
-        return r;
-    }
-    r = sync_send(s->sync[0], SYNC_GO, -1);
+    return r < 0 ? r : sync_send(s->sync[0], SYNC_GO, -1);
+}
+
+/* What the child's mounts need from here. */
+static int follow_child(struct setup *s, struct err *e)
+{
+    int userns = -1;
+    int r = setup_meets(s) ? meet_child(s, e) : 0;
+
     if (r == 0) {
         userns =
             ns_has(&s->ns, NS_USER) && !s->rootless ? child_namespace(s, "user", e) : -1;
@@ -489,25 +572,41 @@ static int follow_child(struct setup *s, int *ret_master, struct err *e)
             (void)close(userns);
         }
     }
-    if (r < 0) {
-        return err_sys(e, r, "the container's process is gone");
+    if (r == -EPIPE || r == -ECONNRESET) {
+        r = ask_child(s, r, e);
     }
-    r = sync_receive(s->sync[0], ret_master, e);
+    return r < 0 ? err_sys(e, r, "the container's process is gone") : 0;
+}
+
+/* *ret_master is the terminal or -1. */
+static int await_ready(struct setup *s, int *ret_master, struct err *e)
+{
+    int r = sync_receive(s->sync[0], ret_master, e);
+
     return r == (int)SYNC_READY
                ? 0
                : err_set(e, r < 0 ? r : -EPROTO, "the container's process ended early");
 }
 
+/* What others find by; written while the child makes its mounts. */
 static int record(struct setup *s, struct err *e)
 {
     struct container *c = s->c;
     const json_t *notes = config_get(s->config, "annotations");
     SCOPED(scope_free) char *text = NULL;
+    SCOPED(scope_free) char *place = cgroup_place(c->cgroup);
     char path[PATH_MAX];
     char created[UNITS_TEXT_BYTES];
     struct timespec now;
     int r = 0;
 
+    if (place == NULL) {
+        return err_set(e, -ENOMEM, "cannot record container '%s': no memory", c->id);
+    }
+    (void)json_object_set_new(c->state, "cgroup", json_string(place));
+    if (config_get(s->config, "hooks") == NULL) {
+        (void)json_object_set_new(c->state, "noHooks", json_true());
+    }
     (void)clock_gettime(CLOCK_REALTIME, &now);
     units_print_time(now.tv_sec * 1000000000LL + now.tv_nsec, created);
     (void)json_object_set_new(c->state, "created", json_string(created));
@@ -527,13 +626,20 @@ static int record(struct setup *s, struct err *e)
     if (r < 0) {
         return err_sys(e, r, "cannot record container '%s'", c->id);
     }
-    r = state_save(c, e);
-    if (r == 0 && s->n->pid_file != NULL) {
-        (void)str_print(path, sizeof path, "%d", (int)c->pid);
-        r = file_replace(AT_FDCWD, s->n->pid_file, path, strlen(path), 0644, false);
-        r = r < 0 ? err_sys(e, r, "cannot write '%s'", s->n->pid_file) : 0;
+    return state_save(c, e);
+}
+
+static int write_pid(const struct setup *s, struct err *e)
+{
+    char text[24];
+    int r;
+
+    if (s->n->pid_file == NULL) {
+        return 0;
     }
-    return r;
+    (void)str_print(text, sizeof text, "%d", (int)s->c->pid);
+    r = file_replace(AT_FDCWD, s->n->pid_file, text, strlen(text), 0644, false);
+    return r < 0 ? err_sys(e, r, "cannot write '%s'", s->n->pid_file) : 0;
 }
 
 static int hand_over(struct setup *s, int master, int *ret_master, struct err *e)
@@ -551,6 +657,8 @@ static int hand_over(struct setup *s, int master, int *ret_master, struct err *e
 
 static int make_all(struct setup *s, int *ret_master, struct err *e)
 {
+    static int (*const meanwhile[])(struct setup *, struct err *) = {
+        lend_network, close_devices, follow_child, record};
     int master = -1;
     int r = prepare(s, e);
 
@@ -565,22 +673,20 @@ static int make_all(struct setup *s, int *ret_master, struct err *e)
     s->sync[1] = -1;
     (void)fault_step("container.create.cloned");
     r = help_child(s, e);
-    if (r < 0 && r != -EINVAL) { /* the child may know better why */
-        struct err said = {0};
-
-        if (sync_receive(s->sync[0], NULL, &said) < 0 && said.code != 0) {
-            err_clear(e);
-            r = err_set(e, said.code, "%s", said.text);
-        }
+    if (r < 0 && r != -EINVAL) {
+        r = ask_child(s, r, e);
+    }
+    for (size_t i = 0; r == 0 && i < sizeof meanwhile / sizeof meanwhile[0]; i++) {
+        r = meanwhile[i](s, e);
     }
     if (r == 0) {
-        r = follow_child(s, &master, e);
+        r = await_ready(s, &master, e);
     }
     if (r == 0) {
         r = hand_over(s, master, ret_master, e);
     }
     if (r == 0) {
-        r = record(s, e);
+        r = write_pid(s, e);
     }
     (void)fault_step("container.create.recorded");
     return r;
@@ -622,6 +728,7 @@ void setup_fini(struct setup *s)
         }
     }
     ns_plan_fini(&s->ns);
+    cgroup_limits_fini(&s->limits);
     seccomp_filter_destroy(s->seccomp);
     landlock_destroy(s->landlock);
     strv_fini(&s->warnings);

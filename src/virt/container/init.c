@@ -124,6 +124,28 @@ static void raise_loopback(const struct setup *s)
     (void)ioctl(fd, SIOCSIFFLAGS, &q);
 }
 
+int init_enter_network(struct setup *s, struct err *e)
+{
+    SCOPED(scope_close) int fd = -1;
+    int r;
+
+    if (s->has_network) {
+        return 0;
+    }
+    s->has_network = true;
+    if (setup_lends_network(s)) {
+        r = await(s, SYNC_NET, &fd, e);
+        if (r < 0) {
+            return r;
+        }
+        if (setns(fd, CLONE_NEWNET) < 0) {
+            return err_sys(e, -errno, "cannot enter the network namespace");
+        }
+    }
+    raise_loopback(s);
+    return 0;
+}
+
 static int set_names(struct setup *s, struct err *e)
 {
     const char *host = config_text(s->config, "hostname", "");
@@ -198,18 +220,18 @@ static int build(struct setup *s, struct err *e)
     if (parent_opens_root(s)) {
         r = await(s, SYNC_GO, &s->root, e);
     }
+    if (r == 0 && !setup_lends_network(s)) {
+        r = init_enter_network(s, e);
+    }
     if (r == 0) {
-        raise_loopback(s);
         r = set_names(s, e);
     }
-    if (r == 0) {
+    if (r == 0 && setup_meets(s)) {
         r = sync_send(s->sync[1], SYNC_HOOKS, -1);
-    }
-    if (r == 0) {
-        r = await(s, SYNC_GO, NULL, e);
+        r = r == 0 ? await(s, SYNC_GO, NULL, e) : r;
     }
     if (r == 0 && (s->ns.fresh & CLONE_NEWNS) == 0) {
-        return 0;
+        return init_enter_network(s, e);
     }
     if (r == 0) {
         r = rootfs_enter(s, e);
@@ -219,6 +241,9 @@ static int build(struct setup *s, struct err *e)
     }
     if (r == 0) {
         r = devices_make(s, e);
+    }
+    if (r == 0) {
+        r = init_enter_network(s, e);
     }
     if (r == 0) {
         r = set_sysctls(s, e);

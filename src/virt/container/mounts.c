@@ -310,6 +310,10 @@ static int one_bind(struct setup *s, const struct mount_plan *p, struct err *e)
     int r;
 
     if (mount_needs_parent(s, p)) {
+        r = init_enter_network(s, e); /* that one comes before */
+        if (r < 0) {
+            return r;
+        }
         r = sync_receive(s->sync[1], &fd, e);
         if (r < 0 || fd < 0) {
             return err_set(e, r < 0 ? r : -EPROTO, "mount '%s': its source did not come",
@@ -330,9 +334,13 @@ static int one_bind(struct setup *s, const struct mount_plan *p, struct err *e)
 
 static int one_filesystem(struct setup *s, const struct mount_plan *p, struct err *e)
 {
-    SCOPED(scope_close) int fd = make_filesystem(s, p, e);
-    int r;
+    SCOPED(scope_close) int fd = -1;
+    int r = 0;
 
+    if (strcmp(p->type, "sysfs") == 0) { /* shows the devices of its maker's network */
+        r = init_enter_network(s, e);
+    }
+    fd = r < 0 ? r : make_filesystem(s, p, e);
     if (fd < 0) {
         return fd;
     }

@@ -65,6 +65,7 @@ int ns_plan_read(const json_t *config, struct ns_plan *ret, struct err *e)
             ret->fresh |= ns_table[kind].flag;
             continue;
         }
+        ret->joined |= ns_table[kind].flag;
         ret->join[kind] = open(path, O_RDONLY | O_CLOEXEC);
         if (ret->join[kind] < 0) {
             return err_sys(e, -errno, "cannot join the %s namespace '%s'", type, path);
@@ -104,7 +105,7 @@ void ns_plan_fini(struct ns_plan *p)
 
 bool ns_has(const struct ns_plan *p, enum ns_kind kind)
 {
-    return (p->fresh & ns_table[kind].flag) != 0 || p->join[kind] >= 0;
+    return ((p->fresh | p->joined) & ns_table[kind].flag) != 0;
 }
 
 pid_t ns_clone(uint64_t flags, int cgroup_fd, int *ret_pidfd)

@@ -9,6 +9,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/str.h"
+#include "host/cgroup_limits.h"
 #include "virt/container/confine/caps.h"
 #include "virt/container/container.h"
 
@@ -68,6 +69,7 @@ enum ns_kind {
 
 struct ns_plan {
     uint64_t fresh;     /* CLONE_NEW... that are made new */
+    uint64_t joined;    /* ... that are joined, also when their descriptor is closed */
     int join[NS_COUNT]; /* owned descriptors, or -1 */
 };
 
@@ -113,7 +115,9 @@ struct setup {
     bool has_directory; /* parent: ROOT/ID was made by us */
     bool joined_user;   /* child: came through a joined user namespace */
     int stage[2];       /* pipe for the pid, when cloned in two stages */
+    bool has_network;   /* child: it came, or is there from birth */
     bool born;          /* CLONE_INTO_CGROUP put the child into its group */
+    struct cgroup_limits limits; /* parent: owned; its device rules follow the clone */
     int report;         /* child: where the start is waited for; -1 before */
     char *groups;       /* child: /proc/self/cgroup before its own namespace; or NULL */
     const char *group;  /* path of the container's own control group, or NULL */
@@ -134,14 +138,22 @@ void setup_init(struct setup *s);
 int setup_preserved(int n, struct err *e); /* whether 3 .. 3+n-1 are open */
 int setup_process(struct setup *s, struct err *e);
 int setup_filter(struct setup *s, struct err *e);
+
+/* Whether the parent has something to do between the birth and the mounts. */
+bool setup_meets(const struct setup *s);
+
+/* Whether the parent makes the network namespace, while the child begins: it takes
+ * the kernel as long as all the mounts. */
+bool setup_lends_network(const struct setup *s);
 void setup_fini(struct setup *s);
 
 /* What the two tell each other over `sync`. */
 enum sync_word {
     SYNC_GO = 1, /* parent: maps are written; a root descriptor may come with it */
-    SYNC_HOOKS,  /* child: namespaces stand, run the runtime's hooks */
+    SYNC_HOOKS,  /* child, if `setup_meets`: namespaces stand, run the runtime's hooks */
     SYNC_READY,  /* child: all is made, waits for the start */
     SYNC_START,  /* parent: run the program */
+    SYNC_NET,    /* parent, if `setup_lends_network`: the namespace comes with it */
     SYNC_NOTIFY, /* child: here is the seccomp listener */
     SYNC_FAILED  /* child: struct err follows */
 };
@@ -201,12 +213,16 @@ int schedule_check(const json_t *process, const char *where, struct err *e);
 /* program.c: find, check and execute it; returns on failure. */
 int process_execute(struct setup *s, struct err *e);
 
+/* init.c: enter the network namespace that the parent lends, if not done yet. */
+int init_enter_network(struct setup *s, struct err *e);
+
 /* init.c: the child's whole life; does not return. */
 void init_main(struct setup *s) __attribute__((noreturn));
 
 /* state.c */
 int state_save(struct container *c, struct err *e);
 int state_load(const char *root, const char *id, struct container **ret, struct err *e);
+int state_remove(const struct container *c); /* the directory of `state_path` */
 void state_free(struct container *c);
 uint64_t state_process_start(pid_t pid);
 bool state_is_alive(const struct container *c);

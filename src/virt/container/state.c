@@ -123,6 +123,17 @@ int state_load(const char *root, const char *id, struct container **ret, struct 
     return 0;
 }
 
+/* Mostly the record is all there is; listing the directory costs as much as all this. */
+int state_remove(const struct container *c)
+{
+    char path[PATH_MAX];
+
+    (void)state_path(c, "state.json", path);
+    (void)unlink(path);
+    (void)state_path(c, "", path);
+    return rmdir(path) == 0 ? 0 : file_remove_tree(AT_FDCWD, path);
+}
+
 int state_need_config(struct container *c, struct err *e)
 {
     char path[PATH_MAX];

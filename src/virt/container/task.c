@@ -107,12 +107,16 @@ int listener_pass(struct container *c, int notify, struct err *e)
 /* Serve what the child still says; the end of the connection is its execve. */
 static int hear_start(struct container *c, int fd, struct err *e)
 {
+    char path[PATH_MAX];
+
     /* Whoever else was faster is answered, and we are not. */
     if (sync_receive(fd, NULL, NULL) != (int)SYNC_GO) {
         return err_set(e, -EBUSY,
                        "cannot start container '%s': it is not in the state 'created'",
                        c->id);
     }
+    (void)state_path(c, "start.sock", path);
+    (void)unlink(path);
     for (;;) {
         SCOPED(scope_close) int came = -1;
         int r = sync_receive(fd, &came, e);
@@ -134,7 +138,6 @@ static int start(struct task *t, struct err *e)
     struct container *c = of(t);
     SCOPED(scope_close) int fd = -1;
     SCOPED(scope_json) json_t *state = NULL;
-    char path[PATH_MAX];
     int r;
 
     /* Asked before the word is sent: a short program may have ended right after. */
@@ -150,16 +153,12 @@ static int start(struct task *t, struct err *e)
                        "cannot start container '%s': it is not in the state 'created'",
                        c->id);
     }
-    (void)state_path(c, "start.sock", path);
     r = hear_start(c, fd, e);
-    if (r != -EBUSY) {
-        (void)unlink(path);
-    }
     if (r < 0) {
         return r;
     }
     (void)fault_step("container.start.executed");
-    if (state_need_config(c, NULL) == 0 &&
+    if (!config_flag(c->state, "noHooks") && state_need_config(c, NULL) == 0 &&
         config_get(c->config, "hooks.poststart") != NULL) {
         state = container_state(c);
         r = hooks_run(c->config, "poststart", state, e);
@@ -344,7 +343,6 @@ static int wait_end(struct container *c, struct err *e)
 int container_delete(struct container *c, bool force, struct err *e)
 {
     SCOPED(scope_json) json_t *last = NULL;
-    char path[PATH_MAX];
     bool alive = state_is_alive(c);
     int r;
 
@@ -362,7 +360,7 @@ int container_delete(struct container *c, bool force, struct err *e)
     if (alive && (c->cgroup == NULL || r < 0)) {
         (void)kill(c->pid, SIGKILL);
     }
-    r = wait_end(c, e);
+    r = alive ? wait_end(c, e) : 0;
     if (r < 0) {
         return r;
     }
@@ -371,7 +369,8 @@ int container_delete(struct container *c, bool force, struct err *e)
         r = cgroup_destroy(c->cgroup, END_WAIT_MS, e);
         c->cgroup = NULL;
     }
-    if (r == 0 && state_need_config(c, NULL) == 0 &&
+    if (r == 0 && !config_flag(c->state, "noHooks") &&
+        state_need_config(c, NULL) == 0 &&
         config_get(c->config, "hooks.poststop") != NULL) {
         struct err said = {0};
 
@@ -380,8 +379,7 @@ int container_delete(struct container *c, bool force, struct err *e)
             log_warn(c->log, "%s", said.text); /* runtime-spec: warn and go on */
         }
     }
-    (void)state_path(c, "", path);
-    return r < 0 ? r : file_remove_tree(AT_FDCWD, path);
+    return r < 0 ? r : state_remove(c);
 }
 
 static int destroy(struct task *t, struct err *e)

@@ -215,6 +215,7 @@ void world_init(struct world *w)
     (void)close(fd);
     add_address(&here, "uplink", HOST4, 24);
     add_address(&here, "uplink", HOST6, 64);
+    add_address(&here, "uplink", "fe80::1", 64);
     add_address(&there, "far", OUTSIDE4, 24);
     add_address(&there, "far", OUTSIDE6, 64);
     netlink_batch_reset(&b);

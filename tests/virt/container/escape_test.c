@@ -13,7 +13,7 @@
 #include "tests/base/check.h"
 #include "tests/virt/container/box.h"
 
-#define SECRET "the host's own secret"
+#define SECRET "the-hosts-own-secret"
 
 static int set_up(void **state)
 {
@@ -211,7 +211,8 @@ static void what_belongs_to_the_host_cannot_be_done(void **state)
         {"mount", "busybox mount -t tmpfs t /tmp"},
         {"mount a disk", "busybox mount /dev/vda /tmp"},
         {"load a module", "busybox insmod /bin/busybox"},
-        {"set the clock", "busybox date -s 2001-01-01"},
+        {"set the clock",
+         "busybox date -s 2001-01-01 2>&1 | busybox grep -q permitted && exit 1"},
         {"set the host name", "busybox hostname other"},
         {"write a kernel setting", "echo x > /proc/sys/kernel/core_pattern"},
         {"press sysrq", "echo h > /proc/sysrq-trigger"},

@@ -357,7 +357,7 @@ static int take_item(struct reader *t, const char *text, unsigned line)
     size_t n = strcspn(text, BLANKS);
     const char *p = text + n + strspn(text + n, BLANKS);
     struct containerfile_item *x;
-    enum containerfile_verb verb;
+    enum containerfile_verb verb = 0;
     size_t len;
     int r = find_verb(t, text, n, line, &verb);
 

@@ -332,7 +332,7 @@ static void copy_root_mode(const struct run *u)
     struct stat st;
 
     if (u->step.lowers.n > 0 && stat(u->step.lowers.items[0], &st) == 0) {
-        (void)chown(u->upper, st.st_uid, st.st_gid);
+        (void)!chown(u->upper, st.st_uid, st.st_gid);
         (void)chmod(u->upper, st.st_mode & 07777);
     }
 }

@@ -21,6 +21,9 @@
 #define TYPE_IP6    0x86dd
 #define IP4_BYTES   20 /* RFC 791, 3.1, without options */
 #define IP6_BYTES   40 /* RFC 8200, 3 */
+#define IP6_SOURCE  8
+#define UDP_BYTES   8 /* RFC 768 */
+#define UDP_SUM     6
 #define PROTO_ICMP  1
 #define PROTO_TCP   6
 #define PROTO_UDP   17
@@ -106,6 +109,38 @@ static struct filter_flow *flow_of(struct filter *f, bool six, unsigned guest,
                                    unsigned peer)
 {
     return &f->flows[(guest * 31 + peer * 2 + six) % FILTER_FLOWS];
+}
+
+/* Replace 16 bytes that a checksum covers: RFC 1624, 3, equation 3. */
+static void replace(uint8_t *at, const uint8_t to[16], uint8_t *sum_at)
+{
+    uint32_t sum = ~be16(sum_at) & 0xffff;
+    for (unsigned i = 0; i < 16; i += 2) {
+        sum += (~be16(at + i) & 0xffff) + be16(to + i);
+    }
+    while (sum >> 16 != 0) {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    sum = ~sum & 0xffff;
+    sum = sum == 0 ? 0xffff : sum; /* RFC 8200, 8.1: never zero in UDP */
+    sum_at[0] = (uint8_t)(sum >> 8);
+    sum_at[1] = (uint8_t)sum;
+    memcpy(at, to, 16);
+}
+
+bool filter_is_from_loopback6(const void *frame, size_t len)
+{
+    static const uint8_t loopback[16] = {[15] = 1};
+    struct frame p;
+    return read_frame(frame, len, &p) && p.six && p.proto == PROTO_UDP &&
+           p.l4_bytes >= UDP_BYTES && memcmp(p.source, loopback, sizeof loopback) == 0;
+}
+
+void filter_hide_loopback6(void *frame)
+{
+    static const uint8_t gateway[16] = {0xfd, [15] = 2};
+    uint8_t *ip = (uint8_t *)frame + ETHER_BYTES;
+    replace(ip + IP6_SOURCE, gateway, ip + IP6_BYTES + UDP_SUM);
 }
 
 void filter_note(struct filter *f, const void *frame, size_t len)

@@ -20,6 +20,11 @@ struct filter {
     struct filter_flow flows[FILTER_FLOWS];
 };
 
+/* libslirp shows a UDP client on ::1 as ::1, which no guest can answer; TCP's and
+ * IPv4's appear as the gateway.  Whether this is such a frame, and make it so. */
+bool filter_is_from_loopback6(const void *frame, size_t len);
+void filter_hide_loopback6(void *frame);
+
 /* A whole Ethernet frame goes to the guest: remember who spoke. */
 void filter_note(struct filter *f, const void *frame, size_t len);
 
