@@ -238,12 +238,13 @@ static void split_time(int64_t s, struct tm *ret)
     while (days < before[month] + (month > 1 ? leap : 0)) {
         month--;
     }
-    *ret = (struct tm){.tm_year = (int)(year - 1900),
-                       .tm_mon = month,
-                       .tm_mday = (int)(days - before[month] - (month > 1 ? leap : 0)) + 1,
-                       .tm_hour = (int)(rest / 3600),
-                       .tm_min = (int)(rest / 60 % 60),
-                       .tm_sec = (int)(rest % 60)};
+    *ret =
+        (struct tm){.tm_year = (int)(year - 1900),
+                    .tm_mon = month,
+                    .tm_mday = (int)(days - before[month] - (month > 1 ? leap : 0)) + 1,
+                    .tm_hour = (int)(rest / 3600),
+                    .tm_min = (int)(rest / 60 % 60),
+                    .tm_sec = (int)(rest % 60)};
 }
 
 void units_print_time(int64_t unix_ns, char out[UNITS_TEXT_BYTES])

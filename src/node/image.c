@@ -362,10 +362,12 @@ static int build(struct node *n, const json_t *order, json_t **ret, struct err *
         r = set_sources(request, source, e);
         (void)json_object_set_new(request, "args",
                                   pairs_object(json_object_get(order, "build_arg")));
-        (void)json_object_set_new(request, "no_network",
-                                  json_boolean(network != NULL && strcmp(network, "none") == 0));
-        (void)json_object_set_new(request, "runner", json_pack("[s,s,s,s]", n->program,
-                                                               "--worker", "build-step", n->run));
+        (void)json_object_set_new(
+            request, "no_network",
+            json_boolean(network != NULL && strcmp(network, "none") == 0));
+        (void)json_object_set_new(
+            request, "runner",
+            json_pack("[s,s,s,s]", n->program, "--worker", "build-step", n->run));
     }
     if (r == 0) {
         r = use_tool(n, "build", request, ret, e);
@@ -379,7 +381,8 @@ static int build(struct node *n, const json_t *order, json_t **ret, struct err *
                                   ? json_pack("[O]", json_object_get(*ret, "name"))
                                   : json_array());
     r = node_images(n, &store, e);
-    if (r == 0 && strcmp(source, "debian") == 0) { /* `run debian` means the usual suite */
+    if (r == 0 &&
+        strcmp(source, "debian") == 0) { /* `run debian` means the usual suite */
         r = image_tag(store, json_string_value(json_object_get(*ret, "digest")),
                       "debian:latest", e);
     }

@@ -129,7 +129,8 @@ static uint64_t u64_of(const json_t *obj, const char *key)
 static bool may_reboot(const json_t *spec)
 {
     const json_t *process = json_object_get(json_object_get(spec, "oci"), "process");
-    const json_t *list = json_object_get(json_object_get(process, "capabilities"), "bounding");
+    const json_t *list =
+        json_object_get(json_object_get(process, "capabilities"), "bounding");
     size_t i;
     json_t *item;
 

@@ -11,14 +11,14 @@ before=$(digest)
 base=$(layers)
 
 # Private.
-strata run --name own busybox sh -c 'echo setting >/etc/conf; rm -f /etc/group' >/dev/null
+strata run --name own busybox sh -c 'echo setting >/etc/own-setting; rm -f /etc/group' >/dev/null
 strata start --attach own >/dev/null
 strata create --name look busybox ls /etc >/dev/null
-case $(strata start --attach look) in *conf*) fail "a neighbour sees the disk" ;; esac
-strata cp own:/etc/conf "$WORK/conf"
+case $(strata start --attach look) in *own-setting*) fail "a neighbour sees the disk" ;; esac
+strata cp own:/etc/own-setting "$WORK/conf"
 is "kept over a restart" "$(cat "$WORK/conf")" setting
 fails 1 strata cp own:/etc/group "$WORK/group"
-fails 1 strata run --rm -u 1000 busybox sh -c 'echo x >/etc/conf' # no right to write
+fails 1 strata run --rm -u 1000 busybox sh -c 'echo x >/etc/own-setting' # no right to write
 
 # One owner at a time of a private volume.
 strata volume create --mode private mine >/dev/null

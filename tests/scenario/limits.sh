@@ -7,7 +7,7 @@ need_busybox
 strata doctor --json 2>/dev/null | grep -q '"memory limits"' || :
 
 field() { strata stats --json "$1" | python3 -c "import json,sys; print(int(json.load(sys.stdin)[0]['$2']))"; }
-strata run -d --name calm busybox sh -c 'while :; do date +%s%N >/tick; sleep 0.2; done' >/dev/null
+strata run -d --name calm busybox sh -c 'i=0; while :; do i=$((i+1)); echo $i >/tick.new; mv /tick.new /tick; sleep 0.2; done' >/dev/null
 strata run -d --name greedy --memory 32M --cpus 0.25 --pids 20 busybox sleep 1000 >/dev/null
 is "report equals the order" "$(strata inspect --json greedy | python3 -c \
     'import json,sys; l=json.load(sys.stdin)[0]["limits"]; print(l["memory_bytes"], l["cpu_millis"], l["pids"])')" \

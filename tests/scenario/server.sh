@@ -21,7 +21,7 @@ address() { strata inspect --json server | python3 -c 'import json,sys; print(js
 serves() { [ "$(curl -s --max-time 2 "http://$(address)/")" = up ]; }
 within 15 serves
 is "its name" "$(strata exec server hostname)" shop
-logins() { printf 'root\n' | timeout 3 strata exec -i server telnet 127.0.0.1 23 2>/dev/null | grep -q login; }
+logins() { (sleep 1; echo root; sleep 1) | timeout 5 "$STRATA" --state "$STATE" exec -i server telnet 127.0.0.1 23 2>/dev/null | grep -q login; }
 within 15 logins
 is "boots" "$(strata exec server sh -c 'wc -l </www/boots')" 1
 

@@ -35,4 +35,4 @@ has "labels are shown" "$(strata inspect --json a)" '"site": "one"'
 is "names are unique" "$(strata create --name a busybox true 2>&1 >/dev/null || echo $?)" \
     "strata: cannot create guest 'a': the name is taken
 125"
-fails 125 strata create --name 'bad/name' busybox true
+fails 2 strata create --name "bad/name" busybox true

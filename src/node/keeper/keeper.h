@@ -64,7 +64,7 @@ struct keeper_config {
     int events; /* host-realm event log, append */
     int viewers[KEEPER_VIEWERS_MAX];
     uint64_t n_viewers;
-    bool owner; /* viewers[0] cleans up after the guest while it is connected */
+    bool owner;   /* viewers[0] cleans up after the guest while it is connected */
     bool reboots; /* the guest may reboot(2): its end by SIGHUP is a restart */
     enum keeper_restart restart;
     uint64_t restart_most; /* 0: no bound */

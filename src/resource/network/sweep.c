@@ -13,8 +13,9 @@
 #include "base/scope.h"
 #include "resource/network/private.h"
 
-#define BRIDGES_MOST 512
-#define DRAIN_BYTES  8192
+#define BRIDGES_MOST  512
+#define DRAIN_BYTES   8192
+#define LOOK_AGAIN_MS 100
 
 struct sweeping {
     struct network *net;
@@ -128,7 +129,9 @@ int network_wait_gone(struct network *net, const struct network_port *p, int tim
     while (r == 0 && (r = netlink_find_link(&net->route, name, &link)) == 0) {
         struct pollfd wait = {.fd = news.fd, .events = POLLIN};
         int64_t left = end - now_ms();
-        if (left <= 0 || (poll(&wait, 1, (int)left) < 0 && errno != EINTR)) {
+        /* News can be lost when hundreds of links go at once: look again now and then. */
+        int slice = left < LOOK_AGAIN_MS ? (int)left : LOOK_AGAIN_MS;
+        if (left <= 0 || (poll(&wait, 1, slice) < 0 && errno != EINTR)) {
             return left <= 0 ? -ETIMEDOUT : -errno;
         }
         while (recv(news.fd, drain, sizeof drain, MSG_DONTWAIT) > 0) {

@@ -110,15 +110,15 @@ struct setup {
     int listener;                   /* start.sock, accepting; -1: none */
     int terminal_fd;                /* where the child sends the terminal's master; -1 */
     bool terminal;
-    bool new_user;      /* a user namespace of its own */
-    bool rootless;      /* the caller is not root */
-    bool has_directory; /* parent: ROOT/ID was made by us */
-    bool joined_user;   /* child: came through a joined user namespace */
-    int stage[2];       /* pipe for the pid, when cloned in two stages */
-    bool has_network;   /* child: it came, or is there from birth */
-    bool born;          /* CLONE_INTO_CGROUP put the child into its group */
+    bool new_user;               /* a user namespace of its own */
+    bool rootless;               /* the caller is not root */
+    bool has_directory;          /* parent: ROOT/ID was made by us */
+    bool joined_user;            /* child: came through a joined user namespace */
+    int stage[2];                /* pipe for the pid, when cloned in two stages */
+    bool has_network;            /* child: it came, or is there from birth */
+    bool born;                   /* CLONE_INTO_CGROUP put the child into its group */
     struct cgroup_limits limits; /* parent: owned; its device rules follow the clone */
-    int report;         /* child: where the start is waited for; -1 before */
+    int report;                  /* child: where the start is waited for; -1 before */
     char *groups;       /* child: /proc/self/cgroup before its own namespace; or NULL */
     const char *group;  /* path of the container's own control group, or NULL */
     bool is_exec;       /* one more program of a running container */

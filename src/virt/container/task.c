@@ -369,8 +369,7 @@ int container_delete(struct container *c, bool force, struct err *e)
         r = cgroup_destroy(c->cgroup, END_WAIT_MS, e);
         c->cgroup = NULL;
     }
-    if (r == 0 && !config_flag(c->state, "noHooks") &&
-        state_need_config(c, NULL) == 0 &&
+    if (r == 0 && !config_flag(c->state, "noHooks") && state_need_config(c, NULL) == 0 &&
         config_get(c->config, "hooks.poststop") != NULL) {
         struct err said = {0};
 

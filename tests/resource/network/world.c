@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sched.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -14,7 +15,9 @@
 #include <sys/wait.h>
 
 #include <arpa/inet.h>
+#include <net/if.h>
 #include <netinet/in.h>
+#include <netpacket/packet.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 
@@ -180,6 +183,44 @@ int world_talk(int netns, int server, int type, const char *address, uint16_t po
     return r;
 }
 
+void world_send_frame(int netns, const char *ifname, const void *frame, size_t len)
+{
+    int home = enter(netns);
+    struct sockaddr_ll to = {.sll_family = AF_PACKET,
+                             .sll_ifindex = (int)if_nametoindex(ifname)};
+    int fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
+    leave(home);
+    assert_true(fd >= 0);
+    assert_int_equal(sendto(fd, frame, len, 0, (struct sockaddr *)&to, sizeof to), len);
+    (void)close(fd);
+}
+
+/* Wait until an interface listens for those who ask for its IPv6 address: the kernel
+ * gets to that a moment after it took the address, and a question asked before is
+ * asked again a second later. */
+static void wait_for_group(int netns, const char *ifname, const struct network_ip *ip)
+{
+    char want[64];
+    char line[256];
+    bool found = false;
+    int home = enter(netns);
+    assert_int_equal(str_print(want, sizeof want,
+                               "ff0200000000000000000001ff%02x%02x%02x", ip->bytes[13],
+                               ip->bytes[14], ip->bytes[15]),
+                     0);
+    for (unsigned i = 0; i < 2000 && !found; i++) {
+        FILE *f = fopen("/proc/thread-self/net/igmp6", "re");
+        assert_non_null(f);
+        while (!found && fgets(line, sizeof line, f) != NULL) {
+            found = strstr(line, ifname) != NULL && strstr(line, want) != NULL;
+        }
+        (void)fclose(f);
+        (void)poll(NULL, 0, found ? 0 : 1);
+    }
+    leave(home);
+    assert_true(found);
+}
+
 static void add_address(struct netlink *nl, const char *link, const char *text,
                         uint8_t prefix)
 {
@@ -227,6 +268,11 @@ void world_init(struct world *w)
     netlink_batch_fini(&b);
     netlink_close(&here);
     netlink_close(&there);
+    struct network_ip ip;
+    assert_int_equal(network_ip_parse(HOST6, &ip), 0);
+    wait_for_group(-1, "uplink", &ip);
+    assert_int_equal(network_ip_parse(OUTSIDE6, &ip), 0);
+    wait_for_group(w->outside, "far", &ip);
     assert_int_equal(network_open("strata_test", &w->net, &e), 0);
 }
 
@@ -263,5 +309,7 @@ struct network_port world_guest(struct world *w, const struct network_spec *s,
     if (network_attach(w->net, s, &p, netns, &e) < 0) {
         fail_msg("%s", e.text);
     }
+    wait_for_group(netns, "eth0", &p.addr6);
+    wait_for_group(-1, s->bridge, &s->gateway6);
     return p;
 }

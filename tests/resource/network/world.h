@@ -38,6 +38,9 @@ int world_serve(int netns, int type, const char *address, uint16_t port);
 int world_talk(int netns, int server, int type, const char *address, uint16_t port,
                char *ret_peer);
 
+/* Put a whole Ethernet frame on a link of a namespace. */
+void world_send_frame(int netns, const char *ifname, const void *frame, size_t len);
+
 /* Bring up a network named `name` with subnets 10.N.0.0/24 and fd00:N::/64. */
 struct network_spec world_network(struct world *w, const char *name, unsigned n,
                                   bool internal);

@@ -1,0 +1,20 @@
+#!/bin/sh
+# A real Debian guest from the archive, beside one of another kind, on one kernel.
+# rows: OSL-11 OSL-10
+# timeout: 300
+. "$(dirname "$0")/lib.sh"
+need_root
+need_cmd mmdebstrap
+need_busybox
+
+strata image build debian >"$WORK/out" 2>&1 || {
+    grep -q -i -e "fetch" -e "resolve" -e "connect" -e "release" "$WORK/out" && skip "the Debian archive cannot be reached"
+    fail "$(cat "$WORK/out")"
+}
+has "Debian" "$(strata run --rm debian cat /etc/os-release)" "Debian GNU/Linux 12"
+has "its packages" "$(strata run --rm debian dpkg -l)" "libc6"
+strata run -d --name deb debian sleep 1000 >/dev/null
+strata run -d --name box busybox sleep 1000 >/dev/null
+is "one kernel" "$(strata exec deb uname -r)" "$(strata exec box uname -r)"
+fails 127 strata exec box apt-get --version
+strata exec deb sh -c 'useradd -m anna && su anna -c id' | grep -q anna || fail "no user could be made"
