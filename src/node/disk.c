@@ -176,7 +176,7 @@ static int write_meta(int dir, const char *name, int64_t now)
     char file[WORD_NAME_BYTES + 8];
 
     units_print_time(now, time);
-    (void)str_print(text, sizeof text, "{\"name\":\"%s\",\"created\":\"%s\"}\n", name,
+    (void)str_print(text, sizeof text, "{\"name\":\"%s\",\"created_at\":\"%s\"}\n", name,
                     time);
     (void)str_print(file, sizeof file, "%s/meta", name);
     return file_replace(dir, file, text, strlen(text), 0600, false);
@@ -223,19 +223,21 @@ static int copy_to_snapshot(struct node *n, const struct guest *g, int dir,
     return r;
 }
 
-static json_t *snapshot_json(int dir, const char *name)
+static json_t *snapshot_json(const struct guest *g, int dir, const char *name)
 {
     SCOPED(scope_free) char *text = NULL;
+    SCOPED(scope_json) json_t *meta = NULL;
     char file[WORD_NAME_BYTES + 8];
     size_t len = 0;
-    json_t *j = NULL;
 
     (void)str_print(file, sizeof file, "%s/meta", name);
-    if (file_read(dir, file, 4096, &text, &len) < 0 ||
-        json_parse(text, len, "meta", &j, NULL)) {
-        return json_pack("{s:s, s:s}", "name", name, "created", "");
+    if (file_read(dir, file, 4096, &text, &len) == 0) {
+        (void)json_parse(text, len, "meta", &meta, NULL);
     }
-    return j;
+    (void)str_print(file, sizeof file, "%s/upper", name);
+    return json_pack("{s:s, s:s, s:O*, s:I}", "guest", guest_text(g, "name"), "name", name,
+                     "created_at", json_object_get(meta, "created_at"), "size_bytes",
+                     (json_int_t)bytes_below(dir, file, 0));
 }
 
 /* The guest and its snapshots directory, for the functions below. */
@@ -287,7 +289,7 @@ int node_snapshot_create(struct node *n, const char *guest, const char *name,
         r = copy_to_snapshot(n, &g, dir, name, e);
     }
     if (r == 0) {
-        *ret = snapshot_json(dir, name);
+        *ret = snapshot_json(&g, dir, name);
         event_write(n, "snapshot", &g, name);
     }
     guest_fini(&g);
@@ -305,17 +307,18 @@ int node_snapshot_list(struct node *n, const char *guest, json_t **ret, struct e
     if (r < 0) {
         return r;
     }
-    guest_fini(&g);
     d = fdopendir(fcntl(dir, F_DUPFD_CLOEXEC, 3));
     if (d == NULL) {
+        guest_fini(&g);
         return err_sys(e, -errno, "cannot list the snapshots of guest '%s'", guest);
     }
     *ret = json_array();
     while ((entry = readdir(d)) != NULL) {
         if (entry->d_name[0] != '.') {
-            (void)json_array_append_new(*ret, snapshot_json(dir, entry->d_name));
+            (void)json_array_append_new(*ret, snapshot_json(&g, dir, entry->d_name));
         }
     }
+    guest_fini(&g);
     return 0;
 }
 

@@ -188,6 +188,9 @@ struct copy_how {
 int copy_tree(int from, const char *from_name, int to, const char *to_name,
               const struct copy_how *how, struct err *e);
 
+/* volume.c: bytes on disk of the tree `name` below `dir`; `depth` is 0. */
+uint64_t bytes_below(int dir, const char *name, int depth);
+
 /* volume.c: the volumes a configuration names exist and may be used. */
 int volume_check(struct node *n, const json_t *config, struct err *e);
 

@@ -217,7 +217,7 @@ static int list(struct node *n, json_t **ret, struct err *e)
     return 0;
 }
 
-static uint64_t bytes_below(int dir, const char *name, int depth)
+uint64_t bytes_below(int dir, const char *name, int depth)
 {
     int fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     SCOPED(scope_dir) DIR *d = fd >= 0 ? fdopendir(fd) : NULL;

@@ -426,6 +426,10 @@ static int check_health(const json_t *spec, struct err *e)
     r = container_open(root, json_string_value(json_object_get(spec, "id")), &c, e);
     if (r == 0) {
         r = task_exec(container_task(c), &x, &pidfd, &master, e);
+        task_close(container_task(c));
+    }
+    if (null >= 0) {
+        (void)close(null);
     }
     return r < 0 ? 1 : node_exec_code(pidfd);
 }

@@ -5,7 +5,7 @@ need_root
 need_busybox
 "$STRATA" --state "$STATE" list >/dev/null
 grep -qa 'STRATA_FAULT' "$STRATA" || skip "needs a build with fault steps"
-STEPS_MOST=60
+STEPS_MOST=40
 
 keys() { # of the store that belong to one guest
     python3 -c "import sqlite3
@@ -30,7 +30,7 @@ sweep() {
         code=0
         STRATA_FAULT=kill:$n "$STRATA" --state "$STATE" "$@" >"$WORK/out" 2>&1 </dev/null || code=$?
         strata system reconcile >/dev/null || fail "$what, step $n: reconcile"
-        strata delete --force g >/dev/null 2>&1 || true
+        strata delete --force g g2 >/dev/null 2>&1 || true
         strata create --name g busybox sleep 1000 >/dev/null || fail "$what, step $n: create"
         strata start g >/dev/null || fail "$what, step $n: start"
         strata exec g true || fail "$what, step $n: exec"

@@ -10,10 +10,10 @@ n=1
 while :; do
     code=0
     rm -rf "$STATE.2"
-    STRATA_FAULT=kill:$n "$STRATA" --state "$STATE.2" image import "$WORK/busybox.tar" busybox \
+    STRATA_FAULT=kill:$n "$STRATA" --state "$STATE.2" image import "$WORK/.busybox.tar" busybox \
         >/dev/null 2>&1 || code=$?
     "$STRATA" --state "$STATE.2" system reconcile >/dev/null || fail "step $n: reconcile"
-    "$STRATA" --state "$STATE.2" image import "$WORK/busybox.tar" busybox >/dev/null ||
+    "$STRATA" --state "$STATE.2" image import "$WORK/.busybox.tar" busybox >/dev/null ||
         fail "step $n: import again"
     is "step $n" "$("$STRATA" --state "$STATE.2" run --rm --network none busybox echo yes)" yes
     [ $code != 0 ] || break

@@ -5,9 +5,10 @@
 need_root
 need_busybox
 
-digest() { strata image inspect busybox --json | sha256sum; }
+digest() { strata image inspect busybox --json | grep -m 1 '"digest"'; }
 layers() { find "$STATE/layers" -type f -exec sha256sum {} + | sort | sha256sum; }
 before=$(digest)
+strata run --rm busybox true # unpacks the layers
 base=$(layers)
 
 # Private.

@@ -49,14 +49,16 @@ intact "after a stop on a full disk"
 
 i=0
 mkdir "$STATE/inodes"
-while : 2>/dev/null >"$STATE/inodes/$i"; do i=$((i + 1)); done
+while true 2>/dev/null >"$STATE/inodes/$i"; do i=$((i + 1)); done
 fails 125 strata run --rm busybox true
 has "no inodes" "$OUT" "No space left"
 rm -rf "$STATE/inodes"
 intact "after no inodes"
 
+strata stop -t 0s keep >/dev/null
 mount -o remount,ro "$STATE"
 fails 125 strata run --rm busybox true
 has "read-only" "$OUT" "Read-only"
 mount -o remount,rw "$STATE"
+strata start keep >/dev/null
 intact "after read-only"

@@ -58,9 +58,9 @@ bin:x:1000:1000:bin:/tmp:/bin/sh' >"$root/etc/passwd"
 users:x:1000:
 extra:x:2000:bin' >"$root/etc/group"
     chmod 1777 "$root/tmp"
-    tar -C "$root" -cf "$WORK/busybox.tar" .
+    tar -C "$root" -cf "$WORK/.busybox.tar" .
     rm -rf "$root"
-    strata image import "$WORK/busybox.tar" busybox >/dev/null
+    strata image import "$WORK/.busybox.tar" busybox >/dev/null
 }
 
 # is WHAT GOT WANT - two texts are equal.
@@ -156,6 +156,16 @@ clean_up() {
     if [ -d "$STATE" ]; then
         for guest in $(guests); do
             strata delete --force "$guest" >/dev/null 2>&1
+        done
+        for network in $(strata network list --json 2>/dev/null |
+            sed -n 's/.*"name": *"\([^"]*\)".*/\1/p'); do
+            strata network delete "$network" >/dev/null 2>&1 # bridge and rules
+        done
+        for net in $(strata network list --quiet 2>/dev/null); do # their bridges and rules
+            strata network delete "$net" >/dev/null 2>&1
+        done
+        for network in $(strata network list --quiet 2>/dev/null); do
+            strata network delete "$network" >/dev/null 2>&1
         done
     fi
     if command -v on_exit >/dev/null; then

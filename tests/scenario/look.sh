@@ -25,7 +25,7 @@ fails 1 strata resize web --memory 1K
 is "unchanged after a refusal" "$(stat memory_limit_bytes)" 67108864
 has "processes are limited" "$(strata exec web sh -c \
     'for i in 1 2 3 4 5 6 7 8 9; do sleep 5 & done; :' 2>&1)" "fork"
-strata resize web --memory none >/dev/null
+strata resize web --memory none --pids none >/dev/null
 case $(strata stats --json web) in *67108864*) fail "the limit stayed" ;; esac
 strata resize idle --memory 16M >/dev/null # also one that does not run
 has "recorded" "$(strata inspect --json idle)" 16777216
@@ -55,7 +55,7 @@ for word in created started resized renamed stopped died deleted; do
     has "event" "$events" $word
 done
 is "events of one guest" "$(strata events idle | grep -c site)" 0
-strata events --follow >"$WORK/events" &
+"$STRATA" --state "$STATE" events --follow >"$WORK/events" &
 follower=$!
 sleep 0.3
 strata create --name new busybox true >/dev/null

@@ -5,8 +5,9 @@ need_root
 need_busybox
 
 for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
-    (strata run --rm busybox sh -c "echo got $i; exit $i" >"$WORK/out$i" 2>&1
-    echo $? >"$WORK/code$i") &
+    (code=0
+    strata run --rm busybox sh -c "echo got $i; exit $i" >"$WORK/out$i" 2>&1 || code=$?
+    echo $code >"$WORK/code$i") &
 done
 wait
 for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do

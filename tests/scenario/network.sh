@@ -6,7 +6,6 @@ need_root
 need_cmd python3 ip
 need_busybox
 
-on_exit() { strata network delete default >/dev/null 2>&1; }
 serve='while :; do echo from-$(hostname) | nc -l -p 80; done'
 answer() { # FAMILY TYPE HOST PORT - what comes back
     python3 -c "import socket, sys
@@ -39,21 +38,21 @@ strata delete --force second late >/dev/null
 fails 1 strata exec one sh -c 'nc -w 2 second 80 </dev/null'
 
 # Published ports.
-strata run -d --name pub -p 18080:80 -p 127.0.0.1:18081:80 -p 18082:7/udp busybox \
-    sh -c "nc -u -l -p 7 -e cat & $serve" >/dev/null
-within 5 answers 4 STREAM 127.0.0.1 18080 from-pub
-within 5 answers 4 STREAM 127.0.0.1 18081 from-pub
-within 5 answers 4 DGRAM 127.0.0.1 18082 x
+strata run -d --name pub -p 28480:80 -p 127.0.0.1:28481:80 -p 28482:7/udp busybox \
+    sh -c "udpsvd 0.0.0.0 7 cat & $serve" >/dev/null
+within 5 answers 4 STREAM 127.0.0.1 28480 from-pub
+within 5 answers 4 STREAM 127.0.0.1 28481 from-pub
+within 5 answers 4 DGRAM 127.0.0.1 28482 x
 if [ -e /proc/net/if_inet6 ] && [ -n "$(strata exec pub ip -6 -o addr show scope global)" ]; then
-    within 5 answers 6 STREAM ::1 18080 from-pub
+    within 5 answers 6 STREAM ::1 28480 from-pub
 fi
-has "shown" "$(strata list | grep pub)" 18080
-fails 125 strata run --rm -p 18080:80 busybox true
-has "a taken port names its owner" "$OUT" 18080
+has "shown" "$(strata list | grep pub)" 28480
+fails 125 strata run --rm -p 28480:80 busybox true
+has "a taken port names its owner" "$OUT" 28480
 strata stop -t 0s pub >/dev/null
-is "closed with the guest" "$(answer 4 STREAM 127.0.0.1 18080)" ""
+is "closed with the guest" "$(answer 4 STREAM 127.0.0.1 28480)" ""
 strata start pub >/dev/null
-within 5 answers 4 STREAM 127.0.0.1 18080 from-pub
+within 5 answers 4 STREAM 127.0.0.1 28480 from-pub
 
 is "no network" "$(strata run --rm --network none busybox ip -o link | grep -vc LOOPBACK)" 0
 is "the host's network" "$(strata run --rm --network host busybox cat /proc/net/dev | wc -l)" \

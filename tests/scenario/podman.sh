@@ -13,7 +13,7 @@ engine() {
     podman --root "$WORK/podman" --runroot "$WORK/podman-run" --cgroup-manager=cgroupfs \
         --storage-driver=vfs --runtime "$WORK/strata-oci" "$@"
 }
-cp "$WORK/busybox.tar" "$WORK/root.tar"
+cp "$WORK/.busybox.tar" "$WORK/root.tar"
 engine import "$WORK/root.tar" box >/dev/null 2>&1 || skip "podman does not work on this host"
 
 run_in() { engine run --network none $limits "$@"; }

@@ -18,7 +18,7 @@ auth: {htpasswd: {realm: test, path: $WORK/users}}
 YML
 docker-registry serve "$WORK/registry.yml" >"$WORK/registry.log" 2>&1 &
 server=$!
-at_exit() { kill $server 2>/dev/null || :; wait $server 2>/dev/null || :; }
+on_exit() { kill $server 2>/dev/null || :; wait $server 2>/dev/null || :; }
 up() { [ "$(curl -s -o /dev/null -w '%{http_code}' "http://$at/v2/")" = 401 ]; }
 within 10 up
 

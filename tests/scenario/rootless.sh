@@ -8,7 +8,7 @@ need_busybox
 
 chmod 755 "$WORK"
 mkdir "$WORK/home"
-cp "$WORK/busybox.tar" "$WORK/home/root.tar"
+cp "$WORK/.busybox.tar" "$WORK/home/root.tar"
 chown -R 12345:12345 "$WORK/home"
 as_user() {
     (cd "$WORK/home" && setpriv --reuid 12345 --regid 12345 --clear-groups --bounding-set=-all \

@@ -714,7 +714,7 @@ void setup_init(struct setup *s)
     memset(s, 0, sizeof *s);
     memset(s->ns.join, 0xff, sizeof s->ns.join);
     s->sync[0] = s->sync[1] = s->listener = s->report = -1;
-    s->proc = s->devpts = s->root = s->null = s->master = -1;
+    s->proc = s->devpts = s->root = s->null = s->empty = s->master = -1;
     s->rootless = geteuid() != 0;
 }
 

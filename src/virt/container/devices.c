@@ -89,14 +89,9 @@ static int replace_node(int dir, const char *name, const struct node *d, struct 
     return 0;
 }
 
-static int make_node(struct setup *s, const struct node *d, struct err *e)
+static int make_in(struct setup *s, int dir, const char *name, const struct node *d,
+                   struct err *e)
 {
-    const char *name;
-    SCOPED(scope_close) int dir = open_parent(s, d->path, &name, e);
-
-    if (dir < 0) {
-        return dir;
-    }
     if (mknodat(dir, name, d->type | d->mode, makedev(d->major, d->minor)) < 0) {
         if (errno == EEXIST) { /* of the image, or of a /dev that was mounted whole */
             return is_node(dir, name, d) ? 0 : replace_node(dir, name, d, e);
@@ -106,19 +101,27 @@ static int make_node(struct setup *s, const struct node *d, struct err *e)
         }
         return err_sys(e, -errno, "cannot make the device '%s'", d->path);
     }
-    if (fchmodat(dir, name, d->mode, 0) < 0 ||
-        fchownat(dir, name, d->uid, d->gid, 0) < 0) {
+    if ((d->uid != 0 || d->gid != 0) &&
+        fchownat(dir, name, d->uid, d->gid, AT_SYMLINK_NOFOLLOW) < 0) {
         return err_sys(e, -errno, "cannot make the device '%s'", d->path);
     }
     return 0;
 }
 
-static int one_device(struct setup *s, const struct node *d, struct err *e)
+/* `dev` is the container's /dev, or -1 for a device anywhere. */
+static int one_device(struct setup *s, int dev, const struct node *d, struct err *e)
 {
+    SCOPED(scope_close) int dir = -1;
+    const char *name;
+
     if (d->type != S_IFIFO && ns_has(&s->ns, NS_USER)) {
         return bind_node(s, d, e);
     }
-    return make_node(s, d, e);
+    if (dev >= 0) {
+        return make_in(s, dev, d->path + strlen("/dev/"), d, e);
+    }
+    dir = open_parent(s, d->path, &name, e);
+    return dir < 0 ? dir : make_in(s, dir, name, d, e);
 }
 
 static int configured(struct setup *s, const json_t *item, struct err *e)
@@ -146,22 +149,18 @@ static int configured(struct setup *s, const json_t *item, struct err *e)
         return err_set(e, -EINVAL, "device '%s' has the type '%s', not c, b, u or p",
                        d.path, type);
     }
-    return one_device(s, &d, e);
+    return one_device(s, -1, &d, e);
 }
 
-static int make_links(struct setup *s, struct err *e)
+static int make_links(const struct setup *s, int dev, struct err *e)
 {
     for (size_t i = 0; i < sizeof links / sizeof links[0]; i++) {
-        const char *name;
-        SCOPED(scope_close) int dir = open_parent(s, links[i].path, &name, e);
+        const char *name = links[i].path + strlen("/dev/");
 
-        if (dir < 0) {
-            return dir;
-        }
         if (strcmp(name, "ptmx") == 0 && s->devpts < 0) {
             continue;
         }
-        if (symlinkat(links[i].target, dir, name) < 0 && errno != EEXIST) {
+        if (symlinkat(links[i].target, dev, name) < 0 && errno != EEXIST) {
             return err_sys(e, -errno, "cannot make '%s'", links[i].path);
         }
     }
@@ -205,22 +204,27 @@ int devices_make(struct setup *s, struct err *e)
 {
     size_t i;
     json_t *item;
+    SCOPED(scope_close) int dev = -1;
     mode_t before;
     int r = 0;
 
     if (dev_is_bound(s)) {
         return 0;
     }
+    dev = mounts_point(s, "/dev", true, e);
+    if (dev < 0) {
+        return dev;
+    }
     before = umask(0);
     for (size_t k = 0; r == 0 && k < sizeof usual / sizeof usual[0]; k++) {
-        r = one_device(s, &usual[k], e);
+        r = one_device(s, dev, &usual[k], e);
     }
     json_array_foreach(config_get(s->config, "linux.devices"), i, item)
     {
         r = r < 0 ? r : configured(s, item, e);
     }
     if (r == 0) {
-        r = make_links(s, e);
+        r = make_links(s, dev, e);
     }
     (void)umask(before);
     return r;

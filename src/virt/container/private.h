@@ -130,6 +130,7 @@ struct setup {
     int devpts;                /* child: the container's own terminals; -1 */
     int root;                  /* child: its root file system; -1 */
     int null;                  /* child: the host's null device; -1 */
+    int empty;                 /* child: the empty directory that hides others; -1 */
     int master;                /* child: of the terminal, until it is handed over; -1 */
 };
 

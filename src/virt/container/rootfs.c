@@ -89,7 +89,9 @@ static int mask(struct setup *s, const char *path, struct err *e)
     if (at < 0 || fstat(at, &st) < 0) {
         return err_sys(e, at < 0 ? at : -errno, "cannot hide '%s'", path);
     }
-    if (S_ISDIR(st.st_mode)) {
+    if (S_ISDIR(st.st_mode) && s->empty >= 0) {
+        fd = open_tree(s->empty, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
+    } else if (S_ISDIR(st.st_mode)) {
         SCOPED(scope_close) int fs = fsopen("tmpfs", FSOPEN_CLOEXEC);
 
         (void)fsconfig(fs, FSCONFIG_SET_STRING, "size", "0k", 0);
@@ -105,6 +107,9 @@ static int mask(struct setup *s, const char *path, struct err *e)
     if (fd < 0 || move_mount(fd, "", at, "",
                              MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0) {
         return err_sys(e, -errno, "cannot hide '%s'", path);
+    }
+    if (S_ISDIR(st.st_mode) && s->empty < 0) {
+        s->empty = scope_take_fd(&fd); /* one serves all */
     }
     return 0;
 }

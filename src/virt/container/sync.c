@@ -58,14 +58,21 @@ int sync_receive(int fd, int *ret_fd, struct err *e)
                        .msg_iovlen = 1,
                        .msg_control = room,
                        .msg_controllen = sizeof room};
+    bool reset = false;
     ssize_t n;
 
     if (ret_fd != NULL) {
         *ret_fd = -1;
     }
-    do {
+    /* A peer that ends without having read what we sent resets the connection; the
+     * kernel tells that once, before the words that it has left for us. */
+    for (;;) {
         n = recvmsg(fd, &m, MSG_CMSG_CLOEXEC);
-    } while (n < 0 && errno == EINTR);
+        if (n >= 0 || (errno != EINTR && (errno != ECONNRESET || reset))) {
+            break;
+        }
+        reset = reset || errno == ECONNRESET;
+    }
     if (n <= 0) {
         return n < 0 ? -errno : -ECONNRESET;
     }

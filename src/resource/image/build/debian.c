@@ -21,6 +21,11 @@
 #define WORDS_BYTES 65536
 #define LAST_BYTES  240
 #define SUITE_MAX   32
+#define LEAST_IDS   65535        /* nobody is 65534 */
+#define ALL_IDS     4294967295ul /* user_namespaces(7) */
+
+/* mmdebstrap copies them from this host; a container gets its own. */
+#define FORGET_HOST "--customize-hook=rm -f \"$1/etc/resolv.conf\" \"$1/etc/hostname\""
 
 extern char **environ;
 
@@ -88,18 +93,66 @@ static int add_actions(posix_spawn_file_actions_t *fa, int in, int out, int word
     return -(r != 0 ? r : posix_spawn_file_actions_adddup2(fa, words, 2));
 }
 
-static int spawn(const char *suite, int sources, struct child *c)
+/* How many user ids this process may give to files; all of them in the first
+ * user namespace. */
+static unsigned long count_ids(void)
 {
-    const char *argv[] = {
-        "mmdebstrap",
-        "--variant=minbase",
-        "--format=tar",
-        "--skip=output/mknod",
-        "--customize-hook=rm -f \"$1/etc/resolv.conf\" \"$1/etc/hostname\"",
-        suite,
-        "-",
-        "-",
-        NULL};
+    SCOPED(scope_free) char *text = NULL;
+    unsigned long inside, outside, count, sum = 0;
+    const char *p;
+    size_t len;
+    int used;
+
+    if (file_read(AT_FDCWD, "/proc/self/uid_map", WORDS_BYTES, &text, &len) < 0) {
+        return ALL_IDS;
+    }
+    for (p = text; sscanf(p, "%lu %lu %lu%n", &inside, &outside, &count, &used) == 3;
+         p += used) {
+        sum += count;
+    }
+    return sum;
+}
+
+/* Options of mmdebstrap. */
+struct way {
+    const char *mode, *skip;
+    bool own_mounts; /* in a mount namespace of its own, by unshare(1) */
+};
+
+/* An ordinary user is root of a namespace here: devices cannot be mounted,
+ * and mmdebstrap makes no mount namespace itself. */
+static int choose_way(struct way *ret, struct err *e)
+{
+    unsigned long ids = count_ids();
+
+    *ret = (struct way){"--mode=auto", "--skip=output/mknod", false};
+    if (ids < LEAST_IDS) {
+        return err_set(e, -EPERM,
+                       "this user has no subordinate ids for the owners of its files "
+                       "(as root: usermod --add-subuids 100000-165535 "
+                       "--add-subgids 100000-165535 USER)");
+    }
+    if (ids < ALL_IDS) {
+        *ret = (struct way){"--mode=root", "--skip=output/mknod,chroot/mount/dev", true};
+    }
+    return 0;
+}
+
+static int spawn(const char *suite, const struct way *way, int sources, struct child *c)
+{
+    const char *all[] = {"unshare",
+                         "--mount",
+                         "mmdebstrap",
+                         way->mode,
+                         way->skip,
+                         "--variant=minbase",
+                         "--format=tar",
+                         FORGET_HOST,
+                         suite,
+                         "-",
+                         "-",
+                         NULL};
+    const char *const *argv = way->own_mounts ? all : all + 2;
     posix_spawn_file_actions_t fa;
     int out[2];
     int r;
@@ -141,6 +194,13 @@ static void last_words(int fd, char out[LAST_BYTES])
     }
 }
 
+static int missing(struct err *e)
+{
+    return err_set(
+        e, -ENOENT,
+        "the program 'mmdebstrap' is not installed (apt-get install mmdebstrap)");
+}
+
 static int await(struct child *c, struct err *e)
 {
     char words[LAST_BYTES];
@@ -150,6 +210,9 @@ static int await(struct child *c, struct err *e)
     }
     if (status == 0) {
         return 0;
+    }
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 127) {
+        return missing(e); /* what unshare(1) says */
     }
     last_words(c->words, words);
     return err_set(e, -EIO, "mmdebstrap failed: %s", words);
@@ -177,15 +240,15 @@ static int make_layer(const struct pack *p, const char *suite, struct image_laye
 {
     SCOPED(scope_close) int sources = write_sources(suite, e);
     struct child c = {.tar = -1, .words = -1};
-    int r = sources < 0 ? sources : spawn(suite, sources, &c);
+    struct way way;
+    int r = sources < 0 ? sources : choose_way(&way, e);
 
-    if (sources < 0) {
+    if (r < 0) {
         return r;
     }
+    r = spawn(suite, &way, sources, &c);
     if (r == -ENOENT) {
-        r = err_set(e, r,
-                    "the program 'mmdebstrap' is not installed "
-                    "(apt-get install mmdebstrap)");
+        r = missing(e);
     } else {
         r = r < 0 ? err_sys(e, r, "cannot run mmdebstrap") : take_tar(p, &c, ret, e);
     }
