@@ -235,9 +235,9 @@ static json_t *snapshot_json(const struct guest *g, int dir, const char *name)
         (void)json_parse(text, len, "meta", &meta, NULL);
     }
     (void)str_print(file, sizeof file, "%s/upper", name);
-    return json_pack("{s:s, s:s, s:O*, s:I}", "guest", guest_text(g, "name"), "name", name,
-                     "created_at", json_object_get(meta, "created_at"), "size_bytes",
-                     (json_int_t)bytes_below(dir, file, 0));
+    return json_pack("{s:s, s:s, s:O*, s:I}", "guest", guest_text(g, "name"), "name",
+                     name, "created_at", json_object_get(meta, "created_at"),
+                     "size_bytes", (json_int_t)bytes_below(dir, file, 0));
 }
 
 /* The guest and its snapshots directory, for the functions below. */

@@ -396,12 +396,27 @@ static int build(struct node *n, const json_t *order, json_t **ret, struct err *
     return r;
 }
 
+/* Remember or forget; to forget what is not remembered is fine. */
+static int keep_login(struct node *n, const char *op, json_t *request, json_t **ret,
+                      struct err *e)
+{
+    struct err said = {0};
+    int r;
+
+    r = use_tool(n, op, request, ret, &said);
+    if (r < 0 && !(r == -ENOENT && strcmp(op, "logout") == 0)) {
+        return err_set(e, r, "%s", said.text);
+    }
+    json_decref(*ret);
+    *ret = json_pack("{s:O*}", "host", json_object_get(request, "host"));
+    return 0;
+}
+
 static int by_tool(struct node *n, const char *op, const json_t *order, json_t **ret,
                    struct err *e)
 {
     SCOPED(scope_json) json_t *request = json_deep_copy(order);
     char path[PATH_MAX];
-    int r;
 
     if (strcmp(op, "import") == 0) {
         rename_member(request, "source", "path");
@@ -439,13 +454,10 @@ static int by_tool(struct node *n, const char *op, const json_t *order, json_t *
         (void)str_print(path, sizeof path, "%s/auth.json", n->state);
         (void)json_object_set_new(request, "auth_file", json_string(path));
     }
-    r = use_tool(n, op, request, ret, e);
-    if (r == -ENOENT && strcmp(op, "logout") == 0) { /* forgotten already */
-        err_clear(e);
-        *ret = json_pack("{s:O*}", "registry", json_object_get(order, "host"));
-        r = 0;
+    if (strcmp(op, "login") == 0 || strcmp(op, "logout") == 0) {
+        return keep_login(n, op, request, ret, e);
     }
-    return r;
+    return use_tool(n, op, request, ret, e);
 }
 
 int node_image(struct node *n, const char *op, const json_t *order, json_t **ret,

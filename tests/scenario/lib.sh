@@ -14,7 +14,7 @@ export STRATA TOP WORK STATE
 
 # Groups of guests of any state; the empty parent `strata` of all of them may stay.
 list_cgroups() {
-    find /sys/fs/cgroup -type d -path '*strata*' ! -name strata 2>/dev/null | sort
+    find /sys/fs/cgroup -type d -regex '.*/strata/[0-9a-f]+' 2>/dev/null | sort
 }
 list_cgroups >"$WORK/.cgroups"
 

@@ -39,10 +39,10 @@ fails 1 strata exec one sh -c 'nc -w 2 second 80 </dev/null'
 
 # Published ports.
 strata run -d --name pub -p 28480:80 -p 127.0.0.1:28481:80 -p 28482:7/udp busybox \
-    sh -c "udpsvd 0.0.0.0 7 cat & $serve" >/dev/null
+    sh -c "(while :; do echo pong | nc -u -l -w 5 -p 7; done) & $serve" >/dev/null
 within 5 answers 4 STREAM 127.0.0.1 28480 from-pub
 within 5 answers 4 STREAM 127.0.0.1 28481 from-pub
-within 5 answers 4 DGRAM 127.0.0.1 28482 x
+within 5 answers 4 DGRAM 127.0.0.1 28482 pong
 if [ -e /proc/net/if_inet6 ] && [ -n "$(strata exec pub ip -6 -o addr show scope global)" ]; then
     within 5 answers 6 STREAM ::1 28480 from-pub
 fi

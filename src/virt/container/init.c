@@ -383,6 +383,9 @@ void init_main(struct setup *s)
     if (e.code == 0) {
         set_up(s, &e);
     }
+    if (e.code == 0) {
+        (void)process_look(s, &e);
+    }
     if (e.code != 0) {
         fail(s, -1, &e);
     }

@@ -191,7 +191,7 @@ int mount_plan_read(const json_t *mount, struct mount_plan *p, struct err *e)
         }
     }
     if (p->bind) {
-        p->data.n = 0; /* a bind mount takes no options of a file system */
+        strv_fini(&p->data); /* a bind mount takes no options of a file system */
     } else if (strcmp(p->type, "none") == 0) {
         p->change = true;
     }

@@ -211,7 +211,10 @@ int process_lock_down(struct setup *s, struct err *e); /* filters, the last step
 int process_schedule(struct setup *s, struct err *e);
 int schedule_check(const json_t *process, const char *where, struct err *e);
 
-/* program.c: find, check and execute it; returns on failure. */
+/* program.c: whether it is there and may be executed, asked when all else is made. */
+int process_look(const struct setup *s, struct err *e);
+
+/* Find, check and execute it; returns on failure. */
 int process_execute(struct setup *s, struct err *e);
 
 /* init.c: enter the network namespace that the parent lends, if not done yet. */

@@ -149,6 +149,36 @@ static char **texts(const json_t *list)
     return out;
 }
 
+/* The file that is to be executed, if it may be. */
+static int choose(const struct setup *s, const char *name, char *const *env,
+                  char path[PATH_MAX], struct err *e)
+{
+    int r = find_program(name, env, path);
+
+    r = r == 0 ? check_file(s, path, 0) : r;
+    if (r == -EXDEV) {
+        return err_set(e, -EPERM, "cannot run '%s': it is the container runtime itself",
+                       name);
+    }
+    return r < 0 ? err_sys(e, r, "cannot run '%s'", name) : 0;
+}
+
+int process_look(const struct setup *s, struct err *e)
+{
+    const char *name =
+        json_string_value(json_array_get(config_get(s->process, "args"), 0));
+    SCOPED(scope_free) char **env = texts(config_get(s->process, "env"));
+    char path[PATH_MAX];
+
+    if (name == NULL || env == NULL) {
+        return err_set(e, -EINVAL, "no program to run was named");
+    }
+    if (name[0] != '/' && strchr(name, '/') != NULL) {
+        return 0; /* relative to a directory that is not entered yet */
+    }
+    return choose(s, name, env, path, e);
+}
+
 int process_execute(struct setup *s, struct err *e)
 {
     char **argv = texts(config_get(s->process, "args"));
@@ -160,16 +190,9 @@ int process_execute(struct setup *s, struct err *e)
     if (argv == NULL || env == NULL || argv[0] == NULL) {
         return err_set(e, -EINVAL, "no program to run was named");
     }
-    r = find_program(argv[0], env, path);
-    if (r == 0) {
-        r = check_file(s, path, 0);
-    }
-    if (r == -EXDEV) {
-        return err_set(e, -EPERM, "cannot run '%s': it is the container runtime itself",
-                       argv[0]);
-    }
+    r = choose(s, argv[0], env, path, e);
     if (r < 0) {
-        return err_sys(e, r, "cannot run '%s'", argv[0]);
+        return r;
     }
     (void)sigemptyset(&none);
     (void)sigprocmask(SIG_SETMASK, &none, NULL);
