@@ -272,8 +272,8 @@ static int commit(struct node *n, const json_t *order, json_t **ret, struct err 
     }
     task_close(t);
     if (r == 0) {
-        (void)json_object_set(made, "names",
-                              json_pack("[O]", json_object_get(order, "image")));
+        (void)json_object_set_new(made, "names",
+                                  json_pack("[O]", json_object_get(order, "image")));
         *ret = json_incref(made);
         event_write(n, "committed", &g,
                     json_string_value(json_object_get(order, "image")));

@@ -61,7 +61,7 @@ class Helper(unittest.TestCase):
 
     @unittest.skipIf(os.getuid() != 0 or not os.path.isdir("/sys/fs/cgroup/pids"), "no cgroup v1")
     def test_an_empty_group_left_behind_is_found_and_removed(self):
-        code, said = self.scenario("mkdir /sys/fs/cgroup/pids/strata-test-$$")
+        code, said = self.scenario("mkdir -p /sys/fs/cgroup/pids/strata/0$$")
         self.assertEqual(code, 1, said)
         self.assertIn("left behind:\ncgroup", said)
 

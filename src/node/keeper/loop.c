@@ -6,8 +6,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <link.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -17,7 +19,8 @@
 #include "base/units.h"
 #include "node/keeper/private.h"
 
-#define CATCH_UP_MS 50 /* how soon to look again at a viewer that is stuck */
+#define REST_MS     1000 /* without anything to do: give memory back */
+#define CATCH_UP_MS 50   /* how soon to look again at a viewer that is stuck */
 
 int64_t keeper_now_ms(void)
 {
@@ -137,19 +140,63 @@ static void fill(const struct keeper *k, bool stuck, struct pollfd p[SLOTS])
     }
 }
 
+/* What of the program is never written. */
+struct text_range {
+    uintptr_t from[4], end[4];
+    int n;
+};
+
+static int find_text(struct dl_phdr_info *info, size_t size, void *arg)
+{
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    struct text_range *t = arg;
+
+    (void)size;
+    for (int i = 0; i < info->dlpi_phnum && t->n < 4; i++) {
+        const ElfW(Phdr) *h = &info->dlpi_phdr[i];
+
+        if (h->p_type == PT_LOAD && (h->p_flags & PF_W) == 0) {
+            t->from[t->n] = (info->dlpi_addr + h->p_vaddr) & ~(page - 1);
+            t->end[t->n++] = info->dlpi_addr + h->p_vaddr + h->p_filesz;
+        }
+    }
+    return 1; /* the program itself, no library */
+}
+
+/* Pages that only the start needed; they come back when touched. */
+static void give_back(void)
+{
+    struct text_range t = {.n = 0};
+
+    (void)dl_iterate_phdr(find_text, &t);
+    for (int i = 0; i < t.n; i++) {
+        (void)madvise((void *)t.from[i], t.end[i] - t.from[i], MADV_DONTNEED);
+    }
+}
+
 static void one_round(struct keeper *k)
 {
     struct pollfd p[SLOTS];
     bool stuck = keeper_viewers_stuck(k);
     int wait = next_wait(k, keeper_now_ms());
+    bool may_rest;
+    int n;
 
     fill(k, stuck, p);
     if (stuck && (wait < 0 || wait > CATCH_UP_MS)) {
         wait = CATCH_UP_MS;
     }
-    if (poll(p, SLOTS, wait) < 0) {
+    may_rest = !k->rested && (wait < 0 || wait > REST_MS);
+    n = poll(p, SLOTS, may_rest ? REST_MS : wait);
+    if (n < 0) {
         return;
     }
+    if (n == 0 && may_rest) {
+        give_back();
+        k->rested = true;
+        return;
+    }
+    k->rested = k->rested && n == 0;
     for (int i = 0; i < 2; i++) {
         if (p[SLOT_OUT + i].revents != 0) {
             (void)pump(k, &k->streams[i]);

@@ -45,6 +45,7 @@ struct keeper {
     char started_text[40];
     char finished_text[40];
     int exit_code;
+    bool rested; /* nothing happened since the pages of the program were given back */
     bool stop_wanted;                /* somebody asked: no restart */
     int64_t kill_at_ms;              /* 0: no SIGKILL is due */
     int64_t restart_at_ms;           /* in KEEPER_RESTARTING */

@@ -61,7 +61,7 @@ json_t *container_features(void)
                                           "ridmap",       "defaults",
                                           "remount",      "silent",
                                           "loud",         "iversion",
-                                          "noiversion"};
+                                          "noiversion",   "tmpcopyup"};
     static const char *const actions[] = {
         "SCMP_ACT_ALLOW",        "SCMP_ACT_ERRNO",       "SCMP_ACT_KILL",
         "SCMP_ACT_KILL_PROCESS", "SCMP_ACT_KILL_THREAD", "SCMP_ACT_LOG",
@@ -80,14 +80,14 @@ json_t *container_features(void)
     }
     part = json_pack(
         "{s:o, s:o, s:{s:b, s:b, s:b, s:b, s:b}, s:{s:b, s:o, s:o, s:o}, s:{s:b}, "
-        "s:{s:b}, s:{s:{s:b}}, s:{s:b}}",
+        "s:{s:b}, s:{s:{s:b}}, s:{s:b}, s:{s:b}}",
         "namespaces", namespaces, "capabilities", capabilities(), "cgroup", "v1", 1, "v2",
         1, "systemd", 0, "systemdUser", 0, "rdma", 1, "seccomp", "enabled", 1, "actions",
         LIST(actions), "operators", LIST(operators), "archs", LIST(archs), "apparmor",
         "enabled", 1, "selinux", "enabled", 1, "mountExtensions", "idmap", "enabled", 1,
-        "intelRdt", "enabled", 0);
+        "intelRdt", "enabled", 0, "netDevices", "enabled", 1);
     return json_pack("{s:s, s:s, s:o, s:o, s:o, s:{s:s, s:s}}", "ociVersionMin", "1.0.0",
-                     "ociVersionMax", "1.2.0", "hooks", LIST(hooks), "mountOptions",
+                     "ociVersionMax", "1.3.0", "hooks", LIST(hooks), "mountOptions",
                      LIST(options), "linux", part, "annotations", "org.strata.version",
                      "0.1.0", "org.strata.landlock", landlock_abi() > 0 ? "yes" : "no");
 }
