@@ -1,6 +1,7 @@
 #!/bin/sh
 # Limits hold, are changed on a running guest, and a greedy guest does not hurt others.
 # rows: OSL-09 OPS-14 SEC-05 PRO-07
+# alone
 . "$(dirname "$0")/lib.sh"
 need_root
 need_busybox
