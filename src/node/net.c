@@ -134,6 +134,14 @@ int net_plan_read(const json_t *network, const char *id, struct net_plan *ret,
     ret->port.guest_id = id;
     read_ip(network, "addr4", &ret->port.addr4);
     read_ip(network, "addr6", &ret->port.addr6);
+    if (ret->port.addr4.version == 4) {
+        /* The address tells the MAC: when it passes to another guest, what neighbours
+         * remember of it stays right. */
+        const uint8_t *ip = ret->port.addr4.bytes;
+        const uint8_t mac[6] = {0x02, 0x53, ip[0], ip[1], ip[2], ip[3]};
+
+        memcpy(ret->port.mac, mac, sizeof mac);
+    }
     json_array_foreach(list, i, item)
     {
         if (i >= NET_PUBLISH_MOST) {

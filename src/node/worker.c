@@ -199,6 +199,13 @@ static int make_container(const json_t *spec, const struct log *log, struct stdi
     return container_create(&n, ret, ret_master, e);
 }
 
+static const char *program_of(const json_t *spec)
+{
+    const json_t *process = json_object_get(json_object_get(spec, "oci"), "process");
+
+    return json_string_value(json_array_get(json_object_get(process, "args"), 0));
+}
+
 int worker_make(const json_t *spec, struct keeper_config *k, const struct log *log,
                 struct err *e)
 {
@@ -217,7 +224,7 @@ int worker_make(const json_t *spec, struct keeper_config *k, const struct log *l
     }
     close_guest_ends(&io);
     if (r < 0) {
-        return r;
+        return guest_program_error(program_of(spec), e);
     }
     (void)fault_step("worker.container");
     k->pid = container_pid(c);
@@ -227,12 +234,7 @@ int worker_make(const json_t *spec, struct keeper_config *k, const struct log *l
     if (r == 0) {
         r = task_start(container_task(c), e);
         if (r < 0) {
-            r = guest_program_error(
-                json_string_value(json_array_get(
-                    json_object_get(
-                        json_object_get(json_object_get(spec, "oci"), "process"), "args"),
-                    0)),
-                e);
+            r = guest_program_error(program_of(spec), e);
         }
     }
     task_close(container_task(c));

@@ -57,6 +57,7 @@ bin:x:1000:1000:bin:/tmp:/bin/sh' >"$root/etc/passwd"
     echo 'root:x:0:
 users:x:1000:
 extra:x:2000:bin' >"$root/etc/group"
+    echo 'hosts: files dns' >"$root/etc/nsswitch.conf" # else the C library asks the network first
     chmod 1777 "$root/tmp"
     tar -C "$root" -cf "$WORK/.busybox.tar" .
     rm -rf "$root"
