@@ -67,7 +67,44 @@ static int unpack(struct node *n, const char *ref, struct err *e)
 }
 
 /* What the guest keeps of its image: it stays what it was, whatever is tagged later. */
-static int take_image(struct node *n, const char *ref, json_t *record, struct err *e)
+/* Fetch `ref` when its name says from where and `policy` allows; 0 when it was. */
+static int fetch(struct node *n, const char *ref, const char *policy, struct err *e)
+{
+    SCOPED(scope_json) json_t *request = NULL;
+    SCOPED(scope_json) json_t *result = NULL;
+    struct image_ref parts;
+
+    if (strcmp(policy, "never") == 0 || image_ref_parse(ref, &parts, NULL) < 0 ||
+        parts.registry[0] == '\0') {
+        return -ENOENT;
+    }
+    request = json_pack("{s:s}", "image", ref);
+    return node_image(n, "pull", request, &result, e);
+}
+
+static int find_image(struct node *n, const char *ref, const char *policy,
+                      struct image *ret, struct err *e)
+{
+    struct image_store *store;
+    struct err missing = {0};
+    int r = node_images(n, &store, e);
+
+    if (r == 0 && strcmp(policy, "always") == 0) {
+        r = fetch(n, ref, policy, e);
+        r = r == -ENOENT && (e == NULL || e->code == 0) ? 0 : r;
+    }
+    if (r < 0) {
+        return r;
+    }
+    r = image_find(store, ref, ret, &missing);
+    if (r == -ENOENT && strcmp(policy, "missing") == 0 && fetch(n, ref, policy, e) == 0) {
+        return image_find(store, ref, ret, e);
+    }
+    return r < 0 ? err_set(e, r, "%s", missing.text) : 0;
+}
+
+static int take_image(struct node *n, const char *ref, const char *policy, json_t *record,
+                      struct err *e)
 {
     struct image_store *store;
     struct image img = {0};
@@ -75,7 +112,7 @@ static int take_image(struct node *n, const char *ref, json_t *record, struct er
     int r = node_images(n, &store, e);
 
     if (r == 0) {
-        r = image_find(store, ref, &img, e);
+        r = find_image(n, ref, policy, &img, e);
     }
     if (r < 0) {
         return r;
@@ -175,6 +212,7 @@ static int new_record(struct node *n, const json_t *order, struct guest *g, stru
 {
     const char *name = json_string_value(json_object_get(order, "name"));
     const char *image = json_string_value(json_object_get(order, "image"));
+    const char *policy = json_string_value(json_object_get(order, "pull"));
     char made[WORD_NAME_BYTES];
     char time[UNITS_TEXT_BYTES];
     struct timespec now;
@@ -206,8 +244,9 @@ static int new_record(struct node *n, const json_t *order, struct guest *g, stru
     if (r < 0) {
         return r;
     }
-    return image == NULL ? err_set(e, -EINVAL, "no image was named")
-                         : take_image(n, image, g->record, e);
+    return image == NULL
+               ? err_set(e, -EINVAL, "no image was named")
+               : take_image(n, image, policy != NULL ? policy : "missing", g->record, e);
 }
 
 /* All that is kept on disk; the record, saved with the network, is complete. */

@@ -201,6 +201,13 @@ static int prune(struct node *n, const json_t *order, json_t **ret, struct err *
         r = strv_failed(&keep) ? -ENOMEM : image_prune(store, &keep, &done, e);
     }
     strv_fini(&keep);
+    if (r == 0 && json_is_true(json_object_get(order, "cache"))) {
+        char path[PATH_MAX];
+
+        (void)str_print(path, sizeof path, "%s/build-cache", n->state);
+        r = disk_remove_tree(n, AT_FDCWD, path);
+        r = r < 0 ? err_sys(e, r, "cannot remove the layer cache '%s'", path) : 0;
+    }
     if (r == 0) {
         *ret = json_pack("{s:I, s:I, s:I, s:I}", "images", images, "layers",
                          (json_int_t)done.layers, "blobs", (json_int_t)done.blobs,

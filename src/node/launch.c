@@ -162,6 +162,7 @@ static void set_policy(struct keeper_config *k, const json_t *part)
     k->health_timeout_ms = u64_of(part, "health_timeout");
     k->health_retries = u64_of(part, "health_retries");
     k->health_start_ms = u64_of(part, "health_start");
+    k->run_ms = u64_of(part, "timeout");
 }
 
 static void use_null(void)

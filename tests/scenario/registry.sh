@@ -43,4 +43,9 @@ strata image pull --plain-http "$at/theirs:2" >/dev/null
 is "theirs runs" "$(strata run --rm "$at/theirs:2" echo theirs)" theirs
 fails 1 strata image pull --plain-http "$at/nosuch:1"
 has "names the image" "$OUT" "nosuch"
-kill $server
+
+# A guest of an image that is not here yet.
+strata image delete "$at/theirs:2" "$at/team/box:1" >/dev/null
+strata image prune >/dev/null
+fails 125 strata run --rm --pull never "$at/theirs:2" true
+is "fetched for a guest" "$(strata run --rm "$at/theirs:2" echo fetched)" fetched

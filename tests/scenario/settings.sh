@@ -36,3 +36,7 @@ is "names are unique" "$(strata create --name a busybox true 2>&1 >/dev/null || 
     "strata: cannot create guest 'a': the name is taken
 125"
 fails 2 strata create --name "bad/name" busybox true
+
+# A bound on the time it runs, a file system in memory with options.
+fails 143 strata run --rm --timeout 1s busybox sh -c 'trap "exit 143" TERM; while :; do sleep 0.1; done'
+has "options of a tmpfs" "$(strata run --rm --tmpfs /scratch:size=1m,mode=700 busybox grep /scratch /proc/mounts)" "size=1024k"

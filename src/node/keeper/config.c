@@ -41,6 +41,7 @@ static const struct word {
     {"reboots", WORD_BOOL, offsetof(struct keeper_config, reboots)},
     {"restart", WORD_RESTART, offsetof(struct keeper_config, restart)},
     {"restart-most", WORD_U64, offsetof(struct keeper_config, restart_most)},
+    {"run-ms", WORD_U64, offsetof(struct keeper_config, run_ms)},
     {"restarts", WORD_U64, offsetof(struct keeper_config, restarts)},
     {"backoff-ms", WORD_U64, offsetof(struct keeper_config, backoff_ms)},
     {"log-bytes", WORD_U64, offsetof(struct keeper_config, log_bytes)},

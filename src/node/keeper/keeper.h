@@ -69,6 +69,7 @@ struct keeper_config {
     enum keeper_restart restart;
     uint64_t restart_most; /* 0: no bound */
     uint64_t restarts;
+    uint64_t run_ms; /* ask the guest to end after this long; 0: never */
     uint64_t backoff_ms;
     uint64_t log_bytes;          /* rotate above this; 0: never */
     uint64_t log_count;          /* old logs kept */

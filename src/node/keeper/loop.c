@@ -19,8 +19,9 @@
 #include "base/units.h"
 #include "node/keeper/private.h"
 
-#define REST_MS     1000 /* without anything to do: give memory back */
-#define CATCH_UP_MS 50   /* how soon to look again at a viewer that is stuck */
+#define REST_MS         1000  /* without anything to do: give memory back */
+#define END_PATIENCE_MS 10000 /* of a guest that ran as long as it may */
+#define CATCH_UP_MS     50    /* how soon to look again at a viewer that is stuck */
 
 int64_t keeper_now_ms(void)
 {
@@ -83,11 +84,11 @@ static void reap_guest(struct keeper *k)
 /* Milliseconds until the next thing is due by time, or -1. */
 static int next_wait(const struct keeper *k, int64_t now)
 {
-    int64_t due[3] = {k->kill_at_ms, k->health_at_ms,
+    int64_t due[4] = {k->kill_at_ms, k->health_at_ms, k->end_at_ms,
                       k->phase == KEEPER_RESTARTING ? k->restart_at_ms : 0};
     int64_t best = -1;
 
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 4; i++) {
         if (due[i] != 0 && (best < 0 || due[i] < best)) {
             best = due[i];
         }
@@ -102,6 +103,10 @@ static void do_what_is_due(struct keeper *k)
     if (k->kill_at_ms != 0 && now >= k->kill_at_ms) {
         (void)syscall(SYS_pidfd_send_signal, k->pidfd, SIGKILL, NULL, 0);
         k->kill_at_ms = 0;
+    }
+    if (k->end_at_ms != 0 && now >= k->end_at_ms) {
+        k->end_at_ms = 0;
+        keeper_stop(k, SIGTERM, END_PATIENCE_MS);
     }
     if (k->health_at_ms != 0 && now >= k->health_at_ms) {
         keeper_health_due(k, now);
@@ -268,6 +273,7 @@ static void begin(struct keeper *k, const struct keeper_config *c)
     k->started_ms = keeper_now_ms();
     (void)clock_gettime(CLOCK_REALTIME, &ts);
     units_print_time(ts.tv_sec * 1000000000LL + ts.tv_nsec, k->started_text);
+    k->end_at_ms = c->run_ms != 0 ? k->started_ms + (int64_t)c->run_ms : 0;
     keeper_viewers_init(k);
     keeper_health_init(k);
 }

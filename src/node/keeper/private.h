@@ -48,6 +48,7 @@ struct keeper {
     bool rested; /* nothing happened since the pages of the program were given back */
     bool stop_wanted;                /* somebody asked: no restart */
     int64_t kill_at_ms;              /* 0: no SIGKILL is due */
+    int64_t end_at_ms;               /* 0: the guest may run as long as it likes */
     int64_t restart_at_ms;           /* in KEEPER_RESTARTING */
     char input[KEEPER_PACKET_BYTES]; /* taken from a viewer, not yet by the guest */
     size_t input_at;

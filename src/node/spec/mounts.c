@@ -85,6 +85,20 @@ static int add_volume(const struct plan *p, json_t *mounts, const char *text,
     return 0;
 }
 
+/* "/PATH[:OPTION,OPTION...]" */
+static void add_tmpfs(json_t *mounts, const char *text)
+{
+    const char *colon = strchr(text, ':');
+    char to[PATH_MAX];
+    char options[256];
+
+    (void)str_print(to, sizeof to, "%.*s",
+                    colon != NULL ? (int)(colon - text) : PATH_MAX - 1, text);
+    (void)str_print(options, sizeof options, "nosuid,nodev,%s",
+                    colon != NULL ? colon + 1 : "mode=1777");
+    add_mount(mounts, to, "tmpfs", "tmpfs", options);
+}
+
 int spec_build_mounts(const struct plan *p, struct err *e)
 {
     json_t *mounts = json_array();
@@ -116,8 +130,7 @@ int spec_build_mounts(const struct plan *p, struct err *e)
     add_own_files(p, mounts);
     json_array_foreach(json_object_get(p->config, "tmpfs"), i, item)
     {
-        add_mount(mounts, json_string_value(item), "tmpfs", "tmpfs",
-                  "nosuid,nodev,mode=1777");
+        add_tmpfs(mounts, json_string_value(item));
     }
     json_array_foreach(json_object_get(p->config, "volume"), i, item)
     {

@@ -63,6 +63,7 @@ static json_t *keeper_part(const struct plan *p)
                           "log_size", number_of(c, "log_size", 16 << 20), "log_count",
                           number_of(c, "log_count", 3));
 
+    (void)json_object_set_new(k, "timeout", json_integer(number_of(c, "timeout", 0)));
     if (json_object_get(c, "health_cmd") != NULL) {
         (void)json_object_set(k, "health_cmd", json_object_get(c, "health_cmd"));
         (void)json_object_set_new(k, "health_interval",
