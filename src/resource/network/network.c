@@ -16,8 +16,8 @@
 #include "base/fault.h"
 #include "resource/network/private.h"
 
-#define CHOICES     65536 /* second and third byte of 10.x.y.0/24 */
-#define ULA_BYTES   6     /* fd, and 40 random bits (RFC 4193, 3.2.1) */
+#define CHOICES     4096 /* the subnets 10.x.y.0/20: room for all of a bridge's 1,023 ports */
+#define ULA_BYTES   6 /* fd, and 40 random bits (RFC 4193, 3.2.1) */
 #define TEXT_BYTES  512
 #define BRIDGE_MARK "st-"
 
@@ -187,9 +187,10 @@ static int choose_subnet4(const struct avoid *a, struct network_spec *s, struct 
     char buf[NETWORK_TEXT_BYTES];
     uint32_t from = (uint32_t)network_hash(s->name, "subnet");
     for (uint32_t i = 0; i < CHOICES; i++) {
-        struct network_cidr c = {.ip = {.version = 4, .bytes = {10}}, .prefix = 24};
-        c.ip.bytes[1] = (uint8_t)((from + i) >> 8);
-        c.ip.bytes[2] = (uint8_t)(from + i);
+        struct network_cidr c = {.ip = {.version = 4, .bytes = {10}}, .prefix = 20};
+        uint32_t v = (from + i) % CHOICES;
+        c.ip.bytes[1] = (uint8_t)(v >> 4);
+        c.ip.bytes[2] = (uint8_t)((v & 15) << 4);
         if (overlap(a, &c, buf) == NULL) {
             s->subnet4 = c;
             return 0;

@@ -67,7 +67,7 @@ const struct strv *network_warnings(const struct network *net);
 const char *network_driver_name(enum network_driver driver);
 enum network_driver network_driver_named(const char *name);
 
-/* Choose what `s` leaves open: the bridge's name, a 10.x.y.0/24 that overlaps no
+/* Choose what `s` leaves open: the bridge's name, a 10.x.y.0/20 that overlaps no
  * route of this host and none of the `n` networks `others`, the gateways, the MTU;
  * with `ipv6` also a random ULA /64 (RFC 4193).  Fields that are set stay and are
  * checked (overlap with `others` is an error; with the host's routes, too). */
