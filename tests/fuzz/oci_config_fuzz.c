@@ -7,8 +7,9 @@
 #include "base/scope.h"
 #include "host/cgroup_limits.h"
 #include "tests/fuzz/target.h"
-#include "virt/container/mounts.h"
+#include "virt/container/confine/seccomp_private.h"
 #include "virt/container/private.h"
+#include "virt/container/tree/mounts.h"
 
 static void read_mounts(const json_t *config)
 {
@@ -51,6 +52,28 @@ static void read_capabilities(const json_t *config)
     strv_fini(&warnings);
 }
 
+/* What is compiled is a filter that the kernel takes: each of its paths ends inside. */
+static void read_filter(const json_t *config)
+{
+    const json_t *profile = config_get(config, "linux.seccomp");
+    struct seccomp_filter *f = NULL;
+    struct strv warnings = {0};
+    struct err e = {0};
+    int r = seccomp_filter_create(profile, NULL, &warnings, &f, &e);
+
+    assert((r == 0) == (e.code == 0));
+    for (uint32_t i = 0; r == 0 && i < f->n; i++) {
+        const struct sock_filter *at = &f->insns[i];
+        uint32_t most = at->code == (BPF_JMP | BPF_JA) ? at->k
+                        : at->jt > at->jf              ? at->jt
+                                                       : at->jf;
+
+        assert(BPF_CLASS(at->code) == BPF_RET || most < f->n - i - 1);
+    }
+    seccomp_filter_destroy(f);
+    strv_fini(&warnings);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     SCOPED(scope_json) json_t *config = NULL;
@@ -68,6 +91,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     read_mounts(config);
     read_resources(config);
     read_capabilities(config);
+    read_filter(config);
     (void)ns_plan_read_kinds(config, &plan, NULL);
     return 0;
 }

@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 #include "base/scope.h"
-#include "virt/container/private.h"
+#include "virt/container/setup.h"
 
 static int open_master(const struct setup *s)
 {

@@ -120,6 +120,12 @@ typedef int container_root_fn(void *arg, struct err *e);
 int container_as_root(const json_t *config, container_root_fn *fn, void *arg,
                       struct err *e);
 
+/* The names of the system calls that a container without a profile of its own may make,
+ * by the default profile for the capabilities of `process` (an OCI `process` object;
+ * NULL: the default ones), ordered: an array of {"name": ..., "always": bool}, where
+ * `always` is false for calls that only some arguments open.  Owned by the caller. */
+int container_default_syscalls(const json_t *process, json_t **ret, struct err *e);
+
 /* What this runtime can do (runtime-spec, "Features"). */
 json_t *container_features(void);
 

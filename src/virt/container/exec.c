@@ -4,11 +4,9 @@
  * first program's pidfd, all of its namespaces; then it makes the program's
  * process as a sibling of itself (CLONE_PARENT), so that it is born in the PID
  * namespace and is a child of the caller.  From before the setns the process
- * cannot be traced (PR_SET_DUMPABLE 0), and it carries no descriptor of the host
- * but the three it was given.
- *
- * What the `process` object does not say is taken from the container's own:
- * environment, directory, user, capabilities. */
+ * cannot be traced (PR_SET_DUMPABLE 0), and it has closed every descriptor but those it
+ * hands on and the connection it reports by.
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
@@ -27,211 +25,7 @@
 #include "host/cgroup.h"
 #include "host/file.h"
 #include "virt/container/confine/seccomp.h"
-#include "virt/container/private.h"
-
-#define FILE_MOST_BYTES (1 << 20)
-
-static void take_default(json_t *process, const json_t *own, const char *key)
-{
-    if (config_get(process, key) == NULL && json_object_get(own, key) != NULL) {
-        (void)json_object_set(process, key, json_object_get(own, key));
-    }
-}
-
-/* "K=V" replaces the one with the same K. */
-static void add_variable(json_t *env, const char *pair)
-{
-    size_t len = strcspn(pair, "=") + 1;
-    size_t i;
-    json_t *item;
-
-    json_array_foreach(env, i, item)
-    {
-        if (strncmp(json_string_value(item), pair, len) == 0) {
-            (void)json_array_set_new(env, i, json_string(pair));
-            return;
-        }
-    }
-    (void)json_array_append_new(env, json_string(pair));
-}
-
-/* "CAP_X" more, in every set that a program can use. */
-static void add_capabilities(json_t *process, const json_t *more)
-{
-    static const char *const sets[] = {"bounding", "effective", "permitted"};
-    json_t *caps;
-    size_t i;
-    json_t *item;
-
-    if (more == NULL) {
-        return;
-    }
-    caps = json_deep_copy(json_object_get(process, "capabilities"));
-    caps = caps != NULL ? caps : json_object();
-    for (size_t k = 0; k < sizeof sets / sizeof sets[0]; k++) {
-        json_t *list = json_object_get(caps, sets[k]);
-
-        if (list == NULL) {
-            list = json_array();
-            (void)json_object_set_new(caps, sets[k], list);
-        }
-        json_array_foreach(more, i, item)
-        {
-            (void)json_array_append(list, item);
-        }
-    }
-    (void)json_object_set_new(process, "capabilities", caps);
-}
-
-static json_t *complete(const struct container *c, const json_t *given)
-{
-    static const char *const keys[] = {"cwd",
-                                       "user",
-                                       "capabilities",
-                                       "rlimits",
-                                       "noNewPrivileges",
-                                       "apparmorProfile",
-                                       "selinuxLabel"};
-    const json_t *own = config_get(c->config, "process");
-    json_t *out = json_copy((json_t *)(uintptr_t)given);
-    json_t *env;
-    size_t i;
-    json_t *item;
-
-    for (size_t k = 0; k < sizeof keys / sizeof keys[0]; k++) {
-        take_default(out, own, keys[k]);
-    }
-    env = json_deep_copy(config_get(given, "env") != NULL ? config_get(given, "env")
-                                                          : config_get(own, "env"));
-    if (env == NULL) {
-        env = json_array();
-    }
-    json_array_foreach(config_get(given, "addEnv"), i, item)
-    {
-        add_variable(env, json_string_value(item));
-    }
-    (void)json_object_set_new(out, "env", env);
-    (void)json_object_del(out, "addEnv");
-    add_capabilities(out, config_get(given, "addCapabilities"));
-    (void)json_object_del(out, "addCapabilities");
-    return out;
-}
-
-/* The line of a file of the container whose field 0 (or `field`) is `word`. */
-static bool find_line(char *text, const char *word, int id_field, long *ret_id,
-                      long *ret_more)
-{
-    char *save = NULL;
-    char *end;
-    long wanted = strtol(word, &end, 10);
-    bool by_id = *end == '\0' && end != word;
-
-    for (char *line = strtok_r(text, "\n", &save); line != NULL;
-         line = strtok_r(NULL, "\n", &save)) {
-        char none[1] = "";
-        char *f[4] = {line, none, none, none};
-
-        for (int i = 1; i < 4; i++) {
-            char *colon = strchr(f[i - 1], ':');
-
-            if (colon == NULL) {
-                break;
-            }
-            *colon = '\0';
-            f[i] = colon + 1;
-        }
-        if (by_id ? strtol(f[id_field], NULL, 10) == wanted && f[id_field][0] != '\0'
-                  : strcmp(f[0], word) == 0) {
-            *ret_id = strtol(f[2], NULL, 10);
-            *ret_more = strtol(f[3], NULL, 10);
-            return true;
-        }
-    }
-    return false;
-}
-
-static char *read_inside(const struct container *c, const char *path)
-{
-    char root_path[64];
-    SCOPED(scope_close) int root = -1;
-    SCOPED(scope_close) int fd = -1;
-    char *text = NULL;
-    ssize_t n;
-
-    (void)str_print(root_path, sizeof root_path, "/proc/%d/root", (int)c->pid);
-    root = open(root_path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    fd = root >= 0 ? file_open_in_root(root, path, O_RDONLY | O_NONBLOCK, 0) : -1;
-    text = fd >= 0 ? malloc(FILE_MOST_BYTES + 1) : NULL;
-    n = text != NULL ? file_read_all(fd, text, FILE_MOST_BYTES) : -1;
-    if (n < 0) {
-        free(text);
-        return NULL;
-    }
-    text[n] = '\0';
-    return text;
-}
-
-/* "user[:group]" by the container's own files, to numbers. */
-static int resolve_user(const struct container *c, json_t *process, struct err *e)
-{
-    const char *word = config_text(process, "userName", NULL);
-    SCOPED(scope_free) char *passwd = NULL;
-    SCOPED(scope_free) char *group = NULL;
-    char name[256];
-    const char *colon;
-    char *end;
-    long uid;
-    long gid = 0;
-    long more = 0;
-
-    if (word == NULL) {
-        return 0;
-    }
-    colon = strchr(word, ':');
-    if (str_print(name, sizeof name, "%.*s", colon != NULL ? (int)(colon - word) : 255,
-                  word) < 0) {
-        return err_set(e, -EINVAL, "the user '%s' is too long", word);
-    }
-    passwd = read_inside(c, "/etc/passwd");
-    if (passwd == NULL || !find_line(passwd, name, 2, &uid, &gid)) {
-        uid = strtol(name, &end, 10);
-        if (*end != '\0' || end == name) {
-            return err_set(e, -ENOENT, "container '%s' has no user '%s'", c->id, name);
-        }
-    }
-    if (colon != NULL) {
-        group = read_inside(c, "/etc/group");
-        if (group == NULL || !find_line(group, colon + 1, 2, &gid, &more)) {
-            gid = strtol(colon + 1, &end, 10);
-            if (*end != '\0' || end == colon + 1) {
-                return err_set(e, -ENOENT, "container '%s' has no group '%s'", c->id,
-                               colon + 1);
-            }
-        }
-    }
-    (void)json_object_del(process, "userName");
-    (void)json_object_set_new(
-        process, "user",
-        json_pack("{s:I, s:I}", "uid", (json_int_t)uid, "gid", (json_int_t)gid));
-    return 0;
-}
-
-/* A user other than root runs without capabilities it was not given. */
-static void limit_user(json_t *process, const json_t *given)
-{
-    json_t *caps = json_object_get(process, "capabilities");
-    json_t *copy;
-
-    if (config_get(given, "capabilities") != NULL ||
-        config_number(process, "user.uid", 0) == 0 || caps == NULL) {
-        return;
-    }
-    copy = json_copy(caps);
-    (void)json_object_set_new(copy, "effective", json_array());
-    (void)json_object_set_new(copy, "permitted", json_array());
-    (void)json_object_set_new(copy, "ambient", json_array());
-    (void)json_object_set_new(process, "capabilities", copy);
-}
+#include "virt/container/setup.h"
 
 static void be_program(struct setup *s) __attribute__((noreturn));
 
@@ -240,17 +34,18 @@ static void be_program(struct setup *s)
     struct err e = {0};
     bool ok = true;
 
-    (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+    (void)close(s->stage[1]);
     (void)setsid();
     if (s->joined_user && (setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0)) {
         (void)err_sys(&e, -errno, "cannot become root of the user namespace");
         ok = false;
     }
+    (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0); /* the change of user may undo it */
     if (s->terminal && ok) {
         ok = console_make(s, &e) == 0;
     }
     if (ok) {
-        ok = sync_send(s->sync[1], SYNC_READY, s->master) == 0;
+        ok = sync_tell(s, SYNC_READY, s->master, &e) == 0;
     }
     if (ok && process_prepare(s, &e) == 0) {
         (void)process_execute(s, &e);
@@ -292,6 +87,7 @@ static void be_stage(struct setup *s, int pidfd)
 
     (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
     (void)close(s->sync[0]);
+    s->sync[0] = -1;
     if (s->c->cgroup != NULL) {
         int r = cgroup_join_self(s->c->cgroup, s->born);
 
@@ -299,9 +95,12 @@ static void be_stage(struct setup *s, int pidfd)
             (void)err_sys(&e, r, "cannot enter the control group");
         }
     }
+    s->c->cgroup = NULL;
+    setup_let_go(s, pidfd);
     if (e.code == 0 && setns(pidfd, flags) < 0) {
         (void)err_sys(&e, -errno, "cannot enter the container's namespaces");
     }
+    (void)close(pidfd);
     if (e.code == 0) {
         pid = ns_clone(CLONE_PARENT, -1, NULL);
         if (pid == 0) {
@@ -369,7 +168,7 @@ static int hear(struct setup *s, const struct container_exec *x, pid_t pid,
                 return r;
             }
         } else if (r == (int)SYNC_NOTIFY && came >= 0) {
-            r = listener_pass(s->c, came, e);
+            r = listener_pass(s->c, pid, came, e);
             if (r < 0) {
                 return r;
             }
@@ -377,6 +176,17 @@ static int hear(struct setup *s, const struct container_exec *x, pid_t pid,
             *ret_master = scope_take_fd(&came);
         }
     }
+}
+
+static int make(struct setup *s, const struct container_exec *x, pid_t *ret_pid,
+                int *ret_master, struct err *e)
+{
+    static setup_step *const steps[] = {setup_process, setup_filter};
+    int r = ns_plan_read_kinds(s->config, &s->ns, e);
+
+    r = r == 0 ? SETUP_RUN(steps, s, e) : r;
+    r = r == 0 ? spawn_stage(s, ret_pid, e) : r;
+    return r == 0 ? hear(s, x, *ret_pid, ret_master, e) : r;
 }
 
 int container_exec(struct container *c, const struct container_exec *x, pid_t *ret_pid,
@@ -398,12 +208,8 @@ int container_exec(struct container *c, const struct container_exec *x, pid_t *r
     if (r < 0) {
         return r;
     }
-    process = complete(c, x->process);
-    r = resolve_user(c, process, e);
-    if (r == 0) {
-        limit_user(process, x->process);
-        r = config_check_process(process, "process", e);
-    }
+    r = exec_complete(c, x->process, &process, e);
+    r = r == 0 ? config_check_process(process, "process", e) : r;
     if (r < 0) {
         return r;
     }
@@ -415,19 +221,7 @@ int container_exec(struct container *c, const struct container_exec *x, pid_t *r
     s.is_exec = true;
     s.preserve_fds = x->preserve_fds;
     memcpy(s.stdio, x->stdio, sizeof s.stdio);
-    r = ns_plan_read_kinds(c->config, &s.ns, e);
-    if (r == 0) {
-        r = setup_process(&s, e);
-    }
-    if (r == 0) {
-        r = setup_filter(&s, e);
-    }
-    if (r == 0) {
-        r = spawn_stage(&s, &pid, e);
-    }
-    if (r == 0) {
-        r = hear(&s, x, pid, ret_master, e);
-    }
+    r = make(&s, x, &pid, ret_master, e);
     container_warn(x->log, &s.warnings);
     if (r < 0 && pid > 0) {
         (void)waitpid(pid, NULL, 0);

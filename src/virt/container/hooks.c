@@ -17,6 +17,15 @@
 #include "host/file.h"
 #include "virt/container/private.h"
 
+const char *hooks_kind(size_t i)
+{
+    static const char *const kinds[] = {"prestart",        "createRuntime",
+                                        "createContainer", "startContainer",
+                                        "poststart",       "poststop"};
+
+    return i < sizeof kinds / sizeof *kinds ? kinds[i] : NULL;
+}
+
 static char **text_list(const json_t *list, const char *first)
 {
     char **out = calloc(json_array_size(list) + 2, sizeof *out);
@@ -122,4 +131,18 @@ int hooks_run(const json_t *config, const char *kind, const json_t *state, struc
         r = r < 0 ? r : run_one(item, kind, text, e);
     }
     return r;
+}
+
+int hooks_run_early(struct container *c, const char *kind, const char *status, pid_t pid,
+                    struct err *e)
+{
+    SCOPED(scope_json) json_t *state = NULL;
+
+    if (json_array_size(json_object_get(config_get(c->config, "hooks"), kind)) == 0) {
+        return 0;
+    }
+    state = container_state(c);
+    (void)json_object_set_new(state, "status", json_string(status));
+    (void)json_object_set_new(state, "pid", json_integer(pid));
+    return hooks_run(c->config, kind, state, e);
 }

@@ -1,15 +1,14 @@
 /* init.c - the first process of a container, from its birth to the program.
  *
- * It is born by one clone3 into all new namespaces and the control group.  What
- * needs the host's rights comes from the parent over the sync socket; what can be
- * done inside is done here.  From the moment that ids are mapped it cannot be
- * traced or opened through /proc (PR_SET_DUMPABLE 0), until the program's own
- * execve.  It reports each failure as an error record, over the sync socket
- * before the start and to whoever starts it afterwards.
+ * `init_main` has its whole life as one list of steps; spawn.c has brought it into the
+ * world.  What needs the host's rights comes from the parent over the sync socket
+ * (the order of words: sync.c); what can be done inside is done here.
  *
- * Joined namespaces: a joined user namespace is entered first, and a joined or
- * new PID namespace below it needs one more clone; CLONE_PARENT keeps the
- * result a child of the caller. */
+ * From its first step, or for an ordinary user from the moment that ids are mapped,
+ * it cannot be traced or opened through /proc (PR_SET_DUMPABLE 0), until the program's
+ * own execve; and it keeps no descriptor of the host that it does not need.  It
+ * reports each failure as an error record, over the sync socket before the start and
+ * to whoever starts it afterwards. */
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
@@ -29,7 +28,7 @@
 #include "base/scope.h"
 #include "host/cgroup.h"
 #include "host/file.h"
-#include "virt/container/private.h"
+#include "virt/container/setup.h"
 
 #define GROUPS_MOST_BYTES 65536 /* of /proc/self/cgroup */
 
@@ -39,17 +38,6 @@ static void fail(struct setup *s, int to, const struct err *e)
 {
     (void)sync_send_err(to >= 0 ? to : s->sync[1], e);
     _exit(e->code == -ENOENT ? 127 : 126);
-}
-
-static int await(struct setup *s, enum sync_word word, int *ret_fd, struct err *e)
-{
-    int r = sync_receive(s->sync[1], ret_fd, e);
-
-    if (r == (int)word) {
-        return 0;
-    }
-    return r < 0 ? err_sys(e, r, "the runtime is gone")
-                 : err_set(e, -EPROTO, "the runtime said %d, not %d", r, (int)word);
 }
 
 static int join_namespaces(struct setup *s, struct err *e)
@@ -133,17 +121,21 @@ int init_enter_network(struct setup *s, struct err *e)
         return 0;
     }
     s->has_network = true;
-    if (setup_lends_network(s)) {
-        r = await(s, SYNC_NET, &fd, e);
-        if (r < 0) {
-            return r;
-        }
-        if (setns(fd, CLONE_NEWNET) < 0) {
-            return err_sys(e, -errno, "cannot enter the network namespace");
-        }
+    r = sync_await(s, SYNC_NETWORK, &fd, e);
+    if (r < 0) {
+        return r;
+    }
+    if (fd >= 0 && setns(fd, CLONE_NEWNET) < 0) {
+        return err_sys(e, -errno, "cannot enter the network namespace");
     }
     raise_loopback(s);
     return 0;
+}
+
+/* ... when it is there from birth: names of devices are known before hooks run. */
+static int enter_own_network(struct setup *s, struct err *e)
+{
+    return sync_happens(s, SYNC_NETWORK) ? 0 : init_enter_network(s, e);
 }
 
 static int set_names(struct setup *s, struct err *e)
@@ -169,6 +161,9 @@ static int set_sysctls(struct setup *s, struct err *e)
     const char *key;
     json_t *item;
 
+    if ((s->ns.fresh & CLONE_NEWNS) == 0) {
+        return 0; /* its /proc was filled by whoever made it */
+    }
     json_object_foreach((json_t *)(uintptr_t)all, key, item)
     {
         bool ipc = str_starts(key, "kernel.msg") || str_starts(key, "kernel.sem") ||
@@ -197,78 +192,43 @@ static int set_sysctls(struct setup *s, struct err *e)
     return 0;
 }
 
-static int run_own_hooks(struct setup *s, const char *kind, struct err *e)
+static int await_ids(struct setup *s, struct err *e)
 {
-    SCOPED(scope_json) json_t *state = NULL;
-
-    if (json_array_size(json_object_get(config_get(s->config, "hooks"), kind)) == 0) {
-        return 0;
-    }
-    state = container_state(s->c);
-    return hooks_run(s->config, kind, state, e);
+    return sync_await(s, SYNC_MAPPED, NULL, e);
 }
 
-static bool parent_opens_root(const struct setup *s)
+static int await_root(struct setup *s, struct err *e)
 {
-    return ns_has(&s->ns, NS_USER) && !s->rootless;
+    return sync_happens(s, SYNC_ROOT) ? sync_await(s, SYNC_ROOT, &s->root, e) : 0;
 }
 
-static int build(struct setup *s, struct err *e)
+static int meet_runtime(struct setup *s, struct err *e)
 {
-    int r = 0;
+    int r = sync_tell(s, SYNC_MEET, -1, e);
 
-    if (parent_opens_root(s)) {
-        r = await(s, SYNC_GO, &s->root, e);
-    }
-    if (r == 0 && !setup_lends_network(s)) {
-        r = init_enter_network(s, e);
-    }
-    if (r == 0) {
-        r = set_names(s, e);
-    }
-    if (r == 0 && setup_meets(s)) {
-        r = sync_send(s->sync[1], SYNC_HOOKS, -1);
-        r = r == 0 ? await(s, SYNC_GO, NULL, e) : r;
-    }
-    if (r == 0 && (s->ns.fresh & CLONE_NEWNS) == 0) {
-        return init_enter_network(s, e);
-    }
-    if (r == 0) {
-        r = rootfs_enter(s, e);
-    }
-    if (r == 0) {
-        r = mounts_make(s, e);
-    }
-    if (r == 0) {
-        r = devices_make(s, e);
-    }
-    if (r == 0) {
-        r = init_enter_network(s, e);
-    }
-    if (r == 0) {
-        r = set_sysctls(s, e);
-    }
-    return r;
+    return r < 0 ? r : sync_await(s, SYNC_MET, NULL, e);
+}
+
+/* The file tree, in a mount namespace of its own; a joined one has it already. */
+static int build_tree(struct setup *s, struct err *e)
+{
+    static setup_step *const steps[] = {rootfs_enter, mounts_make, devices_make};
+
+    return (s->ns.fresh & CLONE_NEWNS) != 0 ? SETUP_RUN(steps, s, e) : 0;
+}
+
+static int make_terminal(struct setup *s, struct err *e)
+{
+    (void)setsid();
+    return s->terminal ? console_make(s, e) : 0;
 }
 
 static int enclose(struct setup *s, struct err *e)
 {
-    int r = 0;
+    static setup_step *const steps[] = {rootfs_finish, rootfs_pivot};
+    int r = hooks_run_early(s->c, "createContainer", "creating", getpid(), e);
 
-    (void)setsid();
-    if (s->terminal) {
-        r = console_make(s, e);
-    }
-    if (r == 0) {
-        r = run_own_hooks(s, "createContainer", e);
-    }
-    if (r == 0 && (s->ns.fresh & CLONE_NEWNS) != 0) {
-        r = rootfs_finish(s, e);
-        if (r == 0) {
-            r = rootfs_pivot(s, e);
-        }
-    }
-    return r;
+    return r == 0 && (s->ns.fresh & CLONE_NEWNS) != 0 ? SETUP_RUN(steps, s, e) : r;
 }
 
 /* Wait for the start: from the parent, or from another process by the socket.
@@ -286,7 +246,7 @@ static int await_start(struct setup *s)
             int fd = accept4(s->listener, NULL, NULL, SOCK_CLOEXEC);
 
             if (fd >= 0 && sync_receive(fd, NULL, NULL) == (int)SYNC_START &&
-                sync_send(fd, SYNC_GO, -1) == 0) {
+                sync_send(fd, SYNC_STARTING, -1) == 0) {
                 return fd;
             }
             if (fd >= 0) { /* somebody who only looked whether we wait */
@@ -296,7 +256,8 @@ static int await_start(struct setup *s)
         if (p[0].revents != 0) {
             int word = sync_receive(s->sync[1], NULL, NULL);
 
-            if (word == (int)SYNC_START && sync_send(s->sync[1], SYNC_GO, -1) == 0) {
+            if (word == (int)SYNC_START &&
+                sync_send(s->sync[1], SYNC_STARTING, -1) == 0) {
                 return s->sync[1];
             }
             if (s->listener < 0) {
@@ -327,74 +288,81 @@ static int enter_cgroup_namespace(struct setup *s, struct err *e)
     return 0;
 }
 
-static void hide_process(void)
+static int hide(struct setup *s, struct err *e)
 {
+    (void)s;
+    (void)e;
     (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+    return 0;
 }
 
-static void set_up(struct setup *s, struct err *e)
+/* An ordinary user's parent must still reach our maps in /proc. */
+static int hide_early(struct setup *s, struct err *e)
 {
-    int r = 0;
+    return s->new_user && s->rootless ? 0 : hide(s, e);
+}
 
-    /* An ordinary user's parent must still reach our maps in /proc. */
-    if (!s->new_user || !s->rootless) {
-        hide_process();
-    }
-    r = join_namespaces(s, e);
+static int enter_group(struct setup *s, struct err *e)
+{
+    int r = s->c->cgroup != NULL ? cgroup_join_self(s->c->cgroup, s->born) : 0;
 
-    if (r == 0 && s->new_user) {
-        r = await(s, SYNC_GO, NULL, e);
-    }
-    if (r == 0) {
-        r = become_root(s, e);
-    }
-    hide_process(); /* again: the change of user has undone it */
+    s->c->cgroup = NULL; /* the parent's; its descriptors are about to be closed */
+    setup_let_go(s, -1);
+    return r < 0 ? err_sys(e, r, "cannot enter the control group") : 0;
+}
+
+static int tie_to_parent(struct setup *s, struct err *e)
+{
+    (void)e;
     if (s->die_with_parent) {
         (void)prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
     }
-    if (r == 0) {
-        r = enter_time(s, e);
+    return 0;
+}
+
+/* What the tree was made with; its own /proc is still written to. */
+static int close_tree(struct setup *s, struct err *e)
+{
+    int *const fds[] = {&s->root, &s->devpts, &s->null, &s->empty};
+
+    (void)e;
+    for (size_t i = 0; i < sizeof fds / sizeof *fds; i++) {
+        if (*fds[i] >= 0) {
+            (void)close(*fds[i]);
+        }
+        *fds[i] = -1;
     }
-    if (r == 0) {
-        r = enter_cgroup_namespace(s, e);
-    }
-    if (r == 0) {
-        r = build(s, e);
-    }
-    if (r == 0) {
-        (void)enclose(s, e);
-    }
+    return 0;
+}
+
+static int find_program(struct setup *s, struct err *e)
+{
+    return process_look(s, e);
 }
 
 void init_main(struct setup *s)
 {
+    static setup_step *const steps[] = {
+        hide_early,         enter_group,  join_namespaces,        await_ids,
+        become_root,        hide, /* again: the change of user has undone it */
+        tie_to_parent,      enter_time,   enter_cgroup_namespace, await_root,
+        enter_own_network,  set_names,    meet_runtime,           build_tree,
+        init_enter_network, set_sysctls,  make_terminal,          enclose,
+        close_tree,         find_program,
+    };
     struct err e = {0};
     int to;
 
     (void)close(s->sync[0]);
+    s->sync[0] = s->stage[0] = s->stage[1] = -1;
     (void)umask(0);
-    if (s->c->cgroup != NULL) {
-        int r = cgroup_join_self(s->c->cgroup, s->born);
-
-        if (r < 0) {
-            (void)err_sys(&e, r, "cannot enter the control group");
-        }
-    }
-    if (e.code == 0) {
-        set_up(s, &e);
-    }
-    if (e.code == 0) {
-        (void)process_look(s, &e);
-    }
-    if (e.code != 0) {
+    if (SETUP_RUN(steps, s, &e) < 0 || sync_tell(s, SYNC_READY, s->master, &e) < 0) {
         fail(s, -1, &e);
-    }
-    if (sync_send(s->sync[1], SYNC_READY, s->master) < 0) {
-        _exit(1);
     }
     to = await_start(s);
     s->report = to;
-    if (run_own_hooks(s, "startContainer", &e) < 0 || process_prepare(s, &e) < 0) {
+    if (hooks_run_early(s->c, "startContainer", "created", getpid(), &e) < 0 ||
+        process_prepare(s, &e) < 0) {
         fail(s, to, &e);
     }
     (void)process_execute(s, &e);

@@ -13,8 +13,7 @@
 #include "virt/container/confine/caps.h"
 #include "virt/container/container.h"
 
-#define CONTAINER_ID_BYTES   129
-#define CONTAINER_HOOK_KINDS 6
+#define CONTAINER_ID_BYTES 129
 
 struct cgroup;
 struct landlock;
@@ -93,135 +92,29 @@ pid_t ns_clone(uint64_t flags, int cgroup_fd, int *ret_pidfd);
  * of the host when this user may not). */
 int ns_write_maps(const json_t *config, pid_t pid, struct err *e);
 
-/* setup: everything the new process needs, made before the clone --------- */
+/* process.c, schedule.c: what the checks of a configuration ask. */
+int process_limit(const char *name); /* "RLIMIT_NOFILE"; -1: unknown */
+int schedule_check(const json_t *process, const char *where, struct err *e);
 
-struct setup {
-    const struct container_new *n;
-    struct container *c;
-    const json_t *config;
-    const json_t *process;
-    struct ns_plan ns;
-    struct caps caps;
-    struct seccomp_filter *seccomp; /* or NULL */
-    struct landlock *landlock;      /* or NULL */
-    struct strv warnings;           /* said once by the parent */
-    int stdio[3];                   /* of the program */
-    int sync[2];                    /* [0] parent's end, [1] child's */
-    int listener;                   /* start.sock, accepting; -1: none */
-    int terminal_fd;                /* where the child sends the terminal's master; -1 */
-    bool terminal;
-    bool new_user;               /* a user namespace of its own */
-    bool rootless;               /* the caller is not root */
-    bool has_directory;          /* parent: ROOT/ID was made by us */
-    bool joined_user;            /* child: came through a joined user namespace */
-    int stage[2];                /* pipe for the pid, when cloned in two stages */
-    bool has_network;            /* child: it came, or is there from birth */
-    bool born;                   /* CLONE_INTO_CGROUP put the child into its group */
-    struct cgroup_limits limits; /* parent: owned; its device rules follow the clone */
-    int report;                  /* child: where the start is waited for; -1 before */
-    char *groups;       /* child: /proc/self/cgroup before its own namespace; or NULL */
-    const char *group;  /* path of the container's own control group, or NULL */
-    bool is_exec;       /* one more program of a running container */
-    uint64_t host_caps; /* bounding set of the caller */
-    int preserve_fds;
-    bool die_with_parent;
-    uint64_t own_dev, own_ino; /* of this program: never executed inside */
-    int proc;                  /* child: the container's own /proc; -1 */
-    int devpts;                /* child: the container's own terminals; -1 */
-    int root;                  /* child: its root file system; -1 */
-    int null;                  /* child: the host's null device; -1 */
-    int empty;                 /* child: the empty directory that hides others; -1 */
-    int master;                /* child: of the terminal, until it is handed over; -1 */
-};
-
-/* create.c: an empty one; what the process itself asks for; free it. */
-void setup_init(struct setup *s);
-int setup_preserved(int n, struct err *e); /* whether 3 .. 3+n-1 are open */
-int setup_process(struct setup *s, struct err *e);
-int setup_filter(struct setup *s, struct err *e);
-
-/* Whether the parent has something to do between the birth and the mounts. */
-bool setup_meets(const struct setup *s);
-
-/* Whether the parent makes the network namespace, while the child begins: it takes
- * the kernel as long as all the mounts. */
-bool setup_lends_network(const struct setup *s);
-void setup_fini(struct setup *s);
-
-/* What the two tell each other over `sync`. */
-enum sync_word {
-    SYNC_GO = 1, /* parent: maps are written; a root descriptor may come with it */
-    SYNC_HOOKS,  /* child, if `setup_meets`: namespaces stand, run the runtime's hooks */
-    SYNC_READY,  /* child: all is made, waits for the start */
-    SYNC_START,  /* parent: run the program */
-    SYNC_NET,    /* parent, if `setup_lends_network`: the namespace comes with it */
-    SYNC_NOTIFY, /* child: here is the seccomp listener */
-    SYNC_FAILED  /* child: struct err follows */
-};
-
-int sync_send(int fd, enum sync_word word, int pass_fd);
-int sync_send_err(int fd, const struct err *e);
-
-/* The next word; -errno.  *ret_fd -1: none came with it.  SYNC_FAILED fills `e`. */
-int sync_receive(int fd, int *ret_fd, struct err *e);
-
-/* rootfs.c */
-int rootfs_overlay(const struct setup *s, int userns_fd, struct err *e);
-int rootfs_open(struct setup *s, int userns_fd, struct err *e);
-int rootfs_enter(struct setup *s, struct err *e); /* attach, no pivot yet */
-int rootfs_pivot(struct setup *s, struct err *e);
-int rootfs_finish(struct setup *s, struct err *e); /* masked, read-only */
-
-/* mounts.c */
-int mounts_make(struct setup *s, struct err *e);
-
-/* Attach the detached mount `fd` at `path` inside the root, making the mount
- * point when missing. */
-int mounts_attach(const struct setup *s, int fd, const char *path, bool is_dir,
-                  struct err *e);
-
-/* An empty file or directory at `path` inside the root; its O_PATH descriptor. */
-int mounts_point(const struct setup *s, const char *path, bool is_dir, struct err *e);
-
-/* cgroup_mount.c: what type "cgroup" means on this host. */
-int mounts_cgroup(struct setup *s, const char *to, bool read_only, struct err *e);
-
-/* devices.c */
-int devices_make(struct setup *s, struct err *e);
-
-/* console.c: a terminal of the container's own devpts. */
-int console_make(struct setup *s, struct err *e);
-int console_send(const char *socket_path, int master, struct err *e);
+/* Words that a configuration may use, by index; NULL: no more. */
+const char *schedule_memory_mode(size_t i);
+const char *schedule_memory_flag(size_t i);
+const char *mounts_option(size_t i);
+const char *hooks_kind(size_t i);
 
 /* netdev.c: move the devices of `linux.netDevices` into the network namespace. */
 int netdev_move_all(const json_t *config, int netns, struct err *e);
 
-/* hooks.c */
+/* exec_process.c: `given` with all that it lacks; owned by the caller. */
+int exec_complete(const struct container *c, const json_t *given, json_t **ret,
+                  struct err *e);
+
+/* hooks.c: run those of `kind`; they are shown the container's state. */
 int hooks_run(const json_t *config, const char *kind, const json_t *state, struct err *e);
 
-int process_limit(const char *name); /* "RLIMIT_NOFILE"; -1: unknown */
-
-/* process.c: from the privileged new process to the program itself. */
-/* Check the resource limits, with a warning for those that cannot be had. */
-int process_check_limits(struct setup *s, struct err *e);
-int process_prepare(struct setup *s, struct err *e);   /* rlimits, cwd, ids, caps */
-int process_lock_down(struct setup *s, struct err *e); /* filters, the last step */
-
-/* schedule.c: policy, I/O priority, processors, memory nodes, personality. */
-int process_schedule(struct setup *s, struct err *e);
-int schedule_check(const json_t *process, const char *where, struct err *e);
-
-/* program.c: whether it is there and may be executed, asked when all else is made. */
-int process_look(const struct setup *s, struct err *e);
-
-/* Find, check and execute it; returns on failure. */
-int process_execute(struct setup *s, struct err *e);
-
-/* init.c: enter the network namespace that the parent lends, if not done yet. */
-int init_enter_network(struct setup *s, struct err *e);
-
-/* init.c: the child's whole life; does not return. */
-void init_main(struct setup *s) __attribute__((noreturn));
+/* ... while it is being made: by this status and process. */
+int hooks_run_early(struct container *c, const char *kind, const char *status, pid_t pid,
+                    struct err *e);
 
 /* state.c */
 int state_save(struct container *c, struct err *e);
@@ -238,8 +131,9 @@ int state_need_config(struct container *c, struct err *e); /* reads `c->config` 
  * without `wait` -EAGAIN when it is there, but busy. */
 int start_connect(struct container *c, bool wait, int *ret_fd);
 
-/* task.c: hand a filter's listener to who is named in `linux.seccomp`. */
-int listener_pass(struct container *c, int notify, struct err *e);
+/* task.c: hand the listener of process `pid`'s filter to who is named in
+ * `linux.seccomp`. */
+int listener_pass(struct container *c, pid_t pid, int notify, struct err *e);
 extern const struct task_ops container_task_ops;
 
 /* Say what `warnings` holds. */

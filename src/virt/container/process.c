@@ -8,6 +8,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/magic.h>
+#include <linux/openat2.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,13 +18,14 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "base/scope.h"
 #include "host/file.h"
 #include "virt/container/confine/landlock.h"
 #include "virt/container/confine/seccomp.h"
-#include "virt/container/private.h"
+#include "virt/container/setup.h"
 
 #define GROUPS_MOST 65536
 
@@ -123,16 +126,29 @@ static int set_limits(struct setup *s, struct err *e)
     return 0;
 }
 
-/* Write below the container's own /proc, or the one at hand for another program. */
+/* Write below the container's own /proc, or the one at hand for another program: only
+ * if it is one, and nothing is mounted or linked on the way. */
 static int write_proc(struct setup *s, const char *path, const char *text)
 {
-    char full[PATH_MAX];
+    struct open_how how = {.flags = O_WRONLY | O_CLOEXEC,
+                           .resolve =
+                               RESOLVE_BENEATH | RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS};
+    SCOPED(scope_close) int own = -1;
+    SCOPED(scope_close) int fd = -1;
+    struct statfs fs;
+    int proc = s->proc;
 
-    if (s->proc >= 0) {
-        return file_write_existing(s->proc, path, text);
+    if (proc < 0) {
+        proc = own = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
     }
-    (void)str_print(full, sizeof full, "/proc/%s", path);
-    return file_write_existing(AT_FDCWD, full, text);
+    if (proc < 0 || fstatfs(proc, &fs) < 0) {
+        return -errno;
+    }
+    if (fs.f_type != PROC_SUPER_MAGIC) {
+        return -ENODEV;
+    }
+    fd = (int)syscall(SYS_openat2, proc, path, &how, sizeof how);
+    return fd < 0 || write(fd, text, strlen(text)) < 0 ? -errno : 0;
 }
 
 static int set_score(struct setup *s, struct err *e)
@@ -172,17 +188,30 @@ static int set_labels(struct setup *s, struct err *e)
     return r < 0 ? err_sys(e, r, "cannot use the SELinux label '%s'", label) : 0;
 }
 
+/* Links of /proc are not followed: they lead to whatever a descriptor is open at. */
+static int change_directory(const char *path)
+{
+    struct open_how how = {.flags = O_PATH | O_DIRECTORY | O_CLOEXEC,
+                           .resolve = RESOLVE_NO_MAGICLINKS};
+    SCOPED(scope_close) int fd = -1;
+
+    fd = (int)syscall(SYS_openat2, AT_FDCWD, path, &how, sizeof how);
+    return fd < 0 || fchdir(fd) < 0 ? -errno : 0;
+}
+
 /* Enter the working directory and make sure that it is inside the root. */
 static int enter_cwd(struct setup *s, struct err *e)
 {
     const char *cwd = config_text(s->process, "cwd", "/");
     char now[PATH_MAX];
+    int r = change_directory(cwd);
 
-    if (chdir(cwd) < 0) {
-        if (errno != ENOENT || s->is_exec || file_make_dirs(cwd, 0755) < 0 ||
-            chdir(cwd) < 0) {
-            return err_sys(e, -errno, "cannot enter the working directory '%s'", cwd);
-        }
+    if (r == -ENOENT && !s->is_exec) {
+        r = file_make_dirs(cwd, 0755);
+        r = r == 0 ? change_directory(cwd) : r;
+    }
+    if (r < 0) {
+        return err_sys(e, r, "cannot enter the working directory '%s'", cwd);
     }
     if (syscall(SYS_getcwd, now, sizeof now) < 0 || now[0] != '/') {
         return err_set(e, -EPERM, "the working directory '%s' is outside the container",
@@ -308,6 +337,7 @@ int process_prepare(struct setup *s, struct err *e)
     if (r < 0) {
         return r;
     }
+    (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0); /* the change of user may undo it */
     if (refused.code != 0) {
         r = enter_cwd(s, e);
         if (r < 0) {

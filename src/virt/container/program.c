@@ -1,11 +1,4 @@
-/* program.c - finding, checking and executing the program.
- *
- * What would let a program inside overwrite the runtime on the host
- * (CVE-2019-5736) is refused: a file that is the runtime itself, by device and
- * inode, and a script or program that names it as its interpreter.  "#!" chains are
- * followed as the kernel does (fs/binfmt_script.c), and so is the interpreter that
- * an ELF file names. */
-#include <elf.h>
+/* program.c - the program: found, looked at beforehand, and executed. */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/close_range.h>
@@ -18,84 +11,7 @@
 #include <unistd.h>
 
 #include "base/scope.h"
-#include "virt/container/private.h"
-
-#define HEAD_BYTES   4096
-#define SCRIPTS_MOST 5 /* BINPRM recursion of the kernel, fs/exec.c */
-
-static int check_file(const struct setup *s, const char *path, int depth);
-
-static int check_script(const struct setup *s, char *head, int depth)
-{
-    char *from = head + strlen("#!");
-
-    from += strspn(from, " \t");
-    from[strcspn(from, " \t\n")] = '\0';
-    return from[0] != '\0' ? check_file(s, from, depth + 1) : 0;
-}
-
-/* The interpreter that a program names in its first page, if it does. */
-static int check_elf(const struct setup *s, const char *head, size_t n, int depth)
-{
-    Elf64_Ehdr h;
-    Elf64_Phdr p;
-    char path[PATH_MAX];
-
-    if (n < sizeof h) {
-        return 0;
-    }
-    memcpy(&h, head, sizeof h);
-    if (h.e_ident[EI_CLASS] != ELFCLASS64 || h.e_phentsize != sizeof p) {
-        return 0;
-    }
-    for (size_t i = 0; i < h.e_phnum; i++) {
-        if (h.e_phoff > n || n - h.e_phoff < (i + 1) * sizeof p) {
-            return 0;
-        }
-        memcpy(&p, head + h.e_phoff + i * sizeof p, sizeof p);
-        if (p.p_type == PT_INTERP && p.p_filesz > 1 && p.p_filesz < sizeof path &&
-            p.p_offset < n && n - p.p_offset >= p.p_filesz) {
-            memcpy(path, head + p.p_offset, p.p_filesz);
-            path[p.p_filesz - 1] = '\0';
-            return check_file(s, path, depth + 1);
-        }
-    }
-    return 0;
-}
-
-/* 0 also for what cannot be read: only its identity counts then. */
-static int check_content(const struct setup *s, const char *path, int depth)
-{
-    SCOPED(scope_close)
-    int fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-    char head[HEAD_BYTES + 1];
-    ssize_t n = fd >= 0 ? read(fd, head, HEAD_BYTES) : 0;
-
-    if (n < (ssize_t)SELFMAG) {
-        return 0;
-    }
-    head[n] = '\0';
-    return strncmp(head, "#!", 2) == 0          ? check_script(s, head, depth)
-           : memcmp(head, ELFMAG, SELFMAG) == 0 ? check_elf(s, head, (size_t)n, depth)
-                                                : 0;
-}
-
-static int check_file(const struct setup *s, const char *path, int depth)
-{
-    SCOPED(scope_close) int fd = open(path, O_PATH | O_CLOEXEC);
-    struct stat st;
-
-    if (fd < 0 || fstat(fd, &st) < 0) {
-        return -errno;
-    }
-    if ((uint64_t)st.st_dev == s->own_dev && (uint64_t)st.st_ino == s->own_ino) {
-        return -EXDEV;
-    }
-    if (!S_ISREG(st.st_mode)) {
-        return -EACCES; /* as execve says of directories and devices */
-    }
-    return depth < SCRIPTS_MOST ? check_content(s, path, depth) : 0;
-}
+#include "virt/container/target.h"
 
 static const char *path_variable(char *const *env)
 {
@@ -150,39 +66,40 @@ static char **texts(const json_t *list)
 }
 
 /* The file that is to be executed, if it may be. */
-static int choose(const struct setup *s, const char *name, char *const *env,
-                  char path[PATH_MAX], struct err *e)
+static int choose(const struct setup *s, char *const *argv, char *const *env,
+                  char path[PATH_MAX], struct target *t, struct err *e)
 {
-    int r = find_program(name, env, path);
+    int r = find_program(argv[0], env, path);
 
-    r = r == 0 ? check_file(s, path, 0) : r;
+    r = r == 0 ? target_find(s, path, argv, t) : r;
     if (r == -EXDEV) {
         return err_set(e, -EPERM, "cannot run '%s': it is the container runtime itself",
-                       name);
+                       argv[0]);
     }
-    return r < 0 ? err_sys(e, r, "cannot run '%s'", name) : 0;
+    return r < 0 ? err_sys(e, r, "cannot run '%s'", argv[0]) : 0;
 }
 
 int process_look(const struct setup *s, struct err *e)
 {
-    const char *name =
-        json_string_value(json_array_get(config_get(s->process, "args"), 0));
+    SCOPED(scope_free) char **argv = texts(config_get(s->process, "args"));
     SCOPED(scope_free) char **env = texts(config_get(s->process, "env"));
+    SCOPED(target_fini) struct target t = {.file = -1, .dir = -1};
     char path[PATH_MAX];
 
-    if (name == NULL || env == NULL) {
+    if (argv == NULL || env == NULL || argv[0] == NULL) {
         return err_set(e, -EINVAL, "no program to run was named");
     }
-    if (name[0] != '/' && strchr(name, '/') != NULL) {
+    if (argv[0][0] != '/' && strchr(argv[0], '/') != NULL) {
         return 0; /* relative to a directory that is not entered yet */
     }
-    return choose(s, name, env, path, e);
+    return choose(s, argv, env, path, &t, e);
 }
 
 int process_execute(struct setup *s, struct err *e)
 {
     char **argv = texts(config_get(s->process, "args"));
     char **env = texts(config_get(s->process, "env"));
+    struct target t;
     char path[PATH_MAX];
     sigset_t none;
     int r;
@@ -190,7 +107,7 @@ int process_execute(struct setup *s, struct err *e)
     if (argv == NULL || env == NULL || argv[0] == NULL) {
         return err_set(e, -EINVAL, "no program to run was named");
     }
-    r = choose(s, argv[0], env, path, e);
+    r = choose(s, argv, env, path, &t, e);
     if (r < 0) {
         return r;
     }
@@ -209,6 +126,6 @@ int process_execute(struct setup *s, struct err *e)
     if (r < 0) {
         return r;
     }
-    (void)execve(path, argv, env);
-    return err_sys(e, -errno, "cannot run '%s'", argv[0]);
+    r = target_execute(s, &t, path, env);
+    return err_sys(e, r, "cannot run '%s'", argv[0]);
 }

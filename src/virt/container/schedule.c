@@ -9,7 +9,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "virt/container/private.h"
+#include "virt/container/setup.h"
 
 /* sched_setattr(2); <linux/sched/types.h> cannot be included beside <sched.h>. */
 struct sched_attr {
@@ -209,6 +209,16 @@ static const struct {
 };
 
 /* clang-format on */
+
+const char *schedule_memory_mode(size_t i)
+{
+    return i < sizeof memory_modes / sizeof *memory_modes ? memory_modes[i] : NULL;
+}
+
+const char *schedule_memory_flag(size_t i)
+{
+    return i < sizeof memory_flags / sizeof *memory_flags ? memory_flags[i].name : NULL;
+}
 
 static int memory_flag(const char *name)
 {

@@ -17,7 +17,7 @@
 #include "host/cgroup.h"
 #include "host/file.h"
 #include "virt/container/confine/seccomp.h"
-#include "virt/container/private.h"
+#include "virt/container/setup.h"
 
 #define END_WAIT_MS 10000
 
@@ -91,7 +91,7 @@ int start_connect(struct container *c, bool wait, int *ret_fd)
 }
 
 /* The listener of a filter goes to who is named in the profile. */
-int listener_pass(struct container *c, int notify, struct err *e)
+int listener_pass(struct container *c, pid_t pid, int notify, struct err *e)
 {
     SCOPED(scope_json) json_t *state = NULL;
     int r = state_need_config(c, e);
@@ -100,8 +100,8 @@ int listener_pass(struct container *c, int notify, struct err *e)
         return r;
     }
     state = container_state(c);
-    return seccomp_filter_send_notify(config_get(c->config, "linux.seccomp"), notify,
-                                      c->pid, state, e);
+    return seccomp_filter_send_notify(config_get(c->config, "linux.seccomp"), notify, pid,
+                                      state, e);
 }
 
 /* Serve what the child still says; the end of the connection is its execve. */
@@ -110,7 +110,7 @@ static int hear_start(struct container *c, int fd, struct err *e)
     char path[PATH_MAX];
 
     /* Whoever else was faster is answered, and we are not. */
-    if (sync_receive(fd, NULL, NULL) != (int)SYNC_GO) {
+    if (sync_receive(fd, NULL, NULL) != (int)SYNC_STARTING) {
         return err_set(e, -EBUSY,
                        "cannot start container '%s': it is not in the state 'created'",
                        c->id);
@@ -125,7 +125,7 @@ static int hear_start(struct container *c, int fd, struct err *e)
             return 0; /* it runs, or ran and ended already */
         }
         if (r == (int)SYNC_NOTIFY && came >= 0) {
-            r = listener_pass(c, came, e);
+            r = listener_pass(c, c->pid, came, e);
         }
         if (r < 0) {
             return r;

@@ -5,6 +5,7 @@
 
 #include "base/err.h"
 #include "base/json.h"
+#include "base/scope.h"
 #include "tests/base/check.h"
 #include "virt/container/private.h"
 
@@ -170,12 +171,79 @@ static void a_usual_configuration_passes(void **state)
     json_decref(config);
 }
 
+/* ---- what the runtime says of itself ---- */
+
+static bool has_word(const json_t *list, const char *word)
+{
+    size_t i;
+    json_t *item;
+
+    json_array_foreach(list, i, item)
+    {
+        if (strcmp(json_string_value(item), word) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void features_are_those_of_the_specification(void **state)
+{
+    SCOPED(scope_json) json_t *f = container_features();
+    const json_t *lin = json_object_get(f, "linux");
+    const json_t *filter = json_object_get(lin, "seccomp");
+
+    (void)state;
+    assert_non_null(f);
+    assert_true(has_word(json_object_get(f, "hooks"), "createContainer"));
+    assert_true(has_word(json_object_get(f, "mountOptions"), "rbind"));
+    assert_true(has_word(json_object_get(f, "mountOptions"), "tmpcopyup"));
+    assert_int_equal(json_array_size(json_object_get(lin, "namespaces")), 8);
+    assert_true(has_word(json_object_get(lin, "capabilities"), "CAP_SYS_ADMIN"));
+    assert_true(has_word(json_object_get(filter, "actions"), "SCMP_ACT_NOTIFY"));
+    assert_true(has_word(json_object_get(filter, "operators"), "SCMP_CMP_MASKED_EQ"));
+    assert_true(
+        has_word(json_object_get(filter, "knownFlags"), "SECCOMP_FILTER_FLAG_LOG"));
+    assert_true(has_word(json_object_get(json_object_get(lin, "memoryPolicy"), "modes"),
+                         "MPOL_BIND"));
+}
+
+static void the_default_calls_follow_the_capabilities(void **state)
+{
+    SCOPED(scope_json)
+    json_t *process =
+        json_pack("{s:{s:[s]}}", "capabilities", "bounding", "CAP_SYS_ADMIN");
+    SCOPED(scope_json) json_t *usual = NULL;
+    SCOPED(scope_json) json_t *more = NULL;
+    struct err e = {0};
+    bool found = false;
+
+    (void)state;
+    assert_int_equal(container_default_syscalls(NULL, &usual, &e), 0);
+    assert_int_equal(container_default_syscalls(process, &more, &e), 0);
+    for (size_t i = 0; i < json_array_size(usual); i++) {
+        const char *name =
+            json_string_value(json_object_get(json_array_get(usual, i), "name"));
+
+        assert_string_not_equal(name, "mount");
+    }
+    for (size_t i = 0; i < json_array_size(more); i++) {
+        const char *name =
+            json_string_value(json_object_get(json_array_get(more, i), "name"));
+
+        found = found || strcmp(name, "mount") == 0;
+    }
+    assert_true(found);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_bad_member_is_named),
         cmocka_unit_test(what_is_not_an_object_is_refused),
         cmocka_unit_test(a_usual_configuration_passes),
+        cmocka_unit_test(features_are_those_of_the_specification),
+        cmocka_unit_test(the_default_calls_follow_the_capabilities),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -96,8 +96,10 @@ static void a_descriptor_of_the_host_is_not_inherited(void **state)
     for (int i = 3; i < 24; i++) {
         (void)snprintf(cwd, sizeof cwd, "/proc/self/fd/%d", i);
         box_set(b, "process.cwd", json_string(cwd));
-        blocked(b, "cat outside ../outside; pwd");
+        assert_true(box_run(b, "cat outside ../outside; pwd") < 0); /* not even its own */
     }
+    box_set(b, "process.cwd", json_string("/proc/self/root"));
+    assert_int_equal(box_run(b, "pwd"), -ELOOP);
     (void)close(fd);
 }
 
@@ -200,6 +202,29 @@ static void a_false_null_device_is_replaced(void **state)
     assert_string_equal(b->out, "end\n");
 }
 
+/* What the runtime writes to /proc must not end up in a file of the image. */
+static void a_false_proc_is_not_written_to(void **state)
+{
+    struct box *b = *state;
+    json_t *process = json_pack("{s:[s], s:i}", "args", "/bin/true", "oomScoreAdj", 500);
+    struct container_exec x = {.process = process, .stdio = {0, 1, 2}};
+    char *text = NULL;
+    pid_t pid;
+
+    (void)json_array_remove(json_object_get(b->config, "mounts"), 0); /* proc */
+    assert_int_equal(mkdir(box_path(b, "rootfs/proc/self"), 0755), 0);
+    box_write(b, "rootfs/proc/self/oom_score_adj", "untouched");
+    must(b, box_create(b, "false-proc", "sleep 100"));
+    must(b, task_start(container_task(b->c), &b->e));
+    assert_int_equal(container_exec(b->c, &x, &pid, NULL, &b->e), -ENODEV);
+    assert_int_equal(file_read(AT_FDCWD, box_path(b, "rootfs/proc/self/oom_score_adj"),
+                               64, &text, NULL),
+                     0);
+    assert_string_equal(text, "untouched");
+    free(text);
+    json_decref(process);
+}
+
 /* ---- from inside, as root with the usual capabilities ---- */
 
 static void what_belongs_to_the_host_cannot_be_done(void **state)
@@ -295,6 +320,7 @@ int main(void)
         T(a_link_leads_no_mount_into_proc),
         T(a_mount_point_outside_is_made_inside),
         T(a_false_null_device_is_replaced),
+        T(a_false_proc_is_not_written_to),
         T(what_belongs_to_the_host_cannot_be_done),
         T(neighbours_are_not_seen),
         T(a_joining_process_cannot_be_opened),

@@ -4,6 +4,7 @@
 
 #include <jansson.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -28,6 +29,9 @@ unsigned seccomp_filter_len(const struct seccomp_filter *f);
 /* Whether the filter has SCMP_ACT_NOTIFY, so that a listener must be served. */
 bool seccomp_filter_notifies(const struct seccomp_filter *f);
 
+/* Whether a native call of this number, with arguments of zero, would go through. */
+bool seccomp_filter_allows(const struct seccomp_filter *f, long call);
+
 /* Install it in the calling thread; no memory is allocated.  The caller has
  * CAP_SYS_ADMIN or has set no_new_privs.  *ret_notify_fd is the descriptor of
  * the listener (owned by the caller), or -1.  0 or -errno. */
@@ -43,6 +47,21 @@ int seccomp_filter_send_notify(const json_t *profile, int notify_fd, pid_t pid,
  * and dangerous parts away; `caps` (mask of capabilities in the bounding set)
  * opens what those capabilities are for.  Owned by the caller; NULL: no memory. */
 json_t *seccomp_default_profile(uint64_t caps);
+
+/* The native calls that the default profile lets through, ordered by name: an array of
+ * {"name": ..., "always": bool}; `always` is false where only some arguments are let
+ * through.  Owned by the caller; NULL: no memory. */
+json_t *seccomp_default_allowed(uint64_t caps);
+
+/* The words that a profile may use. */
+enum seccomp_words {
+    SECCOMP_WORDS_ACTIONS,
+    SECCOMP_WORDS_OPERATORS,
+    SECCOMP_WORDS_FLAGS,
+    SECCOMP_WORDS_ARCHES, /* those that this machine executes */
+};
+
+const char *seccomp_word(enum seccomp_words kind, size_t i); /* NULL: no more */
 
 /* As `seccomp_filter_create` with that profile, which is not even built when the
  * filter is in the cache. */

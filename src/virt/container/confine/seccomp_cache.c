@@ -1,9 +1,8 @@
 /* seccomp_cache.c - compiled filters on disk.
  *
- * Compiling a profile of Docker's size takes libseccomp some milliseconds, more
- * than the whole rest of a start.  So the result is kept in a file whose name is
- * the SHA-256 of everything it depends on: the profile, the library's version,
- * the kernel's release and the machine.  The profile is hashed by walking the
+ * The result of compiling a profile is kept in a file whose name is the SHA-256 of
+ * everything it depends on: the profile, the version of the compiler, the kernel's
+ * release and the machine.  The profile is hashed by walking the
  * parsed object, so that neither its layout as text nor a serialization matters.
  *
  * A filter is a security decision: the directory must be the caller's alone, a
@@ -13,7 +12,6 @@
  * there are more than CACHE_FILES_MOST. */
 #include <errno.h>
 #include <fcntl.h>
-#include <seccomp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -111,8 +109,7 @@ static void put_json(struct gather *g, const json_t *j)
 
 void seccomp_cache_key(const json_t *profile, uint8_t key[SHA256_BYTES])
 {
-    const struct scmp_version *v = seccomp_version();
-    unsigned versions[4] = {CACHE_FORMAT, v->major, v->minor, v->micro};
+    unsigned versions[2] = {CACHE_FORMAT, SECCOMP_COMPILER_VERSION};
     struct utsname host;
     struct gather g;
 

@@ -1,42 +1,46 @@
-/* seccomp_compile.c - an OCI profile through libseccomp to a filter program.
+/* seccomp_compile.c - an OCI profile to the list of what each system call gets.
  *
- * Conditions on one rule must all hold, but OCI lets a rule test one argument
- * more than once, which libseccomp cannot express: as in other runtimes each
- * condition then becomes a rule of its own, and any of them suffices.
+ * From here it goes to seccomp_emit.c, which makes the filter of it.  The rules are
+ * those that libseccomp has, whose verdicts a test compares with ours:
  *
- * Names that neither the library nor `newer_calls` knows are skipped: the kernel
- * then sees the default action.  Rules whose action is the default are skipped,
- * too, as they change nothing. */
+ *  - a rule without conditions beats those with, and the first of its kind counts;
+ *    of rules with conditions the first that holds counts;
+ *  - conditions of one rule must all hold; but OCI lets a rule test one argument more
+ *    than once, and then, as in other runtimes, each condition is a rule of its own;
+ *  - arguments of 32-bit architectures, and of x32, are compared by their low half;
+ *  - on i386 a rule for socket(2) and its like, or for the calls of System V IPC, holds
+ *    for socketcall(2) and ipc(2) as well; of its conditions the one on the first
+ *    argument is lost there.
+ *
+ * Names that `syscalls.rows.h` lacks, or that an architecture lacks, are skipped: the
+ * kernel then sees the default action.  Rules whose action is the default are
+ * skipped, too, as they change nothing.  An architecture that this machine cannot execute
+ * changes nothing either. */
 #include <errno.h>
+#include <linux/audit.h>
 #include <linux/seccomp.h>
-#include <seccomp.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include "base/err.h"
 #include "base/fault.h"
 #include "base/json.h"
 #include "base/scope.h"
 #include "base/str.h"
-#include "host/file.h"
-#include "virt/container/confine/seccomp_private.h"
+#include "virt/container/confine/seccomp_plan.h"
 
-#define ARGS_MOST      6  /* of a system call */
 #define RULE_ARGS_MOST 64 /* conditions in one rule of a profile */
 #define WHERE_BYTES    64
+#define GROW_BY        256
 
 #ifndef SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV
 #    define SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV (1UL << 5)
 #endif
 
 struct build {
-    scmp_filter_ctx ctx;
-    uint32_t fallback; /* the default action */
+    struct seccomp_plan plan;
     uint32_t flags;
     bool notifies;
-    bool foreign; /* another architecture than the native one is in */
     struct strv *warnings;
     struct err *e;
 };
@@ -48,21 +52,21 @@ struct word_number {
 
 /* clang-format off */
 static const struct word_number actions[] = {
-    {"SCMP_ACT_KILL",         SCMP_ACT_KILL_THREAD},
-    {"SCMP_ACT_KILL_THREAD",  SCMP_ACT_KILL_THREAD},
-    {"SCMP_ACT_KILL_PROCESS", SCMP_ACT_KILL_PROCESS},
-    {"SCMP_ACT_TRAP",         SCMP_ACT_TRAP},
-    {"SCMP_ACT_ERRNO",        SCMP_ACT_ERRNO(0)},
-    {"SCMP_ACT_TRACE",        SCMP_ACT_TRACE(0)},
-    {"SCMP_ACT_ALLOW",        SCMP_ACT_ALLOW},
-    {"SCMP_ACT_LOG",          SCMP_ACT_LOG},
-    {"SCMP_ACT_NOTIFY",       SCMP_ACT_NOTIFY},
+    {"SCMP_ACT_KILL",         SECCOMP_RET_KILL_THREAD},
+    {"SCMP_ACT_KILL_THREAD",  SECCOMP_RET_KILL_THREAD},
+    {"SCMP_ACT_KILL_PROCESS", SECCOMP_RET_KILL_PROCESS},
+    {"SCMP_ACT_TRAP",         SECCOMP_RET_TRAP},
+    {"SCMP_ACT_ERRNO",        SECCOMP_RET_ERRNO},
+    {"SCMP_ACT_TRACE",        SECCOMP_RET_TRACE},
+    {"SCMP_ACT_ALLOW",        SECCOMP_RET_ALLOW},
+    {"SCMP_ACT_LOG",          SECCOMP_RET_LOG},
+    {"SCMP_ACT_NOTIFY",       SECCOMP_RET_USER_NOTIF},
 };
 
 static const struct word_number operators[] = {
-    {"SCMP_CMP_NE", SCMP_CMP_NE}, {"SCMP_CMP_LT", SCMP_CMP_LT}, {"SCMP_CMP_LE", SCMP_CMP_LE},
-    {"SCMP_CMP_EQ", SCMP_CMP_EQ}, {"SCMP_CMP_GE", SCMP_CMP_GE}, {"SCMP_CMP_GT", SCMP_CMP_GT},
-    {"SCMP_CMP_MASKED_EQ", SCMP_CMP_MASKED_EQ},
+    {"SCMP_CMP_NE", SECCOMP_NE}, {"SCMP_CMP_LT", SECCOMP_LT}, {"SCMP_CMP_LE", SECCOMP_LE},
+    {"SCMP_CMP_EQ", SECCOMP_EQ}, {"SCMP_CMP_GE", SECCOMP_GE}, {"SCMP_CMP_GT", SECCOMP_GT},
+    {"SCMP_CMP_MASKED_EQ", SECCOMP_MASKED_EQ},
 };
 
 static const struct word_number filter_flags[] = {
@@ -72,29 +76,30 @@ static const struct word_number filter_flags[] = {
     {"SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV", SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV},
 };
 
-static const struct word_number arches[] = {
-    {"SCMP_ARCH_X86", SCMP_ARCH_X86},             {"SCMP_ARCH_X86_64", SCMP_ARCH_X86_64},
-    {"SCMP_ARCH_X32", SCMP_ARCH_X32},             {"SCMP_ARCH_ARM", SCMP_ARCH_ARM},
-    {"SCMP_ARCH_AARCH64", SCMP_ARCH_AARCH64},     {"SCMP_ARCH_MIPS", SCMP_ARCH_MIPS},
-    {"SCMP_ARCH_MIPS64", SCMP_ARCH_MIPS64},       {"SCMP_ARCH_MIPS64N32", SCMP_ARCH_MIPS64N32},
-    {"SCMP_ARCH_MIPSEL", SCMP_ARCH_MIPSEL},       {"SCMP_ARCH_MIPSEL64", SCMP_ARCH_MIPSEL64},
-    {"SCMP_ARCH_MIPSEL64N32", SCMP_ARCH_MIPSEL64N32}, {"SCMP_ARCH_PPC", SCMP_ARCH_PPC},
-    {"SCMP_ARCH_PPC64", SCMP_ARCH_PPC64},         {"SCMP_ARCH_PPC64LE", SCMP_ARCH_PPC64LE},
-    {"SCMP_ARCH_S390", SCMP_ARCH_S390},           {"SCMP_ARCH_S390X", SCMP_ARCH_S390X},
-    {"SCMP_ARCH_PARISC", SCMP_ARCH_PARISC},       {"SCMP_ARCH_PARISC64", SCMP_ARCH_PARISC64},
-    {"SCMP_ARCH_RISCV64", SCMP_ARCH_RISCV64},
+/* Those that a profile may name; which of them this machine executes is in
+ * `seccomp_arches`. */
+static const char *const arch_names[] = {
+    "SCMP_ARCH_X86",      "SCMP_ARCH_X86_64",   "SCMP_ARCH_X32",         "SCMP_ARCH_ARM",
+    "SCMP_ARCH_AARCH64",  "SCMP_ARCH_MIPS",     "SCMP_ARCH_MIPS64",      "SCMP_ARCH_MIPS64N32",
+    "SCMP_ARCH_MIPSEL",   "SCMP_ARCH_MIPSEL64", "SCMP_ARCH_MIPSEL64N32", "SCMP_ARCH_PPC",
+    "SCMP_ARCH_PPC64",    "SCMP_ARCH_PPC64LE",  "SCMP_ARCH_S390",        "SCMP_ARCH_S390X",
+    "SCMP_ARCH_PARISC",   "SCMP_ARCH_PARISC64", "SCMP_ARCH_RISCV64",     "SCMP_ARCH_LOONGARCH64",
+    "SCMP_ARCH_M68K",     "SCMP_ARCH_SH",       "SCMP_ARCH_SHEB",
 };
 
-/* Calls that are younger than libseccomp 2.5.4.  From 424 on a call has one
- * number on all architectures: arch/x86/entry/syscalls/syscall_64.tbl, 6.18. */
-static const struct word_number newer_calls[] = {
-    {"cachestat", 451},      {"fchmodat2", 452},         {"map_shadow_stack", 453},
-    {"futex_wake", 454},     {"futex_wait", 455},        {"futex_requeue", 456},
-    {"statmount", 457},      {"listmount", 458},         {"lsm_get_self_attr", 459},
-    {"lsm_set_self_attr", 460}, {"lsm_list_modules", 461}, {"mseal", 462},
-    {"setxattrat", 463},     {"getxattrat", 464},        {"listxattrat", 465},
-    {"removexattrat", 466},  {"open_tree_attr", 467},    {"file_getattr", 468},
-    {"file_setattr", 469},
+/* Where a call of i386 is found in the two that stand for many: <linux/net.h>,
+ * <linux/ipc.h>. */
+static const struct word_number socket_calls[] = {
+    {"socket", 1},   {"bind", 2},        {"connect", 3},     {"listen", 4},      {"accept", 5},
+    {"getsockname", 6}, {"getpeername", 7}, {"socketpair", 8}, {"send", 9},      {"recv", 10},
+    {"sendto", 11},  {"recvfrom", 12},   {"shutdown", 13},   {"setsockopt", 14}, {"getsockopt", 15},
+    {"sendmsg", 16}, {"recvmsg", 17},    {"accept4", 18},    {"recvmmsg", 19},   {"sendmmsg", 20},
+};
+
+static const struct word_number ipc_calls[] = {
+    {"semop", 1},   {"semget", 2},  {"semctl", 3},  {"semtimedop", 4}, {"msgsnd", 11},
+    {"msgrcv", 12}, {"msgget", 13}, {"msgctl", 14}, {"shmat", 21},     {"shmdt", 22},
+    {"shmget", 23}, {"shmctl", 24},
 };
 /* clang-format on */
 
@@ -109,6 +114,21 @@ static const struct word_number *find(const struct word_number *table, size_t n,
         }
     }
     return NULL;
+}
+
+const char *seccomp_word(enum seccomp_words kind, size_t i)
+{
+    switch (kind) {
+    case SECCOMP_WORDS_ACTIONS:
+        return i < COUNT(actions) ? actions[i].name : NULL;
+    case SECCOMP_WORDS_OPERATORS:
+        return i < COUNT(operators) ? operators[i].name : NULL;
+    case SECCOMP_WORDS_FLAGS:
+        return i < COUNT(filter_flags) ? filter_flags[i].name : NULL;
+    case SECCOMP_WORDS_ARCHES:
+        break;
+    }
+    return i < SECCOMP_ARCHES ? seccomp_arches[i].name : NULL;
 }
 
 /* An action word with its number (errno, or the tracer's message). */
@@ -133,7 +153,7 @@ static int read_action(const json_t *obj, const char *where, const char *key,
         return err_set(e, -EINVAL, "'%s.%s' is out of range", where, errno_key);
     }
     *ret = row->value;
-    if (row->value == SCMP_ACT_ERRNO(0) || row->value == SCMP_ACT_TRACE(0)) {
+    if (row->value == SECCOMP_RET_ERRNO || row->value == SECCOMP_RET_TRACE) {
         *ret |= (uint32_t)number;
     }
     return 0;
@@ -163,6 +183,16 @@ static int read_flags(struct build *b, const json_t *profile)
     return r;
 }
 
+static bool is_arch(const char *name)
+{
+    for (size_t i = 0; i < COUNT(arch_names); i++) {
+        if (strcmp(arch_names[i], name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static int read_arches(struct build *b, const json_t *profile)
 {
     json_t *list = NULL;
@@ -170,36 +200,29 @@ static int read_arches(struct build *b, const json_t *profile)
     size_t i;
     int r = json_opt_array(profile, "linux.seccomp", "architectures", &list, b->e);
 
+    b->plan.arches = 1; /* the native one is the first, and always in */
     json_array_foreach(list, i, item)
     {
         const char *name = json_string_value(item);
-        const struct word_number *row =
-            name != NULL ? find(arches, COUNT(arches), name) : NULL;
 
         if (name == NULL) {
             return err_set(b->e, -EINVAL,
-                           "'linux.seccomp.architectures[%zu]' is not a "
-                           "string",
-                           i);
+                           "'linux.seccomp.architectures[%zu]' is not a string", i);
         }
-        if (row == NULL) {
-            if (b->warnings != NULL) {
-                strv_addf(b->warnings,
-                          "seccomp architecture '%s' is unknown and left out", name);
+        if (!is_arch(name) && b->warnings != NULL) {
+            strv_addf(b->warnings, "seccomp architecture '%s' is unknown and left out",
+                      name);
+        }
+        for (size_t k = 0; k < SECCOMP_ARCHES; k++) {
+            if (strcmp(seccomp_arches[k].name, name) == 0) {
+                b->plan.arches |= 1U << k;
             }
-            continue;
         }
-        r = seccomp_arch_add(b->ctx, row->value);
-        b->foreign = b->foreign || r == 0;
-        if (r < 0 && r != -EEXIST && r != -EDOM && r != -EINVAL) {
-            return err_sys(b->e, r, "cannot add architecture '%s'", name);
-        }
-        r = 0;
     }
     return r;
 }
 
-static int read_condition(const json_t *item, const char *where, struct scmp_arg_cmp *ret,
+static int read_condition(const json_t *item, const char *where, struct seccomp_cond *ret,
                           struct err *e)
 {
     const struct word_number *row;
@@ -216,19 +239,18 @@ static int read_condition(const json_t *item, const char *where, struct scmp_arg
         return r;
     }
     row = find(operators, COUNT(operators), op);
-    if (row == NULL || index >= ARGS_MOST) {
+    if (row == NULL || index >= SECCOMP_ARGS) {
         return err_set(e, -EINVAL, "'%s' has an unknown operator or argument", where);
     }
-    *ret = (struct scmp_arg_cmp){.arg = (unsigned)index,
-                                 .op = (enum scmp_compare)row->value,
-                                 .datum_a = (uint64_t)value,
-                                 .datum_b = (uint64_t)second};
+    *ret = (struct seccomp_cond){.arg = (uint8_t)index, .op = (uint8_t)row->value};
+    ret->value = (uint64_t)(row->value == SECCOMP_MASKED_EQ ? second : value);
+    ret->mask = row->value == SECCOMP_MASKED_EQ ? (uint64_t)value : UINT64_MAX;
     return 0;
 }
 
 struct rule {
     uint32_t action;
-    struct scmp_arg_cmp args[RULE_ARGS_MOST];
+    struct seccomp_cond conds[RULE_ARGS_MOST];
     unsigned n;
     bool split; /* an argument is tested twice: any condition suffices */
 };
@@ -236,7 +258,7 @@ struct rule {
 static int read_rule(struct build *b, const json_t *item, const char *where,
                      struct rule *rule)
 {
-    bool tested[ARGS_MOST] = {false};
+    bool tested[SECCOMP_ARGS] = {false};
     json_t *list = NULL;
     json_t *arg;
     size_t i;
@@ -255,47 +277,111 @@ static int read_rule(struct build *b, const json_t *item, const char *where,
             break;
         }
         (void)str_print(here, sizeof here, "%s.args[%zu]", where, i);
-        r = read_condition(arg, here, &rule->args[i], b->e);
+        r = read_condition(arg, here, &rule->conds[i], b->e);
         if (r == 0) {
-            rule->split = rule->split || tested[rule->args[i].arg];
-            tested[rule->args[i].arg] = true;
+            rule->split = rule->split || tested[rule->conds[i].arg];
+            tested[rule->conds[i].arg] = true;
             rule->n++;
         }
     }
     return r;
 }
 
-/* -EEXIST: an equal rule is there; -EDOM, -EFAULT and -EINVAL: not on one of the
- * architectures; -EACCES: it says what the default says. */
-static bool is_harmless(int r)
+/* Room for one more of `size` bytes in the array at *list, which has `n`. */
+static int make_room(void **list, size_t n, size_t size)
 {
-    return r == -EEXIST || r == -EDOM || r == -EFAULT || r == -EACCES;
+    void *more;
+
+    if (n % GROW_BY != 0) {
+        return 0;
+    }
+    more = fault_realloc(*list, (n + GROW_BY) * size);
+    if (more == NULL) {
+        return -ENOMEM;
+    }
+    *list = more;
+    return 0;
 }
 
-static int add_call(struct build *b, const struct rule *rule, const char *name)
+/* `n` conditions from `conds`, put together with the rule's action. */
+static int add_call(struct seccomp_plan *p, uint32_t arch, uint32_t nr, uint32_t action,
+                    const struct seccomp_cond *conds, unsigned n)
 {
-    const struct word_number *newer = NULL;
-    int call = seccomp_syscall_resolve_name(name);
+    struct seccomp_call call = {.arch = arch,
+                                .nr = nr,
+                                .action = action,
+                                .first = (uint32_t)p->n_conds,
+                                .n_conds = n,
+                                .order = (uint32_t)p->n_calls};
+    int r = make_room((void **)&p->calls, p->n_calls, sizeof call);
+
+    for (unsigned i = 0; r == 0 && i < n; i++) {
+        r = make_room((void **)&p->conds, p->n_conds, sizeof *conds);
+        if (r == 0) {
+            p->conds[p->n_conds++] = conds[i];
+        }
+    }
+    if (r == 0) {
+        p->calls[p->n_calls++] = call;
+    }
+    return r;
+}
+
+static int add_rule_for(struct seccomp_plan *p, uint32_t arch, uint32_t nr,
+                        const struct rule *rule)
+{
     int r = 0;
 
-    if (call == __NR_SCMP_ERROR) {
-        newer = find(newer_calls, COUNT(newer_calls), name);
-        if (newer == NULL) {
-            return 0;
+    if (!rule->split) {
+        return add_call(p, arch, nr, rule->action, rule->conds, rule->n);
+    }
+    for (unsigned i = 0; r == 0 && i < rule->n; i++) {
+        r = add_call(p, arch, nr, rule->action, &rule->conds[i], 1);
+    }
+    return r;
+}
+
+/* The call `number` of the one that stands for many. */
+static int add_part(struct seccomp_plan *p, uint32_t arch, const char *whole,
+                    uint32_t number, const struct rule *rule)
+{
+    struct rule inner = {.action = rule->action, .split = false, .n = 1};
+
+    inner.conds[0] = (struct seccomp_cond){
+        .arg = 0, .op = SECCOMP_EQ, .value = number, .mask = UINT64_MAX};
+    for (unsigned i = 0; !rule->split && i < rule->n; i++) {
+        if (rule->conds[i].arg != 0) {
+            inner.conds[inner.n++] = rule->conds[i];
         }
-        call = (int)newer->value;
     }
-    if (rule->split) {
-        for (unsigned i = 0; (r == 0 || is_harmless(r)) && i < rule->n; i++) {
-            r = seccomp_rule_add_array(b->ctx, rule->action, call, 1, &rule->args[i]);
+    return add_rule_for(p, arch, (uint32_t)seccomp_number(whole, arch), &inner);
+}
+
+static int add_name(struct build *b, const struct rule *rule, const char *name)
+{
+    int r = 0;
+
+    for (uint32_t arch = 0; r == 0 && arch < SECCOMP_ARCHES; arch++) {
+        long nr = (b->plan.arches & 1U << arch) != 0 ? seccomp_number(name, arch) : -1;
+        const struct word_number *part;
+
+        if (nr >= 0) {
+            r = add_rule_for(&b->plan, arch, (uint32_t)nr, rule);
         }
-    } else {
-        r = seccomp_rule_add_array(b->ctx, rule->action, call, rule->n, rule->args);
+        if (r < 0 || !seccomp_arches[arch].has_socketcall ||
+            (b->plan.arches & 1U << arch) == 0) {
+            continue;
+        }
+        part = find(socket_calls, COUNT(socket_calls), name);
+        if (part != NULL) {
+            r = add_part(&b->plan, arch, "socketcall", part->value, rule);
+        }
+        part = find(ipc_calls, COUNT(ipc_calls), name);
+        if (r == 0 && part != NULL) {
+            r = add_part(&b->plan, arch, "ipc", part->value, rule);
+        }
     }
-    if (r < 0 && !is_harmless(r) && newer == NULL) {
-        return err_sys(b->e, r, "cannot add a seccomp rule for '%s'", name);
-    }
-    return 0;
+    return r;
 }
 
 static int add_rule(struct build *b, const json_t *item, const char *where)
@@ -307,7 +393,7 @@ static int add_rule(struct build *b, const json_t *item, const char *where)
     int r = read_rule(b, item, where, &rule);
 
     r = r == 0 ? json_opt_array(item, where, "names", &names, b->e) : r;
-    if (r < 0 || rule.action == b->fallback) {
+    if (r < 0 || rule.action == b->plan.fallback) {
         return r;
     }
     json_array_foreach(names, i, name)
@@ -315,12 +401,12 @@ static int add_rule(struct build *b, const json_t *item, const char *where)
         if (!json_is_string(name)) {
             return err_set(b->e, -EINVAL, "'%s.names[%zu]' is not a string", where, i);
         }
-        r = add_call(b, &rule, json_string_value(name));
+        r = add_name(b, &rule, json_string_value(name));
         if (r < 0) {
             return r;
         }
     }
-    b->notifies = b->notifies || (rule.action == SCMP_ACT_NOTIFY && i > 0);
+    b->notifies = b->notifies || (rule.action == SECCOMP_RET_USER_NOTIF && i > 0);
     return 0;
 }
 
@@ -344,75 +430,34 @@ static int add_rules(struct build *b, const json_t *profile)
     return r;
 }
 
-/* The library writes to a descriptor: let it be memory. */
-static int export(struct build *b, struct seccomp_filter *f)
+static void release(struct build *b)
 {
-    SCOPED(scope_close) int fd = memfd_create("seccomp", MFD_CLOEXEC);
-    SCOPED(scope_free) struct sock_filter *insns = NULL;
-    off_t len;
-    int r;
-
-    if (fd < 0) {
-        return -errno;
-    }
-    r = seccomp_export_bpf(b->ctx, fd);
-    if (r < 0) {
-        return r;
-    }
-    len = lseek(fd, 0, SEEK_END);
-    if (len <= 0 || len % (off_t)sizeof *insns != 0 ||
-        len > (off_t)(BPF_MAXINSNS * sizeof *insns)) {
-        return -E2BIG;
-    }
-    insns = fault_malloc((size_t)len);
-    if (insns == NULL) {
-        return -ENOMEM;
-    }
-    if (lseek(fd, 0, SEEK_SET) < 0 || file_read_all(fd, insns, (size_t)len) != len) {
-        return -EIO;
-    }
-    *f = (struct seccomp_filter){.insns = insns,
-                                 .n = (uint32_t)((size_t)len / sizeof *insns),
-                                 .flags = b->flags,
-                                 .notifies = b->notifies};
-    insns = NULL;
-    return 0;
-}
-
-static void release(scmp_filter_ctx *ctx)
-{
-    if (*ctx != NULL) {
-        seccomp_release(*ctx);
-    }
+    free(b->plan.calls);
+    free(b->plan.conds);
 }
 
 int seccomp_compile_profile(const json_t *profile, struct strv *warnings,
                             struct seccomp_filter *f, struct err *e)
 {
-    SCOPED(release) scmp_filter_ctx ctx = NULL;
-    struct build b = {.warnings = warnings, .e = e};
+    SCOPED(release) struct build b = {.warnings = warnings, .e = e};
     int r = read_action(profile, "linux.seccomp", "defaultAction", "defaultErrnoRet",
-                        &b.fallback, e);
+                        &b.plan.fallback, e);
 
     if (r < 0) {
         return r;
     }
-    if (b.fallback == SCMP_ACT_NOTIFY) {
+    if (b.plan.fallback == SECCOMP_RET_USER_NOTIF) {
         return err_set(e, -EINVAL,
-                       "'linux.seccomp.defaultAction' cannot be "
-                       "SCMP_ACT_NOTIFY");
-    }
-    ctx = b.ctx = seccomp_init(b.fallback);
-    if (ctx == NULL) {
-        return err_sys(e, -ENOMEM, "cannot compile the seccomp profile");
+                       "'linux.seccomp.defaultAction' cannot be SCMP_ACT_NOTIFY");
     }
     r = read_flags(&b, profile);
     r = r == 0 ? read_arches(&b, profile) : r;
     r = r == 0 ? add_rules(&b, profile) : r;
-    if (r == 0) {
-        /* A balanced tree instead of a list: fewer steps per call of the guest. */
-        (void)seccomp_attr_set(ctx, SCMP_FLTATR_CTL_OPTIMIZE, 2);
-        r = export(&b, f);
+    r = r == 0 ? seccomp_emit(&b.plan, f) : r;
+    if (r < 0) {
+        return err_sys(e, r, "cannot compile the seccomp profile");
     }
-    return r < 0 ? err_sys(e, r, "cannot compile the seccomp profile") : 0;
+    f->flags = b.flags;
+    f->notifies = b.notifies;
+    return 0;
 }

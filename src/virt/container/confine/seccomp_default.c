@@ -19,8 +19,10 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "base/json.h"
+#include "base/scope.h"
 #include "base/str.h"
-#include "virt/container/confine/seccomp_private.h"
+#include "virt/container/confine/seccomp_plan.h"
 
 #define RULES_VERSION  1 /* raise when `add_tested` or `add_groups` change */
 #define NO_CAP         (-1)
@@ -253,4 +255,57 @@ json_t *seccomp_default_label(uint64_t caps)
     sha256_hex(sum, hex);
     return json_pack("{s:i, s:s, s:I}", "default", RULES_VERSION, "table", hex, "caps",
                      (json_int_t)caps);
+}
+
+/* {name: whether without conditions} of each name that some rule allows. */
+static json_t *allowed_names(const json_t *profile)
+{
+    json_t *out = json_object();
+    size_t i;
+    size_t k;
+    json_t *rule;
+    json_t *name;
+
+    json_array_foreach(json_object_get(profile, "syscalls"), i, rule)
+    {
+        bool always = json_array_size(json_object_get(rule, "args")) == 0;
+
+        if (strcmp(json_string_value(json_object_get(rule, "action")),
+                   "SCMP_ACT_ALLOW") != 0) {
+            continue;
+        }
+        json_array_foreach(json_object_get(rule, "names"), k, name)
+        {
+            const char *text = json_string_value(name);
+
+            if (always || json_object_get(out, text) == NULL) {
+                (void)json_object_set_new(out, text, json_boolean(always));
+            }
+        }
+    }
+    return out;
+}
+
+json_t *seccomp_default_allowed(uint64_t caps)
+{
+    SCOPED(scope_json) json_t *profile = seccomp_default_profile(caps);
+    SCOPED(scope_json) json_t *allowed = allowed_names(profile);
+    json_t *out = json_array();
+    const char *name;
+
+    for (size_t i = 0; profile != NULL && (name = seccomp_name(i)) != NULL; i++) {
+        json_t *always = json_object_get(allowed, name);
+
+        if (always != NULL && seccomp_number(name, 0) >= 0 &&
+            json_array_append_new(
+                out, json_pack("{s:s, s:O}", "name", name, "always", always)) < 0) {
+            json_decref(out);
+            return NULL;
+        }
+    }
+    if (profile == NULL) {
+        json_decref(out);
+        return NULL;
+    }
+    return out;
 }

@@ -3,11 +3,14 @@
 #define VIRT_CONTAINER_CONFINE_SECCOMP_PRIVATE_H
 
 #include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "base/sha256.h"
 #include "virt/container/confine/seccomp.h"
+
+#define SECCOMP_COMPILER_VERSION 1 /* raise when the same profile gives another filter */
 
 struct seccomp_filter {
     struct sock_filter *insns; /* owned */
@@ -17,7 +20,11 @@ struct seccomp_filter {
     bool cached;
 };
 
-/* Compile with libseccomp; fills insns, n, flags and notifies. */
+/* SECCOMP_RET_... for this call. */
+uint32_t seccomp_filter_verdict(const struct seccomp_filter *f,
+                                const struct seccomp_data *d);
+
+/* Fills insns, n, flags and notifies. */
 int seccomp_compile_profile(const json_t *profile, struct strv *warnings,
                             struct seccomp_filter *f, struct err *e);
 

@@ -77,23 +77,7 @@ static void set_user(const struct oci_args *a, json_t *process)
         return;
     }
     user = json_pack("{s:I, s:I}", "uid", (json_int_t)uid, "gid", (json_int_t)gid);
-    add_each(a, "additional-gids", user, "additionalGids", true);
     (void)json_object_set_new(process, "user", user);
-}
-
-static void set_caps(const struct oci_args *a, json_t *process)
-{
-    static const char *const sets[] = {"bounding", "effective", "permitted"};
-    json_t *caps;
-
-    if (!oci_has(a, "cap")) {
-        return;
-    }
-    caps = json_object();
-    for (size_t i = 0; i < sizeof sets / sizeof sets[0]; i++) {
-        add_each(a, "cap", caps, sets[i], false);
-    }
-    (void)json_object_set_new(process, "addCapabilities", caps);
 }
 
 static int make_process(const struct oci_args *a, json_t **ret, struct err *e)
@@ -132,7 +116,8 @@ static int make_process(const struct oci_args *a, json_t **ret, struct err *e)
     }
     add_each(a, "env", p, "addEnv", false);
     set_user(a, p);
-    set_caps(a, p);
+    add_each(a, "additional-gids", p, "addGids", true);
+    add_each(a, "cap", p, "addCapabilities", false);
     *ret = p;
     return 0;
 }

@@ -14,8 +14,7 @@
 #include "base/str.h"
 #include "base/word.h"
 
-#define VERSION_TEXT                                                                     \
-    "strata oci version 0.1.0\nspec: 1.2.0\nlibseccomp: +SECCOMP +CGROUPS +CAPS\n"
+#define VERSION_TEXT  "strata oci version 0.1.0\nspec: 1.2.0\n+SECCOMP +CGROUPS +CAPS\n"
 #define COMMANDS_MOST 32
 
 /* clang-format off */

@@ -15,8 +15,8 @@
 
 #include "base/scope.h"
 #include "host/file.h"
-#include "virt/container/mounts.h"
-#include "virt/container/private.h"
+#include "virt/container/setup.h"
+#include "virt/container/tree/mounts.h"
 
 static unsigned long propagation(const struct setup *s)
 {
@@ -166,7 +166,8 @@ int rootfs_finish(struct setup *s, struct err *e)
     {
         r = r < 0 ? r : mask(s, json_string_value(item), e);
     }
-    if (r == 0 && config_flag(s->config, "root.readonly")) {
+    if (r == 0 && (config_flag(s->config, "root.readonly") ||
+                   (s->n->overlay != NULL && s->n->overlay->upper == NULL))) {
         struct mount_attr a = {.attr_set = MOUNT_ATTR_RDONLY};
 
         if (mount_setattr(s->root, "", AT_EMPTY_PATH, &a, sizeof a) < 0) {

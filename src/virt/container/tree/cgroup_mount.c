@@ -18,7 +18,7 @@
 
 #include "base/scope.h"
 #include "host/file.h"
-#include "virt/container/private.h"
+#include "virt/container/setup.h"
 
 #define HIERARCHIES_MOST 32
 #define FLAGS            (MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC)

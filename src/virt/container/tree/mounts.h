@@ -1,10 +1,10 @@
 /* mounts.h - one mount of a configuration, read; and who opens its source. */
-#ifndef VIRT_CONTAINER_MOUNTS_H
-#define VIRT_CONTAINER_MOUNTS_H
+#ifndef VIRT_CONTAINER_TREE_MOUNTS_H
+#define VIRT_CONTAINER_TREE_MOUNTS_H
 
 #include <linux/mount.h>
 
-#include "virt/container/private.h"
+#include "virt/container/setup.h"
 
 /* Texts are borrowed from the configuration. */
 struct mount_plan {
@@ -31,10 +31,6 @@ bool mount_needs_parent(const struct setup *s, const struct mount_plan *p);
 
 /* A detached copy of the source. */
 int mount_open_source(const struct setup *s, const struct mount_plan *p, struct err *e);
-
-/* parent: open, shift and send every source that `mount_needs_parent` names.
- * `userns_fd`: of the container; -1: it has none. */
-int mounts_send(const struct setup *s, int userns_fd, struct err *e);
 
 /* Copy the content of the directory `from` into `to`; without devices and sockets. */
 int mounts_copy_up(int from, int to, struct err *e);

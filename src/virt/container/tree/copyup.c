@@ -11,7 +11,7 @@
 
 #include "base/err.h"
 #include "base/scope.h"
-#include "virt/container/mounts.h"
+#include "virt/container/tree/mounts.h"
 
 #define COPY_CHUNK_BYTES (1u << 20)
 #define DEPTH_MOST       64

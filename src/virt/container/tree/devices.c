@@ -12,7 +12,7 @@
 
 #include "base/scope.h"
 #include "host/file.h"
-#include "virt/container/private.h"
+#include "virt/container/setup.h"
 
 struct node {
     const char *path;

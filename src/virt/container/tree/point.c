@@ -19,7 +19,7 @@
 
 #include "base/scope.h"
 #include "host/file.h"
-#include "virt/container/private.h"
+#include "virt/container/setup.h"
 
 #define LINKS_MOST     16
 #define DIRECTORY_MODE 0755

@@ -9,7 +9,7 @@
  *
  * Sources: mount_setattr(2), fsconfig(2), openat2(2); runtime-spec 1.2,
  * config.md "Mounts" for the option words. */
-#include "virt/container/mounts.h"
+#include "virt/container/tree/mounts.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -25,7 +25,7 @@
 
 #include "base/scope.h"
 #include "host/file.h"
-#include "virt/container/private.h"
+#include "virt/container/setup.h"
 
 enum effect {
     E_SET,
@@ -109,6 +109,11 @@ static const struct option_row {
     {"ridmap", E_IDMAP, 0, true},
     {"tmpcopyup", E_COPY_UP, 0, false},
 };
+
+const char *mounts_option(size_t i)
+{
+    return i < sizeof option_rows / sizeof option_rows[0] ? option_rows[i].word : NULL;
+}
 
 static const struct option_row *find_row(const char *word)
 {
@@ -314,7 +319,7 @@ static int one_bind(struct setup *s, const struct mount_plan *p, struct err *e)
         if (r < 0) {
             return r;
         }
-        r = sync_receive(s->sync[1], &fd, e);
+        r = sync_await(s, SYNC_MOUNT, &fd, e);
         if (r < 0 || fd < 0) {
             return err_set(e, r < 0 ? r : -EPROTO, "mount '%s': its source did not come",
                            p->to);
