@@ -2,6 +2,7 @@
 #ifndef HOST_NETLINK_NETLINK_H
 #define HOST_NETLINK_NETLINK_H
 
+#include "host/netlink/conntrack.h"
 #include "host/netlink/message.h"
 #include "host/netlink/nft.h"
 #include "host/netlink/route.h"

@@ -1,4 +1,4 @@
-/* nf_tables: tables, chains, sets, elements.  Rules are in nft_rule.c. */
+/* nf_tables: chains, sets, elements.  Tables are in nft_table.c, rules in nft_rule.c. */
 #include "host/netlink/nft.h"
 
 #include <errno.h>
@@ -12,9 +12,6 @@
 #include "base/scope.h"
 #include "host/netlink/message.h"
 #include "host/netlink/nft_private.h"
-
-#define COMMENT_TYPE  0 /* how user-space tools mark a comment in an element's user data */
-#define COMMENT_BYTES 128
 
 void nft_message(struct netlink_batch *b, unsigned type, unsigned flags)
 {
@@ -40,18 +37,6 @@ void nft_end(struct netlink_batch *b)
 {
     netlink_ask_ack(b); /* of the last message: the others speak only when they fail */
     bracket(b, NFNL_MSG_BATCH_END);
-}
-
-void nft_add_table(struct netlink_batch *b, const char *table, bool exclusive)
-{
-    nft_message(b, NFT_MSG_NEWTABLE, NLM_F_CREATE | (exclusive ? NLM_F_EXCL : 0));
-    netlink_put_text(b, NFTA_TABLE_NAME, table);
-}
-
-void nft_delete_table(struct netlink_batch *b, const char *table)
-{
-    nft_message(b, NFT_MSG_DELTABLE, 0);
-    netlink_put_text(b, NFTA_TABLE_NAME, table);
 }
 
 void nft_add_chain(struct netlink_batch *b, const char *table, const struct nft_chain *c)
@@ -113,15 +98,6 @@ void nft_put_value(struct netlink_batch *b, unsigned attr, const void *value, si
     netlink_end(b);
 }
 
-static void put_comment(struct netlink_batch *b, const char *comment)
-{
-    uint8_t data[2 + COMMENT_BYTES] = {COMMENT_TYPE};
-    size_t n = strnlen(comment, COMMENT_BYTES - 1);
-    data[1] = (uint8_t)(n + 1);
-    memcpy(data + 2, comment, n);
-    netlink_put(b, NFTA_SET_ELEM_USERDATA, data, n + 3);
-}
-
 static void put_element(struct netlink_batch *b, const char *table, const char *set,
                         const struct nft_element *el)
 {
@@ -137,7 +113,7 @@ static void put_element(struct netlink_batch *b, const char *table, const char *
         nft_put_value(b, NFTA_SET_ELEM_DATA, el->data, el->data_bytes);
     }
     if (el->comment != NULL) {
-        put_comment(b, el->comment);
+        nft_put_comment(b, NFTA_SET_ELEM_USERDATA, el->comment);
     }
     netlink_end(b);
     netlink_end(b);
@@ -181,23 +157,6 @@ static const void *value_of(const struct nlattr *a, size_t *ret_len)
     return netlink_data(tb[NFTA_DATA_VALUE]);
 }
 
-static const char *comment_of(const struct nlattr *a)
-{
-    if (a == NULL) {
-        return NULL;
-    }
-    const uint8_t *at = netlink_data(a);
-    size_t left = netlink_len(a);
-    while (left >= 2 && (size_t)at[1] + 2 <= left) {
-        if (at[0] == COMMENT_TYPE && at[1] > 0 && at[1 + at[1]] == '\0') {
-            return (const char *)at + 2;
-        }
-        left -= (size_t)at[1] + 2;
-        at += at[1] + 2;
-    }
-    return NULL;
-}
-
 int nft_read_elements(const struct netlink_message *m, nft_element_fn *fn, void *arg)
 {
     const struct nlattr *tb[NFTA_SET_ELEM_LIST_ELEMENTS + 1];
@@ -217,7 +176,7 @@ int nft_read_elements(const struct netlink_message *m, nft_element_fn *fn, void 
                           NFTA_SET_ELEM_USERDATA) < 0) {
             return -EBADMSG;
         }
-        struct nft_element e = {.comment = comment_of(el[NFTA_SET_ELEM_USERDATA])};
+        struct nft_element e = {.comment = nft_comment_of(el[NFTA_SET_ELEM_USERDATA])};
         e.key = value_of(el[NFTA_SET_ELEM_KEY], &e.key_bytes);
         e.data = value_of(el[NFTA_SET_ELEM_DATA], &e.data_bytes);
         int r = e.key == NULL ? -EBADMSG : fn(arg, &e);

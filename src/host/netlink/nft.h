@@ -56,11 +56,18 @@ struct nft_element {
 void nft_begin(struct netlink_batch *b);
 void nft_end(struct netlink_batch *b);
 
-/* Fails with -EEXIST when the table is there (`exclusive`), or takes it as it is. */
-void nft_add_table(struct netlink_batch *b, const char *table, bool exclusive);
+/* `comment` (NULL: none) is for people; one too long is left out.
+ * Fails with -EEXIST when the table is there (`exclusive`), or takes it as it is. */
+void nft_add_table(struct netlink_batch *b, const char *table, const char *comment,
+                   bool exclusive);
 void nft_delete_table(struct netlink_batch *b, const char *table);
 void nft_add_chain(struct netlink_batch *b, const char *table, const struct nft_chain *c);
 void nft_add_set(struct netlink_batch *b, const char *table, const struct nft_set *s);
+
+/* Call `fn` for each table of the family; `comment` may be NULL. */
+typedef int nft_table_fn(void *arg, const char *table, const char *comment);
+int nft_each_table(struct netlink *nl, nft_table_fn *fn, void *arg);
+int nft_read_table(const struct netlink_message *m, nft_table_fn *fn, void *arg);
 
 /* -EEXIST when the key is there. */
 void nft_add_element(struct netlink_batch *b, const char *table, const char *set,

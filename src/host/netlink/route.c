@@ -74,6 +74,21 @@ void netlink_add_up(struct netlink_batch *b, uint32_t index)
     netlink_begin(b, RTM_NEWLINK, NLM_F_ACK, &head, sizeof head);
 }
 
+void netlink_add_alias(struct netlink_batch *b, uint32_t index, const char *text)
+{
+    struct ifinfomsg head = {.ifi_index = (int)index};
+    netlink_begin(b, RTM_NEWLINK, NLM_F_ACK, &head, sizeof head);
+    netlink_put(b, IFLA_IFALIAS, text, strlen(text));
+}
+
+void netlink_add_master(struct netlink_batch *b, const char *name, uint32_t master)
+{
+    struct ifinfomsg head = {.ifi_flags = IFF_UP, .ifi_change = IFF_UP};
+    netlink_begin(b, RTM_NEWLINK, NLM_F_ACK, &head, sizeof head);
+    netlink_put_text(b, IFLA_IFNAME, name);
+    netlink_put_u32(b, IFLA_MASTER, master);
+}
+
 void netlink_add_hairpin(struct netlink_batch *b, const char *name)
 {
     struct ifinfomsg head = {0};
@@ -133,29 +148,30 @@ void netlink_add_default_route(struct netlink_batch *b, uint32_t index, int fami
     netlink_put_u32(b, RTA_OIF, index);
 }
 
-/* Copy a name that fits with its NUL; else "". */
-static void keep_name(char out[NETLINK_NAME_BYTES], const struct nlattr *a)
+/* Copy a text that fits with its NUL; else "". */
+static void keep_text(char *out, size_t size, const struct nlattr *a)
 {
     const char *text = netlink_text(a);
-    if (text == NULL || str_print(out, NETLINK_NAME_BYTES, "%s", text) < 0) {
+    if (text == NULL || str_print(out, size, "%s", text) < 0) {
         out[0] = '\0';
     }
 }
 
 int netlink_read_link(const struct netlink_message *m, struct netlink_link *ret)
 {
-    const struct nlattr *tb[IFLA_LINKINFO + 1];
+    const struct nlattr *tb[IFLA_IFALIAS + 1];
     const struct nlattr *info[IFLA_INFO_KIND + 1];
     struct ifinfomsg head;
     if ((m->type != RTM_NEWLINK && m->type != RTM_DELLINK) || m->len < sizeof head ||
-        netlink_attrs(m->data, m->len, sizeof head, tb, IFLA_LINKINFO) < 0) {
+        netlink_attrs(m->data, m->len, sizeof head, tb, IFLA_IFALIAS) < 0) {
         return -EBADMSG;
     }
     memcpy(&head, m->data, sizeof head);
     *ret = (struct netlink_link){.index = (uint32_t)head.ifi_index,
                                  .master = netlink_u32(tb[IFLA_MASTER], 0),
                                  .up = (head.ifi_flags & IFF_UP) != 0};
-    keep_name(ret->name, tb[IFLA_IFNAME]);
+    keep_text(ret->name, sizeof ret->name, tb[IFLA_IFNAME]);
+    keep_text(ret->alias, sizeof ret->alias, tb[IFLA_IFALIAS]);
     if (tb[IFLA_ADDRESS] != NULL && netlink_len(tb[IFLA_ADDRESS]) == sizeof ret->mac) {
         memcpy(ret->mac, netlink_data(tb[IFLA_ADDRESS]), sizeof ret->mac);
     }
@@ -164,7 +180,7 @@ int netlink_read_link(const struct netlink_message *m, struct netlink_link *ret)
         if (netlink_attrs(netlink_data(a), netlink_len(a), 0, info, IFLA_INFO_KIND) < 0) {
             return -EBADMSG;
         }
-        keep_name(ret->kind, info[IFLA_INFO_KIND]);
+        keep_text(ret->kind, sizeof ret->kind, info[IFLA_INFO_KIND]);
     }
     return 0;
 }

@@ -12,7 +12,8 @@
 struct netlink;
 struct netlink_batch;
 
-#define NETLINK_NAME_BYTES 16 /* IFNAMSIZ */
+#define NETLINK_NAME_BYTES  16  /* IFNAMSIZ */
+#define NETLINK_ALIAS_BYTES 256 /* IFALIASZ */
 
 /* A pair of interfaces; `name` here, `peer` in the namespace `peer_netns`. */
 struct netlink_veth {
@@ -26,8 +27,9 @@ struct netlink_veth {
 
 struct netlink_link {
     char name[NETLINK_NAME_BYTES];
-    char kind[NETLINK_NAME_BYTES]; /* "veth"; "" for hardware */
-    uint8_t mac[6];                /* zero where the hardware has another kind */
+    char kind[NETLINK_NAME_BYTES];   /* "veth"; "" for hardware */
+    char alias[NETLINK_ALIAS_BYTES]; /* "": none */
+    uint8_t mac[6];                  /* zero where the hardware has another kind */
     uint32_t index;
     uint32_t master; /* 0: none */
     bool up;
@@ -45,6 +47,10 @@ void netlink_add_bridge(struct netlink_batch *b, const char *name, const uint8_t
                         uint32_t mtu);
 void netlink_add_veth(struct netlink_batch *b, const struct netlink_veth *v);
 void netlink_add_up(struct netlink_batch *b, uint32_t index);
+/* A note for people, that `ip link` shows; shorter than NETLINK_ALIAS_BYTES. */
+void netlink_add_alias(struct netlink_batch *b, uint32_t index, const char *text);
+/* Make a link a port of the bridge `master` and bring it up. */
+void netlink_add_master(struct netlink_batch *b, const char *name, uint32_t master);
 /* A bridge's port may send a packet back where it came from. */
 void netlink_add_hairpin(struct netlink_batch *b, const char *name);
 void netlink_add_delete(struct netlink_batch *b, const char *name);
@@ -53,6 +59,18 @@ void netlink_add_address(struct netlink_batch *b, uint32_t index, int family,
                          const uint8_t *ip, uint8_t prefix);
 void netlink_add_default_route(struct netlink_batch *b, uint32_t index, int family,
                                const uint8_t *gateway);
+
+struct netlink_rate {
+    uint64_t bytes_per_second;
+    uint32_t burst_bytes; /* that may leave at once; a whole packet at least */
+    uint32_t queue_bytes; /* that may wait; what comes beyond is dropped */
+};
+
+/* Let a link send no faster, instead of what was set before; and without a limit again
+ * (-ENOENT or -EINVAL when it has none of ours). */
+void netlink_add_rate(struct netlink_batch *b, uint32_t index,
+                      const struct netlink_rate *rate);
+void netlink_add_no_rate(struct netlink_batch *b, uint32_t index);
 
 /* Make the kernel act on a link's carrier now.  Otherwise a worker does so some time
  * later, and the first packets are lost, which costs their sender a second.  Works

@@ -19,6 +19,8 @@
 #define CHOICES     4096 /* the subnets 10.x.y.0/20: room for all of a bridge's 1,023 ports */
 #define ULA_BYTES   6 /* fd, and 40 random bits (RFC 4193, 3.2.1) */
 #define TEXT_BYTES  512
+#define USUAL_STATE "/var/lib/strata"
+#define HASH_DIGITS 8
 #define BRIDGE_MARK "st-"
 
 static const char *const driver_names[NETWORK_DRIVER_COUNT] = {"bridge", "host", "none",
@@ -68,6 +70,37 @@ void network_close(struct network *net)
     }
 }
 
+void network_home(struct network *net, const char *state)
+{
+    if (str_print(net->home, sizeof net->home, "%s", state) < 0) {
+        net->home[0] = '\0';
+    }
+}
+
+void network_table_name(const char *state, char out[NETWORK_TABLE_BYTES])
+{
+    uint32_t h = 2166136261U; /* FNV-1a, 32 bits */
+    if (strcmp(state, USUAL_STATE) == 0) {
+        (void)str_print(out, NETWORK_TABLE_BYTES, "%s", NETWORK_TABLE);
+        return;
+    }
+    for (const char *p = state; *p != '\0'; p++) {
+        h = (h ^ (unsigned char)*p) * 16777619U;
+    }
+    (void)str_print(out, NETWORK_TABLE_BYTES, NETWORK_TABLE "_%08x", (unsigned)h);
+}
+
+bool network_is_table(const char *name)
+{
+    size_t n = strlen(NETWORK_TABLE);
+    if (strncmp(name, NETWORK_TABLE, n) != 0) {
+        return false;
+    }
+    name += n;
+    return name[0] == '\0' || (name[0] == '_' && strlen(name) == 1 + HASH_DIGITS &&
+                               strspn(name + 1, "0123456789abcdef") == HASH_DIGITS);
+}
+
 const struct strv *network_warnings(const struct network *net)
 {
     return &net->warnings;
@@ -94,11 +127,13 @@ bool network_withheld(int r)
 int network_nft(struct network *net, struct netlink **ret)
 {
     if (!net->no_nft && net->nft.fd < 0) {
-        net->no_nft = netlink_open(&net->nft, NETLINK_NETFILTER, -1) < 0;
+        net->no_nft = fault_step("network.nft") < 0 ||
+                      netlink_open(&net->nft, NETLINK_NETFILTER, -1) < 0;
     }
     if (net->no_nft) {
         network_warn(net, "this host has no nf_tables: guests reach each other and the "
-                          "host, but nothing beyond, and ports are not published");
+                          "host, but nothing beyond, published ports are carried by a "
+                          "program, and networks are not kept apart");
         return -EOPNOTSUPP;
     }
     *ret = &net->nft;

@@ -27,6 +27,8 @@ enum network_driver {
 };
 
 #define NETWORK_TABLE       "strata" /* the default table */
+#define NETWORK_TABLE_BYTES 32
+#define NETWORK_HOME_BYTES  256
 #define NETWORK_MTU_DEFAULT 1500
 #define NETWORK_MTU_MIN     576 /* RFC 791, 3.1; 1280 with IPv6 (RFC 8200, 5) */
 
@@ -60,6 +62,13 @@ struct network_port {
 int network_open(const char *table, struct network **ret, struct err *e);
 void network_close(struct network *net);
 
+/* The table of a state directory: the usual one has the plain name. */
+void network_table_name(const char *state, char out[NETWORK_TABLE_BYTES]);
+
+/* Tell the handle its state directory; what is made from then on says so to people,
+ * and to `network_orphans`.  A longer path than NETWORK_HOME_BYTES is left out. */
+void network_home(struct network *net, const char *state);
+
 /* What this host withholds, one line each, noticed since `network_open`; borrowed. */
 const struct strv *network_warnings(const struct network *net);
 
@@ -77,7 +86,7 @@ int network_choose(struct network *net, struct network_spec *s, bool ipv6,
 /* Make the network be there.  Idempotent, also against other processes; two
  * round trips when it is up already.  Missing IPv6 or nf_tables is a warning.
  * 0: it was there; 1: it was made, or made whole again (somebody flushed the
- * rules): then ports of running guests want `network_publish` again. */
+ * rules or removed the bridge): then running guests want `network_restore`. */
 int network_up(struct network *net, const struct network_spec *s, struct err *e);
 
 /* Remove bridge and rules; fine when they are gone.  -EBUSY while guests are linked. */
@@ -96,6 +105,22 @@ int network_attach(struct network *net, const struct network_spec *s,
 int network_detach(struct network *net, const struct network_spec *s,
                    const struct network_port *p, bool dying, struct err *e);
 
+/* Link a running guest again and publish its ports again, after `network_up` returned 1.
+ * Idempotent.  -ENODEV when somebody removed the link itself. */
+int network_restore(struct network *net, const struct network_spec *s,
+                    const struct network_port *p, struct err *e);
+
+/* Bytes per second; 0: not limited. */
+struct network_rate {
+    uint64_t to_guest;
+    uint64_t from_guest;
+};
+
+/* Limit a linked guest's rate, instead of what was set before.  -EOPNOTSUPP where the
+ * kernel cannot. */
+int network_limit_rate(struct network *net, const struct network_port *p, int netns_fd,
+                       const struct network_rate *rate, struct err *e);
+
 /* Publish more ports of a linked guest / take some back, all or none. */
 int network_publish(struct network *net, const struct network_spec *s,
                     const struct network_port *p, const struct network_publish *pub,
@@ -103,14 +128,43 @@ int network_publish(struct network *net, const struct network_spec *s,
 int network_unpublish(struct network *net, const struct network_port *p,
                       const struct network_publish *pub, size_t n, struct err *e);
 
-/* Whether a guest could publish these now: -EADDRINUSE with the owner's name in `e`. */
-int network_publish_check(struct network *net, const struct network_publish *pub,
-                          size_t n, struct err *e);
+/* Whether the guest could publish these now: -EADDRINUSE with port and owner in `e`;
+ * `owner` is the identifier when that is a guest of this handle's table, else "". */
+int network_publish_check(struct network *net, const struct network_port *p,
+                          const struct network_publish *pub, size_t n,
+                          char owner[NETWORK_TEXT_BYTES], struct err *e);
+
+/* What a program must carry to the guest, for the kernel's rules cannot. */
+struct network_forward {
+    struct network_publish from; /* `host.version` is set */
+    bool optional;               /* a host without that address does without */
+};
+
+int network_forwards(struct network *net, const struct network_spec *s,
+                     const struct network_port *p, struct network_forward *ret,
+                     size_t most, size_t *ret_n);
+
+/* Who has a port of this host, in words: "program 'nginx' (process 12) of this host",
+ * what one of our own programs was told by --for, or "a program of this host". */
+void network_port_holder(bool udp, unsigned port, char *out, size_t size);
 
 /* Remove links and published ports of guests that are not among `live` (identifiers,
  * NULL-terminated).  Touches only links on bridges of this handle's table.
  * Returns how many things were removed, or -errno. */
 int network_sweep(struct network *net, const char *const *live, struct err *e);
+
+/* A bridge or table whose state directory is gone; see orphans.c. */
+struct network_orphan {
+    bool is_bridge; /* else a table */
+    char name[NETWORK_TABLE_BYTES];
+    char home[NETWORK_HOME_BYTES]; /* the directory that was */
+};
+
+/* Call `fn` for each; it ends the walk by returning not 0. */
+typedef int network_orphan_fn(void *arg, const struct network_orphan *o);
+int network_orphans(struct network *net, network_orphan_fn *fn, void *arg, struct err *e);
+int network_remove_orphan(struct network *net, const struct network_orphan *o,
+                          struct err *e);
 
 /* Wait until the port's link is gone; 0, or -ETIMEDOUT after `timeout_ms`. */
 int network_wait_gone(struct network *net, const struct network_port *p, int timeout_ms);

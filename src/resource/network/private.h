@@ -6,10 +6,9 @@
 #include "host/netlink/netlink.h"
 #include "resource/network/network.h"
 
-#define TABLE_BYTES 32
-
 struct network {
-    char table[TABLE_BYTES];
+    char table[NETWORK_TABLE_BYTES];
+    char home[NETWORK_HOME_BYTES]; /* state directory, as told by `network_home`; or "" */
     struct netlink route;
     struct netlink nft; /* opened on first use */
     bool no_nft;        /* this host withholds nf_tables */
@@ -46,11 +45,21 @@ void network_mark(struct netlink_batch *b, const char *table,
  * let send a packet back to itself. */
 bool network_bridge_filters(void);
 
+/* Whether packets to 127.0.0.1 of the host may be led to a network's guests. */
+bool network_leads_off_loopback(const struct network_spec *s);
+
+/* Forget the tracked UDP flows of these ports; see flows.c. */
+struct entries;
+void network_forget_flows(struct network *net, const struct entries *list);
+
+/* Whether a table has the name of one of ours, of whatever state directory. */
+bool network_is_table(const char *name);
+
 /* Write an element name as the kernel compares it: padded with zeros. */
 void network_pad_name(uint8_t out[NETWORK_LINK_BYTES], const char *name);
 
 /* Take away all published ports of guests for which `gone` says so; how many. */
-int network_drop_published(struct network *net,
+int network_drop_published(struct network *net, const char *table,
                            bool (*gone)(void *arg, const char *guest), void *arg);
 
 /* A number from two texts; the same on every host, for ever. */

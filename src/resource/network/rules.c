@@ -221,7 +221,7 @@ int network_make_table(struct network *net, struct netlink_result *ret)
 {
     SCOPED(netlink_batch_fini) struct netlink_batch b = {0};
     nft_begin(&b);
-    nft_add_table(&b, net->table, true);
+    nft_add_table(&b, net->table, net->home[0] != '\0' ? net->home : NULL, true);
     for (size_t i = 0; i < sizeof sets / sizeof sets[0]; i++) {
         nft_add_set(&b, net->table, &sets[i]);
     }

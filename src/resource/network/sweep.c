@@ -98,7 +98,7 @@ int network_sweep(struct network *net, const char *const *live, struct err *e)
     if (r < 0 && r != -ENODEV) { /* a link may have gone on its own meanwhile */
         return err_sys(e, r, "cannot remove links of dead guests");
     }
-    r = network_drop_published(net, is_gone, &sw);
+    r = network_drop_published(net, net->table, is_gone, &sw);
     return r < 0 ? err_sys(e, r, "cannot take back ports of dead guests") : n + r;
 }
 

@@ -9,8 +9,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <time.h>
 
 #include <dirent.h>
+#include <linux/rtnetlink.h>
 #include <sys/socket.h>
 
 #include "base/err.h"
@@ -22,6 +24,9 @@
 #define PATH_BYTES   512
 #define SWITCH_BYTES 64
 #define SYSCTL       "/proc/sys/net/"
+
+#define ADDRESS_STEP_NS 500000
+#define ADDRESS_STEPS   40
 
 static bool is_switched(const char *path, const char *value)
 {
@@ -35,6 +40,15 @@ static bool is_switched(const char *path, const char *value)
 static int turn(const char *path, const char *value)
 {
     return is_switched(path, value) ? 0 : file_write_existing(AT_FDCWD, path, value);
+}
+
+bool network_leads_off_loopback(const struct network_spec *s)
+{
+    char path[PATH_BYTES];
+    return is_switched(SYSCTL "ipv4/conf/all/route_localnet", "1") ||
+           (str_print(path, sizeof path, SYSCTL "ipv4/conf/%s/route_localnet",
+                      s->bridge) == 0 &&
+            is_switched(path, "1"));
 }
 
 static int turn_of(const char *family, const char *link, const char *what,
@@ -150,6 +164,30 @@ static int add_addresses(struct network *net, const struct network_spec *s,
     return r < 0 ? err_sys(e, r, "cannot give bridge '%s' its address", s->bridge) : 0;
 }
 
+static int is_local6(void *arg, const struct netlink_route *route)
+{
+    return route->family == AF_INET6 && route->type == RTN_LOCAL &&
+           memcmp(route->dst, arg, sizeof route->dst) == 0;
+}
+
+/* The kernel puts an IPv6 address of ours into effect a moment after it was added, once
+ * the link is up.  A guest's first packet would not reach us and cost it a second. */
+static void await_address6(struct network *net, const struct network_spec *s)
+{
+    const struct timespec step = {.tv_nsec = ADDRESS_STEP_NS};
+    uint8_t address[16];
+    if (s->subnet6.ip.version == 0) {
+        return;
+    }
+    memcpy(address, s->gateway6.bytes, sizeof address);
+    for (unsigned i = 0; i < ADDRESS_STEPS; i++) {
+        if (netlink_each_route(&net->route, is_local6, address) != 0) {
+            return;
+        }
+        (void)nanosleep(&step, NULL);
+    }
+}
+
 /* Put the network into the table, which is made when missing. */
 static int add_rules(struct network *net, const struct network_spec *s, struct err *e)
 {
@@ -223,8 +261,14 @@ int network_up(struct network *net, const struct network_spec *s, struct err *e)
         return r;
     }
     SCOPED(netlink_batch_fini) struct netlink_batch b = {0};
+    if (net->home[0] != '\0') {
+        netlink_add_alias(&b, link.index, net->home);
+    }
     netlink_add_up(&b, link.index);
     r = netlink_send(&net->route, &b, NULL, NULL, NULL);
+    if (r == 0) {
+        await_address6(net, s);
+    }
     return r < 0 ? err_sys(e, r, "cannot bring up bridge '%s'", s->bridge) : 1;
 }
 

@@ -12,6 +12,11 @@
 
 #include <cmocka.h>
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
 #include "base/fault.h"
 #include "host/netlink/netlink.h"
 
@@ -129,13 +134,23 @@ static int touch_element(void *arg, const struct nft_element *el)
     return 0;
 }
 
+static int touch_table(void *arg, const char *table, const char *comment)
+{
+    *(unsigned *)arg +=
+        (unsigned)strlen(table) + (comment == NULL ? 0 : (unsigned)strlen(comment));
+    return 0;
+}
+
 static int read_all(void *arg, const struct netlink_message *m)
 {
     struct netlink_link link;
     struct netlink_route route;
     (void)netlink_read_link(m, &link);
     (void)netlink_read_route(m, &route);
+    struct conntrack_flow flow;
+    (void)conntrack_read(m, &flow);
     (void)nft_read_elements(m, touch_element, arg);
+    (void)nft_read_table(m, touch_table, arg);
     return 0;
 }
 
@@ -152,6 +167,8 @@ static void mutated_messages_are_read_without_harm(void **state)
     netlink_add_veth(&b, &v);
     netlink_add_default_route(&b, 3, 10, key);
     nft_add_element(&b, "table", "map", &el);
+    nft_add_table(&b, "table", "comment", true);
+    netlink_add_alias(&b, 3, "alias");
     assert_int_equal(netlink_walk(b.data, b.len, read_all, &sum), 0);
     assert_int_not_equal(sum, 0); /* the untouched ones are understood */
     srand(3);
@@ -166,6 +183,81 @@ static void mutated_messages_are_read_without_harm(void **state)
         free(copy);
     }
     netlink_batch_fini(&b);
+}
+
+static int find_flow(void *arg, const struct conntrack_flow *flow)
+{
+    *(struct conntrack_flow *)arg = *flow;
+    return 1;
+}
+
+/* A message as the kernel sends it, made with the writer of the other direction. */
+static void flow_reads_back_and_lengths_count(void **state)
+{
+    struct netlink_batch b = {0};
+    struct conntrack_flow flow = {.family = AF_INET6, .proto = 17, .zone = 3};
+    struct conntrack_flow back;
+    struct netlink_message m;
+    (void)state;
+    flow.orig = (struct conntrack_tuple){
+        .src = {1, 2}, .dst = {3, [15] = 4}, .sport = 5353, .dport = 53};
+    conntrack_add_delete(&b, &flow);
+    assert_int_equal(b.failed, 0);
+    assert_int_equal(netlink_walk(b.data, b.len, keep, &m), 0);
+    assert_int_equal(conntrack_read(&m, &back), -EBADMSG); /* of another type */
+    m.type = (uint16_t)(m.type & 0xff00);                  /* IPCTNL_MSG_CT_NEW */
+    assert_int_equal(conntrack_read(&m, &back), -EBADMSG); /* no answer's direction */
+    netlink_batch_fini(&b);
+}
+
+static void flows_of_the_kernel_are_told_and_forgotten(void **state)
+{
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(9)};
+    struct conntrack_flow flow = {.family = 0};
+    struct netlink_batch b = {0};
+    struct netlink route;
+    struct netlink nl;
+    (void)state;
+    if (unshare(CLONE_NEWNET) < 0) {
+        print_message("skipped: needs root: cannot make network namespaces\n");
+        skip();
+    }
+    assert_int_equal(netlink_open(&route, NETLINK_ROUTE, -1), 0);
+    netlink_add_up(&b, 1);
+    assert_int_equal(netlink_send(&route, &b, NULL, NULL, NULL), 0);
+    netlink_batch_reset(&b);
+    assert_int_equal(netlink_open(&nl, NETLINK_NETFILTER, -1), 0);
+    nft_begin(&b); /* flows are tracked where a rule asks for them */
+    nft_add_table(&b, "t", "a comment", true);
+    nft_add_chain(&b, "t", &(struct nft_chain){"c", "filter", 3, 0});
+    nft_begin_rule(&b, "t", "c");
+    nft_ct_any(&b, 0, 1);
+    nft_end_rule(&b);
+    nft_end(&b);
+    assert_int_equal(netlink_send(&nl, &b, NULL, NULL, NULL), 0);
+    int fd = socket(AF_INET, SOCK_DGRAM, 0);
+    to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    assert_int_equal(sendto(fd, "x", 1, 0, (struct sockaddr *)&to, sizeof to), 1);
+    int r = conntrack_each(&nl, AF_INET, find_flow, &flow);
+    if (r < 0) {
+        print_message("skipped: this kernel tells nothing of its flows\n");
+        skip();
+    }
+    assert_int_equal(r, 1);
+    assert_int_equal(flow.proto, 17);
+    assert_int_equal(flow.orig.dport, 9);
+    assert_int_equal(flow.reply.sport, 9);
+    assert_memory_equal(flow.orig.dst, &to.sin_addr, 4);
+    netlink_batch_reset(&b);
+    conntrack_add_delete(&b, &flow);
+    assert_int_equal(netlink_send(&nl, &b, NULL, NULL, NULL), 0);
+    netlink_batch_reset(&b);
+    conntrack_add_delete(&b, &flow);
+    assert_int_equal(netlink_send(&nl, &b, NULL, NULL, NULL), -ENOENT);
+    netlink_batch_fini(&b);
+    netlink_close(&nl);
+    netlink_close(&route);
+    (void)close(fd);
 }
 
 static int count(void *arg, const struct netlink_link *link)
@@ -211,6 +303,8 @@ int main(void)
         cmocka_unit_test(failed_allocation_is_remembered),
         cmocka_unit_test(lengths_that_lead_outside_are_refused),
         cmocka_unit_test(mutated_messages_are_read_without_harm),
+        cmocka_unit_test(flow_reads_back_and_lengths_count),
+        cmocka_unit_test(flows_of_the_kernel_are_told_and_forgotten),
         cmocka_unit_test(failures_name_their_message),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

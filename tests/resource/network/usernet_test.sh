@@ -119,7 +119,7 @@ other=$!
 sleep 0.3
 $nobody "$usernet" --pid=$other --ready-fd=3 --publish=8080:80 3>"$dir/again" 2>/dev/null &
 said=$(cat "$dir/again")
-[ "$said" = "cannot publish port 8080/tcp: a program of this host listens on it" ] ||
+[ "$said" = "cannot publish port 8080/tcp: a program of this host has it" ] ||
     fail "taken port: $said"
 
 # Gone with its guest.

@@ -273,7 +273,7 @@ void world_init(struct world *w)
     wait_for_group(-1, "uplink", &ip);
     assert_int_equal(network_ip_parse(OUTSIDE6, &ip), 0);
     wait_for_group(w->outside, "far", &ip);
-    assert_int_equal(network_open("strata_test", &w->net, &e), 0);
+    assert_int_equal(network_open("strata_7e570000", &w->net, &e), 0);
 }
 
 void world_fini(struct world *w)

@@ -211,9 +211,10 @@ static int forward_one(struct usernet_stack *s, const struct network_publish *p,
     }
     int r = errno == 0 ? -EIO : -errno;
     if (r == -EADDRINUSE) {
-        return err_set(e, r,
-                       "cannot publish port %u/%s: a program of this host listens on it",
-                       p->host_port + i, p->udp ? "udp" : "tcp");
+        char holder[ERR_TEXT_BYTES / 2];
+        network_port_holder(p->udp, p->host_port + i, holder, sizeof holder);
+        return err_set(e, r, "cannot publish port %u/%s: %s has it", p->host_port + i,
+                       p->udp ? "udp" : "tcp", holder);
     }
     return err_sys(e, r, "cannot publish port %u/%s", p->host_port + i,
                    p->udp ? "udp" : "tcp");
