@@ -166,41 +166,59 @@ static int delete_one(struct node *n, const char *name, bool force, struct err *
     return image_delete(store, name, e);
 }
 
-static int prune(struct node *n, const json_t *order, json_t **ret, struct err *e)
+/* The images of all guests, asked when none can be made from another one meanwhile. */
+static int list_kept(void *arg, struct strv *ret, struct err *e)
 {
     SCOPED(scope_json) json_t *records = NULL;
-    SCOPED(scope_json) json_t *all = NULL;
-    struct image_pruned done = {0};
-    struct image_store *store;
-    struct strv keep = {0};
-    json_int_t images = 0;
     size_t i;
     json_t *item;
-    int r = node_images(n, &store, e);
+    int r = guest_all(arg, &records, e);
 
-    if (r == 0) {
-        r = guest_all(n, &records, e);
-    }
     json_array_foreach(records, i, item)
     {
-        strv_add(&keep, json_string_value(json_object_get(item, "image_digest")));
-    }
-    if (r == 0 && json_is_true(json_object_get(order, "all"))) {
-        r = list(n, &all, e);
-        json_array_foreach(all, i, item)
-        {
-            const char *name = json_string_value(json_object_get(item, "name"));
+        const char *digest = json_string_value(json_object_get(item, "image_digest"));
 
-            if (json_integer_value(json_object_get(item, "guests")) == 0 &&
-                image_delete(store, name, NULL) == 0) {
-                images += 1;
-            }
+        if (digest != NULL) {
+            strv_add(ret, digest);
         }
     }
-    if (r == 0) {
-        r = strv_failed(&keep) ? -ENOMEM : image_prune(store, &keep, &done, e);
+    return r;
+}
+
+/* Forget the names of images that no guest was made from; how many. */
+static int delete_unused(struct node *n, struct image_store *store, json_int_t *ret,
+                         struct err *e)
+{
+    SCOPED(scope_json) json_t *all = NULL;
+    size_t i;
+    json_t *item;
+    int r = list(n, &all, e);
+
+    json_array_foreach(all, i, item)
+    {
+        const char *name = json_string_value(json_object_get(item, "name"));
+
+        if (json_integer_value(json_object_get(item, "guests")) == 0 &&
+            image_delete(store, name, NULL) == 0) {
+            *ret += 1;
+        }
     }
-    strv_fini(&keep);
+    return r;
+}
+
+static int prune(struct node *n, const json_t *order, json_t **ret, struct err *e)
+{
+    struct image_pruned done = {0};
+    struct image_store *store;
+    json_int_t images = 0;
+    int r = node_images(n, &store, e);
+
+    if (r == 0 && json_is_true(json_object_get(order, "all"))) {
+        r = delete_unused(n, store, &images, e);
+    }
+    if (r == 0) {
+        r = image_prune(store, list_kept, n, &done, e);
+    }
     if (r == 0 && json_is_true(json_object_get(order, "cache"))) {
         char path[PATH_MAX];
 
@@ -259,6 +277,7 @@ static int commit(struct node *n, const json_t *order, json_t **ret, struct err 
     (void)json_object_set(request, "author", json_object_get(order, "author"));
     (void)json_object_set(request, "comment", json_object_get(order, "message"));
     (void)json_object_set(request, "config", json_object_get(order, "config"));
+    (void)json_object_set(request, "changes", json_object_get(order, "change"));
     if (json_object_get(g.record, "userns") != NULL) {
         json_t *map = json_pack(
             "[{s:O, s:i, s:O}]", "host",
@@ -297,6 +316,19 @@ static void rename_member(json_t *request, const char *from, const char *to)
     if (v != NULL) {
         (void)json_object_set(request, to, v);
     }
+}
+
+/* How a registry is spoken to, and with which logins. */
+static void set_registry(struct node *n, json_t *request)
+{
+    char path[PATH_MAX];
+
+    if (json_is_true(json_object_get(request, "insecure")) ||
+        json_is_true(json_object_get(request, "plain_http"))) {
+        (void)json_object_set_new(request, "tls_verify", json_false());
+    }
+    (void)str_print(path, sizeof path, "%s/auth.json", n->state);
+    (void)json_object_set_new(request, "auth_file", json_string(path));
 }
 
 static bool is_known_base(const char *source)
@@ -367,6 +399,7 @@ static int build(struct node *n, const json_t *order, json_t **ret, struct err *
         (void)json_object_set_new(request, "what", json_string(source));
     } else {
         r = set_sources(request, source, e);
+        set_registry(n, request);
         (void)json_object_set_new(request, "args",
                                   pairs_object(json_object_get(order, "build_arg")));
         (void)json_object_set_new(
@@ -423,11 +456,12 @@ static int by_tool(struct node *n, const char *op, const json_t *order, json_t *
                    struct err *e)
 {
     SCOPED(scope_json) json_t *request = json_deep_copy(order);
-    char path[PATH_MAX];
 
     if (strcmp(op, "import") == 0) {
         rename_member(request, "source", "path");
         rename_member(request, "image", "name");
+        rename_member(request, "change", "changes");
+        rename_member(request, "message", "comment");
     } else if (strcmp(op, "export") == 0) {
         const char *format = json_string_value(json_object_get(request, "format"));
         const char *to = json_string_value(json_object_get(request, "target"));
@@ -454,12 +488,7 @@ static int by_tool(struct node *n, const char *op, const json_t *order, json_t *
     }
     if (strcmp(op, "import") != 0 && strcmp(op, "export") != 0 &&
         strcmp(op, "unpack") != 0) {
-        if (json_is_true(json_object_get(request, "insecure")) ||
-            json_is_true(json_object_get(request, "plain_http"))) {
-            (void)json_object_set_new(request, "tls_verify", json_false());
-        }
-        (void)str_print(path, sizeof path, "%s/auth.json", n->state);
-        (void)json_object_set_new(request, "auth_file", json_string(path));
+        set_registry(n, request);
     }
     if (strcmp(op, "login") == 0 || strcmp(op, "logout") == 0) {
         return keep_login(n, op, request, ret, e);

@@ -18,3 +18,14 @@ strata run -d --name box busybox sleep 1000 >/dev/null
 is "one kernel" "$(strata exec deb uname -r)" "$(strata exec box uname -r)"
 fails 127 strata exec box apt-get --version
 strata exec deb sh -c 'useradd -m anna && su anna -c id' | grep -q anna || fail "no user could be made"
+
+# More packages, from one mirror: the one that this host uses.
+mirror=$(grep -hoE 'https?://[^ ]+/debian/?( |$)' /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null | head -1 | tr -d ' ')
+strata image build debian --tag more --include less --include 'netbase,ucf' --mirror "${mirror:-http://deb.debian.org/debian}" \
+    --label of=test >"$WORK/out" 2>&1 || fail "$(cat "$WORK/out")"
+is "packages beside the minimum" "$(strata run --rm more dpkg-query -W -f '${Package} ' less netbase ucf)" "less netbase ucf "
+has "one source" "$(strata run --rm more sh -c 'cat /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null')" "${mirror:-deb.debian.org}"
+fails 1 strata image build debian --tag more --include 'no such'
+has "a package's name" "$OUT" "'no such'"
+fails 1 strata image build debian --mirror "ftp://x/debian"
+has "a mirror's address" "$OUT" "is no mirror"

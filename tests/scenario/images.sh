@@ -55,6 +55,79 @@ strata delete change >/dev/null
 is "committed" "$(strata run --rm changed cat /new)" new
 fails 127 strata run --rm changed ls
 
+# What a build is told beside its file; the base image's triggers; one instruction at a time.
+printf 'FROM busybox\nONBUILD COPY data /here\nONBUILD RUN cat /here >/twice\n' >"$WORK/src/base"
+strata image build "$WORK/src" --file "$WORK/src/base" --tag base >/dev/null
+printf 'FROM base\nLABEL a=file\nRUN <<EOF\n#!/bin/sh -e\ncat /here /twice >/all\nEOF\n' >"$WORK/src/child"
+strata image build "$WORK/src" --file "$WORK/src/child" --tag child --label a=told --label b=2 >/dev/null
+is "triggered" "$(strata run --rm child cat /all)" "data
+data"
+is "labels" "$(strata image inspect --json child | python3 -c 'import json,sys; print(json.load(sys.stdin)[0]["config"]["Labels"])')" "{'a': 'told', 'b': '2'}"
+is "no debris in the layer" "$(strata run --rm child ls -A /dev | grep build-script || :)" ""
+strata create --name still child >/dev/null
+strata image commit still quiet --change 'ENTRYPOINT ["/bin/echo"]' --change 'CMD ["said"]' >/dev/null
+strata delete still >/dev/null
+is "changed" "$(strata run --rm quiet)" said
+fails 1 strata image import "$WORK/made.dir" --change 'CMD x' other
+has "only for root file systems" "$OUT" "root file system"
+mkdir -p "$WORK/tree/bin"
+cp /bin/busybox "$WORK/tree/bin/"
+touch "$WORK/tree/manifest.json" # looks like an archive of images
+tar -C "$WORK/tree" -cf "$WORK/tree.tar" .
+fails 1 strata image import "$WORK/tree.tar" tree
+strata image import --format tar --change 'CMD ["/bin/busybox", "echo", "a tree"]' "$WORK/tree.tar" tree >/dev/null
+is "a root file system" "$(strata run --rm tree)" "a tree"
+fails 1 strata image import --format oci "$WORK/tree" tree
+has "no layout" "$OUT" "no OCI layout"
+fails 1 strata image build busybox --include vim
+has "no packages" "$OUT" "only 'debian'"
+strata image delete base child quiet tree >/dev/null
+
+# A layer may link to a file of the layers below it, as some builders write it.
+python3 - "$WORK/made.dir" "$WORK/linked" <<'PYTHON'
+import hashlib, io, json, shutil, sys, tarfile
+shutil.copytree(sys.argv[1], sys.argv[2])
+at = sys.argv[2] + "/blobs/sha256/"
+def load(d): return json.load(open(at + d["digest"][7:]))
+def save(data, **more):
+    digest = hashlib.sha256(data).hexdigest()
+    open(at + digest, "wb").write(data)
+    return dict(more, digest="sha256:" + digest, size=len(data))
+tar = io.BytesIO()
+with tarfile.open(fileobj=tar, mode="w") as t:
+    link = tarfile.TarInfo("srv/linked")
+    link.type, link.linkname = tarfile.LNKTYPE, "srv/file"
+    t.addfile(link)
+index = json.load(open(sys.argv[2] + "/index.json"))
+manifest = load(index["manifests"][0])
+config = load(manifest["config"])
+manifest["layers"].append(save(tar.getvalue(), mediaType="application/vnd.oci.image.layer.v1.tar"))
+config["rootfs"]["diff_ids"].append(manifest["layers"][-1]["digest"])
+config["history"].append({"created_by": "a link"})
+manifest["config"].update(save(json.dumps(config).encode()))
+index["manifests"][0].update(save(json.dumps(manifest).encode()))
+json.dump(index, open(sys.argv[2] + "/index.json", "w"))
+PYTHON
+strata image import "$WORK/linked" linked >/dev/null
+is "the link" "$(strata run --rm linked linked)" "hello you"
+is "is one file" "$(strata run --rm --user 0 --entrypoint sh linked -- -c 'stat -c %i /srv/file /srv/linked | uniq | wc -l')" 1
+strata run --rm --user 0 --entrypoint sh linked -- -c 'echo changed >/srv/linked'
+is "and stays for others" "$(strata run --rm linked file)" "hello you"
+strata image delete linked >/dev/null
+
+# Damage behind our back is found, and is not used.
+strata image verify >/dev/null
+blob=$STATE/images/blobs/sha256/$(strata image inspect --json changed | python3 -c 'import json,sys; print(json.load(sys.stdin)[0]["digest"][7:])')
+chmod 600 "$blob"
+cp "$blob" "$WORK/blob"
+printf '\n' >>"$blob"
+fails 1 strata image verify
+has "what is wrong" "$OUT" "is damaged"
+fails 125 strata run --rm changed true
+has "not used" "$OUT" "damaged"
+cp "$WORK/blob" "$blob"
+strata image verify >/dev/null
+
 # Two versions of one program at once.
 strata run -d --name old busybox sleep 1000 >/dev/null
 strata run -d --name new changed sleep 1000 >/dev/null

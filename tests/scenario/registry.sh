@@ -49,3 +49,31 @@ strata image delete "$at/theirs:2" "$at/team/box:1" >/dev/null
 strata image prune >/dev/null
 fails 125 strata run --rm --pull never "$at/theirs:2" true
 is "fetched for a guest" "$(strata run --rm "$at/theirs:2" echo fetched)" fetched
+
+# A build fetches what it stands on; short names and mirrors come from a file that is empty at first.
+strata image delete "$at/theirs:2" >/dev/null
+printf 'FROM %s/theirs:2\nRUN echo built >/built\n' "$at" >"$WORK/Containerfile"
+fails 1 strata image build --pull never --tag above "$WORK"
+has "not fetched" "$OUT" "is not in the store"
+strata image build --plain-http --tag above "$WORK" >/dev/null
+is "fetched for a build" "$(strata run --rm above cat /built)" built
+echo 'FROM box' >"$WORK/Containerfile"
+echo 'CMD ["echo", "short"]' >>"$WORK/Containerfile"
+fails 1 strata image build --tag short "$WORK"
+has "asks for a full name" "$OUT" "full reference"
+fails 1 strata image pull box
+has "as pull does" "$OUT" "registries.json"
+echo "{\"names\": {\"box\": \"$at/team/box:1\"}}" >"$STATE/registries.json"
+fails 1 strata image build --tag short "$WORK" # no tag was given: 'latest' is wanted
+printf 'FROM box:1\nCMD ["echo", "short"]\n' >"$WORK/Containerfile"
+strata image build --tag short "$WORK" >/dev/null
+is "by a short name" "$(strata run --rm short)" short
+has "named both ways" "$(strata image list --quiet)" "box:1"
+echo "{\"default\": \"$at/team\", \"mirrors\": {\"far.example\": [\"127.0.0.1:1\", \"$at\"]}}" >"$STATE/registries.json"
+strata image delete box:1 >/dev/null
+strata image pull box:1 >/dev/null
+strata image pull far.example/team/box:1 >/dev/null
+is "from a mirror" "$(strata run --rm far.example/team/box:1 echo mirrored)" mirrored
+echo '{"nmaes": {}}' >"$STATE/registries.json"
+fails 1 strata image pull box:1
+has "a misspelt member" "$OUT" "nmaes"

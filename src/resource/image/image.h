@@ -124,11 +124,20 @@ struct image_pruned {
     uint64_t blobs, blob_bytes, layers, temporaries;
 };
 
-/* Remove blobs and unpacked layers that no named image and none of the
- * manifests in `keep` ("sha256:...", those of existing guests) needs, and what
- * killed commands left.  -EBUSY while another command adds images. */
-int image_prune(struct image_store *s, const struct strv *keep, struct image_pruned *ret,
-                struct err *e);
+/* Names the manifests ("sha256:...") that existing guests were made from.  Asked while
+ * nobody can add images or hold the store, so that no guest is missed. */
+typedef int image_keep_fn(void *arg, struct strv *ret, struct err *e);
+
+/* Remove blobs and unpacked layers that no named image and no manifest of `keep` (may be
+ * NULL) needs, and what killed commands left.  -EBUSY while another command adds images
+ * or holds the store. */
+int image_prune(struct image_store *s, image_keep_fn *keep, void *arg,
+                struct image_pruned *ret, struct err *e);
+
+/* Between these two nothing is pruned: from finding an image until what was made from
+ * it is recorded.  They nest; a process that ends releases. */
+int image_hold(struct image_store *s, struct err *e);
+void image_release(struct image_store *s);
 
 /* One JSON line of the program `image`: {"progress": {...}}. */
 typedef void image_progress_fn(void *arg, const json_t *progress);

@@ -178,31 +178,36 @@ void store_forget_blobs(struct image_store *s, const struct strv *digests)
     }
 }
 
-int image_prune(struct image_store *s, const struct strv *keep, struct image_pruned *ret,
-                struct err *e)
+static int prune_alone(struct image_store *s, image_keep_fn *keep, void *arg,
+                       struct image_pruned *n, struct err *e)
 {
     SCOPED(scope_json) json_t *blobs = json_object();
     SCOPED(scope_json) json_t *layers = json_object();
-    SCOPED(scope_close) int alone = store_lock_alone(s, e);
-    struct image_pruned n = {0};
-    int r;
+    SCOPED(strv_fini) struct strv guests = {0};
+    int r = keep != NULL ? keep(arg, &guests, e) : 0;
 
-    if (alone < 0) {
-        return alone;
+    if (r == 0 && (blobs == NULL || layers == NULL || strv_failed(&guests))) {
+        r = err_set(e, -ENOMEM, "out of memory");
     }
-    if (blobs == NULL || layers == NULL) {
-        return err_set(e, -ENOMEM, "cannot prune images: out of memory");
-    }
-    r = need_all(s, keep, blobs, layers, e);
+    r = r < 0 ? r : need_all(s, &guests, blobs, layers, e);
     if (r < 0) {
         return err_wrap(e, "cannot prune images, nothing was removed");
     }
-    r = prune_blobs(s, blobs, &n);
-    r = r < 0 ? r : prune_layers(s, layers, &n);
-    r = r < 0 ? r : prune_partial(s, &n);
-    if (r < 0) {
-        return err_sys(e, r, "cannot prune the image store in '%s'", s->state);
+    r = prune_blobs(s, blobs, n);
+    r = r < 0 ? r : prune_layers(s, layers, n);
+    r = r < 0 ? r : prune_partial(s, n);
+    return r < 0 ? err_sys(e, r, "cannot prune the image store in '%s'", s->state) : 0;
+}
+
+int image_prune(struct image_store *s, image_keep_fn *keep, void *arg,
+                struct image_pruned *ret, struct err *e)
+{
+    SCOPED(scope_close) int alone = store_lock_alone(s, e);
+    struct image_pruned n = {0};
+    int r = alone < 0 ? alone : prune_alone(s, keep, arg, &n, e);
+
+    if (r == 0) {
+        *ret = n;
     }
-    *ret = n;
-    return 0;
+    return r;
 }

@@ -10,6 +10,7 @@
 #include "base/err.h"
 #include "base/fault.h"
 #include "base/scope.h"
+#include "base/sha256.h"
 #include "host/file.h"
 
 #define LAYOUT_TEXT "{\"imageLayoutVersion\":\"1.0.0\"}"
@@ -141,6 +142,16 @@ void store_busy_end(struct image_store *s)
     }
 }
 
+int image_hold(struct image_store *s, struct err *e)
+{
+    return store_busy_begin(s, e);
+}
+
+void image_release(struct image_store *s)
+{
+    store_busy_end(s);
+}
+
 int store_lock_alone(struct image_store *s, struct err *e)
 {
     int fd = lock(s->images, "busy.lock", LOCK_EX | LOCK_NB);
@@ -250,6 +261,8 @@ int store_read_json(struct image_store *s, const char *digest, json_t **ret,
                     struct err *e)
 {
     SCOPED(scope_free) char *text = NULL;
+    uint8_t sum[SHA256_BYTES];
+    char hex[SHA256_HEX_BYTES];
     size_t len = 0;
     int r;
 
@@ -262,6 +275,12 @@ int store_read_json(struct image_store *s, const char *digest, json_t **ret,
     }
     if (r < 0) {
         return err_sys(e, r, "cannot read blob %s", digest);
+    }
+    sha256_sum(text, len, sum);
+    sha256_hex(sum, hex);
+    if (strcmp(hex, digest + 7) != 0) {
+        return err_set(e, -EBADMSG, "blob %s is damaged: its digest is sha256:%s", digest,
+                       hex);
     }
     return json_parse(text, len, digest, ret, e);
 }

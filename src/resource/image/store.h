@@ -19,7 +19,8 @@ struct image_store {
 /* Whether `text` is "sha256:" and 64 lower-case hex digits. */
 bool store_is_digest(const char *text);
 
-/* The blob as text, at most `STORE_JSON_BYTES_MAX`; parsed as JSON. */
+/* The blob as text, at most `STORE_JSON_BYTES_MAX`, hashed again (-EBADMSG: it is not what
+ * its name says) and parsed as JSON. */
 int store_read_json(struct image_store *s, const char *digest, json_t **ret,
                     struct err *e);
 

@@ -31,6 +31,33 @@ static int next_bytes(void *arg, const uint8_t **ret, size_t *ret_len, struct er
     return 0;
 }
 
+/* Unpack below DIR/NAME; `below` are the roots of lower layers, the nearest first. */
+static int unpack_on(const struct str *tar, const char *dir, const char *name,
+                     const int *below, size_t n, struct err *e)
+{
+    SCOPED(scope_free) char *root = NULL;
+    SCOPED(scope_close) int fd = -1;
+    struct bytes b = {(const uint8_t *)tar->data, tar->len, 512};
+    struct extract_opts o = {
+        .below = below, .n_below = n, .max_entries = 1000, .max_bytes = 1u << 20};
+    struct tar_read *t = NULL;
+    struct extract *x = NULL;
+    mode_t mask = umask(0);
+    int r;
+
+    assert_true(asprintf(&root, "%s/%s", dir, name) > 0);
+    (void)mkdir(root, 0755);
+    fd = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    o.root = fd;
+    r = tar_read_create(next_bytes, &b, &t, e);
+    r = r < 0 ? r : extract_create(&o, &x, e);
+    r = r < 0 ? r : extract_run(x, t, e);
+    extract_destroy(x);
+    tar_read_destroy(t);
+    (void)umask(mask);
+    return r;
+}
+
 /* Unpack below DIR/fs; `below` (may be -1) is the root of a lower layer. */
 static int unpack(const struct str *tar, const char *dir, int below, size_t step,
                   struct err *e)
@@ -176,6 +203,154 @@ static void a_hard_link_reaches_only_files_of_the_layer(void **state)
         assert_int_equal(look(dir, "victim").st_nlink, 1);
         craft_remove(dir);
     }
+}
+
+/* Three layers: `fs` above `mid` above `low`. */
+struct pile {
+    char *dir;
+    int below[2]; /* mid, low */
+};
+
+static void make_layer(struct pile *p, const char *name, int n_below, struct str *tar)
+{
+    SCOPED(scope_free) char *path = NULL;
+
+    craft_end(tar);
+    assert_int_equal(
+        unpack_on(tar, p->dir, name, p->below + 2 - n_below, (size_t)n_below, NULL), 0);
+    assert_true(asprintf(&path, "%s/%s", p->dir, name) > 0);
+    p->below[1 - n_below] = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    str_fini(tar);
+}
+
+static void make_pile(struct pile *p)
+{
+    SCOPED(scope_free) char *victim = NULL;
+    struct str tar = {0};
+
+    *p = (struct pile){.dir = craft_dir(), .below = {-1, -1}};
+    assert_true(asprintf(&victim, "%s/victim", p->dir) > 0);
+    assert_int_equal(file_replace(AT_FDCWD, victim, "kept", 4, 0644, false), 0);
+    craft_entry(&tar, "d/low", '0', "", "deep");
+    craft_entry(&tar, "d/link", '2', "/etc/passwd", "");
+    craft_entry(&tar, "d/gone", '0', "", "x");
+    craft_entry(&tar, "d/sub/x", '0', "", "x");
+    craft_entry(&tar, "d/pipe", '6', "", "");
+    craft_entry(&tar, "o/x", '0', "", "x");
+    craft_entry(&tar, "out", '2', "..", "");
+    craft_entry(&tar, "in", '2', "d", "");
+    craft_entry(&tar, "was/x", '0', "", "x");
+    make_layer(p, "low", 0, &tar);
+    craft_entry(&tar, "d/mid", '0', "", "middle");
+    craft_entry(&tar, "d/.wh.gone", '0', "", "");
+    craft_entry(&tar, "o/.wh..wh..opq", '0', "", "");
+    craft_entry(&tar, "was", '0', "", "a file now");
+    make_layer(p, "mid", 1, &tar);
+}
+
+static void end_pile(struct pile *p)
+{
+    (void)close(p->below[0]);
+    (void)close(p->below[1]);
+    craft_remove(p->dir);
+}
+
+static void a_hard_link_may_reach_a_file_of_a_lower_layer(void **state)
+{
+    static const char *const targets[] = {"d/low", "/d/mid", "./d//link", "d/sub/x"};
+    static const char *const real[] = {"low/d/low", "mid/d/mid", "low/d/link",
+                                       "low/d/sub/x"};
+    SCOPED(str_fini) struct str tar = {0};
+    struct pile p;
+    char path[40];
+
+    (void)state;
+    make_pile(&p);
+    for (size_t i = 0; i < 4; i++) {
+        (void)str_print(path, sizeof path, "new/%zu", i);
+        craft_entry(&tar, path, '1', targets[i], "");
+    }
+    craft_entry(&tar, "again", '1', "new/0", ""); /* a link to the link */
+    craft_end(&tar);
+    assert_int_equal(unpack_on(&tar, p.dir, "fs", p.below, 2, NULL), 0);
+    for (size_t i = 0; i < 4; i++) {
+        (void)str_print(path, sizeof path, "fs/new/%zu", i);
+        assert_int_equal(look(p.dir, path).st_ino, look(p.dir, real[i]).st_ino);
+    }
+    assert_int_equal(look(p.dir, "low/d/low").st_nlink, 3);
+    assert_true(S_ISLNK(look(p.dir, "fs/new/2").st_mode));
+    assert_int_equal(look(p.dir, "fs/d").st_mode, 0); /* nothing was made on the way */
+    end_pile(&p);
+}
+
+/* What this layer puts in place of a lower file is the layer's own: the lower stays. */
+static void a_lower_file_is_never_written_through_its_link(void **state)
+{
+    SCOPED(str_fini) struct str tar = {0};
+    SCOPED(scope_free) char *low = NULL;
+    SCOPED(scope_free) char *text = NULL;
+    struct pile p;
+    size_t len;
+
+    (void)state;
+    make_pile(&p);
+    craft_entry(&tar, "h", '1', "d/low", "");
+    craft_entry(&tar, "h", '0', "", "overwritten");
+    craft_entry(&tar, "g", '1', "d/low", "");
+    craft_entry(&tar, "g", '5', "", "");
+    craft_end(&tar);
+    assert_int_equal(unpack_on(&tar, p.dir, "fs", p.below, 2, NULL), 0);
+    assert_true(asprintf(&low, "%s/low/d/low", p.dir) > 0);
+    assert_int_equal(file_read(AT_FDCWD, low, 100, &text, &len), 0);
+    assert_string_equal(text, "deep");
+    assert_int_equal(look(p.dir, "low/d/low").st_mode & 0777, 0644);
+    end_pile(&p);
+}
+
+static void a_hard_link_to_what_no_mount_would_show_is_refused(void **state)
+{
+    static const struct {
+        const char *target;
+        int code;
+    } rows[] = {
+        {"d/gone", -ENOENT},      /* hidden by the middle layer */
+        {"o/x", -ENOENT},         /* below an opaque folder */
+        {"was/x", -ENOTDIR},      /* a file took the folder's place */
+        {"d", -EISDIR},           /* a folder */
+        {"d/pipe", -EINVAL},      /* neither file nor link */
+        {"out/victim", -ENOTDIR}, /* out of the layer, through a link */
+        {"in/low", -ENOTDIR},     /* through a link that stays inside */
+        {"../victim", -EINVAL},   {"/etc/passwd", -ENOENT}, {"d/none", -ENOENT},
+        {"d/low/x", -ENOTDIR},    {"mine/low", -ENOENT}, /* hidden by this layer */
+        {"cut/low", -ENOENT},     {"away", -ENOENT},
+    };
+    struct pile p;
+
+    (void)state;
+    make_pile(&p);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        SCOPED(str_fini) struct str tar = {0};
+        struct err e = {0};
+        int r;
+
+        craft_entry(&tar, ".wh.away", '0', "", "");
+        craft_entry(&tar, "mine", '5', "", "");
+        craft_entry(&tar, "cut/.wh..wh..opq", '0', "", "");
+        craft_entry(&tar, "h", '1', rows[i].target, "");
+        craft_end(&tar);
+        r = unpack_on(&tar, p.dir, "fs", p.below, 2, &e);
+        if (r != rows[i].code || strstr(e.text, "a hard link to") == NULL) {
+            fail_msg("%s: %d %s", rows[i].target, r, e.text);
+        }
+        assert_int_equal(look(p.dir, "victim").st_nlink, 1);
+        {
+            SCOPED(scope_free) char *fs = NULL;
+
+            assert_true(asprintf(&fs, "%s/fs", p.dir) > 0);
+            assert_int_equal(file_remove_tree(AT_FDCWD, fs), 0);
+        }
+    }
+    end_pile(&p);
 }
 
 static void a_hard_link_to_a_symlink_is_the_symlink(void **state)
@@ -439,6 +614,9 @@ int main(void)
         cmocka_unit_test(a_symlink_as_parent_leads_nowhere_outside),
         cmocka_unit_test(a_file_is_not_written_through_a_symlink),
         cmocka_unit_test(a_hard_link_reaches_only_files_of_the_layer),
+        cmocka_unit_test(a_hard_link_may_reach_a_file_of_a_lower_layer),
+        cmocka_unit_test(a_lower_file_is_never_written_through_its_link),
+        cmocka_unit_test(a_hard_link_to_what_no_mount_would_show_is_refused),
         cmocka_unit_test(a_hard_link_to_a_symlink_is_the_symlink),
         cmocka_unit_test(device_nodes_become_empty_files),
         cmocka_unit_test(whiteouts_of_nothing_and_of_parents_are_refused),

@@ -1,8 +1,12 @@
 /* layer_test.c - layers made here and unpacked here, and what stops an unpacking. */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
+#include <linux/magic.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 #include <zlib.h>
 
@@ -197,6 +201,36 @@ static void a_full_disk_is_named_and_leaves_nothing(void **state)
     craft_remove(dir);
 }
 
+/* Else ext4 puts a layer where another was deleted, and is ten times slower there. */
+static void layers_are_spread_over_the_disk(void **state)
+{
+    char *dir = craft_dir();
+    SCOPED(scope_free) char *layers = NULL;
+    SCOPED(str_fini) struct str tar = {0};
+    SCOPED(scope_close) int fd = -1;
+    struct image_store *s = NULL;
+    struct image img;
+    struct statfs fs;
+    int flags = 0;
+
+    (void)state;
+    assert_int_equal(image_store_open(dir, &s, NULL), 0);
+    craft_entry(&tar, "f", '0', "", "x");
+    craft_end(&tar);
+    assert_int_equal(put_raw(s, tar.data, tar.len, PACK_TYPE_LAYER, NULL, &img), 0);
+    assert_int_equal(pack_unpack(&(struct pack){.store = s}, &img, NULL), 0);
+    assert_true(asprintf(&layers, "%s/layers", dir) > 0);
+    fd = open(layers, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    assert_int_equal(fstatfs(fd, &fs), 0);
+    if (fs.f_type == EXT4_SUPER_MAGIC) {
+        assert_int_equal(ioctl(fd, FS_IOC_GETFLAGS, &flags), 0);
+        assert_true((flags & FS_TOPDIR_FL) != 0);
+    }
+    image_fini(&img);
+    image_store_close(s);
+    craft_remove(dir);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -204,6 +238,7 @@ int main(void)
         cmocka_unit_test(a_decompression_bomb_is_stopped),
         cmocka_unit_test(what_was_packed_comes_out_again),
         cmocka_unit_test(a_full_disk_is_named_and_leaves_nothing),
+        cmocka_unit_test(layers_are_spread_over_the_disk),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -136,20 +136,134 @@ static void a_part_is_taken_up_again_unless_someone_writes_it(void **state)
     craft_remove(dir);
 }
 
+static int keep_guest(void *arg, struct strv *ret, struct err *e)
+{
+    const struct image_desc *guest = arg;
+
+    (void)e;
+    strv_add(ret, guest->digest);
+    return 0;
+}
+
+static int keep_fails(void *arg, struct strv *ret, struct err *e)
+{
+    (void)arg, (void)ret;
+    return err_set(e, -EIO, "the guests cannot be read");
+}
+
+static void prune_removes_nothing_when_guests_are_unknown(void **state)
+{
+    char *dir = craft_dir();
+    struct image_store *s = open_store(dir);
+    struct image_desc d = put_image(s, "a");
+    struct image_pruned n;
+    struct err e = {0};
+    struct image img;
+
+    (void)state;
+    assert_int_equal(image_prune(s, keep_fails, NULL, &n, &e), -EIO);
+    assert_non_null(strstr(e.text, "nothing was removed"));
+    assert_int_equal(image_find(s, d.digest, &img, NULL), 0);
+    image_fini(&img);
+    image_store_close(s);
+    craft_remove(dir);
+}
+
+/* Adds, names, unpacks and forgets images without rest; 0 when all went well. */
+static int add_for_a_while(const char *dir, int who)
+{
+    struct image_store *s = NULL;
+    int r = image_store_open(dir, &s, NULL);
+
+    for (int i = 0; i < 25 && r == 0; i++) {
+        struct pack p = {.store = s};
+        struct image_desc d;
+        struct image img;
+        char name[24];
+
+        (void)snprintf(name, sizeof name, "n%d-%d", who, i);
+        r = image_hold(s, NULL);
+        if (r == 0) {
+            d = put_image(s, name);
+            r = image_tag_desc(s, &d, name, NULL);
+            image_release(s);
+        }
+        r = r < 0 ? r : image_find(s, name, &img, NULL);
+        if (r == 0) {
+            r = pack_unpack(&p, &img, NULL);
+            image_fini(&img);
+        }
+        if (r == 0 && i % 2 == 1) {
+            r = image_delete(s, name, NULL);
+        }
+    }
+    image_store_close(s);
+    return r;
+}
+
+static void prune_beside_those_who_add_takes_nothing_that_is_named(void **state)
+{
+    char *dir = craft_dir();
+    struct image_store *s = open_store(dir);
+    struct pack p = {.store = s};
+    SCOPED(strv_fini) struct strv faults = {0};
+    uint64_t blobs = 0, pruned = 0;
+    int left = 3, status;
+
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        if (fork() == 0) {
+            _exit(add_for_a_while(dir, i) == 0 ? 0 : 1);
+        }
+    }
+    while (left > 0) {
+        struct image_pruned n;
+        int r = image_prune(s, NULL, NULL, &n, NULL);
+
+        assert_true(r == 0 || r == -EBUSY);
+        pruned += r == 0 ? n.blobs : 0;
+        if (waitpid(-1, &status, WNOHANG) > 0) {
+            assert_int_equal(status, 0);
+            left--;
+        }
+    }
+    assert_true(pruned > 0);
+    assert_int_equal(pack_verify(&p, &faults, &blobs, NULL), 0);
+    assert_int_equal(faults.n, 0);
+    image_store_close(s);
+    craft_remove(dir);
+}
+
+static void what_is_held_is_not_pruned(void **state)
+{
+    char *dir = craft_dir();
+    struct image_store *s = open_store(dir), *other = open_store(dir);
+    struct image_pruned n;
+
+    (void)state;
+    assert_int_equal(image_hold(s, NULL), 0);
+    assert_int_equal(image_hold(s, NULL), 0);
+    image_release(s);
+    assert_int_equal(image_prune(other, NULL, NULL, &n, NULL), -EBUSY);
+    image_release(s);
+    assert_int_equal(image_prune(other, NULL, NULL, &n, NULL), 0);
+    image_store_close(other);
+    image_store_close(s);
+    craft_remove(dir);
+}
+
 static void prune_keeps_what_names_and_guests_need(void **state)
 {
     char *dir = craft_dir();
     struct image_store *s = open_store(dir);
     struct image_desc named = put_image(s, "a"), guest = put_image(s, "b"),
                       lost = put_image(s, "c");
-    SCOPED(strv_fini) struct strv keep = {0};
     SCOPED(strv_fini) struct strv dirs = {0};
     struct pack p = {.store = s};
     struct image_pruned n;
     struct image img;
 
     (void)state;
-    strv_add(&keep, guest.digest);
     assert_int_equal(image_tag_desc(s, &named, "a", NULL), 0);
     assert_int_equal(image_find(s, lost.digest, &img, NULL), 0);
     assert_int_equal(pack_unpack(&p, &img, NULL), 0);
@@ -157,7 +271,7 @@ static void prune_keeps_what_names_and_guests_need(void **state)
     assert_int_equal(image_find(s, guest.digest, &img, NULL), 0);
     assert_int_equal(image_layer_dirs(s, &img, &dirs, NULL), 1);
     assert_int_equal(pack_unpack(&p, &img, NULL), 0);
-    assert_int_equal(image_prune(s, &keep, &n, NULL), 0);
+    assert_int_equal(image_prune(s, keep_guest, &guest, &n, NULL), 0);
     assert_int_equal(n.blobs, 3);
     assert_int_equal(n.layers, 1);
     assert_int_equal(image_layer_dirs(s, &img, &dirs, NULL), 0);
@@ -177,9 +291,9 @@ static void prune_waits_for_nobody_who_adds(void **state)
 
     (void)state;
     assert_int_equal(pack_blob_begin(s, NULL, &b, NULL), 0);
-    assert_int_equal(image_prune(other, NULL, &n, NULL), -EBUSY);
+    assert_int_equal(image_prune(other, NULL, NULL, &n, NULL), -EBUSY);
     pack_blob_abort(b, false);
-    assert_int_equal(image_prune(other, NULL, &n, NULL), 0);
+    assert_int_equal(image_prune(other, NULL, NULL, &n, NULL), 0);
     image_store_close(other);
     image_store_close(s);
     craft_remove(dir);
@@ -289,6 +403,32 @@ static void a_layer_unsynced_at_a_power_cut_is_unpacked_anew(void **state)
     craft_remove(dir);
 }
 
+/* Changed behind the store's back, with the same length. */
+static void a_damaged_manifest_is_not_used(void **state)
+{
+    char *dir = craft_dir();
+    struct image_store *s = open_store(dir);
+    struct image_desc d = put_image(s, "a");
+    SCOPED(scope_free) char *path = NULL;
+    struct err e = {0};
+    struct image img;
+    FILE *f;
+
+    (void)state;
+    assert_int_equal(image_tag_desc(s, &d, "a", NULL), 0);
+    assert_true(asprintf(&path, "%s/images/blobs/sha256/%s", dir, d.digest + 7) > 0);
+    assert_int_equal(chmod(path, 0644), 0);
+    f = fopen(path, "r+");
+    assert_non_null(f);
+    assert_int_equal(fseek(f, -1, SEEK_END), 0);
+    (void)fputs("\n", f);
+    (void)fclose(f);
+    assert_int_equal(image_find(s, "a", &img, &e), -EBADMSG);
+    assert_non_null(strstr(e.text, "is damaged"));
+    image_store_close(s);
+    craft_remove(dir);
+}
+
 static void damage_is_found_by_verify(void **state)
 {
     char *dir = craft_dir();
@@ -326,6 +466,10 @@ int main(void)
         cmocka_unit_test(a_part_is_taken_up_again_unless_someone_writes_it),
         cmocka_unit_test(prune_keeps_what_names_and_guests_need),
         cmocka_unit_test(prune_waits_for_nobody_who_adds),
+        cmocka_unit_test(prune_removes_nothing_when_guests_are_unknown),
+        cmocka_unit_test(prune_beside_those_who_add_takes_nothing_that_is_named),
+        cmocka_unit_test(what_is_held_is_not_pruned),
+        cmocka_unit_test(a_damaged_manifest_is_not_used),
         cmocka_unit_test(names_given_by_many_processes_are_all_there),
         cmocka_unit_test(commands_that_race_leave_one_layer),
         cmocka_unit_test(a_layer_unsynced_at_a_power_cut_is_unpacked_anew),

@@ -53,19 +53,32 @@ static int read_text(const struct build *b, char **ret_name, char **ret_text,
     return r < 0 ? err_sys(e, r, "cannot read '%s'", *ret_name) : 0;
 }
 
+/* An ignore file of the context, when it is there. */
+static int read_ignore_of_context(struct builder *b, const char *name, char **ret)
+{
+    struct view_entry at;
+    size_t len;
+
+    return view_find(&b->context, name, false, &at) == 0 && at.exists
+               ? file_read(b->context.fds[0], name, FILE_BYTES_MAX, ret, &len)
+               : -ENOENT;
+}
+
+/* FILE.containerignore beside the file goes before .containerignore of the context. */
 static int read_ignore(struct builder *b, struct err *e)
 {
     static const char *const usual[] = {".containerignore", ".dockerignore"};
     SCOPED(scope_free) char *text = NULL;
+    char own[PATH_MAX];
     size_t len;
     int r = -ENOENT;
 
     for (size_t i = 0; i < 2 && r == -ENOENT; i++) {
-        struct view_entry at;
-
-        if (view_find(&b->context, usual[i], false, &at) == 0 && at.exists) {
-            r = file_read(b->context.fds[0], usual[i], FILE_BYTES_MAX, &text, &len);
-        }
+        r = str_print(own, sizeof own, "%s%s", b->f.name, usual[i]);
+        r = r < 0 ? r : file_read(AT_FDCWD, own, FILE_BYTES_MAX, &text, &len);
+    }
+    for (size_t i = 0; i < 2 && r == -ENOENT; i++) {
+        r = read_ignore_of_context(b, usual[i], &text);
     }
     r = r == 0 ? ignore_parse(text, &b->ignore) : r == -ENOENT ? 0 : r;
     return r < 0 ? err_sys(e, r, "cannot read the ignore file of '%s'", b->b->context)
@@ -88,13 +101,6 @@ static int read_file(struct builder *b, struct err *e)
 
 /* ---- stages ---- */
 
-static const char *global_lookup(void *arg, const char *name)
-{
-    const struct builder *b = arg;
-
-    return stage_get_pair(&b->global_args, name);
-}
-
 /* ARG before the first FROM: a given value or the default. */
 static int take_global(struct builder *b, const char *word, struct err *e)
 {
@@ -106,7 +112,7 @@ static int take_global(struct builder *b, const char *word, struct err *e)
 
     if (eq != NULL) {
         *eq++ = '\0';
-        r = words_expand(eq, b->f.escape, global_lookup, b, &value, e);
+        r = words_expand(eq, b->f.escape, from_global, b, &value, e);
         given = str_text(&value);
     }
     for (size_t i = 0; r == 0 && b->b->args != NULL && b->b->args[i] != NULL; i++) {
@@ -154,31 +160,6 @@ static int take_globals(struct builder *b, struct err *e)
                          : 0;
 }
 
-/* The words of FROM: image and, behind AS, the stage's name. */
-static int read_from(const struct builder *b, const struct containerfile_item *x,
-                     struct str *ret_image, char **ret_name, struct err *e)
-{
-    static const char *const known[] = {"platform", NULL};
-    SCOPED(strv_fini) struct strv words = {0};
-    int r = stage_check_flags(x, known, e);
-
-    r = r < 0 ? r : words_split(x->rest, b->f.escape, &words, e);
-    if (r == 0 && words.n != 1 &&
-        (words.n != 3 || strcasecmp(words.items[1], "as") != 0)) {
-        r = err_set(e, -EINVAL, "write FROM IMAGE, or FROM IMAGE AS NAME");
-    }
-    r = r < 0 ? r
-              : words_expand(words.items[0], b->f.escape, global_lookup,
-                             (void *)(uintptr_t)b, ret_image, e);
-    if (r == 0 && ret_image->len == 0) {
-        r = err_set(e, -EINVAL, "'%.60s' is empty", words.items[0]);
-    }
-    if (r == 0 && words.n == 3 && ret_name != NULL) {
-        *ret_name = strdup(words.items[2]);
-    }
-    return r;
-}
-
 static int list_stages(struct builder *b, struct err *e)
 {
     size_t n = 0;
@@ -194,7 +175,7 @@ static int list_stages(struct builder *b, struct err *e)
         if (b->f.items[i].verb == CONTAINERFILE_FROM) {
             struct stage *s = &b->stages[b->n_stages++];
             struct str image = {0};
-            int r = read_from(b, &b->f.items[i], &image, &s->name, e);
+            int r = from_read(b, &b->f.items[i], &image, &s->name, e);
 
             str_fini(&image);
             if (r < 0) {
@@ -209,22 +190,22 @@ static int list_stages(struct builder *b, struct err *e)
     return 0;
 }
 
-/* "from=NAME" within --mount=... */
-static const char *mount_from(const char *flag, char out[256])
-{
-    const char *p = str_starts(flag, "mount=") ? strstr(flag, ",from=") : NULL;
+/* Mark the stage and those that it takes files from; earlier ones only. */
+static void need(struct builder *b, struct stage *s);
 
-    if (p == NULL) {
-        return NULL;
+static void need_named(struct builder *b, const char *name, size_t before)
+{
+    struct stage *other = stage_named(b, name, before);
+
+    if (other != NULL) {
+        need(b, other);
     }
-    (void)str_print(out, 256, "%.*s", (int)strcspn(p + 6, ","), p + 6);
-    return out;
 }
 
-/* Mark the stage and those that it takes files from; earlier ones only. */
 static void need(struct builder *b, struct stage *s)
 {
     size_t at = (size_t)(s - b->stages);
+    char name[PATH_MAX];
 
     if (s->needed) {
         return;
@@ -233,82 +214,26 @@ static void need(struct builder *b, struct stage *s)
     for (size_t i = s->first; i < s->end; i++) {
         const struct containerfile_item *x = &b->f.items[i];
         const char *from = stage_flag(x, "from");
-        struct stage *other;
         struct str image = {0};
-        char name[256];
 
         b->of++;
-        if (x->verb == CONTAINERFILE_FROM && read_from(b, x, &image, NULL, NULL) == 0) {
+        if (x->verb == CONTAINERFILE_FROM && from_read(b, x, &image, NULL, NULL) == 0) {
             from = str_text(&image);
         }
-        for (size_t k = 0; k < x->flags.n && x->verb == CONTAINERFILE_RUN; k++) {
-            const char *mount = mount_from(x->flags.items[k], name);
-
-            from = mount != NULL ? mount : from;
+        if (from != NULL) {
+            need_named(b, from, at);
         }
-        other = from != NULL ? stage_named(b, from, at) : NULL;
-        if (other != NULL) {
-            need(b, other);
+        for (size_t k = 0; k < x->flags.n && x->verb == CONTAINERFILE_RUN; k++) {
+            if (str_starts(x->flags.items[k], "mount=") &&
+                stage_option(x->flags.items[k] + 6, "from", name)) {
+                need_named(b, name, at);
+            }
         }
         str_fini(&image);
     }
 }
 
 /* ---- instructions ---- */
-
-static int take_image(struct stage *s, const struct image *img, struct err *e)
-{
-    int r = 0;
-
-    s->config = json_deep_copy(img->config);
-    cache_fold(s, "image", img->config_blob.digest, strlen(img->config_blob.digest));
-    for (size_t i = 0; i < img->n_layers && r == 0; i++) {
-        r = stage_add_layer(s, &img->layers[i], e);
-    }
-    return s->config == NULL ? err_set(e, -ENOMEM, "out of memory") : r;
-}
-
-static int take_stage(struct stage *s, const struct stage *other, struct err *e)
-{
-    int r = 0;
-
-    s->config = json_deep_copy(other->config);
-    memcpy(s->key, other->key, sizeof s->key);
-    for (size_t i = 0; i < other->n_layers && r == 0; i++) {
-        r = stage_add_layer(s, &other->layers[i], e);
-    }
-    memcpy(s->key, other->key, sizeof s->key);
-    return s->config == NULL ? err_set(e, -ENOMEM, "out of memory") : r;
-}
-
-static int apply_from(struct builder *b, struct stage *s,
-                      const struct containerfile_item *x, struct err *e)
-{
-    struct str name = {0};
-    const struct stage *other;
-    struct image img;
-    int r = read_from(b, x, &name, NULL, e);
-
-    if (r < 0) {
-        str_fini(&name);
-        return r;
-    }
-    other = stage_named(b, str_text(&name), (size_t)(s - b->stages));
-    if (other != NULL) {
-        r = take_stage(s, other, e);
-    } else if (strcmp(str_text(&name), "scratch") == 0) {
-        s->config = made_config(NULL);
-        r = s->config == NULL ? err_set(e, -ENOMEM, "out of memory") : 0;
-    } else {
-        r = image_find(b->b->pack->store, str_text(&name), &img, e);
-        if (r == 0) {
-            r = take_image(s, &img, e);
-            image_fini(&img);
-        }
-    }
-    str_fini(&name);
-    return r;
-}
 
 static bool makes_layer(enum containerfile_verb v)
 {
@@ -323,7 +248,7 @@ static int apply(struct builder *b, struct stage *s, const struct containerfile_
     int r;
 
     if (x->verb == CONTAINERFILE_FROM) {
-        return apply_from(b, s, x, e);
+        return from_apply(b, s, x, e);
     }
     if (!makes_layer(x->verb)) {
         r = settings_apply(b, s, x, e);
@@ -343,26 +268,52 @@ static int apply(struct builder *b, struct stage *s, const struct containerfile_
     return r;
 }
 
+static int step(struct builder *b, struct stage *s, const struct containerfile_item *x,
+                struct err *e)
+{
+    bool layer = false;
+    int r;
+
+    b->at++;
+    if (b->b->step != NULL) {
+        b->b->step(b->b->arg, b->at, b->of, x->text, false);
+    }
+    r = apply(b, s, x, &layer, e);
+    if (r == 0 && x->verb != CONTAINERFILE_FROM &&
+        made_history(s->config, x->text, !layer) < 0) {
+        r = err_set(e, -ENOMEM, "out of memory");
+    }
+    return r;
+}
+
+/* What the base image wants done first in whatever is built from it. */
+static int pull_triggers(struct builder *b, struct stage *s, struct err *e)
+{
+    b->of += (unsigned)s->triggers.n;
+    for (size_t i = 0; i < s->triggers.n; i++) {
+        int r = step(b, s, &s->triggers.items[i], e);
+
+        if (r < 0) {
+            return err_wrap(e, "ONBUILD %.100s", s->triggers.items[i].text);
+        }
+    }
+    return 0;
+}
+
 static int build_stage(struct builder *b, struct stage *s, struct err *e)
 {
     for (size_t i = s->first; i < s->end; i++) {
         const struct containerfile_item *x = &b->f.items[i];
-        bool layer = false;
-        int r;
+        int r = step(b, s, x, e);
 
-        b->at++;
-        if (b->b->step != NULL) {
-            b->b->step(b->b->arg, b->at, b->of, x->text, false);
-        }
-        r = apply(b, s, x, &layer, e);
-        if (r == 0 && x->verb != CONTAINERFILE_FROM &&
-            made_history(s->config, x->text, !layer) < 0) {
-            r = err_set(e, -ENOMEM, "out of memory");
+        if (r == 0 && x->verb == CONTAINERFILE_FROM) {
+            r = pull_triggers(b, s, e);
         }
         if (r < 0) {
             return stage_wrap(b, x, e);
         }
     }
+    s->done = true;
     return 0;
 }
 
@@ -394,8 +345,10 @@ static int finish(struct builder *b, const struct stage *s, struct image_desc *r
     if (s->n_layers == 0) {
         return err_set(e, -EINVAL, "%s: the image would be empty", b->f.name);
     }
-    (void)json_object_del(stage_settings(s), "OnBuild");
-    r = pack_put_image(b->b->pack->store, s->config, s->layers, s->n_layers, ret, e);
+    r = settings_add_labels(s->config, b->b->labels, e);
+    r = r < 0 ? r
+              : pack_put_image(b->b->pack->store, s->config, s->layers, s->n_layers, ret,
+                               e);
     return r < 0 || b->b->name == NULL
                ? r
                : image_tag_desc(b->b->pack->store, ret, b->b->name, e);

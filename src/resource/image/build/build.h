@@ -46,13 +46,24 @@ struct build_runner {
     void *arg;
 };
 
+/* When images that the file names are fetched from their registries. */
+enum build_pull {
+    BUILD_PULL_MISSING, /* when the store lacks them */
+    BUILD_PULL_ALWAYS,
+    BUILD_PULL_NEVER,
+    BUILD_PULL_COUNT
+};
+
 struct build {
-    const struct pack *pack;
-    const char *context;               /* directory that COPY reads */
-    const char *file;                  /* NULL: Containerfile or Dockerfile in it */
-    const char *name;                  /* of the image; NULL: none */
-    const char *target;                /* stage to end with; NULL: the last */
-    const char *const *args;           /* "NAME=VALUE" for ARG; NULL-ended, or NULL */
+    struct pack *pack;
+    const char *context;       /* directory that COPY reads */
+    const char *file;          /* NULL: Containerfile or Dockerfile in it */
+    const char *name;          /* of the image; NULL: none */
+    const char *target;        /* stage to end with; NULL: the last */
+    const char *const *args;   /* "NAME=VALUE" for ARG; NULL-ended, or NULL */
+    const char *const *labels; /* "NAME=VALUE" for the image; likewise */
+    enum build_pull pull;
+    const json_t *how;                 /* handed to pack->fetch; NULL: nothing to say */
     bool no_cache;                     /* run everything anew */
     bool no_network;                   /* RUN has none */
     const struct build_runner *runner; /* NULL: a RUN is an error */
@@ -64,15 +75,29 @@ struct build {
 
 int build_containerfile(const struct build *b, struct image_desc *ret, struct err *e);
 
-/* "bookworm", "trixie" ...; with the package sources of this host.  Named
- * "debian:SUITE" unless `name` says otherwise. */
-int build_debian(const struct pack *p, const char *suite, const char *name,
-                 struct image_desc *ret, struct err *e);
+/* What the images made without a file are made from. */
+struct build_base {
+    const char *suite;          /* of Debian: "bookworm", "trixie" ... */
+    const char *name;           /* of the image; NULL: the usual one */
+    const char *mirror;         /* of Debian; NULL: the sources of this host */
+    const char *const *include; /* packages beside the minimum; NULL-ended or NULL */
+    const char *path;           /* of busybox; NULL: /bin/busybox */
+    const char *const *labels;  /* "NAME=VALUE"; NULL-ended, or NULL */
+};
 
-/* From the static busybox at `path` (NULL: /bin/busybox), which must be that of
- * this host's architecture.  Named "busybox:latest" unless `name` says otherwise. */
-int build_busybox(const struct pack *p, const char *path, const char *name,
+/* With the package sources of this host, or `mirror` alone.  Named "debian:SUITE"
+ * unless told otherwise. */
+int build_debian(const struct pack *p, const struct build_base *o, struct image_desc *ret,
+                 struct err *e);
+
+/* From the static busybox, which must be that of this host's architecture.  Named
+ * "busybox:latest" unless told otherwise. */
+int build_busybox(const struct pack *p, const struct build_base *o,
                   struct image_desc *ret, struct err *e);
+
+/* Apply instructions that change no file (CMD, ENV, LABEL ...; an array of texts) to
+ * an image's configuration; for `pack->change`. */
+int build_change(json_t *config, const json_t *instructions, struct err *e);
 
 /* `build`, for the program `image`; ends at .name == NULL. */
 extern const struct pack_op build_ops[];

@@ -186,7 +186,7 @@ static json_t *make_config(int64_t mtime)
     return config;
 }
 
-int build_busybox(const struct pack *p, const char *path, const char *name,
+int build_busybox(const struct pack *p, const struct build_base *o,
                   struct image_desc *ret, struct err *e)
 {
     SCOPED(scope_json) json_t *config = NULL;
@@ -197,12 +197,14 @@ int build_busybox(const struct pack *p, const char *path, const char *name,
     if (r < 0) {
         return r;
     }
-    r = make_layer(p, path != NULL ? path : BUSYBOX, &layer, &mtime, e);
+    r = make_layer(p, o->path != NULL ? o->path : BUSYBOX, &layer, &mtime, e);
     if (r == 0) {
-        config = make_config(mtime);
+        struct made m = {.labels = o->labels,
+                         .name = o->name != NULL ? o->name : "busybox:latest"};
+
+        m.config = config = make_config(mtime);
         r = config == NULL ? err_set(e, -ENOMEM, "out of memory")
-                           : made_image(p, config, &layer,
-                                        name != NULL ? name : "busybox:latest", ret, e);
+                           : made_image(p, &m, &layer, ret, e);
     }
     store_busy_end(p->store);
     return r < 0 ? err_wrap(e, "cannot build the image 'busybox'") : 0;

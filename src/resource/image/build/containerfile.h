@@ -76,8 +76,8 @@ typedef const char *words_lookup_fn(void *arg, const char *name);
 /* Cut `text` at blanks outside of quotes; quotes and escapes stay. */
 int words_split(const char *text, char escape, struct strv *ret, struct err *e);
 
-/* One word with $NAME, ${NAME}, ${NAME:-word}, ${NAME-word}, ${NAME:+word} and
- * ${NAME+word} substituted (not within single quotes), quotes and escapes removed. */
+/* One word with $NAME, ${NAME}, ${NAME:-word}, ${NAME:+word}, ${NAME:?word} (an error
+ * when it is unset or empty), and these without the colon, substituted (not within single quotes), quotes and escapes removed. */
 int words_expand(const char *word, char escape, words_lookup_fn *fn, void *arg,
                  struct str *ret, struct err *e);
 

@@ -459,27 +459,14 @@ static int read_options(struct copy *c, const struct stage *s,
     return r;
 }
 
-/* The view that --from means: a stage, or an image of the store. */
+/* The view that --from means: a stage, or an image. */
 static int open_from(struct builder *b, struct stage *s, const char *name,
                      struct view *ret, struct err *e)
 {
-    const struct stage *other = stage_named(b, name, (size_t)(s - b->stages));
-    struct stage image = {0};
-    struct image img;
-    int r;
+    SCOPED(strv_fini) struct strv dirs = {0};
+    int r = from_list_dirs(b, s, name, &dirs, e);
 
-    if (other != NULL) {
-        return stage_open_view(b, other, ret, e);
-    }
-    r = image_find(b->b->pack->store, name, &img, e);
-    if (r < 0) {
-        return r;
-    }
-    image.layers = img.layers;
-    image.n_layers = img.n_layers;
-    r = stage_open_view(b, &image, ret, e);
-    image_fini(&img);
-    return r;
+    return r < 0 ? r : view_open(ret, &dirs, true, e);
 }
 
 int copy_apply(struct builder *b, struct stage *s, const struct containerfile_item *x,

@@ -3,6 +3,7 @@
  * mmdebstrap writes the tar to a pipe that the layer is made from, so nothing
  * lies on the disk twice.  Its words go to our standard error; the last line of
  * them is the reason when it fails. */
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <spawn.h>
@@ -28,6 +29,29 @@
 #define FORGET_HOST "--customize-hook=rm -f \"$1/etc/resolv.conf\" \"$1/etc/hostname\""
 
 extern char **environ;
+
+/* deb-control(5), "Package"; an architecture behind a colon is fine, too. */
+static bool is_package(const char *text)
+{
+    size_t n = strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789+-.:");
+
+    return n > 1 && text[n] == '\0' && isalnum((unsigned char)text[0]);
+}
+
+/* What can stand in a line of sources without meaning something there. */
+static bool is_mirror(const char *text)
+{
+    static const char *const schemes[] = {"http://", "https://", "file:///"};
+    bool known = false;
+
+    for (size_t i = 0; i < sizeof schemes / sizeof schemes[0]; i++) {
+        known |= str_starts(text, schemes[i]);
+    }
+    for (const char *p = text; *p != '\0'; p++) {
+        known &= *p > ' ' && *p < 0x7f;
+    }
+    return known;
+}
 
 static bool is_suite(const char *text)
 {
@@ -57,7 +81,7 @@ static void own_suite(char out[SUITE_MAX])
 }
 
 /* The sources in a file without a name; a descriptor, or -errno. */
-static int write_sources(const char *suite, struct err *e)
+static int write_sources(const struct build_base *o, struct err *e)
 {
     char own[SUITE_MAX];
     struct str text = {0};
@@ -65,8 +89,9 @@ static int write_sources(const char *suite, struct err *e)
     int r;
 
     own_suite(own);
-    r = fd < 0 ? err_sys(e, -errno, "cannot hold the package sources")
-               : sources_read("/etc", own, suite, &text, e);
+    r = fd < 0              ? err_sys(e, -errno, "cannot hold the package sources")
+        : o->mirror != NULL ? sources_of_mirror(o->mirror, o->suite, &text, e)
+                            : sources_read("/etc", own, o->suite, &text, e);
     if (r == 0) {
         r = file_write_all(fd, text.data, text.len);
         (void)lseek(fd, 0, SEEK_SET);
@@ -138,25 +163,35 @@ static int choose_way(struct way *ret, struct err *e)
     return 0;
 }
 
-static int spawn(const char *suite, const struct way *way, int sources, struct child *c)
+static void fill_argv(const struct build_base *o, const struct way *way, struct strv *ret)
 {
-    const char *all[] = {"unshare",
-                         "--mount",
-                         "mmdebstrap",
-                         way->mode,
-                         way->skip,
-                         "--variant=minbase",
-                         "--format=tar",
-                         FORGET_HOST,
-                         suite,
-                         "-",
-                         "-",
-                         NULL};
-    const char *const *argv = way->own_mounts ? all : all + 2;
-    posix_spawn_file_actions_t fa;
-    int out[2];
-    int r;
+    const char *const head[] = {"unshare",      "--mount",  "mmdebstrap",
+                                way->mode,      way->skip,  "--variant=minbase",
+                                "--format=tar", FORGET_HOST};
+    const char *const tail[] = {o->suite, "-", "-"};
 
+    for (size_t i = way->own_mounts ? 0 : 2; i < sizeof head / sizeof head[0]; i++) {
+        strv_add(ret, head[i]);
+    }
+    for (size_t i = 0; o->include != NULL && o->include[i] != NULL; i++) {
+        strv_addf(ret, "--include=%s", o->include[i]);
+    }
+    for (size_t i = 0; i < sizeof tail / sizeof tail[0]; i++) {
+        strv_add(ret, tail[i]);
+    }
+}
+
+static int spawn(const struct build_base *o, const struct way *way, int sources,
+                 struct child *c)
+{
+    SCOPED(strv_fini) struct strv argv = {0};
+    int out[2], r;
+    posix_spawn_file_actions_t fa;
+
+    fill_argv(o, way, &argv);
+    if (strv_failed(&argv)) {
+        return -ENOMEM;
+    }
     c->words = memfd_create("mmdebstrap", MFD_CLOEXEC);
     if (c->words < 0 || pipe2(out, O_CLOEXEC) < 0) {
         return -errno;
@@ -165,8 +200,7 @@ static int spawn(const char *suite, const struct way *way, int sources, struct c
     if (r == 0) {
         r = add_actions(&fa, sources, out[1], c->words);
         r = r < 0 ? r
-                  : -posix_spawnp(&c->pid, argv[0], &fa, NULL,
-                                  (char *const *)(uintptr_t)argv, environ);
+                  : -posix_spawnp(&c->pid, argv.items[0], &fa, NULL, argv.items, environ);
         (void)posix_spawn_file_actions_destroy(&fa);
     }
     (void)close(out[1]);
@@ -235,10 +269,10 @@ static int take_tar(const struct pack *p, struct child *c, struct image_layer *r
     return r < 0 ? err_set(e, r, "%s", mine.text) : 0;
 }
 
-static int make_layer(const struct pack *p, const char *suite, struct image_layer *ret,
-                      struct err *e)
+static int make_layer(const struct pack *p, const struct build_base *o,
+                      struct image_layer *ret, struct err *e)
 {
-    SCOPED(scope_close) int sources = write_sources(suite, e);
+    SCOPED(scope_close) int sources = write_sources(o, e);
     struct child c = {.tar = -1, .words = -1};
     struct way way;
     int r = sources < 0 ? sources : choose_way(&way, e);
@@ -246,7 +280,7 @@ static int make_layer(const struct pack *p, const char *suite, struct image_laye
     if (r < 0) {
         return r;
     }
-    r = spawn(suite, &way, sources, &c);
+    r = spawn(o, &way, sources, &c);
     if (r == -ENOENT) {
         r = missing(e);
     } else {
@@ -257,42 +291,58 @@ static int make_layer(const struct pack *p, const char *suite, struct image_laye
     return r;
 }
 
-static int make_image(const struct pack *p, const char *suite, const char *name,
+static int make_image(const struct pack *p, const struct build_base *o,
                       struct image_desc *ret, struct err *e)
 {
     SCOPED(scope_json) json_t *config = NULL;
-    char by[96];
+    SCOPED(str_fini) struct str by = {0};
+    char usual[64];
+    struct made m = {.labels = o->labels, .name = o->name != NULL ? o->name : usual};
     struct image_layer layer;
-    int r = make_layer(p, suite, &layer, e);
+    int r = make_layer(p, o, &layer, e);
 
     if (r < 0) {
         return r;
     }
-    (void)str_print(by, sizeof by, "mmdebstrap --variant=minbase %s", suite);
-    config = made_config("bash");
-    r = config == NULL ? -ENOMEM : made_history(config, by, false);
-    return r < 0 ? err_set(e, r, "out of memory")
-                 : made_image(p, config, &layer, name, ret, e);
+    (void)str_print(usual, sizeof usual, "debian:%s", o->suite);
+    str_addf(&by, "mmdebstrap --variant=minbase %s", o->suite);
+    for (size_t i = 0; o->include != NULL && o->include[i] != NULL; i++) {
+        str_addf(&by, "%s%s", i > 0 ? "," : " --include=", o->include[i]);
+    }
+    m.config = config = made_config("bash");
+    r = config == NULL || str_failed(&by) ? -ENOMEM
+                                          : made_history(config, str_text(&by), false);
+    return r < 0 ? err_set(e, r, "out of memory") : made_image(p, &m, &layer, ret, e);
 }
 
-int build_debian(const struct pack *p, const char *suite, const char *name,
-                 struct image_desc *ret, struct err *e)
+static int check(const struct build_base *o, struct err *e)
 {
-    char own[64];
-    int r;
+    if (!is_suite(o->suite)) {
+        return err_set(e, -EINVAL, "a suite is a name such as 'bookworm' or 'trixie'");
+    }
+    if (o->mirror != NULL && !is_mirror(o->mirror)) {
+        return err_set(
+            e, -EINVAL,
+            "'%.100s' is no mirror (http://, https:// or file:/// and a place)",
+            o->mirror);
+    }
+    for (size_t i = 0; o->include != NULL && o->include[i] != NULL; i++) {
+        if (!is_package(o->include[i])) {
+            return err_set(e, -EINVAL, "'%.100s' is no name of a package", o->include[i]);
+        }
+    }
+    return 0;
+}
 
-    if (!is_suite(suite)) {
-        return err_set(e, -EINVAL,
-                       "cannot build the image 'debian:%.40s': a suite is a name such as "
-                       "'bookworm' or 'trixie'",
-                       suite);
+int build_debian(const struct pack *p, const struct build_base *o, struct image_desc *ret,
+                 struct err *e)
+{
+    int r = check(o, e);
+
+    r = r < 0 ? r : store_busy_begin(p->store, e);
+    if (r == 0) {
+        r = make_image(p, o, ret, e);
+        store_busy_end(p->store);
     }
-    (void)str_print(own, sizeof own, "debian:%s", suite);
-    r = store_busy_begin(p->store, e);
-    if (r < 0) {
-        return r;
-    }
-    r = make_image(p, suite, name != NULL ? name : own, ret, e);
-    store_busy_end(p->store);
-    return r < 0 ? err_wrap(e, "cannot build the image 'debian:%s'", suite) : 0;
+    return r < 0 ? err_wrap(e, "cannot build the image 'debian:%.40s'", o->suite) : 0;
 }

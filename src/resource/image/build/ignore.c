@@ -19,35 +19,46 @@ static const char *next_part(const char *p, char out[PART_BYTES])
     return p[n] == '/' ? p + n + 1 : p + n;
 }
 
+/* Only the last "**" is ever taken up again, as in matching "*" in a word: what an
+ * earlier one could take, the later can take as well. */
 bool ignore_match(const char *pattern, const char *path)
 {
     char want[PART_BYTES], have[PART_BYTES];
+    const char *again = NULL, *from = NULL; /* behind the last "**", and its path */
 
-    while (*pattern != '\0') {
+    while (*path != '\0') {
         const char *rest = next_part(pattern, want);
 
         if (strcmp(want, "**") == 0) {
+            again = pattern = rest;
+            from = path;
             if (*rest == '\0') {
                 return true;
             }
-            while (!ignore_match(rest, path)) {
-                if (*path == '\0') {
-                    return false;
-                }
-                path = next_part(path, have);
+            continue;
+        }
+        if (*pattern != '\0') {
+            const char *after = next_part(path, have);
+
+            if (fnmatch(want, have, 0) == 0) {
+                pattern = rest;
+                path = after;
+                continue;
             }
-            return true;
         }
-        if (*path == '\0') {
+        if (again == NULL) {
             return false;
         }
-        path = next_part(path, have);
-        if (fnmatch(want, have, 0) != 0) {
-            return false;
-        }
-        pattern = rest;
+        path = from = next_part(from, have);
+        pattern = again;
     }
-    return *path == '\0';
+    while (*pattern != '\0') {
+        pattern = next_part(pattern, want);
+        if (strcmp(want, "**") != 0) {
+            return false;
+        }
+    }
+    return true;
 }
 
 /* "./a//b/" becomes "a/b". */

@@ -7,6 +7,7 @@
 
 #include "base/err.h"
 #include "base/units.h"
+#include "resource/image/build/stage.h"
 #include "resource/image/store.h"
 
 int64_t made_epoch(void)
@@ -68,10 +69,11 @@ int made_history(json_t *config, const char *by, bool empty_layer)
     return bad != 0 ? -ENOMEM : 0;
 }
 
-int made_image(const struct pack *p, json_t *config, const struct image_layer *layer,
-               const char *name, struct image_desc *ret, struct err *e)
+int made_image(const struct pack *p, const struct made *m,
+               const struct image_layer *layer, struct image_desc *ret, struct err *e)
 {
-    int r = pack_put_image(p->store, config, layer, 1, ret, e);
+    int r = settings_add_labels(m->config, m->labels, e);
 
-    return r < 0 ? r : image_tag_desc(p->store, ret, name, e);
+    r = r < 0 ? r : pack_put_image(p->store, m->config, layer, 1, ret, e);
+    return r < 0 ? r : image_tag_desc(p->store, ret, m->name, e);
 }

@@ -16,8 +16,14 @@ json_t *made_config(const char *cmd);
 /* Append to "history". */
 int made_history(json_t *config, const char *by, bool empty_layer);
 
+struct made {
+    json_t *config;            /* borrowed; gets the labels */
+    const char *const *labels; /* "NAME=VALUE"; NULL-ended, or NULL */
+    const char *name;
+};
+
 /* One layer becomes an image, named. */
-int made_image(const struct pack *p, json_t *config, const struct image_layer *layer,
-               const char *name, struct image_desc *ret, struct err *e);
+int made_image(const struct pack *p, const struct made *m,
+               const struct image_layer *layer, struct image_desc *ret, struct err *e);
 
 #endif

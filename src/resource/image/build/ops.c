@@ -1,7 +1,9 @@
 /* ops.c - the operation `build` of the program `image`.
  *
- * {"what": "debian:SUITE" | "busybox", "name"} or
- * {"context": DIR, "file", "name", "target", "args": {N: V}, "no_cache",
+ * {"what": "debian:SUITE" | "busybox", "name", "label": ["K=V"], "mirror": URL,
+ *  "include": [PACKAGE]} or
+ * {"context": DIR, "file", "name", "target", "args": {N: V}, "no_cache", "label",
+ *  "pull": "missing" | "always" | "never", what a pull understands,
  *  "no_network", "runner": [PROGRAM, ARG...]} -> {"digest": D, "name": N}
  *
  * For each RUN the runner is started with the step as JSON on its standard
@@ -146,11 +148,56 @@ static int read_args(const json_t *request, struct strv *ret, struct err *e)
     return r < 0 ? r : strv_failed(ret) ? err_set(e, -ENOMEM, "out of memory") : 0;
 }
 
+/* A list of texts; words between commas, too, with `cut`. */
+static int read_list(const json_t *request, const char *key, bool cut, struct strv *ret,
+                     struct err *e)
+{
+    json_t *list = NULL, *x;
+    size_t i;
+    int r = json_opt_array(request, "", key, &list, e);
+
+    json_array_foreach(list, i, x)
+    {
+        const char *text = json_string_value(x);
+        SCOPED(scope_free) char *copy = text != NULL ? strdup(text) : NULL;
+        char *rest = copy, *word;
+
+        if (copy == NULL) {
+            return err_set(e, -EINVAL, "'%s[%zu]' is not a string", key, i);
+        }
+        while ((word = cut ? strsep(&rest, ",") : rest) != NULL) {
+            strv_add(ret, word);
+            rest = cut ? rest : NULL;
+        }
+    }
+    return r < 0 ? r : strv_failed(ret) ? err_set(e, -ENOMEM, "out of memory") : 0;
+}
+
+static int read_pull(const json_t *request, enum build_pull *ret, struct err *e)
+{
+    static const char *const words[BUILD_PULL_COUNT] = {
+        [BUILD_PULL_MISSING] = "missing",
+        [BUILD_PULL_ALWAYS] = "always",
+        [BUILD_PULL_NEVER] = "never",
+    };
+    const char *word = words[BUILD_PULL_MISSING];
+    int r = json_opt_str(request, "", "pull", &word, e);
+
+    for (int i = 0; r == 0 && i < BUILD_PULL_COUNT; i++) {
+        if (strcmp(word, words[i]) == 0) {
+            *ret = (enum build_pull)i;
+            return 0;
+        }
+    }
+    return r < 0 ? r : err_set(e, -EINVAL, "'pull' is not missing, always or never");
+}
+
 static int build_file(struct pack *p, const json_t *j, const char *name,
                       struct image_desc *ret, struct err *e)
 {
     SCOPED(strv_fini) struct strv args = {0};
-    struct build b = {.pack = p, .name = name, .step = tell, .arg = p};
+    SCOPED(strv_fini) struct strv labels = {0};
+    struct build b = {.pack = p, .name = name, .how = j, .step = tell, .arg = p};
     struct build_runner runner = {.run = run_step};
     json_t *words = NULL;
     int r = json_want_str(j, "", "context", &b.context, e);
@@ -161,26 +208,46 @@ static int build_file(struct pack *p, const json_t *j, const char *name,
     r = r < 0 ? r : json_opt_bool(j, "", "no_network", &b.no_network, e);
     r = r < 0 ? r : json_opt_array(j, "", "runner", &words, e);
     r = r < 0 ? r : read_args(j, &args, e);
+    r = r < 0 ? r : read_list(j, "label", false, &labels, e);
+    r = r < 0 ? r : read_pull(j, &b.pull, e);
     if (r < 0) {
         return r;
     }
     runner.arg = words;
     b.runner = words != NULL ? &runner : NULL;
     b.args = (const char *const *)args.items;
+    b.labels = (const char *const *)labels.items;
     return build_containerfile(&b, ret, e);
 }
 
+static int read_base(const json_t *j, struct build_base *o, struct strv *labels,
+                     struct strv *include, struct err *e)
+{
+    int r = json_opt_str(j, "", "mirror", &o->mirror, e);
+
+    r = r < 0 ? r : read_list(j, "label", false, labels, e);
+    r = r < 0 ? r : read_list(j, "include", true, include, e);
+    o->labels = (const char *const *)labels->items;
+    o->include = (const char *const *)include->items;
+    return r;
+}
+
 /* "debian", "debian:trixie", "busybox". */
-static int build_known(struct pack *p, const char *what, const char *name,
-                       struct image_desc *ret, const char **ret_name, struct err *e)
+static int build_known(struct pack *p, const char *what, struct build_base *o,
+                       struct image_desc *ret, struct err *e)
 {
     if (strcmp(what, "busybox") == 0) {
-        *ret_name = name != NULL ? name : "busybox:latest";
-        return build_busybox(p, NULL, name, ret, e);
+        o->name = o->name != NULL ? o->name : "busybox:latest";
+        return o->mirror != NULL || o->include != NULL
+                   ? err_set(e, -EINVAL,
+                             "cannot build 'busybox' of packages or from a mirror: only "
+                             "'debian' is")
+                   : build_busybox(p, o, ret, e);
     }
     if (strcmp(what, "debian") == 0 || str_starts(what, "debian:")) {
-        *ret_name = name != NULL ? name : what[6] == '\0' ? "debian:bookworm" : what;
-        return build_debian(p, what[6] == '\0' ? "bookworm" : what + 7, name, ret, e);
+        o->suite = what[6] == '\0' ? "bookworm" : what + 7;
+        o->name = o->name != NULL ? o->name : what[6] == '\0' ? "debian:bookworm" : what;
+        return build_debian(p, o, ret, e);
     }
     return err_set(e, -EINVAL,
                    "cannot build '%s': only 'busybox' and 'debian[:SUITE]' "
@@ -190,19 +257,28 @@ static int build_known(struct pack *p, const char *what, const char *name,
 
 static int run_build(struct pack *p, const json_t *j, json_t **ret, struct err *e)
 {
-    const char *what = NULL, *name = NULL;
+    SCOPED(strv_fini) struct strv labels = {0};
+    SCOPED(strv_fini) struct strv include = {0};
+    struct build_base o = {0};
+    const char *what = NULL;
     struct image_desc desc;
     int r = json_opt_str(j, "", "what", &what, e);
 
-    r = r < 0 ? r : json_opt_str(j, "", "name", &name, e);
+    r = r < 0 ? r : json_opt_str(j, "", "name", &o.name, e);
+    r = r < 0 ? r : read_base(j, &o, &labels, &include, e);
+    if (r == 0 && what == NULL && (o.mirror != NULL || o.include != NULL)) {
+        r = err_set(e, -EINVAL,
+                    "a mirror and packages are for 'debian' only: a "
+                    "Containerfile says itself what it installs");
+    }
     if (r == 0) {
-        r = what != NULL ? build_known(p, what, name, &desc, &name, e)
-                         : build_file(p, j, name, &desc, e);
+        r = what != NULL ? build_known(p, what, &o, &desc, e)
+                         : build_file(p, j, o.name, &desc, e);
     }
     if (r < 0) {
         return r;
     }
-    *ret = json_pack("{s:s,s:s*}", "digest", desc.digest, "name", name);
+    *ret = json_pack("{s:s,s:s*}", "digest", desc.digest, "name", o.name);
     return *ret == NULL ? err_set(e, -ENOMEM, "out of memory") : 0;
 }
 

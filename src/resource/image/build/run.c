@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/file.h>
 
 #include "base/err.h"
@@ -18,7 +19,8 @@
 #include "resource/image/build/stage.h"
 #include "resource/image/store.h"
 
-#define MOUNTS_MAX 16
+#define MOUNTS_MAX   16
+#define SCRIPT_PLACE "/dev/.build-script"
 
 struct run {
     struct builder *b;
@@ -29,28 +31,10 @@ struct run {
     char dir[40];                          /* below layers/; "" none yet */
     int lock;
     char upper[PATH_MAX], work[PATH_MAX], user[256];
+    const char *script; /* a here-document with #!; NULL: none */
 };
 
 /* ---- mounts ---- */
-
-/* "type=cache,target=/x,id=y,ro": the value of `key`; "" for a word alone. */
-static bool option(const char *text, const char *key, char out[PATH_MAX])
-{
-    size_t n = strlen(key);
-
-    for (const char *p = text;; p++) {
-        size_t len = strcspn(p, ",");
-
-        if (strncmp(p, key, n) == 0 && (len == n || p[n] == '=')) {
-            return str_print(out, PATH_MAX, "%.*s", len == n ? 0 : (int)(len - n - 1),
-                             p + n + (len == n ? 0 : 1)) == 0;
-        }
-        p += len;
-        if (*p == '\0') {
-            return false;
-        }
-    }
-}
 
 static int check_options(const char *text, struct err *e)
 {
@@ -98,13 +82,9 @@ static int bind_source(struct run *u, const char *text, char out[PATH_MAX], stru
     struct view v = {0};
     int r = at == NULL ? -ENOMEM : 0;
 
-    (void)(option(text, "source", path) || option(text, "src", path));
-    if (r == 0 && option(text, "from", from)) {
-        const struct stage *other =
-            stage_named(u->b, from, (size_t)(u->s - u->b->stages));
-
-        r = other == NULL ? err_set(e, -ENOENT, "'%.60s' is no stage", from)
-                          : stage_list_dirs(u->b, other, &dirs, e);
+    (void)(stage_option(text, "source", path) || stage_option(text, "src", path));
+    if (r == 0 && stage_option(text, "from", from)) {
+        r = from_list_dirs(u->b, u->s, from, &dirs, e);
     } else {
         strv_add(&dirs, u->b->b->context);
     }
@@ -130,9 +110,10 @@ static int take_mount(struct run *u, const char *text, struct err *e)
     struct build_mount *m = &u->mounts[u->step.n_mounts];
     int r = check_options(text, e);
 
-    (void)option(text, "type", type);
-    if (r == 0 && !option(text, "target", target) && !option(text, "dst", target) &&
-        !option(text, "destination", target)) {
+    (void)stage_option(text, "type", type);
+    if (r == 0 && !stage_option(text, "target", target) &&
+        !stage_option(text, "dst", target) &&
+        !stage_option(text, "destination", target)) {
         r = err_set(e, -EINVAL, "--mount needs a target");
     }
     if (r == 0 && u->step.n_mounts == MOUNTS_MAX) {
@@ -144,15 +125,16 @@ static int take_mount(struct run *u, const char *text, struct err *e)
     *m = (struct build_mount){0};
     if (strcmp(type, "cache") == 0) {
         m->kind = BUILD_MOUNT_CACHE;
-        r = cache_source(u, option(text, "id", value) ? value : target, source, e);
+        r = cache_source(u, stage_option(text, "id", value) ? value : target, source, e);
     } else if (strcmp(type, "tmpfs") == 0) {
         m->kind = BUILD_MOUNT_TMPFS;
-        if (option(text, "size", value) && units_parse_size(value, &m->size) < 0) {
+        if (stage_option(text, "size", value) && units_parse_size(value, &m->size) < 0) {
             r = err_set(e, -EINVAL, "'%.40s' is no size", value);
         }
     } else if (strcmp(type, "bind") == 0) {
         m->kind = BUILD_MOUNT_BIND;
-        m->read_only = !option(text, "rw", value) && !option(text, "readwrite", value);
+        m->read_only =
+            !stage_option(text, "rw", value) && !stage_option(text, "readwrite", value);
         if (!m->read_only) {
             r = err_set(e, -EINVAL, "a bind mount that is written to is not supported");
         }
@@ -163,7 +145,8 @@ static int take_mount(struct run *u, const char *text, struct err *e)
                     "(bind, cache and tmpfs are)",
                     type);
     }
-    m->read_only |= option(text, "ro", value) || option(text, "readonly", value);
+    m->read_only |=
+        stage_option(text, "ro", value) || stage_option(text, "readonly", value);
     if (r == 0) {
         m->source = source[0] != '\0' ? strdup(source) : NULL;
         if (asprintf(&m->target, "%s%s", target[0] == '/' ? "" : "/", target) < 0) {
@@ -200,18 +183,18 @@ static int take_flags(struct run *u, struct err *e)
     return r;
 }
 
+/* "RUN <<EOF": the here-document is the command. */
+static bool is_all_text(const struct containerfile_item *x)
+{
+    return x->n_docs == 1 && str_starts(x->rest, "<<") && strpbrk(x->rest, " \t") == NULL;
+}
+
 /* The text for the shell; with here-documents behind it, or being one. */
 static int shell_text(const struct run *u, struct str *ret, struct err *e)
 {
     const struct containerfile_item *x = u->x;
-    bool alone =
-        x->n_docs == 1 && str_starts(x->rest, "<<") && strpbrk(x->rest, " \t") == NULL;
+    bool alone = is_all_text(x);
 
-    if (alone && str_starts(x->docs[0].text, "#!")) {
-        return err_set(e, -EINVAL,
-                       "a here-document with #! is not supported: write RUN PROGRAM <<%s",
-                       x->docs[0].name);
-    }
     str_add(ret, alone ? x->docs[0].text : x->rest);
     for (size_t i = 0; i < x->n_docs && !alone; i++) {
         str_addf(ret, "\n%s%s", x->docs[i].text, x->docs[i].name);
@@ -231,6 +214,11 @@ static int fill_argv(struct run *u, struct err *e)
             strv_add(argv, u->x->list.items[i]);
         }
         return u->x->list.n > 0 ? 0 : err_set(e, -EINVAL, "the array is empty");
+    }
+    if (is_all_text(u->x) && str_starts(u->x->docs[0].text, "#!")) {
+        u->script = u->x->docs[0].text;
+        strv_add(argv, SCRIPT_PLACE);
+        return 0;
     }
     for (size_t i = 0; i < json_array_size(shell); i++) {
         strv_add(argv, json_string_value(json_array_get(shell, i)));
@@ -266,6 +254,54 @@ static void fill_env(struct run *u)
     if (stage_get_pair(out, "PATH") == NULL) {
         strv_add(out, MADE_PATH);
     }
+}
+
+/* Proxies need no ARG, and do not matter for what comes out: the cache ignores them. */
+static void add_proxies(struct run *u)
+{
+    static const char *const known[] = {"http_proxy", "https_proxy", "ftp_proxy",
+                                        "no_proxy", "all_proxy"};
+    const char *const *args = u->b->b->args;
+
+    for (size_t i = 0; args != NULL && args[i] != NULL; i++) {
+        size_t n = strcspn(args[i], "=");
+
+        for (size_t k = 0; k < sizeof known / sizeof known[0]; k++) {
+            char name[16];
+
+            (void)str_print(name, sizeof name, "%.*s", n < 15 ? (int)n : 15, args[i]);
+            if (strlen(known[k]) == n && strncasecmp(known[k], args[i], n) == 0 &&
+                args[i][n] == '=' && stage_get_pair(&u->step.env, name) == NULL) {
+                strv_add(&u->step.env, args[i]);
+            }
+        }
+    }
+}
+
+/* A program of one step lies beside the changes, and is seen in /dev. */
+static int write_script(struct run *u, struct err *e)
+{
+    struct build_mount *m = &u->mounts[u->step.n_mounts];
+    char path[PATH_MAX];
+    int r;
+
+    if (u->step.n_mounts == MOUNTS_MAX) {
+        return err_set(e, -E2BIG, "more than %d mounts", MOUNTS_MAX);
+    }
+    r = str_print(path, sizeof path, "%s/layers/%s/script", u->b->b->pack->store->state,
+                  u->dir);
+    r = r < 0 ? r
+              : file_replace(AT_FDCWD, path, u->script, strlen(u->script), 0755, false);
+    if (r < 0) {
+        return err_sys(e, r, "cannot write the here-document to a file");
+    }
+    *m = (struct build_mount){.kind = BUILD_MOUNT_BIND,
+                              .source = strdup(path),
+                              .target = strdup(SCRIPT_PLACE),
+                              .read_only = true};
+    u->step.n_mounts++;
+    return m->source == NULL || m->target == NULL ? err_set(e, -ENOMEM, "out of memory")
+                                                  : 0;
 }
 
 static int fill_step(struct run *u, struct err *e)
@@ -356,6 +392,11 @@ static int execute(struct run *u, struct image_layer *ret, struct err *e)
         return r;
     }
     copy_root_mode(u);
+    add_proxies(u);
+    r = u->script != NULL ? write_script(u, e) : 0;
+    if (r < 0) {
+        return r;
+    }
     r = u->b->b->runner->run(u->b->b->runner->arg, &u->step, e);
     if (r != 0) {
         return r < 0 ? err_set(e, r, "the command could not be started")
@@ -394,6 +435,9 @@ int run_apply(struct builder *b, struct stage *s, const struct containerfile_ite
         return r;
     }
     fold_list(s, "argv", &u.step.argv);
+    if (u.script != NULL) {
+        cache_fold(s, "script", u.script, strlen(u.script));
+    }
     fold_list(s, "env", &u.step.env);
     fold_list(s, "flag", &x->flags);
     cache_fold(s, "user", u.user, strlen(u.user));

@@ -147,9 +147,10 @@ static int apply_command(struct stage *s, const struct containerfile_item *x,
                                     : json_pack("[s,s]", "/bin/sh", "-c");
         (void)json_array_append_new(list, json_string(x->rest));
     }
-    if (entry) {
+    if (entry && !s->has_cmd) {
         (void)json_object_del(stage_settings(s), "Cmd"); /* of the base image */
     }
+    s->has_cmd |= !entry;
     return set(s, entry ? "Entrypoint" : "Cmd", list, e);
 }
 
@@ -303,22 +304,22 @@ static int set_time(json_t *check, const char *key, const char *text, struct err
 /* "NONE", or "CMD ..." in either form. */
 static int fill_check(const struct containerfile_item *x, json_t *check, struct err *e)
 {
-    const char *rest = x->rest + 3 + strspn(x->rest + 3, " \t");
+    bool is_cmd = strncasecmp(x->rest, "CMD", 3) == 0;
+    size_t blanks = is_cmd ? strspn(x->rest + 3, " \t") : 0;
+    const char *rest = x->rest + (is_cmd ? 3 + blanks : 0);
     SCOPED(scope_json) json_t *list = NULL;
-    json_t *test = json_pack("[s]", x->rest);
+    json_t *test;
 
-    if (strncasecmp(x->rest, "CMD", 3) == 0 && rest > x->rest + 3) {
-        json_decref(test);
-        if (*rest == '[' && json_parse(rest, strlen(rest), "", &list, NULL) == 0 &&
-            json_is_array(list)) {
-            test = json_pack("[s]", "CMD");
-            (void)json_array_extend(test, list);
-        } else {
-            test = json_pack("[s,s]", "CMD-SHELL", rest);
-        }
-    } else if (strcasecmp(x->rest, "NONE") != 0) {
-        json_decref(test);
+    if (strcasecmp(x->rest, "NONE") == 0) {
+        test = json_pack("[s]", "NONE");
+    } else if (!is_cmd || (blanks == 0 && *rest != '[') || *rest == '\0') {
         return err_set(e, -EINVAL, "it is 'NONE' or 'CMD' and a command");
+    } else if (*rest == '[' && json_parse(rest, strlen(rest), "", &list, NULL) == 0 &&
+               json_is_array(list)) {
+        test = json_pack("[s]", "CMD");
+        (void)json_array_extend(test, list);
+    } else {
+        test = json_pack("[s,s]", "CMD-SHELL", rest);
     }
     return json_object_set_new(check, "Test", test) < 0 ? no_memory(e) : 0;
 }
@@ -326,8 +327,8 @@ static int fill_check(const struct containerfile_item *x, json_t *check, struct 
 static int apply_healthcheck(struct stage *s, const struct containerfile_item *x,
                              struct err *e)
 {
-    static const char *const known[] = {"interval", "timeout", "start-period", "retries",
-                                        NULL};
+    static const char *const known[] = {"interval",       "timeout", "start-period",
+                                        "start-interval", "retries", NULL};
     const char *retries = stage_flag(x, "retries");
     json_t *check = json_object();
     int r = set(s, "Healthcheck", check, e);
@@ -337,6 +338,7 @@ static int apply_healthcheck(struct stage *s, const struct containerfile_item *x
     r = r < 0 ? r : set_time(check, "Interval", stage_flag(x, "interval"), e);
     r = r < 0 ? r : set_time(check, "Timeout", stage_flag(x, "timeout"), e);
     r = r < 0 ? r : set_time(check, "StartPeriod", stage_flag(x, "start-period"), e);
+    r = r < 0 ? r : set_time(check, "StartInterval", stage_flag(x, "start-interval"), e);
     if (r == 0 && retries != NULL) {
         char *end;
         unsigned long n = strtoul(retries, &end, 10);
@@ -354,6 +356,61 @@ static int apply_maintainer(struct stage *s, const struct containerfile_item *x,
     return json_object_set_new(s->config, "author", json_string(x->rest)) < 0
                ? no_memory(e)
                : 0;
+}
+
+/* Kept as it is written; what makes no sense later is refused now. */
+static int apply_onbuild(struct builder *b, struct stage *s,
+                         const struct containerfile_item *x, struct err *e)
+{
+    json_t *list = json_object_get(stage_settings(s), "OnBuild");
+    struct containerfile f;
+    enum containerfile_verb verb;
+    int r = containerfile_parse(b->f.name, x->rest, strlen(x->rest), &f, e);
+
+    if (r < 0) {
+        return r;
+    }
+    verb = f.items[0].verb;
+    containerfile_fini(&f);
+    if (verb == CONTAINERFILE_FROM || verb == CONTAINERFILE_ONBUILD ||
+        verb == CONTAINERFILE_MAINTAINER) {
+        return err_set(e, -EINVAL, "%s cannot be triggered later",
+                       containerfile_verb_name(verb));
+    }
+    if (!json_is_array(list)) {
+        list = json_array();
+        r = set(s, "OnBuild", list, e);
+    }
+    return r < 0                                                   ? r
+           : json_array_append_new(list, json_string(x->rest)) < 0 ? no_memory(e)
+                                                                   : 0;
+}
+
+int settings_add_labels(json_t *config, const char *const *labels, struct err *e)
+{
+    struct stage s = {.config = config};
+    json_t *all = json_object_get(stage_settings(&s), "Labels");
+
+    if (labels == NULL || labels[0] == NULL) {
+        return 0;
+    }
+    if (!json_is_object(all)) {
+        all = json_object();
+        if (set(&s, "Labels", all, e) < 0) {
+            return -ENOMEM;
+        }
+    }
+    for (size_t i = 0; labels[i] != NULL; i++) {
+        size_t n = strcspn(labels[i], "=");
+        SCOPED(scope_free) char *name = strndup(labels[i], n);
+        const char *value = labels[i][n] == '=' ? labels[i] + n + 1 : "";
+
+        if (name == NULL || n == 0 ||
+            json_object_set_new(all, name, json_string(value)) < 0) {
+            return err_set(e, -EINVAL, "'%.60s' cannot be a label", labels[i]);
+        }
+    }
+    return 0;
 }
 
 int settings_apply(struct builder *b, struct stage *s, const struct containerfile_item *x,
@@ -384,9 +441,9 @@ int settings_apply(struct builder *b, struct stage *s, const struct containerfil
         return apply_healthcheck(s, x, e);
     case CONTAINERFILE_MAINTAINER:
         return apply_maintainer(s, x, e);
+    case CONTAINERFILE_ONBUILD:
+        return apply_onbuild(b, s, x, e);
     default:
-        return err_set(e, -EINVAL,
-                       "it is not supported: what it would trigger later cannot be "
-                       "stored in an OCI image");
+        return err_set(e, -EINVAL, "it changes files, not settings");
     }
 }

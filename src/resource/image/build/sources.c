@@ -231,3 +231,13 @@ int sources_read(const char *etc, const char *own, const char *suite, struct str
     }
     return str_failed(ret) ? err_set(e, -ENOMEM, "out of memory") : 0;
 }
+
+int sources_of_mirror(const char *mirror, const char *suite, struct str *ret,
+                      struct err *e)
+{
+    str_addf(ret,
+             "Types: deb\nURIs: %s\nSuites: %s\nComponents: main\nSigned-By: " KEYRING
+             "\n",
+             mirror, suite);
+    return str_failed(ret) ? err_set(e, -ENOMEM, "out of memory") : 0;
+}

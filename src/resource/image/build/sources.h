@@ -13,6 +13,10 @@ struct str;
 void sources_convert(const char *text, bool one_line, const char *own, const char *suite,
                      struct str *ret);
 
+/* The suite as `mirror` alone has it, of the component main. */
+int sources_of_mirror(const char *mirror, const char *suite, struct str *ret,
+                      struct err *e);
+
 /* All of /etc/apt below `etc` for `suite`; Debian's own mirror when there are
  * none.  `own` is the suite of this host ("" when it is not Debian). */
 int sources_read(const char *etc, const char *own, const char *suite, struct str *ret,

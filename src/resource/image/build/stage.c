@@ -140,6 +140,7 @@ void stage_fini(struct stage *s)
     json_decref(s->config);
     free(s->layers);
     strv_fini(&s->args);
+    containerfile_fini(&s->triggers);
 }
 
 int stage_wrap(const struct builder *b, const struct containerfile_item *x, struct err *e)
@@ -159,6 +160,24 @@ const char *stage_flag(const struct containerfile_item *x, const char *name)
         }
     }
     return NULL;
+}
+
+bool stage_option(const char *text, const char *key, char out[PATH_MAX])
+{
+    size_t n = strlen(key);
+
+    for (const char *p = text;; p++) {
+        size_t len = strcspn(p, ",");
+
+        if (strncmp(p, key, n) == 0 && (len == n || p[n] == '=')) {
+            return str_print(out, PATH_MAX, "%.*s", len == n ? 0 : (int)(len - n - 1),
+                             p + n + (len == n ? 0 : 1)) == 0;
+        }
+        p += len;
+        if (*p == '\0') {
+            return false;
+        }
+    }
 }
 
 int stage_check_flags(const struct containerfile_item *x, const char *const *known,

@@ -12,8 +12,10 @@ struct stage {
     char *name;        /* owned; of AS, or NULL */
     size_t first, end; /* items of the file: its FROM, and behind its last */
     bool needed, done;
-    json_t *config;             /* owned; the whole image configuration */
-    struct image_layer *layers; /* owned; the lowest first */
+    bool has_cmd;                  /* of this file, not of the base image */
+    struct containerfile triggers; /* ONBUILD of the base image */
+    json_t *config;                /* owned; the whole image configuration */
+    struct image_layer *layers;    /* owned; the lowest first */
     size_t n_layers, cap_layers;
     struct strv args;           /* "NAME=VALUE" declared by ARG */
     char key[SHA256_HEX_BYTES]; /* sum of all that led here */
@@ -64,6 +66,9 @@ int settings_apply(struct builder *b, struct stage *s, const struct containerfil
 int settings_expand(const struct builder *b, const struct stage *s, const char *word,
                     struct str *ret, struct err *e);
 
+/* "NAME=VALUE" texts (NULL-ended, or NULL) into "Labels". */
+int settings_add_labels(json_t *config, const char *const *labels, struct err *e);
+
 /* ---- copy.c ---- */
 
 int copy_apply(struct builder *b, struct stage *s, const struct containerfile_item *x,
@@ -92,12 +97,36 @@ int cache_put(const struct builder *b, const struct stage *s,
 int stage_wrap(const struct builder *b, const struct containerfile_item *x,
                struct err *e);
 
-/* The value of --name, or NULL; *ret_n counts them when not NULL. */
+/* The value of --name, or NULL. */
 const char *stage_flag(const struct containerfile_item *x, const char *name);
 
 /* -EINVAL for a flag that is not in `known` (NULL-ended). */
 int stage_check_flags(const struct containerfile_item *x, const char *const *known,
                       struct err *e);
+
+/* "type=cache,target=/x,ro": the value of `key`, "" for a word alone. */
+bool stage_option(const char *text, const char *key, char out[PATH_MAX]);
+
+/* ---- from.c ---- */
+
+/* The words of FROM: image and, behind AS, the stage's name (`ret_name` may be NULL). */
+int from_read(const struct builder *b, const struct containerfile_item *x,
+              struct str *ret_image, char **ret_name, struct err *e);
+
+/* Begin the stage with what FROM names; `s->triggers` are to be applied next. */
+int from_apply(struct builder *b, struct stage *s, const struct containerfile_item *x,
+               struct err *e);
+
+/* An image of the store, fetched when the build may; ended by `image_fini`. */
+int from_find_image(const struct builder *b, const char *name, struct image *ret,
+                    struct err *e);
+
+/* Directories of a stage before `s` or of an image, the topmost first. */
+int from_list_dirs(const struct builder *b, const struct stage *s, const char *name,
+                   struct strv *ret, struct err *e);
+
+/* Value of an ARG before the first FROM; for `words_expand` (arg is a builder). */
+const char *from_global(void *arg, const char *name);
 
 /* A stage by name or number among those before `before`, or NULL. */
 struct stage *stage_named(const struct builder *b, const char *name, size_t before);

@@ -1,7 +1,7 @@
 /* words.c - words of an instruction: cut, substituted, unquoted.
  *
  * The rules are those of the shell's words, cut down: no globs, no commands, and
- * of the parameter forms only - and + with and without colon. */
+ * of the parameter forms only -, + and ? with and without colon. */
 #include <ctype.h>
 #include <errno.h>
 #include <string.h>
@@ -96,9 +96,9 @@ static int expand_braces(struct expand *x, struct str *ret)
     colon = *x->p == ':';
     x->p += colon ? 1 : 0;
     op = *x->p;
-    if ((op != '-' && op != '+') || x->depth >= DEPTH_MAX) {
+    if (op == '\0' || strchr("-+?", op) == NULL || x->depth >= DEPTH_MAX) {
         return err_set(x->e, -EINVAL,
-                       "'${%.40s' goes on with what is not supported (only - and +)",
+                       "'${%.40s' goes on with what is not supported (only -, + and ?)",
                        name);
     }
     x->p++;
@@ -106,7 +106,10 @@ static int expand_braces(struct expand *x, struct str *ret)
     r = expand_until(x, '}', &word);
     x->depth--;
     set = value != NULL && (!colon || value[0] != '\0');
-    if (r == 0 && op == '-') {
+    if (r == 0 && op == '?' && !set) {
+        r = err_set(x->e, -EINVAL, "'%.40s' has no value: %.80s", name,
+                    word.len > 0 ? word.data : "it is needed");
+    } else if (r == 0 && op != '+') {
         str_add(ret, set ? value : str_text(&word));
     } else if (r == 0 && set) {
         str_add(ret, str_text(&word));

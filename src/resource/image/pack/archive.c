@@ -282,7 +282,26 @@ static int import_docker(struct archive_in *a, const char *name, struct strv *re
     return 0;
 }
 
-int pack_import_archive(const struct pack *p, int fd, const char *name,
+/* The layout when the archive is both, unless told otherwise. */
+static int import_what_is_there(struct archive_in *a, const struct pack_import *o,
+                                struct strv *ret_names, struct err *e)
+{
+    bool layout = a->index != NULL && o->form != PACK_FORM_DOCKER;
+
+    if (o->form == PACK_FORM_OCI && !layout) {
+        return err_set(e, -EINVAL, "it is no OCI layout: it has no 'index.json'");
+    }
+    if (o->form == PACK_FORM_DOCKER && a->manifest == NULL) {
+        return err_set(e, -EINVAL,
+                       "it is no archive of 'docker save': it has no "
+                       "'manifest.json'");
+    }
+    return layout ? pack_import_index(a->p, a->index, o->name,
+                                      &(struct pack_from){fetch, a}, ret_names, e)
+                  : import_docker(a, o->name, ret_names, e);
+}
+
+int pack_import_archive(const struct pack *p, int fd, const struct pack_import *o,
                         struct strv *ret_names, struct err *e)
 {
     struct archive_in a = {.p = p, .files = json_object(), .links = json_object()};
@@ -291,12 +310,7 @@ int pack_import_archive(const struct pack *p, int fd, const char *name,
                                                : source_open(fd, &limits, &a.source, e);
 
     r = r < 0 ? r : take_all(&a, e);
-    if (r == 0 && a.index != NULL) {
-        r = pack_import_index(p, a.index, name, &(struct pack_from){fetch, &a}, ret_names,
-                              e);
-    } else if (r == 0) {
-        r = import_docker(&a, name, ret_names, e);
-    }
+    r = r < 0 ? r : import_what_is_there(&a, o, ret_names, e);
     source_close(a.source);
     json_decref(a.files);
     json_decref(a.links);

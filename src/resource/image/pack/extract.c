@@ -585,23 +585,53 @@ static int put_symlink(struct extract *x, const struct tar_entry *t, int dir,
     return r;
 }
 
-/* The target's last name is not followed: a link to a symbolic link is one. */
+/* The folder that holds `target` (its last name `last`): of this layer, or of one
+ * below.  Nothing is made on the way.  A descriptor or -errno. */
+static int find_target(struct extract *x, const char *target, const char *last)
+{
+    char parent[PATH_BYTES];
+    SCOPED(scope_close) int dir = -1;
+    SCOPED(scope_free) int *roots = NULL;
+    struct stat st;
+    int r;
+
+    (void)str_print(parent, sizeof parent, "%.*s",
+                    last > target ? (int)(last - target) - 1 : 0, target);
+    dir = file_open_in_root(x->o.root, parent[0] != '\0' ? parent : ".",
+                            O_PATH | O_DIRECTORY, 0);
+    r = dir < 0 ? dir : fstatat(dir, last, &st, AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;
+    if (r == 0) {
+        return is_whiteout(&st) ? -ENOENT : scope_take_fd(&dir);
+    }
+    if (r != -ENOENT || x->o.n_below == 0) {
+        return r;
+    }
+    roots = fault_malloc((x->o.n_below + 1) * sizeof *roots);
+    if (roots == NULL) {
+        return -ENOMEM;
+    }
+    roots[0] = x->o.root;
+    memcpy(roots + 1, x->o.below, x->o.n_below * sizeof *roots);
+    return extract_find_below(roots, x->o.n_below + 1, target);
+}
+
+/* The target's last name is not followed: a link to a symbolic link is one.  A file of
+ * a layer below is linked, too: layers are never written to, and lie in one file
+ * system, so that the mount shows one file under both names, as the layer means it. */
 static int put_hard_link(struct extract *x, const struct tar_entry *t, int dir,
                          const char *name)
 {
     char target[PATH_BYTES];
     const char *last;
-    size_t len;
-    int from;
+    SCOPED(scope_close) int from = -1;
     int r = extract_clean_path(t->link, target);
 
     if (r < 0 || target[0] == '\0' || strcmp(target, x->path) == 0) {
         return r < 0 ? r : -EINVAL;
     }
     last = strrchr(target, '/');
-    len = last == NULL ? 0 : (size_t)(last - target);
     last = last == NULL ? target : last + 1;
-    from = get_parent(x, target, len);
+    from = find_target(x, target, last);
     if (from < 0) {
         return from;
     }

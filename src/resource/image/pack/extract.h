@@ -38,4 +38,11 @@ void extract_destroy(struct extract *x);
  * for a part longer than a file name may be. */
 int extract_clean_path(const char *path, char out[4096]);
 
+/* Find what a mount of the layers would show at `path` (clean, not empty), when it is
+ * not in the layer on top.  `roots[0]` is that layer as it is so far, the others lie
+ * below it, the nearest first.  A descriptor (O_PATH) of the folder that holds the
+ * file or symbolic link, which the caller closes, or -ENOENT, -ENOTDIR, -EISDIR,
+ * -EINVAL (neither file nor link).  No symbolic link is followed. */
+int extract_find_below(const int *roots, size_t n, const char *path);
+
 #endif

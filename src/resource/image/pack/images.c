@@ -99,6 +99,17 @@ int pack_put_image(struct image_store *s, json_t *config,
 
 /* ---- commit ---- */
 
+int pack_change(const struct pack *p, json_t *config, const json_t *instructions,
+                struct err *e)
+{
+    if (json_array_size(instructions) == 0) {
+        return 0;
+    }
+    return p->change != NULL
+               ? p->change(config, instructions, e)
+               : err_set(e, -ENOTSUP, "there is nobody here to apply instructions");
+}
+
 static int commit_config(const struct pack_commit *c, json_t **ret)
 {
     json_t *config =
@@ -143,6 +154,10 @@ int pack_commit(const struct pack *p, const struct pack_commit *c,
 
     if (r < 0) {
         return err_set(e, r, "out of memory");
+    }
+    r = pack_change(p, config, c->changes, e);
+    if (r < 0) {
+        return err_wrap(e, "cannot commit");
     }
     if (n > 0) {
         memcpy(layers, c->base->layers, n * sizeof *layers);

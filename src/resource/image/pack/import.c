@@ -186,44 +186,66 @@ static int import_layout(const struct pack *p, int dir, const char *name,
 /* ---- root file systems ---- */
 
 static int put_rootfs(const struct pack *p, const struct image_layer *layer,
-                      const char *name, struct strv *ret_names, struct err *e)
+                      const struct pack_import *o, struct strv *ret_names, struct err *e)
 {
     SCOPED(scope_json) json_t *config = pack_new_config();
     struct image_desc desc;
     int r;
 
-    if (config == NULL || pack_add_history(config, "import", NULL, NULL, false) < 0) {
+    if (config == NULL ||
+        pack_add_history(config, "import", NULL, o->comment, false) < 0) {
         return err_set(e, -ENOMEM, "out of memory");
     }
-    r = pack_put_image(p->store, config, layer, 1, &desc, e);
-    return r < 0 ? r : name_image(p, &desc, name, ret_names, e);
+    r = pack_change(p, config, o->changes, e);
+    r = r < 0 ? r : pack_put_image(p->store, config, layer, 1, &desc, e);
+    return r < 0 ? r : name_image(p, &desc, o->name, ret_names, e);
 }
 
-static int need_name(const char *name, struct err *e)
+/* Whole images have a configuration, and a name, of their own. */
+static int check_whole(const struct pack_import *o, struct err *e)
 {
-    return name != NULL ? 0
-                        : err_set(e, -EINVAL,
-                                  "a root file system has no name: one must be "
-                                  "given");
+    return json_array_size(o->changes) == 0 && o->comment == NULL
+               ? 0
+               : err_set(e, -EINVAL,
+                         "only a root file system can be changed on its way in (import "
+                         "it, then build FROM it)");
 }
 
-static int import_tree(const struct pack *p, int dir, const char *name,
+static int need_name(const struct pack_import *o, struct err *e)
+{
+    return o->name != NULL ? 0
+                           : err_set(e, -EINVAL,
+                                     "a root file system has no name: one must be "
+                                     "given");
+}
+
+static int import_tree(const struct pack *p, int dir, const struct pack_import *o,
                        struct strv *ret_names, struct err *e)
 {
     struct image_layer layer;
-    int r = need_name(name, e);
+    int r = need_name(o, e);
 
     r = r < 0 ? r : pack_layer_from_dir(p, dir, NULL, PACK_GZIP, &layer, e);
-    return r < 0 ? r : put_rootfs(p, &layer, name, ret_names, e);
+    return r < 0 ? r : put_rootfs(p, &layer, o, ret_names, e);
 }
 
-static int import_dir(const struct pack *p, int dir, const char *name,
+static int import_dir(const struct pack *p, int dir, const struct pack_import *o,
                       struct strv *ret_names, struct err *e)
 {
-    if (faccessat(dir, "oci-layout", F_OK, 0) == 0) {
-        return import_layout(p, dir, name, ret_names, e);
+    bool layout = faccessat(dir, "oci-layout", F_OK, 0) == 0;
+    int r;
+
+    if (o->form == PACK_FORM_TAR || o->form == PACK_FORM_DOCKER) {
+        return err_set(e, -EISDIR, "it is a directory, not a tar file");
     }
-    return import_tree(p, dir, name, ret_names, e);
+    if (o->form == PACK_FORM_OCI && !layout) {
+        return err_set(e, -EINVAL, "it is no OCI layout: it has no 'oci-layout'");
+    }
+    if (o->form == PACK_FORM_DIR || !layout) {
+        return import_tree(p, dir, o, ret_names, e);
+    }
+    r = check_whole(o, e);
+    return r < 0 ? r : import_layout(p, dir, o->name, ret_names, e);
 }
 
 static void see_name(void *arg, const char *path)
@@ -254,13 +276,13 @@ static int coding_of(const struct pack *p, int fd, enum pack_coding *ret, bool *
 }
 
 /* A layer as it is when its compression is one of the specification's. */
-static int import_tar(const struct pack *p, int fd, const char *diff_id, const char *name,
-                      struct strv *ret_names, struct err *e)
+static int import_tar(const struct pack *p, int fd, const char *diff_id,
+                      const struct pack_import *o, struct strv *ret_names, struct err *e)
 {
     struct image_layer layer = {0};
     enum pack_coding coding;
     bool keep;
-    int r = need_name(name, e);
+    int r = need_name(o, e);
 
     r = r < 0 ? r : coding_of(p, fd, &coding, &keep, e);
     if (r == 0 && keep) {
@@ -271,10 +293,10 @@ static int import_tar(const struct pack *p, int fd, const char *diff_id, const c
     } else if (r == 0) {
         r = pack_layer_from_fd(p, fd, coding, &layer, e);
     }
-    return r < 0 ? r : put_rootfs(p, &layer, name, ret_names, e);
+    return r < 0 ? r : put_rootfs(p, &layer, o, ret_names, e);
 }
 
-static int import_file(const struct pack *p, int fd, const char *name,
+static int import_file(const struct pack *p, int fd, const struct pack_import *o,
                        struct strv *ret_names, struct err *e)
 {
     char diff_id[IMAGE_DIGEST_BYTES];
@@ -287,8 +309,14 @@ static int import_file(const struct pack *p, int fd, const char *name,
     if (r < 0) {
         return r;
     }
-    return is_archive ? pack_import_archive(p, fd, name, ret_names, e)
-                      : import_tar(p, fd, diff_id, name, ret_names, e);
+    if (o->form == PACK_FORM_TAR || (o->form == PACK_FORM_AUTO && !is_archive)) {
+        return import_tar(p, fd, diff_id, o, ret_names, e);
+    }
+    if (!is_archive) {
+        return err_set(e, -EINVAL, "it is a tar file with no image in it");
+    }
+    r = check_whole(o, e);
+    return r < 0 ? r : pack_import_archive(p, fd, o, ret_names, e);
 }
 
 /* What comes through a pipe is needed twice: gather it in an unnamed file. */
@@ -310,7 +338,7 @@ static int gather(const struct pack *p, int from, struct err *e)
     return scope_take_fd(&fd);
 }
 
-static int import_fd(const struct pack *p, int fd, const char *name,
+static int import_fd(const struct pack *p, int fd, const struct pack_import *o,
                      struct strv *ret_names, struct err *e)
 {
     SCOPED(scope_close) int copy = -1;
@@ -320,31 +348,34 @@ static int import_fd(const struct pack *p, int fd, const char *name,
         return err_sys(e, -errno, "cannot read it");
     }
     if (S_ISDIR(st.st_mode)) {
-        return import_dir(p, fd, name, ret_names, e);
+        return import_dir(p, fd, o, ret_names, e);
+    }
+    if (o->form == PACK_FORM_DIR) {
+        return err_set(e, -ENOTDIR, "it is no directory");
     }
     if (!S_ISREG(st.st_mode)) {
         copy = gather(p, fd, e);
-        return copy < 0 ? copy : import_file(p, copy, name, ret_names, e);
+        return copy < 0 ? copy : import_file(p, copy, o, ret_names, e);
     }
-    return import_file(p, fd, name, ret_names, e);
+    return import_file(p, fd, o, ret_names, e);
 }
 
-int pack_import(const struct pack *p, const char *path, const char *name,
-                struct strv *ret_names, struct err *e)
+int pack_import(const struct pack *p, const struct pack_import *o, struct strv *ret_names,
+                struct err *e)
 {
-    SCOPED(scope_close) int fd = open(path, O_RDONLY | O_CLOEXEC);
+    SCOPED(scope_close) int fd = open(o->path, O_RDONLY | O_CLOEXEC);
     struct image_ref ref;
     int r;
 
     if (fd < 0) {
-        return err_sys(e, -errno, "cannot open '%s'", path);
+        return err_sys(e, -errno, "cannot open '%s'", o->path);
     }
-    r = name != NULL ? image_ref_parse(name, &ref, e) : 0;
+    r = o->name != NULL ? image_ref_parse(o->name, &ref, e) : 0;
     r = r < 0 ? r : store_busy_begin(p->store, e);
     if (r < 0) {
         return r;
     }
-    r = import_fd(p, fd, name, ret_names, e);
+    r = import_fd(p, fd, o, ret_names, e);
     store_busy_end(p->store);
-    return r < 0 ? err_wrap(e, "cannot import '%s'", path) : 0;
+    return r < 0 ? err_wrap(e, "cannot import '%s'", o->path) : 0;
 }

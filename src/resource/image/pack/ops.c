@@ -32,18 +32,68 @@ static int give(json_t *j, json_t **ret, struct err *e)
     return 0;
 }
 
-/* {"path": P, "name": N or null} -> {"names": [...]} */
+static const char *const forms[PACK_FORM_COUNT] = {
+    [PACK_FORM_AUTO] = "auto", [PACK_FORM_OCI] = "oci", [PACK_FORM_DOCKER] = "docker",
+    [PACK_FORM_TAR] = "tar",   [PACK_FORM_DIR] = "dir",
+};
+
+static int parse_form(const json_t *request, enum pack_form *ret, struct err *e)
+{
+    const char *word = forms[PACK_FORM_AUTO];
+    int r = json_opt_str(request, "", "format", &word, e);
+
+    for (int i = 0; r == 0 && i < PACK_FORM_COUNT; i++) {
+        if (strcmp(word, forms[i]) == 0) {
+            *ret = (enum pack_form)i;
+            return 0;
+        }
+    }
+    return r < 0 ? r : err_set(e, -EINVAL, "'%.40s' is no format of images", word);
+}
+
+/* A list of texts, or NULL. */
+static int parse_changes(const json_t *request, const json_t **ret, struct err *e)
+{
+    json_t *list = NULL, *x;
+    size_t i;
+    int r = json_opt_array(request, "", "changes", &list, e);
+
+    json_array_foreach(list, i, x)
+    {
+        if (!json_is_string(x)) {
+            return err_set(e, -EINVAL, "'changes[%zu]' is not a string", i);
+        }
+    }
+    *ret = list;
+    return r;
+}
+
+/* {"path": P, "name": N or null, "format": F, "changes": [...], "comment": C}
+ *  -> {"names": [...], "digest": D of the last} */
 static int run_import(struct pack *p, const json_t *request, json_t **ret_result,
                       struct err *e)
 {
     SCOPED(strv_fini) struct strv names = {0};
-    const char *path = NULL, *name = NULL;
-    int r = json_want_str(request, "", "path", &path, e);
+    struct pack_import o = {0};
+    struct image img = {0};
+    int r = json_want_str(request, "", "path", &o.path, e);
 
-    r = r < 0 ? r : json_opt_str(request, "", "name", &name, e);
-    r = r < 0 ? r : pack_import(p, real_path(path, "/proc/self/fd/4"), name, &names, e);
-    return r < 0 ? r
-                 : give(json_pack("{s:o}", "names", names_json(&names)), ret_result, e);
+    r = r < 0 ? r : json_opt_str(request, "", "name", &o.name, e);
+    r = r < 0 ? r : json_opt_str(request, "", "comment", &o.comment, e);
+    r = r < 0 ? r : parse_form(request, &o.form, e);
+    r = r < 0 ? r : parse_changes(request, &o.changes, e);
+    if (r < 0) {
+        return r;
+    }
+    o.path = real_path(o.path, "/proc/self/fd/4");
+    r = pack_import(p, &o, &names, e);
+    r = r < 0 ? r : image_find(p->store, names.items[names.n - 1], &img, e);
+    r = r < 0 ? r
+              : give(json_pack("{s:o,s:s}", "names", names_json(&names), "digest",
+                               img.manifest.digest),
+                     ret_result, e);
+    image_fini(&img);
+    return r;
 }
 
 static int find(struct pack *p, const json_t *request, const char *key, struct image *ret,
@@ -132,11 +182,12 @@ static int parse_commit(const json_t *q, struct pack_commit *c, const char **ret
     r = r < 0 ? r : json_opt_str(q, "", "created_by", &c->created_by, e);
     r = r < 0 ? r : json_opt_object(q, "", "config", &config, e);
     c->config = config;
-    return r;
+    return r < 0 ? r : parse_changes(q, &c->changes, e);
 }
 
 /* {"upper": DIR, "base": IMAGE, "name": N, "config": {...}, "uid_map": [...],
- *  "gid_map": [...], "author", "comment", "created_by"} -> {"digest": D} */
+ *  "gid_map": [...], "author", "comment", "created_by", "changes": [...]}
+ *  -> {"digest": D} */
 static int run_commit(struct pack *p, const json_t *request, json_t **ret_result,
                       struct err *e)
 {

@@ -31,6 +31,14 @@ struct pack {
     uint64_t max_bytes;   /* plain bytes of one layer; 64 GiB */
     uint64_t max_entries; /* files of one layer; 2,000,000 */
     uint64_t max_ratio;   /* plain / stored bytes, asked above 1 GiB; 200 */
+
+    /* What other folders can do, introduced by the program; NULL: nobody can.
+     * `change`: apply instructions of a Containerfile (an array of texts) to an
+     * image's configuration.  `fetch`: bring the image `ref` into the store, under
+     * that name, from the registry it names or is configured to be at; `how` may
+     * hold what a pull is told.  -ENODATA: no registry stands behind the name. */
+    int (*change)(json_t *config, const json_t *instructions, struct err *e);
+    int (*fetch)(struct pack *p, const char *ref, const json_t *how, struct err *e);
 };
 
 /* ---- blobs ---- */
@@ -137,10 +145,26 @@ int pack_unpack(const struct pack *p, const struct image *img, struct err *e);
 bool pack_is_settled(const struct pack *p);
 void pack_settle(const struct pack *p);
 
-/* OCI layout (directory or archive), docker archive, root file system (archive
- * of any usual compression, or directory).  `name` NULL: the names inside. */
-int pack_import(const struct pack *p, const char *path, const char *name,
-                struct strv *ret_names, struct err *e);
+/* What SOURCE of an import is; AUTO looks. */
+enum pack_form {
+    PACK_FORM_AUTO,
+    PACK_FORM_OCI,    /* layout: directory or tar */
+    PACK_FORM_DOCKER, /* tar of `docker save` */
+    PACK_FORM_TAR,    /* root file system, any usual compression */
+    PACK_FORM_DIR,    /* root file system, directory */
+    PACK_FORM_COUNT
+};
+
+struct pack_import {
+    const char *path;
+    const char *name; /* NULL: the names inside */
+    enum pack_form form;
+    const json_t *changes; /* instructions, for root file systems; NULL: none */
+    const char *comment;   /* NULL: none */
+};
+
+int pack_import(const struct pack *p, const struct pack_import *o, struct strv *ret_names,
+                struct err *e);
 
 /* `format`: "oci" (directory), "oci-archive", "docker-archive", "rootfs" (tar).
  * `path` must not exist; "-" is standard output for the archives. */
@@ -151,8 +175,9 @@ struct pack_commit {
     const struct image *base; /* NULL: from nothing */
     int upper;                /* directory with the changes */
     struct pack_scan scan;
-    const json_t *config; /* members that replace those of base's "config"; or NULL */
-    const char *name;     /* NULL: no name */
+    const json_t *config;  /* members that replace those of base's "config"; or NULL */
+    const json_t *changes; /* instructions to apply at the end; or NULL */
+    const char *name;      /* NULL: no name */
     const char *author, *comment, *created_by; /* NULL: none */
 };
 

@@ -51,8 +51,12 @@ void sink_abort(struct sink *k);
 /* ---- archives ---- */
 
 /* A tar with whole images inside: files become blobs. */
-int pack_import_archive(const struct pack *p, int fd, const char *name,
+int pack_import_archive(const struct pack *p, int fd, const struct pack_import *o,
                         struct strv *ret_names, struct err *e);
+
+/* Apply instructions to a configuration; nothing to do when there are none. */
+int pack_change(const struct pack *p, json_t *config, const json_t *instructions,
+                struct err *e);
 
 /* Where an import finds the blob of a digest. */
 struct pack_from {

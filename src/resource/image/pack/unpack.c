@@ -9,13 +9,20 @@
  * lies in the inode, so it is there whole or not at all) names the boot of the
  * host that made the layer; `pack_settle` syncs the file system in the background
  * and then removes the link.  A layer whose link names another boot may lack
- * bytes: it counts as not unpacked and is made anew.  Rejected: fsync of each
+ * bytes: it counts as not unpacked and is made anew.
+ *
+ * layers/ carries the mark "top of hierarchies" (chattr +T): ext4 then begins each
+ * layer in another group of inodes.  Without it new files share a group with those of
+ * trees deleted a moment ago, and ext4 (ialloc.c, recently_deleted there) looks at
+ * every one of these before it takes an inode: 0.3 ms a file instead of 0.02.  Rejected: fsync of each
  * file (8,000 for Debian), and syncing first (0.1 to 2 s more until the start). */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 
 #include "base/err.h"
@@ -94,6 +101,17 @@ static void remove_stale(struct image_store *s)
     }
 }
 
+/* Other file systems know no such mark, and need none. */
+static void spread_layers(int layers)
+{
+    int flags = 0;
+
+    if (ioctl(layers, FS_IOC_GETFLAGS, &flags) == 0 && (flags & FS_TOPDIR_FL) == 0) {
+        flags |= FS_TOPDIR_FL;
+        (void)ioctl(layers, FS_IOC_SETFLAGS, &flags);
+    }
+}
+
 /* Made under another name first: nobody may see it before it is locked. */
 static int make_tmp(struct unpack *u)
 {
@@ -104,6 +122,7 @@ static int make_tmp(struct unpack *u)
     if (r < 0) {
         return r;
     }
+    spread_layers(layers);
     (void)str_print(first, sizeof first, ".mk-%s", id);
     (void)str_print(u->tmp, sizeof u->tmp, ".new-%s", id);
     if (mkdirat(layers, first, 0700) < 0) {

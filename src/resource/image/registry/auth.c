@@ -5,7 +5,11 @@
  * realm is the registry's own choice, the password goes there only when it is
  * the registry's host or of the registry's domain ("registry-1.docker.io" and
  * "auth.docker.io"), and only over TLS unless the registry itself is spoken to
- * without. */
+ * without.
+ *
+ * An identity token (what docker's login keeps for some registries) is no password:
+ * it is posted to the realm as an OAuth 2 refresh token (RFC 6749, section 6), under
+ * the same rules. */
 #include "resource/image/registry/auth.h"
 
 #include <curl/curl.h>
@@ -20,6 +24,7 @@
 #include "resource/image/registry/registry.h"
 
 #define TOKEN_BYTES_MAX (32u << 10)
+#define FORM            "application/x-www-form-urlencoded"
 
 int auth_init(struct auth *a, const struct registry *r, const char *host,
               const char *user, const char *password, struct err *e)
@@ -37,6 +42,9 @@ int auth_init(struct auth *a, const struct registry *r, const char *host,
                    : 0;
     } else if (r->auth_file != NULL) {
         code = auth_file_get(r->auth_file, host, &a->user, &a->password, e);
+        code = code == 0 || code == -ENOENT
+                   ? auth_file_get_identity(r->auth_file, host, &a->identity, e)
+                   : code;
     }
     return code == -ENOENT ? 0 : code;
 }
@@ -48,6 +56,7 @@ void auth_fini(struct auth *a)
     free(a->origin);
     free(a->user);
     free(a->password);
+    free(a->identity);
     free(a->header);
     *a = (struct auth){0};
 }
@@ -109,7 +118,7 @@ static int check_realm(const struct auth *a, const char *realm, struct err *e)
     if (http_is_loopback(theirs) && !http_is_loopback(ours)) {
         return err_set(e, -EPROTO, "its token server '%.100s' would be this host", realm);
     }
-    if (a->user != NULL && !is_trusted(a, realm)) {
+    if ((a->user != NULL || a->identity != NULL) && !is_trusted(a, realm)) {
         return err_set(e, -EPROTO,
                        "it wants the login of '%s' sent to '%.100s', outside its domain",
                        a->host, theirs);
@@ -188,36 +197,78 @@ static char *basic_header(const struct auth *a)
     return code != NULL && asprintf(&out, "Basic %s", code) >= 0 ? out : NULL;
 }
 
+/* One more "key=value". */
+static void add_field(struct str *form, const char *key, const char *value)
+{
+    char *safe = curl_easy_escape(NULL, value, 0);
+
+    str_addf(form, "%s%s=%s", form->len > 0 ? "&" : "", key, safe != NULL ? safe : "");
+    curl_free(safe);
+}
+
+static char *refresh_form(const struct auth *a, const struct challenge *c)
+{
+    struct str form = {0}, scope = {0};
+
+    for (size_t i = 0; i < a->scopes.n; i++) {
+        str_addf(&scope, "%s%s", i > 0 ? " " : "", a->scopes.items[i]);
+    }
+    add_field(&form, "grant_type", "refresh_token");
+    add_field(&form, "service", c->service);
+    add_field(&form, "client_id", "strata");
+    add_field(&form, "scope", scope.len > 0 ? scope.data : c->scope);
+    add_field(&form, "refresh_token", a->identity);
+    str_fini(&scope);
+    return str_take(&form);
+}
+
+/* The server's answer as a header. */
+static int read_token(const struct auth *a, const struct http_reply *p, char **ret,
+                      struct err *e)
+{
+    bool refused = p->status == 401 || p->status == 403;
+
+    if (a->identity != NULL && (refused || p->status == 400)) {
+        return err_set(e, -EACCES, "the identity token of '%s' is refused", a->host);
+    }
+    if (refused && a->user != NULL) {
+        return err_set(e, -EACCES, "the login of '%s' as '%s' is refused", a->host,
+                       a->user);
+    }
+    if (refused) {
+        return err_set(e, -EACCES, "it asks for a login (see 'strata image login %s')",
+                       a->host);
+    }
+    return p->status == 200
+               ? take_token(p, ret, e)
+               : err_set(e, -EPROTO, "its token server answers with %ld", p->status);
+}
+
 static int fetch_token(const struct auth *a, struct http *h, const struct challenge *c,
                        char **ret, struct err *e)
 {
-    SCOPED(scope_free) char *url = token_url(a, c);
-    SCOPED(scope_free) char *basic = a->user != NULL ? basic_header(a) : NULL;
-    struct http_request q = {
-        .method = "GET", .url = url, .any_host = true, .form_auth = basic};
+    bool refresh = a->identity != NULL, login = a->user != NULL && !refresh;
+    SCOPED(scope_free) char *url = refresh ? strdup(c->realm) : token_url(a, c);
+    SCOPED(scope_free) char *basic = login ? basic_header(a) : NULL;
+    SCOPED(scope_free) char *form = refresh ? refresh_form(a, c) : NULL;
+    struct http_request q = {.method = refresh ? "POST" : "GET",
+                             .url = url,
+                             .any_host = true,
+                             .form_auth = basic,
+                             .body = form,
+                             .body_len = form != NULL ? strlen(form) : 0,
+                             .content_type = refresh ? FORM : NULL};
     struct http_reply p = {0};
     int r = check_realm(a, c->realm, e);
 
     if (r < 0) {
         return r;
     }
-    if (url == NULL || (a->user != NULL && basic == NULL)) {
+    if (url == NULL || (login && basic == NULL) || (refresh && form == NULL)) {
         return err_set(e, -ENOMEM, "out of memory");
     }
     r = http_send_patiently(h, &q, &p, e);
-    if (r < 0) {
-        (void)err_wrap(e, "its token server");
-    } else if (p.status == 401 || p.status == 403) {
-        r = a->user != NULL
-                ? err_set(e, -EACCES, "the login of '%s' as '%s' is refused", a->host,
-                          a->user)
-                : err_set(e, -EACCES, "it asks for a login (see 'strata image login %s')",
-                          a->host);
-    } else if (p.status != 200) {
-        r = err_set(e, -EPROTO, "its token server answers with %ld", p.status);
-    } else {
-        r = take_token(&p, ret, e);
-    }
+    r = r < 0 ? err_wrap(e, "its token server") : read_token(a, &p, ret, e);
     http_reply_fini(&p);
     return r;
 }

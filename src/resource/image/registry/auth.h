@@ -20,6 +20,7 @@ struct auth {
     struct strv scopes; /* "repository:path:pull" */
     char *user;         /* owned; NULL: nobody */
     char *password;     /* owned */
+    char *identity;     /* owned; token to ask for others with; NULL: none */
     pthread_mutex_t lock;
     char *header;  /* owned; Authorization value, NULL: none yet */
     unsigned turn; /* counts changes of `header` */
@@ -43,6 +44,9 @@ int auth_answer(struct auth *a, struct http *h, const char *challenge, unsigned 
 /* *ret_user and *ret_password are owned by the caller.  -ENOENT: no login. */
 int auth_file_get(const char *path, const char *host, char **ret_user,
                   char **ret_password, struct err *e);
+
+/* The "identitytoken" of `host`, owned by the caller; -ENOENT: there is none. */
+int auth_file_get_identity(const char *path, const char *host, char **ret, struct err *e);
 int auth_file_set(const char *path, const char *host, const char *user,
                   const char *password, struct err *e);
 int auth_file_remove(const char *path, const char *host, struct err *e);

@@ -127,11 +127,28 @@ int auth_file_get(const char *path, const char *host, char **ret_user,
         return r;
     }
     text = json_string_value(json_object_get(entry(file, host), "auth"));
-    if (text == NULL) {
+    if (text == NULL || text[0] == '\0') {
         return -ENOENT;
     }
     r = auth_decode(text, ret_user, ret_password);
     return r < 0 ? err_set(e, r, "the login of '%s' in '%s' is damaged", host, path) : 0;
+}
+
+int auth_file_get_identity(const char *path, const char *host, char **ret, struct err *e)
+{
+    SCOPED(scope_json) json_t *file = NULL;
+    const char *text;
+    int r = load(path, &file, e);
+
+    if (r < 0) {
+        return r;
+    }
+    text = json_string_value(json_object_get(entry(file, host), "identitytoken"));
+    if (text == NULL || text[0] == '\0') {
+        return -ENOENT;
+    }
+    *ret = strdup(text);
+    return *ret == NULL ? err_set(e, -ENOMEM, "out of memory") : 0;
 }
 
 static int save(const char *path, const json_t *file, struct err *e)

@@ -219,15 +219,12 @@ static size_t give_body(char *buf, size_t one, size_t n, void *arg)
     return (size_t)got;
 }
 
-static int rewind_body(void *arg, curl_off_t offset, int origin)
+/* The library itself would send a body again on a fresh connection when an old one
+ * breaks: but the registry may have taken a part of it, so it is to be asked first. */
+static int refuse_rewind(void *arg, curl_off_t offset, int origin)
 {
-    struct http *h = arg;
-
-    if (origin != SEEK_SET || offset < 0 || (uint64_t)offset > h->q->body_len) {
-        return CURL_SEEKFUNC_FAIL;
-    }
-    h->taken = (uint64_t)offset;
-    return CURL_SEEKFUNC_OK;
+    (void)arg, (void)offset, (void)origin;
+    return CURL_SEEKFUNC_FAIL;
 }
 
 static int watch(void *arg, curl_off_t a, curl_off_t b, curl_off_t c, curl_off_t d)
@@ -335,8 +332,7 @@ static void set_method(struct http *h, const struct http_request *q)
                                (curl_off_t)q->body_len);
         (void)curl_easy_setopt(h->curl, CURLOPT_READFUNCTION, give_body);
         (void)curl_easy_setopt(h->curl, CURLOPT_READDATA, h);
-        (void)curl_easy_setopt(h->curl, CURLOPT_SEEKFUNCTION, rewind_body);
-        (void)curl_easy_setopt(h->curl, CURLOPT_SEEKDATA, h);
+        (void)curl_easy_setopt(h->curl, CURLOPT_SEEKFUNCTION, refuse_rewind);
         (void)curl_easy_setopt(h->curl, CURLOPT_UPLOAD_BUFFERSIZE, 256L << 10);
     }
 }
@@ -349,6 +345,7 @@ static bool may_pass(CURLcode c)
     case CURLE_OPERATION_TIMEDOUT:
     case CURLE_GOT_NOTHING:
     case CURLE_SEND_ERROR:
+    case CURLE_SEND_FAIL_REWIND:
     case CURLE_RECV_ERROR:
     case CURLE_HTTP2:
     case CURLE_HTTP2_STREAM:

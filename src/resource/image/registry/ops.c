@@ -7,17 +7,19 @@
 
 #include "base/err.h"
 #include "base/scope.h"
+#include "resource/image/registry/names.h"
 #include "resource/image/registry/registry.h"
 #include "resource/image/store.h"
 
 struct request {
     struct registry registry;
-    char *auth_file; /* owned */
+    char *auth_file, *names_file; /* owned */
 };
 
 static void fini(struct request *q)
 {
     free(q->auth_file);
+    free(q->names_file);
 }
 
 static int read_common(struct pack *p, const json_t *j, struct request *ret,
@@ -44,6 +46,7 @@ static int read_common(struct pack *p, const json_t *j, struct request *ret,
     r->store = p->store;
     r->insecure = !verify;
     r->auth_file = ret->auth_file;
+    r->names_file = ret->names_file = names_find_file(p->store->state);
     r->parallel = parallel > 1000 ? 1000 : (unsigned)parallel;
     r->progress = p->progress;
     r->arg = p->arg;
@@ -72,6 +75,30 @@ static int run_pull(struct pack *p, const json_t *j, json_t **ret, struct err *e
     r = r < 0 ? r : json_opt_str(j, "", "platform", &pull.platform, e);
     r = r < 0 ? r : registry_pull(&q.registry, &pull, &desc, e);
     return r < 0 ? r : give(json_pack("{s:s}", "digest", desc.digest), ret, e);
+}
+
+static bool has_registry(const struct registry *r, const char *text)
+{
+    SCOPED(scope_json) json_t *names = NULL;
+    struct image_ref ref;
+
+    return image_ref_parse(text, &ref, NULL) < 0 ||
+           names_load(r->names_file, &names, NULL) < 0 ||
+           names_resolve(names, &ref, NULL) != -ENODATA;
+}
+
+int registry_fetch(struct pack *p, const char *ref, const json_t *how, struct err *e)
+{
+    SCOPED(scope_json) json_t *nothing = json_object();
+    SCOPED(fini) struct request q = {0};
+    struct registry_pull pull = {.ref = ref};
+    struct image_desc desc;
+    int r = read_common(p, how != NULL ? how : nothing, &q, e);
+
+    if (r == 0 && !has_registry(&q.registry, ref)) {
+        return -ENODATA;
+    }
+    return r < 0 ? r : registry_pull(&q.registry, &pull, &desc, e);
 }
 
 /* {"image": I, "ref": R or null} -> {"digest": D} */

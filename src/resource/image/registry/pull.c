@@ -12,6 +12,7 @@
 #include "base/scope.h"
 #include "base/sha256.h"
 #include "resource/image/registry/manifest.h"
+#include "resource/image/registry/names.h"
 #include "resource/image/registry/session.h"
 
 #define TELL_BYTES     (1u << 20) /* between two words of progress */
@@ -396,23 +397,67 @@ static int pull(const struct registry *r, const struct registry_pull *p,
     return code;
 }
 
+/* From the first mirror that has it, or else from the registry itself. */
+static int pull_anywhere(const struct registry *r, const json_t *names,
+                         const struct registry_pull *p, const struct image_ref *ref,
+                         struct image_desc *ret, struct err *e)
+{
+    char name[IMAGE_NAME_BYTES];
+    struct registry_pull as = *p;
+    struct registry hasty = *r;
+    struct image_ref there;
+    int code = 0;
+
+    (void)choose_name(p, ref, name);
+    as.name = name;
+    hasty.attempts = 1; /* there are others to ask */
+    for (size_t i = 0; (code = names_mirror(names, i, ref, &there, e)) > 0; i++) {
+        struct err mine = {0};
+
+        if (pull(&hasty, &as, &there, ret, &mine) == 0) {
+            return 0;
+        }
+    }
+    return code < 0 ? code : pull(r, p, ref, ret, e);
+}
+
+static int no_registry(const char *ref, struct err *e)
+{
+    return err_set(e, -EINVAL,
+                   "it names no registry (give a full reference such as "
+                   "'docker.io/library/%s', or name one for it in '/etc/strata/%s')",
+                   ref, NAMES_FILE);
+}
+
+/* A short name stays beside the full one: the next command finds it by that. */
+static int pull_resolved(const struct registry *r, const struct registry_pull *p,
+                         struct image_desc *ret, struct err *e)
+{
+    SCOPED(scope_json) json_t *names = NULL;
+    char short_name[IMAGE_NAME_BYTES];
+    struct image_ref written, ref;
+    int code = image_ref_parse(p->ref, &written, e);
+
+    ref = written;
+    code = code < 0 ? code : names_load(r->names_file, &names, e);
+    code = code < 0 ? code : names_resolve(names, &ref, e);
+    if (code < 0) {
+        return code == -ENODATA ? no_registry(p->ref, e) : code;
+    }
+    code = pull_anywhere(r, names, p, &ref, ret, e);
+    if (code == 0 && written.registry[0] == '\0' && p->name == NULL) {
+        (void)choose_name(p, &written, short_name);
+        code = image_tag_desc(r->store, ret, short_name, e);
+    }
+    return code;
+}
+
 int registry_pull(const struct registry *r, const struct registry_pull *p,
                   struct image_desc *ret, struct err *e)
 {
-    struct image_ref ref;
     struct image_desc desc = {0};
-    int code = image_ref_parse(p->ref, &ref, e);
+    int code = pull_resolved(r, p, &desc, e);
 
-    if (code < 0) {
-        return code;
-    }
-    if (ref.registry[0] == '\0') {
-        return err_set(e, -EINVAL,
-                       "cannot pull '%s': it names no registry (give a full reference "
-                       "such as 'docker.io/library/%s')",
-                       p->ref, p->ref);
-    }
-    code = pull(r, p, &ref, &desc, e);
     if (code < 0) {
         return err_wrap(e, "cannot pull '%s'", p->ref);
     }

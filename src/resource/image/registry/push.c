@@ -14,6 +14,7 @@
 
 #define CHUNK_BYTES_DEFAULT (64ull << 20)
 #define TELL_BYTES          (1u << 20)
+#define PROGRESS_BYTES      (1u << 20) /* as in pull.c */
 #define OCTETS              "application/octet-stream"
 
 struct push {
@@ -30,6 +31,7 @@ struct upload {
     int fd;
     char *location; /* owned; where the registry wants the next bytes */
     uint64_t off;   /* bytes that it has */
+    uint64_t best;  /* the most that it ever had: only more than this is progress */
     uint64_t told;
 };
 
@@ -121,7 +123,8 @@ static void take_range(struct upload *u, const struct http_reply *p, uint64_t ot
     }
 }
 
-/* After a break: how far it came.  A forgotten upload begins anew. */
+/* After a break: how far it came.  1: all of it was taken, and only the answer got
+ * lost; 0: go on at u->off.  A forgotten upload begins anew. */
 static int ask_offset(struct upload *u, struct err *e)
 {
     SCOPED(scope_free) char *url = strdup(u->location);
@@ -134,7 +137,8 @@ static int ask_offset(struct upload *u, struct err *e)
         take_range(u, &p, 0);
         r = p.location != NULL ? take_location(u, url, &p, e) : 0;
     } else if (r == 0) {
-        r = open_upload(u, "", e);
+        r = ask(u, e);
+        r = r != 0 ? r : open_upload(u, "", e);
     }
     http_reply_fini(&p);
     return r;
@@ -170,7 +174,7 @@ static int send_piece(struct upload *u, uint64_t len, bool last, struct err *e)
     q.url = str_text(&url);
     r = str_failed(&url) ? err_set(&mine, -ENOMEM, "out of memory")
                          : http_send(u->w->http, &q, &p, &mine);
-    again = p.again || (r == 0 && p.status == 416);
+    again = p.again || (r == 0 && (p.status == 416 || p.status == 404));
     if (r == 0 && p.status == (last ? 201 : 202)) {
         if (!last) {
             r = take_location(u, u->location, &p, &mine);
@@ -187,6 +191,28 @@ static int send_piece(struct upload *u, uint64_t len, bool last, struct err *e)
     return r == 0 ? 1 : again ? 0 : r;
 }
 
+/* Wait, and find out from where to go on.  `e` holds why the piece did not pass; an
+ * attempt that brought bytes does not count.  As `ask_offset`. */
+static int recover(struct upload *u, unsigned *failures, struct err *e)
+{
+    int r;
+
+    if (++*failures >= http_attempts(u->w->http)) {
+        return e->code;
+    }
+    if (!http_wait(u->w->http, *failures)) {
+        return err_set(e, -ECANCELED, "cancelled");
+    }
+    err_clear(e);
+    r = ask_offset(u, e);
+    u->told = u->off;
+    if (r == 0 && u->off >= u->best + PROGRESS_BYTES) {
+        u->best = u->off;
+        *failures = 0;
+    }
+    return r;
+}
+
 static int send_blob(struct upload *u, struct err *e)
 {
     const struct registry *reg = u->w->s->r;
@@ -199,25 +225,15 @@ static int send_blob(struct upload *u, struct err *e)
         bool last = whole || left == 0;
         int r = send_piece(u, last || left < chunk ? left : chunk, last, e);
 
-        if (r < 0 || (r == 1 && last)) {
-            return r < 0 ? r : 0;
-        }
-        if (r == 1) {
-            failures = 0;
+        if (r == 1 && !last) {
+            failures = u->off > u->best ? 0 : failures;
+            u->best = u->off > u->best ? u->off : u->best;
             continue;
         }
-        if (++failures >= http_attempts(u->w->http)) {
-            return e->code;
+        r = r == 0 ? recover(u, &failures, e) : r;
+        if (r != 0) {
+            return r < 0 ? r : 0;
         }
-        if (!http_wait(u->w->http, failures)) {
-            return err_set(e, -ECANCELED, "cancelled");
-        }
-        err_clear(e);
-        r = ask_offset(u, e);
-        if (r < 0) {
-            return r;
-        }
-        u->told = u->off;
     }
 }
 

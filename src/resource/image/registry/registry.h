@@ -20,6 +20,7 @@ struct registry {
     bool insecure;             /* certificates are not checked, plain HTTP is tried */
     const char *ca;            /* file or directory of more certificate authorities */
     const char *auth_file;     /* logins; NULL: nobody */
+    const char *names_file;    /* short names and mirrors (see names.h); NULL: none */
     unsigned parallel;         /* transfers at once; 4 */
     unsigned attempts;         /* of one request that fails in passing; 5 */
     unsigned backoff_ms;       /* before the second attempt, doubled each time; 200 */
@@ -34,7 +35,7 @@ struct registry {
 };
 
 struct registry_pull {
-    const char *ref;      /* must name its registry */
+    const char *ref;      /* names its registry, or is configured in `names_file` */
     const char *name;     /* in the store; NULL: as `ref` says */
     const char *platform; /* "os/arch[/variant]"; NULL: this host's */
 };
@@ -58,6 +59,10 @@ int registry_login(const struct registry *r, const char *host, const char *user,
 
 /* -ENOENT when there is no login for `host`. */
 int registry_logout(const char *auth_file, const char *host, struct err *e);
+
+/* Pull `ref` with what `how` says, as the operation `pull` does (NULL: nothing); for
+ * `pack->fetch`. */
+int registry_fetch(struct pack *p, const char *ref, const json_t *how, struct err *e);
 
 /* pull push login logout, for the program `image`; ends at .name == NULL. */
 extern const struct pack_op registry_ops[];

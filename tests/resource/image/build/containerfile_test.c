@@ -190,8 +190,8 @@ static void words_are_expanded_as_the_shell_would(void **state)
 
 static void what_is_not_supported_is_refused(void **state)
 {
-    static const char *const bad[] = {"${a", "${}", "${a:?x}", "${a%x}",
-                                      "'a",  "\"a", "${a:-x"};
+    static const char *const bad[] = {"${a",    "${}", "${zz:?x}", "${zz?}",
+                                      "${a%x}", "'a",  "\"a",      "${a:-x"};
 
     (void)state;
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {

@@ -39,6 +39,15 @@ static void patterns_match_part_by_part(void **state)
         {"a?[bc]", "axc", true},
         {"a?[bc]", "axd", false},
         {"**/x/**", "x", true},
+        {"a/**/b/**/c", "a/b/x/b/y/c", true},
+        {"**/a/**/b", "a/a/x/b/b", true},
+        {"**/a/**/b", "a/a/x/b/c", false},
+        {"a/**/**", "a", true},
+        {"a/**/b", "a", false},
+        /* as quick as any other: each "**" doubled the work once */
+        {"**/a/**/a/**/a/**/a/**/a/**/a/**/a/**/a/**/a/**/a/**/a/**/a/**/b",
+         "a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a",
+         false},
     };
 
     (void)state;

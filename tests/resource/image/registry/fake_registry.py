@@ -4,12 +4,13 @@
 Prints its port (and the port of a second listener, another "host") on the first line.
 GET /stats answers what was served.  Ends when standard input closes.
 """
-import base64, gzip, hashlib, http.server, io, json, os, random, sys, tarfile, threading, time
+import base64, gzip, hashlib, http.server, io, json, os, random, sys, tarfile, threading, time, urllib.parse
 
 MiB = 1 << 20
 lock = threading.Lock()
-stats = {"blob_bytes": 0, "foreign_auth": 0, "tokens": 0, "requests": 0, "most": 0, "now": 0}
+stats = {"put_bytes": 0, "refreshed": 0, "blob_bytes": 0, "foreign_auth": 0, "tokens": 0, "requests": 0, "most": 0, "now": 0}
 counts = {}
+uploads = {}  # "REPO/ID": the bytes that came
 ports = []
 
 
@@ -99,6 +100,115 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.answer(401)
         self.answer(200, b'{"token":"opensesame"}')
 
+    # ---- what clients send; the name of the repository says what goes wrong ----
+
+    def take(self, limit):
+        """At most `limit` bytes of the body; the rest is cut off with the connection."""
+        length = int(self.headers.get("Content-Length", "0"))
+        data = b""
+        while len(data) < min(length, limit):
+            piece = self.rfile.read(min(65536, min(length, limit) - len(data)))
+            if not piece:
+                break
+            data += piece
+        with lock:
+            stats["put_bytes"] += len(data)
+        return data, len(data) == length
+
+    def refresh(self):
+        """A token for an identity token: a form, never a query."""
+        data, _ = self.take(MiB)
+        form = urllib.parse.parse_qs(data.decode())
+        if form.get("grant_type") != ["refresh_token"] or form.get("refresh_token") != ["long/lived+token"] \
+                or not form.get("scope") or self.headers.get("Authorization"):
+            return self.answer(400, b'{"error":"invalid_grant"}')
+        with lock:
+            stats["refreshed"] += 1
+        self.answer(200, b'{"access_token":"opensesame","refresh_token":"long/lived+token"}')
+
+    def do_POST(self):
+        path = self.path.split("?")[0]
+        if path.startswith("/token"):
+            return self.refresh()
+        repo = path.split("/")[2]
+        self.take(0)
+        key = "%s/%d" % (repo, self.bump("uploads"))
+        uploads[key] = b""
+        self.answer(202, b"", {"Location": self.place(repo, key), "Range": "0-0"})
+
+    def place(self, repo, key):
+        port = ports[1] if repo == "elsewhere" else ports[0]
+        return "http://127.0.0.1:%d/uploads/%s?state=x" % (port, key)
+
+    def hang_up(self):
+        self.close_connection = True
+        self.connection.shutdown(2)
+
+    def do_PATCH(self):
+        self.send(False)
+
+    def do_PUT(self):
+        path = self.path.split("?")[0]
+        if "/manifests/" in path:
+            data, _ = self.take(4 * MiB)
+            return self.answer(201, b"", {"Docker-Content-Digest": sha(data)})
+        self.send(True)
+
+    def send(self, last):
+        key = self.path.split("?")[0][len("/uploads/"):]
+        repo = key.split("/")[0]
+        if self.headers.get("Authorization") and self.server.server_address[1] != ports[0]:
+            with lock:
+                stats["foreign_auth"] += 1
+        if key not in uploads:
+            self.take(0)
+            return self.hang_up()
+        big = int(self.headers.get("Content-Length", "0")) > 65536
+        turn = self.bump(repo + ".send") if big else 0
+        if repo == "busy" and turn == 1:
+            self.take(1 << 40)
+            return self.answer(503)
+        limit = 1 << 40
+        if big and (repo == "never" or repo == "rewinds" or repo == "drops" and turn <= 4 or
+                    repo in ("forgets", "lies", "elsewhere") and turn == 1):
+            limit = MiB + MiB // 2
+        if big and repo == "never":
+            limit = 1000
+        if repo == "outoforder" and turn == 2:
+            uploads[key] = uploads[key][:1000]  # lost what it had said to have
+        start = self.headers.get("Content-Range")
+        if start and repo != "lies" and int(start.split("-")[0]) != len(uploads[key]):
+            self.take(1 << 40)
+            return self.answer(416, b"", {"Range": "0-%d" % (len(uploads[key]) - 1)})
+        data, whole = self.take(limit)
+        if repo != "never" or not big:
+            uploads[key] += data
+        if not whole:
+            if repo == "forgets":
+                del uploads[key]
+            return self.hang_up()
+        if not last:
+            return self.answer(202, b"", {"Location": self.place(repo, key), "Range": "0-%d" % (len(uploads[key]) - 1)})
+        digest = urllib.parse.parse_qs(self.path.split("?")[1])["digest"][0]
+        if sha(uploads[key]) != digest:
+            return self.answer(400, b'{"errors":[{"code":"DIGEST_INVALID"}]}')
+        BLOBS[digest] = uploads.pop(key)
+        if repo == "silent" and big and self.bump("silent") == 1:
+            return self.hang_up()  # took it all, and never said so
+        self.answer(201, b"", {"Docker-Content-Digest": digest})
+
+    def how_far(self, key):
+        repo = key.split("/")[0]
+        if key not in uploads:
+            return self.answer(404)
+        have = len(uploads[key])
+        if repo == "lies":
+            have = 3 * MiB  # more than it got
+        if repo == "rewinds" and self.bump("rewinds") % 2 == 0:
+            uploads[key] = b""
+            have = 0
+        self.answer(204, b"", {"Location": self.place(repo, key), "Range": "0-%d" % max(have - 1, 0)})
+
     def do_HEAD(self):
         self.do_GET()
 
@@ -117,10 +227,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 with lock:
                     stats["foreign_auth"] += 1
             return self.blob("good", path.split("/")[-1])
+        if path.startswith("/uploads/"):
+            return self.how_far(path[len("/uploads/"):])
         if path == "/v2/":
             return self.answer(200, b"{}")
         parts = path.split("/")
         repo, kind, what = parts[2], parts[3], parts[4]
+        if repo == "identity" and not self.is_token_ok():
+            return self.challenge("http://127.0.0.1:%d/token" % ports[0])
         if repo.startswith("token") and not self.is_token_ok():
             return self.challenge("http://127.0.0.1:%d/token" % ports[0])
         if repo == "opentoken" and not self.is_token_ok():

@@ -76,9 +76,9 @@ int run_program(const char *const *argv)
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
-int start_fake(struct server *s)
+/* A script that prints two ports, and ends with its standard input. */
+static int start_script(struct server *s, const char *const *argv)
 {
-    const char *argv[] = {"python3", FAKE_REGISTRY, NULL};
     int in[2], out[2];
     SCOPED(scope_file) FILE *f = NULL;
 
@@ -91,6 +91,23 @@ int start_fake(struct server *s)
     (void)close(out[1]);
     f = fdopen(out[0], "r");
     return f != NULL && fscanf(f, "%u %u", &s->port[0], &s->port[1]) == 2 ? 0 : -EIO;
+}
+
+int start_fake(struct server *s)
+{
+    const char *argv[] = {"python3", SCRIPTS "/fake_registry.py", NULL};
+
+    return start_script(s, argv);
+}
+
+int start_cutter(struct server *s, unsigned port, unsigned count)
+{
+    char to[16], times[16];
+    const char *argv[] = {"python3", SCRIPTS "/cutter.py", to, times, NULL};
+
+    (void)str_print(to, sizeof to, "%u", port);
+    (void)str_print(times, sizeof times, "%u", count);
+    return start_script(s, argv);
 }
 
 static int connect_to(unsigned port)

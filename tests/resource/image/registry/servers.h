@@ -26,6 +26,9 @@ int run_program(const char *const *argv);
 
 int start_fake(struct server *s);
 
+/* A proxy of `port` that cuts the first `count` large uploads (cutter.py). */
+int start_cutter(struct server *s, unsigned port, unsigned count);
+
 /* docker-registry with its files below `dir`; the texts may be NULL. */
 int start_docker(struct server *s, const char *dir, const char *htpasswd,
                  const char *cert, const char *key);
