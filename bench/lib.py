@@ -79,7 +79,7 @@ def spawn(steps, runs=10, lanes=1, guest=False, before=None, env=None, word=None
     cmd += ["-g", str(GUEST_CODE)] if guest else []
     cmd += ["-w", word] if word else []
     for step in steps:
-        cmd += ["--", *map(str, step)]
+        cmd += ["+++", *map(str, step)]
     if before:
         cmd = ["unshare", "-m", "sh", "-c", before + ' && exec "$@"', "sh", *cmd]
     lines = [json.loads(line) for line in check(cmd, env={**os.environ, **(env or {})})

@@ -1,6 +1,6 @@
 /* spawn.c - run steps again and again; say how long each took and what it used.
  *
- *   spawn [-n RUNS] [-p LANES] [-g CODE] [-w WORD] -- STEP... [-- STEP...]...
+ *   spawn [-n RUNS] [-p LANES] [-g CODE] [-w WORD] +++ STEP... [+++ STEP...]...
  *
  * A run executes the steps one after another; `@` in an argument becomes the
  * run's own word, WORDxLANExRUN.  Each step must end with code 0.  With
@@ -223,13 +223,11 @@ int main(int argc, char **argv)
         }
     }
     while (optind < argc && p.n < STEPS_MOST) {
-        p.steps[p.n++] = &argv[optind];
-        while (optind < argc && strcmp(argv[optind], "--") != 0) {
-            optind++;
+        if (strcmp(argv[optind], "+++") == 0) {
+            argv[optind] = NULL; /* ends the step before it */
+            p.steps[p.n++] = &argv[optind + 1];
         }
-        if (optind < argc) {
-            argv[optind++] = NULL;
-        }
+        optind++;
     }
     return p.n != 0 ? run_lanes(&p) : 2;
 }
