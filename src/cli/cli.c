@@ -63,9 +63,38 @@ static void say(struct cli *c, const char *text)
     (void)fprintf(stderr, "strata: cannot %s: %s\n", action, text);
 }
 
+/* What the operation was about: the guest, else whatever has a name. */
+static const char *object_of(const struct cli *c, const json_t *order)
+{
+    static const char *const keys[] = {"guest", "name", "image"};
+    for (size_t i = 0; c->object == NULL && i < sizeof keys / sizeof *keys; i++) {
+        const json_t *v = json_object_get(order, keys[i]);
+        v = json_array_size(v) == 1 ? json_array_get(v, 0) : v;
+        if (json_is_string(v)) {
+            return json_string_value(v);
+        }
+    }
+    return c->object;
+}
+
+/* The host realm's log tells of what was refused, too. */
+static void audit(struct cli *c, const struct err *e)
+{
+    SCOPED(scope_json) json_t *order = NULL;
+    struct err ignored = {0};
+    char action[WIRE_ACTION_BYTES];
+    if (c->node == NULL || c->op == WIRE_OP_COUNT) {
+        return;
+    }
+    (void)wire_order(c->op, c->args, &order, &ignored);
+    wire_action(c->op, action);
+    node_refused(c->node, action, object_of(c, order), e);
+}
+
 int cli_fail(struct cli *c, const struct err *e)
 {
     say(c, e->text[0] != 0 ? e->text : "for no stated reason");
+    audit(c, e);
     bool starts =
         c->op == WIRE_OP_RUN || c->op == WIRE_OP_CREATE || c->op == WIRE_OP_EXEC;
     return starts ? node_start_code(e) : CLI_FAILED;
@@ -99,12 +128,14 @@ int cli_each(struct cli *c, const char *const *names, size_t n, cli_each_fn *fn,
     }
     for (size_t i = 0; i < n; i++) {
         err_clear(&e);
+        c->object = names[i];
         if (fn(node, names[i], args, &e) < 0) {
             code = cli_fail(c, &e);
             continue;
         }
         (void)json_array_append_new(done, json_pack("{s:s}", "name", names[i]));
     }
+    c->object = NULL;
     int printed = cli_finish(c, 0, json_incref(done), &e);
     return code != 0 ? code : printed;
 }
@@ -162,9 +193,11 @@ static int answer_at_once(const struct parse *p)
 
 static int do_op(struct cli *c, const void *args)
 {
+    c->args = args;
     int code = table_call(c, args);
     cli_end_progress(c);
     node_close(c->node);
+    c->node = NULL;
     if (fflush(stdout) != 0 && code == 0) {
         struct err e = {0};
         (void)err_sys(&e, -errno, "cannot write the output");

@@ -18,8 +18,10 @@ struct cli {
     struct output output;
     struct node_options options;
     struct log log;
-    struct node *node; /* opened by the first `cli_node` */
-    bool progress;     /* a line of progress stands on the terminal */
+    struct node *node;  /* opened by the first `cli_node` */
+    const void *args;   /* of the operation, as its record has them */
+    const char *object; /* of several, the one that is done now */
+    bool progress;      /* a line of progress stands on the terminal */
 };
 
 /* Handlers return the exit code. */
@@ -33,7 +35,8 @@ int table_call(struct cli *c, const void *args);
 /* The host, opened when first asked for; NULL: `e` says why. */
 struct node *cli_node(struct cli *c, struct err *e);
 
-/* Print "strata: TEXT" on standard error, once; returns the exit code for it. */
+/* Print "strata: TEXT" on standard error, once, and record the refusal; returns the
+ * exit code for it. */
 int cli_fail(struct cli *c, const struct err *e);
 
 /* Print a result (taken) unless `r` is a failure; returns the exit code. */

@@ -108,7 +108,7 @@ int cmd_cp(struct cli *c, const struct op_cp *a)
 {
     struct err e = {0};
     struct node *n = cli_node(c, &e);
-    int r = n == NULL ? -1 : node_guest_cp(n, a->source, a->target, &e);
+    int r = n == NULL ? -1 : node_guest_cp(n, a->source, a->target, a->follow_links, &e);
     return cli_finish(c, r, NULL, &e);
 }
 

@@ -42,6 +42,15 @@ int cmd_host_info(struct cli *c, const struct op_host_info *a)
     return cli_finish(c, r, info, &e);
 }
 
+int cmd_host_syscalls(struct cli *c, const struct op_host_syscalls *a)
+{
+    struct err e = {0};
+    json_t *calls = NULL;
+    struct node *n = cli_node(c, &e);
+    int r = n == NULL ? -1 : node_syscalls(n, a->guest, &calls, &e);
+    return cli_finish(c, r, calls, &e);
+}
+
 int cmd_doctor(struct cli *c, const struct op_doctor *a)
 {
     struct err e = {0};

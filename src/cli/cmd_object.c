@@ -129,6 +129,23 @@ int cmd_image_prune(struct cli *c, const struct op_image_prune *a)
     return pass_on(c, node_image, a);
 }
 
+/* Printed like any result; damage is a failure of the command as well. */
+int cmd_image_verify(struct cli *c, const struct op_image_verify *a)
+{
+    struct err e = {0};
+    SCOPED(scope_json) json_t *order = NULL;
+    json_t *result = NULL;
+    struct node *n = cli_node(c, &e);
+    int r = n == NULL ? -1 : cli_order(c, a, true, &order, &e);
+
+    if (r == 0) {
+        r = node_image(n, verb_of(c), order, &result, &e);
+    }
+    bool damaged = json_array_size(json_object_get(result, "faults")) > 0;
+    int code = cli_finish(c, r, result, &e);
+    return code == 0 && damaged ? 1 : code;
+}
+
 /* A line of standard input without its end; asked for and not echoed on a terminal. */
 static int read_secret(const char *what, bool echo, char out[PASSWORD_BYTES],
                        struct err *e)
@@ -198,6 +215,11 @@ int cmd_network_inspect(struct cli *c, const struct op_network_inspect *a)
 int cmd_network_delete(struct cli *c, const struct op_network_delete *a)
 {
     return pass_each(c, node_network, a, "name", a->network, a->n_network);
+}
+
+int cmd_network_prune(struct cli *c, const struct op_network_prune *a)
+{
+    return pass_on(c, node_network, a);
 }
 
 int cmd_volume_create(struct cli *c, const struct op_volume_create *a)

@@ -19,6 +19,7 @@
 #include "node/private.h"
 #include "node/record.h"
 #include "node/worker.h"
+#include "virt/container/container.h"
 
 /* Say "stopped" in the status file of a guest whose keeper could not. */
 static int settle_status(struct node *n, const struct guest *g, struct guest_status *st,
@@ -72,6 +73,28 @@ static int record_end(struct node *n, struct guest *g, const struct guest_status
     return r;
 }
 
+int guest_clear_stale(struct node *n, const struct guest *g, struct err *e)
+{
+    SCOPED(scope_json)
+    json_t *plan =
+        json_pack("{s:s, s:O*, s:{s:s}}", "id", g->id, "network",
+                  json_object_get(g->record, "network"), "place", "run", n->run);
+    struct guest_status st;
+    char root[PATH_MAX];
+    char path[64];
+    int r = guest_status(n, g->id, &st, e);
+
+    if (r < 0 || st.ever_started || n->rootless ||
+        (json_object_get(g->record, "last") == NULL &&
+         strcmp(guest_text(g, "desired"), "running") != 0)) {
+        return r;
+    }
+    (void)str_print(root, sizeof root, "%s/containers", n->run);
+    (void)str_print(path, sizeof path, "/strata/%s", g->id);
+    r = container_sweep(root, g->id, path, e);
+    return r < 0 ? r : net_leave(plan, e);
+}
+
 static int clean(struct node *n, const struct guest *g, struct err *e)
 {
     SCOPED(scope_free) char *text = NULL;
@@ -83,7 +106,7 @@ static int clean(struct node *n, const struct guest *g, struct err *e)
     (void)guest_run_path(n, g->id, "spec.json", path);
     r = file_read(AT_FDCWD, path, 4 << 20, &text, &len);
     if (r == -ENOENT) {
-        return 0; /* it never came as far as to have anything */
+        return guest_clear_stale(n, g, e);
     }
     if (r == 0) {
         r = json_parse(text, len, path, &spec, e);
@@ -122,16 +145,34 @@ int finish_guest(struct node *n, struct guest *g, struct err *e)
     return r;
 }
 
+/* The keys of the record, all at once. */
+static int forget(struct node *n, const struct guest *g, struct err *e)
+{
+    const json_t *userns = json_object_get(g->record, "userns");
+    struct strv keys = {0};
+    int r = volume_claimed(n, g, &keys, e);
+
+    strv_addf(&keys, "/names/%s", guest_text(g, "name"));
+    strv_addf(&keys, "/guests/%s", g->id);
+    if (json_is_object(userns)) {
+        strv_addf(
+            &keys, "/userns/%06u",
+            (unsigned)(json_integer_value(json_object_get(userns, "base")) / 65536));
+    }
+    if (r == 0) {
+        r = strv_failed(&keys)
+                ? err_set(e, -ENOMEM, "cannot remove guest '%s': no memory",
+                          guest_text(g, "name"))
+                : record_release(n, (const char *const *)keys.items, keys.n, e);
+    }
+    strv_fini(&keys);
+    return r;
+}
+
 int remove_guest(struct node *n, struct guest *g, struct err *e)
 {
-    char name_key[128];
-    char guest_key[64];
-    char userns_key[64];
     char path[PATH_MAX];
     char gone[PATH_MAX];
-    const char *keys[3] = {name_key, guest_key, userns_key};
-    const json_t *userns = json_object_get(g->record, "userns");
-    size_t n_keys = 2;
     int r = clean(n, g, e);
 
     (void)fault_step("guest.remove.cleaned");
@@ -145,16 +186,8 @@ int remove_guest(struct node *n, struct guest *g, struct err *e)
         r = net_release(n, g, e);
     }
     (void)fault_step("guest.remove.released");
-    (void)str_print(name_key, sizeof name_key, "/names/%s", guest_text(g, "name"));
-    (void)str_print(guest_key, sizeof guest_key, "/guests/%s", g->id);
-    if (json_is_object(userns)) {
-        (void)str_print(
-            userns_key, sizeof userns_key, "/userns/%06u",
-            (unsigned)(json_integer_value(json_object_get(userns, "base")) / 65536));
-        n_keys = 3;
-    }
     if (r == 0) {
-        r = record_release(n, keys, n_keys, e);
+        r = forget(n, g, e);
     }
     (void)fault_step("guest.remove.forgotten");
     if (r == 0) {

@@ -66,16 +66,15 @@ static int unpack(struct node *n, const char *ref, struct err *e)
     return node_image(n, "unpack", request, &result, e);
 }
 
-/* What the guest keeps of its image: it stays what it was, whatever is tagged later. */
-/* Fetch `ref` when its name says from where and `policy` allows; 0 when it was. */
+/* Fetch `ref` when its name, or the file of short names, says from where and `policy`
+ * allows; 0 when it was. */
 static int fetch(struct node *n, const char *ref, const char *policy, struct err *e)
 {
     SCOPED(scope_json) json_t *request = NULL;
     SCOPED(scope_json) json_t *result = NULL;
     struct image_ref parts;
 
-    if (strcmp(policy, "never") == 0 || image_ref_parse(ref, &parts, NULL) < 0 ||
-        parts.registry[0] == '\0') {
+    if (strcmp(policy, "never") == 0 || image_ref_parse(ref, &parts, NULL) < 0) {
         return -ENOENT;
     }
     request = json_pack("{s:s}", "image", ref);
@@ -103,6 +102,7 @@ static int find_image(struct node *n, const char *ref, const char *policy,
     return r < 0 ? err_set(e, r, "%s", missing.text) : 0;
 }
 
+/* What the guest keeps of its image: it stays what it was, whatever is tagged later. */
 static int take_image(struct node *n, const char *ref, const char *policy, json_t *record,
                       struct err *e)
 {
@@ -149,36 +149,43 @@ static bool wants_userns(struct node *n, const json_t *config)
            (userns == NULL || strcmp(userns, "host") != 0);
 }
 
-/* One try: choose free slots, then take all keys in one transaction. */
-static int claim_once(struct node *n, struct guest *g, const char *name, struct err *e)
+static int claim_userns(struct node *n, struct guest *g, const char *name,
+                        struct strv *take, struct err *e)
 {
-    char name_key[128];
-    char userns_key[64];
-    const char *keys[RECORD_KEYS_MOST];
-    size_t n_keys = 0;
-    SCOPED(scope_free) char *text = NULL;
     unsigned slot;
-    int r = 0;
+    int r = record_first_free(n, "/userns/", USERNS_LEAST, USERNS_MOST, &slot, e);
 
-    (void)str_print(name_key, sizeof name_key, "/names/%s", name);
-    keys[n_keys++] = name_key;
-    if (wants_userns(n, guest_config(g))) {
-        r = record_first_free(n, "/userns/", USERNS_LEAST, USERNS_MOST, &slot, e);
-        if (r < 0) {
-            return err_set(e, r, "cannot create guest '%s': no host ids are left", name);
-        }
-        (void)str_print(userns_key, sizeof userns_key, "/userns/%06u", slot);
-        (void)json_object_set_new(g->record, "userns",
-                                  json_pack("{s:I, s:i}", "base",
-                                            (json_int_t)slot * USERNS_IDS, "size",
-                                            USERNS_IDS));
-        keys[n_keys++] = userns_key;
+    if (r < 0) {
+        return err_set(e, r, "cannot create guest '%s': no host ids are left", name);
+    }
+    strv_addf(take, "/userns/%06u", slot);
+    (void)json_object_set_new(g->record, "userns",
+                              json_pack("{s:I, s:i}", "base",
+                                        (json_int_t)slot * USERNS_IDS, "size",
+                                        USERNS_IDS));
+    return 0;
+}
+
+/* One try: choose free slots, then take all keys in one transaction. */
+static int claim_once(struct node *n, struct guest *g, const char *name,
+                      struct record_claims *c, struct err *e)
+{
+    SCOPED(scope_free) char *text = NULL;
+    int r = volume_claim(n, g, c, e);
+
+    strv_addf(&c->take, "/names/%s", name);
+    if (r == 0 && wants_userns(n, guest_config(g))) {
+        r = claim_userns(n, g, name, &c->take, e);
+    }
+    if (r < 0) {
+        return r;
     }
     text = json_dumps(g->record, JSON_COMPACT);
     if (text == NULL) {
         return err_set(e, -ENOMEM, "cannot create guest '%s': no memory", name);
     }
-    return record_claim(n, keys, n_keys, g->id, text, e);
+    (void)fault_step("guest.create.claiming");
+    return record_add(n, c, g->id, text, e);
 }
 
 static bool name_is_taken(struct node *n, const char *name)
@@ -194,8 +201,10 @@ static bool name_is_taken(struct node *n, const char *name)
 static int claim(struct node *n, struct guest *g, const char *name, struct err *e)
 {
     for (int i = 0; i < CLAIM_TRIES; i++) {
-        int r = claim_once(n, g, name, e);
+        struct record_claims c = {0};
+        int r = claim_once(n, g, name, &c, e);
 
+        record_claims_fini(&c);
         if (r != -EEXIST) {
             return r;
         }
@@ -216,6 +225,7 @@ static int new_record(struct node *n, const json_t *order, struct guest *g, stru
     char made[WORD_NAME_BYTES];
     char time[UNITS_TEXT_BYTES];
     struct timespec now;
+    struct record_claims early = {0};
     json_t *config = NULL;
     int r = order_to_config(n, order, &config, e);
 
@@ -240,7 +250,8 @@ static int new_record(struct node *n, const json_t *order, struct guest *g, stru
                        "'%s' cannot be the name of a guest: want letters, digits, _ . -",
                        name);
     }
-    r = volume_check(n, config, e);
+    r = volume_claim(n, g, &early, e); /* before an image is fetched in vain */
+    record_claims_fini(&early);
     if (r < 0) {
         return r;
     }
@@ -256,6 +267,9 @@ static int fill(struct node *n, struct guest *g, const struct guest_source *from
     int r = disk_create(n, g, e);
 
     (void)fault_step("guest.create.disk");
+    if (r == 0) {
+        r = volume_make(n, g, e);
+    }
     if (r == 0 && from != NULL) {
         r = disk_clone(n, from->guest, from->snapshot, g, e);
         (void)json_object_set(g->record, "image",
@@ -265,8 +279,9 @@ static int fill(struct node *n, struct guest *g, const struct guest_source *from
     return r < 0 ? r : net_allocate(n, g, e);
 }
 
-int guest_make(struct node *n, const json_t *order, const struct guest_source *from,
-               struct guest *g, int *ret_lock, struct err *e)
+/* The record, with all that it claims, in the store; the guest's lock is held. */
+static int record_guest(struct node *n, const json_t *order, struct guest *g,
+                        int *ret_lock, struct err *e)
 {
     SCOPED(scope_close) int lock = -1;
     char path[PATH_MAX];
@@ -283,10 +298,30 @@ int guest_make(struct node *n, const json_t *order, const struct guest_source *f
             (void)file_remove_tree(AT_FDCWD, path);
         }
     }
+    if (r == 0) {
+        (void)fault_step("guest.create.recorded");
+        *ret_lock = scope_take_fd(&lock);
+    }
+    return r;
+}
+
+int guest_make(struct node *n, const json_t *order, const struct guest_source *from,
+               struct guest *g, int *ret_lock, struct err *e)
+{
+    SCOPED(scope_close) int lock = -1;
+    struct image_store *store;
+    int r = node_images(n, &store, e);
+
+    if (r == 0) {
+        r = image_hold(store, e); /* what is found is not pruned before it is recorded */
+    }
+    if (r == 0) {
+        r = record_guest(n, order, g, &lock, e);
+        image_release(store);
+    }
     if (r < 0) {
         return r;
     }
-    (void)fault_step("guest.create.recorded");
     r = guest_reload(n, g, e);
     if (r == 0) {
         r = fill(n, g, from, e);
@@ -301,193 +336,4 @@ int guest_make(struct node *n, const json_t *order, const struct guest_source *f
     event_write(n, "created", g, NULL);
     *ret_lock = scope_take_fd(&lock);
     return 0;
-}
-
-/* ---- description ---- */
-
-static void set_text(json_t *out, const char *key, const char *text)
-{
-    if (text != NULL && text[0] != '\0') {
-        (void)json_object_set_new(out, key, json_string(text));
-    }
-}
-
-static void set_from(json_t *out, const char *key, const json_t *from,
-                     const char *from_key)
-{
-    json_t *v = json_object_get(from, from_key);
-
-    if (v != NULL && !json_is_null(v)) {
-        (void)json_object_set(out, key, v);
-    }
-}
-
-static json_t *address_list(const json_t *network)
-{
-    json_t *list = json_array();
-
-    for (int i = 0; i < 2; i++) {
-        json_t *ip = json_object_get(network, i == 0 ? "addr4" : "addr6");
-
-        if (json_is_string(ip)) {
-            (void)json_array_append(list, ip);
-        }
-    }
-    return list;
-}
-
-/* "key=value" texts to an object. */
-static json_t *label_object(const struct guest *g)
-{
-    json_t *out = json_object();
-    const json_t *image =
-        json_object_get(json_object_get(g->record, "image_config"), "labels");
-    size_t i;
-    json_t *item;
-
-    if (json_is_object(image)) {
-        (void)json_object_update(out, (json_t *)(uintptr_t)image);
-    }
-    json_array_foreach(json_object_get(guest_config(g), "label"), i, item)
-    {
-        const char *pair = json_string_value(item);
-        char key[256];
-
-        if (str_print(key, sizeof key, "%.*s", (int)strcspn(pair, "="), pair) == 0) {
-            (void)json_object_set_new(out, key, json_string(strchr(pair, '=') + 1));
-        }
-    }
-    return out;
-}
-
-static json_t *limits_object(const json_t *config)
-{
-    static const struct {
-        const char *to;
-        const char *from;
-    } pairs[] = {{"memory_bytes", "memory"},   {"cpu_millis", "cpus"},
-                 {"cpu_weight", "cpu_weight"}, {"pids", "pids"},
-                 {"io_read_bps", "io_read"},   {"io_write_bps", "io_write"}};
-
-    json_t *out = json_object();
-
-    for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++) {
-        set_from(out, pairs[i].to, config, pairs[i].from);
-    }
-    return out;
-}
-
-json_t *guest_limits(const struct guest *g)
-{
-    json_t *out = limits_object(guest_config(g));
-
-    set_text(out, "name", guest_text(g, "name"));
-    return out;
-}
-
-/* What the store last heard, for a guest whose run-time files are gone. */
-static void use_last(const struct guest *g, struct guest_status *st)
-{
-    const json_t *last = json_object_get(g->record, "last");
-
-    if (st->ever_started) {
-        return;
-    }
-    if (!json_is_object(last)) {
-        /* Started once, and now without a trace: the host was started anew. */
-        if (strcmp(guest_text(g, "desired"), "running") == 0) {
-            st->state = GUEST_STOPPED;
-            st->exit_code = 128 + 9;
-        }
-        return;
-    }
-    st->state = GUEST_STOPPED;
-    st->exit_code = (int)json_integer_value(json_object_get(last, "exit_code"));
-    st->restarts = json_integer_value(json_object_get(last, "restarts"));
-    (void)str_print(st->started, sizeof st->started, "%s",
-                    json_string_value(json_object_get(last, "started")));
-    (void)str_print(st->finished, sizeof st->finished, "%s",
-                    json_string_value(json_object_get(last, "finished")));
-}
-
-int guest_state_now(struct node *n, struct guest *g, struct guest_status *ret,
-                    struct err *e)
-{
-    int r = guest_refresh(n, g, ret, e);
-
-    if (r < 0) {
-        return r;
-    }
-    use_last(g, ret);
-    if (ret->state == GUEST_RUNNING) {
-        struct task *t = NULL;
-
-        if (guest_task(n, g, &t, NULL) == 0 && task_state(t) == TASK_PAUSED) {
-            ret->state = GUEST_PAUSED;
-        }
-        task_close(t);
-    }
-    return 0;
-}
-
-json_t *guest_describe(const struct guest *g, const struct guest_status *st)
-{
-    const json_t *network = json_object_get(g->record, "network");
-    json_t *out = json_pack("{s:s, s:s, s:s, s:s, s:s}", "id", g->id, "name",
-                            guest_text(g, "name"), "kind", guest_text(g, "kind"), "image",
-                            guest_text(g, "image"), "state", guest_state_name(st->state));
-
-    set_text(out, "created_at", guest_text(g, "created"));
-    set_text(out, "started_at", st->started);
-    if (st->state == GUEST_STOPPED) {
-        set_text(out, "stopped_at", st->finished);
-        (void)json_object_set_new(out, "exit_code", json_integer(st->exit_code));
-    } else {
-        set_text(out, "health", st->health);
-    }
-    if (st->pid > 0 && st->state != GUEST_STOPPED) {
-        (void)json_object_set_new(out, "pid", json_integer(st->pid));
-    }
-    (void)json_object_set_new(out, "restarts", json_integer(st->restarts));
-    (void)json_object_set_new(out, "addresses", address_list(network));
-    set_from(out, "ports", network, "publish");
-    (void)json_object_set_new(out, "labels", label_object(g));
-    return out;
-}
-
-static json_t *parts_object(const struct guest *g, const struct guest_status *st)
-{
-    return json_pack("{s:{s:s, s:s, s:s}, s:{s:s, s:s, s:i}, s:{s:s}}", "guest", "name",
-                     guest_text(g, "name"), "image", guest_text(g, "image"), "digest",
-                     guest_text(g, "image_digest"), "layer", "level", "operating system",
-                     "technique", "container", "keeper", (int)st->keeper, "host",
-                     "kernel", "shared");
-}
-
-json_t *guest_inspection(struct node *n, const struct guest *g,
-                         const struct guest_status *st)
-{
-    json_t *out = guest_describe(g, st);
-    json_t *config = json_deep_copy(guest_config(g));
-    char path[PATH_MAX];
-
-    (void)json_object_set_new(out, "image",
-                              json_pack("{s:s, s:s}", "name", guest_text(g, "image"),
-                                        "digest", guest_text(g, "image_digest")));
-    (void)json_object_set_new(out, "config", config);
-    (void)json_object_set_new(out, "limits", limits_object(config));
-    set_from(out, "network", g->record, "network");
-    set_from(out, "userns", g->record, "userns");
-    (void)guest_state_path(n, g->id, "disk/upper", path);
-    (void)json_object_set_new(
-        out, "disk",
-        json_pack("{s:s, s:s}", "mode",
-                  json_string_value(json_object_get(config, "disk")) != NULL
-                      ? json_string_value(json_object_get(config, "disk"))
-                      : "private",
-                  "path", path));
-    (void)json_object_set_new(out, "parts", parts_object(g, st));
-    set_text(out, "desired", guest_text(g, "desired"));
-    set_from(out, "owner", g->record, "owner");
-    return out;
 }

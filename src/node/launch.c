@@ -103,14 +103,14 @@ static int open_outputs(struct node *n, const struct guest *g, struct keeper_con
         return err_sys(e, -errno, "cannot write the status of guest '%s'",
                        guest_text(g, "name"));
     }
-    k->events = event_open(n);
+    k->events_dir = event_dir(n);
     k->control = open_control(n, g, e);
     return k->control < 0 ? k->control : 0;
 }
 
 static void close_all(struct keeper_config *k)
 {
-    int fds[] = {k->log_dir, k->log, k->status, k->events, k->control};
+    int fds[] = {k->log_dir, k->log, k->status, k->events_dir, k->control};
 
     for (size_t i = 0; i < sizeof fds / sizeof fds[0]; i++) {
         if (fds[i] >= 0) {
@@ -260,6 +260,18 @@ static void add_place(struct node *n, json_t *spec)
                                         n->libexec, "rootless", n->rootless));
 }
 
+/* What checks of the last run said, and who wanted it to stand still. */
+static void forget_last_run(struct node *n, const struct guest *g)
+{
+    static const char *const files[] = {"health", "held"};
+    char path[PATH_MAX];
+
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
+        (void)guest_run_path(n, g->id, files[i], path);
+        (void)unlink(path);
+    }
+}
+
 int launch_guest(struct node *n, const struct guest *g, int lock, bool attach,
                  int *ret_console, struct err *e)
 {
@@ -272,6 +284,7 @@ int launch_guest(struct node *n, const struct guest *g, int lock, bool attach,
     int r;
 
     keeper_config_init(&k);
+    forget_last_run(n, g);
     (void)guest_run_path(n, g->id, "", run_dir);
     r = disk_reset_shared(n, g, e);
     if (r == 0) {

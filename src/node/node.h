@@ -141,8 +141,14 @@ int node_guest_exec(struct node *n, const char *guest, const json_t *order,
 /* Exit code of a program that `node_guest_exec` started, after its pidfd is readable. */
 int node_exec_code(int pidfd);
 
-/* FROM and TO: "GUEST:/path", a host path, or "-" for a tar stream. */
-int node_guest_cp(struct node *n, const char *from, const char *to, struct err *e);
+/* FROM and TO: "GUEST:/path", a host path, or "-" for a tar stream on standard input or
+ * output.  `follow`: where FROM is a link, copy what it leads to. */
+int node_guest_cp(struct node *n, const char *from, const char *to, bool follow,
+                  struct err *e);
+
+/* Record that an operation on `object` (NULL: none) was refused, and who had asked. */
+void node_refused(struct node *n, const char *op, const char *object,
+                  const struct err *e);
 
 /* Events of the host realm as JSON objects; ends when `fn` returns non-zero. */
 typedef int node_event_fn(void *arg, const json_t *event);
@@ -172,6 +178,9 @@ int node_volume(struct node *n, const char *op, const json_t *order, json_t **re
 /* The host: `info` (an object) and `doctor` (an array of findings). */
 int node_host_info(struct node *n, json_t **ret, struct err *e);
 int node_doctor(struct node *n, json_t **ret, struct err *e);
+
+/* The system calls that a guest (NULL: any without a profile of its own) may make. */
+int node_syscalls(struct node *n, const char *guest, json_t **ret, struct err *e);
 
 /* Clean up after keepers and commands that died; what was found, as an array. */
 int node_reconcile(struct node *n, json_t **ret, struct err *e);

@@ -7,12 +7,14 @@
 #include "base/err.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "node/files.h"
 #include "node/node.h"
 
 #define NODE_ID_DIGITS   12
 #define NODE_STATUS_MOST 4096
 
 struct kv;
+struct container;
 struct image_store;
 struct task;
 
@@ -143,6 +145,17 @@ json_t *guest_inspection(struct node *n, const struct guest *g,
                          const struct guest_status *st);
 json_t *guest_limits(const struct guest *g);
 
+/* log/notes.c: between the two, warnings are kept for `notes_read` as well. */
+struct notes {
+    struct log log;
+    const struct log *below;
+    char path[PATH_MAX];
+};
+
+void notes_begin(struct node *n, const struct guest *g, struct notes *s);
+void notes_end(struct node *n, const struct notes *s);
+json_t *notes_read(struct node *n, const struct guest *g); /* array of texts */
+
 /* order.c: check an order and make the configuration part of a record. */
 int order_to_config(struct node *n, const json_t *order, json_t **ret_config,
                     struct err *e);
@@ -159,6 +172,10 @@ int launch_guest(struct node *n, const struct guest *g, int lock, bool attach,
 int finish_guest(struct node *n, struct guest *g, struct err *e);
 int remove_guest(struct node *n, struct guest *g, struct err *e);
 
+/* A guest that ran before, and whose run-time files are gone: nothing tells what is left
+ * of it, so that its control group and its ports are looked for. */
+int guest_clear_stale(struct node *n, const struct guest *g, struct err *e);
+
 /* STATE/guests/.ID.gone is a deleted guest's directory on its way out. */
 #define GUEST_GONE ".gone"
 
@@ -166,59 +183,49 @@ int remove_guest(struct node *n, struct guest *g, struct err *e);
  * text begins "cannot run 'PROGRAM'".  The code, also put into `e`. */
 int guest_program_error(const char *program, struct err *e);
 
-/* disk.c */
-int disk_create(struct node *n, const struct guest *g, struct err *e);
-int disk_reset_shared(struct node *n, const struct guest *g, struct err *e);
-int disk_clone(struct node *n, const struct guest *from, const char *snapshot,
-               const struct guest *to, struct err *e);
+/* verb/volume.c: keys that a new guest takes for the volumes that its configuration names;
+ * -ENOENT, or -EBUSY when a private one has another owner. */
+struct record_claims;
+int volume_claim(struct node *n, const struct guest *g, struct record_claims *c,
+                 struct err *e);
 
-/* A descriptor of the guest's root, wherever it is now. */
-int disk_open_root(struct node *n, const struct guest *g, uid_t *ret_shift, int *ret_fd,
+/* verb/volume.c: the directories of a recorded guest's volumes are there, even when the
+ * command that made one was killed. */
+int volume_make(struct node *n, const struct guest *g, struct err *e);
+
+/* verb/volume.c: the keys that a guest has for its volumes. */
+struct strv;
+int volume_claimed(struct node *n, const struct guest *g, struct strv *keys,
                    struct err *e);
 
-/* copy.c: a tree between directories, with owners, modes, times, links, devices and
- * extended attributes; never outside of them. */
-struct copy_how {
-    uid_t shift_from; /* taken off owners of the source */
-    uid_t shift_to;   /* added for the destination */
-    bool keep_owner;
-    bool raw; /* overlay's own marks are copied as they are */
-};
+/* verb/volume.c: directories of volumes that no record has; each is told to `fn`. */
+void volume_sweep(struct node *n, void (*fn)(void *arg, const char *name), void *arg);
 
-int copy_tree(int from, const char *from_name, int to, const char *to_name,
-              const struct copy_how *how, struct err *e);
-
-/* volume.c: bytes on disk of the tree `name` below `dir`; `depth` is 0. */
-uint64_t bytes_below(int dir, const char *name, int depth);
-
-/* volume.c: the volumes a configuration names exist and may be used. */
-int volume_check(struct node *n, const json_t *config, struct err *e);
-
-/* as_root.c: `file_remove_tree` and `copy_tree` for what guests wrote; and any other
- * work on it.  Without root in a child that is root of the user's namespace. */
-int node_as_root(struct node *n, int (*fn)(void *arg, struct err *e), void *arg,
-                 struct err *e);
-int disk_remove_tree(struct node *n, int dir, const char *path);
-
-struct disk_ends {
-    int from; /* directory */
-    const char *from_name;
-    int to;
-    const char *to_name;
-};
-
-int disk_copy_tree(struct node *n, const struct disk_ends *ends,
-                   const struct copy_how *how, struct err *e);
-
-/* net.c: addresses and ports of a guest, in the store. */
+/* net/: addresses and ports of a guest, in the store. */
 int net_allocate(struct node *n, struct guest *g, struct err *e);
 int net_release(struct node *n, const struct guest *g, struct err *e);
 int net_ensure_up(struct node *n, const struct guest *g, struct err *e);
 int net_write_hosts(struct node *n, const struct guest *g, struct err *e);
-int net_detach(struct node *n, const struct guest *g, struct err *e);
+void net_doctor(struct node *n, json_t *findings); /* networks nobody needs */
 
-/* event.c: one line in the host-realm log. */
-int event_open(struct node *n); /* descriptor for append, or -1 */
+/* Limit a guest's rate in either direction, at once when it runs; the record `g` is
+ * changed and not saved.  0: no limit. */
+int net_set_rate(struct node *n, struct guest *g, uint64_t bytes_per_second,
+                 struct err *e);
+
+/* Link running guests again whose bridge or rules somebody removed; how many. */
+int net_mend(struct node *n, struct err *e);
+
+/* Link the guest of a plan to its network, with the programs that carry
+ * what the kernel does not; and take it off again. */
+int net_join(const json_t *spec, const struct container *c, struct err *e);
+int net_leave(const json_t *spec, struct err *e);
+
+/* The nf_tables table of a state directory: the usual one has the plain name. */
+void net_table_name(const struct node *n, char out[32]);
+
+/* log/event.c: one line in the host-realm log. */
+int event_dir(struct node *n); /* descriptor of the log's directory, or -1 */
 void event_write(struct node *n, const char *what, const struct guest *g,
                  const char *detail);
 

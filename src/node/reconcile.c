@@ -16,10 +16,10 @@
 #include "contract/kv.h"
 #include "host/cgroup.h"
 #include "host/file.h"
-#include "node/net.h"
 #include "node/private.h"
 #include "node/record.h"
 #include "node/worker.h"
+#include "resource/network/network.h"
 
 static void found(json_t *out, const char *type, const char *name, const char *change)
 {
@@ -189,10 +189,18 @@ static int sweep_network(struct node *n, json_t *out, struct err *e)
         r = network_sweep(net, live, e);
     }
     network_close(net);
+    if (r >= 0 && net_mend(n, e) > 0) {
+        found(out, "network", table, "running guests linked again");
+    }
     if (r > 0) {
         found(out, "network", table, "links and ports of guests that are gone removed");
     }
     return r < 0 ? r : 0;
+}
+
+static void found_volume(void *arg, const char *name)
+{
+    found(arg, "volume", name, "left-over files removed");
 }
 
 int node_reconcile(struct node *n, json_t **ret, struct err *e)
@@ -202,6 +210,7 @@ int node_reconcile(struct node *n, json_t **ret, struct err *e)
 
     sweep_dirs(n, n->state, out);
     sweep_dirs(n, n->run, out);
+    volume_sweep(n, found_volume, out);
     if (r == 0) {
         r = sweep_keys(n, "/names/", out, e);
     }
@@ -210,6 +219,9 @@ int node_reconcile(struct node *n, json_t **ret, struct err *e)
     }
     if (r == 0) {
         r = sweep_keys(n, "/addresses/", out, e);
+    }
+    if (r == 0) {
+        r = sweep_keys(n, "/owners/", out, e);
     }
     if (r == 0) {
         r = sweep_network(n, out, e);

@@ -3,6 +3,7 @@
  *     /guests/ID        the record, a JSON object
  *     /names/NAME       ID: makes names unique
  *     /userns/SLOT      ID: a range of 65,536 host ids for the guest's users
+ *     /owners/VOLUME/ID ID: has that volume; /owners/VOLUME/private when nobody else may
  *
  * A guest comes with one transaction that adds all of its keys or none, and goes
  * with one that removes them; nothing else of the platform is keyed by name. */
@@ -39,11 +40,64 @@ json_t *guest_config(const struct guest *g)
     return json_object_get(g->record, "config");
 }
 
+static int read_record(const struct kv_item *item, json_t **ret, struct err *e)
+{
+    int r = json_parse(item->value, item->len, item->key, ret, e);
+
+    if (r == 0 && !json_is_object(*ret)) {
+        json_decref(*ret);
+        *ret = NULL;
+        r = err_set(e, -EINVAL, "'%s' is not a record", item->key);
+    }
+    return r;
+}
+
+int record_load(struct node *n, const char *key, json_t **ret, struct err *e)
+{
+    struct kv_item item;
+    struct kv *kv;
+    int r = node_kv(n, &kv, e);
+
+    if (r == 0) {
+        r = kv_get(kv, key, &item, e);
+    }
+    if (r < 0) {
+        return r;
+    }
+    r = read_record(&item, ret, e);
+    kv_item_fini(&item);
+    return r;
+}
+
+int record_list(struct node *n, const char *prefix, json_t **ret, struct err *e)
+{
+    struct kv_items items;
+    struct kv *kv;
+    int r = node_kv(n, &kv, e);
+
+    if (r == 0) {
+        r = kv_list(kv, prefix, &items, e);
+    }
+    if (r < 0) {
+        return r;
+    }
+    *ret = json_array();
+    for (size_t i = 0; i < items.n; i++) {
+        json_t *record = NULL;
+
+        if (read_record(&items.items[i], &record, NULL) == 0) {
+            (void)json_array_append_new(*ret, record);
+        }
+    }
+    kv_items_fini(&items);
+    return 0;
+}
+
 static int from_item(const struct kv_item *item, struct guest *ret, struct err *e)
 {
     const char *id = strrchr(item->key, '/') + 1;
     json_t *record = NULL;
-    int r = json_parse(item->value, item->len, item->key, &record, e);
+    int r = read_record(item, &record, e);
 
     if (r < 0) {
         return r;
@@ -191,26 +245,7 @@ int guest_save(struct node *n, struct guest *g, struct err *e)
 
 int guest_all(struct node *n, json_t **ret, struct err *e)
 {
-    struct kv_items items;
-    struct kv *kv;
-    int r = node_kv(n, &kv, e);
-
-    if (r == 0) {
-        r = kv_list(kv, "/guests/", &items, e);
-    }
-    if (r < 0) {
-        return r;
-    }
-    *ret = json_array();
-    for (size_t i = 0; i < items.n; i++) {
-        struct guest g = {0};
-
-        if (from_item(&items.items[i], &g, NULL) == 0) {
-            (void)json_array_append_new(*ret, g.record);
-        }
-    }
-    kv_items_fini(&items);
-    return 0;
+    return record_list(n, "/guests/", ret, e);
 }
 
 int record_first_free(struct node *n, const char *prefix, unsigned least, unsigned most,
@@ -244,10 +279,25 @@ int record_first_free(struct node *n, const char *prefix, unsigned least, unsign
     return 0;
 }
 
+void record_claims_fini(struct record_claims *c)
+{
+    strv_fini(&c->take);
+    strv_fini(&c->need);
+}
+
 int record_claim(struct node *n, const char *const *keys, size_t n_keys, const char *id,
                  const char *record, struct err *e)
 {
-    struct kv_cmp compare[RECORD_KEYS_MOST + 1];
+    const struct record_claims c = {
+        .take = {.items = (char **)(uintptr_t)keys, .n = n_keys}};
+
+    return record_add(n, &c, id, record, e);
+}
+
+int record_add(struct node *n, const struct record_claims *c, const char *id,
+               const char *record, struct err *e)
+{
+    struct kv_cmp compare[2 * RECORD_KEYS_MOST + 1];
     struct kv_op then[RECORD_KEYS_MOST + 1];
     struct kv_txn t = {.compare = compare, .then_ops = then, .durable = false};
     struct kv_result result;
@@ -258,17 +308,25 @@ int record_claim(struct node *n, const char *const *keys, size_t n_keys, const c
     if (r < 0) {
         return r;
     }
-    for (size_t i = 0; i < n_keys && i < RECORD_KEYS_MOST; i++) {
-        compare[i] = kv_cmp_mod(keys[i], 0);
-        then[i] = kv_op_put(keys[i], kv_text(id));
+    if (strv_failed(&c->take) || strv_failed(&c->need)) {
+        return err_set(e, -ENOMEM, "cannot record guest '%s': no memory", id);
     }
-    t.n_compare = t.n_then = n_keys;
+    if (c->take.n > RECORD_KEYS_MOST || c->need.n > RECORD_KEYS_MOST) {
+        return err_set(e, -E2BIG, "cannot record guest '%s': it claims too much", id);
+    }
+    for (size_t i = 0; i < c->take.n; i++) {
+        compare[t.n_compare++] = kv_cmp_mod(c->take.items[i], 0);
+        then[t.n_then++] = kv_op_put(c->take.items[i], kv_text(id));
+    }
     if (record != NULL) {
         (void)str_print(own, sizeof own, "/guests/%s", id);
-        compare[n_keys] = kv_cmp_mod(own, 0);
-        then[n_keys] = kv_op_put(own, kv_text(record));
-        t.n_compare += 1;
-        t.n_then += 1;
+        compare[t.n_compare++] = kv_cmp_mod(own, 0);
+        then[t.n_then++] = kv_op_put(own, kv_text(record));
+    }
+    for (size_t i = 0; i < c->need.n; i++) {
+        compare[t.n_compare++] = (struct kv_cmp){.span = kv_key(c->need.items[i]),
+                                                 .target = KV_TARGET_CREATE,
+                                                 .order = KV_GREATER};
     }
     r = kv_txn(kv, &t, &result, e);
     if (r < 0) {
@@ -281,7 +339,7 @@ int record_claim(struct node *n, const char *const *keys, size_t n_keys, const c
 
 int record_release(struct node *n, const char *const *keys, size_t n_keys, struct err *e)
 {
-    struct kv_op then[RECORD_KEYS_MOST + 1];
+    struct kv_op then[RECORD_KEYS_MOST + 1]; /* what was taken, and the record itself */
     struct kv_txn t = {.then_ops = then};
     struct kv_result result;
     struct kv *kv;

@@ -2,12 +2,22 @@
 #ifndef NODE_RECORD_H
 #define NODE_RECORD_H
 
+#include <jansson.h>
 #include <stddef.h>
+
+#include "base/str.h"
 
 struct err;
 struct node;
 
-#define RECORD_KEYS_MOST 8
+#define RECORD_KEYS_MOST 60 /* of one transaction, and as many that must be there */
+
+/* The JSON object under `key`; -ENOENT without a text.  Members that this version does
+ * not know stay in it. */
+int record_load(struct node *n, const char *key, json_t **ret, struct err *e);
+
+/* The same for every key below `prefix`, as an array; what cannot be read is left out. */
+int record_list(struct node *n, const char *prefix, json_t **ret, struct err *e);
 
 /* The lowest number from `least` to `most` that no key "PREFIX%06u" has; -ENOSPC
  * (without a text) when all are taken.  Somebody else may take it meanwhile:
@@ -19,6 +29,18 @@ int record_first_free(struct node *n, const char *prefix, unsigned least, unsign
  * nothing: -EEXIST (without a text) when one of them is there already. */
 int record_claim(struct node *n, const char *const *keys, size_t n_keys, const char *id,
                  const char *record, struct err *e);
+
+/* What a new guest takes for itself, and what of others must be there then. */
+struct record_claims {
+    struct strv take;
+    struct strv need;
+};
+
+void record_claims_fini(struct record_claims *c);
+
+/* As `record_claim`; also -EEXIST when one of `need` is gone. */
+int record_add(struct node *n, const struct record_claims *c, const char *id,
+               const char *record, struct err *e);
 
 /* Delete the keys, all at once; missing ones are fine. */
 int record_release(struct node *n, const char *const *keys, size_t n_keys, struct err *e);

@@ -13,7 +13,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,10 +27,9 @@
 #include "contract/task.h"
 #include "host/cgroup.h"
 #include "host/file.h"
+#include "node/health.h"
 #include "node/keeper/keeper.h"
-#include "node/net.h"
 #include "node/private.h"
-#include "node/usernet.h"
 #include "virt/container/container.h"
 
 static const char *place(const json_t *spec, const char *key)
@@ -90,59 +88,6 @@ static void close_guest_ends(struct stdio *io)
             (void)close(io->guest[i]);
         }
     }
-}
-
-/* In the guest's own user namespace, since an ordinary user may not from outside. */
-static int loopback_up(const struct container *c, int netns, struct err *e)
-{
-    SCOPED(scope_close) int userns = container_userns(c);
-    int status = 0;
-    pid_t pid = fork();
-
-    if (pid == 0) {
-        _exit(setns(userns, CLONE_NEWUSER) < 0 || setns(netns, CLONE_NEWNET) < 0 ||
-                      network_loopback_up(-1, NULL) < 0
-                  ? 1
-                  : 0);
-    }
-    if (pid < 0 || waitpid(pid, &status, 0) < 0 || status != 0) {
-        return err_set(e, -EIO, "cannot bring up loopback of the guest");
-    }
-    return 0;
-}
-
-static int join_network(const json_t *spec, struct container *c, struct err *e)
-{
-    const json_t *part = json_object_get(spec, "network");
-    const char *id = json_string_value(json_object_get(spec, "id"));
-    SCOPED(scope_close) int netns = -1;
-    struct network *net = NULL;
-    struct net_plan p;
-    int r = net_plan_read(part, id, &p, e);
-
-    if (r < 0 || p.spec.driver == NETWORK_HOST) {
-        return r;
-    }
-    netns = container_netns(c);
-    if (netns < 0) {
-        return err_sys(e, netns, "cannot open the guest's network");
-    }
-    if (p.spec.driver == NETWORK_NONE && geteuid() != 0) {
-        return loopback_up(c, netns, e);
-    }
-    if (p.spec.driver == NETWORK_USER) {
-        SCOPED(scope_close) int userns = container_userns(c);
-        struct usernet_guest guest = {container_pid(c), userns, netns};
-
-        return userns < 0 ? err_sys(e, userns, "cannot open the guest's user namespace")
-                          : usernet_start(spec, &guest, e);
-    }
-    r = network_open(p.table, &net, e);
-    if (r == 0) {
-        r = network_attach(net, &p.spec, &p.port, netns, e);
-    }
-    network_close(net);
-    return r;
 }
 
 static void take_output(struct keeper_config *k, struct stdio *io, int master)
@@ -229,7 +174,7 @@ int worker_make(const json_t *spec, struct keeper_config *k, const struct log *l
     (void)fault_step("worker.container");
     k->pid = container_pid(c);
     take_output(k, &io, master);
-    r = join_network(spec, c, e);
+    r = net_join(spec, c, e);
     (void)fault_step("worker.network");
     if (r == 0) {
         r = task_start(container_task(c), e);
@@ -253,8 +198,9 @@ static void keep_open(int fd)
 
 int worker_become_keeper(const json_t *spec, struct keeper_config *k, struct err *e)
 {
-    const int fds[] = {k->input,   k->output, k->error,   k->master, k->status,
-                       k->control, k->log,    k->log_dir, k->lock,   k->events};
+    const int fds[] = {k->input,  k->output,  k->error,     k->master,
+                       k->status, k->control, k->log,       k->log_dir,
+                       k->lock,   k->events,  k->events_dir};
     struct strv argv = {0};
     char path[PATH_MAX];
 
@@ -279,10 +225,7 @@ int worker_become_keeper(const json_t *spec, struct keeper_config *k, struct err
 int worker_clean(const json_t *spec, struct err *e)
 {
     const char *id = json_string_value(json_object_get(spec, "id"));
-    const json_t *part = json_object_get(spec, "network");
     struct container *c = NULL;
-    struct network *net = NULL;
-    struct net_plan p;
     struct err none = {0};
     char root[PATH_MAX];
     int r;
@@ -304,15 +247,7 @@ int worker_clean(const json_t *spec, struct err *e)
         return err_set(e, r, "%s", none.text);
     }
     (void)fault_step("worker.clean.container");
-    if (net_plan_read(part, id, &p, NULL) < 0 || p.spec.driver != NETWORK_BRIDGE) {
-        return 0;
-    }
-    r = network_open(p.table, &net, e);
-    if (r == 0) {
-        r = network_detach(net, &p.spec, &p.port, true, e);
-    }
-    network_close(net);
-    return r;
+    return net_leave(spec, e);
 }
 
 static int read_spec(const char *run_dir, json_t **ret, struct err *e)
@@ -330,7 +265,8 @@ static int read_spec(const char *run_dir, json_t **ret, struct err *e)
 
 static void set_cloexec(const struct keeper_config *k)
 {
-    const int fds[] = {k->status, k->control, k->log, k->log_dir, k->lock, k->events};
+    const int fds[] = {k->status, k->control, k->log,       k->log_dir,
+                       k->lock,   k->events,  k->events_dir};
 
     for (size_t i = 0; i < sizeof fds / sizeof fds[0]; i++) {
         if (fds[i] >= 0) {
@@ -352,7 +288,9 @@ static void tell_end(const struct keeper_config *k, int code)
     }
 }
 
-static int finish(const json_t *spec, const struct keeper_config *k, struct err *e)
+/* `failed`: why the guest could not come back, said where it is looked for; or NULL. */
+static int finish(const json_t *spec, const struct keeper_config *k,
+                  const struct err *failed, struct err *e)
 {
     struct node_options o = {.state = NULL,
                              .program = place(spec, "program"),
@@ -364,6 +302,9 @@ static int finish(const json_t *spec, const struct keeper_config *k, struct err 
 
     if (r == 0) {
         r = guest_load(n, k->id, &g, e);
+    }
+    if (r == 0 && failed != NULL) {
+        event_write(n, "restart-failed", &g, failed->text);
     }
     if (r == 0) {
         (void)guest_status(n, k->id, &st, NULL);
@@ -411,43 +352,19 @@ static int restart(const json_t *spec, struct keeper_config *k, struct err *e)
     return r < 0 ? r : worker_become_keeper(spec, k, e);
 }
 
-static int check_health(const json_t *spec, struct err *e)
+static int check_health(const json_t *spec, const char *run_dir)
 {
-    const char *command =
-        json_string_value(json_object_get(json_object_get(spec, "keeper"), "health_cmd"));
-    const char *argv[] = {"/bin/sh", "-c", command, NULL};
-    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-    struct task_exec x = {.argv = argv, .stdio = {null, null, null}};
     struct container *c = NULL;
     char root[PATH_MAX];
-    int pidfd = -1;
-    int master = -1;
-    int r;
+    int code = 1;
 
     container_root(spec, root);
-    r = container_open(root, json_string_value(json_object_get(spec, "id")), &c, e);
-    if (r == 0) {
-        r = task_exec(container_task(c), &x, &pidfd, &master, e);
+    if (container_open(root, json_string_value(json_object_get(spec, "id")), &c, NULL) ==
+        0) {
+        code = health_check(spec, run_dir, container_task(c));
         task_close(container_task(c));
     }
-    if (null >= 0) {
-        (void)close(null);
-    }
-    return r < 0 ? 1 : node_exec_code(pidfd);
-}
-
-/* The guest could not come back: say so where it is looked for. */
-static void say_failure(const struct keeper_config *k, const struct err *e)
-{
-    char line[ERR_TEXT_BYTES + 64];
-    int n = snprintf(line, sizeof line,
-                     "{\"type\":\"guest\",\"id\":\"%s\",\"event\":\"restart-"
-                     "failed\",\"detail\":\"%.*s\"}\n",
-                     k->id, ERR_TEXT_BYTES - 1, e->text);
-
-    if (k->events >= 0 && n > 0) {
-        (void)!write(k->events, line, (size_t)n);
-    }
+    return code;
 }
 
 int node_worker(int argc, char **argv)
@@ -465,7 +382,7 @@ int node_worker(int argc, char **argv)
     }
     r = read_spec(argv[1], &spec, &e);
     if (r == 0 && strcmp(argv[0], "health") == 0) {
-        return check_health(spec, &e);
+        return check_health(spec, argv[1]);
     }
     if (r == 0) {
         r = keeper_config_parse(&k, argv + 2, &e);
@@ -476,11 +393,12 @@ int node_worker(int argc, char **argv)
     set_cloexec(&k);
     (void)signal(SIGPIPE, SIG_IGN);
     if (strcmp(argv[0], "restart") == 0) {
-        (void)restart(spec, &k, &e);
-        say_failure(&k, &e);
-        err_clear(&e);
+        struct err failed = {0};
+
+        (void)restart(spec, &k, &failed);
+        return finish(spec, &k, &failed, &e) < 0 ? 1 : 0;
     }
-    return finish(spec, &k, &e) < 0 ? 1 : 0;
+    return finish(spec, &k, NULL, &e) < 0 ? 1 : 0;
 }
 
 int node_oci(int argc, char **argv)

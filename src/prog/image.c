@@ -81,6 +81,17 @@ static int read_limits(const json_t *request, struct pack *p, struct err *e)
     return r < 0 ? r : json_opt_u64(limits, "limits", "ratio", &p->max_ratio, e);
 }
 
+/* What the folders can do for each other without knowing of each other. */
+static void introduce(struct pack *p)
+{
+#ifdef HAVE_REGISTRY
+    p->fetch = registry_fetch;
+#endif
+#ifdef HAVE_BUILD
+    p->change = build_change;
+#endif
+}
+
 static int run(const char *name, json_t **ret_result, char **ret_unsettled, struct err *e)
 {
     SCOPED(scope_json) json_t *request = NULL;
@@ -90,6 +101,7 @@ static int run(const char *name, json_t **ret_result, char **ret_unsettled, stru
     const char *state = NULL;
     int r;
 
+    introduce(&p);
     if (op == NULL) {
         return err_set(e, -EINVAL, "'%s' is no operation", name);
     }

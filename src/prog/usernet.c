@@ -83,6 +83,9 @@ static int parse_one(struct usernet_options *o, const char *arg, struct err *e)
     if ((value = value_of(arg, "--ifname")) != NULL) {
         return str_print(o->ifname, sizeof o->ifname, "%s", value);
     }
+    if (value_of(arg, "--for") != NULL) {
+        return 0; /* for whoever lists processes */
+    }
     if (strcmp(arg, "--no-ipv6") == 0) {
         o->no_ipv6 = true;
     } else if (strcmp(arg, "--no-tap") == 0) {

@@ -31,6 +31,7 @@ static int strata(const char *const *words)
         argv[argc] = (char *)(uintptr_t)words[argc - 1];
     }
     str_fini(&fake.calls);
+    str_fini(&fake.refused);
     (void)fflush(NULL);
     (void)dup2(fileno(files[0]), 1);
     (void)dup2(fileno(files[1]), 2);
@@ -51,6 +52,7 @@ static int reset(void **state)
 {
     (void)state;
     str_fini(&fake.calls);
+    str_fini(&fake.refused);
     fake = (struct fake_node){0};
     return 0;
 }
@@ -66,6 +68,19 @@ static void run_shows_the_guest_and_returns_its_code(void **state)
     assert_non_null(strstr(fake.calls.data, "\"command\":[\"echo\",\"hello\"]"));
     assert_non_null(strstr(fake.calls.data, "\"rm\":true"));
     assert_non_null(strstr(fake.calls.data, "run_end web\n"));
+}
+
+static void what_is_refused_is_recorded_with_its_object(void **state)
+{
+    (void)state;
+    fake.fail = "web";
+    assert_int_equal(STRATA("delete", "db", "web"), 1);
+    assert_non_null(strstr(str_text(&fake.refused), "delete web: "));
+    assert_null(strstr(str_text(&fake.refused), "delete db: "));
+    assert_int_equal(STRATA("logs", "web"), 1);
+    assert_non_null(strstr(str_text(&fake.refused), "logs web: "));
+    assert_int_equal(STRATA("frobnicate"), 2); /* no operation: nobody was asked */
+    assert_int_equal(fake.refused.len, 0);
 }
 
 static void detached_run_prints_the_identifier(void **state)
@@ -152,8 +167,9 @@ static void objects_are_done_one_by_one(void **state)
                         "NAME   KIND     SUBNETS   GUESTS   INTERNAL\nn      bridge\n");
     fake.result = "{\"digest\":\"sha256:1\"}";
     assert_int_equal(STRATA("image", "build", "-t", "x", "busybox"), 0);
-    assert_string_equal(fake.calls.data,
-                        "image build {\"source\":\"busybox\",\"tag\":[\"x\"]}\n");
+    assert_string_equal(
+        fake.calls.data,
+        "image build {\"pull\":\"missing\",\"source\":\"busybox\",\"tag\":[\"x\"]}\n");
     assert_string_equal(out, "sha256:1\n");
 }
 
@@ -277,6 +293,7 @@ static void help_version_and_completion_need_no_host(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        TEST(what_is_refused_is_recorded_with_its_object),
         TEST(run_shows_the_guest_and_returns_its_code),
         TEST(detached_run_prints_the_identifier),
         TEST(limits_that_are_none_are_no_order_of_a_new_guest),

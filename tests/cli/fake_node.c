@@ -252,9 +252,11 @@ int node_exec_code(int pidfd)
     return fake.code;
 }
 
-int node_guest_cp(struct node *n, const char *from, const char *to, struct err *e)
+int node_guest_cp(struct node *n, const char *from, const char *to, bool follow,
+                  struct err *e)
 {
     (void)n;
+    (void)follow;
     (void)to;
     return note("cp", from, NULL, NULL, e);
 }
@@ -272,6 +274,12 @@ int node_events(struct node *n, int64_t since_ns, bool follow, node_event_fn *fn
     (void)fn(arg, event);
     json_decref(event);
     return note("events", NULL, NULL, NULL, e);
+}
+
+void node_refused(struct node *n, const char *op, const char *object, const struct err *e)
+{
+    (void)n;
+    str_addf(&fake.refused, "%s %s: %s\n", op, object != NULL ? object : "-", e->text);
 }
 
 int node_snapshot_create(struct node *n, const char *guest, const char *name,
@@ -335,6 +343,12 @@ int node_doctor(struct node *n, json_t **ret, struct err *e)
 {
     (void)n;
     return note("doctor", NULL, NULL, ret, e);
+}
+
+int node_syscalls(struct node *n, const char *guest, json_t **ret, struct err *e)
+{
+    (void)n;
+    return note("syscalls", guest, NULL, ret, e);
 }
 
 int node_reconcile(struct node *n, json_t **ret, struct err *e)

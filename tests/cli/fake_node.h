@@ -8,6 +8,7 @@
 
 struct fake_node {
     struct str calls;   /* one line per call: function, names, order */
+    struct str refused; /* one line per refusal that was recorded */
     const char *result; /* JSON handed back where a result is wanted */
     const char *fail;   /* the guest or name for which calls fail with -ENOENT */
     int code;           /* exit code of guests and programs */

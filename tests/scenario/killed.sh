@@ -52,3 +52,28 @@ for delay in 0 0.005 0.01 0.015 0.02 0.03 0.04 0.06 0.1; do
         grep -v ':$' | tr -d '\n')" ""
     is "runs again" "$(strata run --rm --name tmp busybox echo yes)" yes
 done
+
+# A paused guest whose keeper is killed: frozen processes end, too; with the run directory
+# or, as after a restart of the host that did not end them, without it.
+pid_of() { strata inspect --json web | grep -o '"pid": *[0-9]*' | head -n 1 | grep -o '[0-9]*$'; }
+ended() { ! kill -0 "$1" 2>/dev/null; }
+port=$((20000 + $$ % 20000))
+for after in start delete; do
+    for run in kept gone; do
+        strata run -d --name web -p $port:80 busybox sleep 1000 >/dev/null
+        strata pause web >/dev/null
+        pid=$(pid_of)
+        id=$(strata list --json | grep -o '"id": *"[0-9a-f]*' | grep -o '[0-9a-f]*$')
+        kill -9 "$(keeper web)"
+        [ $run = kept ] || rm -rf "$STATE/run"
+        if [ $after = start ]; then
+            strata start web >/dev/null 2>"$WORK/err" || fail "start, $run: $(cat "$WORK/err")"
+            is "$after, run directory $run" "$(strata exec web echo yes)" yes
+        fi
+        strata delete --force web >/dev/null 2>"$WORK/err" || fail "delete, $run: $(cat "$WORK/err")"
+        within 5 ended "$pid"
+        is "$after, run directory $run: groups" "$(find /sys/fs/cgroup -type d -name "$id")" ""
+        ! nft list ruleset 2>/dev/null | grep -q "$port :" ||
+            fail "$after, run directory $run: the port is still published"
+    done
+done

@@ -38,3 +38,18 @@ is "without a gap" "$(strata logs big | wc -l)" $((1001 - n))
 strata start nl >/dev/null # a second run goes on in the same log
 strata wait nl >/dev/null
 is "both runs" "$(strata logs nl | grep -o 'no newline' | wc -l)" 2
+
+# A reader that stands still while the log is exchanged many times gets every line, once.
+strata run -d --name fast --log-size 4096 --log-count 200 busybox sh -c \
+    'echo line 0; until [ -e /go ]; do sleep 0.1; done; for i in $(seq 1 5000); do echo line $i; done
+    sleep 1' >/dev/null
+"$STRATA" --state "$STATE" logs --follow fast >"$WORK/followed" &
+follower=$!
+within 5 grep -q 'line 0' "$WORK/followed"
+kill -STOP $follower
+strata exec fast touch /go
+within 10 sh -c '"$STRATA" --state "$STATE" logs --tail 1 fast | grep -q "line 5000"'
+kill -CONT $follower
+wait $follower
+seq 0 5000 | sed 's/^/line /' | cmp - "$WORK/followed" || fail "the follower lost or doubled lines"
+strata logs fast | cmp - "$WORK/followed" || fail "the whole log is not the same"

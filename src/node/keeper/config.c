@@ -37,6 +37,7 @@ static const struct word {
     {"log-dir", WORD_INT, offsetof(struct keeper_config, log_dir)},
     {"lock", WORD_INT, offsetof(struct keeper_config, lock)},
     {"events", WORD_INT, offsetof(struct keeper_config, events)},
+    {"events-dir", WORD_INT, offsetof(struct keeper_config, events_dir)},
     {"owner", WORD_BOOL, offsetof(struct keeper_config, owner)},
     {"reboots", WORD_BOOL, offsetof(struct keeper_config, reboots)},
     {"restart", WORD_RESTART, offsetof(struct keeper_config, restart)},
@@ -59,6 +60,7 @@ void keeper_config_init(struct keeper_config *c)
     memset(c, 0, sizeof *c);
     c->input = c->output = c->error = c->master = -1;
     c->status = c->control = c->log = c->log_dir = c->lock = c->events = -1;
+    c->events_dir = -1;
 }
 
 static int parse_number(const char *text, int64_t *ret)

@@ -108,6 +108,7 @@ static void become_worker(struct keeper *k, const char *role)
     keep_over_exec(k->c.log_dir);
     keep_over_exec(k->c.lock);
     keep_over_exec(k->c.events);
+    keep_over_exec(k->c.events_dir);
     for (uint64_t i = 0; i < k->c.n_viewers; i++) {
         keep_over_exec(k->c.viewers[i]);
     }

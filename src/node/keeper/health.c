@@ -11,6 +11,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#define PATIENCE_MS 2000 /* the run of `strata` itself ends a check that is too slow */
+
 void keeper_health_init(struct keeper *k)
 {
     k->health_pid = 0;
@@ -36,7 +38,7 @@ static void begin_check(struct keeper *k, int64_t now)
     if (pid > 0) {
         k->health_pid = pid;
         k->health_pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
-        k->health_at_ms = now + (int64_t)k->c.health_timeout_ms;
+        k->health_at_ms = now + (int64_t)k->c.health_timeout_ms + PATIENCE_MS;
     } else {
         k->health_at_ms = now + (int64_t)k->c.health_interval_ms;
     }

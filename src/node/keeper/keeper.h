@@ -20,6 +20,7 @@
 #define KEEPER_VIEWERS_MAX  16
 #define KEEPER_STATUS_BYTES 512   /* the status file has exactly this length */
 #define KEEPER_PACKET_BYTES 16384 /* most bytes behind a packet's type */
+#define KEEPER_EVENTS       "events.log"
 
 struct err;
 struct strv;
@@ -60,8 +61,9 @@ struct keeper_config {
     int control;
     int log; /* current log file, append */
     int log_dir;
-    int lock;   /* held while the guest lives */
-    int events; /* host-realm event log, append */
+    int lock;       /* held while the guest lives */
+    int events;     /* host-realm event log, append; of an older command: -1 now */
+    int events_dir; /* directory of KEEPER_EVENTS */
     int viewers[KEEPER_VIEWERS_MAX];
     uint64_t n_viewers;
     bool owner;   /* viewers[0] cleans up after the guest while it is connected */

@@ -267,6 +267,7 @@ static void begin(struct keeper *k, const struct keeper_config *c)
     set_cloexec(k->c.log_dir);
     set_cloexec(k->c.lock);
     set_cloexec(k->c.events);
+    set_cloexec(k->c.events_dir);
     if (c->log >= 0 && fstat(c->log, &st) == 0) {
         k->log_size = (uint64_t)st.st_size;
     }

@@ -4,6 +4,7 @@
  * length, so that a reader gets one whole JSON text padded with blanks. */
 #include "node/keeper/private.h"
 
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -53,9 +54,14 @@ void keeper_write_event(struct keeper *k, const char *what)
     char time[UNITS_TEXT_BYTES];
     char line[256];
     struct timespec ts;
+    int fd = k->c.events; /* the log may be another file by now: opened each time */
     int n;
 
-    if (k->c.events < 0) {
+    if (k->c.events_dir >= 0) {
+        fd = openat(k->c.events_dir, KEEPER_EVENTS,
+                    O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    }
+    if (fd < 0) {
         return;
     }
     (void)clock_gettime(CLOCK_REALTIME, &ts);
@@ -65,6 +71,9 @@ void keeper_write_event(struct keeper *k, const char *what)
                  "\"exit_code\":%d,\"by\":\"keeper\"}\n",
                  time, k->c.id, what, k->exit_code);
     if (n > 0 && n < (int)sizeof line) {
-        (void)!write(k->c.events, line, (size_t)n);
+        (void)!write(fd, line, (size_t)n);
+    }
+    if (fd != k->c.events) {
+        (void)close(fd);
     }
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <unistd.h>
 
 #include "base/scope.h"
 #include "base/str.h"
@@ -40,11 +41,59 @@ static void set_uint(json_t *obj, const char *key, const json_t *config, const c
     }
 }
 
-static json_t *io_limit(const json_t *config, const char *key, const struct stat *st)
+/* The whole disk that a file system lies on; -ENODEV when it lies on none of its own, as
+ * memory and networks do. */
+static int disk_of(const char *path, unsigned *ret_major, unsigned *ret_minor)
 {
-    return json_pack("[{s:i, s:i, s:O}]", "major", (int)major(st->st_dev), "minor",
-                     (int)(minor(st->st_dev) & ~15U), "rate",
-                     json_object_get(config, key));
+    SCOPED(scope_free) char *text = NULL;
+    struct stat st;
+    char file[96];
+
+    if (stat(path, &st) < 0 || major(st.st_dev) == 0) {
+        return -ENODEV;
+    }
+    *ret_major = major(st.st_dev);
+    *ret_minor = minor(st.st_dev);
+    (void)str_print(file, sizeof file, "/sys/dev/block/%u:%u/partition", *ret_major,
+                    *ret_minor);
+    if (access(file, F_OK) < 0) {
+        return 0;
+    }
+    (void)str_print(file, sizeof file, "/sys/dev/block/%u:%u/../dev", *ret_major,
+                    *ret_minor);
+    return file_read(AT_FDCWD, file, 32, &text, NULL) == 0 &&
+                   sscanf(text, "%u:%u", ret_major, ret_minor) == 2
+               ? 0
+               : -ENODEV;
+}
+
+static json_t *io_limits(const struct plan *p)
+{
+    static const struct {
+        const char *option, *member;
+    } rows[] = {{"io_read", "throttleReadBpsDevice"},
+                {"io_write", "throttleWriteBpsDevice"}};
+
+    json_t *io = json_object();
+    unsigned major = 0;
+    unsigned minor = 0;
+    int r = disk_of(p->n->state, &major, &minor);
+
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        json_t *rate = json_object_get(p->config, rows[i].option);
+
+        if (rate != NULL && r == 0) {
+            (void)json_object_set_new(io, rows[i].member,
+                                      json_pack("[{s:i, s:i, s:O}]", "major", (int)major,
+                                                "minor", (int)minor, "rate", rate));
+        } else if (rate != NULL) {
+            log_warn(p->n->log,
+                     "guest '%s' runs without rates of its disk: '%s' lies on no disk",
+                     guest_text(p->g, "name"), p->n->state);
+            break;
+        }
+    }
+    return io;
 }
 
 /* Shares of cgroup v1 (2..262144, 1024 usual) for a weight (1..10000, 100 usual). */
@@ -61,10 +110,8 @@ static json_t *resources(const struct plan *p)
     json_t *cpu = json_object();
     json_t *memory = json_object();
     json_t *pids = json_object();
-    json_t *io = json_object();
     json_t *cpus = json_object_get(p->config, "cpus");
     json_t *weight = json_object_get(p->config, "cpu_weight");
-    struct stat st;
 
     if (json_is_integer(cpus)) {
         (void)json_object_set_new(
@@ -78,16 +125,6 @@ static json_t *resources(const struct plan *p)
     set_uint(memory, "limit", p->config, "memory");
     set_uint(memory, "swap", p->config, "memory");
     set_uint(pids, "limit", p->config, "pids");
-    if (stat(p->n->state, &st) == 0) {
-        if (json_object_get(p->config, "io_read") != NULL) {
-            (void)json_object_set_new(io, "throttleReadBpsDevice",
-                                      io_limit(p->config, "io_read", &st));
-        }
-        if (json_object_get(p->config, "io_write") != NULL) {
-            (void)json_object_set_new(io, "throttleWriteBpsDevice",
-                                      io_limit(p->config, "io_write", &st));
-        }
-    }
     (void)json_object_set_new(res, "cpu", cpu);
     (void)json_object_set_new(res, "memory", memory);
     if (json_object_size(pids) != 0) {
@@ -95,7 +132,7 @@ static json_t *resources(const struct plan *p)
     } else {
         json_decref(pids);
     }
-    (void)json_object_set_new(res, "blockIO", io);
+    (void)json_object_set_new(res, "blockIO", io_limits(p));
     return res;
 }
 

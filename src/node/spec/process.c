@@ -9,6 +9,7 @@
 
 #include "base/str.h"
 #include "node/spec/private.h"
+#include "virt/container/confine/caps.h"
 
 #define PATH_DEFAULT "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -96,143 +97,91 @@ static json_t *environment(const struct plan *p)
     return env;
 }
 
-static const char *const default_caps[] = {"CAP_CHOWN",
-                                           "CAP_DAC_OVERRIDE",
-                                           "CAP_FSETID",
-                                           "CAP_FOWNER",
-                                           "CAP_MKNOD",
-                                           "CAP_SETGID",
-                                           "CAP_SETUID",
-                                           "CAP_SETFCAP",
-                                           "CAP_SETPCAP",
-                                           "CAP_NET_RAW",
-                                           "CAP_KILL",
-                                           "CAP_SYS_CHROOT",
-                                           "CAP_NET_BIND_SERVICE",
-                                           "CAP_AUDIT_WRITE"};
-
-static const char *const all_caps[] = {"CAP_CHOWN",
-                                       "CAP_DAC_OVERRIDE",
-                                       "CAP_DAC_READ_SEARCH",
-                                       "CAP_FOWNER",
-                                       "CAP_FSETID",
-                                       "CAP_KILL",
-                                       "CAP_SETGID",
-                                       "CAP_SETUID",
-                                       "CAP_SETPCAP",
-                                       "CAP_LINUX_IMMUTABLE",
-                                       "CAP_NET_BIND_SERVICE",
-                                       "CAP_NET_BROADCAST",
-                                       "CAP_NET_ADMIN",
-                                       "CAP_NET_RAW",
-                                       "CAP_IPC_LOCK",
-                                       "CAP_IPC_OWNER",
-                                       "CAP_SYS_MODULE",
-                                       "CAP_SYS_RAWIO",
-                                       "CAP_SYS_CHROOT",
-                                       "CAP_SYS_PTRACE",
-                                       "CAP_SYS_PACCT",
-                                       "CAP_SYS_ADMIN",
-                                       "CAP_SYS_BOOT",
-                                       "CAP_SYS_NICE",
-                                       "CAP_SYS_RESOURCE",
-                                       "CAP_SYS_TIME",
-                                       "CAP_SYS_TTY_CONFIG",
-                                       "CAP_MKNOD",
-                                       "CAP_LEASE",
-                                       "CAP_AUDIT_WRITE",
-                                       "CAP_AUDIT_CONTROL",
-                                       "CAP_SETFCAP",
-                                       "CAP_MAC_OVERRIDE",
-                                       "CAP_MAC_ADMIN",
-                                       "CAP_SYSLOG",
-                                       "CAP_WAKE_ALARM",
-                                       "CAP_BLOCK_SUSPEND",
-                                       "CAP_AUDIT_READ",
-                                       "CAP_PERFMON",
-                                       "CAP_BPF",
-                                       "CAP_CHECKPOINT_RESTORE"};
-
-/* "net_admin", "CAP_NET_ADMIN" -> the full name of the table, or NULL. */
-static const char *cap_name(const char *word)
-{
-    if (strncasecmp(word, "CAP_", 4) == 0) {
-        word += 4;
-    }
-    for (size_t i = 0; i < COUNT(all_caps); i++) {
-        if (strcasecmp(all_caps[i] + 4, word) == 0) {
-            return all_caps[i];
-        }
-    }
-    return NULL;
-}
-
-static bool list_has(const json_t *list, const char *word, const char *all_word)
+/* The capabilities of a list of words; "ALL" is one, too. */
+static int read_caps(const json_t *list, uint64_t *ret, bool *ret_all, struct err *e)
 {
     size_t i;
     json_t *item;
 
+    *ret = 0;
+    *ret_all = false;
     json_array_foreach(list, i, item)
     {
         const char *text = json_string_value(item);
-        const char *name = cap_name(text);
+        int cap = caps_from_name(text);
 
-        if (strcasecmp(text, all_word) == 0 ||
-            (name != NULL && strcmp(name, word) == 0)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static int check_caps(const json_t *list, struct err *e)
-{
-    size_t i;
-    json_t *item;
-
-    json_array_foreach(list, i, item)
-    {
-        const char *text = json_string_value(item);
-
-        if (strcasecmp(text, "ALL") != 0 && cap_name(text) == NULL) {
+        if (strcasecmp(text, "ALL") == 0) {
+            *ret_all = true;
+        } else if (cap < 0) {
             return err_set(e, -EINVAL, "'%s' is not a capability", text);
+        } else {
+            *ret |= UINT64_C(1) << cap;
         }
+    }
+    return 0;
+}
+
+/* What was added by name stays, even when ALL are dropped. */
+static int choose_caps(const struct plan *p, uint64_t *ret, struct err *e)
+{
+    uint64_t add;
+    uint64_t drop;
+    bool add_all;
+    bool drop_all;
+    int r = read_caps(json_object_get(p->config, "cap_add"), &add, &add_all, e);
+
+    if (r == 0) {
+        r = read_caps(json_object_get(p->config, "cap_drop"), &drop, &drop_all, e);
+    }
+    if (r < 0) {
+        return r;
+    }
+    *ret = add_all ? CAPS_ALL : caps_default() | add;
+    *ret &= ~(drop_all ? CAPS_ALL : drop) | add;
+    if (spec_flag(p->config, "privileged")) {
+        *ret = CAPS_ALL;
     }
     return 0;
 }
 
 static int capabilities(const struct plan *p, json_t *process, struct err *e)
 {
-    const json_t *add = json_object_get(p->config, "cap_add");
-    const json_t *drop = json_object_get(p->config, "cap_drop");
-    bool all = spec_flag(p->config, "privileged");
-    json_t *caps = json_array();
-    json_t *none = json_array();
-    int r = check_caps(add, e);
+    uint64_t set = 0;
+    json_t *caps;
+    int r = choose_caps(p, &set, e);
 
-    if (r == 0) {
-        r = check_caps(drop, e);
+    if (r < 0) {
+        return r;
     }
-    for (size_t i = 0; i < COUNT(all_caps); i++) {
-        bool have = all || list_has(add, all_caps[i], "ALL");
-
-        for (size_t k = 0; !have && k < COUNT(default_caps); k++) {
-            have = strcmp(default_caps[k], all_caps[i]) == 0;
-        }
-        if (have && (all || list_has(add, all_caps[i], "\n") ||
-                     !list_has(drop, all_caps[i], "ALL"))) {
-            spec_add_text(caps, all_caps[i]);
-        }
-    }
+    caps = caps_to_json(set);
     /* A user other than root gets them in the bounding set only. */
-    (void)json_object_set_new(process, "capabilities",
-                              json_pack("{s:O, s:O, s:O, s:[]}", "bounding", caps,
-                                        "effective", p->user.uid == 0 ? caps : none,
-                                        "permitted", p->user.uid == 0 ? caps : none,
-                                        "ambient"));
+    r = caps == NULL ? -ENOMEM
+                     : json_object_set_new(process, "capabilities",
+                                           json_pack("{s:O, s:O, s:O, s:[]}", "bounding",
+                                                     caps, "effective", caps, "permitted",
+                                                     caps, "ambient"));
+    if (r == 0 && p->user.uid != 0) {
+        json_t *sets = json_object_get(process, "capabilities");
+
+        (void)json_object_set_new(sets, "effective", json_array());
+        (void)json_object_set_new(sets, "permitted", json_array());
+    }
     json_decref(caps);
-    json_decref(none);
-    return r;
+    return r < 0 ? err_set(e, -ENOMEM, "no memory") : 0;
+}
+
+static bool has_word(const json_t *list, const char *word)
+{
+    size_t i;
+    json_t *item;
+
+    json_array_foreach(list, i, item)
+    {
+        if (strcasecmp(json_string_value(item), word) == 0) {
+            return true;
+        }
+    }
+    return false;
 }
 
 /* "nofile=1024[:4096]" */
@@ -292,7 +241,7 @@ int spec_build_process(struct plan *p, struct err *e)
     if (!spec_flag(p->config, "privileged")) {
         (void)json_object_set_new(
             process, "noNewPrivileges",
-            json_boolean(list_has(json_object_get(p->config, "security_opt"), "\n",
+            json_boolean(has_word(json_object_get(p->config, "security_opt"),
                                   "no-new-privileges")));
     }
     r = capabilities(p, process, e);

@@ -1,0 +1,214 @@
+/* describe.c - a guest as `list` and `inspect` show it. */
+#include <string.h>
+
+#include "base/scope.h"
+#include "base/str.h"
+#include "contract/task.h"
+#include "node/health.h"
+#include "node/private.h"
+
+static void set_text(json_t *out, const char *key, const char *text)
+{
+    if (text != NULL && text[0] != '\0') {
+        (void)json_object_set_new(out, key, json_string(text));
+    }
+}
+
+static void set_from(json_t *out, const char *key, const json_t *from,
+                     const char *from_key)
+{
+    json_t *v = json_object_get(from, from_key);
+
+    if (v != NULL && !json_is_null(v)) {
+        (void)json_object_set(out, key, v);
+    }
+}
+
+static json_t *address_list(const json_t *network)
+{
+    json_t *list = json_array();
+
+    for (int i = 0; i < 2; i++) {
+        json_t *ip = json_object_get(network, i == 0 ? "addr4" : "addr6");
+
+        if (json_is_string(ip)) {
+            (void)json_array_append(list, ip);
+        }
+    }
+    return list;
+}
+
+/* "key=value" texts to an object. */
+static json_t *label_object(const struct guest *g)
+{
+    json_t *out = json_object();
+    const json_t *image =
+        json_object_get(json_object_get(g->record, "image_config"), "labels");
+    size_t i;
+    json_t *item;
+
+    if (json_is_object(image)) {
+        (void)json_object_update(out, (json_t *)(uintptr_t)image);
+    }
+    json_array_foreach(json_object_get(guest_config(g), "label"), i, item)
+    {
+        const char *pair = json_string_value(item);
+        const char *equals = pair != NULL ? strchr(pair, '=') : NULL;
+        char key[256];
+
+        if (equals != NULL &&
+            str_print(key, sizeof key, "%.*s", (int)(equals - pair), pair) == 0) {
+            (void)json_object_set_new(out, key, json_string(equals + 1));
+        }
+    }
+    return out;
+}
+
+static json_t *limits_object(const json_t *config)
+{
+    static const struct {
+        const char *to;
+        const char *from;
+    } pairs[] = {{"memory_bytes", "memory"},   {"cpu_millis", "cpus"},
+                 {"cpu_weight", "cpu_weight"}, {"pids", "pids"},
+                 {"io_read_bps", "io_read"},   {"io_write_bps", "io_write"}};
+
+    json_t *out = json_object();
+
+    for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++) {
+        set_from(out, pairs[i].to, config, pairs[i].from);
+    }
+    return out;
+}
+
+json_t *guest_limits(const struct guest *g)
+{
+    json_t *out = limits_object(guest_config(g));
+
+    set_text(out, "name", guest_text(g, "name"));
+    return out;
+}
+
+static void copy_text(char *out, size_t size, const json_t *text)
+{
+    (void)str_print(out, size, "%s", json_is_string(text) ? json_string_value(text) : "");
+}
+
+/* What the store last heard, for a guest whose run-time files are gone. */
+static void use_last(const struct guest *g, struct guest_status *st)
+{
+    const json_t *last = json_object_get(g->record, "last");
+
+    if (st->ever_started) {
+        return;
+    }
+    if (!json_is_object(last)) {
+        /* Started once, and now without a trace: the host was started anew. */
+        if (strcmp(guest_text(g, "desired"), "running") == 0) {
+            st->state = GUEST_STOPPED;
+            st->exit_code = 128 + 9;
+        }
+        return;
+    }
+    st->state = GUEST_STOPPED;
+    st->exit_code = (int)json_integer_value(json_object_get(last, "exit_code"));
+    st->restarts = json_integer_value(json_object_get(last, "restarts"));
+    copy_text(st->started, sizeof st->started, json_object_get(last, "started"));
+    copy_text(st->finished, sizeof st->finished, json_object_get(last, "finished"));
+}
+
+int guest_state_now(struct node *n, struct guest *g, struct guest_status *ret,
+                    struct err *e)
+{
+    int r = guest_refresh(n, g, ret, e);
+
+    if (r < 0) {
+        return r;
+    }
+    use_last(g, ret);
+    if (ret->state == GUEST_RUNNING) {
+        struct task *t = NULL;
+
+        if (guest_task(n, g, &t, NULL) == 0 && task_state(t) == TASK_PAUSED &&
+            !hold_forgotten(n, g, t)) {
+            ret->state = GUEST_PAUSED;
+        }
+        task_close(t);
+    }
+    return 0;
+}
+
+json_t *guest_describe(const struct guest *g, const struct guest_status *st)
+{
+    const json_t *network = json_object_get(g->record, "network");
+    json_t *out = json_pack("{s:s, s:s, s:s, s:s, s:s}", "id", g->id, "name",
+                            guest_text(g, "name"), "kind", guest_text(g, "kind"), "image",
+                            guest_text(g, "image"), "state", guest_state_name(st->state));
+
+    set_text(out, "created_at", guest_text(g, "created"));
+    set_text(out, "started_at", st->started);
+    if (st->state == GUEST_STOPPED) {
+        set_text(out, "stopped_at", st->finished);
+        (void)json_object_set_new(out, "exit_code", json_integer(st->exit_code));
+    } else {
+        set_text(out, "health", st->health);
+    }
+    if (st->pid > 0 && st->state != GUEST_STOPPED) {
+        (void)json_object_set_new(out, "pid", json_integer(st->pid));
+    }
+    (void)json_object_set_new(out, "restarts", json_integer(st->restarts));
+    (void)json_object_set_new(out, "addresses", address_list(network));
+    set_from(out, "ports", network, "publish");
+    (void)json_object_set_new(out, "labels", label_object(g));
+    return out;
+}
+
+static json_t *parts_object(const struct guest *g, const struct guest_status *st)
+{
+    return json_pack("{s:{s:s, s:s, s:s}, s:{s:s, s:s, s:i}, s:{s:s}}", "guest", "name",
+                     guest_text(g, "name"), "image", guest_text(g, "image"), "digest",
+                     guest_text(g, "image_digest"), "layer", "level", "operating system",
+                     "technique", "container", "keeper", (int)st->keeper, "host",
+                     "kernel", "shared");
+}
+
+static json_t *health_object(struct node *n, const struct guest *g,
+                             const struct guest_status *st)
+{
+    char run_dir[PATH_MAX];
+
+    (void)guest_run_path(n, g->id, "", run_dir);
+    return json_pack("{s:s, s:o}", "state", st->health, "checks", health_read(run_dir));
+}
+
+json_t *guest_inspection(struct node *n, const struct guest *g,
+                         const struct guest_status *st)
+{
+    json_t *out = guest_describe(g, st);
+    json_t *config = json_deep_copy(guest_config(g));
+    char path[PATH_MAX];
+
+    (void)json_object_set_new(out, "image",
+                              json_pack("{s:s, s:s}", "name", guest_text(g, "image"),
+                                        "digest", guest_text(g, "image_digest")));
+    (void)json_object_set_new(out, "config", config);
+    (void)json_object_set_new(out, "limits", limits_object(config));
+    set_from(out, "network", g->record, "network");
+    set_from(out, "userns", g->record, "userns");
+    (void)guest_state_path(n, g->id, "disk/upper", path);
+    (void)json_object_set_new(
+        out, "disk",
+        json_pack("{s:s, s:s}", "mode",
+                  json_string_value(json_object_get(config, "disk")) != NULL
+                      ? json_string_value(json_object_get(config, "disk"))
+                      : "private",
+                  "path", path));
+    (void)json_object_set_new(out, "parts", parts_object(g, st));
+    if (json_object_get(out, "health") != NULL) {
+        (void)json_object_set_new(out, "health", health_object(n, g, st));
+    }
+    (void)json_object_set_new(out, "notes", notes_read(n, g));
+    set_text(out, "desired", guest_text(g, "desired"));
+    set_from(out, "owner", g->record, "owner");
+    return out;
+}

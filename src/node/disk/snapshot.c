@@ -1,0 +1,251 @@
+/* snapshot.c - what a guest's disk was at some time: create, list, restore, delete.
+ *
+ * A snapshot is a copy of `upper` in snapshots/NAME, made under a temporary name
+ * and renamed, with files shared where the file system can clone them.  While
+ * it is made a running guest stands still. */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/fault.h"
+#include "base/scope.h"
+#include "base/str.h"
+#include "base/units.h"
+#include "base/word.h"
+#include "host/file.h"
+#include "node/private.h"
+
+static const struct copy_how exact = {.keep_owner = true, .raw = true};
+
+static int write_meta(int dir, const char *name, int64_t now)
+{
+    char text[256];
+    char time[UNITS_TEXT_BYTES];
+    char file[WORD_NAME_BYTES + 8];
+
+    units_print_time(now, time);
+    (void)str_print(text, sizeof text, "{\"name\":\"%s\",\"created_at\":\"%s\"}\n", name,
+                    time);
+    (void)str_print(file, sizeof file, "%s/meta", name);
+    return file_replace(dir, file, text, strlen(text), 0600, false);
+}
+
+static int copy_to_snapshot(struct node *n, const struct guest *g, int dir,
+                            const char *name, struct err *e)
+{
+    SCOPED(scope_close) int disk = disk_open_dir(n, g->id, "disk", e);
+    SCOPED(scope_close) int to = -1;
+    struct hold hold = {.lock = -1};
+    char temp[WORD_NAME_BYTES + 8];
+    struct timespec now;
+    int r;
+
+    if (disk < 0) {
+        return disk;
+    }
+    (void)str_print(temp, sizeof temp, ".%s.tmp", name);
+    (void)disk_remove_tree(n, dir, temp);
+    if (mkdirat(dir, temp, 0700) < 0) {
+        return err_sys(e, -errno, "cannot make snapshot '%s'", name);
+    }
+    to = openat(dir, temp, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    r = hold_begin(n, g, &hold, e);
+    (void)fault_step("snapshot.held");
+    if (r == 0) {
+        r = disk_copy_tree(n, &(struct disk_ends){disk, "upper", to, "upper"}, &exact, e);
+        hold_end(n, g, &hold);
+    }
+    (void)fault_step("snapshot.copied");
+    (void)clock_gettime(CLOCK_REALTIME, &now);
+    if (r == 0) {
+        r = renameat(dir, temp, dir, name) < 0
+                ? err_sys(e, -errno, "cannot name snapshot '%s'", name)
+                : 0;
+    }
+    if (r == 0) {
+        r = write_meta(dir, name, now.tv_sec * 1000000000LL + now.tv_nsec);
+    }
+    if (r < 0) {
+        (void)disk_remove_tree(n, dir, temp);
+    }
+    return r;
+}
+
+static json_t *snapshot_json(const struct guest *g, int dir, const char *name)
+{
+    SCOPED(scope_free) char *text = NULL;
+    SCOPED(scope_json) json_t *meta = NULL;
+    char file[WORD_NAME_BYTES + 8];
+    size_t len = 0;
+
+    (void)str_print(file, sizeof file, "%s/meta", name);
+    if (file_read(dir, file, 4096, &text, &len) == 0) {
+        (void)json_parse(text, len, "meta", &meta, NULL);
+    }
+    (void)str_print(file, sizeof file, "%s/upper", name);
+    return json_pack("{s:s, s:s, s:O*, s:I}", "guest", guest_text(g, "name"), "name",
+                     name, "created_at", json_object_get(meta, "created_at"),
+                     "size_bytes", (json_int_t)bytes_below(dir, file, 0));
+}
+
+/* The guest and its snapshots directory, for the functions below. */
+static int begin(struct node *n, const char *guest, const char *name, struct guest *g,
+                 int *ret_dir, struct err *e)
+{
+    int r;
+
+    if (name != NULL && !word_is_name(name)) {
+        return err_set(e, -EINVAL, "'%s' cannot be the name of a snapshot", name);
+    }
+    r = guest_find(n, guest, g, e);
+    if (r < 0) {
+        return r;
+    }
+    *ret_dir = disk_open_dir(n, g->id, "snapshots", e);
+    if (*ret_dir < 0) {
+        guest_fini(g);
+        return *ret_dir;
+    }
+    return 0;
+}
+
+static int no_such(const char *name, const struct guest *g, struct err *e)
+{
+    return err_set(e, -ENOENT, "guest '%s' has no snapshot '%s'", guest_text(g, "name"),
+                   name);
+}
+
+int node_snapshot_create(struct node *n, const char *guest, const char *name,
+                         json_t **ret, struct err *e)
+{
+    SCOPED(scope_close) int dir = -1;
+    struct guest g = {0};
+    char made[WORD_NAME_BYTES];
+    int r;
+
+    if (name == NULL) {
+        (void)str_print(made, sizeof made, "s%lld", (long long)time(NULL));
+        name = made;
+    }
+    r = begin(n, guest, name, &g, &dir, e);
+    if (r < 0) {
+        return r;
+    }
+    if (faccessat(dir, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0) {
+        r = err_set(e, -EEXIST, "guest '%s' already has a snapshot '%s'", guest, name);
+    } else {
+        r = copy_to_snapshot(n, &g, dir, name, e);
+    }
+    if (r == 0) {
+        *ret = snapshot_json(&g, dir, name);
+        event_write(n, "snapshot", &g, name);
+    }
+    guest_fini(&g);
+    return r;
+}
+
+int node_snapshot_list(struct node *n, const char *guest, json_t **ret, struct err *e)
+{
+    SCOPED(scope_close) int dir = -1;
+    SCOPED(scope_dir) DIR *d = NULL;
+    struct guest g = {0};
+    const struct dirent *entry;
+    int r = begin(n, guest, NULL, &g, &dir, e);
+
+    if (r < 0) {
+        return r;
+    }
+    d = fdopendir(fcntl(dir, F_DUPFD_CLOEXEC, 3));
+    if (d == NULL) {
+        guest_fini(&g);
+        return err_sys(e, -errno, "cannot list the snapshots of guest '%s'", guest);
+    }
+    *ret = json_array();
+    while ((entry = readdir(d)) != NULL) {
+        if (entry->d_name[0] != '.') {
+            (void)json_array_append_new(*ret, snapshot_json(&g, dir, entry->d_name));
+        }
+    }
+    guest_fini(&g);
+    return 0;
+}
+
+static int put_back(struct node *n, const struct guest *g, int dir, const char *name,
+                    struct err *e)
+{
+    SCOPED(scope_close) int disk = disk_open_dir(n, g->id, "disk", e);
+    SCOPED(scope_close) int from = -1;
+    int r;
+
+    if (disk < 0) {
+        return disk;
+    }
+    from = openat(dir, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    (void)disk_remove_tree(n, disk, "upper.new");
+    r = disk_copy_tree(n, &(struct disk_ends){from, "upper", disk, "upper.new"}, &exact,
+                       e);
+    if (r < 0) {
+        (void)disk_remove_tree(n, disk, "upper.new");
+        return r;
+    }
+    (void)fault_step("snapshot.restore.copied");
+    if (renameat2(disk, "upper.new", disk, "upper", RENAME_EXCHANGE) < 0) {
+        return err_sys(e, -errno, "cannot put snapshot '%s' back", name);
+    }
+    (void)disk_remove_tree(n, disk, "upper.new");
+    (void)disk_remove_tree(n, disk, "work");
+    return disk_create(n, g, e);
+}
+
+int node_snapshot_restore(struct node *n, const char *guest, const char *name,
+                          struct err *e)
+{
+    SCOPED(scope_close) int dir = -1;
+    SCOPED(scope_close) int lock = -1;
+    struct guest g = {0};
+    int r = begin(n, guest, name, &g, &dir, e);
+
+    if (r < 0) {
+        return r;
+    }
+    r = faccessat(dir, name, F_OK, AT_SYMLINK_NOFOLLOW) < 0 ? no_such(name, &g, e) : 0;
+    if (r == 0) {
+        r = guest_lock_known(n, &g, 0, &lock, e);
+    }
+    if (r == 0) {
+        r = put_back(n, &g, dir, name, e);
+    }
+    if (r == 0) {
+        event_write(n, "snapshot-restored", &g, name);
+    }
+    guest_fini(&g);
+    return r;
+}
+
+int node_snapshot_delete(struct node *n, const char *guest, const char *name,
+                         struct err *e)
+{
+    SCOPED(scope_close) int dir = -1;
+    struct guest g = {0};
+    char temp[WORD_NAME_BYTES + 8];
+    int r = begin(n, guest, name, &g, &dir, e);
+
+    if (r < 0) {
+        return r;
+    }
+    (void)str_print(temp, sizeof temp, ".%s.gone", name);
+    (void)disk_remove_tree(n, dir, temp);
+    if (renameat(dir, name, dir, temp) < 0) {
+        r = errno == ENOENT ? no_such(name, &g, e)
+                            : err_sys(e, -errno, "cannot delete snapshot '%s'", name);
+    } else {
+        r = disk_remove_tree(n, dir, temp);
+        r = r < 0 ? err_sys(e, r, "cannot delete snapshot '%s'", name) : 0;
+    }
+    guest_fini(&g);
+    return r;
+}

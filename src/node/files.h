@@ -1,0 +1,76 @@
+/* node/files.h - a guest's files: its disk, copies of trees, tar streams; made by the
+ * folder `node/disk` for the rest of the node. */
+#ifndef NODE_FILES_H
+#define NODE_FILES_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct err;
+struct guest;
+struct node;
+struct task;
+
+/* disk/disk.c */
+int disk_create(struct node *n, const struct guest *g, struct err *e);
+int disk_reset_shared(struct node *n, const struct guest *g, struct err *e);
+int disk_clone(struct node *n, const struct guest *from, const char *snapshot,
+               const struct guest *to, struct err *e);
+
+/* A directory of STATE/guests/ID; a descriptor or -errno. */
+int disk_open_dir(struct node *n, const char *id, const char *name, struct err *e);
+
+/* A descriptor of the guest's root, wherever it is now. */
+int disk_open_root(struct node *n, const struct guest *g, uid_t *ret_shift, int *ret_fd,
+                   struct err *e);
+
+/* disk/hold.c: a guest that runs stands still between the two; others are as they are. */
+struct hold {
+    int lock; /* -1: none */
+    bool paused;
+};
+
+int hold_begin(struct node *n, const struct guest *g, struct hold *h, struct err *e);
+void hold_end(struct node *n, const struct guest *g, struct hold *h);
+
+/* A paused guest whose holder died goes on: true. */
+bool hold_forgotten(struct node *n, const struct guest *g, struct task *t);
+
+/* disk/copy.c: a tree between directories, with owners, modes, times, links, devices and
+ * extended attributes; never outside of them. */
+struct copy_how {
+    uid_t shift_from; /* taken off owners of the source */
+    uid_t shift_to;   /* added for the destination */
+    bool keep_owner;
+    bool raw; /* overlay's own marks are copied as they are */
+};
+
+int copy_tree(int from, const char *from_name, int to, const char *to_name,
+              const struct copy_how *how, struct err *e);
+
+/* disk/totar.c, disk/untar.c: the tree `name` to a tar stream; a tar stream below `top`,
+ * which no member and no link leads out of. */
+int totar(int dir, const char *name, int fd, const struct copy_how *how, struct err *e);
+int untar(int fd, int top, const struct copy_how *how, struct err *e);
+
+/* disk/disk.c: bytes on disk of the tree `name` below `dir`; `depth` is 0. */
+uint64_t bytes_below(int dir, const char *name, int depth);
+
+/* disk/as_root.c: `file_remove_tree` and `copy_tree` for what guests wrote; and any other
+ * work on it.  Without root in a child that is root of the user's namespace. */
+int node_as_root(struct node *n, int (*fn)(void *arg, struct err *e), void *arg,
+                 struct err *e);
+int disk_remove_tree(struct node *n, int dir, const char *path);
+
+struct disk_ends {
+    int from; /* directory */
+    const char *from_name;
+    int to;
+    const char *to_name;
+};
+
+int disk_copy_tree(struct node *n, const struct disk_ends *ends,
+                   const struct copy_how *how, struct err *e);
+
+#endif

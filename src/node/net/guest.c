@@ -1,0 +1,209 @@
+/* guest.c - a guest's network comes and goes with it.
+ *
+ * A guest gets its address when it is created (address.c) and keeps it until it is
+ * deleted.  The record's "network" member holds all that a worker needs to link it
+ * without the store: see `net_plan_read`. */
+#include "node/net/private.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+
+#include "base/scope.h"
+#include "base/str.h"
+#include "node/private.h"
+
+static int open_network(struct node *n, const char *table, struct network **ret,
+                        struct err *e)
+{
+    int r = network_open(table, ret, e);
+
+    if (r == 0) {
+        network_home(*ret, n->state);
+    }
+    return r;
+}
+
+static void warn(struct node *n, const struct network *net)
+{
+    for (size_t i = 0; i < network_warnings(net)->n; i++) {
+        log_warn(n->log, "%s", network_warnings(net)->items[i]);
+    }
+}
+
+/* Link one running guest again. */
+static int mend_guest(struct network *net, const json_t *record, struct err *e)
+{
+    struct net_plan p;
+    int r = net_plan_read(json_object_get(record, "network"),
+                          json_string_value(json_object_get(record, "id")), &p, e);
+
+    if (r == 0) {
+        r = network_up(net, &p.spec, e);
+    }
+    return r < 0 ? r : network_restore(net, &p.spec, &p.port, e);
+}
+
+/* Somebody removed a bridge or flushed the rules, which all networks of this state
+ * directory share: link every running guest again. */
+static int mend_all(struct node *n, struct network *net, struct err *e)
+{
+    SCOPED(scope_json) json_t *records = NULL;
+    size_t i;
+    json_t *record;
+    int mended = 0;
+    int r = guest_all(n, &records, e);
+
+    json_array_foreach(records, i, record)
+    {
+        const char *id = json_string_value(json_object_get(record, "id"));
+        const char *driver = json_string_value(
+            json_object_get(json_object_get(record, "network"), "driver"));
+        struct guest_status st;
+        struct err own = {0};
+
+        if (driver == NULL || strcmp(driver, "bridge") != 0 ||
+            guest_status(n, id, &st, NULL) < 0 || !guest_is_alive(&st) || st.lost) {
+            continue;
+        }
+        r = mend_guest(net, record, &own);
+        if (r == -ENODEV || r == -ENOENT || r == -ESRCH) {
+            r = 0; /* it ended in the meantime */
+        } else if (r < 0) {
+            log_warn(n->log, "guest '%s' is not linked again: %s",
+                     json_string_value(json_object_get(record, "name")), own.text);
+            r = 0;
+        } else {
+            mended += 1;
+        }
+    }
+    return r < 0 ? r : mended;
+}
+
+/* Whether the ports are free, before anything is made; the owner by its name. */
+static int check_ports(struct node *n, struct network *net, const struct net_plan *p,
+                       struct err *e)
+{
+    char owner[NETWORK_TEXT_BYTES];
+    struct err said = {0};
+    struct guest other = {0};
+    int r = p->port.n_publishes == 0
+                ? 0
+                : network_publish_check(net, &p->port, p->publishes, p->port.n_publishes,
+                                        owner, &said);
+
+    if (r == 0) {
+        return 0;
+    }
+    if (owner[0] != '\0' && guest_load(n, owner, &other, NULL) == 0) {
+        const char *at = strstr(said.text, owner);
+
+        r = at == NULL ? err_set(e, r, "%s", said.text)
+                       : err_set(e, r, "%.*s%s%s", (int)(at - said.text), said.text,
+                                 guest_text(&other, "name"), at + strlen(owner));
+        guest_fini(&other);
+        return r;
+    }
+    return err_set(e, r, "%s", said.text);
+}
+
+int net_ensure_up(struct node *n, const struct guest *g, struct err *e)
+{
+    const json_t *network = json_object_get(g->record, "network");
+    struct network *net = NULL;
+    struct net_plan p;
+    int r = net_plan_read(network, g->id, &p, e);
+
+    if (r < 0 || p.spec.driver != NETWORK_BRIDGE) {
+        return r;
+    }
+    r = open_network(n, p.table, &net, e);
+    if (r == 0) {
+        r = network_up(net, &p.spec, e);
+    }
+    if (r > 0) {
+        r = mend_all(n, net, e);
+    }
+    if (r >= 0) {
+        r = check_ports(n, net, &p, e);
+        warn(n, net);
+    }
+    network_close(net);
+    return r < 0 ? r : 0;
+}
+
+/* Bring up what running guests need; how many were linked again. */
+int net_mend(struct node *n, struct err *e)
+{
+    SCOPED(scope_json) json_t *records = NULL;
+    struct network *net = NULL;
+    char table[32];
+    bool flushed = false;
+    size_t i;
+    json_t *record;
+    int r = n->rootless ? 0 : guest_all(n, &records, e);
+
+    if (r < 0 || n->rootless) {
+        return r;
+    }
+    net_table_name(n, table);
+    r = open_network(n, table, &net, e);
+    json_array_foreach(records, i, record)
+    {
+        const char *id = json_string_value(json_object_get(record, "id"));
+        struct guest_status st;
+        struct net_plan p;
+
+        if (r == 0 && guest_status(n, id, &st, NULL) == 0 && guest_is_alive(&st) &&
+            !st.lost &&
+            net_plan_read(json_object_get(record, "network"), id, &p, NULL) == 0 &&
+            p.spec.driver == NETWORK_BRIDGE) {
+            r = network_up(net, &p.spec, e);
+            flushed |= r > 0;
+            r = r > 0 ? 0 : r;
+        }
+    }
+    if (r == 0 && flushed) {
+        r = mend_all(n, net, e);
+    }
+    network_close(net);
+    return r;
+}
+
+int net_set_rate(struct node *n, struct guest *g, uint64_t bytes_per_second,
+                 struct err *e)
+{
+    json_t *network = json_object_get(g->record, "network");
+    const struct network_rate rate = {bytes_per_second, bytes_per_second};
+    SCOPED(scope_close) int netns = -1;
+    struct network *net = NULL;
+    struct guest_status st;
+    struct net_plan p;
+    char path[64];
+    int r = net_plan_read(network, g->id, &p, e);
+
+    if (r == 0 && p.spec.driver != NETWORK_BRIDGE) {
+        return err_set(e, -EINVAL,
+                       "cannot limit the network rate of guest '%s': it is not on a "
+                       "network of its own",
+                       guest_text(g, "name"));
+    }
+    if (r == 0) {
+        r = guest_status(n, g->id, &st, e);
+    }
+    if (r == 0 && st.pid > 0 && guest_is_alive(&st) && !st.lost) {
+        (void)str_print(path, sizeof path, "/proc/%d/ns/net", st.pid);
+        netns = open(path, O_RDONLY | O_CLOEXEC);
+        r = netns < 0 ? err_sys(e, -errno, "cannot open the guest's network")
+                      : network_open(p.table, &net, e);
+        if (r == 0) {
+            r = network_limit_rate(net, &p.port, netns, &rate, e);
+        }
+        network_close(net);
+    }
+    if (r == 0) {
+        (void)json_object_set_new(network, "rate",
+                                  json_integer((json_int_t)bytes_per_second));
+    }
+    return r;
+}
