@@ -67,7 +67,7 @@ def rows():
         if not layout.exists():
             lib.progress("building a Debian image once")
             scratch.strata("image", "build", "--quiet", "debian")
-            scratch.strata("image", "export", "--format", "oci", "debian", layout)
+            scratch.strata("image", "export", "--format", "dir", "debian", layout)
         layer, name = layer_of(layout)
         ms = lib.alternate({
             "strata": lambda: unpack_strata(scratch, layout),

@@ -51,16 +51,30 @@ int cmd_host_syscalls(struct cli *c, const struct op_host_syscalls *a)
     return cli_finish(c, r, calls, &e);
 }
 
+/* A host is examined also where no state can be kept, which is a finding like others. */
+static void add_lost_state(json_t *findings, const struct err *e)
+{
+    (void)json_array_append_new(
+        findings,
+        json_pack("{s:s, s:s, s:s, s:s, s:s, s:s}", "check", "state directory", "key",
+                  "host.state", "result", "missing", "why", e->text, "remedy",
+                  "name one that can be written: --state DIR", "level", "host"));
+}
+
 int cmd_doctor(struct cli *c, const struct op_doctor *a)
 {
     struct err e = {0};
+    struct err lost = {0};
     json_t *findings = NULL;
     size_t i;
     json_t *one;
     bool missing = false;
-    struct node *n = cli_node(c, &e);
+    struct node *n = cli_node(c, &lost);
     (void)a;
-    int r = n == NULL ? -1 : node_doctor(n, &findings, &e);
+    int r = node_doctor(n, &findings, &e);
+    if (n == NULL) {
+        add_lost_state(findings, &lost);
+    }
     json_array_foreach(findings, i, one)
     {
         const char *result = json_string_value(json_object_get(one, "result"));

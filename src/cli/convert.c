@@ -47,6 +47,12 @@ static int parse_u64(const char *text, uint64_t *ret)
     return 0;
 }
 
+/* Less than the smallest part of one, of a number that is refused for its size. */
+static bool is_tiny(const char *text)
+{
+    return text[0] == '0' && strchr(".m", text[strspn(text, "0")]) != NULL;
+}
+
 static int convert_number(const struct wire_item *item, const char *text, void *to,
                           struct err *e)
 {
@@ -64,7 +70,8 @@ static int convert_number(const struct wire_item *item, const char *text, void *
     if ((item->flags & WIRE_NONE_OK) == 0 || strcmp(text, "none") != 0) {
         int r = kinds[item->type].parse(text, &value);
         if (r == -ERANGE) {
-            return refuse(item, text, "it is too large", e);
+            return refuse(item, text,
+                          is_tiny(text) ? "it is too small" : "it is too large", e);
         }
         if (r < 0) {
             return refuse(item, text, kinds[item->type].why, e);

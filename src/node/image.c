@@ -159,9 +159,8 @@ static int delete_one(struct node *n, const char *name, bool force, struct err *
     users = guests_of(records, img.manifest.digest);
     image_fini(&img);
     if (users != 0 && !force) {
-        return err_set(e, -EBUSY,
-                       "cannot delete image '%s': %lld guests were made from it", name,
-                       (long long)users);
+        return err_set(e, -EBUSY, "cannot delete image '%s': %lld %s made from it", name,
+                       (long long)users, users == 1 ? "guest was" : "guests were");
     }
     return image_delete(store, name, e);
 }

@@ -9,12 +9,14 @@
  * ALL_IS_WELL and executes the keeper, which closes the pipe. */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/close_range.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -194,6 +196,8 @@ static void be_child(struct node *n, const json_t *spec, struct keeper_config *k
     }
     (void)umask(022);
     use_null();
+    /* ours are so already; what the caller had open is no business of keeper and helpers */
+    (void)syscall(SYS_close_range, 3U, ~0U, CLOSE_RANGE_CLOEXEC);
     if (worker_make(spec, k, n->log, &e) == 0) {
         (void)fault_step("launch.made");
         (void)file_write_all(report, &(char){ALL_IS_WELL}, 1);

@@ -175,7 +175,8 @@ int node_network(struct node *n, const char *op, const json_t *order, json_t **r
 int node_volume(struct node *n, const char *op, const json_t *order, json_t **ret,
                 struct err *e);
 
-/* The host: `info` (an object) and `doctor` (an array of findings). */
+/* The host: `info` (an object) and `doctor` (an array of findings; `n` may be NULL where
+ * none can be opened). */
 int node_host_info(struct node *n, json_t **ret, struct err *e);
 int node_doctor(struct node *n, json_t **ret, struct err *e);
 

@@ -111,6 +111,11 @@ for format in gnu pax ustar; do
     rm -rf "$WORK/in"
 done
 strata cp web:/t - | strata cp - web:/tmp
+
+# What stands behind the end of a stream is read, too: its writer does not fail.
+(tar -C "$WORK/untarred" -cf - . && head -c 1000000 /dev/zero && echo yes >"$WORK/written") |
+    strata cp - web:/tmp
+is "the writer came to its end" "$(cat "$WORK/written")" yes
 is "out and in again" "$(strata exec web cat "/tmp/t/with blank")" tail
 
 # Hostile streams: upward, through links of the stream and of the guest, devices, ids, cut off.

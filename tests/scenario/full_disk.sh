@@ -59,6 +59,9 @@ strata stop -t 0s keep >/dev/null
 mount -o remount,ro "$STATE"
 fails 125 strata run --rm busybox true
 has "read-only" "$OUT" "Read-only"
+fails 1 strata doctor
+has "the host is examined all the same" "$OUT" "process namespace"
+has "and the directory is a finding" "$OUT" "state directory "
 mount -o remount,rw "$STATE"
 strata start keep >/dev/null
 intact "after read-only"

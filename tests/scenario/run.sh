@@ -38,3 +38,11 @@ within 5 gone
 is "no files are left" "$(ls "$STATE/guests" "$STATE/run/guests" | grep -v :)" ""
 fails 125 strata run --rm --restart always busybox true
 has "contradiction" "$OUT" "--rm"
+
+# A guest in the background keeps nothing of what its caller has open.
+echo mine >"$WORK/mine"
+exec 7<"$WORK/mine"
+strata run -d --name apart -p $((20000 + $$ % 20000)):80 busybox sleep 1000 >/dev/null
+exec 7<&-
+is "descriptors of the caller" "$(find /proc/[0-9]*/fd -lname "$WORK/mine" 2>/dev/null)" ""
+strata delete --force apart >/dev/null

@@ -15,6 +15,10 @@ strata snapshot create web two >/dev/null
 has "still running" "$(strata list)" running
 has "listed" "$(strata snapshot list web)" one
 has "listed" "$(strata snapshot list web)" two
+strata create --name bare busybox true >/dev/null
+is "those of all guests" "$(strata snapshot list | awk 'NR > 1 { print $1, $2 }' | sort)" "web one
+web two"
+strata delete bare >/dev/null
 fails 1 strata snapshot restore web one
 has "not while it runs" "$OUT" running
 

@@ -148,30 +148,68 @@ int node_snapshot_create(struct node *n, const char *guest, const char *name,
     return r;
 }
 
-int node_snapshot_list(struct node *n, const char *guest, json_t **ret, struct err *e)
+/* Those of one guest, put behind the others in `list`. */
+static int add_snapshots(struct node *n, const struct guest *g, json_t *list,
+                         struct err *e)
 {
-    SCOPED(scope_close) int dir = -1;
+    SCOPED(scope_close) int dir = disk_open_dir(n, g->id, "snapshots", e);
     SCOPED(scope_dir) DIR *d = NULL;
-    struct guest g = {0};
     const struct dirent *entry;
-    int r = begin(n, guest, NULL, &g, &dir, e);
 
-    if (r < 0) {
-        return r;
+    if (dir < 0) {
+        return dir;
     }
     d = fdopendir(fcntl(dir, F_DUPFD_CLOEXEC, 3));
     if (d == NULL) {
-        guest_fini(&g);
-        return err_sys(e, -errno, "cannot list the snapshots of guest '%s'", guest);
+        return err_sys(e, -errno, "cannot list the snapshots of guest '%s'",
+                       guest_text(g, "name"));
     }
-    *ret = json_array();
     while ((entry = readdir(d)) != NULL) {
         if (entry->d_name[0] != '.') {
-            (void)json_array_append_new(*ret, snapshot_json(&g, dir, entry->d_name));
+            (void)json_array_append_new(list, snapshot_json(g, dir, entry->d_name));
         }
     }
-    guest_fini(&g);
     return 0;
+}
+
+static int list_all(struct node *n, json_t *list, struct err *e)
+{
+    SCOPED(scope_json) json_t *records = NULL;
+    size_t i;
+    json_t *record;
+    int r = guest_all(n, &records, e);
+
+    json_array_foreach(records, i, record)
+    {
+        struct guest g = {.record = json_incref(record)};
+
+        (void)str_print(g.id, sizeof g.id, "%s", guest_text(&g, "id"));
+        if (r == 0) {
+            r = add_snapshots(n, &g, list, e);
+        }
+        if (r == -ENOENT) { /* made or deleted just now */
+            err_clear(e);
+            r = 0;
+        }
+        guest_fini(&g);
+    }
+    return r;
+}
+
+int node_snapshot_list(struct node *n, const char *guest, json_t **ret, struct err *e)
+{
+    SCOPED(scope_json) json_t *list = json_array();
+    struct guest g = {0};
+    int r = guest == NULL ? list_all(n, list, e) : guest_find(n, guest, &g, e);
+
+    if (r == 0 && guest != NULL) {
+        r = add_snapshots(n, &g, list, e);
+    }
+    guest_fini(&g);
+    if (r == 0) {
+        *ret = json_incref(list);
+    }
+    return r;
 }
 
 static int put_back(struct node *n, const struct guest *g, int dir, const char *name,

@@ -184,6 +184,15 @@ static int put(struct untar_in *in, int top, const struct untar_entry *t,
     return r < 0 ? r : set_attributes(dir, t, name, how);
 }
 
+/* Writers fill their last record behind the end: were it not read, they would fail. */
+static void read_to_end(int fd)
+{
+    char rest[16384];
+
+    while (file_read_all(fd, rest, sizeof rest) > 0) {
+    }
+}
+
 int untar(int fd, int top, const struct copy_how *how, struct err *e)
 {
     struct untar_in in = {.fd = fd};
@@ -203,5 +212,8 @@ int untar(int fd, int top, const struct copy_how *how, struct err *e)
         }
     }
     copy_identity_end(&was);
+    if (r == 0) {
+        read_to_end(fd);
+    }
     return r;
 }

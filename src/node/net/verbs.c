@@ -156,8 +156,8 @@ static int network_remove(struct node *n, const char *name, struct err *e)
     r = kv_list(kv, prefix, &items, e);
     users = r == 0 ? count_users(n, &items) : 0;
     if (users != 0) {
-        r = err_set(e, -EBUSY, "cannot delete network '%s': %zu guests are on it", name,
-                    users);
+        r = err_set(e, -EBUSY, "cannot delete network '%s': %zu %s on it", name, users,
+                    users == 1 ? "guest is" : "guests are");
     }
     kv_items_fini(&items);
     net_table_name(n, table);

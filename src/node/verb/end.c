@@ -125,7 +125,9 @@ int node_guest_stop(struct node *n, const char *guest, int signal, uint64_t time
     r = forgive_full_disk(n, &g, verb_set_desired(n, &g, "stopped", e), e);
     if (r == 0 && guest_is_alive(&st)) {
         r = forgive_full_disk(n, &g, verb_stop(n, &g, signal, timeout_ms, e), e);
-        event_write(n, "stopped", &g, NULL);
+        if (r == 0) {
+            event_write(n, "stopped", &g, NULL);
+        }
     }
     guest_fini(&g);
     return r;

@@ -34,7 +34,9 @@ int node_doctor(struct node *n, json_t **ret, struct err *e)
                             rows[i].remedy != NULL ? rows[i].remedy : "", "level",
                             rows[i].level));
     }
-    net_doctor(n, *ret);
+    if (n != NULL) {
+        net_doctor(n, *ret);
+    }
     return 0;
 }
 

@@ -223,7 +223,8 @@ int container_exec(struct container *c, const struct container_exec *x, pid_t *r
     memcpy(s.stdio, x->stdio, sizeof s.stdio);
     r = make(&s, x, &pid, ret_master, e);
     container_warn(x->log, &s.warnings);
-    if (r < 0 && pid > 0) {
+    if (r < 0 && pid > 0) { /* it may be at work already, or wait for a listener */
+        (void)kill(pid, SIGKILL);
         (void)waitpid(pid, NULL, 0);
     }
     if (r == 0) {

@@ -16,6 +16,7 @@
 #include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/scope.h"
@@ -196,6 +197,24 @@ static void a_listener_that_is_not_there_is_named(void **state)
     assert_non_null(strstr(b->e.text, "/listener"));
 }
 
+static void a_program_whose_listener_is_gone_is_ended(void **state)
+{
+    struct box *b = *state;
+    int server = listen_at(box_path(b, "listener"));
+    struct timespec begin;
+    struct timespec end;
+
+    ask_a_listener(b);
+    must(b, box_create(b, "left", "sleep 1000"));
+    must(b, task_start(container_task(b->c), &b->e));
+    (void)close(server);
+    (void)clock_gettime(CLOCK_MONOTONIC, &begin);
+    assert_true(box_exec(b, "sleep 30") < 0);
+    (void)clock_gettime(CLOCK_MONOTONIC, &end);
+    assert_non_null(strstr(b->e.text, "/listener"));
+    assert_in_range(end.tv_sec - begin.tv_sec, 0, 9);
+}
+
 /* ---- linux.netDevices ---- */
 
 static void devices_move_in_with_their_addresses(void **state)
@@ -352,6 +371,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(the_listener_of_a_filter_gets_state_and_calls),
         T(a_listener_that_is_not_there_is_named),
+        T(a_program_whose_listener_is_gone_is_ended),
         T(memory_comes_from_the_nodes_that_are_named),
         T(a_memory_policy_that_is_none_is_refused),
         T(hooks_inside_know_the_process),
