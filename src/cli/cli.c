@@ -49,6 +49,38 @@ void cli_end_progress(struct cli *c)
     }
 }
 
+/* Commands that are no verbs, as a sentence goes on to the guest; NULL: it is a verb. */
+static const char *phrase_of(enum wire_op_id op)
+{
+    switch (op) {
+    case WIRE_OP_LOGS:
+        return "show the logs of";
+    case WIRE_OP_STATS:
+        return "show the figures of";
+    case WIRE_OP_CONSOLE:
+        return "open the console of";
+    case WIRE_OP_CP:
+        return "copy files of";
+    case WIRE_OP_EXEC:
+        return "run a program in";
+    default:
+        return NULL;
+    }
+}
+
+/* "cannot show the logs of guest 'x': it does not exist". */
+static void say_phrase(const char *phrase, const char *text)
+{
+    const char *name = strncmp(text, "guest '", 7) == 0 ? text + 7 : NULL;
+    const char *end = name != NULL ? strstr(name, "' ") : NULL;
+    if (end != NULL) {
+        (void)fprintf(stderr, "strata: cannot %s guest '%.*s': it %s\n", phrase,
+                      (int)(end - name), name, end + 2);
+    } else {
+        (void)fprintf(stderr, "strata: cannot %s a guest: %s\n", phrase, text);
+    }
+}
+
 /* "cannot stop guest 'x': ..." as it is; anything else with the command in front. */
 static void say(struct cli *c, const char *text)
 {
@@ -56,6 +88,10 @@ static void say(struct cli *c, const char *text)
     cli_end_progress(c);
     if (whole) {
         (void)fprintf(stderr, "strata: %s\n", text);
+        return;
+    }
+    if (phrase_of(c->op) != NULL) {
+        say_phrase(phrase_of(c->op), text);
         return;
     }
     char action[WIRE_ACTION_BYTES];

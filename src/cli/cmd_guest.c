@@ -3,6 +3,7 @@
 
 #include "base/json.h"
 #include "base/scope.h"
+#include "cli/cli.h"
 #include "cli/cmd.h"
 
 static int stop_one(struct node *n, const char *guest, const void *args, struct err *e)
@@ -75,8 +76,15 @@ int cmd_resize(struct cli *c, const struct op_resize *a)
 {
     struct err e = {0};
     SCOPED(scope_json) json_t *order = NULL;
+    if (cli_order(c, a, false, &order, &e) == 0 && json_object_size(order) <= 1) {
+        (void)fprintf(stderr,
+                      "strata: cannot resize guest '%s': no option says what to change "
+                      "(see 'strata resize --help')\n",
+                      a->guest);
+        return CLI_USAGE;
+    }
     struct node *n = cli_node(c, &e);
-    int r = n == NULL ? -1 : cli_order(c, a, false, &order, &e);
+    int r = n == NULL || order == NULL ? -1 : 0;
     if (r == 0) {
         r = node_guest_resize(n, a->guest, order, &e);
     }

@@ -17,6 +17,7 @@
 #include "base/fault.h"
 #include "base/word.h"
 #include "cli/convert.h"
+#include "cli/elsewhere.h"
 
 #define MAX_NAMES 128 /* options of one operation, or commands, offered as nearest */
 
@@ -121,6 +122,10 @@ static int unknown_option(struct parse *p, const char *word, size_t len, struct 
             const char *known = wire_text(scopes[k].items[i].name);
             names[n++] = *known != 0 ? known : NULL;
         }
+    }
+    const char *hint = elsewhere_option(p->op, word, len);
+    if (hint != NULL) {
+        return err_set(e, -EINVAL, "cannot find option '%.*s': %s", (int)len, word, hint);
     }
     const char *near = NULL;
     if (len > 2 && str_print(name, sizeof name, "%.*s", (int)len - 2, word + 2) == 0) {

@@ -168,7 +168,7 @@ static int enter_hierarchy(struct cgroup *cg, enum cgroup_ctl ctl, const char *m
     int r = 0;
 
     if (cg->at[0] != '/') {
-        r = cgroup_own_path(ctl, own, sizeof own);
+        r = cgroup_own_path(&cg->layout, ctl, own, sizeof own);
     }
     if (r == 0) {
         r = str_print(path, sizeof path, "%s%s%s%s", mount, strcmp(own, "/") ? own : "",
@@ -199,7 +199,7 @@ static int find_delegated(struct cgroup *cg)
     char own[CGROUP_PATH_BYTES / 2];
     char dir[PATH_MAX];
     char *slash;
-    int r = cgroup_own_path(CGROUP_CTL_CORE, own, sizeof own);
+    int r = cgroup_own_path(&cg->layout, CGROUP_CTL_CORE, own, sizeof own);
 
     for (int up = 1; r == 0 && up >= 0; up--) {
         char at[CGROUP_PATH_BYTES];
@@ -251,40 +251,33 @@ static int enter_core(struct cgroup *cg, struct err *e)
     return r < 0 ? err_set(e, r, "%s", first.text) : 0;
 }
 
-/* "+memory +pids" into every directory above the leaf that lacks it. */
-static int enable_v2(struct cgroup *cg, unsigned bits)
+/* "+memory" into every directory above the leaf that lacks it.  Those on the way to a
+ * delegated place belong to somebody else, and have it already. */
+static int enable_v2(const struct cgroup *cg, enum cgroup_ctl ctl)
 {
     const char *path = cg->dir[CGROUP_CTL_CORE].path;
-    char words[128] = "";
     char part[PATH_MAX];
-    int r = 0;
+    char word[32];
+    int r = str_print(word, sizeof word, "+%s", cgroup_ctl_names[ctl].v2);
 
-    for (unsigned i = 0; i < CGROUP_CTL_CORE; i++) {
-        size_t len = strlen(words);
-
-        if ((bits & CGROUP_BIT(i)) != 0) {
-            (void)str_print(words + len, sizeof words - len, "%s+%s", len ? " " : "",
-                            cgroup_ctl_names[i].v2);
-        }
-    }
     for (size_t len = strlen(cg->layout.unified); r == 0 && path[len] == '/';
          len += 1 + strcspn(path + len + 1, "/")) {
+        r = str_print(part, sizeof part, "%.*s", (int)len, path);
+        if (r < 0 ||
+            (cgroup_listed(part, "cgroup.subtree_control") & CGROUP_BIT(ctl)) != 0) {
+            continue;
+        }
         r = str_print(part, sizeof part, "%.*s/cgroup.subtree_control", (int)len, path);
-        r = r == 0 ? file_write_existing(AT_FDCWD, part, words) : r;
+        r = r == 0 ? file_write_existing(AT_FDCWD, part, word) : r;
     }
     return r;
 }
 
 static unsigned v2_here(const struct cgroup *cg)
 {
-    struct cgroup_layout leaf = {.base = ""};
+    const struct cgroup_dir *leaf = &cg->dir[CGROUP_CTL_CORE];
 
-    if (cg->dir[CGROUP_CTL_CORE].fd < 0 ||
-        str_print(leaf.unified, sizeof leaf.unified, "%s",
-                  cg->dir[CGROUP_CTL_CORE].path) < 0) {
-        return 0;
-    }
-    return cgroup_layout_v2(&leaf);
+    return leaf->fd < 0 ? 0 : cgroup_listed(leaf->path, "cgroup.controllers");
 }
 
 bool cgroup_on_v2(const struct cgroup *cg, enum cgroup_ctl ctl)
@@ -331,18 +324,11 @@ int cgroup_add_controllers(struct cgroup *cg, unsigned need, bool strict, struct
     unsigned missing = v2 == 0 ? 0 : v2 & ~v2_here(cg);
     int r = 0;
 
-    if (missing != 0 && cg->dir[CGROUP_CTL_CORE].fd >= 0) {
-        r = enable_v2(cg, missing);
-        for (unsigned i = 0; i < CGROUP_CTL_CORE; i++) {
-            unsigned bit = missing & CGROUP_BIT(i);
-
-            if (bit != 0 && r < 0 &&
-                (r = withheld(cg, i, strict, "it is not delegated to this place", e)) <
-                    0) {
-                return r;
-            }
+    for (unsigned i = 0; r == 0 && i < CGROUP_CTL_CORE; i++) {
+        if ((missing & CGROUP_BIT(i)) != 0 && cg->dir[CGROUP_CTL_CORE].fd >= 0 &&
+            enable_v2(cg, i) < 0) {
+            r = withheld(cg, i, strict, "it is not delegated to this place", e);
         }
-        r = 0;
     }
     for (unsigned i = 0; r == 0 && i < CGROUP_CTL_CORE; i++) {
         bool wanted = (need & ~v2 & CGROUP_BIT(i)) != 0;

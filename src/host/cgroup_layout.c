@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/vfs.h>
+#include <unistd.h>
 
 #include "base/scope.h"
 #include "base/str.h"
@@ -104,6 +105,17 @@ static int search_mounts(const char *type, const char *word, char *out, size_t s
     return -ENOENT;
 }
 
+/* The base itself, on hosts with version 2 alone. */
+static bool is_v2_root(const struct cgroup_layout *l)
+{
+    char path[PATH_MAX / 8];
+
+    return l->trust
+               ? str_print(path, sizeof path, "%s/cgroup.controllers", l->base) == 0 &&
+                     access(path, F_OK) == 0
+               : is_mount_of(l, l->base, CGROUP2_SUPER_MAGIC);
+}
+
 void cgroup_layout_find(struct cgroup_layout *l)
 {
     char path[PATH_MAX / 8];
@@ -116,7 +128,7 @@ void cgroup_layout_find(struct cgroup_layout *l)
     l->unified[0] = '\0';
     if (fits && is_mount_of(l, path, CGROUP2_SUPER_MAGIC)) {
         (void)str_print(l->unified, sizeof l->unified, "%s", path);
-    } else if (!l->trust && is_mount_of(l, l->base, CGROUP2_SUPER_MAGIC)) {
+    } else if (is_v2_root(l)) {
         (void)str_print(l->unified, sizeof l->unified, "%s", l->base);
     } else if (!l->trust &&
                search_mounts("cgroup2", NULL, l->unified, sizeof l->unified) < 0) {
@@ -140,15 +152,14 @@ int cgroup_layout_v1(const struct cgroup_layout *l, enum cgroup_ctl ctl, char *o
     return l->trust ? -ENOENT : search_mounts("cgroup", name, out, size);
 }
 
-unsigned cgroup_layout_v2(const struct cgroup_layout *l)
+unsigned cgroup_listed(const char *dir, const char *file)
 {
     SCOPED(scope_free) char *text = NULL;
-    char path[PATH_MAX / 4];
+    char path[PATH_MAX];
     char *save = NULL;
     unsigned bits = 0;
 
-    if (l->unified[0] == '\0' ||
-        str_print(path, sizeof path, "%s/cgroup.controllers", l->unified) < 0 ||
+    if (str_print(path, sizeof path, "%s/%s", dir, file) < 0 ||
         file_read(AT_FDCWD, path, CONTROL_BYTES, &text, NULL) < 0) {
         return 0;
     }
@@ -163,11 +174,18 @@ unsigned cgroup_layout_v2(const struct cgroup_layout *l)
     return bits;
 }
 
-int cgroup_own_path(enum cgroup_ctl ctl, char *out, size_t size)
+unsigned cgroup_layout_v2(const struct cgroup_layout *l)
+{
+    return l->unified[0] == '\0' ? 0 : cgroup_listed(l->unified, "cgroup.controllers");
+}
+
+int cgroup_own_path(const struct cgroup_layout *l, enum cgroup_ctl ctl, char *out,
+                    size_t size)
 {
     SCOPED(scope_free) char *text = NULL;
     char *save = NULL;
-    int r = file_read(AT_FDCWD, "/proc/self/cgroup", OWN_MOST, &text, NULL);
+    int r = file_read(AT_FDCWD, l->self != NULL ? l->self : "/proc/self/cgroup", OWN_MOST,
+                      &text, NULL);
 
     if (r < 0) {
         return r;

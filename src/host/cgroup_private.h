@@ -39,6 +39,7 @@ extern const struct cgroup_ctl_name cgroup_ctl_names[CGROUP_CTL_COUNT];
  * that asks for no controller looks at one mount only. */
 struct cgroup_layout {
     const char *base;           /* "/sys/fs/cgroup"; a test gives its own */
+    const char *self;           /* "/proc/self/cgroup"; a test gives its own */
     bool trust;                 /* take directories for hierarchies by their names */
     char unified[PATH_MAX / 8]; /* "": no v2 mount */
 };
@@ -49,12 +50,16 @@ void cgroup_layout_find(struct cgroup_layout *l);
 int cgroup_layout_v1(const struct cgroup_layout *l, enum cgroup_ctl ctl, char *out,
                      size_t size);
 
+/* The controllers that a list of a v2 directory has, as bits. */
+unsigned cgroup_listed(const char *dir, const char *file);
+
 /* The controllers that the v2 root offers, as bits. */
 unsigned cgroup_layout_v2(const struct cgroup_layout *l);
 
 /* The caller's own directory in a hierarchy, from /proc/self/cgroup; `ctl`
  * CGROUP_CTL_CORE for v2. */
-int cgroup_own_path(enum cgroup_ctl ctl, char *out, size_t size);
+int cgroup_own_path(const struct cgroup_layout *l, enum cgroup_ctl ctl, char *out,
+                    size_t size);
 
 struct cgroup_dir {
     char *path; /* owned, absolute; NULL: none */

@@ -203,6 +203,19 @@ int remove_guest(struct node *n, struct guest *g, struct err *e)
     return r;
 }
 
+int delete_guest(struct node *n, struct guest *g, struct err *e)
+{
+    struct guest now = {0};
+    int r = remove_guest(n, g, e);
+
+    /* what is left on a disk that failed belongs to no guest any more */
+    if (r == 0 || guest_load(n, g->id, &now, NULL) == -ENOENT) {
+        event_write(n, "deleted", g, NULL);
+    }
+    guest_fini(&now);
+    return r;
+}
+
 int guest_program_error(const char *program, struct err *e)
 {
     char own[PATH_MAX + 32];

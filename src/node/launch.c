@@ -9,6 +9,7 @@
  * ALL_IS_WELL and executes the keeper, which closes the pipe. */
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <linux/close_range.h>
 #include <signal.h>
 #include <stdio.h>
@@ -28,6 +29,7 @@
 #include "node/keeper/keeper.h"
 #include "node/private.h"
 #include "node/worker.h"
+#include "virt/container/container.h"
 
 #define ALL_IS_WELL '+'
 
@@ -276,6 +278,27 @@ static void forget_last_run(struct node *n, const struct guest *g)
     }
 }
 
+/* For the person at the terminal: who starts the guest has none any more. */
+static void tell_lowered(const struct node *n, const json_t *spec)
+{
+    const json_t *process = json_object_get(json_object_get(spec, "oci"), "process");
+    size_t i;
+    json_t *item;
+
+    json_array_foreach(json_object_get(process, "rlimits"), i, item)
+    {
+        const char *type = json_string_value(json_object_get(item, "type"));
+        uint64_t hard = (uint64_t)json_integer_value(json_object_get(item, "hard"));
+        uint64_t most;
+
+        if (type != NULL && container_limit_stays(type, hard, &most)) {
+            log_warn(n->log,
+                     "%s %" PRIu64 " is lowered to %" PRIu64 ": the host allows no more",
+                     type, hard, most);
+        }
+    }
+}
+
 int launch_guest(struct node *n, const struct guest *g, int lock, bool attach,
                  int *ret_console, struct err *e)
 {
@@ -297,6 +320,7 @@ int launch_guest(struct node *n, const struct guest *g, int lock, bool attach,
     if (r < 0) {
         return r;
     }
+    tell_lowered(n, spec);
     add_place(n, spec);
     r = write_files(n, g, spec, e);
     if (r == 0 && attach) {

@@ -1,9 +1,10 @@
 /* open.c - where a node keeps things, and what it opens when first needed.
  *
  * Root: /var/lib/strata and /run/strata.  A user: strata below XDG_DATA_HOME
- * and XDG_RUNTIME_DIR.  --state DIR: DIR and DIR/run.  Directories are made on
+ * and XDG_RUNTIME_DIR, else below HOME, else /tmp/strata-UID.  --state DIR: DIR and DIR/run.  Directories are made on
  * first use, for the owner only: below them lie the guests' files. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -17,7 +18,10 @@
 #include "resource/image/image.h"
 #include "store/store.h"
 
-static char *usual_place(const char *root_path, const char *xdg, const char *home_path)
+#define LAST_PLACE "/tmp/strata-" /* and the user's number: who has no home */
+
+static char *usual_place(const char *root_path, const char *xdg, const char *home_path,
+                         const char *last_tail)
 {
     struct str s = {0};
     const char *base = getenv(xdg);
@@ -30,7 +34,7 @@ static char *usual_place(const char *root_path, const char *xdg, const char *hom
     } else if (home != NULL && home[0] == '/') {
         str_addf(&s, "%s/%s", home, home_path);
     } else {
-        str_addf(&s, "/tmp/strata-%u", (unsigned)geteuid());
+        str_addf(&s, LAST_PLACE "%u%s", (unsigned)geteuid(), last_tail);
     }
     return str_take(&s);
 }
@@ -47,11 +51,49 @@ static char *absolute(const char *path, const char *tail)
     return str_take(&s);
 }
 
+static bool is_last_place(const char *path)
+{
+    char last[64];
+
+    (void)str_print(last, sizeof last, LAST_PLACE "%u", (unsigned)geteuid());
+    return geteuid() != 0 && str_starts(path, last) &&
+           (path[strlen(last)] == '\0' || path[strlen(last)] == '/');
+}
+
+/* Everybody can write to /tmp: what lies there under our name must be a directory of
+ * ours, and no link to one. */
+static int make_last_place(struct err *e)
+{
+    SCOPED(scope_close) int fd = -1;
+    char path[64];
+    struct stat st;
+
+    (void)str_print(path, sizeof path, LAST_PLACE "%u", (unsigned)geteuid());
+    if (mkdir(path, 0700) < 0 && errno != EEXIST) {
+        return err_sys(e, -errno, "cannot make the state directory '%s'", path);
+    }
+    if (lstat(path, &st) < 0 || !S_ISDIR(st.st_mode) || st.st_uid != geteuid()) {
+        return err_set(e, -EPERM,
+                       "cannot use the state directory '%s': somebody else made it "
+                       "(set HOME, or use --state)",
+                       path);
+    }
+    fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0 || fstat(fd, &st) < 0 || st.st_uid != geteuid() || fchmod(fd, 0700) < 0) {
+        return err_sys(e, -errno, "cannot use the state directory '%s'", path);
+    }
+    return 0;
+}
+
 static int make_place(const char *path, struct err *e)
 {
     struct stat st;
-    int r = file_make_dirs(path, 0755);
+    int r = is_last_place(path) ? make_last_place(e) : 0;
 
+    if (r < 0) {
+        return r;
+    }
+    r = file_make_dirs(path, 0755);
     if (r < 0) {
         return err_sys(e, r, "cannot make the state directory '%s'", path);
     }
@@ -103,8 +145,10 @@ int node_open(const struct node_options *o, struct node **ret, struct err *e)
         state = absolute(o->state, "");
         run = absolute(o->state, "/run");
     } else {
-        state = usual_place("/var/lib/strata", "XDG_DATA_HOME", ".local/share/strata");
-        run = usual_place("/run/strata", "XDG_RUNTIME_DIR", ".local/share/strata/run");
+        state =
+            usual_place("/var/lib/strata", "XDG_DATA_HOME", ".local/share/strata", "");
+        run = usual_place("/run/strata", "XDG_RUNTIME_DIR", ".local/share/strata/run",
+                          "/run");
     }
     return open_places(o, state, run, ret, e);
 }

@@ -151,6 +151,24 @@ static int check_words(const json_t *config, struct err *e)
     return 0;
 }
 
+static int check_tmpfs(const json_t *config, struct err *e)
+{
+    size_t i;
+    json_t *item;
+
+    json_array_foreach(json_object_get(config, "tmpfs"), i, item)
+    {
+        const char *text = json_string_value(item);
+
+        if (text == NULL || text[0] != '/') {
+            return err_set(e, -EINVAL,
+                           "cannot use --tmpfs '%s': want /PATH[:OPTION,OPTION...]",
+                           text != NULL ? text : "?");
+        }
+    }
+    return 0;
+}
+
 static int check_names(const json_t *config, struct err *e)
 {
     const char *hostname = NULL;
@@ -188,7 +206,8 @@ int order_to_config(struct node *n, const json_t *order, json_t **ret_config,
                     struct err *e)
 {
     static int (*const checks[])(const json_t *, struct err *) = {
-        check_words, check_restart, check_limits, check_volumes, check_names};
+        check_words,   check_restart, check_limits,
+        check_volumes, check_tmpfs,   check_names};
     json_t *config = json_deep_copy(order);
     int r = 0;
 

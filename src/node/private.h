@@ -172,6 +172,9 @@ int launch_guest(struct node *n, const struct guest *g, int lock, bool attach,
 int finish_guest(struct node *n, struct guest *g, struct err *e);
 int remove_guest(struct node *n, struct guest *g, struct err *e);
 
+/* The same for one that was whole; the host realm's log tells once it is gone. */
+int delete_guest(struct node *n, struct guest *g, struct err *e);
+
 /* A guest that ran before, and whose run-time files are gone: nothing tells what is left
  * of it, so that its control group and its ports are looked for. */
 int guest_clear_stale(struct node *n, const struct guest *g, struct err *e);

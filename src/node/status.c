@@ -256,8 +256,7 @@ int guest_refresh(struct node *n, struct guest *g, struct guest_status *ret,
     }
     ret->lost = ret->unfinished = false;
     if (json_is_true(json_object_get(guest_config(g), "rm"))) {
-        event_write(n, "deleted", g, NULL);
-        r = remove_guest(n, g, e);
+        r = delete_guest(n, g, e);
         return r < 0 ? r
                      : err_set(e, -ENOENT, "guest '%s' has ended and is deleted",
                                guest_text(g, "name"));

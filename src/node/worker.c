@@ -309,7 +309,7 @@ static int finish(const json_t *spec, const struct keeper_config *k,
     if (r == 0) {
         (void)guest_status(n, k->id, &st, NULL);
         r = json_is_true(json_object_get(guest_config(&g), "rm"))
-                ? remove_guest(n, &g, e)
+                ? delete_guest(n, &g, e)
                 : finish_guest(n, &g, e);
     }
     guest_fini(&g);

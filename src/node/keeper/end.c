@@ -16,6 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/fault.h"
 #include "base/str.h"
 #include "base/units.h"
 
@@ -65,6 +66,7 @@ void keeper_guest_ended(struct keeper *k, int wait_status)
 {
     struct timespec ts;
 
+    (void)fault_step("keeper.ended");
     k->exit_code =
         WIFSIGNALED(wait_status) ? 128 + WTERMSIG(wait_status) : WEXITSTATUS(wait_status);
     (void)clock_gettime(CLOCK_REALTIME, &ts);
@@ -81,8 +83,11 @@ void keeper_guest_ended(struct keeper *k, int wait_status)
     } else {
         k->phase = KEEPER_ENDED;
     }
+    (void)fault_step("keeper.ended.decided");
     keeper_write_status(k);
+    (void)fault_step("keeper.ended.written");
     keeper_write_event(k, "died");
+    (void)fault_step("keeper.ended.told");
 }
 
 static void keep_over_exec(int fd)
@@ -151,7 +156,9 @@ void keeper_restart_now(struct keeper *k)
     close_guest(k);
     list_viewers(k);
     k->c.restarts += 1;
+    (void)fault_step("keeper.restart.begun");
     keeper_write_event(k, "restarting");
+    (void)fault_step("keeper.restart.told");
     become_worker(k, "restart");
     k->phase = KEEPER_ENDED; /* the program is gone or memory is: say that it ended */
     keeper_write_status(k);
@@ -162,8 +169,10 @@ int keeper_finish(struct keeper *k)
     bool owner = k->c.owner && k->viewers[0].fd >= 0;
 
     close_guest(k);
+    (void)fault_step("keeper.finish.begun");
     if (owner) {
         keeper_viewers_finish(k); /* that command cleans up, and returns the code */
+        (void)fault_step("keeper.finish.told");
         return k->exit_code;
     }
     /* The others learn of the end when it is complete: the worker tells them. */
@@ -174,6 +183,7 @@ int keeper_finish(struct keeper *k)
             k->c.n_viewers += 1;
         }
     }
+    (void)fault_step("keeper.finish.worker");
     become_worker(k, "finish");
     keeper_viewers_finish(k);
     return k->exit_code;

@@ -11,6 +11,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/fault.h"
+
 #define PATIENCE_MS 2000 /* the run of `strata` itself ends a check that is too slow */
 
 void keeper_health_init(struct keeper *k)
@@ -35,6 +37,7 @@ static void begin_check(struct keeper *k, int64_t now)
                     (char *)NULL);
         _exit(127);
     }
+    (void)fault_step("keeper.health.forked");
     if (pid > 0) {
         k->health_pid = pid;
         k->health_pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
@@ -62,6 +65,7 @@ void keeper_health_ended(struct keeper *k)
     bool good;
 
     (void)waitpid(k->health_pid, &status, 0);
+    (void)fault_step("keeper.health.reaped");
     if (k->health_pidfd >= 0) {
         (void)close(k->health_pidfd);
     }
@@ -80,5 +84,6 @@ void keeper_health_ended(struct keeper *k)
         keeper_write_status(k);
         keeper_write_event(k,
                            strcmp(k->health, "healthy") == 0 ? "healthy" : "unhealthy");
+        (void)fault_step("keeper.health.told");
     }
 }

@@ -5,6 +5,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/fault.h"
+
 void keeper_input_push(struct keeper *k)
 {
     while (k->c.input >= 0 && k->input_at < k->input_len) {
@@ -38,6 +40,7 @@ void keeper_input_take(struct keeper *k, const char *bytes, size_t len)
     memcpy(k->input, bytes, len);
     k->input_at = 0;
     k->input_len = len;
+    (void)fault_step("keeper.input.taken");
     keeper_input_push(k);
 }
 

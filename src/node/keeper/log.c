@@ -15,6 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/fault.h"
 #include "base/units.h"
 
 static int64_t wall_ns(void)
@@ -39,9 +40,11 @@ static void rotate(struct keeper *k)
             (void)snprintf(from, sizeof from, "log.%u", (unsigned)(i - 1));
         }
         (void)renameat(k->c.log_dir, from, k->c.log_dir, to);
+        (void)fault_step("keeper.log.renamed");
     }
     fd = openat(k->c.log_dir, "log", O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC,
                 0600);
+    (void)fault_step("keeper.log.exchanged");
     if (fd >= 0) {
         (void)close(k->c.log);
         k->c.log = fd;
@@ -70,6 +73,7 @@ static void write_line(struct keeper *k, struct keeper_stream *s, char tag)
         rotate(k);
     }
     done = writev(k->c.log, parts, 3); /* a full disk loses lines, not the guest */
+    (void)fault_step("keeper.log.written");
     k->log_size += done > 0 ? (uint64_t)done : 0;
 }
 

@@ -16,6 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/fault.h"
 #include "base/units.h"
 #include "node/keeper/private.h"
 
@@ -34,13 +35,16 @@ int64_t keeper_now_ms(void)
 void keeper_stop(struct keeper *k, int signal, uint32_t patience_ms)
 {
     k->stop_wanted = true;
+    (void)fault_step("keeper.stop.heard");
     if (k->phase == KEEPER_RESTARTING) {
         k->phase = KEEPER_ENDED;
         keeper_write_status(k);
         return;
     }
     keeper_write_status(k);
+    (void)fault_step("keeper.stop.written");
     (void)syscall(SYS_pidfd_send_signal, k->pidfd, signal, NULL, 0);
+    (void)fault_step("keeper.stop.signalled");
     k->kill_at_ms = keeper_now_ms() + patience_ms;
 }
 
@@ -102,6 +106,7 @@ static void do_what_is_due(struct keeper *k)
 
     if (k->kill_at_ms != 0 && now >= k->kill_at_ms) {
         (void)syscall(SYS_pidfd_send_signal, k->pidfd, SIGKILL, NULL, 0);
+        (void)fault_step("keeper.stop.killed");
         k->kill_at_ms = 0;
     }
     if (k->end_at_ms != 0 && now >= k->end_at_ms) {
@@ -285,8 +290,11 @@ int keeper_run(const struct keeper_config *c)
 
     (void)signal(SIGPIPE, SIG_IGN);
     (void)signal(SIGHUP, SIG_IGN);
+    (void)fault_step("keeper.executed");
     begin(&k, c);
+    (void)fault_step("keeper.begun");
     keeper_write_status(&k);
+    (void)fault_step("keeper.status.written");
     while (k.phase != KEEPER_ENDED) {
         one_round(&k);
     }

@@ -14,6 +14,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/fault.h"
+
 #define STUCK_MOST_MS 5000
 
 static void drop(struct keeper *k, struct keeper_viewer *v)
@@ -51,6 +53,7 @@ void keeper_viewer_accept(struct keeper *k)
     if (fd < 0) {
         return;
     }
+    (void)fault_step("keeper.viewer.accepted");
     /* Place 0 is the owner's: it is not given to somebody else. */
     for (int i = 1; i < KEEPER_VIEWERS_MAX; i++) {
         struct keeper_viewer *v = &k->viewers[i];
@@ -134,6 +137,7 @@ void keeper_viewer_read(struct keeper *k, struct keeper_viewer *v)
     if (n <= 0) {
         drop(k, v);
     } else if (v->is_new) {
+        (void)fault_step("keeper.viewer.asked");
         first_packet(k, v, packet, (size_t)n);
     } else {
         later_packet(k, v, packet, (size_t)n);

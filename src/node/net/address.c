@@ -34,11 +34,28 @@ static bool is_taken(void *arg, const struct network_ip *ip)
     return false;
 }
 
+/* /addresses/NAME/ADDRESS for the guest, while the network is there: one that is being
+ * deleted looks for such keys with the same transaction that takes its own away. */
+static int claim_key(struct node *n, const char *network, const char *key, const char *id,
+                     struct err *e)
+{
+    SCOPED(record_claims_fini) struct record_claims c = {0};
+    SCOPED(scope_json) json_t *made = NULL;
+    int r;
+
+    strv_add(&c.take, key);
+    strv_addf(&c.need, "/networks/%s", network);
+    r = record_add(n, &c, id, NULL, e);
+    if (r == -EEXIST && net_get(n, network, &made, NULL) == -ENOENT) {
+        r = err_set(e, -ENOENT, "network '%s' was deleted meanwhile", network);
+    }
+    return r;
+}
+
 static int claim_wanted(struct node *n, const char *prefix, const char *wanted,
                         const struct net_plan *p, const char *id, struct err *e)
 {
     char key[KV_KEY_BYTES];
-    const char *keys[1] = {key};
     struct network_ip ip;
     int r;
 
@@ -47,17 +64,16 @@ static int claim_wanted(struct node *n, const char *prefix, const char *wanted,
                        p->spec.name);
     }
     (void)str_print(key, sizeof key, "%s%s", prefix, wanted);
-    r = record_claim(n, keys, 1, id, NULL, e);
+    r = claim_key(n, p->spec.name, key, id, e);
     return r == -EEXIST ? err_set(e, -EADDRINUSE, "address '%s' is taken", wanted) : r;
 }
 
-static int claim_address(struct node *n, struct net_plan *p, const char *id,
-                         const char *wanted, struct err *e)
+int net_claim_address(struct node *n, struct net_plan *p, const char *id,
+                      const char *wanted, struct err *e)
 {
     char prefix[128];
     char key[KV_KEY_BYTES];
     char text[NETWORK_TEXT_BYTES];
-    const char *keys[1] = {key};
     struct kv *kv;
     int r = node_kv(n, &kv, e);
 
@@ -81,7 +97,7 @@ static int claim_address(struct node *n, struct net_plan *p, const char *id,
         }
         (void)str_print(key, sizeof key, "%s%s", prefix,
                         network_ip_text(&p->port.addr4, text));
-        r = record_claim(n, keys, 1, id, NULL, e);
+        r = claim_key(n, p->spec.name, key, id, e);
         if (r != -EEXIST) {
             return r;
         }
@@ -114,7 +130,7 @@ static int allocate_on_bridge(struct node *n, struct guest *g, const char *name,
         r = net_plan_read(made, g->id, &p, e);
     }
     if (r == 0) {
-        r = claim_address(n, &p, g->id, wanted, e);
+        r = net_claim_address(n, &p, g->id, wanted, e);
     }
     if (r < 0) {
         return r;

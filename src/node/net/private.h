@@ -50,6 +50,15 @@ int net_all(struct node *n, json_t **ret_list, struct network_spec *specs, size_
 /* Record a network; what `s` leaves open is chosen. */
 int net_create(struct node *n, struct network_spec *s, json_t **ret, struct err *e);
 
+/* Take the record of a network away, and fail with -EBUSY when a guest has an address of
+ * it by then: one transaction, as that of `net_claim_address`. */
+int net_forget(struct node *n, const char *name, struct err *e);
+
+/* address.c: an address of the network for a guest, `wanted` (NULL: any) into
+ * p->port.addr4.  -ENOENT when the network goes meanwhile. */
+int net_claim_address(struct node *n, struct net_plan *p, const char *id,
+                      const char *wanted, struct err *e);
+
 /* hosts.c: change the lines of one guest in its network's file of names; `add`:
  * put new ones in. */
 int net_change_hosts(struct node *n, const struct guest *g, const char *network, bool add,

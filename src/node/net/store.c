@@ -112,6 +112,39 @@ int net_create(struct node *n, struct network_spec *s, json_t **ret, struct err 
     return 0;
 }
 
+int net_forget(struct node *n, const char *name, struct err *e)
+{
+    char key[KV_KEY_BYTES];
+    char prefix[KV_KEY_BYTES];
+    char end[KV_KEY_BYTES];
+    struct kv_cmp unused = {.target = KV_TARGET_CREATE, .order = KV_EQUAL};
+    struct kv_op then;
+    struct kv_txn t = {
+        .compare = &unused, .n_compare = 1, .then_ops = &then, .n_then = 1};
+    struct kv_result result;
+    struct kv *kv;
+    int r = node_kv(n, &kv, e);
+
+    if (r < 0) {
+        return r;
+    }
+    (void)str_print(key, sizeof key, "/networks/%s", name);
+    (void)str_print(prefix, sizeof prefix, "/addresses/%s/", name);
+    unused.span = kv_prefix(prefix, end); /* none was created */
+    then = kv_op_delete(kv_key(key));
+    r = kv_txn(kv, &t, &result, e);
+    if (r < 0) {
+        return r;
+    }
+    r = result.succeeded ? 0
+                         : err_set(e, -EBUSY,
+                                   "cannot delete network '%s': a guest was put on it "
+                                   "meanwhile",
+                                   name);
+    kv_result_fini(&result);
+    return r;
+}
+
 int net_need(struct node *n, const char *name, json_t **ret, struct err *e)
 {
     struct network_spec s = {.name = name, .driver = NETWORK_BRIDGE};

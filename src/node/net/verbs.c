@@ -135,10 +135,8 @@ static size_t count_users(struct node *n, const struct kv_items *items)
 static int network_remove(struct node *n, const char *name, struct err *e)
 {
     SCOPED(scope_json) json_t *made = NULL;
-    char key[KV_KEY_BYTES];
     char prefix[KV_KEY_BYTES];
     char table[32];
-    const char *keys[1] = {key};
     struct network *net = NULL;
     size_t users;
     struct kv_items items = {0};
@@ -171,11 +169,13 @@ static int network_remove(struct node *n, const char *name, struct err *e)
         r = bring_down(net, &p.spec, e);
     }
     network_close(net);
-    (void)str_print(key, sizeof key, "/networks/%s", name);
+    if (r == 0) {
+        r = net_forget(n, name, e);
+    }
     if (r == 0) {
         net_forget_hosts(n, name);
     }
-    return r < 0 ? r : record_release(n, keys, 1, e);
+    return r;
 }
 
 int node_network(struct node *n, const char *op, const json_t *order, json_t **ret,

@@ -229,8 +229,7 @@ int node_guest_delete(struct node *n, const char *guest, bool force, struct err 
         r = r < 0 ? err_set(e, r, "%s", gone.text) : 0;
     }
     if (r == 0) {
-        event_write(n, "deleted", &g, NULL);
-        r = remove_guest(n, &g, e);
+        r = delete_guest(n, &g, e);
     }
     guest_fini(&g);
     return r;

@@ -4,9 +4,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/wait.h>
 
 #include "base/scope.h"
+#include "base/str.h"
 #include "contract/task.h"
 #include "node/keeper/keeper.h"
 
@@ -72,6 +74,20 @@ static const char **texts_of(const json_t *list)
     return out;
 }
 
+/* Below this, guests are containers that are called by their identifier. */
+static void name_the_guest(const struct guest *g, struct err *e)
+{
+    char own[NODE_ID_DIGITS + 16];
+    struct err named = {0};
+
+    (void)str_print(own, sizeof own, "container '%s'", g->id);
+    if (e != NULL && strncmp(e->text, own, strlen(own)) == 0) {
+        (void)err_set(&named, e->code, "guest '%s'%s", guest_text(g, "name"),
+                      e->text + strlen(own));
+        *e = named;
+    }
+}
+
 int node_guest_exec(struct node *n, const char *guest, const json_t *order,
                     int *ret_pidfd, int *ret_master, struct err *e)
 {
@@ -107,6 +123,7 @@ int node_guest_exec(struct node *n, const char *guest, const json_t *order,
     if (r == 0) {
         r = task_exec(t, &x, ret_pidfd, ret_master, e);
         if (r < 0) {
+            name_the_guest(&g, e);
             r = guest_program_error(argv[0], e);
         }
     }

@@ -114,8 +114,7 @@ int node_run_end(struct node *n, const json_t *guest, struct err *e)
         return r == -ENOENT ? 0 : err_set(e, r, "%s", gone.text);
     }
     if (json_is_true(json_object_get(guest_config(&g), "rm"))) {
-        r = remove_guest(n, &g, e);
-        event_write(n, "deleted", &g, NULL);
+        r = delete_guest(n, &g, e);
     } else {
         r = finish_guest(n, &g, e);
         if (r == 0) {

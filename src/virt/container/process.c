@@ -61,6 +61,25 @@ int process_limit(const char *name)
     return -1;
 }
 
+bool container_limit_stays(const char *type, uint64_t hard, uint64_t *ret_most)
+{
+    int resource = process_limit(type);
+    struct rlimit now;
+    struct rlimit want;
+
+    if (resource < 0 || getrlimit((__rlimit_resource_t)resource, &now) < 0 ||
+        hard <= now.rlim_max) {
+        return false;
+    }
+    want = (struct rlimit){now.rlim_cur, hard};
+    if (setrlimit((__rlimit_resource_t)resource, &want) == 0) {
+        (void)setrlimit((__rlimit_resource_t)resource, &now);
+        return false;
+    }
+    *ret_most = now.rlim_max;
+    return errno == EPERM;
+}
+
 int process_check_limits(struct setup *s, struct err *e)
 {
     struct str named = {0};
@@ -71,7 +90,7 @@ int process_check_limits(struct setup *s, struct err *e)
     {
         const char *type = config_text(item, "type", "");
         int resource = process_limit(type);
-        struct rlimit now;
+        uint64_t most;
 
         if (resource < 0) {
             str_fini(&named);
@@ -83,15 +102,14 @@ int process_check_limits(struct setup *s, struct err *e)
             return err_set(e, -EINVAL, "the soft limit of %s is above the hard one",
                            type);
         }
-        if (getrlimit((__rlimit_resource_t)resource, &now) == 0 &&
-            (rlim_t)config_number(item, "hard", 0) > now.rlim_max &&
-            (s->host_caps & (1ULL << 24)) == 0) { /* CAP_SYS_RESOURCE */
+        if (container_limit_stays(type, (uint64_t)config_number(item, "hard", 0),
+                                  &most)) {
             str_addf(&named, "%s%s", named.len != 0 ? ", " : "", type);
         }
     }
     if (named.len != 0) {
         strv_addf(&s->warnings,
-                  "the host withholds CAP_SYS_RESOURCE: %s stay at the host's hard limit",
+                  "the host does not let %s be raised: the hard limit of the host stays",
                   str_text(&named));
     }
     str_fini(&named);

@@ -111,6 +111,10 @@ int process_execute(struct setup *s, struct err *e)
     if (r < 0) {
         return r;
     }
+    r = target_move_above(&t, 3 + s->preserve_fds);
+    if (r < 0) {
+        return err_sys(e, r, "cannot run '%s'", argv[0]);
+    }
     (void)sigemptyset(&none);
     (void)sigprocmask(SIG_SETMASK, &none, NULL);
     (void)signal(SIGPIPE, SIG_DFL);

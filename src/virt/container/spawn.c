@@ -137,7 +137,10 @@ int spawn_child(struct setup *s, struct err *e)
         (void)prctl(PR_SET_DUMPABLE, dumpable, 0, 0, 0);
     }
     if (pid < 0) {
-        return err_sys(e, pid, "cannot make the container's process");
+        return err_sys(e, pid, "cannot make the container's process%s",
+                       (clone_flags(s) & CLONE_NEWUSER) != 0
+                           ? " in a user namespace of its own (see 'strata doctor')"
+                           : "");
     }
     s->c->pid = pid;
     return 0;

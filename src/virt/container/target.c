@@ -316,6 +316,27 @@ static int look_inside(const struct setup *s, struct target *t, const char *head
     return t->foreign ? 0 : check_elf(s, head, n);
 }
 
+static int move_above(int *fd, int least)
+{
+    int moved = *fd >= 0 && *fd < least ? fcntl(*fd, F_DUPFD_CLOEXEC, least) : *fd;
+
+    if (moved < 0 && *fd >= 0) {
+        return -errno;
+    }
+    if (moved != *fd) {
+        (void)close(*fd);
+        *fd = moved;
+    }
+    return 0;
+}
+
+int target_move_above(struct target *t, int least)
+{
+    int r = move_above(&t->file, least);
+
+    return r == 0 ? move_above(&t->dir, least) : r;
+}
+
 int target_find(const struct setup *s, const char *path, char *const *argv,
                 struct target *t)
 {

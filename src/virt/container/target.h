@@ -21,6 +21,9 @@ int target_find(const struct setup *s, const char *path, char *const *argv,
                 struct target *t);
 void target_fini(struct target *t);
 
+/* Move its descriptors to numbers from `least` on: those below are the program's. */
+int target_move_above(struct target *t, int least);
+
 /* Execute exactly this file; returns -errno.  `path`: as it was found by. */
 int target_execute(const struct setup *s, const struct target *t, const char *path,
                    char *const *env);

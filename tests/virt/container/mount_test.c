@@ -260,6 +260,68 @@ static void mount_points_are_made_also_behind_links(void **state)
     assert_string_equal(b->out, "/run/deep/lib/x\nfrom the host\n");
 }
 
+/* "in out": a tmpfs that the host mounts below the root, a shared mount, is seen inside,
+ * and one that is mounted inside is seen by the host; "-": it is not. */
+static const char *spread(struct box *b, const char *word)
+{
+    static char seen[64];
+    char command[512];
+    const char *root = box_path(b, "rootfs");
+    const char *inside = box_path(b, "rootfs/shared");
+
+    (void)mkdir(inside, 0755);
+    assert_int_equal(mount(root, root, NULL, MS_BIND, NULL), 0);
+    assert_int_equal(mount(NULL, root, NULL, MS_SHARED, NULL), 0);
+    box_set(b, "linux.rootfsPropagation", json_string(word));
+    box_set(b, "process.capabilities",
+            json_pack("{s:[s], s:[s], s:[s]}", "bounding", "CAP_SYS_ADMIN", "effective",
+                      "CAP_SYS_ADMIN", "permitted", "CAP_SYS_ADMIN"));
+    if (box_create(b, "p", "sleep 1000") != 0) {
+        fail_msg("%s", b->e.text);
+    }
+    (void)snprintf(command, sizeof command, "mount -t tmpfs outside %s && touch %s/seen",
+                   inside, inside);
+    assert_int_equal(system(command), 0); /* the test is the host here */
+    (void)snprintf(seen, sizeof seen, "%s",
+                   box_exec(b, "test -e /shared/seen") == 0 ? "in" : "-");
+    assert_int_equal(umount2(inside, MNT_DETACH), 0);
+    (void)box_exec(b, "/bin/busybox mount -t tmpfs inside /shared; touch /shared/seen");
+    (void)snprintf(command, sizeof command,
+                   "grep -q ' %s .* tmpfs inside' /proc/self/mountinfo", inside);
+    strcat(seen, system(command) == 0 ? " out" : " -");
+    (void)umount2(inside, MNT_DETACH);
+    (void)umount2(root, MNT_DETACH);
+    return seen;
+}
+
+static void a_private_root_sees_nothing_and_tells_nothing(void **state)
+{
+    assert_string_equal(spread(*state, "rprivate"), "- -");
+}
+
+static void a_slave_root_sees_later_mounts_of_the_host(void **state)
+{
+    assert_string_equal(spread(*state, "rslave"), "in -");
+}
+
+/* The container's own mounts are shared with namespaces that it makes, not with the
+ * host. */
+static void a_shared_root_is_shared_inside_alone(void **state)
+{
+    struct box *b = *state;
+
+    assert_string_equal(spread(b, "rshared"), "- -");
+    assert_int_equal(box_exec(b, "grep -q ' / [^ ]* shared:' /proc/self/mountinfo"), 0);
+}
+
+static void an_unbindable_root_sees_nothing_and_cannot_be_bound(void **state)
+{
+    struct box *b = *state;
+
+    assert_string_equal(spread(b, "unbindable"), "- -");
+    assert_int_equal(box_exec(b, "grep -q ' / .* unbindable ' /proc/self/mountinfo"), 0);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
@@ -275,6 +337,10 @@ int main(void)
         T(usual_devices_are_there_and_others_are_not),
         T(settings_of_its_own_namespaces_are_set),
         T(mount_points_are_made_also_behind_links),
+        T(a_private_root_sees_nothing_and_tells_nothing),
+        T(a_slave_root_sees_later_mounts_of_the_host),
+        T(a_shared_root_is_shared_inside_alone),
+        T(an_unbindable_root_sees_nothing_and_cannot_be_bound),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -15,6 +15,7 @@
 #include "host/file.h"
 #include "tests/base/check.h"
 #include "tests/virt/container/box.h"
+#include "virt/container/target.h"
 
 #define RACES 150
 
@@ -338,6 +339,37 @@ static void a_program_can_be_a_descriptor_that_was_handed_on(void **state)
     (void)close(3);
 }
 
+/* Were one of the descriptors that are handed on closed meanwhile, its number would be
+ * that of the program's directory: a way out. */
+static void what_the_program_is_executed_by_is_not_handed_on(void **state)
+{
+    struct target t = {.file = open("/bin/busybox", O_PATH | O_CLOEXEC),
+                       .dir = open("/bin", O_PATH | O_DIRECTORY | O_CLOEXEC)};
+    int file = t.file;
+    int dir = t.dir;
+    int least = (file > dir ? file : dir) + 1;
+    struct stat st;
+    struct stat want;
+
+    (void)state;
+    assert_int_equal(target_move_above(&t, least), 0);
+    assert_true(t.file >= least && t.dir >= least && t.file != t.dir);
+    assert_int_equal(fcntl(file, F_GETFD), -1);
+    assert_int_equal(fcntl(dir, F_GETFD), -1);
+    assert_int_equal(fcntl(t.dir, F_GETFD), FD_CLOEXEC);
+    assert_int_equal(fcntl(t.file, F_GETFD), FD_CLOEXEC);
+    assert_int_equal(fstat(t.dir, &st), 0);
+    assert_int_equal(stat("/bin", &want), 0);
+    assert_int_equal(st.st_ino, want.st_ino);
+    file = t.file;
+    assert_int_equal(target_move_above(&t, least), 0); /* they are above already */
+    assert_int_equal(t.file, file);
+    target_fini(&t);
+    t = (struct target){.file = -1, .dir = -1};
+    assert_int_equal(target_move_above(&t, least), 0);
+    assert_int_equal(t.dir, -1);
+}
+
 /* A filter may know execve only. */
 static void a_filter_without_execveat_is_respected(void **state)
 {
@@ -398,6 +430,7 @@ int main(void)
         T(a_script_that_cannot_run_says_why),
         T(a_program_that_cannot_be_read_still_runs),
         T(a_program_can_be_a_descriptor_that_was_handed_on),
+        cmocka_unit_test(what_the_program_is_executed_by_is_not_handed_on),
         T(a_filter_without_execveat_is_respected),
         T(a_missing_root_is_named_with_a_user_namespace_too),
         T(ids_that_cannot_be_mapped_are_an_error),

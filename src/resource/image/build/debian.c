@@ -80,6 +80,26 @@ static void own_suite(char out[SUITE_MAX])
     }
 }
 
+/* What Debian's releases are called, or were lately. */
+static const char *const suites[] = {"trixie", "bookworm",  "bullseye", "forky",    "sid",
+                                     "stable", "oldstable", "testing",  "unstable", NULL};
+
+static bool is_known_suite(const char *text)
+{
+    char own[SUITE_MAX];
+
+    own_suite(own);
+    if (strcmp(own, text) == 0) {
+        return true;
+    }
+    for (size_t i = 0; suites[i] != NULL; i++) {
+        if (strcmp(suites[i], text) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* The sources in a file without a name; a descriptor, or -errno. */
 static int write_sources(const struct build_base *o, struct err *e)
 {
@@ -315,10 +335,24 @@ static int make_image(const struct pack *p, const struct build_base *o,
     return r < 0 ? err_set(e, r, "out of memory") : made_image(p, &m, &layer, ret, e);
 }
 
+static int no_suite(const char *suite, struct err *e)
+{
+    SCOPED(str_fini) struct str known = {0};
+
+    for (size_t i = 0; suites[i] != NULL; i++) {
+        str_addf(&known, "%s%s", i > 0 ? ", " : "", suites[i]);
+    }
+    return err_set(e, -ENOENT, "there is no such suite of Debian: '%s' (known are %s)",
+                   suite, str_text(&known));
+}
+
 static int check(const struct build_base *o, struct err *e)
 {
     if (!is_suite(o->suite)) {
         return err_set(e, -EINVAL, "a suite is a name such as 'bookworm' or 'trixie'");
+    }
+    if (o->mirror == NULL && !is_known_suite(o->suite)) { /* a mirror may have others */
+        return no_suite(o->suite, e);
     }
     if (o->mirror != NULL && !is_mirror(o->mirror)) {
         return err_set(

@@ -3,8 +3,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/err.h"
 #include "base/fault.h"
@@ -13,6 +16,7 @@
 #include "resource/image/pack/pack_private.h"
 #include "resource/image/pack/tar_write.h"
 
+#define PART_SUFFIX ".strata-part" /* of a directory that is not whole yet */
 #define LAYOUT_TEXT "{\"imageLayoutVersion\":\"1.0.0\"}"
 
 /* Where a layout's files go: below a directory or into a tar. */
@@ -101,7 +105,12 @@ static int out_blob(struct out *o, const struct image_desc *d, struct err *e)
 
     (void)str_print(path, sizeof path, "blobs/sha256/%s", d->digest + 7);
     pack_tell(o->p, "export", d->digest, 0, 0);
-    return r < 0 ? r : out_fd(o, path, fd, size, e);
+    r = r < 0 ? r : out_fd(o, path, fd, size, e);
+    if (r < 0) {
+        return r;
+    }
+    r = fault_step("image.export.blob");
+    return r < 0 ? err_sys(e, r, "cannot write '%s'", path) : 0;
 }
 
 static json_t *layout_index(const struct image *img)
@@ -213,15 +222,21 @@ static int out_docker(struct out *o, struct err *e)
 
 /* ---- where to ---- */
 
+/* Under another name until it is whole; an export that died there left that one. */
 static int export_dir(struct out *o, const char *path, struct err *e)
 {
     SCOPED(scope_close) int dir = -1;
-    int r;
+    char part[PATH_MAX];
+    int r = str_print(part, sizeof part, "%s" PART_SUFFIX, path);
 
-    if (mkdir(path, 0755) < 0) {
-        return err_sys(e, -errno, "cannot make '%s'", path);
+    if (r == 0 && faccessat(AT_FDCWD, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0) {
+        r = -EEXIST;
     }
-    dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    r = r < 0 ? r : file_remove_tree(AT_FDCWD, part);
+    if (r < 0 || mkdir(part, 0755) < 0) {
+        return err_sys(e, r < 0 ? r : -errno, "cannot make '%s'", path);
+    }
+    dir = open(part, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     o->dir = dir;
     if (dir < 0 || mkdirat(dir, "blobs", 0755) < 0 ||
         mkdirat(dir, "blobs/sha256", 0755) < 0) {
@@ -229,8 +244,11 @@ static int export_dir(struct out *o, const char *path, struct err *e)
     } else {
         r = out_layout(o, e);
     }
+    if (r == 0 && renameat2(AT_FDCWD, part, AT_FDCWD, path, RENAME_NOREPLACE) < 0) {
+        r = err_sys(e, -errno, "cannot make '%s'", path);
+    }
     if (r < 0) {
-        (void)file_remove_tree(AT_FDCWD, path);
+        (void)file_remove_tree(AT_FDCWD, part);
     }
     return r;
 }
@@ -248,13 +266,46 @@ static int out_rootfs(struct out *o, struct err *e)
     return r;
 }
 
+/* A file without a name, in the folder of `path`; -errno where that is not to be had. */
+static int open_nameless(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    char folder[PATH_MAX];
+    int len = slash == NULL ? 0 : (int)(slash - path) + 1;
+    int r = str_print(folder, sizeof folder, "%.*s.", len, path);
+
+    if (r == 0 && faccessat(AT_FDCWD, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0) {
+        return -EEXIST;
+    }
+    r = r < 0 ? r : open(folder, O_WRONLY | O_TMPFILE | O_CLOEXEC, 0644);
+    return r == -1 ? -errno : r;
+}
+
+static int give_name(int fd, const char *path, struct err *e)
+{
+    char link[32];
+
+    (void)str_print(link, sizeof link, "/proc/self/fd/%d", fd);
+    return linkat(AT_FDCWD, link, AT_FDCWD, path, AT_SYMLINK_FOLLOW) < 0
+               ? err_sys(e, -errno, "cannot make '%s'", path)
+               : 0;
+}
+
+/* The file has its name when it is whole, so that a death on the way leaves none. */
 static int export_tar(struct out *o, out_fn *fn, const char *path, struct err *e)
 {
     bool to_pipe = strncmp(path, "/proc/self/fd/", 14) == 0;
-    SCOPED(scope_close)
-    int fd = open(path, O_WRONLY | O_CLOEXEC | (to_pipe ? 0 : O_CREAT | O_EXCL), 0644);
+    SCOPED(scope_close) int fd = to_pipe ? -1 : open_nameless(path);
+    bool nameless = fd >= 0;
     int r;
 
+    if (to_pipe) {
+        fd = open(path, O_WRONLY | O_CLOEXEC);
+    } else if (fd == -EOPNOTSUPP || fd == -EISDIR || fd == -EINVAL) {
+        fd = open(path, O_WRONLY | O_CLOEXEC | O_CREAT | O_EXCL, 0644);
+    } else if (fd < 0) {
+        errno = -fd;
+    }
     if (fd < 0) {
         return err_sys(e, -errno, "cannot make '%s'", path);
     }
@@ -262,7 +313,9 @@ static int export_tar(struct out *o, out_fn *fn, const char *path, struct err *e
     o->tar = (struct tar_write){put_to_fd, &fd};
     r = fn(o, e);
     r = r < 0 ? r : tar_write_end(&o->tar, e);
-    if (r < 0 && !to_pipe) {
+    (void)fault_step("image.export.whole");
+    r = r < 0 || !nameless ? r : give_name(fd, path, e);
+    if (r < 0 && !to_pipe && !nameless) {
         (void)unlink(path);
     }
     return r;

@@ -248,13 +248,19 @@ static int import_dir(const struct pack *p, int dir, const struct pack_import *o
     return r < 0 ? r : import_layout(p, dir, o->name, ret_names, e);
 }
 
+struct seen {
+    bool entry;   /* of a tar file at all */
+    bool archive; /* of an image */
+};
+
 static void see_name(void *arg, const char *path)
 {
-    bool *is_archive = arg;
+    struct seen *seen = arg;
 
+    seen->entry = true;
     path += str_starts(path, "./") ? 2 : 0;
     if (strcmp(path, "manifest.json") == 0 || strcmp(path, "oci-layout") == 0) {
-        *is_archive = true;
+        seen->archive = true;
     }
 }
 
@@ -300,19 +306,26 @@ static int import_file(const struct pack *p, int fd, const struct pack_import *o
                        struct strv *ret_names, struct err *e)
 {
     char diff_id[IMAGE_DIGEST_BYTES];
-    bool is_archive = false;
-    int r = pack_scan_tar(p, fd, see_name, &is_archive, diff_id, e);
+    struct err why = {0};
+    struct seen seen = {0};
+    int r = pack_scan_tar(p, fd, see_name, &seen, diff_id, &why);
 
+    if ((r == -EINVAL || r == -EBADMSG) && !seen.entry) {
+        return err_set(e, r, "it is no archive, layout or directory: %s", why.text);
+    }
+    if (r < 0) {
+        return err_set(e, r, "%s", why.text);
+    }
     if (r == 0 && lseek(fd, 0, SEEK_SET) < 0) {
         r = err_sys(e, -errno, "cannot read");
     }
     if (r < 0) {
         return r;
     }
-    if (o->form == PACK_FORM_TAR || (o->form == PACK_FORM_AUTO && !is_archive)) {
+    if (o->form == PACK_FORM_TAR || (o->form == PACK_FORM_AUTO && !seen.archive)) {
         return import_tar(p, fd, diff_id, o, ret_names, e);
     }
-    if (!is_archive) {
+    if (!seen.archive) {
         return err_set(e, -EINVAL, "it is a tar file with no image in it");
     }
     r = check_whole(o, e);

@@ -204,5 +204,9 @@ int rootfs_pivot(struct setup *s, struct err *e)
         mount(NULL, "/", NULL, MS_SHARED | (word[0] == 'r' ? MS_REC : 0), NULL) < 0) {
         return err_sys(e, -errno, "cannot share the root file system's mounts");
     }
+    if (strstr(word, "unbindable") != NULL &&
+        mount(NULL, "/", NULL, MS_UNBINDABLE | (word[0] == 'r' ? MS_REC : 0), NULL) < 0) {
+        return err_sys(e, -errno, "cannot make the root file system unbindable");
+    }
     return 0;
 }
