@@ -35,6 +35,14 @@ void *fault_calloc(size_t n, size_t size)
     return alloc_fails() ? NULL : calloc(n, size);
 }
 
+void *fault_aligned(size_t align, size_t size)
+{
+    void *p =
+        alloc_fails() ? NULL : aligned_alloc(align, (size + align - 1) & ~(align - 1));
+
+    return p == NULL ? NULL : memset(p, 0, size);
+}
+
 void *fault_realloc(void *old, size_t size)
 {
     return alloc_fails() ? NULL : realloc(old, size);

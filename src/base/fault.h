@@ -25,6 +25,7 @@
 
 void *fault_malloc(size_t size);
 void *fault_calloc(size_t n, size_t size);
+void *fault_aligned(size_t align, size_t size); /* zeroed; `align` a power of two */
 void *fault_realloc(void *old, size_t size);
 char *fault_strdup(const char *text);
 

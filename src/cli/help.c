@@ -103,7 +103,8 @@ void help_program(FILE *out)
     static const char *const groups[][2] = {
         {"guest", "Guests"},   {"snapshot", "Snapshots of a guest's disk"},
         {"image", "Images"},   {"network", "Networks"},
-        {"volume", "Volumes"}, {"host", "This host"},
+        {"volume", "Volumes"}, {"isa", "Instruments of the processor"},
+        {"host", "This host"},
     };
     (void)fputs("Usage: strata [OPTION...] COMMAND [ARGUMENT...]\n"
                 "Run anything, anywhere Linux runs.\n",

@@ -84,6 +84,7 @@ enum wire_field_type {
     WIRE_FIELD_LIST,
     WIRE_FIELD_OBJECT,
     WIRE_FIELD_DIGEST,
+    WIRE_FIELD_REAL,
     WIRE_FIELD_TYPE_COUNT
 };
 

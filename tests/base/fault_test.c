@@ -26,6 +26,21 @@ static void the_nth_allocation_fails_once(void **state)
     }
 }
 
+static void aligned_memory_is_zeroed_and_fails_like_the_rest(void **state)
+{
+    unsigned char *p = fault_aligned(64, 100);
+
+    (void)state;
+    assert_non_null(p);
+    assert_int_equal((uintptr_t)p % 64, 0);
+    for (int i = 0; i < 100; i++) {
+        assert_int_equal(p[i], 0);
+    }
+    free(p);
+    fault_fail_alloc_at(0);
+    assert_null(fault_aligned(64, 100));
+}
+
 static void a_failed_realloc_keeps_the_old_block(void **state)
 {
     char *old = fault_strdup("kept");
@@ -124,6 +139,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_nth_allocation_fails_once),
+        cmocka_unit_test(aligned_memory_is_zeroed_and_fails_like_the_rest),
         cmocka_unit_test(a_failed_realloc_keeps_the_old_block),
         cmocka_unit_test(steps_fail_or_kill_where_asked),
         cmocka_unit_test(an_order_that_fits_no_step_changes_nothing),

@@ -81,6 +81,10 @@ op oci features
 python3 -m json.tool "$RAW" >/dev/null || fail "oci features is no JSON"
 op host-info
 op host-syscalls
+printf '\061\300\220\220\364' >"$WORK/halt.bin"
+op isa-run --at 0x7c00 --engine interpret "$WORK/halt.bin"
+op isa-disassemble "$WORK/halt.bin"
+op isa-coverage
 op image-list
 op image-inspect busybox
 op image-verify
@@ -188,11 +192,16 @@ for name in version doctor host-info list image-list image-verify image-prune vo
     wrong $name 2 too many
 done
 wrong host-syscalls 1 nobody
+wrong isa-run 1 "$WORK/nosuch"
+wrong isa-disassemble 1 "$WORK/nosuch"
+wrong isa-coverage 2 too many
+wrong isa-bench 1 --program "$WORK/nosuch"
 wrong oci 1 state nosuch
 
 # Each record was asked; what cannot be asked here is named.
 for name in $(cat "$WORK/all"); do
     grep -qx "$name" "$WORK/erred" || fail "no error of '$name' was looked at"
+    case $name in isa-bench) continue ;; esac # takes minutes
     case $name in image-login) continue ;; esac # needs a registry with users: see registry.sh
     case $name in image-pu[ls][lh]) command -v docker-registry >/dev/null || continue ;; esac
     grep -qx "$name" "$WORK/done" || fail "'$name' was not run"

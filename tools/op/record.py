@@ -15,11 +15,11 @@ C_TYPES = {
 }
 NUMBERS = ("size", "duration", "cpus", "u64")
 FIELD_TYPES = ("string", "size", "duration", "time", "u64", "cpus", "percent", "bool", "list",
-               "object", "digest")
+               "object", "digest", "real")
 STATES = ("created", "running", "paused", "stopped")
 RESULTS = ("none", "object", "list", "stream")
 SHAPES = ("table", "quiet", "tree", "text")
-GROUPS = ("guest", "snapshot", "image", "network", "volume", "host")
+GROUPS = ("guest", "snapshot", "image", "network", "volume", "isa", "host")
 HELP_MOST = 57  # columns beside the name in the list of commands
 KEYWORDS = ("for", "if", "do", "while", "switch", "case", "default", "return", "register", "static")
 

@@ -1,0 +1,45 @@
+/* contract/cpu.c - the guard of a virtual processor. */
+#include "contract/cpu.h"
+
+#include <assert.h>
+#include <stdatomic.h>
+#include <stddef.h>
+
+int cpu_run(struct cpu *c, uint64_t budget)
+{
+    assert(c->env != NULL && c->env->exit != NULL);
+    return c->ops->run(c, budget);
+}
+
+void cpu_kick(struct cpu *c, uint32_t kicks)
+{
+    (void)atomic_fetch_or(&c->kicks, kicks);
+    if (c->ops->kick != NULL) {
+        c->ops->kick(c);
+    }
+}
+
+void cpu_get(const struct cpu *c, struct x86_regs *ret_regs)
+{
+    c->ops->get(c, ret_regs);
+}
+
+int cpu_set(struct cpu *c, const struct x86_regs *regs, struct err *e)
+{
+    return c->ops->set(c, regs, e);
+}
+
+void cpu_count(const struct cpu *c, struct cpu_counters *ret_counters)
+{
+    *ret_counters = (struct cpu_counters){0};
+    if (c->ops->count != NULL) {
+        c->ops->count(c, ret_counters);
+    }
+}
+
+void cpu_destroy(struct cpu *c)
+{
+    if (c != NULL) {
+        c->ops->destroy(c);
+    }
+}

@@ -1,0 +1,123 @@
+/* contract/cpu.h - one virtual processor, whatever executes it.
+ *
+ * Implemented by virt/isa (interpret, translate) and virt/monitor/kvm.  Used by
+ * virt/monitor and the instruments of the command line.
+ *
+ * A processor runs on the thread that calls `cpu_run`, and leaves the guest in
+ * one way: it calls `env->exit`, on that thread, with what happened.  The answer
+ * says whether the guest goes on.  Engines differ in which accesses exit, never
+ * in what an exit means.
+ *
+ * Threads: one thread at a time calls run, get and set; `cpu_kick` may be called
+ * by any, at any time, also from a signal handler. */
+#ifndef CONTRACT_CPU_H
+#define CONTRACT_CPU_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct cpu;
+struct cpu_exit;
+struct err;
+struct x86_regs;
+
+enum cpu_exit_kind {
+    CPU_EXIT_IN,       /* port read; fill `value` */
+    CPU_EXIT_OUT,      /* port write */
+    CPU_EXIT_READ,     /* load outside RAM; fill `value` */
+    CPU_EXIT_WRITE,    /* store outside RAM */
+    CPU_EXIT_HALT,     /* HLT: nothing to do until an interrupt */
+    CPU_EXIT_SHUTDOWN, /* triple fault */
+    CPU_EXIT_MSR_READ, /* a model-specific register that the engine does not hold */
+    CPU_EXIT_MSR_WRITE,
+    CPU_EXIT_TPR,        /* CR8 was written; `value` is the new priority */
+    CPU_EXIT_EOI_WINDOW, /* interrupts can be taken now, and one was asked for */
+    CPU_EXIT_HYPERCALL,  /* VMCALL or VMMCALL; arguments in the registers */
+    CPU_EXIT_DEBUG,      /* a breakpoint of the host's debugger, or one step */
+    CPU_EXIT_KICKED,     /* `cpu_kick` with CPU_KICK_STOP */
+    CPU_EXIT_BUDGET,     /* the instructions granted are used up */
+    CPU_EXIT_COUNT
+};
+
+struct cpu_exit {
+    enum cpu_exit_kind kind;
+    uint64_t address; /* port, guest physical address, MSR or hypercall number */
+    uint64_t value;
+    uint8_t bytes; /* 1, 2, 4, 8 */
+    bool refused;  /* answer to an MSR access: #GP */
+};
+
+/* The surroundings of a processor. */
+struct cpu_env {
+    /* 0: go on; 1: `cpu_run` returns 0; -errno: it returns that. */
+    int (*exit)(void *who, struct cpu *c, struct cpu_exit *x);
+
+    /* Take the interrupt of highest priority: its vector, or -1.  Called only
+     * when the processor can accept one, after CPU_KICK_INTERRUPT. */
+    int (*take_interrupt)(void *who, struct cpu *c);
+
+    /* The time-stamp counter before `tsc_offset`.  NULL: the host's. */
+    uint64_t (*clock)(void *who);
+
+    void *who; /* borrowed */
+};
+
+enum cpu_kick {
+    CPU_KICK_STOP = 1,      /* leave the guest with CPU_EXIT_KICKED */
+    CPU_KICK_INTERRUPT = 2, /* ask `take_interrupt` when that is possible */
+    CPU_KICK_NMI = 4,
+    CPU_KICK_INIT = 8,
+    CPU_KICK_FLUSH = 16, /* engines' own: another vCPU changed code or mappings */
+};
+
+/* What a processor did since it was made. */
+struct cpu_counters {
+    uint64_t interpreted;  /* guest instructions by tier */
+    uint64_t translated;   /* tier 1 */
+    uint64_t optimised;    /* superblocks */
+    uint64_t decoded;      /* instructions decoded (cache misses) */
+    uint64_t blocks;       /* translated blocks made */
+    uint64_t chain_breaks; /* returns to the dispatcher */
+    uint64_t tlb_misses;
+    uint64_t code_writes; /* stores that hit decoded or translated code */
+    uint64_t exceptions;
+    uint64_t interrupts;
+    uint64_t exits[CPU_EXIT_COUNT];
+};
+
+struct cpu_ops {
+    const char *name; /* "interpret"; also the word on the command line */
+
+    /* Run until `env->exit` says stop or `budget` instructions are done
+     * (UINT64_MAX: no end). */
+    int (*run)(struct cpu *c, uint64_t budget);
+
+    /* Act on `cpu_kick` bits soon, from any thread. */
+    void (*kick)(struct cpu *c);
+
+    void (*get)(const struct cpu *c, struct x86_regs *ret_regs);
+
+    /* Registers that a real processor would not accept: -EINVAL, no change. */
+    int (*set)(struct cpu *c, const struct x86_regs *regs, struct err *e);
+
+    void (*count)(const struct cpu *c, struct cpu_counters *ret_counters);
+
+    void (*destroy)(struct cpu *c);
+};
+
+/* First member of every implementation's own struct. */
+struct cpu {
+    const struct cpu_ops *ops;
+    const struct cpu_env *env; /* borrowed */
+    unsigned index;            /* 0 is the boot processor */
+    _Atomic uint32_t kicks;    /* `enum cpu_kick` bits not yet seen */
+};
+
+int cpu_run(struct cpu *c, uint64_t budget);
+void cpu_kick(struct cpu *c, uint32_t kicks);
+void cpu_get(const struct cpu *c, struct x86_regs *ret_regs);
+int cpu_set(struct cpu *c, const struct x86_regs *regs, struct err *e);
+void cpu_count(const struct cpu *c, struct cpu_counters *ret_counters);
+void cpu_destroy(struct cpu *c);
+
+#endif

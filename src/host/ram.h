@@ -1,0 +1,21 @@
+/* ram.h - the memory of a guest, out of the host's: implements contract/mem.h. */
+#ifndef HOST_RAM_H
+#define HOST_RAM_H
+
+#include <stdint.h>
+
+#include "contract/mem.h"
+
+enum ram_kind {
+    RAM_PRIVATE, /* anonymous, with huge pages where the host has them */
+    RAM_SHARED,  /* a memfd, which `mem_share` hands to another process */
+};
+
+int ram_create(enum ram_kind kind, struct mem **ret_mem, struct err *e);
+
+/* Who brings the 4096 bytes of a page that is flagged MEM_ABSENT: 0 or -errno, on
+ * the thread that met it, one at a time.  `who` is borrowed. */
+void ram_set_filler(struct mem *m, int (*filler)(void *who, gpa page, uint8_t *bytes),
+                    void *who);
+
+#endif

@@ -1,0 +1,182 @@
+/* access.c - loads and stores through the soft TLB.
+ *
+ *   lea   t, [base + index*scale + disp]      the linear address
+ *   mov   u, t;  shr/and                      its place in the table
+ *   lea   w, [t + bytes - 1];  and w, -4096   the page of its last byte
+ *   add   u, gs:[tlb]
+ *   cmp   w, [u + tag];  jne cold
+ *   mov   u, [u + addend]
+ *   mov   result, [u + t]
+ *
+ * An access that crosses a page looks for the tag of the second page in the first
+ * one's place, where it is not; so do pages that are watched, hold code, or are not
+ * RAM (their tags are not entered).  The cold path calls a C function with the
+ * address and the site. */
+#include <errno.h>
+#include <stddef.h>
+
+#include "virt/isa/emit/private.h"
+
+#define PAGE_SHIFT 12
+#define PAGE_MASK  (-4096)
+
+static unsigned log2_of(unsigned n)
+{
+    return (unsigned)__builtin_ctz(n);
+}
+
+/* The linear address in a register: the base itself when nothing is added. */
+enum host_reg emit_address(struct emit *e, const struct ir_insn *i)
+{
+    struct asm_mem m = {.index = H_NONE, .scale = i->access.scale};
+    uint64_t base;
+    enum host_reg t;
+
+    if (emit_is_const(e, i->arg[0], &base)) {
+        uint64_t at = base + i->imm;
+
+        if (i->arg[1] == 0) {
+            t = emit_temp(e);
+            asm_mov_imm(&e->o, t, i->access.wrap32 ? (uint32_t)at : at);
+            return t;
+        }
+    }
+    if ((int64_t)i->imm != (int32_t)i->imm) {
+        e->error = -ENOTSUP;
+        return H_RAX;
+    }
+    m.base = (uint8_t)emit_use(e, i->arg[0]);
+    m.disp = (int32_t)i->imm;
+    if (i->arg[1] != 0) {
+        m.index = (uint8_t)emit_use(e, i->arg[1]);
+    } else if (m.disp == 0 && !i->access.wrap32) {
+        return m.base;
+    }
+    /* The result may take the place of an operand that is used here for the last time. */
+    e->locked[m.base] = false;
+    if (m.index != H_NONE) {
+        e->locked[m.index] = false;
+    }
+    t = emit_scratch(e, i->arg[0], i->arg[1], i->arg[2]);
+    asm_lea(&e->o, i->access.wrap32 ? 32 : 64, t, m);
+    return t;
+}
+
+/* Compares the tag; returns the displacement of the branch to the cold path. `u` then
+ * holds the addend. */
+uint8_t *emit_tlb(struct emit *e, enum host_reg address, enum host_reg u, unsigned bytes,
+                  uint32_t tag, bool aligned)
+{
+    unsigned entry = log2_of(e->env->tlb_entry_bytes);
+    enum host_reg w = emit_temp(e);
+    uint8_t *miss;
+
+    asm_mov(&e->o, 32, u, address);
+    asm_shift_imm(&e->o, ASM_SHR, 32, u, (uint8_t)(PAGE_SHIFT - entry));
+    asm_alu_imm(&e->o, ASM_AND, 32, u, (int32_t)((e->env->tlb_entries - 1) << entry));
+    if (bytes > 1 && !aligned) {
+        asm_lea(&e->o, 64, w, asm_at(address, (int32_t)bytes - 1));
+    } else {
+        asm_mov(&e->o, 64, w, address);
+    }
+    /* An aligned one cannot cross, and one that is not keeps bits that no tag has. */
+    asm_alu_imm(&e->o, ASM_AND, 64, w,
+                aligned ? PAGE_MASK | (int32_t)(bytes - 1) : PAGE_MASK);
+    asm_alu_load(&e->o, ASM_ADD, 64, u, asm_gs(e->env->tlb));
+    asm_alu_load(&e->o, ASM_CMP, 64, w, asm_at(u, (int32_t)tag));
+    miss = asm_jcc(&e->o, IR_COND_NZ);
+    asm_load(&e->o, 64, u, asm_at(u, (int32_t)e->env->tlb_addend));
+    e->locked[w] = false;
+    e->host_flags = 0;
+    return miss;
+}
+
+static bool is_plain(const struct ir_insn *i)
+{
+    unsigned n = i->access.bytes;
+
+    return (n == 1 || n == 2 || n == 4 || n == 8) && i->access.space == IR_PAGED &&
+           !i->access.as_user;
+}
+
+static void load_value(struct emit *e, const struct ir_insn *i, enum host_reg to,
+                       struct asm_mem m)
+{
+    unsigned from = i->access.bytes * 8u, bits = emit_bits(i->type);
+
+    if (from >= bits) {
+        asm_load(&e->o, bits < 32 ? from : bits, to, m);
+    } else if (i->access.sign) {
+        asm_load_sx(&e->o, bits < 32 ? 32 : bits, from, to, m);
+    } else {
+        asm_load_zx(&e->o, from, to, m);
+    }
+}
+
+void emit_load(struct emit *e, uint32_t at)
+{
+    const struct ir_insn *i = &e->g->insn[at];
+    struct stub s = {.kind = STUB_SLOW, .at = at, .value = H_NONE};
+    enum host_reg address, u, to;
+
+    if (!is_plain(i)) {
+        e->error = -ENOTSUP;
+        return;
+    }
+    address = emit_address(e, i);
+    u = emit_temp(e);
+    s.from = emit_tlb(e, address, u, i->access.bytes,
+                      i->access.for_write ? e->env->tlb_write : e->env->tlb_read,
+                      i->access.aligned);
+    s.site = emit_site_at(e, at);
+    to = emit_define(e, at);
+    if (i->access.bytes < 4 && i->type < IR_I32) { /* no partial register writes */
+        asm_load_zx(&e->o, i->access.bytes * 8u, to,
+                    (struct asm_mem){.base = (uint8_t)u, .index = (uint8_t)address});
+    } else {
+        load_value(e, i, to,
+                   (struct asm_mem){.base = (uint8_t)u, .index = (uint8_t)address});
+    }
+    s.address = (uint8_t)address;
+    s.dst = (uint8_t)to;
+    s.resume = e->o.at;
+    emit_stub(e, &s);
+}
+
+void emit_store(struct emit *e, uint32_t at)
+{
+    const struct ir_insn *i = &e->g->insn[at];
+    unsigned bits = i->access.bytes * 8u;
+    struct stub s = {.kind = STUB_SLOW, .at = at, .value = H_NONE, .dst = H_NONE};
+    enum host_reg address, u, v = H_NONE;
+    struct asm_mem m;
+    int32_t imm;
+
+    if (!is_plain(i)) {
+        e->error = -ENOTSUP;
+        return;
+    }
+    address = emit_address(e, i);
+    if (!emit_imm32(e, i->arg[2], bits, &imm)) {
+        v = emit_use(e, i->arg[2]);
+    } else {
+        s.constant = (uint64_t)(int64_t)imm;
+    }
+    u = emit_temp(e);
+    s.from =
+        emit_tlb(e, address, u, i->access.bytes, e->env->tlb_write, i->access.aligned);
+    s.site = emit_site_at(e, at);
+    m = (struct asm_mem){.base = (uint8_t)u, .index = (uint8_t)address};
+    if (v == H_NONE) {
+        asm_store_imm(&e->o, bits, m, imm);
+    } else {
+        asm_store(&e->o, bits, m, v);
+    }
+    s.address = (uint8_t)address;
+    s.value = (uint8_t)v;
+    s.resume = e->o.at;
+    if (i->access.order == IR_SEQUENTIAL) { /* the host orders the others by itself */
+        asm_mfence(&e->o);
+    }
+    emit_stub(e, &s);
+}

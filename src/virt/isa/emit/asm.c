@@ -1,0 +1,484 @@
+/* asm.c - encodings of host instructions.  See asm.h. */
+#include "virt/isa/emit/asm.h"
+
+#include <string.h>
+
+#define GS_PREFIX 0x65
+#define REX       0x40u
+#define REX_W     8u
+#define REX_R     4u
+#define REX_X     2u
+#define REX_B     1u
+
+void asm_byte(struct asm_out *o, uint8_t b)
+{
+    if (o->at >= o->end) {
+        o->full = true;
+        return;
+    }
+    *o->at++ = b;
+}
+
+void asm_word32(struct asm_out *o, uint32_t v)
+{
+    unsigned i;
+
+    for (i = 0; i < 4; i++) {
+        asm_byte(o, (uint8_t)(v >> (8 * i)));
+    }
+}
+
+void asm_word64(struct asm_out *o, uint64_t v)
+{
+    asm_word32(o, (uint32_t)v);
+    asm_word32(o, (uint32_t)(v >> 32));
+}
+
+static bool is_high(unsigned r)
+{
+    return r != H_NONE && r >= 8;
+}
+
+/* spl, bpl, sil and dil need a REX byte to be named. */
+static bool needs_rex8(unsigned bits, unsigned r)
+{
+    return bits == 8 && r >= H_RSP && r <= H_RDI;
+}
+
+static unsigned low3(unsigned r)
+{
+    return r & 7u;
+}
+
+/* Prefixes of an instruction whose operands are `reg` and a register or memory. */
+struct shape {
+    unsigned bits;
+    uint8_t prefix; /* 0, 0x66 comes by bits, 0xf2, 0xf3 */
+    bool is_0f;
+    uint8_t opcode;
+    unsigned byte_regs; /* width by which byte registers need REX */
+};
+
+static void put_head(struct asm_out *o, const struct shape *s, unsigned rex, bool force)
+{
+    if (s->bits == 16) {
+        asm_byte(o, 0x66);
+    }
+    if (s->prefix != 0) {
+        asm_byte(o, s->prefix);
+    }
+    if (s->bits == 64) {
+        rex |= REX_W;
+    }
+    if (rex != 0 || force) {
+        asm_byte(o, (uint8_t)(REX | rex));
+    }
+    if (s->is_0f) {
+        asm_byte(o, 0x0f);
+    }
+    asm_byte(o, s->opcode);
+}
+
+static void put_rr(struct asm_out *o, struct shape s, unsigned reg, unsigned rm)
+{
+    unsigned rex = (is_high(reg) ? REX_R : 0) | (is_high(rm) ? REX_B : 0);
+
+    put_head(o, &s, rex, needs_rex8(s.byte_regs, reg) || needs_rex8(s.byte_regs, rm));
+    asm_byte(o, (uint8_t)(0xc0 | low3(reg) << 3 | low3(rm)));
+}
+
+static void put_sib_and_disp(struct asm_out *o, unsigned reg, struct asm_mem m)
+{
+    bool sib = m.index != H_NONE || low3(m.base) == H_RSP;
+    unsigned mod = 2;
+
+    if (m.disp == 0 && low3(m.base) != H_RBP) {
+        mod = 0;
+    } else if (m.disp >= -128 && m.disp <= 127) {
+        mod = 1;
+    }
+    asm_byte(o, (uint8_t)(mod << 6 | low3(reg) << 3 | (sib ? 4 : low3(m.base))));
+    if (sib) {
+        unsigned index = m.index == H_NONE ? 4 : low3(m.index);
+
+        asm_byte(o, (uint8_t)(m.scale << 6 | index << 3 | low3(m.base)));
+    }
+    if (mod == 1) {
+        asm_byte(o, (uint8_t)m.disp);
+    } else if (mod == 2) {
+        asm_word32(o, (uint32_t)m.disp);
+    }
+}
+
+static void put_rm(struct asm_out *o, struct shape s, unsigned reg, struct asm_mem m)
+{
+    unsigned rex = is_high(reg) ? REX_R : 0;
+
+    if (m.base == H_NONE) {
+        asm_byte(o, GS_PREFIX);
+    } else {
+        rex |= is_high(m.base) ? REX_B : 0;
+    }
+    rex |= is_high(m.index) ? REX_X : 0;
+    put_head(o, &s, rex, needs_rex8(s.byte_regs, reg));
+    if (m.base == H_NONE) { /* modrm 00 100, sib: no base, no index: disp32 */
+        asm_byte(o, (uint8_t)(low3(reg) << 3 | 4));
+        asm_byte(o, 0x25);
+        asm_word32(o, (uint32_t)m.disp);
+        return;
+    }
+    put_sib_and_disp(o, reg, m);
+}
+
+/* Opcodes whose lowest bit says "not 8 bits". */
+static struct shape classic(unsigned bits, uint8_t opcode)
+{
+    return (struct shape){.bits = bits,
+                          .opcode = (uint8_t)(bits == 8 ? opcode : opcode | 1),
+                          .byte_regs = bits};
+}
+
+static struct shape two_byte(unsigned bits, uint8_t prefix, uint8_t opcode)
+{
+    return (struct shape){
+        .bits = bits, .prefix = prefix, .is_0f = true, .opcode = opcode};
+}
+
+void asm_mov(struct asm_out *o, unsigned bits, enum host_reg to, enum host_reg from)
+{
+    put_rr(o, classic(bits, 0x88), from, to);
+}
+
+void asm_mov_imm(struct asm_out *o, enum host_reg to, uint64_t v)
+{
+    if (v <= UINT32_MAX) {
+        if (is_high(to)) {
+            asm_byte(o, REX | REX_B);
+        }
+        asm_byte(o, (uint8_t)(0xb8 + low3(to)));
+        asm_word32(o, (uint32_t)v);
+    } else if ((int64_t)v == (int32_t)v) {
+        put_rr(o, (struct shape){.bits = 64, .opcode = 0xc7}, 0, to);
+        asm_word32(o, (uint32_t)v);
+    } else {
+        asm_byte(o, (uint8_t)(REX | REX_W | (is_high(to) ? REX_B : 0)));
+        asm_byte(o, (uint8_t)(0xb8 + low3(to)));
+        asm_word64(o, v);
+    }
+}
+
+void asm_load(struct asm_out *o, unsigned bits, enum host_reg to, struct asm_mem from)
+{
+    put_rm(o, classic(bits, 0x8a), to, from);
+}
+
+void asm_store(struct asm_out *o, unsigned bits, struct asm_mem to, enum host_reg from)
+{
+    put_rm(o, classic(bits, 0x88), from, to);
+}
+
+static void put_imm(struct asm_out *o, unsigned bits, int32_t v)
+{
+    if (bits == 8) {
+        asm_byte(o, (uint8_t)v);
+    } else if (bits == 16) {
+        asm_byte(o, (uint8_t)v);
+        asm_byte(o, (uint8_t)((uint32_t)v >> 8));
+    } else {
+        asm_word32(o, (uint32_t)v);
+    }
+}
+
+void asm_store_imm(struct asm_out *o, unsigned bits, struct asm_mem to, int32_t v)
+{
+    put_rm(o, classic(bits, 0xc6), 0, to);
+    put_imm(o, bits, v);
+}
+
+void asm_lea(struct asm_out *o, unsigned bits, enum host_reg to, struct asm_mem from)
+{
+    put_rm(o, (struct shape){.bits = bits, .opcode = 0x8d}, to, from);
+}
+
+static struct shape zero_extend(unsigned from_bits)
+{
+    struct shape s = two_byte(32, 0, from_bits == 8 ? 0xb6 : 0xb7);
+
+    s.byte_regs = from_bits;
+    return s;
+}
+
+static struct shape sign_extend(unsigned bits, unsigned from_bits)
+{
+    struct shape s = two_byte(bits, 0, from_bits == 8 ? 0xbe : 0xbf);
+
+    s.byte_regs = from_bits;
+    if (from_bits == 32) {
+        s = (struct shape){.bits = 64, .opcode = 0x63};
+    }
+    return s;
+}
+
+void asm_movzx(struct asm_out *o, unsigned from_bits, enum host_reg to,
+               enum host_reg from)
+{
+    if (from_bits >= 32) {
+        asm_mov(o, from_bits, to, from);
+        return;
+    }
+    put_rr(o, zero_extend(from_bits), to, from);
+}
+
+void asm_movsx(struct asm_out *o, unsigned bits, unsigned from_bits, enum host_reg to,
+               enum host_reg from)
+{
+    put_rr(o, sign_extend(bits, from_bits), to, from);
+}
+
+void asm_load_zx(struct asm_out *o, unsigned from_bits, enum host_reg to,
+                 struct asm_mem m)
+{
+    if (from_bits >= 32) {
+        asm_load(o, from_bits, to, m);
+        return;
+    }
+    put_rm(o, zero_extend(from_bits), to, m);
+}
+
+void asm_load_sx(struct asm_out *o, unsigned bits, unsigned from_bits, enum host_reg to,
+                 struct asm_mem m)
+{
+    put_rm(o, sign_extend(bits, from_bits), to, m);
+}
+
+void asm_alu(struct asm_out *o, enum asm_alu op, unsigned bits, enum host_reg to,
+             enum host_reg from)
+{
+    put_rr(o, classic(bits, (uint8_t)(op << 3)), from, to);
+}
+
+static uint8_t imm_opcode(unsigned bits, int32_t v)
+{
+    if (bits == 8) {
+        return 0x80;
+    }
+    return v >= -128 && v <= 127 ? 0x83 : 0x81;
+}
+
+void asm_alu_imm(struct asm_out *o, enum asm_alu op, unsigned bits, enum host_reg to,
+                 int32_t v)
+{
+    uint8_t opcode = imm_opcode(bits, v);
+
+    put_rr(o, (struct shape){.bits = bits, .opcode = opcode, .byte_regs = bits}, op, to);
+    put_imm(o, opcode == 0x81 ? bits : 8, v);
+}
+
+void asm_alu_load(struct asm_out *o, enum asm_alu op, unsigned bits, enum host_reg to,
+                  struct asm_mem m)
+{
+    put_rm(o, classic(bits, (uint8_t)(op << 3 | 2)), to, m);
+}
+
+void asm_alu_store(struct asm_out *o, enum asm_alu op, unsigned bits, struct asm_mem m,
+                   enum host_reg from)
+{
+    put_rm(o, classic(bits, (uint8_t)(op << 3)), from, m);
+}
+
+void asm_alu_store_imm(struct asm_out *o, enum asm_alu op, unsigned bits,
+                       struct asm_mem m, int32_t v)
+{
+    uint8_t opcode = imm_opcode(bits, v);
+
+    put_rm(o, (struct shape){.bits = bits, .opcode = opcode, .byte_regs = 0}, op, m);
+    put_imm(o, opcode == 0x81 ? bits : 8, v);
+}
+
+void asm_test(struct asm_out *o, unsigned bits, enum host_reg a, enum host_reg b)
+{
+    put_rr(o, classic(bits, 0x84), b, a);
+}
+
+void asm_unary(struct asm_out *o, enum asm_unary op, unsigned bits, enum host_reg r)
+{
+    put_rr(o, classic(bits, 0xf6), op, r);
+}
+
+void asm_step(struct asm_out *o, bool dec, unsigned bits, enum host_reg r)
+{
+    put_rr(o, classic(bits, 0xfe), dec ? 1 : 0, r);
+}
+
+void asm_imul(struct asm_out *o, unsigned bits, enum host_reg to, enum host_reg from)
+{
+    put_rr(o, two_byte(bits, 0, 0xaf), to, from);
+}
+
+void asm_shift_imm(struct asm_out *o, enum asm_shift op, unsigned bits, enum host_reg r,
+                   uint8_t n)
+{
+    put_rr(o, classic(bits, 0xc0), op, r);
+    asm_byte(o, n);
+}
+
+void asm_shift_cl(struct asm_out *o, enum asm_shift op, unsigned bits, enum host_reg r)
+{
+    put_rr(o, classic(bits, 0xd2), op, r);
+}
+
+void asm_0f(struct asm_out *o, uint8_t prefix, uint8_t op, unsigned bits,
+            enum host_reg to, enum host_reg from)
+{
+    put_rr(o, two_byte(bits, prefix, op), to, from);
+}
+
+void asm_vex38(struct asm_out *o, struct asm_vex x, enum host_reg to, enum host_reg v,
+               enum host_reg rm)
+{
+    asm_byte(o, 0xc4);
+    asm_byte(o,
+             (uint8_t)((is_high(to) ? 0 : 0x80) | 0x40 | (is_high(rm) ? 0 : 0x20) | 2));
+    asm_byte(o, (uint8_t)((x.bits == 64 ? 0x80 : 0) | (~(unsigned)v & 15) << 3 | x.pp));
+    asm_byte(o, x.op);
+    asm_byte(o, (uint8_t)(0xc0 | low3(to) << 3 | low3(rm)));
+}
+
+void asm_bswap(struct asm_out *o, unsigned bits, enum host_reg r)
+{
+    asm_byte(o, (uint8_t)(REX | (bits == 64 ? REX_W : 0) | (is_high(r) ? REX_B : 0)));
+    asm_byte(o, 0x0f);
+    asm_byte(o, (uint8_t)(0xc8 + low3(r)));
+}
+
+void asm_setcc(struct asm_out *o, unsigned cond, enum host_reg r)
+{
+    struct shape s = two_byte(32, 0, (uint8_t)(0x90 + cond));
+
+    s.byte_regs = 8;
+    put_rr(o, s, 0, r);
+}
+
+void asm_cmov(struct asm_out *o, unsigned cond, unsigned bits, enum host_reg to,
+              enum host_reg from)
+{
+    put_rr(o, two_byte(bits, 0, (uint8_t)(0x40 + cond)), to, from);
+}
+
+void asm_shd(struct asm_out *o, bool left, unsigned bits, enum host_reg to,
+             enum host_reg from, uint8_t n)
+{
+    put_rr(o, two_byte(bits, 0, left ? 0xa4 : 0xac), from, to);
+    asm_byte(o, n);
+}
+
+void asm_lock(struct asm_out *o)
+{
+    asm_byte(o, 0xf0);
+}
+
+static void put_locked(struct asm_out *o, unsigned bits, uint8_t opcode, struct asm_mem m,
+                       enum host_reg r)
+{
+    struct shape s = two_byte(bits, 0, (uint8_t)(bits == 8 ? opcode : opcode | 1));
+
+    s.byte_regs = bits;
+    put_rm(o, s, r, m);
+}
+
+void asm_cmpxchg(struct asm_out *o, unsigned bits, struct asm_mem m, enum host_reg fresh)
+{
+    put_locked(o, bits, 0xb0, m, fresh);
+}
+
+void asm_xadd(struct asm_out *o, unsigned bits, struct asm_mem m, enum host_reg r)
+{
+    put_locked(o, bits, 0xc0, m, r);
+}
+
+void asm_swap(struct asm_out *o, unsigned bits, struct asm_mem m, enum host_reg r)
+{
+    put_rm(o, classic(bits, 0x86), r, m);
+}
+
+void asm_mfence(struct asm_out *o)
+{
+    asm_byte(o, 0x0f);
+    asm_byte(o, 0xae);
+    asm_byte(o, 0xf0);
+}
+
+void asm_push_mem(struct asm_out *o, struct asm_mem m)
+{
+    put_rm(o, (struct shape){.bits = 32, .opcode = 0xff}, 6, m);
+}
+
+void asm_pop_mem(struct asm_out *o, struct asm_mem m)
+{
+    put_rm(o, (struct shape){.bits = 32, .opcode = 0x8f}, 0, m);
+}
+
+void asm_push(struct asm_out *o, enum host_reg r)
+{
+    if (is_high(r)) {
+        asm_byte(o, REX | REX_B);
+    }
+    asm_byte(o, (uint8_t)(0x50 + low3(r)));
+}
+
+void asm_pop(struct asm_out *o, enum host_reg r)
+{
+    if (is_high(r)) {
+        asm_byte(o, REX | REX_B);
+    }
+    asm_byte(o, (uint8_t)(0x58 + low3(r)));
+}
+
+void asm_ret(struct asm_out *o)
+{
+    asm_byte(o, 0xc3);
+}
+
+void asm_jmp_reg(struct asm_out *o, enum host_reg r)
+{
+    put_rr(o, (struct shape){.bits = 32, .opcode = 0xff}, 4, r);
+}
+
+void asm_jmp_mem(struct asm_out *o, struct asm_mem m)
+{
+    put_rm(o, (struct shape){.bits = 32, .opcode = 0xff}, 4, m);
+}
+
+void asm_call_mem(struct asm_out *o, struct asm_mem m)
+{
+    put_rm(o, (struct shape){.bits = 32, .opcode = 0xff}, 2, m);
+}
+
+void asm_call_reg(struct asm_out *o, enum host_reg r)
+{
+    put_rr(o, (struct shape){.bits = 32, .opcode = 0xff}, 2, r);
+}
+
+uint8_t *asm_jcc(struct asm_out *o, unsigned cond)
+{
+    asm_byte(o, 0x0f);
+    asm_byte(o, (uint8_t)(0x80 + cond));
+    asm_word32(o, 0);
+    return o->at - 4;
+}
+
+uint8_t *asm_jmp(struct asm_out *o)
+{
+    asm_byte(o, 0xe9);
+    asm_word32(o, 0);
+    return o->at - 4;
+}
+
+void asm_bind(struct asm_out *o, uint8_t *place, const uint8_t *target)
+{
+    int32_t distance = (int32_t)(target - (place + 4));
+
+    if (!o->full) {
+        memcpy(place, &distance, sizeof distance);
+    }
+}

@@ -1,0 +1,165 @@
+/* emit.c - one region, front to back.
+ *
+ * First the last use of each value, from the end; then the code of each operation;
+ * then the cold code.  Conditions and flags are made where they are used, so using one
+ * is using what it was made from. */
+#include "virt/isa/emit/emit.h"
+
+#include <errno.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/fault.h"
+#include "virt/isa/emit/private.h"
+
+static bool is_lazy(const struct ir_insn *i)
+{
+    return i->op == IR_FLAGS || i->op == IR_COND || (i->op >= IR_EQ && i->op <= IR_SLE);
+}
+
+static bool shares_place(const struct ir_insn *i)
+{
+    return i->op == IR_TRUNC || (i->op == IR_EXTRACT && i->imm == 0) ||
+           i->op == IR_ZEXT || i->op == IR_GET;
+}
+
+/* `v` is used at `at`: it, or what it is made from. */
+static void use(struct emit *e, ir_value v, uint32_t at)
+{
+    const struct ir_insn *i = &e->g->insn[v];
+    unsigned n;
+
+    if (v == 0) {
+        return;
+    }
+    if (e->place[v].last_use < at) {
+        e->place[v].last_use = at;
+    }
+    if (is_lazy(i) || shares_place(i)) {
+        for (n = 0; n < 3; n++) {
+            use(e, i->arg[n], at);
+        }
+    }
+}
+
+/* Arguments of the edges are used where their block ends. */
+static void find_edge_uses(struct emit *e)
+{
+    const struct ir_region *g = e->g;
+    uint32_t b, edge, n;
+
+    for (b = 0; b < g->blocks; b++) {
+        uint32_t last = g->block[b].end - 1;
+        uint32_t edges = g->insn[last].op == IR_JUMP     ? 1
+                         : g->insn[last].op == IR_BRANCH ? 2
+                                                         : 0;
+
+        for (edge = g->block[b].edge; edges > 0; edges--, edge++) {
+            for (n = 0; n < g->block[g->edge[edge].block].params; n++) {
+                use(e, g->arg[g->edge[edge].first_arg + n], last);
+            }
+        }
+    }
+}
+
+static void find_uses(struct emit *e)
+{
+    const struct ir_region *g = e->g;
+    uint32_t at, n;
+
+    for (at = 0; at < g->insns; at++) {
+        e->place[at] = (struct place){.root = at, .reg = H_NONE, .spill = NO_SPILL};
+    }
+    for (at = g->insns; at > 1; at--) {
+        const struct ir_insn *i = &g->insn[at - 1];
+
+        if (is_lazy(i)) {
+            continue;
+        }
+        for (n = 0; n < 3; n++) {
+            use(e, i->arg[n], at - 1);
+        }
+        for (n = 0; i->map != 0 && n < g->map[i->map].count; n++) {
+            use(e, g->pending[g->map[i->map].first + n].value, at - 1);
+        }
+    }
+}
+
+/* Two gets of one global are one value until it is set: they share a place, so the later
+ * uses count for the first.  `ir_pass_forward` has left at most one. */
+static void pin_registers(struct emit *e)
+{
+    uint16_t n;
+
+    memset(e->pinned_to, 0xff, sizeof e->pinned_to);
+    for (n = 0; n < e->env->globals; n++) {
+        if (e->env->global[n].pin < EMIT_HOST_REGS) {
+            e->pinned_to[e->env->global[n].pin] = n;
+        }
+    }
+}
+
+static int write_region(struct emit *e)
+{
+    const struct ir_region *g = e->g;
+    uint32_t at;
+
+    for (e->block = 0; e->block < g->blocks && e->error == 0; e->block++) {
+        emit_reset_regs(e);
+        e->block_at[e->block] = e->o.at;
+        for (at = g->block[e->block].first; at < g->block[e->block].end; at++) {
+            emit_insn(e, at);
+            if (e->error != 0 || e->o.full) {
+                break;
+            }
+        }
+    }
+    e->r->hot_bytes = (uint32_t)(e->o.at - e->o.start);
+    if (e->error == 0) {
+        emit_fix_jumps(e);
+        emit_stubs(e);
+    }
+    e->r->bytes = (uint32_t)(e->o.at - e->o.start);
+    return e->error != 0 ? e->error : e->o.full ? -ENOSPC : 0;
+}
+
+int emit_region(const struct ir_region *g, const struct emit_env *env,
+                const struct emit_place *at, struct emit_result *ret_result)
+{
+    struct emit e = {
+        .g = g,
+        .env = env,
+        .r = ret_result,
+        .first_site = at->first_site,
+        .first_exit = at->first_exit,
+        .o = {.start = at->write, .at = at->write, .end = at->write + at->room}};
+    int r = -ENOMEM;
+
+    ret_result->sites = 0;
+    ret_result->pends = 0;
+    ret_result->exits = 0;
+    e.place = fault_malloc((g->insns + 1) * sizeof *e.place);
+    e.stub = fault_malloc(STUBS_MAX * sizeof *e.stub);
+    e.block_at = fault_calloc(g->blocks, sizeof *e.block_at);
+    e.fix = fault_malloc((g->edges + 1) * sizeof *e.fix);
+    if (e.place != NULL && e.stub != NULL && e.block_at != NULL && e.fix != NULL) {
+        pin_registers(&e);
+        find_uses(&e);
+        find_edge_uses(&e);
+        r = write_region(&e);
+    }
+    free(e.place);
+    free(e.stub);
+    free(e.block_at);
+    free(e.fix);
+    return r;
+}
+
+void emit_result_fini(struct emit_result *r)
+{
+    free(r->site);
+    free(r->pend);
+    free(r->exit);
+    memset(r, 0, sizeof *r);
+}

@@ -1,0 +1,157 @@
+/* emit.h - a region becomes x86-64 host code.
+ *
+ * The code finds the processor's struct through gs, keeps pinned globals in host
+ * registers all the time, and enters and leaves only through the two trampolines.
+ * What can go wrong on the way (a miss of the soft TLB, a fault, a side exit) is
+ * cold code behind the region; each such place is a site, with the guest address and
+ * where the values are that have not reached their globals. */
+#ifndef VIRT_ISA_EMIT_EMIT_H
+#define VIRT_ISA_EMIT_EMIT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "virt/isa/ir/ir.h"
+
+#define EMIT_SPILLS    32
+#define EMIT_HOST_REGS 16
+
+#define EMIT_JUMPS 4096u
+
+/* Code for a guest address, found by its low bits. */
+struct emit_jump {
+    uint64_t tag;
+    uint64_t code;
+};
+
+/* What is in `leave_exit` when it was no patchable exit. */
+enum emit_left {
+    EMIT_LEFT_WANTS = -1, /* somebody waits, or the budget is used up */
+    EMIT_LEFT_ROUTINE =
+        -3,               /* behind the routine of the last site, whose state is whole */
+    EMIT_LEFT_MISS = -2,  /* `leave_to` is not in the jump table */
+    EMIT_LEFT_REASON = -3 /* this, and less by the reason of an IR_LEAVE */
+};
+
+/* What generated code uses of the processor's struct, beside the globals. */
+struct emit_frame {
+    uint64_t self;                 /* the struct's own address */
+    uint64_t save[EMIT_HOST_REGS]; /* host registers at a site, pinned ones excepted */
+    uint64_t spill[EMIT_SPILLS];
+    uint64_t flags;        /* the FLAGS global: RFLAGS image, arithmetic bits count */
+    uint64_t slow_at;      /* linear address of a slow access */
+    uint64_t slow_value;   /* value stored; value loaded */
+    uint64_t slow_wanted;  /* of IR_CAS: what is compared; `slow_value` is the new one */
+    uint64_t slow_site;    /* number of the site that is being served */
+    uint64_t leave_to;     /* guest address or reason at the leave trampoline */
+    uint64_t leave_exit;   /* number of the exit that was taken, or `enum emit_left` */
+    uint64_t leave_branch; /* at EMIT_LEFT_MISS: the branch that left */
+    uint64_t jumps;      /* address of the jump table, EMIT_JUMPS of `struct emit_jump` */
+    uint64_t jump_tag;   /* the tag of a guest address is that address xor this */
+    uint64_t entry;      /* where the enter trampoline goes */
+    uint32_t host_mxcsr; /* for C code */
+    /* Host addresses of C functions, `void f(void *cpu)`.  `routine_helper` also stores
+     * what is pending at a side exit, and does not return from a site of IR_TRAP_IF. */
+    uint64_t slow_helper;
+    uint64_t routine_helper;
+    /* Host addresses of generated code. */
+    uint64_t slow_thunk;
+    uint64_t routine_thunk;
+    uint64_t leave;
+    uint64_t leave_behind; /* after a routine that asked to leave */
+};
+
+/* Where the things are; offsets into the processor's struct. */
+struct emit_env {
+    const struct ir_global *global;
+    uint16_t globals;
+    uint32_t frame;
+    uint32_t tlb;    /* the pointer to the TLB in force */
+    uint32_t wants;  /* 32 bits: not 0 when another thread waits */
+    uint32_t local;  /* 32 bits: not 0 when a routine asked to leave */
+    uint32_t budget; /* 64 bits: instructions that may still run */
+    uint32_t tlb_read, tlb_write, tlb_addend; /* into an entry */
+    uint32_t tlb_entry_bytes;                 /* power of two */
+    uint32_t tlb_entries;
+    bool has_vectors; /* the host has AVX: sixteen ymm registers are kept, too */
+    uint32_t vectors; /* the guest's, 32 bytes each */
+    uint32_t mxcsr;   /* the guest's */
+};
+
+enum emit_loc_kind {
+    EMIT_NOWHERE,
+    EMIT_IN_REG,
+    EMIT_IN_SPILL,
+    EMIT_IS_CONST,
+    EMIT_AT_HOME
+};
+
+struct emit_loc {
+    uint8_t kind;
+    uint8_t reg;
+    uint64_t value; /* constant, spill slot or global */
+};
+
+/* A global whose newest value is elsewhere. */
+struct emit_pend {
+    uint16_t global;
+    uint8_t type;
+    uint8_t flags_kind, flags_bytes; /* of a FLAGS global */
+    int16_t prev;                    /* pend of the flags it keeps something of; -1 */
+    struct emit_loc a, b, c;
+};
+
+struct emit_site {
+    uint64_t pc;
+    uint64_t imm;  /* of a routine: what the IR gave */
+    uint32_t done; /* instructions of the region before it */
+    uint32_t left; /* that were counted beforehand, and not done */
+    uint32_t first;
+    uint16_t count;
+    uint16_t op;
+    uint8_t type, aux;
+    struct ir_access access;
+};
+
+/* A way out to a known guest address; `jump` is the displacement to patch. */
+struct emit_exit {
+    uint64_t pc;
+    uint32_t jump;
+    uint8_t kind; /* `enum ir_exit` */
+};
+
+struct emit_result {
+    uint32_t bytes;
+    uint32_t hot_bytes;
+    struct emit_site *site; /* owned by whoever asked */
+    uint32_t sites, site_room;
+    struct emit_pend *pend;
+    uint32_t pends, pend_room;
+    struct emit_exit *exit;
+    uint32_t exits, exit_room;
+};
+
+/* Where code goes. */
+struct emit_place {
+    uint8_t *write; /* it runs at the same distance from everything */
+    size_t room;
+    uint32_t first_site, first_exit; /* numbers of its first site and exit */
+};
+
+/* Write the region's code.  -ENOSPC: no room; -ENOMEM; -ENOTSUP: an operation that this
+ * host code has no form for. */
+int emit_region(const struct ir_region *g, const struct emit_env *env,
+                const struct emit_place *at, struct emit_result *ret_result);
+void emit_result_fini(struct emit_result *r);
+
+/* The code shared by all regions; writes its addresses into `frame`, returns its
+ * size, 0 when there is no room. */
+size_t emit_trampolines(const struct emit_env *env, uint8_t *write, const uint8_t *run,
+                        size_t room, struct emit_frame *frame, uint64_t *ret_enter);
+
+/* The value of a pend's global after a site stopped the processor. */
+uint64_t emit_pend_value(const struct emit_env *env, const void *cpu,
+                         const struct emit_pend *all, const struct emit_pend *p);
+
+#endif

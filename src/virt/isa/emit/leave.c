@@ -1,0 +1,492 @@
+/* leave.c - sites, the cold code behind a region, and the trampolines.
+ *
+ * A site's pends are where the values are at that moment; so they are written down
+ * when the site's place in the hot code is reached, and both users read them: the C
+ * code that unwinds after a fault, and the stub of a side exit, which stores them. */
+#include <errno.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/fault.h"
+#include "virt/isa/emit/private.h"
+#include "virt/isa/ir/private.h"
+
+static bool grow(void **array, uint32_t count, uint32_t *room, size_t bytes)
+{
+    uint32_t wanted = *room == 0 ? 64 : *room * 2;
+    void *more;
+
+    if (count < *room) {
+        return true;
+    }
+    more = fault_realloc(*array, wanted * bytes);
+    if (more == NULL) {
+        return false;
+    }
+    *array = more;
+    *room = wanted;
+    return true;
+}
+
+static struct emit_pend *add_pend(struct emit *e)
+{
+    struct emit_result *r = e->r;
+
+    if (!grow((void **)&r->pend, r->pends, &r->pend_room, sizeof *r->pend)) {
+        e->error = -ENOMEM;
+        return NULL;
+    }
+    r->pend[r->pends] = (struct emit_pend){.prev = -1};
+    return &r->pend[r->pends++];
+}
+
+/* Where a flags value comes from; `prev` is another pend, before this one. */
+static void pend_flags(struct emit *e, uint16_t global, ir_value v, unsigned depth)
+{
+    const struct ir_insn *f = &e->g->insn[v];
+    int16_t prev = -1;
+    struct emit_pend *p;
+
+    if (!emit_is_home(e, v) && f->op == IR_FLAGS &&
+        (f->aux == IR_FLAGS_INC_R || f->aux == IR_FLAGS_DEC_R) && depth < 8) {
+        pend_flags(e, NOT_PINNED, f->arg[1], depth + 1);
+        prev = (int16_t)(e->r->pends - 1);
+    }
+    p = add_pend(e);
+    if (p == NULL) {
+        return;
+    }
+    p->global = global;
+    p->type = IR_FLAGS_TYPE;
+    p->prev = prev;
+    if (f->op == IR_GET && !emit_is_home(e, v)) {
+        e->error = -ENOTSUP;
+    }
+    if (emit_is_home(e, v)) {
+        p->a.kind = EMIT_AT_HOME;
+        return;
+    }
+    p->flags_kind = f->aux;
+    p->flags_bytes = (uint8_t)f->imm;
+    p->a = emit_locate(e, f->arg[0]);
+    if (prev < 0) {
+        p->b = emit_locate(e, f->arg[1]);
+    }
+    if (f->arg[2] != 0 && e->g->insn[f->arg[2]].type != IR_FLAGS_TYPE) {
+        p->c = emit_locate(e, f->arg[2]);
+    }
+}
+
+uint32_t emit_site_at(struct emit *e, uint32_t at)
+{
+    const struct ir_insn *i = &e->g->insn[at];
+    const struct ir_map *m = &e->g->map[i->map];
+    struct emit_result *r = e->r;
+    struct emit_site *s;
+    uint32_t n;
+
+    if (!grow((void **)&r->site, r->sites, &r->site_room, sizeof *r->site)) {
+        e->error = -ENOMEM;
+        return 0;
+    }
+    s = &r->site[r->sites];
+    *s = (struct emit_site){.pc = m->pc,
+                            .imm = i->imm,
+                            .done = m->done,
+                            .left = e->counted > m->done ? e->counted - m->done : 0,
+                            .first = r->pends,
+                            .op = i->op,
+                            .type = i->type,
+                            .aux = i->aux,
+                            .access = i->access};
+    for (n = 0; n < m->count; n++) {
+        const struct ir_pending *p = &e->g->pending[m->first + n];
+
+        if (e->env->global[p->global].type == IR_FLAGS_TYPE) {
+            pend_flags(e, p->global, p->value, 0);
+        } else {
+            struct emit_pend *to = add_pend(e);
+
+            if (to != NULL) {
+                to->global = p->global;
+                to->type = e->env->global[p->global].type;
+                to->a = emit_locate(e, p->value);
+            }
+        }
+    }
+    r->site[r->sites].count = (uint16_t)(r->pends - r->site[r->sites].first);
+    return e->first_site + r->sites++;
+}
+
+void emit_stub(struct emit *e, const struct stub *s)
+{
+    if (e->stubs == STUBS_MAX) {
+        e->error = -ENOSPC;
+        return;
+    }
+    e->stub[e->stubs++] = *s;
+}
+
+static void store_site(struct emit *e, uint32_t site)
+{
+    asm_store_imm(&e->o, 64, emit_field(e, offsetof(struct emit_frame, slow_site)),
+                  (int32_t)site);
+}
+
+static void slow_access(struct emit *e, const struct stub *s)
+{
+    const struct ir_insn *i = &e->g->insn[s->at];
+    struct asm_mem value = emit_field(e, offsetof(struct emit_frame, slow_value));
+
+    asm_store(&e->o, 64, emit_field(e, offsetof(struct emit_frame, slow_at)), s->address);
+    if (i->op == IR_STORE && s->value != H_NONE) {
+        asm_store(&e->o, 64, value, s->value);
+    } else if (i->op == IR_STORE) {
+        asm_store_imm(&e->o, 64, value, (int32_t)s->constant);
+    }
+    store_site(e, s->site);
+    asm_call_mem(&e->o, emit_field(e, offsetof(struct emit_frame, slow_thunk)));
+    if (s->dst != H_NONE) {
+        asm_load(&e->o, 64, s->dst, value);
+    }
+    asm_bind(&e->o, asm_jmp(&e->o), s->resume);
+}
+
+static bool is_free(const struct emit *e, unsigned r)
+{
+    return r != H_RSP && e->pinned_to[r] == NOT_PINNED;
+}
+
+/* Behind the region any register that is not pinned may be used. */
+static enum host_reg another(const struct emit *e, enum host_reg a, enum host_reg b)
+{
+    unsigned r;
+
+    for (r = 0; r < EMIT_HOST_REGS; r++) {
+        if (is_free(e, r) && r != a && r != b) {
+            return r;
+        }
+    }
+    return H_RAX;
+}
+
+static void leave_because(struct emit *e, int32_t why)
+{
+    asm_store_imm(&e->o, 64, emit_field(e, offsetof(struct emit_frame, leave_exit)), why);
+    asm_jmp_mem(&e->o, emit_field(e, offsetof(struct emit_frame, leave)));
+}
+
+/* Goes to the code for the guest address in `to`, by the jump table, here and not in a
+ * shared place: so the host predicts each site by itself. */
+void emit_lookup(struct emit *e, enum host_reg to, uint64_t branch)
+{
+    enum host_reg t = another(e, to, to), u = another(e, to, t);
+    uint8_t *miss;
+
+    asm_store(&e->o, 64, emit_field(e, offsetof(struct emit_frame, leave_to)), to);
+    asm_mov(&e->o, 32, t, to);
+    asm_alu_imm(&e->o, ASM_AND, 32, t, (int32_t)EMIT_JUMPS - 1);
+    asm_shift_imm(&e->o, ASM_SHL, 32, t, 4); /* sizeof(struct emit_jump) */
+    asm_mov(&e->o, 64, u, to);
+    asm_alu_load(&e->o, ASM_ADD, 64, t,
+                 emit_field(e, offsetof(struct emit_frame, jumps)));
+    asm_alu_load(&e->o, ASM_XOR, 64, u,
+                 emit_field(e, offsetof(struct emit_frame, jump_tag)));
+    asm_alu_load(&e->o, ASM_CMP, 64, u, asm_at(t, offsetof(struct emit_jump, tag)));
+    miss = asm_jcc(&e->o, IR_COND_NZ);
+    asm_jmp_mem(&e->o, asm_at(t, offsetof(struct emit_jump, code)));
+    asm_bind(&e->o, miss, e->o.at);
+    asm_mov_imm(&e->o, t, branch);
+    asm_store(&e->o, 64, emit_field(e, offsetof(struct emit_frame, leave_branch)), t);
+    leave_because(e, EMIT_LEFT_MISS);
+}
+
+/* Leaves to a known address by a jump that can be patched to go to its code; at first
+ * it goes to the code behind it, which tells the engine which exit it was. */
+void emit_exit_to(struct emit *e, uint64_t pc, enum ir_exit kind)
+{
+    struct emit_result *r = e->r;
+    enum host_reg t = another(e, H_NONE, H_NONE);
+    uint8_t *jump;
+
+    if (kind == IR_EXIT_FAR) {
+        asm_mov_imm(&e->o, t, pc);
+        emit_lookup(e, t, 0);
+        return;
+    }
+    if (!grow((void **)&r->exit, r->exits, &r->exit_room, sizeof *r->exit)) {
+        e->error = -ENOMEM;
+        return;
+    }
+    jump = asm_jmp(&e->o);
+    asm_bind(&e->o, jump, e->o.at);
+    r->exit[r->exits] = (struct emit_exit){
+        .pc = pc, .jump = (uint32_t)(jump - e->o.start), .kind = (uint8_t)kind};
+    asm_mov_imm(&e->o, t, pc);
+    asm_store(&e->o, 64, emit_field(e, offsetof(struct emit_frame, leave_to)), t);
+    leave_because(e, (int32_t)(e->first_exit + r->exits));
+    r->exits++;
+}
+
+/* What was counted and is not done goes back to the budget. */
+static void give_back(struct emit *e, const struct emit_site *site)
+{
+    if (site->left != 0) {
+        asm_alu_store_imm(&e->o, ASM_ADD, 64, asm_gs(e->env->budget),
+                          (int32_t)site->left);
+    }
+}
+
+static void load_loc(struct emit *e, enum host_reg to, const struct emit_loc *l)
+{
+    if (l->kind == EMIT_IS_CONST) {
+        asm_mov_imm(&e->o, to, l->value);
+    } else if (l->kind == EMIT_IN_SPILL) {
+        asm_load(&e->o, 64, to,
+                 emit_field(e, offsetof(struct emit_frame, spill) + 8 * l->value));
+    } else if (l->kind == EMIT_IN_REG && to != l->reg) {
+        asm_mov(&e->o, 64, to, l->reg);
+    }
+}
+
+/* A register that is not pinned and holds none of these. */
+static enum host_reg spare(const struct emit *e, const struct emit_pend *p,
+                           enum host_reg not )
+{
+    unsigned r;
+
+    for (r = 0; r < EMIT_HOST_REGS; r++) {
+        if (is_free(e, r) && r != not &&!(p->a.kind == EMIT_IN_REG && p->a.reg == r) &&
+            !(p->b.kind == EMIT_IN_REG && p->b.reg == r)) {
+            return r;
+        }
+    }
+    return H_NONE;
+}
+
+static bool has_short_flags(const struct emit_pend *p)
+{
+    return p->flags_kind == IR_FLAGS_SUB || p->flags_kind == IR_FLAGS_ADD ||
+           p->flags_kind == IR_FLAGS_ADD_R || p->flags_kind == IR_FLAGS_SUB_R ||
+           p->flags_kind == IR_FLAGS_LOGIC || p->flags_kind == IR_FLAGS_BITS;
+}
+
+/* The operation once more, and its RFLAGS to their home. */
+static void store_flags(struct emit *e, const struct emit_pend *p)
+{
+    unsigned bits = p->flags_bytes * 8u;
+    enum host_reg a = spare(e, p, H_NONE), b = spare(e, p, a);
+    struct asm_mem home = emit_field(e, offsetof(struct emit_frame, flags));
+
+    load_loc(e, a, &p->a);
+    if (p->flags_kind == IR_FLAGS_BITS) {
+        asm_store(&e->o, 64, home, a);
+        return;
+    }
+    if (p->flags_kind != IR_FLAGS_LOGIC) {
+        load_loc(e, b, &p->b);
+    }
+    switch (p->flags_kind) {
+    case IR_FLAGS_SUB:
+        asm_alu(&e->o, ASM_CMP, bits, a, b);
+        break;
+    case IR_FLAGS_ADD:
+        asm_alu(&e->o, ASM_ADD, bits, a, b);
+        break;
+    case IR_FLAGS_ADD_R:
+        asm_alu(&e->o, ASM_SUB, bits, a, b);
+        asm_alu(&e->o, ASM_ADD, bits, a, b);
+        break;
+    case IR_FLAGS_SUB_R:
+        asm_alu(&e->o, ASM_ADD, bits, a, b);
+        asm_alu(&e->o, ASM_SUB, bits, a, b);
+        break;
+    default:
+        asm_test(&e->o, bits, a, a);
+        break;
+    }
+    emit_push_flags(e, home);
+}
+
+/* What is pending goes home in place; false: nothing was written, the engine has to. */
+static bool store_pends(struct emit *e, const struct emit_site *site)
+{
+    const struct emit_pend *flags = NULL;
+    unsigned n;
+
+    for (n = 0; n < site->count; n++) {
+        const struct emit_pend *p = &e->r->pend[site->first + n];
+
+        if (p->type == IR_FLAGS_TYPE) {
+            if (flags != NULL || p->prev >= 0 ||
+                !(p->a.kind == EMIT_AT_HOME || has_short_flags(p))) {
+                return false;
+            }
+            flags = p;
+        } else if (emit_bits(p->type) != 64 || emit_home(e, p->global) != H_NONE) {
+            return false;
+        }
+    }
+    if (flags != NULL && flags->a.kind != EMIT_AT_HOME &&
+        spare(e, flags, spare(e, flags, H_NONE)) == H_NONE) {
+        return false;
+    }
+    for (n = 0; n < site->count;
+         n++) { /* registers first, then nothing else needs them */
+        const struct emit_pend *p = &e->r->pend[site->first + n];
+
+        if (p != flags && p->a.kind == EMIT_IN_REG) {
+            asm_store(&e->o, 64, emit_global(e, p->global), p->a.reg);
+        }
+    }
+    if (flags != NULL && flags->a.kind != EMIT_AT_HOME) {
+        store_flags(e, flags);
+    }
+    for (n = 0; n < site->count; n++) {
+        const struct emit_pend *p = &e->r->pend[site->first + n];
+
+        if (p != flags && p->a.kind != EMIT_IN_REG) {
+            enum host_reg t = another(e, H_NONE, H_NONE);
+
+            load_loc(e, t, &p->a);
+            asm_store(&e->o, 64, emit_global(e, p->global), t);
+        }
+    }
+    return true;
+}
+
+/* What is pending is stored here, or where that is long by the engine, as after a fault. */
+static void side_exit(struct emit *e, const struct stub *s)
+{
+    struct emit_site *site = &e->r->site[s->site - e->first_site];
+
+    if (site->left > 0) {
+        site->left--; /* the branch itself is done */
+    }
+    if (site->count != 0 && !store_pends(e, site)) {
+        store_site(e, s->site);
+        asm_call_mem(&e->o, emit_field(e, offsetof(struct emit_frame, routine_thunk)));
+    }
+    give_back(e, site);
+    emit_exit_to(e, e->g->insn[s->at].imm, e->g->insn[s->at].aux);
+}
+
+/* The helper sees by the site's operation that it is not to come back. */
+static void trap(struct emit *e, const struct stub *s)
+{
+    store_site(e, s->site);
+    asm_call_mem(&e->o, emit_field(e, offsetof(struct emit_frame, routine_thunk)));
+    leave_because(e, EMIT_LEFT_WANTS);
+}
+
+void emit_leave(struct emit *e, uint32_t at, unsigned detail)
+{
+    (void)detail;
+    leave_because(e, EMIT_LEFT_REASON - (int32_t)e->g->insn[at].aux);
+}
+
+/* Somebody waits: what is pending is stored, and the engine looks. */
+static void wants(struct emit *e, const struct stub *s)
+{
+    struct emit_site *site = &e->r->site[s->site - e->first_site];
+    enum host_reg t = another(e, H_NONE, H_NONE);
+
+    if (site->count != 0 && !store_pends(e, site)) {
+        store_site(e, s->site);
+        asm_call_mem(&e->o, emit_field(e, offsetof(struct emit_frame, routine_thunk)));
+    }
+    give_back(e, site);
+    asm_mov_imm(&e->o, t, site->pc);
+    asm_store(&e->o, 64, emit_field(e, offsetof(struct emit_frame, leave_to)), t);
+    leave_because(e, EMIT_LEFT_WANTS);
+}
+
+/* The row's routine does the whole instruction; then the region goes on, unless it asked
+ * to leave.  Flags that it gave are fetched from their home. */
+static void slow_native(struct emit *e, const struct stub *s)
+{
+    uint8_t *leave;
+
+    store_site(e, s->site);
+    asm_call_mem(&e->o, emit_field(e, offsetof(struct emit_frame, routine_thunk)));
+    if (s->dst != H_NONE) {
+        asm_load(&e->o, 64, s->dst, emit_field(e, offsetof(struct emit_frame, flags)));
+    }
+    asm_alu_store_imm(&e->o, ASM_CMP, 32, asm_gs(e->env->local), 0);
+    leave = asm_jcc(&e->o, IR_COND_Z);
+    asm_bind(&e->o, leave, s->resume);
+    asm_jmp_mem(&e->o, emit_field(e, offsetof(struct emit_frame, leave_behind)));
+}
+
+void emit_stubs(struct emit *e)
+{
+    unsigned n;
+
+    for (n = 0; n < e->stubs && e->error == 0; n++) {
+        const struct stub *s = &e->stub[n];
+
+        asm_bind(&e->o, s->from, e->o.at);
+        if (s->kind == STUB_SLOW) {
+            slow_access(e, s);
+        } else if (s->kind == STUB_NATIVE) {
+            slow_native(e, s);
+        } else if (s->kind == STUB_EXIT) {
+            side_exit(e, s);
+        } else if (s->kind == STUB_TRAP) {
+            trap(e, s);
+        } else {
+            wants(e, s);
+        }
+    }
+}
+
+static uint64_t loc_value(const struct emit_env *env, const uint8_t *cpu,
+                          const struct emit_loc *l)
+{
+    const struct emit_frame *f =
+        (const struct emit_frame *)(const void *)(cpu + env->frame);
+    uint64_t v = 0;
+    unsigned n;
+
+    switch (l->kind) {
+    case EMIT_IS_CONST:
+        return l->value;
+    case EMIT_IN_SPILL:
+        return f->spill[l->value];
+    case EMIT_IN_REG:
+        for (n = 0; n < env->globals; n++) {
+            if (env->global[n].pin == l->reg) {
+                memcpy(&v, cpu + env->global[n].offset, 8);
+                return v;
+            }
+        }
+        return f->save[l->reg];
+    default:
+        return 0;
+    }
+}
+
+uint64_t emit_pend_value(const struct emit_env *env, const void *cpu,
+                         const struct emit_pend *all, const struct emit_pend *p)
+{
+    const struct emit_frame *f =
+        (const struct emit_frame *)(const void *)((const uint8_t *)cpu + env->frame);
+    uint64_t a = loc_value(env, cpu, &p->a), mask, previous;
+    struct ir_words w;
+
+    if (p->type != IR_FLAGS_TYPE) {
+        return a;
+    }
+    if (p->a.kind == EMIT_AT_HOME) {
+        return f->flags;
+    }
+    mask = p->flags_bytes >= 8 ? ~UINT64_C(0) : (UINT64_C(1) << p->flags_bytes * 8) - 1;
+    w = (struct ir_words){
+        .a = a, .b = loc_value(env, cpu, &p->b) & mask, .c = loc_value(env, cpu, &p->c)};
+    if (p->flags_kind != IR_FLAGS_BITS) {
+        w.a &= mask;
+    }
+    previous = p->prev >= 0 ? emit_pend_value(env, cpu, all, &all[p->prev]) : f->flags;
+    return ir_compute_flags(p->flags_kind, p->flags_bytes * 8u, w, previous);
+}

@@ -1,0 +1,146 @@
+/* private.h - the state of one translation, shared by the files of this folder.
+ *
+ * Registers.  A host register is pinned to a global, free for values, or neither (RSP).
+ * A pinned register always holds its global's value; it may at the same time be where a
+ * value lives (`owner`), until the global is set.  Values that are the same bits as
+ * another (a truncation, a free zero-extension) share its root's place.
+ *
+ * Host flags.  `host_flags` names the flags value that EFLAGS hold right now; whatever
+ * changes EFLAGS clears it. */
+#ifndef VIRT_ISA_EMIT_PRIVATE_H
+#define VIRT_ISA_EMIT_PRIVATE_H
+
+#include "virt/isa/emit/asm.h"
+#include "virt/isa/emit/emit.h"
+
+struct place {
+    uint32_t last_use;
+    uint32_t root; /* itself, or the value whose place it shares */
+    uint8_t reg;   /* H_NONE: not in a register */
+    uint8_t spill; /* 0xff: no slot */
+    bool clean;    /* bits above its type are zeros */
+};
+
+enum stub_kind {
+    STUB_SLOW,
+    STUB_EXIT,
+    STUB_TRAP,
+    STUB_WANTS,
+    STUB_NATIVE
+};
+
+/* Cold code to be written behind the region. */
+struct stub {
+    enum stub_kind kind;
+    uint8_t *from;   /* displacement to bind here */
+    uint8_t *resume; /* where it goes back */
+    uint32_t site;
+    uint32_t at;                 /* the instruction */
+    uint8_t address, value, dst; /* registers of an access; H_NONE: none */
+    uint64_t constant;           /* stored value when `value` is H_NONE */
+};
+
+#define STUBS_MAX 2048
+
+/* A jump to a block that is not written yet. */
+struct fix {
+    uint8_t *from;
+    uint32_t block;
+};
+
+#define EMIT_PARAMS_MOST 16 /* of one block */
+
+struct emit {
+    struct asm_out o;
+    const struct ir_region *g;
+    const struct emit_env *env;
+    struct emit_result *r;
+    uint32_t first_site, first_exit;
+    uint32_t now;
+    uint32_t block;
+    struct place *place;                /* by value */
+    uint32_t owner[EMIT_HOST_REGS];     /* root of the value that lives there; 0 */
+    uint16_t pinned_to[EMIT_HOST_REGS]; /* global; NOT_PINNED */
+    bool locked[EMIT_HOST_REGS];        /* operand of the instruction in work */
+    uint32_t spill_owner[EMIT_SPILLS];
+    uint32_t host_flags;
+    uint32_t home_flags; /* the value that the FLAGS global was set to; 0: none known */
+    uint32_t home_since; /* the instruction that did it: older gets are not there */
+    uint32_t counted;    /* instructions that the region's BUDGET counted; 0: does not */
+    uint8_t **block_at;  /* start of each block's code */
+    struct fix *fix;
+    uint32_t fixes;
+    struct stub *stub;
+    unsigned stubs;
+    int error;
+};
+
+#define NOT_PINNED 0xffff
+#define NO_SPILL   0xff
+
+unsigned emit_bits(enum ir_type t); /* 8, 16, 32 or 64: how wide its operations are */
+enum host_reg emit_home(const struct emit *e, uint16_t global); /* H_NONE: memory */
+struct asm_mem emit_global(const struct emit *e, uint16_t global);
+struct asm_mem emit_field(const struct emit *e, size_t offset); /* of the frame */
+
+/* regs.c */
+uint32_t emit_root(const struct emit *e, ir_value v);
+bool emit_is_const(const struct emit *e, ir_value v, uint64_t *ret);
+bool emit_imm32(const struct emit *e, ir_value v, unsigned bits, int32_t *ret);
+enum host_reg emit_use(struct emit *e, ir_value v);    /* in a register, locked */
+enum host_reg emit_temp(struct emit *e);               /* a free register, locked */
+enum host_reg emit_define(struct emit *e, ir_value v); /* a register for the result */
+enum host_reg emit_define_from(struct emit *e, ir_value v, ir_value a); /* holding a */
+/* A free register, locked: that of `a` or `b` if it dies here and is not `kept`; else
+ * another, and theirs stay readable. */
+enum host_reg emit_scratch(struct emit *e, ir_value a, ir_value b, ir_value kept);
+void emit_alias(struct emit *e, ir_value v, ir_value of);
+void emit_evict(struct emit *e, enum host_reg r);
+void emit_done(struct emit *e); /* after an instruction: unlock, free what died */
+bool emit_dies(const struct emit *e, ir_value v);
+void emit_set_home(struct emit *e, uint16_t global, ir_value v);
+void emit_release_homes(
+    struct emit *e); /* values that live in pinned registers move out */
+void emit_reset_regs(struct emit *e);
+struct emit_loc emit_locate(const struct emit *e, ir_value v);
+
+/* code.c */
+void emit_insn(struct emit *e, uint32_t at);
+
+/* flags.c */
+unsigned emit_condition(struct emit *e, ir_value flags, enum ir_cond c); /* host's code */
+unsigned emit_truth(struct emit *e, ir_value b); /* the host condition of an I1 value */
+void emit_flags_home(struct emit *e, ir_value flags);
+void emit_push_flags(struct emit *e, struct asm_mem m);  /* RFLAGS, as EFLAGS are now */
+bool emit_is_home(const struct emit *e, ir_value flags); /* the FLAGS global holds it */
+
+/* native.c */
+void emit_native(struct emit *e, uint32_t at);
+
+/* access.c */
+enum host_reg emit_address(struct emit *e, const struct ir_insn *i);
+/* `u` gets what is to be added to `address`; returns the branch to the cold path. */
+uint8_t *emit_tlb(struct emit *e, enum host_reg address, enum host_reg u, unsigned bytes,
+                  uint32_t tag, bool aligned);
+void emit_load(struct emit *e, uint32_t at);
+void emit_store(struct emit *e, uint32_t at);
+
+/* atomic.c, edge.c: forms as in code.c */
+void emit_atomic(struct emit *e, uint32_t at, unsigned detail);
+void emit_cas(struct emit *e, uint32_t at, unsigned detail);
+void emit_fence(struct emit *e, uint32_t at, unsigned detail);
+void emit_check(struct emit *e, uint32_t at, unsigned detail);
+void emit_param(struct emit *e, uint32_t at, unsigned detail);
+void emit_jump(struct emit *e, uint32_t at, unsigned detail);
+void emit_branch(struct emit *e, uint32_t at, unsigned detail);
+void emit_fix_jumps(struct emit *e); /* when all blocks are written */
+
+/* leave.c */
+uint32_t emit_site_at(struct emit *e, uint32_t at);
+void emit_stub(struct emit *e, const struct stub *s);
+void emit_stubs(struct emit *e);
+void emit_leave(struct emit *e, uint32_t at, unsigned detail);
+void emit_exit_to(struct emit *e, uint64_t pc, enum ir_exit kind);
+void emit_lookup(struct emit *e, enum host_reg to, uint64_t branch);
+
+#endif

@@ -1,0 +1,158 @@
+/* trampoline.c - the ways into generated code, out of it, and to C functions and back.
+ *
+ *   enter(code)   a C function: saves what C wants kept, loads the guest's registers
+ *   leave         stores them and returns to who called enter
+ *   slow, routine stores them, calls the helper, loads them again, returns
+ *
+ * The stack is aligned to 16 bytes while code of a region runs. */
+#include <stddef.h>
+
+#include "virt/isa/emit/private.h"
+
+static const uint8_t kept_by_c[] = {H_RBX, H_RBP, H_R12, H_R13, H_R14, H_R15};
+
+#define KEPT (sizeof kept_by_c / sizeof kept_by_c[0])
+
+enum way {
+    STORE,
+    LOAD
+};
+
+/* vmovups between ymm `n` and gs:[at] (VEX.256.0F 10 or 11). */
+static void move_vector(struct asm_out *o, unsigned n, uint32_t at, enum way way)
+{
+    asm_byte(o, 0x65);
+    asm_byte(o, 0xc5);
+    asm_byte(o, n >= 8 ? 0x7c : 0xfc);
+    asm_byte(o, way == LOAD ? 0x10 : 0x11);
+    asm_byte(o, (uint8_t)((n & 7) << 3 | 4));
+    asm_byte(o, 0x25);
+    asm_word32(o, at);
+}
+
+/* ldmxcsr (2) or stmxcsr (3) gs:[at] */
+static void move_mxcsr(struct asm_out *o, unsigned digit, uint32_t at)
+{
+    asm_byte(o, 0x65);
+    asm_byte(o, 0x0f);
+    asm_byte(o, 0xae);
+    asm_byte(o, (uint8_t)(digit << 3 | 4));
+    asm_byte(o, 0x25);
+    asm_word32(o, at);
+}
+
+static uint32_t field(const struct emit_env *env, size_t offset)
+{
+    return env->frame + (uint32_t)offset;
+}
+
+static void move_guest(struct asm_out *o, const struct emit_env *env, enum way way)
+{
+    uint16_t n;
+    unsigned r;
+
+    for (n = 0; n < env->globals; n++) {
+        const struct ir_global *g = &env->global[n];
+
+        if (g->pin < EMIT_HOST_REGS && way == LOAD) {
+            asm_load(o, 64, g->pin, asm_gs(g->offset));
+        } else if (g->pin < EMIT_HOST_REGS) {
+            asm_store(o, 64, asm_gs(g->offset), g->pin);
+        }
+    }
+    for (r = 0; env->has_vectors && r < 16; r++) {
+        move_vector(o, r, env->vectors + 32 * r, way);
+    }
+    if (env->has_vectors && way == LOAD) {
+        move_mxcsr(o, 2, env->mxcsr);
+    } else if (env->has_vectors) {
+        /* C code uses SSE: without this each such instruction waits for upper halves. */
+        asm_byte(o, 0xc5); /* vzeroupper */
+        asm_byte(o, 0xf8);
+        asm_byte(o, 0x77);
+        move_mxcsr(o, 3, env->mxcsr);
+        move_mxcsr(o, 2, field(env, offsetof(struct emit_frame, host_mxcsr)));
+    }
+}
+
+/* Registers that are pinned to nothing. */
+static void move_temps(struct asm_out *o, const struct emit_env *env, enum way way)
+{
+    uint32_t pinned = 1u << H_RSP;
+    uint16_t n;
+    unsigned r;
+
+    for (n = 0; n < env->globals; n++) {
+        if (env->global[n].pin < EMIT_HOST_REGS) {
+            pinned |= 1u << env->global[n].pin;
+        }
+    }
+    for (r = 0; r < EMIT_HOST_REGS; r++) {
+        struct asm_mem m =
+            asm_gs(field(env, offsetof(struct emit_frame, save) + sizeof(uint64_t) * r));
+
+        if ((pinned >> r & 1) == 0 && way == LOAD) {
+            asm_load(o, 64, r, m);
+        } else if ((pinned >> r & 1) == 0) {
+            asm_store(o, 64, m, r);
+        }
+    }
+}
+
+static void write_enter(struct asm_out *o, const struct emit_env *env)
+{
+    size_t n;
+
+    for (n = 0; n < KEPT; n++) {
+        asm_push(o, kept_by_c[n]);
+    }
+    asm_alu_imm(o, ASM_SUB, 64, H_RSP, 8);
+    move_guest(o, env, LOAD);
+    asm_jmp_mem(o, asm_gs(field(env, offsetof(struct emit_frame, entry))));
+}
+
+static void write_leave(struct asm_out *o, const struct emit_env *env)
+{
+    size_t n;
+
+    move_guest(o, env, STORE);
+    asm_alu_imm(o, ASM_ADD, 64, H_RSP, 8);
+    for (n = KEPT; n > 0; n--) {
+        asm_pop(o, kept_by_c[n - 1]);
+    }
+    asm_ret(o);
+}
+
+static void write_call(struct asm_out *o, const struct emit_env *env, size_t helper)
+{
+    move_temps(o, env, STORE);
+    move_guest(o, env, STORE);
+    asm_alu_imm(o, ASM_SUB, 64, H_RSP, 8);
+    asm_load(o, 64, H_RDI, asm_gs(field(env, offsetof(struct emit_frame, self))));
+    asm_call_mem(o, asm_gs(field(env, helper)));
+    asm_alu_imm(o, ASM_ADD, 64, H_RSP, 8);
+    move_guest(o, env, LOAD);
+    move_temps(o, env, LOAD);
+    asm_ret(o);
+}
+
+size_t emit_trampolines(const struct emit_env *env, uint8_t *write, const uint8_t *run,
+                        size_t room, struct emit_frame *frame, uint64_t *ret_enter)
+{
+    struct asm_out o = {.start = write, .at = write, .end = write + room};
+    uint64_t base = (uint64_t)(uintptr_t)run;
+
+    *ret_enter = base;
+    write_enter(&o, env);
+    frame->leave = base + (uint64_t)(o.at - o.start);
+    write_leave(&o, env);
+    frame->leave_behind = base + (uint64_t)(o.at - o.start);
+    asm_store_imm(&o, 64, asm_gs(field(env, offsetof(struct emit_frame, leave_exit))),
+                  EMIT_LEFT_ROUTINE);
+    asm_jmp_mem(&o, asm_gs(field(env, offsetof(struct emit_frame, leave))));
+    frame->slow_thunk = base + (uint64_t)(o.at - o.start);
+    write_call(&o, env, offsetof(struct emit_frame, slow_helper));
+    frame->routine_thunk = base + (uint64_t)(o.at - o.start);
+    write_call(&o, env, offsetof(struct emit_frame, routine_helper));
+    return o.full ? 0 : (size_t)(o.at - o.start);
+}

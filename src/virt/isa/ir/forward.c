@@ -1,0 +1,69 @@
+/* forward.c - a `get` gives the value that the last `get` or `set` of its block had.
+ *
+ * One table: the known value of each global.  A call or routine may change any of
+ * them; so may nothing else. */
+#include <string.h>
+
+#include "virt/isa/ir/private.h"
+
+#define GLOBALS_MAX 256
+
+/* Whether unknown code runs here that may read and write globals. */
+bool ir_is_opaque(const struct ir_insn *i)
+{
+    return i->op == IR_CALL || i->op == IR_ROUTINE;
+}
+
+/* Every use of an instruction's arguments goes through this table. */
+void ir_rename_arguments(struct ir_insn *i, const ir_value *new_name)
+{
+    unsigned n;
+
+    for (n = 0; n < 3; n++) {
+        i->arg[n] = new_name[i->arg[n]];
+    }
+}
+
+void ir_rename_rest(struct ir_region *g, const ir_value *new_name)
+{
+    uint32_t n;
+
+    for (n = 0; n < g->args; n++) {
+        g->arg[n] = new_name[g->arg[n]];
+    }
+    for (n = 0; n < g->pendings; n++) {
+        g->pending[n].value = new_name[g->pending[n].value];
+    }
+}
+
+void ir_pass_forward(struct ir_region *g)
+{
+    ir_value known[GLOBALS_MAX], new_name[IR_REGION_INSNS];
+    uint32_t b, at;
+
+    if (g->full || g->globals > GLOBALS_MAX) {
+        return;
+    }
+    for (at = 0; at < g->insns; at++) {
+        new_name[at] = at;
+    }
+    for (b = 0; b < g->blocks; b++) {
+        memset(known, 0, sizeof known);
+        for (at = g->block[b].first; at < g->block[b].end; at++) {
+            struct ir_insn *i = &g->insn[at];
+
+            ir_rename_arguments(i, new_name);
+            if (ir_is_opaque(i)) {
+                memset(known, 0, sizeof known);
+            } else if (i->op == IR_SET) {
+                known[i->imm] = i->arg[0];
+            } else if (i->op == IR_GET && known[i->imm] != 0) {
+                new_name[at] = known[i->imm];
+                *i = (struct ir_insn){.op = IR_NOP};
+            } else if (i->op == IR_GET) {
+                known[i->imm] = at;
+            }
+        }
+    }
+    ir_rename_rest(g, new_name);
+}

@@ -1,0 +1,35 @@
+/* native.h - one of the host's own instructions inside a region. */
+#ifndef VIRT_ISA_IR_NATIVE_H
+#define VIRT_ISA_IR_NATIVE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* An instruction of the guest that the host has too, on registers that both keep in the
+ * same places (vectors).  `bytes` is the instruction without modrm's memory: opcode with
+ * its prefixes; the integer registers and the address are put in.  Where the memory cannot
+ * be reached directly, or the host is another, the row's routine does it. */
+struct ir_native {
+    uint8_t prefix; /* 0, 0x66, 0xf2, 0xf3; of VEX: pp */
+    uint8_t map;    /* 1 0F, 2 0F38, 3 0F3A */
+    uint8_t opcode;
+    bool vex, wide, l256;
+    uint8_t vvvv;        /* as in the guest's instruction */
+    uint8_t reg;         /* modrm.reg, when it is a vector register */
+    uint8_t rm;          /* modrm.rm, when it is a vector register */
+    bool reg_is_result;  /* modrm.reg is the integer result */
+    bool reg_is_operand; /* ... or the integer operand c */
+    bool rm_is_result;
+    bool rm_is_operand;
+    bool rm_is_memory;
+    bool gives_flags; /* the result is the host's RFLAGS behind it */
+    bool has_imm8;
+    uint8_t imm8;
+    bool writes_memory;
+    uint8_t bytes; /* of the memory operand */
+    bool aligned;  /* its address must be a multiple of `bytes` */
+    int64_t disp;
+    uintptr_t routine; /* what IR_ROUTINE would have had */
+};
+
+#endif

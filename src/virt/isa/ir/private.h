@@ -1,0 +1,43 @@
+/* private.h - what the files of this folder share. */
+#ifndef VIRT_ISA_IR_PRIVATE_H
+#define VIRT_ISA_IR_PRIVATE_H
+
+#include "virt/isa/ir/build.h"
+
+/* Width of each type in bits; 0: has none. */
+extern const uint16_t ir_type_bits[IR_TYPE_COUNT];
+
+/* All ones in the width of `t`; of 64 bits and more: all ones. */
+uint64_t ir_mask(enum ir_type t);
+
+/* The value of a pure integer operation on these words, each within its type's
+ * width.  false: not an integer operation, or one of wider type. */
+struct ir_words {
+    uint64_t a, b, c;
+};
+
+bool ir_compute(const struct ir_region *g, const struct ir_insn *i, struct ir_words w,
+                uint64_t *ret);
+
+/* The same when all arguments are constants. */
+bool ir_fold(const struct ir_region *g, const struct ir_insn *i, uint64_t *ret);
+
+/* The six flags of a flags operation at their RFLAGS places; `previous` is the
+ * flags value it keeps something of. */
+uint64_t ir_compute_flags(enum ir_flags_kind k, unsigned bits, struct ir_words w,
+                          uint64_t previous);
+
+/* Condition `c` of flags at their RFLAGS places. */
+bool ir_compute_cond(enum ir_cond c, uint64_t flags);
+
+/* Add to a state map that is the newest; false: refused, or not the newest. */
+bool ir_pend(struct ir_region *g, uint32_t map, uint16_t global, ir_value v);
+
+/* Whether unknown code runs here, that may read and write globals. */
+bool ir_is_opaque(const struct ir_insn *i);
+
+/* Uses take the new names: of one instruction; of edges and state maps. */
+void ir_rename_arguments(struct ir_insn *i, const ir_value *new_name);
+void ir_rename_rest(struct ir_region *g, const ir_value *new_name);
+
+#endif

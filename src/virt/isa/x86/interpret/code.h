@@ -1,0 +1,175 @@
+/* code.h - the cache of decoded instructions of one processor.
+ *
+ * A block is a run of instructions that follow each other in one page and end with
+ * the first that may go elsewhere.  It belongs to a physical page and a way of
+ * decoding (`x86_code_key`), and is found by the offset of its first byte:
+ *
+ *   rip --(window: the linear page execution is in)--> page --(slot[offset])--> block
+ *
+ * The window is right as long as the translation of the page it was opened for is:
+ * whoever changes that, or CS, or the mode, ends a block and asks for
+ * X86_WANT_RELOAD, which closes the window.
+ *
+ * Memory is bounded: blocks come from one arena, pages from one array; when either
+ * is full all is dropped (counted nowhere but in `decoded`), by the owner, between
+ * two blocks.  A block that was invalidated stays in the arena until then, so the
+ * loop may still stand in it.
+ *
+ * A page with blocks carries MEM_CODE.  A store to it, by whom ever, comes to
+ * share.c, on the storing thread and under the share's lock,
+ * which guards everything here but: `slot` is read by the owner without it (hence
+ * atomic), and the window, which is the owner's alone.
+ *
+ * An instruction that crosses a page is kept by its address, together with its bytes;
+ * these are compared each time, so it needs no invalidation. */
+#ifndef VIRT_ISA_X86_INTERPRET_CODE_H
+#define VIRT_ISA_X86_INTERPRET_CODE_H
+
+#include <pthread.h>
+
+#include "virt/isa/x86/cpu.h"
+
+#define CODE_PAGES           512u
+#define CODE_BUCKETS         512u
+#define CODE_ARENA_BYTES     (8u << 20)
+#define CODE_BLOCK_INSNS_MAX 48u
+#define CODE_CROSSINGS       64u
+#define CODE_SHARES_MAX      64u
+
+enum block_end {
+    BLOCK_PLAIN,   /* full, or at the page's end */
+    BLOCK_BRANCH,  /* a near branch: only `next_rip` changed */
+    BLOCK_REPEAT,  /* may stand on itself again */
+    BLOCK_CONTROL, /* anything may have changed */
+};
+
+struct x86_block {
+    struct x86_block *next; /* of the same page */
+    uint16_t start;         /* offset in the page */
+    uint16_t bytes;
+    uint8_t count;
+    uint8_t end; /* `enum block_end` */
+    struct x86_insn insn[];
+};
+
+struct code_page {
+    gpa at;
+    const uint8_t *host;
+    uint8_t key; /* `x86_code_key` */
+    bool is_flagged;
+    uint64_t provisional; /* processors (places in the share) whose stores may have
+                             missed the page's flag until they reach a safe point */
+    struct x86_block *blocks;
+    struct code_page *next;                /* of the same bucket */
+    uint64_t covered[MEM_PAGE_BYTES / 64]; /* bytes of the page that are in blocks */
+    uint32_t slot[MEM_PAGE_BYTES];         /* into the arena, in bytes; 0: none */
+};
+
+/* An instruction in two pages. */
+struct code_crossing {
+    uint64_t rip;
+    uint8_t key;
+    uint8_t raw[X86_INSN_BYTES_MAX];
+    _Alignas(8) uint8_t block[sizeof(struct x86_block) + sizeof(struct x86_insn)];
+};
+
+struct x86_code {
+    /* The window: rip - window_base < window_end is in `page`. */
+    uint64_t window_base;
+    uint64_t window_end;
+    struct code_page *page;
+
+    const struct x86_block *block; /* that executes; NULL: none */
+    uint64_t entry;                /* its rip */
+
+    uint8_t *arena;
+    uint32_t arena_used;
+    struct code_page *pages;
+    unsigned page_count;
+    struct code_page *bucket[CODE_BUCKETS];
+    struct code_crossing crossing[CODE_CROSSINGS];
+    uint64_t provisional; /* of pages that were forgotten; inherited by new ones */
+
+    struct code_share *share;
+    unsigned place; /* in the share */
+    pthread_t runner;
+    bool is_running;
+
+    bool irq_pending; /* asked for, and not yet possible */
+    bool nmi_pending;
+};
+
+/* The processors over one `mem`.  `lock` guards every processor's pages. */
+struct code_share {
+    pthread_mutex_t lock;
+    struct x86_cpu *cpu[CODE_SHARES_MAX];
+    struct mem *mem;
+};
+
+/* What decoding and binding depend on, beside the bytes. */
+static inline uint8_t x86_code_key(const struct x86_cpu *c)
+{
+    return (uint8_t)(c->code_mode | (c->protected_mode && !c->v86 ? 4 : 0));
+}
+
+/* cache.c */
+int x86_code_init(struct x86_cpu *c);
+void x86_code_fini(struct x86_cpu *c);
+
+/* The block at rip, decoded if need be; raises what a fetch raises, with
+ * gpr[X86_RIP] on the instruction. */
+const struct x86_block *x86_code_find(struct x86_cpu *c, uint64_t rip);
+
+/* Drop the blocks of the physical page that touch [from, to); the lock is held. */
+struct code_dropped {
+    bool is_left; /* some block of the page was not touched */
+    bool is_any;  /* some was */
+};
+
+struct code_dropped x86_code_drop_locked(struct x86_code *code, gpa page, unsigned from,
+                                         unsigned to);
+
+/* Of the processors that pages at `at` wait for (`provisional`); the lock is held. */
+uint64_t x86_code_provisional_locked(const struct x86_code *code, gpa at);
+
+/* share.c */
+int x86_share_join(struct x86_cpu *c);
+void x86_share_leave(struct x86_cpu *c);
+
+/* The page is about to get its first block: flag it, and bring all processors to a
+ * safe point; the lock is held. */
+void x86_share_flag_locked(struct x86_cpu *c, struct code_page *p);
+
+/* This processor is at a safe point: what others decoded while its stores did not
+ * see the flag is decoded anew. */
+void x86_share_safe_point(struct x86_cpu *c);
+
+/* event.c: between two instructions.  Returns whether the processor leaves. */
+bool x86_between(struct x86_cpu *c);
+
+/* run.c: execute at most `most` instructions of the next block. */
+void x86_execute(struct x86_cpu *c, unsigned most);
+int x86_interpret_run(struct cpu *base, uint64_t budget);
+
+/* Raises #UD; #GP, for an instruction that is too long. */
+void x86_bad_insn(struct x86_cpu *c, const struct x86_insn *i);
+void x86_long_insn(struct x86_cpu *c, const struct x86_insn *i);
+
+/* bind.c: how a block ends behind this instruction; BLOCK_PLAIN: it does not. */
+enum block_end x86_insn_end(const struct x86_insn *i);
+
+/* The parts of a run, for a loop of another executor's: before it; after an exception
+ * arrived by `longjmp`; behind it (what `cpu_run` returns). */
+void x86_interpret_begin(struct x86_cpu *c, uint64_t budget);
+void x86_interpret_fault(struct x86_cpu *c);
+int x86_interpret_end(struct x86_cpu *c);
+
+/* What `interpret_create` does in storage of the caller's, zeroed; on failure and at the
+ * end `x86_interpret_fini`, which leaves the storage. */
+int x86_interpret_init(struct x86_cpu *c, struct mem *m, const struct x86_model *model);
+void x86_interpret_fini(struct x86_cpu *c);
+void x86_interpret_get(const struct cpu *base, struct x86_regs *ret_regs);
+int x86_interpret_set(struct cpu *base, const struct x86_regs *regs, struct err *e);
+void x86_interpret_count(const struct cpu *base, struct cpu_counters *ret_counters);
+
+#endif

@@ -1,0 +1,259 @@
+/* lift.c - the table of rows, and one instruction through it. */
+#include "virt/isa/x86/lift/lift.h"
+
+#include <ctype.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/fault.h"
+#include "virt/isa/x86/lift/private.h"
+
+void lift_globals(struct ir_global ret_table[LIFT_GLOBALS], uint32_t flags_offset,
+                  const uint8_t pins[16])
+{
+    static const char *const names[16] = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp",
+                                          "rsi", "rdi", "r8",  "r9",  "r10", "r11",
+                                          "r12", "r13", "r14", "r15"};
+    unsigned n;
+
+    for (n = 0; n < 16; n++) {
+        ret_table[n] = (struct ir_global){
+            .name = names[n],
+            .offset = (uint32_t)(offsetof(struct x86_cpu, r.gpr) + sizeof(uint64_t) * n),
+            .type = IR_I64,
+            .pin = pins[n]};
+    }
+    ret_table[LIFT_FLAGS] = (struct ir_global){
+        .name = "flags", .offset = flags_offset, .type = IR_FLAGS_TYPE, .pin = IR_NO_PIN};
+    ret_table[LIFT_FS_BASE] =
+        (struct ir_global){.name = "fs_base",
+                           .offset = offsetof(struct x86_cpu, r.seg[X86_FS].base),
+                           .type = IR_I64,
+                           .pin = IR_NO_PIN};
+    ret_table[LIFT_GS_BASE] =
+        (struct ir_global){.name = "gs_base",
+                           .offset = offsetof(struct x86_cpu, r.seg[X86_GS].base),
+                           .type = IR_I64,
+                           .pin = IR_NO_PIN};
+}
+
+static enum operand_place place_of(char letter)
+{
+    switch (letter) {
+    case 'E':
+    case 'M':
+    case 'R':
+        return AT_E;
+    case 'G':
+        return AT_G;
+    case 'Z':
+        return AT_Z;
+    case 'I':
+    case 'J':
+        return AT_I;
+    case 'O':
+        return AT_O;
+    default:
+        return AT_OTHER;
+    }
+}
+
+static uint8_t size_of(char letter)
+{
+    switch (letter) {
+    case 'b':
+        return X86_8;
+    case 'w':
+        return X86_16;
+    case 'd':
+        return X86_32;
+    case 'q':
+        return X86_64;
+    default: /* v y z s: the instruction's own */
+        return SIZE_OF_INSN;
+    }
+}
+
+/* One operand of the row's text, "Ev" or "AL"; [implied] ones are not taken. */
+static struct operand parse_operand(const char *text, size_t n)
+{
+    struct operand o = {.place = AT_OTHER, .size = SIZE_OF_INSN};
+
+    if (n == 2 && strncmp(text, "AL", 2) == 0) {
+        o = (struct operand){.place = AT_A, .size = X86_8};
+    } else if (n == 2 && strncmp(text, "CL", 2) == 0) {
+        o = (struct operand){.place = AT_CL, .size = X86_8};
+    } else if (n == 3 && strncmp(text, "rAX", 3) == 0) {
+        o.place = AT_A;
+    } else if (n == 1 && text[0] == '1') {
+        o.place = AT_ONE;
+    } else if (n == 2 && isupper(text[0]) && islower(text[1]) && text[1] != 'p') {
+        o.place = (uint8_t)place_of(text[0]);
+        o.size = size_of(text[1]);
+    } else if (n == 1 && text[0] == 'M') {
+        o.place = AT_E;
+    }
+    return o;
+}
+
+static void parse_operands(struct lift_row *row, const char *text)
+{
+    unsigned n = 0;
+
+    while (*text != 0 && strcmp(text, "-") != 0 && n < LIFT_OPERANDS) {
+        size_t bytes = strcspn(text, ",");
+
+        row->operand[n++] = parse_operand(text, bytes);
+        text += bytes + (text[bytes] == ',' ? 1 : 0);
+    }
+}
+
+static uint32_t flag_bits(const char *text, const char *kinds)
+{
+    static const char letters[] = "OSZAPC";
+    static const uint32_t bits[] = {X86_OF_BIT, X86_SF,     X86_ZF,
+                                    X86_AF,     X86_PF_BIT, X86_CF};
+    uint32_t f = 0;
+
+    while (*text != 0) {
+        bool counts = text[1] == ':' && strchr(kinds, text[0]) != NULL;
+
+        text += text[1] == ':' ? 2 : 0;
+        for (; *text != 0 && *text != ' '; text++) {
+            const char *at = strchr(letters, *text);
+
+            f |= counts && at != NULL ? bits[at - letters] : 0;
+        }
+        text += *text == ' ' ? 1 : 0;
+    }
+    return f;
+}
+
+static const struct lift_name *find_name(const char *mnemonic)
+{
+    const struct lift_name *const tables[] = {lift_integer_names, lift_control_names};
+    unsigned t;
+
+    for (t = 0; t < sizeof tables / sizeof tables[0]; t++) {
+        const struct lift_name *n;
+
+        for (n = tables[t]; n->mnemonic != NULL; n++) {
+            if (strcmp(n->mnemonic, mnemonic) == 0) {
+                return n;
+            }
+        }
+    }
+    return NULL;
+}
+
+static void fill_row(struct lift_row *row, const struct x86_row_info *info)
+{
+    const struct lift_name *n = find_name(info->mnemonic);
+
+    parse_operands(row, info->operands);
+    row->reads = flag_bits(info->flags, "R");
+    row->writes = flag_bits(info->flags, "WU");
+    row->touches = flag_bits(info->flags, "WUM");
+    row->ends = (info->attributes & X86_A_ENDS) != 0;
+    row->by_routine =
+        !row->ends && info->privilege == X86_USER && (info->attributes & X86_A_REP) == 0;
+    row->is_vector = lift_vector_row(&row->vector, info);
+    row->uses_stack = strncmp(info->mnemonic, "push", 4) == 0 ||
+                      (strncmp(info->mnemonic, "pop", 3) == 0 &&
+                       strcmp(info->mnemonic, "popcnt") != 0) ||
+                      strcmp(info->mnemonic, "leave") == 0;
+    if (n != NULL) {
+        row->fn = n->fn;
+        row->detail = n->detail;
+    }
+    if (row->operand[0].place == AT_OTHER || row->operand[1].place == AT_OTHER) {
+        row->fn = NULL; /* segment, control and vector registers */
+    }
+}
+
+struct lift *lift_create(void)
+{
+    struct lift *l = fault_calloc(1, sizeof *l);
+    unsigned row;
+
+    for (row = X86_INVALID + 1; l != NULL && row < X86_ROW_COUNT; row++) {
+        fill_row(&l->row[row], &x86_rows[row]);
+    }
+    return l;
+}
+
+void lift_destroy(struct lift *l)
+{
+    free(l);
+}
+
+static struct lift_out by_routine(struct work *w)
+{
+    if (!w->row->by_routine) {
+        return (struct lift_out){.end = LIFT_CANNOT};
+    }
+    ir_add(w->g, &(struct ir_insn){.op = IR_ROUTINE,
+                                   .aux = w->i->length,
+                                   .imm = (uint64_t)(uintptr_t)w->i,
+                                   .map = lift_map(w)});
+    return (struct lift_out){.end = LIFT_GOES_ON};
+}
+
+struct lift_out lift_insn(const struct lift *l, struct ir_region *g,
+                          const struct lift_in *in)
+{
+    struct work w = {.l = l,
+                     .g = g,
+                     .in = in,
+                     .i = in->insn,
+                     .row = &l->row[in->insn->row],
+                     .out = {.end = LIFT_GOES_ON}};
+    uint32_t before = g->insns, maps = g->maps;
+
+    if (in->insn->row == X86_INVALID) {
+        return (struct lift_out){.end = LIFT_CANNOT};
+    }
+    if (w.row->fn != NULL && in->insn->address != X86_16 &&
+        w.row->fn(&w, w.row->detail)) {
+        return w.out;
+    }
+    if (w.row->is_vector && in->insn->address != X86_16 && lift_vector(&w)) {
+        return w.out;
+    }
+    /* Nothing of a form that gave up half-way may stay. */
+    g->insns = before;
+    g->block[g->blocks - 1].end = before;
+    g->maps = maps;
+    return by_routine(&w);
+}
+
+void lift_flags_of(const struct lift *l, const struct x86_insn *i, uint32_t *ret_reads,
+                   uint32_t *ret_writes)
+{
+    *ret_reads = l->row[i->row].reads;
+    *ret_writes = l->row[i->row].writes;
+}
+
+bool lift_is_quiet(const struct lift *l, const struct x86_insn *i)
+{
+    const struct lift_row *row = &l->row[i->row];
+
+    return row->fn != NULL && !row->ends && !i->is_memory && !row->uses_stack &&
+           row->operand[0].place != AT_O && row->operand[1].place != AT_O;
+}
+
+const char *lift_way_of(const struct lift *l, enum x86_row row)
+{
+    const struct lift_row *at = &l->row[row];
+
+    return at->fn != NULL   ? "form"
+           : at->is_vector  ? "native"
+           : at->by_routine ? "routine"
+                            : "interpreted";
+}
+
+uint32_t lift_flags_touched(const struct lift *l, const struct x86_insn *i)
+{
+    return l->row[i->row].touches;
+}

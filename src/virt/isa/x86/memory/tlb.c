@@ -1,0 +1,308 @@
+/* tlb.c - the soft TLB: filling, dropping, and which one is in use.
+ *
+ * Correctness, in three sentences.  A tag is entered only from a walk that allowed
+ * the access (and for a store, only when the dirty bit stands and the physical page
+ * has no flag), so a hit does what the walk would do.  Whatever could change the
+ * walk's answer and binds the processor (MOV CR3, INVLPG, INVPCID, CR0, CR4, EFER,
+ * task switch) removes the tags concerned here; a guest that only writes its
+ * tables is owed nothing before it does one of these.  What changes the second
+ * half (flags of physical pages, breakpoints, regions) drops store tags or all.
+ *
+ * A PCID has at most one space.  Global pages are looked up anew in each space, and
+ * dropped from all. */
+#include "virt/isa/x86/memory/tlb.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/fault.h"
+#include "virt/isa/x86/memory/memory.h"
+
+/* Of a table of zeros: make the two places empty where zeros mean page 0. */
+static void prepare(struct x86_tlb *t)
+{
+    for (unsigned end = 0; end < X86_TLB_ENTRIES; end += X86_TLB_ENTRIES - 1) {
+        t->entry[end].read = X86_TLB_NOTHING;
+        t->entry[end].write = X86_TLB_NOTHING;
+        t->entry[end].execute = X86_TLB_NOTHING;
+    }
+}
+
+static void drop(struct x86_tlb *t, unsigned index)
+{
+    t->page[index].used = false;
+    t->used[index / 64] &= ~(1ull << index % 64);
+    t->entry[index].read = X86_TLB_NOTHING;
+    t->entry[index].write = X86_TLB_NOTHING;
+    t->entry[index].execute = X86_TLB_NOTHING;
+}
+
+/* The first place in use from `from` on; X86_TLB_ENTRIES: none. */
+static unsigned next_place(const struct x86_tlb *t, unsigned from)
+{
+    while (from < X86_TLB_ENTRIES) {
+        uint64_t left = t->used[from / 64] >> from % 64;
+
+        if (left != 0) {
+            return from + (unsigned)__builtin_ctzll(left);
+        }
+        from = (from / 64 + 1) * 64;
+    }
+    return X86_TLB_ENTRIES;
+}
+
+static void flush_table(struct x86_tlb *t, bool also_global)
+{
+    for (unsigned i = next_place(t, 0); i < X86_TLB_ENTRIES; i = next_place(t, i + 1)) {
+        if (also_global || !t->page[i].global) {
+            drop(t, i);
+        }
+    }
+    if (also_global) {
+        t->has_large = false;
+    }
+}
+
+static void flush_space(struct x86_space *s, bool also_global)
+{
+    if (!s->used) {
+        return;
+    }
+    for (unsigned as = 0; as < X86_AS_COUNT; as++) {
+        flush_table(&s->as[as], also_global);
+    }
+}
+
+int x86_tlb_init(struct x86_cpu *c)
+{
+    c->tlbs = fault_calloc(1, sizeof *c->tlbs);
+    if (c->tlbs == NULL) {
+        return -ENOMEM;
+    }
+    for (unsigned i = 0; i < X86_SPACES; i++) {
+        for (unsigned as = 0; as < X86_AS_COUNT; as++) {
+            prepare(&c->tlbs->space[i].as[as]);
+        }
+    }
+    prepare(&c->tlbs->none);
+    c->tlbs->now = &c->tlbs->space[0];
+    c->tlbs->now->used = true;
+    c->tlbs->real = &c->tlbs->now->as[X86_AS_SYSTEM];
+    c->tlb = c->tlbs->real;
+    return 0;
+}
+
+void x86_tlb_fini(struct x86_cpu *c)
+{
+    free(c->tlbs);
+    c->tlbs = NULL;
+    c->tlb = NULL;
+}
+
+void x86_tlb_select(struct x86_cpu *c)
+{
+    struct x86_tlb_set *set = c->tlbs;
+    bool ac = (c->r.rflags & X86_AC_BIT) != 0;
+    bool checks_alignment = c->r.cpl == 3 && ac && (c->r.cr0 & X86_CR0_AM) != 0;
+
+    if (c->r.cpl == 3) {
+        set->rights = X86_AS_USER;
+    } else {
+        set->rights =
+            ac && (c->r.cr4 & X86_CR4_SMAP) != 0 ? X86_AS_SYSTEM_AC : X86_AS_SYSTEM;
+    }
+    set->real = &set->now->as[set->rights];
+    c->tlb = checks_alignment ? &set->none : set->real;
+}
+
+/* The space of a PCID, or the one that was used longest ago, emptied. */
+static struct x86_space *space_of(struct x86_tlb_set *set, uint16_t pcid)
+{
+    struct x86_space *oldest = &set->space[0];
+
+    for (unsigned i = 0; i < X86_SPACES; i++) {
+        struct x86_space *s = &set->space[i];
+
+        if (s->used && s->pcid == pcid) {
+            return s;
+        }
+        if (oldest->used && (!s->used || s->last_use < oldest->last_use)) {
+            oldest = s;
+        }
+    }
+    flush_space(oldest, true);
+    oldest->used = true;
+    oldest->pcid = pcid;
+    oldest->cr3 = 0;
+    return oldest;
+}
+
+void x86_tlb_switch(struct x86_cpu *c)
+{
+    struct x86_tlb_set *set = c->tlbs;
+    bool has_pcid = (c->r.cr4 & X86_CR4_PCIDE) != 0;
+    uint64_t cr3 = c->r.cr3 & ~0xfffull;
+    struct x86_space *s = space_of(set, has_pcid ? c->r.cr3 & 0xfff : 0);
+
+    c->map_generation++;
+    if (s->cr3 != cr3) {
+        flush_space(s, false);
+        s->cr3 = cr3;
+    }
+    s->last_use = ++set->clock;
+    set->now = s;
+    x86_tlb_select(c);
+}
+
+void x86_tlb_flush_all(struct x86_cpu *c, bool also_global)
+{
+    c->map_generation++;
+    for (unsigned i = 0; i < X86_SPACES; i++) {
+        flush_space(&c->tlbs->space[i], also_global);
+    }
+    c->wants |= X86_WANT_RELOAD;
+}
+
+void x86_tlb_flush_pcid(struct x86_cpu *c, uint16_t pcid, bool also_global)
+{
+    c->map_generation++;
+    for (unsigned i = 0; i < X86_SPACES; i++) {
+        struct x86_space *s = &c->tlbs->space[i];
+
+        if (s->used && s->pcid == pcid) {
+            flush_space(s, also_global);
+        }
+    }
+    c->wants |= X86_WANT_RELOAD;
+}
+
+/* Drop what translates `linear`: its own entry, and all pieces of its large page.
+ * Only global ones, when the space is another one. */
+static void drop_page(struct x86_tlb *t, uint64_t linear, bool only_global)
+{
+    unsigned index = x86_tlb_index(linear);
+
+    if (t->page[index].used && t->page[index].linear == (linear & ~X86_PAGE_MASK) &&
+        (t->page[index].global || !only_global)) {
+        drop(t, index);
+    }
+    if (!t->has_large) {
+        return;
+    }
+    for (unsigned i = next_place(t, 0); i < X86_TLB_ENTRIES; i = next_place(t, i + 1)) {
+        const struct x86_tlb_page *p = &t->page[i];
+
+        if ((p->linear >> p->shift) == (linear >> p->shift) &&
+            (p->global || !only_global)) {
+            drop(t, i);
+        }
+    }
+}
+
+void x86_tlb_flush_page(struct x86_cpu *c, uint16_t pcid, uint64_t linear)
+{
+    c->map_generation++;
+    for (unsigned i = 0; i < X86_SPACES; i++) {
+        struct x86_space *s = &c->tlbs->space[i];
+
+        for (unsigned as = 0; s->used && as < X86_AS_COUNT; as++) {
+            drop_page(&s->as[as], linear, s->pcid != pcid);
+        }
+    }
+    c->wants |= X86_WANT_RELOAD;
+}
+
+/* Drop store tags: of the physical page `at`, or of all pages. */
+static void protect(struct x86_tlb *t, gpa at, bool all)
+{
+    for (unsigned i = next_place(t, 0); i < X86_TLB_ENTRIES; i = next_place(t, i + 1)) {
+        if (all || t->page[i].at == at) {
+            t->entry[i].write = X86_TLB_NOTHING;
+        }
+    }
+}
+
+static void protect_spaces(struct x86_cpu *c, gpa at, bool all)
+{
+    for (unsigned i = 0; i < X86_SPACES; i++) {
+        for (unsigned as = 0; as < X86_AS_COUNT; as++) {
+            protect(&c->tlbs->space[i].as[as], at, all);
+        }
+    }
+}
+
+void x86_tlb_protect(struct x86_cpu *c, gpa at)
+{
+    protect_spaces(c, at & ~X86_PAGE_MASK, false);
+}
+
+void x86_tlb_protect_all(struct x86_cpu *c)
+{
+    protect_spaces(c, 0, true);
+}
+
+/* Make the tags of a place anew from what the walk found and what stands now. */
+static void project(struct x86_cpu *c, struct x86_tlb *t, unsigned index)
+{
+    const struct x86_tlb_page *p = &t->page[index];
+    struct x86_tlb_entry *entry = &t->entry[index];
+    const struct mem_region *r = p->region;
+    uint8_t flags;
+
+    entry->read = entry->write = entry->execute = X86_TLB_NOTHING;
+    if (r == NULL || r->host == NULL) {
+        return;
+    }
+    entry->addend = (uint64_t)(uintptr_t)(r->host + (p->at - r->base)) - p->linear;
+    flags = mem_flags(r, p->at);
+    if ((flags & MEM_ABSENT) != 0) {
+        return;
+    }
+    if ((p->allowed & X86_READ) != 0 && !x86_is_watched(c, p->linear, X86_READ)) {
+        entry->read = p->linear;
+    }
+    if ((p->allowed & X86_WRITE) != 0 && flags == 0 && !r->read_only &&
+        !x86_is_watched(c, p->linear, X86_WRITE)) {
+        entry->write = p->linear;
+    }
+    if ((p->allowed & X86_EXECUTE) != 0) {
+        entry->execute = p->linear;
+    }
+}
+
+/* The table that keeps translations with these rights in the current space. */
+static struct x86_tlb *table_of(struct x86_cpu *c, enum x86_rights as)
+{
+    if (as == X86_AS_SYSTEM_AC && (c->r.cr4 & X86_CR4_SMAP) == 0) {
+        as = X86_AS_SYSTEM;
+    }
+    return &c->tlbs->now->as[as];
+}
+
+void x86_translate(struct x86_cpu *c, uint64_t linear, enum x86_access access,
+                   enum x86_rights as, struct x86_part *ret_part)
+{
+    struct x86_tlb *t = table_of(c, as);
+    unsigned index = x86_tlb_index(linear);
+    struct x86_tlb_page *p = &t->page[index];
+
+    if (!p->used || p->linear != (linear & ~X86_PAGE_MASK) ||
+        (p->allowed & access) == 0) {
+        struct x86_tlb_page found;
+
+        x86_walk(c, linear, access, as, &found);
+        *p = found;
+        t->used[index / 64] |= 1ull << index % 64;
+        t->has_large |= found.shift > MEM_PAGE_SHIFT;
+    }
+    if (p->region != NULL && p->region->host != NULL) {
+        (void)mem_present(c->mem, p->region, p->at);
+    }
+    project(c, t, index);
+    ret_part->region = p->region;
+    ret_part->at = p->at | (linear & X86_PAGE_MASK);
+    ret_part->host = NULL;
+    if (p->region != NULL && p->region->host != NULL) {
+        ret_part->host = p->region->host + (ret_part->at - p->region->base);
+    }
+}

@@ -1,0 +1,168 @@
+/* slow.c - what generated code asks of C.
+ *
+ * A slow access is done here when it is an ordinary one: to a page that the soft TLB
+ * does not have yet.  Everything else - stores to code, page tables, watched
+ * pages, devices - is given up: the state becomes that in front of the instruction, and
+ * the interpreter executes it, exact in every case.  A fault raised here arrives at the
+ * run loop, which also asks for that state. */
+#include <string.h>
+
+#include "virt/isa/x86/memory/access.h"
+#include "virt/isa/x86/memory/memory.h"
+#include "virt/isa/x86/translate/private.h"
+
+#define GIVEN_UP 2 /* value of the longjmp */
+
+static const struct emit_site *site_of(const struct translate_cpu *t)
+{
+    return &t->site[t->frame.slow_site];
+}
+
+static uint64_t widened(const struct emit_site *s, uint64_t v)
+{
+    unsigned bits = s->access.bytes * 8u;
+
+    if (s->access.sign && bits < 64) {
+        v = (uint64_t)((int64_t)(v << (64 - bits)) >> (64 - bits));
+        v = s->type == IR_I32 ? (uint32_t)v : v;
+    }
+    return v;
+}
+
+static uint64_t load(struct x86_cpu *c, enum x86_seg seg, uint64_t at, unsigned bytes)
+{
+    switch (bytes) {
+    case 1:
+        return x86_load8(c, seg, at);
+    case 2:
+        return x86_load16(c, seg, at);
+    case 4:
+        return x86_load32(c, seg, at);
+    default:
+        return x86_load64(c, seg, at);
+    }
+}
+
+static void store(struct x86_cpu *c, enum x86_seg seg, uint64_t at, unsigned bytes,
+                  uint64_t v)
+{
+    switch (bytes) {
+    case 1:
+        x86_store8(c, seg, at, (uint8_t)v);
+        break;
+    case 2:
+        x86_store16(c, seg, at, (uint16_t)v);
+        break;
+    case 4:
+        x86_store32(c, seg, at, (uint32_t)v);
+        break;
+    default:
+        x86_store64(c, seg, at, v);
+        break;
+    }
+}
+
+/* Whether the bytes at `at` are RAM of one page, which may be read or written without a
+ * look. */
+static bool is_plain(struct x86_cpu *c, uint64_t at, unsigned bytes, bool writes)
+{
+    enum x86_access access = writes ? X86_WRITE : X86_READ;
+    struct x86_part p = {.bytes = bytes};
+    const struct mem_region *r;
+
+    if (((at + bytes - 1) ^ at) & ~X86_PAGE_MASK) {
+        return false;
+    }
+    x86_translate(c, at, access, c->tlbs->rights, &p);
+    r = p.region;
+    return p.host != NULL && !(writes && r->read_only) &&
+           r->flags[(p.at - r->base) >> MEM_PAGE_SHIFT] == 0 &&
+           !x86_is_watched(c, at & ~X86_PAGE_MASK, access);
+}
+
+void slow_helper(void *cpu)
+{
+    struct translate_cpu *t = cpu;
+    struct x86_cpu *c = &t->x;
+    const struct emit_site *s = site_of(t);
+    enum x86_seg seg = s->aux == X86_SS ? X86_SS : X86_DS;
+    uint64_t at = t->frame.slow_at;
+    bool writes = s->op == IR_STORE;
+    bool will_write = writes || s->access.for_write;
+
+    if (!x86_is_canonical(at) || !x86_is_canonical(at + s->access.bytes - 1) ||
+        !is_plain(c, at, s->access.bytes, will_write)) {
+        longjmp(c->unwind, GIVEN_UP);
+    }
+    if (writes) {
+        store(c, seg, at, s->access.bytes, t->frame.slow_value);
+    } else {
+        t->frame.slow_value = widened(s, load(c, seg, at, s->access.bytes));
+    }
+}
+
+static void put_pends(struct translate_cpu *t, const struct emit_site *s)
+{
+    uint64_t newest[LIFT_GLOBALS];
+    unsigned n;
+
+    for (n = 0; n < s->count; n++) {
+        const struct emit_pend *p = &t->pend[s->first + n];
+
+        if (p->global < LIFT_GLOBALS) {
+            newest[p->global] = emit_pend_value(&t->env, t, t->pend, p);
+        }
+    }
+    for (n = 0; n < s->count; n++) {
+        const struct emit_pend *p = &t->pend[s->first + n];
+
+        if (p->global < LIFT_GLOBALS) {
+            memcpy((uint8_t *)t + t->global[p->global].offset, &newest[p->global], 8);
+        }
+    }
+}
+
+static void flags_to_guest(struct translate_cpu *t)
+{
+    x86_flags_set(&t->x, (uint32_t)t->frame.flags);
+}
+
+void slow_apply(struct translate_cpu *t)
+{
+    const struct emit_site *s = site_of(t);
+
+    put_pends(t, s);
+    flags_to_guest(t);
+    t->x.r.gpr[X86_RIP] = s->pc;
+    t->x.next_rip = s->pc;
+    t->x.budget += s->left;
+    t->inside = false;
+}
+
+/* Called for a row's routine, and by side exits to have their values stored. */
+void routine_helper(void *cpu)
+{
+    struct translate_cpu *t = cpu;
+    struct x86_cpu *c = &t->x;
+    const struct emit_site *s = site_of(t);
+    const struct x86_insn *i;
+
+    put_pends(t, s);
+    if (s->op == IR_NATIVE) {
+        i = (const struct x86_insn *)((const struct ir_native *)(uintptr_t)s->imm)
+                ->routine;
+    } else if (s->op == IR_ROUTINE) {
+        i = (const struct x86_insn *)(uintptr_t)s->imm;
+    } else {
+        return;
+    }
+    flags_to_guest(t);
+    c->r.gpr[X86_RIP] = s->pc;
+    c->next_rip = s->pc + i->length;
+    i->run(c, i);
+    x86_flags_pack(c);
+    t->frame.flags = c->r.rflags;
+    t->frame.leave_to = c->next_rip;
+    t->local = c->wants | (c->next_rip != s->pc + i->length) |
+               ((c->r.fpu.mxcsr & 0x1f80) != 0x1f80);
+}

@@ -1,0 +1,28 @@
+/* translate.h - the translator: warm code of the guest becomes host code.
+ *
+ * The interpreter is its lowest tier: it executes what is cold, what has no form in
+ * the IR, and every store to a page with code. */
+#ifndef VIRT_ISA_X86_TRANSLATE_TRANSLATE_H
+#define VIRT_ISA_X86_TRANSLATE_TRANSLATE_H
+
+#include <stddef.h>
+
+struct cpu;
+struct cpu_env;
+struct err;
+struct mem;
+struct x86_model;
+
+struct translate_options {
+    unsigned index;    /* number of the processor */
+    size_t code_bytes; /* room for host code; 0: 32 MiB */
+    unsigned warm;     /* executions of a block before it is translated; 0: 16 */
+};
+
+/* As `interpret_create`.  -ENOTSUP: this host does not let us make code at run time
+ * (the interpreter will do), or its processor lacks AVX2 or BMI2. */
+int translate_create(struct mem *m, const struct x86_model *model,
+                     const struct cpu_env *env, const struct translate_options *options,
+                     struct cpu **ret, struct err *e);
+
+#endif

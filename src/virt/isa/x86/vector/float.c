@@ -1,0 +1,207 @@
+/* float.c - SSE and AVX floating-point arithmetic, and what happens to its exceptions.
+ *
+ * Every operation runs as the host's own instruction under the guest's MXCSR with all
+ * exceptions masked; the flags it leaves are OR-ed into the guest's.  Where the guest
+ * masks everything that is all there is to it: results, NaNs and flags are the host's.
+ *
+ * Where the guest unmasks something, `x86_float_unmasked` finds from those flags what
+ * the processor would have done (SDM volume 1, 11.5.2, 11.5.3, 4.9.2):
+ *
+ *  - IE, DE and ZE are found before computing.  If one of them is unmasked in any
+ *    lane, the instruction ends there: the flags found after computing stay clear.
+ *  - An unmasked underflow is tininess, exact or not, where a masked one needs both
+ *    tiny and inexact.  Tininess shows when the operation is run again with FTZ, which
+ *    flushes, and flags, every tiny result.
+ *  - The destination keeps its value, and MXCSR gets the flags. */
+#include "virt/isa/x86/vector/simd.h"
+
+#define PRE 0x07u /* invalid, denormal, divide by zero */
+#define UE  0x10u
+#define PE  0x20u
+
+void x86_float_raise(struct x86_cpu *c, uint32_t flags)
+{
+    c->r.fpu.mxcsr |= flags;
+    x86_raise(c, (c->r.cr4 & X86_CR4_OSXMMEXCPT) != 0 ? X86_XM : X86_UD);
+}
+
+uint32_t x86_float_unmasked(struct x86_cpu *c, float_kernel *k, const union lane *a,
+                            const union lane *b, uint32_t csr, uint32_t flags)
+{
+    uint32_t unmasked = ~(csr >> 7) & FLOAT_FLAGS;
+    union lane t;
+
+    if ((flags & PRE & unmasked) != 0) {
+        x86_float_raise(c, flags & PRE);
+    }
+    if ((unmasked & UE) != 0) {
+        flags |= k(&t, a, b, (csr & ~FLOAT_FLAGS) | FLOAT_MASKS | FLOAT_FTZ) & UE;
+    }
+    if ((flags & unmasked) != 0) {
+        x86_float_raise(c, flags);
+    }
+    return flags;
+}
+
+FLOAT_OP(addps, "addps")
+FLOAT_OP(addpd, "addpd")
+FLOAT_OP(subps, "subps")
+FLOAT_OP(subpd, "subpd")
+FLOAT_OP(mulps, "mulps")
+FLOAT_OP(mulpd, "mulpd")
+FLOAT_OP(divps, "divps")
+FLOAT_OP(divpd, "divpd")
+FLOAT_OP(minps, "minps")
+FLOAT_OP(minpd, "minpd")
+FLOAT_OP(maxps, "maxps")
+FLOAT_OP(maxpd, "maxpd")
+FLOAT_OP(addsubps, "addsubps")
+FLOAT_OP(addsubpd, "addsubpd")
+FLOAT_OP(haddps, "haddps")
+FLOAT_OP(haddpd, "haddpd")
+FLOAT_OP(hsubps, "hsubps")
+FLOAT_OP(hsubpd, "hsubpd")
+FLOAT_UNARY_OP(sqrtps, "sqrtps")
+FLOAT_UNARY_OP(sqrtpd, "sqrtpd")
+FLOAT_UNARY_OP(rcpps, "rcpps")
+FLOAT_UNARY_OP(rsqrtps, "rsqrtps")
+FLOAT_SCALAR(addss, "addss", 4)
+FLOAT_SCALAR(addsd, "addsd", 8)
+FLOAT_SCALAR(subss, "subss", 4)
+FLOAT_SCALAR(subsd, "subsd", 8)
+FLOAT_SCALAR(mulss, "mulss", 4)
+FLOAT_SCALAR(mulsd, "mulsd", 8)
+FLOAT_SCALAR(divss, "divss", 4)
+FLOAT_SCALAR(divsd, "divsd", 8)
+FLOAT_SCALAR(minss, "minss", 4)
+FLOAT_SCALAR(minsd, "minsd", 8)
+FLOAT_SCALAR(maxss, "maxss", 4)
+FLOAT_SCALAR(maxsd, "maxsd", 8)
+FLOAT_SCALAR(sqrtss, "sqrtss", 4)
+FLOAT_SCALAR(sqrtsd, "sqrtsd", 8)
+FLOAT_SCALAR(rcpss, "rcpss", 4)
+FLOAT_SCALAR(rsqrtss, "rsqrtss", 4)
+
+/* The products, then sums of pairs, then the sum of the two: an unmasked exception of
+ * one stage ends the instruction before the next. */
+static void dot_stages(struct x86_cpu *c, const union lane pair[2], unsigned bytes,
+                       bool wide)
+{
+    float_kernel *product = wide ? mulpd_k : bytes == 32 ? mulps_ky : mulps_k;
+    float_kernel *sum = wide ? haddpd_k : bytes == 32 ? haddps_ky : haddps_k;
+    union lane x, t;
+
+    float_run(c, product, &x, &pair[0], &pair[1]);
+    float_run(c, sum, &t, &x, &x);
+    if (!wide) {
+        float_run(c, sum, &x, &t, &t);
+    }
+}
+
+/* Dot products: lanes that the immediate leaves out of the sum are products of two
+ * zeros, as the manual's pseudo-code has them; lanes left out of the result are 0. */
+struct dot {
+    float_kernel *k;
+    unsigned bytes;
+    bool wide; /* two lanes of a double, else four of a single */
+};
+
+static inline void dot(struct x86_cpu *c, struct dot of, union lane *ret,
+                       union lane *pair, uint8_t imm)
+{
+    unsigned width = of.wide ? 8 : 4, lanes = of.wide ? 2 : 4;
+
+    for (unsigned n = 0; n < of.bytes / width; n++) {
+        if ((imm >> (4 + n % lanes) & 1) == 0) {
+            memset(pair[0].b + n * width, 0, width);
+            memset(pair[1].b + n * width, 0, width);
+        }
+    }
+    if ((c->r.fpu.mxcsr & FLOAT_MASKS) != FLOAT_MASKS) {
+        dot_stages(c, pair, of.bytes, of.wide);
+    }
+    float_run(c, of.k, ret, &pair[0], &pair[1]);
+    for (unsigned n = 0; n < of.bytes / width; n++) {
+        if ((imm >> (n % lanes) & 1) == 0) {
+            memset(ret->b + n * width, 0, width);
+        }
+    }
+}
+
+#define DOT_FORM(f, k, bytes, wide)                                                      \
+    static void f##_r(struct x86_cpu *c, const struct x86_insn *i)                       \
+    {                                                                                    \
+        union lane t, pair[2];                                                           \
+                                                                                         \
+        lane_need(c, i);                                                                 \
+        pair[0] = *lane_first(c, i);                                                     \
+        pair[1] = *lane_reg(c, i->rm);                                                   \
+        dot(c, (struct dot){k, bytes, wide}, &t, pair, (uint8_t)i->imm);                 \
+        lane_put(c, i, &t, bytes);                                                       \
+    }                                                                                    \
+    static void f##_m(struct x86_cpu *c, const struct x86_insn *i)                       \
+    {                                                                                    \
+        union lane t, pair[2] = {{{0}}};                                                 \
+                                                                                         \
+        lane_need(c, i);                                                                 \
+        pair[0] = *lane_first(c, i);                                                     \
+        lane_load(c, i, &pair[1], bytes);                                                \
+        dot(c, (struct dot){k, bytes, wide}, &t, pair, (uint8_t)i->imm);                 \
+        lane_put(c, i, &t, bytes);                                                       \
+    }
+
+FLOAT_CODE(dpps_k, "dpps $0xff, %%xmm1, %%xmm0")
+FLOAT_CODE_Y(dpps_ky, "vdpps $0xff, %%ymm1, %%ymm0, %%ymm0")
+FLOAT_CODE(dppd_k, "dppd $0x33, %%xmm1, %%xmm0")
+DOT_FORM(dpps_x, dpps_k, 16, false)
+DOT_FORM(dpps_y, dpps_ky, 32, false)
+DOT_FORM(dppd_x, dppd_k, 16, true)
+SIMD_FAMILY_Y(dpps, dpps_x, dpps_y)
+SIMD_FAMILY(dppd, dppd_x)
+
+/* ROUNDxx: bits 0-1 of the immediate are the rounding mode unless bit 2 says MXCSR's;
+ * bit 3 keeps PE quiet (SDM volume 2, ROUNDPD). */
+static inline uint32_t rounded(const struct x86_cpu *c, const struct x86_insn *i)
+{
+    uint32_t csr = c->r.fpu.mxcsr;
+
+    return (i->imm & 4) != 0 ? csr : (csr & ~0x6000u) | (uint32_t)(i->imm & 3) << 13;
+}
+
+#define ROUND_FORM(f, loud, quiet, out, mem)                                             \
+    static void f##_r(struct x86_cpu *c, const struct x86_insn *i)                       \
+    {                                                                                    \
+        union lane t;                                                                    \
+                                                                                         \
+        lane_need(c, i);                                                                 \
+        float_run_as(c, (i->imm & 8) != 0 ? quiet : loud, &t, lane_first(c, i),          \
+                     lane_reg(c, i->rm), rounded(c, i));                                 \
+        lane_put(c, i, &t, out);                                                         \
+    }                                                                                    \
+    static void f##_m(struct x86_cpu *c, const struct x86_insn *i)                       \
+    {                                                                                    \
+        union lane t, s = {0};                                                           \
+                                                                                         \
+        lane_need(c, i);                                                                 \
+        lane_load(c, i, &s, mem);                                                        \
+        float_run_as(c, (i->imm & 8) != 0 ? quiet : loud, &t, lane_first(c, i), &s,      \
+                     rounded(c, i));                                                     \
+        lane_put(c, i, &t, out);                                                         \
+    }
+#define ROUND_OP(routine, op, mem)                                                       \
+    FLOAT_CODE(routine##_loud, op " $4, %%xmm1, %%xmm0")                                 \
+    FLOAT_CODE(routine##_quiet, op " $12, %%xmm1, %%xmm0")                               \
+    ROUND_FORM(routine##_x, routine##_loud, routine##_quiet, 16, mem)
+#define ROUND_PACKED(routine, op)                                                        \
+    ROUND_OP(routine, op, 16)                                                            \
+    FLOAT_CODE_Y(routine##_loudy, "v" op " $4, %%ymm1, %%ymm0")                          \
+    FLOAT_CODE_Y(routine##_quiety, "v" op " $12, %%ymm1, %%ymm0")                        \
+    ROUND_FORM(routine##_y, routine##_loudy, routine##_quiety, 32, 32)                   \
+    SIMD_FAMILY_Y(routine, routine##_x, routine##_y)
+
+ROUND_PACKED(roundps, "roundps")
+ROUND_PACKED(roundpd, "roundpd")
+ROUND_OP(roundss, "roundss", 4)
+ROUND_OP(roundsd, "roundsd", 8)
+SIMD_FAMILY(roundss, roundss_x)
+SIMD_FAMILY(roundsd, roundsd_x)
