@@ -17,9 +17,10 @@
 #include "virt/isa/x86/cpu.h"
 
 #define X86_TLB_ENTRIES 256
-#define X86_TLB_NOTHING 1u /* no page address */
-#define X86_SPACES      8
-#define X86_PAGE_MASK   ((uint64_t)MEM_PAGE_BYTES - 1)
+#define X86_TLB_NOTHING                                                                  \
+    0x800u /* no page address, nor one with what an alignment check keeps */
+#define X86_SPACES    8
+#define X86_PAGE_MASK ((uint64_t)MEM_PAGE_BYTES - 1)
 
 /* A linear base that no entry matches: bit 62 is neither canonical nor 32-bit. */
 #define X86_BASE_SLOW (1ull << 62)

@@ -160,8 +160,13 @@ static bool lift_step(struct trace *r, unsigned n)
 {
     struct ir_region *g = &r->t->region;
     const struct x86_insn *i = &r->unit->insn[n];
-    struct lift_in in = {
-        .insn = i, .pc = r->step[n].pc, .done = n, .flags_dead = flags_dead_behind(r, n)};
+    struct lift_in in = {.insn = i,
+                         .pc = r->step[n].pc,
+                         .done = n,
+                         .flags_dead = flags_dead_behind(r, n),
+                         .sse = (r->unit->key & UNIT_SSE) != 0,
+                         .avx = (r->unit->key & UNIT_AVX) != 0,
+                         .native = &r->unit->native[n]};
     struct lift_out out = lift_insn(r->t->lift, g, &in);
     uint64_t behind = in.pc + i->length;
     bool last = n + 1 == r->count;
