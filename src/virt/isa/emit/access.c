@@ -116,7 +116,7 @@ static void load_value(struct emit *e, const struct ir_insn *i, enum host_reg to
 void emit_load(struct emit *e, uint32_t at)
 {
     const struct ir_insn *i = &e->g->insn[at];
-    struct stub s = {.kind = STUB_SLOW, .at = at, .value = H_NONE};
+    struct cold s = {.kind = COLD_SLOW, .at = at, .value = H_NONE};
     enum host_reg address, u, to;
 
     if (!is_plain(i)) {
@@ -140,14 +140,14 @@ void emit_load(struct emit *e, uint32_t at)
     s.address = (uint8_t)address;
     s.dst = (uint8_t)to;
     s.resume = e->o.at;
-    emit_stub(e, &s);
+    emit_cold(e, &s);
 }
 
 void emit_store(struct emit *e, uint32_t at)
 {
     const struct ir_insn *i = &e->g->insn[at];
     unsigned bits = i->access.bytes * 8u;
-    struct stub s = {.kind = STUB_SLOW, .at = at, .value = H_NONE, .dst = H_NONE};
+    struct cold s = {.kind = COLD_SLOW, .at = at, .value = H_NONE, .dst = H_NONE};
     enum host_reg address, u, v = H_NONE;
     struct asm_mem m;
     int32_t imm;
@@ -178,5 +178,5 @@ void emit_store(struct emit *e, uint32_t at)
     if (i->access.order == IR_SEQUENTIAL) { /* the host orders the others by itself */
         asm_mfence(&e->o);
     }
-    emit_stub(e, &s);
+    emit_cold(e, &s);
 }

@@ -21,7 +21,7 @@ static struct asm_mem wanted_field(const struct emit *e)
 }
 
 /* The memory's old value, of `bits`, becomes the result; the cold path joins behind. */
-static void finish(struct emit *e, uint32_t at, struct stub *s, enum host_reg old)
+static void finish(struct emit *e, uint32_t at, struct cold *s, enum host_reg old)
 {
     const struct ir_insn *i = &e->g->insn[at];
     unsigned from = i->access.bytes * 8u, bits = emit_bits(i->type);
@@ -34,7 +34,7 @@ static void finish(struct emit *e, uint32_t at, struct stub *s, enum host_reg ol
     }
     s->dst = (uint8_t)to;
     s->resume = e->o.at;
-    emit_stub(e, s);
+    emit_cold(e, s);
     e->host_flags = 0;
 }
 
@@ -114,13 +114,13 @@ static void operand_to(struct emit *e, ir_value v, struct asm_mem field)
 /* The address in a register, looked up for a write: *ret_addend is what to add to it.
  * `s` is a cold path from here on; one more register is free behind it. */
 static enum host_reg reach(struct emit *e, uint32_t at, enum host_reg *ret_addend,
-                           struct stub *s)
+                           struct cold *s)
 {
     const struct ir_insn *i = &e->g->insn[at];
     enum host_reg address = i->op == IR_CAS ? emit_use(e, i->arg[0]) : emit_address(e, i);
 
     *ret_addend = emit_temp(e);
-    *s = (struct stub){.kind = STUB_SLOW, .at = at, .value = H_NONE, .dst = H_NONE};
+    *s = (struct cold){.kind = COLD_SLOW, .at = at, .value = H_NONE, .dst = H_NONE};
     s->from = emit_tlb(e, address, *ret_addend, i->access.bytes, e->env->tlb_write,
                        i->access.aligned);
     s->site = emit_site_at(e, at);
@@ -129,7 +129,7 @@ static enum host_reg reach(struct emit *e, uint32_t at, enum host_reg *ret_adden
 }
 
 /* The host address of the operand, in a register; another one for its value is free. */
-static enum host_reg find(struct emit *e, uint32_t at, struct stub *s,
+static enum host_reg find(struct emit *e, uint32_t at, struct cold *s,
                           enum host_reg *ret_value)
 {
     enum host_reg address, u;
@@ -155,7 +155,7 @@ void emit_atomic(struct emit *e, uint32_t at, unsigned detail)
     const struct ir_insn *i = &e->g->insn[at];
     unsigned bits = i->access.bytes * 8u;
     enum host_reg where, v;
-    struct stub s;
+    struct cold s;
 
     (void)detail;
     if (!has_form(e, i)) {
@@ -181,7 +181,7 @@ void emit_cas(struct emit *e, uint32_t at, unsigned detail)
 {
     const struct ir_insn *i = &e->g->insn[at];
     enum host_reg where, v;
-    struct stub s;
+    struct cold s;
 
     (void)detail;
     if (!has_form(e, i)) {
@@ -212,10 +212,10 @@ void emit_fence(struct emit *e, uint32_t at, unsigned detail)
 void emit_check(struct emit *e, uint32_t at, unsigned detail)
 {
     enum host_reg u;
-    struct stub s;
+    struct cold s;
 
     (void)detail;
     reach(e, at, &u, &s);
     s.resume = e->o.at;
-    emit_stub(e, &s);
+    emit_cold(e, &s);
 }

@@ -519,13 +519,13 @@ static void write_exit_if(struct emit *e, uint32_t at, unsigned detail)
 {
     const struct ir_insn *i = &e->g->insn[at];
     unsigned cond = emit_truth(e, i->arg[0]);
-    struct stub s = {.kind = STUB_EXIT, .at = at};
+    struct cold s = {.kind = COLD_EXIT, .at = at};
 
     (void)detail;
     s.site = emit_site_at(e, at);
     s.from = asm_jcc(&e->o, cond);
     s.resume = e->o.at;
-    emit_stub(e, &s);
+    emit_cold(e, &s);
 }
 
 /* At the head of a region: somebody waits?  Counted: the instructions of the region are
@@ -534,7 +534,7 @@ static void write_exit_if(struct emit *e, uint32_t at, unsigned detail)
 static void write_budget(struct emit *e, uint32_t at, unsigned detail)
 {
     const struct ir_insn *i = &e->g->insn[at];
-    struct stub s = {.kind = STUB_WANTS, .at = at};
+    struct cold s = {.kind = COLD_WANTS, .at = at};
 
     (void)detail;
     if (i->imm != 0 && i->aux != 0) {
@@ -542,14 +542,14 @@ static void write_budget(struct emit *e, uint32_t at, unsigned detail)
         e->counted = (uint32_t)i->imm;
         s.site = emit_site_at(e, at);
         s.from = asm_jcc(&e->o, IR_COND_C);
-        emit_stub(e, &s);
+        emit_cold(e, &s);
     } else {
         s.site = emit_site_at(e, at);
     }
     asm_alu_store_imm(&e->o, ASM_CMP, 32,
                       asm_gs(i->imm != 0 ? e->env->wants : e->env->local), 0);
     s.from = asm_jcc(&e->o, IR_COND_NZ);
-    emit_stub(e, &s);
+    emit_cold(e, &s);
     touch_flags(e);
 }
 
@@ -570,13 +570,13 @@ static void write_exit_to(struct emit *e, uint32_t at, unsigned detail)
 /* Leaves for good: nothing behind it needs what is pending. */
 static void write_trap_if(struct emit *e, uint32_t at, unsigned detail)
 {
-    struct stub s = {.kind = STUB_TRAP, .at = at};
+    struct cold s = {.kind = COLD_TRAP, .at = at};
     unsigned cond = emit_truth(e, e->g->insn[at].arg[0]);
 
     (void)detail;
     s.site = emit_site_at(e, at);
     s.from = asm_jcc(&e->o, cond);
-    emit_stub(e, &s);
+    emit_cold(e, &s);
 }
 
 /* Made where they are used: see `emit_truth`, and state maps. */

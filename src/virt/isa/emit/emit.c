@@ -118,7 +118,7 @@ static int write_region(struct emit *e)
     e->r->hot_bytes = (uint32_t)(e->o.at - e->o.start);
     if (e->error == 0) {
         emit_fix_jumps(e);
-        emit_stubs(e);
+        emit_cold_code(e);
     }
     e->r->bytes = (uint32_t)(e->o.at - e->o.start);
     return e->error != 0 ? e->error : e->o.full ? -ENOSPC : 0;
@@ -140,17 +140,17 @@ int emit_region(const struct ir_region *g, const struct emit_env *env,
     ret_result->pends = 0;
     ret_result->exits = 0;
     e.place = fault_malloc((g->insns + 1) * sizeof *e.place);
-    e.stub = fault_malloc(STUBS_MAX * sizeof *e.stub);
+    e.cold = fault_malloc(COLD_MAX * sizeof *e.cold);
     e.block_at = fault_calloc(g->blocks, sizeof *e.block_at);
     e.fix = fault_malloc((g->edges + 1) * sizeof *e.fix);
-    if (e.place != NULL && e.stub != NULL && e.block_at != NULL && e.fix != NULL) {
+    if (e.place != NULL && e.cold != NULL && e.block_at != NULL && e.fix != NULL) {
         pin_registers(&e);
         find_uses(&e);
         find_edge_uses(&e);
         r = write_region(&e);
     }
     free(e.place);
-    free(e.stub);
+    free(e.cold);
     free(e.block_at);
     free(e.fix);
     return r;

@@ -2,7 +2,7 @@
  *
  * A site's pends are where the values are at that moment; so they are written down
  * when the site's place in the hot code is reached, and both users read them: the C
- * code that unwinds after a fault, and the stub of a side exit, which stores them. */
+ * code that unwinds after a fault, and the cold of a side exit, which stores them. */
 #include <errno.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -119,13 +119,13 @@ uint32_t emit_site_at(struct emit *e, uint32_t at)
     return e->first_site + r->sites++;
 }
 
-void emit_stub(struct emit *e, const struct stub *s)
+void emit_cold(struct emit *e, const struct cold *s)
 {
-    if (e->stubs == STUBS_MAX) {
+    if (e->colds == COLD_MAX) {
         e->error = -ENOSPC;
         return;
     }
-    e->stub[e->stubs++] = *s;
+    e->cold[e->colds++] = *s;
 }
 
 static void store_site(struct emit *e, uint32_t site)
@@ -134,7 +134,7 @@ static void store_site(struct emit *e, uint32_t site)
                   (int32_t)site);
 }
 
-static void slow_access(struct emit *e, const struct stub *s)
+static void slow_access(struct emit *e, const struct cold *s)
 {
     const struct ir_insn *i = &e->g->insn[s->at];
     struct asm_mem value = emit_field(e, offsetof(struct emit_frame, slow_value));
@@ -357,7 +357,7 @@ static bool store_pends(struct emit *e, const struct emit_site *site)
 }
 
 /* What is pending is stored here, or where that is long by the engine, as after a fault. */
-static void side_exit(struct emit *e, const struct stub *s)
+static void side_exit(struct emit *e, const struct cold *s)
 {
     struct emit_site *site = &e->r->site[s->site - e->first_site];
 
@@ -373,7 +373,7 @@ static void side_exit(struct emit *e, const struct stub *s)
 }
 
 /* The helper sees by the site's operation that it is not to come back. */
-static void trap(struct emit *e, const struct stub *s)
+static void trap(struct emit *e, const struct cold *s)
 {
     store_site(e, s->site);
     asm_call_mem(&e->o, emit_field(e, offsetof(struct emit_frame, routine_thunk)));
@@ -387,7 +387,7 @@ void emit_leave(struct emit *e, uint32_t at, unsigned detail)
 }
 
 /* Somebody waits: what is pending is stored, and the engine looks. */
-static void wants(struct emit *e, const struct stub *s)
+static void wants(struct emit *e, const struct cold *s)
 {
     struct emit_site *site = &e->r->site[s->site - e->first_site];
     enum host_reg t = another(e, H_NONE, H_NONE);
@@ -404,7 +404,7 @@ static void wants(struct emit *e, const struct stub *s)
 
 /* The row's routine does the whole instruction; then the region goes on, unless it asked
  * to leave.  Flags that it gave are fetched from their home. */
-static void slow_native(struct emit *e, const struct stub *s)
+static void slow_native(struct emit *e, const struct cold *s)
 {
     uint8_t *leave;
 
@@ -419,21 +419,21 @@ static void slow_native(struct emit *e, const struct stub *s)
     asm_jmp_mem(&e->o, emit_field(e, offsetof(struct emit_frame, leave_behind)));
 }
 
-void emit_stubs(struct emit *e)
+void emit_cold_code(struct emit *e)
 {
     unsigned n;
 
-    for (n = 0; n < e->stubs && e->error == 0; n++) {
-        const struct stub *s = &e->stub[n];
+    for (n = 0; n < e->colds && e->error == 0; n++) {
+        const struct cold *s = &e->cold[n];
 
         asm_bind(&e->o, s->from, e->o.at);
-        if (s->kind == STUB_SLOW) {
+        if (s->kind == COLD_SLOW) {
             slow_access(e, s);
-        } else if (s->kind == STUB_NATIVE) {
+        } else if (s->kind == COLD_NATIVE) {
             slow_native(e, s);
-        } else if (s->kind == STUB_EXIT) {
+        } else if (s->kind == COLD_EXIT) {
             side_exit(e, s);
-        } else if (s->kind == STUB_TRAP) {
+        } else if (s->kind == COLD_TRAP) {
             trap(e, s);
         } else {
             wants(e, s);

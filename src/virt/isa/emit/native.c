@@ -126,7 +126,7 @@ static void registers_only(struct emit *e, uint32_t at, const struct ir_native *
 static void with_memory(struct emit *e, uint32_t at, const struct ir_native *n)
 {
     struct ir_insn i = e->g->insn[at];
-    struct stub s = {.kind = STUB_NATIVE, .at = at, .dst = H_NONE};
+    struct cold s = {.kind = COLD_NATIVE, .at = at, .dst = H_NONE};
     struct parts p = {.reg = n->reg, .memory = true};
     enum host_reg address, u;
 
@@ -147,7 +147,7 @@ static void with_memory(struct emit *e, uint32_t at, const struct ir_native *n)
         s.dst = e->place[at].reg;
     }
     s.resume = e->o.at;
-    emit_stub(e, &s);
+    emit_cold(e, &s);
 }
 
 void emit_native(struct emit *e, uint32_t at)

@@ -21,17 +21,17 @@ struct place {
     bool clean;    /* bits above its type are zeros */
 };
 
-enum stub_kind {
-    STUB_SLOW,
-    STUB_EXIT,
-    STUB_TRAP,
-    STUB_WANTS,
-    STUB_NATIVE
+enum cold_kind {
+    COLD_SLOW,
+    COLD_EXIT,
+    COLD_TRAP,
+    COLD_WANTS,
+    COLD_NATIVE
 };
 
 /* Cold code to be written behind the region. */
-struct stub {
-    enum stub_kind kind;
+struct cold {
+    enum cold_kind kind;
     uint8_t *from;   /* displacement to bind here */
     uint8_t *resume; /* where it goes back */
     uint32_t site;
@@ -40,7 +40,7 @@ struct stub {
     uint64_t constant;           /* stored value when `value` is H_NONE */
 };
 
-#define STUBS_MAX 2048
+#define COLD_MAX 2048
 
 /* A jump to a block that is not written yet. */
 struct fix {
@@ -70,8 +70,8 @@ struct emit {
     uint8_t **block_at;  /* start of each block's code */
     struct fix *fix;
     uint32_t fixes;
-    struct stub *stub;
-    unsigned stubs;
+    struct cold *cold;
+    unsigned colds;
     int error;
 };
 
@@ -137,8 +137,8 @@ void emit_fix_jumps(struct emit *e); /* when all blocks are written */
 
 /* leave.c */
 uint32_t emit_site_at(struct emit *e, uint32_t at);
-void emit_stub(struct emit *e, const struct stub *s);
-void emit_stubs(struct emit *e);
+void emit_cold(struct emit *e, const struct cold *s);
+void emit_cold_code(struct emit *e);
 void emit_leave(struct emit *e, uint32_t at, unsigned detail);
 void emit_exit_to(struct emit *e, uint64_t pc, enum ir_exit kind);
 void emit_lookup(struct emit *e, enum host_reg to, uint64_t branch);
