@@ -127,7 +127,7 @@ def cgroup2():
 
 
 class Scratch:
-    """A directory that is gone afterwards; guests of its state are deleted first."""
+    """A directory that is gone afterwards; guests and networks of its state go first."""
 
     def __enter__(self):
         self.dir = Path(tempfile.mkdtemp(prefix="strata-bench-"))
@@ -144,6 +144,8 @@ class Scratch:
         if self.state.exists() and STRATA.exists():
             for name in self.guests():
                 self.strata("delete", "--force", name)
+            for name in self.strata("network", "list", "--quiet").split():
+                self.strata("network", "delete", name)
         shutil.rmtree(self.dir, ignore_errors=True)
 
 

@@ -23,7 +23,8 @@
 #include "node/keeper/keeper.h"
 #include "node/private.h"
 
-#define LOCK_STEP_MS 5
+#define LOCK_STEP_US  5000 /* between two looks at a lock, once the first ones came fast */
+#define LOCK_FIRST_US 50
 
 const char *guest_state_name(enum guest_state s)
 {
@@ -91,11 +92,22 @@ static int say_busy(struct node *n, const struct guest *g, struct err *e)
                    guest_text(g, "name"));
 }
 
+/* Whoever holds a lock mostly lets go soon: the first looks come fast. */
+static int64_t rest(unsigned look)
+{
+    int64_t us = look < 7 ? (int64_t)LOCK_FIRST_US << look : LOCK_STEP_US;
+    struct timespec step = {.tv_nsec = us * 1000};
+
+    (void)nanosleep(&step, NULL);
+    return us;
+}
+
 int guest_lock(struct node *n, const struct guest *g, int wait_ms, int *ret_fd,
                struct err *e)
 {
     SCOPED(scope_close) int fd = -1;
-    struct timespec step = {.tv_nsec = LOCK_STEP_MS * 1000000L};
+    int64_t left_us = (int64_t)wait_ms * 1000;
+    unsigned look = 0;
     int r = open_lock(n, g->id, &fd);
 
     while (r == 0) {
@@ -111,12 +123,11 @@ int guest_lock(struct node *n, const struct guest *g, int wait_ms, int *ret_fd,
             break;
         }
         /* No use to wait for a guest that runs: its keeper keeps the lock. */
-        if (wait_ms <= 0 ||
+        if (left_us <= 0 ||
             (guest_status(n, g->id, &st, NULL) == 0 && guest_is_alive(&st))) {
             return say_busy(n, g, e);
         }
-        (void)nanosleep(&step, NULL);
-        wait_ms -= LOCK_STEP_MS;
+        left_us -= rest(look++);
     }
     if (r < 0) {
         return err_sys(e, r, "cannot lock guest '%s'", guest_text(g, "name"));
@@ -147,10 +158,10 @@ int guest_lock_known(struct node *n, struct guest *g, int wait_ms, int *ret_fd,
 
 void guest_await_free(struct node *n, const struct guest *g, int wait_ms)
 {
-    struct timespec step = {.tv_nsec = LOCK_STEP_MS * 1000000L};
+    int64_t left_us = (int64_t)wait_ms * 1000;
 
-    for (; wait_ms > 0 && guest_is_locked(n, g->id); wait_ms -= LOCK_STEP_MS) {
-        (void)nanosleep(&step, NULL);
+    for (unsigned look = 0; left_us > 0 && guest_is_locked(n, g->id); look++) {
+        left_us -= rest(look);
     }
 }
 

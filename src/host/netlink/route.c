@@ -17,28 +17,70 @@
 
 #define MAKE (NLM_F_CREATE | NLM_F_EXCL | NLM_F_ACK)
 
+/* How long members of a multicast group may wait with their answer, in 1/100 s; as long
+ * after its start a bridge floods all multicast, for it knows no members. */
+#define MULTICAST_ANSWER_CS 100
+
 static size_t ip_bytes(int family)
 {
     return family == AF_INET ? 4 : 16;
 }
 
+static void bridge_head(struct netlink_batch *b, uint16_t flags, const char *name)
+{
+    struct ifinfomsg head = {0};
+    netlink_begin(b, RTM_NEWLINK, flags, &head, sizeof head);
+    netlink_put_text(b, IFLA_IFNAME, name);
+}
+
+static void bridge_kind(struct netlink_batch *b)
+{
+    netlink_nest(b, IFLA_LINKINFO);
+    netlink_put_text(b, IFLA_INFO_KIND, "bridge");
+    netlink_nest(b, IFLA_INFO_DATA);
+}
+
+/* Two messages: the time to answer counts for what is switched on behind it. */
 void netlink_add_bridge(struct netlink_batch *b, const char *name, const uint8_t mac[6],
                         uint32_t mtu)
 {
-    struct ifinfomsg head = {0};
-    netlink_begin(b, RTM_NEWLINK, MAKE, &head, sizeof head);
-    netlink_put_text(b, IFLA_IFNAME, name);
+    const uint64_t answer_within = MULTICAST_ANSWER_CS;
+    bridge_head(b, MAKE, name);
     netlink_put(b, IFLA_ADDRESS, mac, 6);
     netlink_put_u32(b, IFLA_MTU, mtu);
-    netlink_nest(b, IFLA_LINKINFO);
-    netlink_put_text(b, IFLA_INFO_KIND, "bridge");
+    bridge_kind(b);
+    netlink_put(b, IFLA_BR_MCAST_QUERY_RESPONSE_INTVL, &answer_within,
+                sizeof answer_within);
+    netlink_end(b);
+    netlink_end(b);
+    bridge_head(b, NLM_F_ACK, name);
+    bridge_kind(b);
+    netlink_put_u8(b, IFLA_BR_MCAST_QUERIER, 1);
+    netlink_end(b);
+    netlink_end(b);
+}
+
+/* A port of a bridge needs no IPv6 address of its own: each would be looked for twice
+ * and announced when it comes up.  That must be said before it does. */
+static void add_port_up(struct netlink_batch *b, const char *name)
+{
+    struct ifinfomsg head = {.ifi_flags = IFF_UP, .ifi_change = IFF_UP};
+    netlink_begin(b, RTM_NEWLINK, NLM_F_ACK, &head, sizeof head);
+    netlink_put_text(b, IFLA_IFNAME, name);
+    netlink_nest(b, IFLA_AF_SPEC);
+    netlink_nest(b, AF_INET6);
+    netlink_put_u8(b, IFLA_INET6_ADDR_GEN_MODE, IN6_ADDR_GEN_MODE_NONE);
+    netlink_end(b);
     netlink_end(b);
 }
 
 void netlink_add_veth(struct netlink_batch *b, const struct netlink_veth *v)
 {
-    struct ifinfomsg head = {.ifi_flags = IFF_UP, .ifi_change = IFF_UP};
+    struct ifinfomsg head = {0};
     struct ifinfomsg peer = {0};
+    if (v->master == 0) {
+        head = (struct ifinfomsg){.ifi_flags = IFF_UP, .ifi_change = IFF_UP};
+    }
     netlink_begin(b, RTM_NEWLINK, MAKE, &head, sizeof head);
     netlink_put_text(b, IFLA_IFNAME, v->name);
     if (v->mtu != 0) {
@@ -65,6 +107,9 @@ void netlink_add_veth(struct netlink_batch *b, const struct netlink_veth *v)
     netlink_end(b);
     netlink_end(b);
     netlink_end(b);
+    if (v->master != 0) {
+        add_port_up(b, v->name);
+    }
 }
 
 void netlink_add_up(struct netlink_batch *b, uint32_t index)

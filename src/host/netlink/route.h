@@ -43,8 +43,11 @@ struct netlink_route {
     uint8_t dst[16];
 };
 
+/* A bridge that asks for members of multicast groups and sends it to them alone, once it
+ * is a second old: else each packet of neighbour discovery goes to every port. */
 void netlink_add_bridge(struct netlink_batch *b, const char *name, const uint8_t mac[6],
                         uint32_t mtu);
+/* `name` is up at once, and without an IPv6 address where it is a port of a bridge. */
 void netlink_add_veth(struct netlink_batch *b, const struct netlink_veth *v);
 void netlink_add_up(struct netlink_batch *b, uint32_t index);
 /* A note for people, that `ip link` shows; shorter than NETLINK_ALIAS_BYTES. */

@@ -5,6 +5,7 @@
 #include "node/net/private.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/scope.h"
@@ -20,18 +21,21 @@ struct taken {
     const char *prefix;
 };
 
+static int by_key(const void *key, const void *item)
+{
+    return strcmp(key, ((const struct kv_item *)item)->key);
+}
+
+/* The list is in the order of its keys, as contract/kv.h promises. */
 static bool is_taken(void *arg, const struct network_ip *ip)
 {
     const struct taken *t = arg;
+    char key[KV_KEY_BYTES];
     char text[NETWORK_TEXT_BYTES];
 
-    (void)network_ip_text(ip, text);
-    for (size_t i = 0; i < t->items.n; i++) {
-        if (strcmp(t->items.items[i].key + strlen(t->prefix), text) == 0) {
-            return true;
-        }
-    }
-    return false;
+    (void)str_print(key, sizeof key, "%s%s", t->prefix, network_ip_text(ip, text));
+    return t->items.n > 0 && bsearch(key, t->items.items, t->items.n,
+                                     sizeof t->items.items[0], by_key) != NULL;
 }
 
 /* /addresses/NAME/ADDRESS for the guest, while the network is there: one that is being

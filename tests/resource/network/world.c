@@ -51,7 +51,7 @@ static int own_netns(void)
     return fd;
 }
 
-static int enter(int netns)
+int world_enter(int netns)
 {
     int home = own_netns();
     if (netns >= 0) {
@@ -60,7 +60,7 @@ static int enter(int netns)
     return home;
 }
 
-static void leave(int home)
+void world_leave(int home)
 {
     assert_int_equal(setns(home, CLONE_NEWNET), 0);
     (void)close(home);
@@ -71,7 +71,7 @@ int world_netns(void)
     int home = own_netns();
     assert_int_equal(unshare(CLONE_NEWNET), 0);
     int fd = own_netns();
-    leave(home);
+    world_leave(home);
     return fd;
 }
 
@@ -96,10 +96,10 @@ static struct sockaddr_storage sockaddr_of(const char *text, uint16_t port,
 
 static int socket_in(int netns, int family, int type)
 {
-    int home = enter(netns);
+    int home = world_enter(netns);
     int fd = socket(family, type | SOCK_CLOEXEC, 0);
     assert_true(fd >= 0);
-    leave(home);
+    world_leave(home);
     struct timeval limit = {.tv_usec = 700000};
     (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
     (void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
@@ -185,11 +185,11 @@ int world_talk(int netns, int server, int type, const char *address, uint16_t po
 
 void world_send_frame(int netns, const char *ifname, const void *frame, size_t len)
 {
-    int home = enter(netns);
+    int home = world_enter(netns);
     struct sockaddr_ll to = {.sll_family = AF_PACKET,
                              .sll_ifindex = (int)if_nametoindex(ifname)};
     int fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
-    leave(home);
+    world_leave(home);
     assert_true(fd >= 0);
     assert_int_equal(sendto(fd, frame, len, 0, (struct sockaddr *)&to, sizeof to), len);
     (void)close(fd);
@@ -203,7 +203,7 @@ static void wait_for_group(int netns, const char *ifname, const struct network_i
     char want[64];
     char line[256];
     bool found = false;
-    int home = enter(netns);
+    int home = world_enter(netns);
     assert_int_equal(str_print(want, sizeof want,
                                "ff0200000000000000000001ff%02x%02x%02x", ip->bytes[13],
                                ip->bytes[14], ip->bytes[15]),
@@ -217,7 +217,7 @@ static void wait_for_group(int netns, const char *ifname, const struct network_i
         (void)fclose(f);
         (void)poll(NULL, 0, found ? 0 : 1);
     }
-    leave(home);
+    world_leave(home);
     assert_true(found);
 }
 

@@ -28,6 +28,10 @@ void world_fini(struct world *w);
 /* A new empty network namespace. */
 int world_netns(void);
 
+/* This thread goes into a namespace (-1: stays), and back to the one that it got. */
+int world_enter(int netns);
+void world_leave(int home);
+
 /* A socket of SOCK_STREAM (listening) or SOCK_DGRAM (bound) in a namespace (-1: the
  * host), times out after a second. */
 int world_serve(int netns, int type, const char *address, uint16_t port);
