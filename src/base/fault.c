@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -54,29 +55,31 @@ char *fault_strdup(const char *text)
 }
 
 #ifdef FAULTS
-static long step_count;
+static atomic_long step_count;
 
-static bool is_chosen(const char *which, const char *name)
+/* `passed` is the number of this step, from 1. */
+static bool is_chosen(const char *which, const char *name, long passed)
 {
     char *end;
     long n = strtol(which, &end, 10);
 
-    return *end == '\0' && end != which ? n == step_count : strcmp(which, name) == 0;
+    return *end == '\0' && end != which ? n == passed : strcmp(which, name) == 0;
 }
 
 int fault_step(const char *name)
 {
     const char *order = getenv("STRATA_FAULT");
+    long passed;
 
     if (order == NULL) {
         return 0;
     }
-    step_count += 1;
+    passed = atomic_fetch_add(&step_count, 1) + 1;
     if (strncmp(order, "list:", 5) == 0) {
         (void)dprintf((int)strtol(order + 5, NULL, 10), "%s\n", name);
         return 0;
     }
-    if (strlen(order) < 6 || order[4] != ':' || !is_chosen(order + 5, name)) {
+    if (strlen(order) < 6 || order[4] != ':' || !is_chosen(order + 5, name, passed)) {
         return 0;
     }
     if (strncmp(order, "kill", 4) == 0) {

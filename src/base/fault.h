@@ -16,8 +16,9 @@
  *        STRATA_FAULT=list:FD     write each step's name to that descriptor
  *
  * In a build without FAULTS (the release build) steps cost nothing and the
- * environment is not read.  The counters are process-wide and not
- * synchronized: a test drives them from one thread. */
+ * environment is not read.  Both counters are process-wide.  Threads may pass
+ * steps side by side, each with a number of its own; failing allocations are
+ * driven from one thread. */
 #ifndef BASE_FAULT_H
 #define BASE_FAULT_H
 

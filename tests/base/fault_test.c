@@ -1,5 +1,6 @@
 /* fault_test.c - failures happen at the asked call, once. */
 #include <errno.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -135,6 +136,41 @@ static void list_writes_each_name(void **state)
     (void)close(ends[1]);
 }
 
+#define THREADS      8
+#define STEPS_EACH   2000
+#define STEP_TO_FAIL "9000"
+
+static void *pass_steps(void *arg)
+{
+    intptr_t failed = 0;
+
+    (void)arg;
+    for (int i = 0; i < STEPS_EACH; i++) {
+        failed += fault_step("many") != 0;
+    }
+    return (void *)failed;
+}
+
+static void threads_side_by_side_pass_the_nth_step_once(void **state)
+{
+    pthread_t thread[THREADS];
+    intptr_t failed = 0;
+
+    (void)state;
+    (void)setenv("STRATA_FAULT", "fail:" STEP_TO_FAIL, 1);
+    for (int i = 0; i < THREADS; i++) {
+        assert_int_equal(pthread_create(&thread[i], NULL, pass_steps, NULL), 0);
+    }
+    for (int i = 0; i < THREADS; i++) {
+        void *ret = NULL;
+
+        assert_int_equal(pthread_join(thread[i], &ret), 0);
+        failed += (intptr_t)ret;
+    }
+    (void)unsetenv("STRATA_FAULT");
+    assert_int_equal(failed, 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -144,6 +180,7 @@ int main(void)
         cmocka_unit_test(steps_fail_or_kill_where_asked),
         cmocka_unit_test(an_order_that_fits_no_step_changes_nothing),
         cmocka_unit_test(list_writes_each_name),
+        cmocka_unit_test(threads_side_by_side_pass_the_nth_step_once),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

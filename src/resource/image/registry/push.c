@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/err.h"
+#include "base/fault.h"
 #include "base/scope.h"
 #include "resource/image/registry/session.h"
 
@@ -39,6 +40,7 @@ static void sent(void *arg, uint64_t bytes)
 {
     struct upload *u = arg;
 
+    (void)fault_step("image.push.sending");
     if (u->off + bytes - u->told >= TELL_BYTES) {
         u->told = u->off + bytes;
         session_tell(u->w->s, "upload", u->blob->digest, u->told, u->blob->size);
@@ -180,6 +182,7 @@ static int send_piece(struct upload *u, uint64_t len, bool last, struct err *e)
             r = take_location(u, u->location, &p, &mine);
         }
         u->off += r < 0 ? 0 : len;
+        (void)fault_step("image.push.piece");
     } else if (r == 0) {
         r = blob_refused(u, &q, &p, &mine);
     }
@@ -243,6 +246,7 @@ static int push_blob(struct upload *u, const char *from, struct err *e)
     uint64_t size = u->blob->size;
     int r = ask(u, e);
 
+    (void)fault_step("image.push.asked");
     if (r != 0) {
         if (r > 0) {
             session_tell(s, "exists", u->blob->digest, size, size);
@@ -250,6 +254,7 @@ static int push_blob(struct upload *u, const char *from, struct err *e)
         return r < 0 ? r : 0;
     }
     r = open_upload(u, from, e);
+    (void)fault_step("image.push.opened");
     if (r != 0) {
         if (r > 0) {
             session_tell(s, "mount", u->blob->digest, size, size);
@@ -320,8 +325,10 @@ static int put_manifest(struct session *s, const struct image_desc *m, const cha
     }
     q.fd = fd;
     q.body_len = size;
+    (void)fault_step("image.push.blobs");
     r = http_send_patiently(s->http, &q, &p, e);
     r = r < 0 ? r : check_put(&p, &q, m, e);
+    (void)fault_step("image.push.manifest");
     http_reply_fini(&p);
     return r;
 }
