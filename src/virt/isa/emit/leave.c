@@ -8,32 +8,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/fault.h"
+#include "base/grow.h"
 #include "virt/isa/emit/private.h"
 #include "virt/isa/ir/private.h"
-
-static bool grow(void **array, uint32_t count, uint32_t *room, size_t bytes)
-{
-    uint32_t wanted = *room == 0 ? 64 : *room * 2;
-    void *more;
-
-    if (count < *room) {
-        return true;
-    }
-    more = fault_realloc(*array, wanted * bytes);
-    if (more == NULL) {
-        return false;
-    }
-    *array = more;
-    *room = wanted;
-    return true;
-}
 
 static struct emit_pend *add_pend(struct emit *e)
 {
     struct emit_result *r = e->r;
 
-    if (!grow((void **)&r->pend, r->pends, &r->pend_room, sizeof *r->pend)) {
+    if (!grow_for(&r->pend, r->pends + 1, &r->pend_room)) {
         e->error = -ENOMEM;
         return NULL;
     }
@@ -86,7 +69,7 @@ uint32_t emit_site_at(struct emit *e, uint32_t at)
     struct emit_site *s;
     uint32_t n;
 
-    if (!grow((void **)&r->site, r->sites, &r->site_room, sizeof *r->site)) {
+    if (!grow_for(&r->site, r->sites + 1, &r->site_room)) {
         e->error = -ENOMEM;
         return 0;
     }
@@ -215,7 +198,7 @@ void emit_exit_to(struct emit *e, uint64_t pc, enum ir_exit kind)
         emit_lookup(e, t, 0);
         return;
     }
-    if (!grow((void **)&r->exit, r->exits, &r->exit_room, sizeof *r->exit)) {
+    if (!grow_for(&r->exit, r->exits + 1, &r->exit_room)) {
         e->error = -ENOMEM;
         return;
     }

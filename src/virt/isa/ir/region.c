@@ -2,7 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/fault.h"
+#include "base/grow.h"
 #include "virt/isa/ir/build.h"
 #include "virt/isa/ir/private.h"
 
@@ -25,27 +25,8 @@ const uint16_t ir_type_bits[IR_TYPE_COUNT] = {
     [IR_F32] = 32, [IR_F64] = 64, [IR_V128] = 128, [IR_V256] = 256,
 };
 
-/* One more element of `bytes` each; false: no memory. */
-static bool grow(void **array, uint32_t count, uint32_t *room, size_t bytes)
-{
-    uint32_t wanted = *room == 0 ? 64 : *room * 2;
-    void *more;
-
-    if (count < *room) {
-        return true;
-    }
-    more = fault_realloc(*array, wanted * bytes);
-    if (more == NULL) {
-        return false;
-    }
-    *array = more;
-    *room = wanted;
-    return true;
-}
-
 #define GROW(g, field, count, room)                                                      \
-    (grow((void **)&(g)->field, (g)->count, &(g)->room, sizeof *(g)->field) ||           \
-     ((g)->full = true, false))
+    (grow_for(&(g)->field, (g)->count + 1, &(g)->room) || ((g)->full = true, false))
 
 void ir_region_clear(struct ir_region *g)
 {

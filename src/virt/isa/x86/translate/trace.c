@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "base/fault.h"
+#include "base/grow.h"
 #include "virt/isa/x86/interpret/interpret.h"
 #include "virt/isa/x86/memory/memory.h"
 #include "virt/isa/x86/translate/private.h"
@@ -232,26 +233,6 @@ static int build(struct trace *r)
     return g->full ? -ENOSPC : 0;
 }
 
-static bool grow(void **array, uint32_t wanted, uint32_t *room, size_t bytes)
-{
-    uint32_t more = *room == 0 ? 1024 : *room;
-    void *p;
-
-    while (more < wanted) {
-        more *= 2;
-    }
-    if (more == *room) {
-        return true;
-    }
-    p = fault_realloc(*array, more * bytes);
-    if (p == NULL) {
-        return false;
-    }
-    *array = p;
-    *room = more;
-    return true;
-}
-
 /* The results of one region join those of all. */
 static int keep(struct trace *r, uint8_t *write)
 {
@@ -259,9 +240,9 @@ static int keep(struct trace *r, uint8_t *write)
     struct emit_result *e = &t->result;
     uint32_t n;
 
-    if (!grow((void **)&t->site, t->sites + e->sites, &t->site_room, sizeof *t->site) ||
-        !grow((void **)&t->pend, t->pends + e->pends, &t->pend_room, sizeof *t->pend) ||
-        !grow((void **)&t->exit, t->exits + e->exits, &t->exit_room, sizeof *t->exit)) {
+    if (!grow_for(&t->site, t->sites + e->sites, &t->site_room) ||
+        !grow_for(&t->pend, t->pends + e->pends, &t->pend_room) ||
+        !grow_for(&t->exit, t->exits + e->exits, &t->exit_room)) {
         return -ENOMEM;
     }
     for (n = 0; n < e->sites; n++) {
