@@ -6,6 +6,7 @@
 #include <stddef.h>
 
 #include "virt/isa/emit/private.h"
+#include "virt/isa/ir/native.h"
 #include "virt/isa/ir/private.h"
 
 struct form {
@@ -592,11 +593,12 @@ static void write_nothing(struct emit *e, uint32_t at, unsigned detail)
 static void write_cond(struct emit *e, uint32_t at, unsigned detail)
 {
     const struct ir_insn *f = &e->g->insn[e->g->insn[at].arg[0]];
-    uint32_t n;
+    uint32_t n, kept;
+    ir_value v;
 
     (void)detail;
-    while (f->op == IR_FLAGS && (f->aux == IR_FLAGS_INC_R || f->aux == IR_FLAGS_DEC_R)) {
-        f = &e->g->insn[f->arg[1]];
+    while ((v = ir_flags_kept(f, &kept)) != 0) {
+        f = &e->g->insn[v];
     }
     for (n = at + 1; f->op == IR_GET && n < e->place[at].last_use; n++) {
         const struct ir_insn *i = &e->g->insn[n];
@@ -624,7 +626,11 @@ static void write_store(struct emit *e, uint32_t at, unsigned detail)
 static void write_native(struct emit *e, uint32_t at, unsigned detail)
 {
     (void)detail;
-    emit_native(e, at);
+    if (((const struct ir_native *)(uintptr_t)e->g->insn[at].imm)->is_integer) {
+        emit_integer(e, at);
+    } else {
+        emit_native(e, at);
+    }
 }
 
 static const struct form forms[IR_OP_COUNT] = {

@@ -5,8 +5,10 @@
  * subtracted, a test for what only its result matters of. */
 #include <errno.h>
 #include <stddef.h>
+#include <string.h>
 
 #include "virt/isa/emit/private.h"
+#include "virt/isa/ir/private.h"
 
 /* RFLAGS places, Intel SDM volume 1, 3.4.3.1. */
 #define F_C 0x001u
@@ -17,10 +19,13 @@
 
 static void store_image(struct emit *e, ir_value flags, struct asm_mem m);
 
-/* Keeps the carry of other flags, which may be gone from the FLAGS global by then. */
-static bool is_step(const struct ir_insn *f)
+/* Keeps something of other flags, which may be gone from the FLAGS global by then. */
+static bool keeps(const struct ir_insn *f)
 {
-    return f->aux == IR_FLAGS_INC_R || f->aux == IR_FLAGS_DEC_R;
+    uint32_t kept;
+
+    (void)ir_flags_kept(f, &kept);
+    return kept != 0;
 }
 
 static bool only_result_matters(enum ir_cond c)
@@ -46,6 +51,15 @@ static void compare(struct emit *e, ir_value a, ir_value b, unsigned bits)
     asm_alu(&e->o, ASM_CMP, bits, ra, emit_use(e, b));
 }
 
+/* test r32, imm32 */
+static void test_bits(struct emit *e, enum host_reg r, uint32_t mask)
+{
+    asm_byte(&e->o, (uint8_t)(r >= 8 ? 0x41 : 0x40));
+    asm_byte(&e->o, 0xf7);
+    asm_byte(&e->o, (uint8_t)(0xc0 | (r & 7)));
+    asm_word32(&e->o, mask);
+}
+
 /* Bits of an image at home or in a value: [test] and a condition, or several steps. */
 static unsigned condition_of_image(struct emit *e, struct asm_mem m, enum ir_cond c)
 {
@@ -57,10 +71,7 @@ static unsigned condition_of_image(struct emit *e, struct asm_mem m, enum ir_con
     e->host_flags = 0;
     asm_load(&e->o, 32, t, m);
     if (mask != 0) {
-        asm_byte(&e->o, (uint8_t)(t >= 8 ? 0x41 : 0x40)); /* test r32, imm32 */
-        asm_byte(&e->o, 0xf7);
-        asm_byte(&e->o, (uint8_t)(0xc0 | (t & 7)));
-        asm_word32(&e->o, mask);
+        test_bits(e, t, mask);
         return (c & 1) != 0 ? IR_COND_Z : IR_COND_NZ;
     }
     /* SF xor OF to bit 7; for LE also ZF to bit 6, which then stands beside it. */
@@ -135,7 +146,7 @@ static bool redo(struct emit *e, const struct ir_insn *f)
     case IR_FLAGS_SAR: {
         uint64_t n;
 
-        if (!emit_is_const(e, f->arg[1], &n) || n % bits == 0) {
+        if (!emit_is_const(e, f->arg[1], &n) || (n & (bits == 64 ? 63 : 31)) == 0) {
             return false;
         }
         t = emit_temp(e);
@@ -144,7 +155,7 @@ static bool redo(struct emit *e, const struct ir_insn *f)
                       f->aux == IR_FLAGS_SHL   ? ASM_SHL
                       : f->aux == IR_FLAGS_SHR ? ASM_SHR
                                                : ASM_SAR,
-                      bits, t, (uint8_t)(n % bits));
+                      bits, t, (uint8_t)(n & (bits == 64 ? 63 : 31)));
         return true;
     }
     case IR_FLAGS_MUL_S:
@@ -166,17 +177,43 @@ bool emit_is_home(const struct emit *e, ir_value flags)
            (e->g->insn[flags].op == IR_GET && flags > e->home_since);
 }
 
+/* Of flags that keep some of others: by the one or the others; false: takes both. */
+static bool condition_of_parts(struct emit *e, const struct ir_insn *f, enum ir_cond c,
+                               unsigned *ret)
+{
+    enum host_reg r;
+
+    if (c == IR_COND_C || c == IR_COND_NC) {
+        r = emit_use(e, f->arg[0]);
+        if (f->aux == IR_FLAGS_ROR_R) {
+            asm_test(&e->o, (unsigned)f->imm * 8, r, r);
+            *ret = c == IR_COND_C ? IR_COND_S : IR_COND_NS;
+        } else {
+            test_bits(e, r, 1);
+            *ret = c == IR_COND_C ? IR_COND_NZ : IR_COND_Z;
+        }
+        return true;
+    }
+    if (only_result_matters(c) ||
+        (f->aux == IR_FLAGS_CARRY && c != IR_COND_BE && c != IR_COND_A)) {
+        *ret = emit_condition(e, f->arg[1], c);
+        return true;
+    }
+    return false;
+}
+
 unsigned emit_condition(struct emit *e, ir_value flags, enum ir_cond c)
 {
     const struct ir_insn *f = &e->g->insn[flags];
     unsigned bits = (unsigned)f->imm * 8;
     enum host_reg r;
+    unsigned cond;
 
     if (e->host_flags == flags) {
         return c;
     }
     e->host_flags = 0; /* whatever follows changes EFLAGS */
-    if (emit_is_home(e, flags) && (f->op == IR_GET || is_step(f))) {
+    if (emit_is_home(e, flags) && (f->op == IR_GET || keeps(f))) {
         return condition_of_image(e, emit_field(e, offsetof(struct emit_frame, flags)),
                                   c);
     }
@@ -209,6 +246,24 @@ unsigned emit_condition(struct emit *e, ir_value flags, enum ir_cond c)
             r = emit_use(e, f->arg[0]);
             asm_test(&e->o, bits, r, r);
             return c;
+        }
+        break;
+    case IR_FLAGS_RESULT:
+        if (c / 2 == IR_COND_C / 2 || c / 2 == IR_COND_O / 2) {
+            test_bits(e, emit_use(e, f->arg[1]), c / 2 == IR_COND_C / 2 ? 1 : 2);
+            return (c & 1) != 0 ? IR_COND_Z : IR_COND_NZ;
+        }
+        if (only_result_matters(c)) {
+            r = emit_use(e, f->arg[0]);
+            asm_test(&e->o, bits, r, r);
+            return c;
+        }
+        break;
+    case IR_FLAGS_CARRY:
+    case IR_FLAGS_ROL_R:
+    case IR_FLAGS_ROR_R:
+        if (condition_of_parts(e, f, c, &cond)) {
+            return cond;
         }
         break;
     default:
@@ -261,6 +316,133 @@ void emit_push_flags(struct emit *e, struct asm_mem m)
     asm_word32(&e->o, (uint32_t)m.disp);
 }
 
+/* What is kept goes to `m` first; no register stays taken for it. */
+static void store_kept(struct emit *e, const struct ir_insn *f, struct asm_mem m)
+{
+    bool locked[EMIT_HOST_REGS];
+    uint32_t kept;
+
+    memcpy(locked, e->locked, sizeof locked);
+    store_image(e, ir_flags_kept(f, &kept), m);
+    memcpy(e->locked, locked, sizeof locked);
+}
+
+/* `bits` of `m` become those of `r`. */
+static void replace_bits(struct emit *e, struct asm_mem m, uint32_t bits, enum host_reg r)
+{
+    asm_alu_store_imm(&e->o, ASM_AND, 32, m, (int32_t)~bits);
+    asm_alu_store(&e->o, ASM_OR, 32, m, r);
+}
+
+static void redo_carry(struct emit *e, const struct ir_insn *f, struct asm_mem m)
+{
+    enum host_reg t;
+
+    store_kept(e, f, m);
+    t = emit_temp(e);
+    asm_mov(&e->o, 32, t, emit_use(e, f->arg[0]));
+    asm_alu_imm(&e->o, ASM_AND, 32, t, (int32_t)F_C);
+    replace_bits(e, m, F_C, t);
+}
+
+/* Turned back by one and once more. */
+static void redo_rotate(struct emit *e, const struct ir_insn *f, struct asm_mem m)
+{
+    bool left = f->aux == IR_FLAGS_ROL_R || f->aux == IR_FLAGS_ROL_N;
+    bool counts = f->aux == IR_FLAGS_ROL_N || f->aux == IR_FLAGS_ROR_N;
+    unsigned bits = (unsigned)f->imm * 8;
+    uint8_t *nothing = NULL;
+    enum host_reg t, u;
+
+    store_kept(e, f, m);
+    t = emit_temp(e);
+    u = emit_temp(e);
+    asm_mov(&e->o, 64, t, emit_use(e, f->arg[0]));
+    if (counts) {
+        test_bits(e, emit_use(e, f->arg[1]), bits == 64 ? 63 : 31);
+        nothing = asm_jcc(&e->o, IR_COND_Z);
+    }
+    asm_shift_imm(&e->o, left ? ASM_ROR : ASM_ROL, bits, t, 1);
+    asm_shift_imm(&e->o, left ? ASM_ROL : ASM_ROR, bits, t, 1);
+    asm_setcc(&e->o, IR_COND_O, t);
+    asm_setcc(&e->o, IR_COND_C, u);
+    asm_movzx(&e->o, 8, t, t);
+    asm_movzx(&e->o, 8, u, u);
+    asm_shift_imm(&e->o, ASM_SHL, 32, t, 11);
+    asm_alu(&e->o, ASM_OR, 32, t, u);
+    replace_bits(e, m, F_C | F_O, t);
+    if (counts) {
+        asm_bind(&e->o, nothing, e->o.at);
+    }
+}
+
+/* By a count that is not known: 0 keeps all. */
+static void redo_shift(struct emit *e, const struct ir_insn *f, struct asm_mem m)
+{
+    unsigned bits = (unsigned)f->imm * 8;
+    enum host_reg count, t;
+    uint8_t *nothing;
+
+    store_kept(e, f, m);
+    e->locked[H_RCX] = true;
+    t = emit_temp(e);
+    asm_mov(&e->o, 64, t, emit_use(e, f->arg[0]));
+    count = emit_use(e, f->arg[1]);
+    test_bits(e, count, bits == 64 ? 63 : 31);
+    nothing = asm_jcc(&e->o, IR_COND_Z);
+    if (count != H_RCX) {
+        asm_push(&e->o, H_RCX);
+        asm_mov(&e->o, 32, H_RCX, count);
+    }
+    asm_shift_cl(&e->o,
+                 f->aux == IR_FLAGS_SHL   ? ASM_SHL
+                 : f->aux == IR_FLAGS_SHR ? ASM_SHR
+                                          : ASM_SAR,
+                 bits, t);
+    if (count != H_RCX) {
+        asm_pop(&e->o, H_RCX);
+    }
+    emit_push_flags(e, m);
+    asm_bind(&e->o, nothing, e->o.at);
+}
+
+static void redo_result(struct emit *e, const struct ir_insn *f, struct asm_mem m)
+{
+    enum host_reg r = emit_use(e, f->arg[0]), t = emit_temp(e), u = emit_temp(e);
+
+    asm_mov(&e->o, 32, t, emit_use(e, f->arg[1]));
+    asm_mov(&e->o, 32, u, t);
+    asm_test(&e->o, (unsigned)f->imm * 8, r, r);
+    emit_push_flags(e, m);
+    asm_alu_imm(&e->o, ASM_AND, 32, t, 1);
+    asm_alu_imm(&e->o, ASM_AND, 32, u, 2);
+    asm_shift_imm(&e->o, ASM_SHL, 32, u, 10);
+    asm_alu(&e->o, ASM_OR, 32, t, u);
+    asm_alu_store(&e->o, ASM_OR, 32, m, t);
+}
+
+/* Flags that keep some of others, or are made of parts; false: they are not. */
+static bool redo_parts(struct emit *e, const struct ir_insn *f, struct asm_mem m)
+{
+    if (f->aux == IR_FLAGS_RESULT) {
+        redo_result(e, f, m);
+        e->host_flags = 0;
+        return true;
+    }
+    if (!keeps(f) || f->aux == IR_FLAGS_INC_R || f->aux == IR_FLAGS_DEC_R) {
+        return false;
+    }
+    if (f->aux == IR_FLAGS_CARRY) {
+        redo_carry(e, f, m);
+    } else if (f->aux >= IR_FLAGS_ROL_R) {
+        redo_rotate(e, f, m);
+    } else {
+        redo_shift(e, f, m);
+    }
+    e->host_flags = 0;
+    return true;
+}
+
 /* INC and DEC keep the carry: it is taken from the image of the flags before. */
 static void redo_step(struct emit *e, const struct ir_insn *f, struct asm_mem m)
 {
@@ -268,7 +450,7 @@ static void redo_step(struct emit *e, const struct ir_insn *f, struct asm_mem m)
     unsigned bits = (unsigned)f->imm * 8;
     enum host_reg r;
 
-    store_image(e, f->arg[1], m);
+    store_kept(e, f, m);
     r = emit_temp(e);
     asm_mov(&e->o, 64, r, emit_use(e, f->arg[0]));
     asm_alu_imm(&e->o, dec ? ASM_ADD : ASM_SUB, bits, r, 1);
@@ -305,6 +487,9 @@ static void store_image(struct emit *e, ir_value flags, struct asm_mem m)
     }
     if (f->aux == IR_FLAGS_BITS) {
         asm_store(&e->o, 64, m, emit_use(e, f->arg[0]));
+        return;
+    }
+    if (e->host_flags != flags && redo_parts(e, f, m)) {
         return;
     }
     if (f->aux == IR_FLAGS_INC_R || f->aux == IR_FLAGS_DEC_R) {

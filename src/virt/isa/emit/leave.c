@@ -24,16 +24,30 @@ static struct emit_pend *add_pend(struct emit *e)
     return &r->pend[r->pends++];
 }
 
-/* Where a flags value comes from; `prev` is another pend, before this one. */
-static void pend_flags(struct emit *e, uint16_t global, ir_value v, unsigned depth)
+static void locate_arguments(struct emit *e, struct emit_pend *p, const struct ir_insn *f)
+{
+    struct emit_loc *to[3] = {&p->a, &p->b, &p->c};
+    unsigned n;
+
+    for (n = 0; n < 3; n++) {
+        if (f->arg[n] != 0 && e->g->insn[f->arg[n]].type != IR_FLAGS_TYPE) {
+            *to[n] = emit_locate(e, f->arg[n]);
+        }
+    }
+}
+
+/* Where a flags value comes from, as far as these flags are asked for; `prev` is another
+ * pend, before this one. */
+static void pend_flags(struct emit *e, uint16_t global, ir_value v, uint32_t asked)
 {
     const struct ir_insn *f = &e->g->insn[v];
     int16_t prev = -1;
     struct emit_pend *p;
+    uint32_t kept;
+    ir_value before = ir_flags_kept(f, &kept);
 
-    if (!emit_is_home(e, v) && f->op == IR_FLAGS &&
-        (f->aux == IR_FLAGS_INC_R || f->aux == IR_FLAGS_DEC_R) && depth < 8) {
-        pend_flags(e, NOT_PINNED, f->arg[1], depth + 1);
+    if (!emit_is_home(e, v) && (kept & asked) != 0) {
+        pend_flags(e, NOT_PINNED, before, kept & asked);
         prev = (int16_t)(e->r->pends - 1);
     }
     p = add_pend(e);
@@ -52,13 +66,7 @@ static void pend_flags(struct emit *e, uint16_t global, ir_value v, unsigned dep
     }
     p->flags_kind = f->aux;
     p->flags_bytes = (uint8_t)f->imm;
-    p->a = emit_locate(e, f->arg[0]);
-    if (prev < 0) {
-        p->b = emit_locate(e, f->arg[1]);
-    }
-    if (f->arg[2] != 0 && e->g->insn[f->arg[2]].type != IR_FLAGS_TYPE) {
-        p->c = emit_locate(e, f->arg[2]);
-    }
+    locate_arguments(e, p, f);
 }
 
 uint32_t emit_site_at(struct emit *e, uint32_t at)
@@ -87,7 +95,7 @@ uint32_t emit_site_at(struct emit *e, uint32_t at)
         const struct ir_pending *p = &e->g->pending[m->first + n];
 
         if (e->env->global[p->global].type == IR_FLAGS_TYPE) {
-            pend_flags(e, p->global, p->value, 0);
+            pend_flags(e, p->global, p->value, 0x8d5);
         } else {
             struct emit_pend *to = add_pend(e);
 

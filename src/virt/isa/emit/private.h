@@ -117,6 +117,9 @@ bool emit_is_home(const struct emit *e, ir_value flags); /* the FLAGS global hol
 /* native.c */
 void emit_native(struct emit *e, uint32_t at);
 
+/* integer.c */
+void emit_integer(struct emit *e, uint32_t at);
+
 /* access.c */
 enum host_reg emit_address(struct emit *e, const struct ir_insn *i);
 /* `u` gets what is to be added to `address`; returns the branch to the cold path. */

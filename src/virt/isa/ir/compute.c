@@ -252,6 +252,36 @@ static uint64_t from_result(uint64_t r, unsigned bits)
     return f;
 }
 
+ir_value ir_flags_kept(const struct ir_insn *f, uint32_t *ret_kept)
+{
+    *ret_kept = 0;
+    if (f->op != IR_FLAGS) {
+        return 0;
+    }
+    switch (f->aux) {
+    case IR_FLAGS_INC_R:
+    case IR_FLAGS_DEC_R:
+        *ret_kept = 0x001;
+        return f->arg[1];
+    case IR_FLAGS_CARRY:
+        *ret_kept = 0x8d4;
+        return f->arg[1];
+    case IR_FLAGS_ROL_R:
+    case IR_FLAGS_ROR_R:
+        *ret_kept = 0x0d4;
+        return f->arg[1];
+    case IR_FLAGS_ROL_N:
+    case IR_FLAGS_ROR_N:
+    case IR_FLAGS_SHL:
+    case IR_FLAGS_SHR:
+    case IR_FLAGS_SAR:
+        *ret_kept = f->arg[2] != 0 ? 0x8d5 : 0;
+        return f->arg[2];
+    default:
+        return 0;
+    }
+}
+
 /* `carries` holds at bit n the carry out of bit n. */
 static uint64_t from_carries(uint64_t carries, unsigned bits)
 {
@@ -264,7 +294,7 @@ static uint64_t from_carries(uint64_t carries, unsigned bits)
 static uint64_t shift_flags(enum ir_flags_kind k, unsigned bits, struct ir_words w,
                             uint64_t previous)
 {
-    unsigned n = (unsigned)(w.b % bits);
+    unsigned n = (unsigned)w.b & (bits == 64 ? 63 : 31);
     uint64_t mask = bits >= 64 ? ~UINT64_C(0) : (UINT64_C(1) << bits) - 1;
     uint64_t r, c, o;
 
@@ -273,11 +303,13 @@ static uint64_t shift_flags(enum ir_flags_kind k, unsigned bits, struct ir_words
     }
     if (k == IR_FLAGS_SHL) {
         r = (w.a << n) & mask;
-        c = (w.a >> (bits - n)) & 1;
-        o = c ^ ((r >> (bits - 1)) & 1);
+        c = n <= bits ? (w.a >> (bits - n)) & 1 : 0;
+        o = ((w.a >> (bits - 1)) ^ (w.a >> (bits - 2))) & 1;
     } else {
-        r = (k == IR_FLAGS_SHR ? w.a >> n : (uint64_t)(signed_of(w.a, bits) >> n)) & mask;
-        c = (w.a >> (n - 1)) & 1;
+        uint64_t wide = k == IR_FLAGS_SHR ? w.a : (uint64_t)signed_of(w.a, bits);
+
+        r = (k == IR_FLAGS_SHR ? wide >> n : (uint64_t)((int64_t)wide >> n)) & mask;
+        c = (wide >> (n - 1)) & 1;
         o = k == IR_FLAGS_SHR ? (w.a >> (bits - 1)) & 1 : 0;
     }
     return from_result(r, bits) | c | o << 11;
@@ -337,6 +369,23 @@ uint64_t ir_compute_flags(enum ir_flags_kind k, unsigned bits, struct ir_words w
     case IR_FLAGS_SHR:
     case IR_FLAGS_SAR:
         return shift_flags(k, bits, w, previous);
+    case IR_FLAGS_CARRY:
+        return (w.a & 1) | (previous & 0x8d4);
+    case IR_FLAGS_RESULT:
+        return from_result(w.a, bits) | (w.b & 1) | (w.b & 2) << 10;
+    case IR_FLAGS_ROL_N:
+    case IR_FLAGS_ROR_N:
+        return (w.b & (bits == 64 ? 63 : 31)) == 0
+                   ? previous
+                   : ir_compute_flags(k == IR_FLAGS_ROL_N ? IR_FLAGS_ROL_R
+                                                          : IR_FLAGS_ROR_R,
+                                      bits, w, previous);
+    case IR_FLAGS_ROL_R:
+        c = w.a & 1;
+        return c | (c ^ (w.a >> (bits - 1) & 1)) << 11 | (previous & 0x0d4);
+    case IR_FLAGS_ROR_R:
+        c = w.a >> (bits - 1) & 1;
+        return c | (c ^ (w.a >> (bits - 2) & 1)) << 11 | (previous & 0x0d4);
     case IR_FLAGS_MUL_U:
     case IR_FLAGS_MUL_S:
         return multiply_flags(k, bits, w);

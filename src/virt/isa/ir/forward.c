@@ -4,6 +4,7 @@
  * them; so may nothing else. */
 #include <string.h>
 
+#include "virt/isa/ir/native.h"
 #include "virt/isa/ir/private.h"
 
 #define GLOBALS_MAX 256
@@ -36,6 +37,21 @@ void ir_rename_rest(struct ir_region *g, const ir_value *new_name)
     }
 }
 
+uint32_t ir_changes(const struct ir_insn *i)
+{
+    return i->op == IR_NATIVE ? ((const struct ir_native *)(uintptr_t)i->imm)->changes
+                              : 0;
+}
+
+static void forget(ir_value *known, uint32_t globals)
+{
+    unsigned n;
+
+    for (n = 0; n < 32; n++) {
+        known[n] = (globals >> n & 1) != 0 ? 0 : known[n];
+    }
+}
+
 void ir_pass_forward(struct ir_region *g)
 {
     ir_value known[GLOBALS_MAX], new_name[IR_REGION_INSNS];
@@ -55,6 +71,8 @@ void ir_pass_forward(struct ir_region *g)
             ir_rename_arguments(i, new_name);
             if (ir_is_opaque(i)) {
                 memset(known, 0, sizeof known);
+            } else if (ir_changes(i) != 0) {
+                forget(known, ir_changes(i));
             } else if (i->op == IR_SET) {
                 known[i->imm] = i->arg[0];
             } else if (i->op == IR_GET && known[i->imm] != 0) {

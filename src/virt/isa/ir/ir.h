@@ -87,12 +87,18 @@ enum ir_flags_kind {
     IR_FLAGS_LOGIC, /* of a: C and O clear, A clear */
     IR_FLAGS_INC_R, /* a is the result; C of the flags b */
     IR_FLAGS_DEC_R,
-    IR_FLAGS_SHL, /* a << b by 1..width-1; b == 0 gives the flags c */
+    IR_FLAGS_SHL, /* a << b; b modulo 32, of 8 bytes 64; 0 gives the flags c */
     IR_FLAGS_SHR,
     IR_FLAGS_SAR,
     IR_FLAGS_MUL_U, /* a * b; C and O: the high half matters */
     IR_FLAGS_MUL_S,
-    IR_FLAGS_BITS, /* a (I64) in RFLAGS places */
+    IR_FLAGS_BITS,  /* a (I64) in RFLAGS places */
+    IR_FLAGS_CARRY, /* C is a's lowest bit; the rest of the flags b */
+    IR_FLAGS_ROL_R, /* a is the result; C and O as by one; the rest of the flags b */
+    IR_FLAGS_ROR_R,
+    IR_FLAGS_ROL_N, /* the same by b, modulo as in SHL; 0 gives the flags c */
+    IR_FLAGS_ROR_N,
+    IR_FLAGS_RESULT, /* S, Z, P of a; b's lowest bit is C, the next O */
     IR_FLAGS_KIND_COUNT
 };
 

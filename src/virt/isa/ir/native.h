@@ -9,6 +9,15 @@
  * same places (vectors).  `bytes` is the instruction without modrm's memory: opcode with
  * its prefixes; the integer registers and the address are put in.  Where the memory cannot
  * be reached directly, or the host is another, the row's routine does it. */
+/* An integer instruction (`is_integer`) works on general registers that the host has
+ * under the same numbers, where globals are pinned: F6 or F7 with the digit `reg` on the
+ * operand c.  What it changes by itself is named in `changes`. */
+enum ir_native_check {
+    IR_NATIVE_ALWAYS,
+    IR_NATIVE_DIVIDES_U, /* where the quotient fits; else by the routine */
+    IR_NATIVE_DIVIDES_S  /* where that is seen easily */
+};
+
 struct ir_native {
     uint8_t prefix; /* 0, 0x66, 0xf2, 0xf3; of VEX: pp */
     uint8_t map;    /* 1 0F, 2 0F38, 3 0F3A */
@@ -30,6 +39,12 @@ struct ir_native {
     bool aligned;  /* its address must be a multiple of `bytes` */
     int64_t disp;
     uintptr_t routine; /* what IR_ROUTINE would have had */
+
+    bool is_integer;
+    uint8_t bits;      /* its operand's width */
+    uint8_t check;     /* `enum ir_native_check` */
+    bool stores_flags; /* the host's RFLAGS behind it go to the place of the flags */
+    uint32_t changes;  /* globals, a bit each */
 };
 
 #endif

@@ -27,6 +27,10 @@ bool ir_fold(const struct ir_region *g, const struct ir_insn *i, uint64_t *ret);
 uint64_t ir_compute_flags(enum ir_flags_kind k, unsigned bits, struct ir_words w,
                           uint64_t previous);
 
+/* The flags value that a flags operation keeps something of, and what, in RFLAGS places;
+ * 0: none. */
+ir_value ir_flags_kept(const struct ir_insn *f, uint32_t *ret_kept);
+
 /* Condition `c` of flags at their RFLAGS places. */
 bool ir_compute_cond(enum ir_cond c, uint64_t flags);
 
@@ -35,6 +39,9 @@ bool ir_pend(struct ir_region *g, uint32_t map, uint16_t global, ir_value v);
 
 /* Whether unknown code runs here, that may read and write globals. */
 bool ir_is_opaque(const struct ir_insn *i);
+
+/* Globals that an operation other than a set changes, a bit for each of the first 32. */
+uint32_t ir_changes(const struct ir_insn *i);
 
 /* Uses take the new names: of one instruction; of edges and state maps. */
 void ir_rename_arguments(struct ir_insn *i, const ir_value *new_name);

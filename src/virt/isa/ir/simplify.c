@@ -129,6 +129,23 @@ static void look_through(struct ir_region *g, struct ir_insn *i)
     }
 }
 
+/* Flags that keep of others only what those keep of still others: those are asked. */
+static void skip_flags(const struct ir_region *g, struct ir_insn *i)
+{
+    uint32_t kept, below;
+    ir_value v = ir_flags_kept(i, &kept), next;
+
+    for (; kept != 0; v = next) {
+        const struct ir_insn *f = &g->insn[v];
+
+        next = ir_flags_kept(f, &below);
+        if ((kept & ~below) != 0 || next == f->arg[2]) {
+            break; /* not all, or only for some counts */
+        }
+        i->arg[v == i->arg[2] ? 2 : 1] = next;
+    }
+}
+
 static bool equal(const struct ir_insn *a, const struct ir_insn *b)
 {
     return a->op == b->op && a->type == b->type && a->aux == b->aux && a->imm == b->imm &&
@@ -174,6 +191,7 @@ static void simplify_insn(struct simplify *s, uint32_t at, uint32_t block_first)
         return;
     }
     look_through(s->g, i);
+    skip_flags(s->g, i);
     older = same_as(s, i);
     if (older == 0) {
         older = find_or_keep(s, at, block_first);

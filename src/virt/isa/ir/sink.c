@@ -61,6 +61,21 @@ static void fill_map(struct sink *s, struct ir_insn *i, const ir_value *new_name
     i->map = copy;
 }
 
+/* What waits for these globals has been overtaken. */
+static void overtake(struct sink *s, uint32_t globals)
+{
+    unsigned n, kept = 0;
+
+    for (n = 0; n < s->count; n++) {
+        if (s->order[n] < 32 && (globals >> s->order[n] & 1) != 0) {
+            s->newest[s->order[n]] = 0;
+        } else {
+            s->order[kept++] = s->order[n];
+        }
+    }
+    s->count = kept;
+}
+
 static void move_insn(struct sink *s, uint32_t at, ir_value *new_name)
 {
     struct ir_insn i = s->g->insn[at];
@@ -81,6 +96,7 @@ static void move_insn(struct sink *s, uint32_t at, ir_value *new_name)
         fill_map(s, &i, new_name);
     }
     new_name[at] = ir_add(s->g, &i);
+    overtake(s, ir_changes(&i));
 }
 
 static void sink_block(struct sink *s, uint32_t b, ir_value *new_name)

@@ -140,6 +140,31 @@ static void random_shift(struct ir_region *g)
     write_back(g, reg, t, ir_2(g, ops[n], a, b));
 }
 
+/* Flags that keep some of those before: shifts by any count, rotations, a carry alone. */
+static void random_kept_flags(struct ir_region *g)
+{
+    static const enum ir_flags_kind kinds[] = {
+        IR_FLAGS_SHL,   IR_FLAGS_SHR,   IR_FLAGS_SAR,   IR_FLAGS_ROL_N, IR_FLAGS_ROR_N,
+        IR_FLAGS_CARRY, IR_FLAGS_ROL_R, IR_FLAGS_ROR_R, IR_FLAGS_RESULT};
+    enum ir_type t = some_type();
+    unsigned reg = machine_below(16), n = machine_below(9);
+    ir_value a = some_value(g, t), f;
+
+    if (n < 5) {
+        ir_value b = some_value(g, IR_I8), before = ir_get(g, G_FLAGS);
+
+        f = add_flags(g, kinds[n], t, a, b);
+        g->insn[f].arg[2] = before;
+    } else if (n == 8) {
+        f = add_flags(g, IR_FLAGS_RESULT, t, a, some_value(g, t));
+    } else {
+        f = ir_get(g, G_FLAGS);
+        f = add_flags(g, kinds[n], t, a, f);
+    }
+    write_back(g, reg, t, a);
+    ir_set(g, G_FLAGS, f);
+}
+
 static void random_unary(struct ir_region *g)
 {
     static const enum ir_op ops[] = {IR_NOT, IR_NEG, IR_BSWAP, IR_CLZ, IR_POPCNT, IR_CTZ};
@@ -319,7 +344,7 @@ static void random_region(struct ir_region *g)
             random_step(g);
             break;
         case 5:
-            random_shift(g);
+            machine_below(2) == 0 ? random_shift(g) : random_kept_flags(g);
             break;
         case 6:
             machine_below(2) == 0 ? random_unary(g) : random_extend(g);

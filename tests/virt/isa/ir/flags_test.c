@@ -133,6 +133,60 @@ static void a_shift_by_nothing_keeps_the_flags_before(void **state)
     }
 }
 
+/* A rotation by one, with the flags before it. */
+#define HOST_ROTATE(text)                                                                \
+    __asm__("lea -128(%%rsp), %%rsp\n\tpush %2\n\tpopfq\n\t" text                        \
+            "\n\tpushfq\n\tpop %0\n\tlea 128(%%rsp), %%rsp"                              \
+            : "=&r"(f), "+a"(r)                                                          \
+            : "r"(before)                                                                \
+            : "cc")
+
+static void rotations_and_a_carry_keep_the_rest(void **state)
+{
+    unsigned a, bits;
+
+    (void)state;
+    for (a = 0; a < 256; a++) {
+        for (bits = 0; bits < 64; bits++) {
+            uint64_t before = (bits & 1) | (bits & 2) << 1 | (bits & 4) << 2 |
+                              (uint64_t)(bits & 24) << 3 | (uint64_t)(bits & 32) << 6;
+            uint64_t f = 0;
+            uint8_t r = (uint8_t)a;
+
+            HOST_ROTATE("rolb $1, %%al");
+            assert_int_equal(
+                ir_compute_flags(IR_FLAGS_ROL_R, 8, (struct ir_words){r, 0, 0}, before),
+                f & ALL);
+            r = (uint8_t)a;
+            HOST_ROTATE("rorb $1, %%al");
+            assert_int_equal(
+                ir_compute_flags(IR_FLAGS_ROR_R, 8, (struct ir_words){r, 0, 0}, before),
+                f & ALL);
+            r = (uint8_t)a;
+            HOST_ROTATE("btl $0, %%eax");
+            assert_int_equal(
+                ir_compute_flags(IR_FLAGS_CARRY, 8, (struct ir_words){a, 0, 0}, before),
+                (before & ~UINT64_C(1)) | (f & 1));
+        }
+    }
+}
+
+static void a_shift_by_more_than_the_width_is_the_hosts(void **state)
+{
+    unsigned k, a, b;
+
+    (void)state;
+    for (k = IR_FLAGS_SHL; k <= IR_FLAGS_SAR; k++) {
+        for (a = 0; a < 256; a++) {
+            for (b = 8; b < 64; b++) {
+                if ((b & 31) != 0) {
+                    check(k, (uint8_t)a, (uint8_t)b, 0);
+                }
+            }
+        }
+    }
+}
+
 static void flags_of_bits_are_those_bits(void **state)
 {
     (void)state;
@@ -227,6 +281,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(flags_at_8_bits_are_the_hosts),
         cmocka_unit_test(a_shift_by_nothing_keeps_the_flags_before),
+        cmocka_unit_test(rotations_and_a_carry_keep_the_rest),
+        cmocka_unit_test(a_shift_by_more_than_the_width_is_the_hosts),
         cmocka_unit_test(flags_of_bits_are_those_bits),
         cmocka_unit_test(wide_flags_are_the_hosts),
         cmocka_unit_test(conditions_of_all_flags_are_the_hosts),

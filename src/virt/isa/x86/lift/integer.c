@@ -8,13 +8,13 @@
 static const enum ir_op alu_ops[] = {IR_ADD, IR_OR, 0, 0, IR_AND, IR_SUB, IR_XOR, IR_SUB};
 
 enum alu {
-    ADD,
-    OR,
+    ADD = LIFT_ADD,
+    OR = LIFT_OR,
     ADC,
     SBB,
-    AND,
-    SUB,
-    XOR,
+    AND = LIFT_AND,
+    SUB = LIFT_SUB,
+    XOR = LIFT_XOR,
     CMP
 };
 
@@ -24,7 +24,7 @@ static bool lift_alu(struct work *w, unsigned op)
     ir_value a, b, v;
 
     if (w->i->lock) {
-        return false;
+        return lift_locked_alu(w, op);
     }
     a = op == CMP ? lift_read(w, 0) : lift_read_for_write(w, 0);
     b = lift_read(w, 1);
@@ -75,7 +75,7 @@ static bool lift_step(struct work *w, unsigned down)
     ir_value v, before;
 
     if (w->i->lock) {
-        return false;
+        return lift_locked_step(w, down != 0);
     }
     v = ir_2(w->g, down ? IR_SUB : IR_ADD, lift_read_for_write(w, 0),
              lift_const(w, s, 1));
@@ -89,7 +89,7 @@ static bool lift_not(struct work *w, unsigned detail)
 {
     (void)detail;
     if (w->i->lock) {
-        return false;
+        return lift_locked_not(w);
     }
     lift_write(w, 0, ir_1(w->g, IR_NOT, IR_VOID, lift_read_for_write(w, 0)));
     return true;
@@ -148,94 +148,6 @@ static bool lift_lea(struct work *w, unsigned detail)
     return true;
 }
 
-static bool lift_xchg(struct work *w, unsigned detail)
-{
-    ir_value a, b;
-
-    (void)detail;
-    if (lift_is_memory(w, 0) || lift_is_memory(w, 1)) {
-        return false; /* locked by itself */
-    }
-    a = lift_read(w, 0);
-    b = lift_read(w, 1);
-    lift_write(w, 0, b);
-    lift_write(w, 1, a);
-    return true;
-}
-
-/* Counts: by 31, by 63 for 64-bit operands.  A count that is not known leaves the flags
- * as they are when it is 0; only where nobody reads them is that worth an IR form. */
-static bool lift_shift(struct work *w, unsigned op)
-{
-    static const uint8_t kinds[] = {[IR_SHL - IR_SHL] = IR_FLAGS_SHL,
-                                    [IR_SHR - IR_SHL] = IR_FLAGS_SHR,
-                                    [IR_SAR - IR_SHL] = IR_FLAGS_SAR};
-    enum x86_size s = lift_size(w, 0);
-    unsigned mask = s == X86_64 ? 63 : 31, bits = 8u << s;
-    bool rotates = op == IR_ROTL || op == IR_ROTR;
-    bool known = w->row->operand[1].place != AT_CL;
-    unsigned n = w->row->operand[1].place == AT_ONE ? 1 : (unsigned)w->i->imm & mask;
-    ir_value a, v;
-
-    if (known && n == 0) {
-        if (w->i->is_memory) {
-            return false;
-        }
-        if (s == X86_32) { /* still clears the upper half */
-            lift_write(w, 0, lift_read(w, 0));
-        }
-        return true;
-    }
-    if (!w->in->flags_dead && (rotates || !known)) {
-        return false;
-    }
-    if (s < X86_32 && (!known || n >= bits)) {
-        return false; /* the count goes past the width */
-    }
-    a = lift_read_for_write(w, 0);
-    v = ir_2(w->g, op, a,
-             known ? lift_const(w, s, n)
-                   : lift_extend(w, lift_register(w, X86_RCX, X86_8), X86_8, s, false));
-    lift_write(w, 0, v);
-    if (!rotates) {
-        lift_flags(w, kinds[op - IR_SHL], s, a, lift_const(w, s, n));
-    }
-    return true;
-}
-
-static bool lift_imul(struct work *w, unsigned detail)
-{
-    enum x86_size s = lift_size(w, 0);
-    bool three = w->row->operand[2].place != AT_NONE;
-    ir_value a, b;
-
-    (void)detail;
-    if (w->row->operand[1].place == AT_NONE || s < X86_32) {
-        return false; /* one operand: rdx:rax */
-    }
-    a = lift_read(w, three ? 1 : 0);
-    b = lift_read(w, three ? 2 : 1);
-    lift_write(w, 0, ir_2(w->g, IR_MUL, a, b));
-    lift_flags(w, IR_FLAGS_MUL_S, s, a, b);
-    return true;
-}
-
-/* rdx:rax = rax * operand */
-static bool lift_mul(struct work *w, unsigned sign)
-{
-    enum x86_size s = lift_size(w, 0);
-    ir_value a, b;
-
-    if (s < X86_32 || !w->in->flags_dead || w->row->operand[1].place != AT_NONE) {
-        return sign != 0 && w->row->operand[1].place != AT_NONE ? lift_imul(w, 0) : false;
-    }
-    b = lift_read(w, 0);
-    a = lift_register(w, X86_RAX, s);
-    lift_set_register(w, X86_RDX, s, ir_2(w->g, sign ? IR_MULH_S : IR_MULH_U, a, b));
-    lift_set_register(w, X86_RAX, s, ir_2(w->g, IR_MUL, a, b));
-    return true;
-}
-
 static bool lift_setcc(struct work *w, unsigned cond)
 {
     lift_write(w, 0, ir_1(w->g, IR_ZEXT, IR_I8, lift_cond(w, cond)));
@@ -280,15 +192,6 @@ static bool lift_bswap(struct work *w, unsigned detail)
     return true;
 }
 
-static bool lift_count_bits(struct work *w, unsigned op)
-{
-    if (!w->in->flags_dead || lift_size(w, 0) < X86_32) {
-        return false;
-    }
-    lift_write(w, 0, ir_1(w->g, op, IR_VOID, lift_read(w, 1)));
-    return true;
-}
-
 static bool lift_nop(struct work *w, unsigned detail)
 {
     (void)w;
@@ -315,15 +218,6 @@ const struct lift_name lift_integer_names[] = {
     {"movsx", lift_widen, 1},
     {"movsxd", lift_widen, 1},
     {"lea", lift_lea, 0},
-    {"xchg", lift_xchg, 0},
-    {"shl", lift_shift, IR_SHL},
-    {"sal", lift_shift, IR_SHL},
-    {"shr", lift_shift, IR_SHR},
-    {"sar", lift_shift, IR_SAR},
-    {"rol", lift_shift, IR_ROTL},
-    {"ror", lift_shift, IR_ROTR},
-    {"imul", lift_mul, 1},
-    {"mul", lift_mul, 0},
     {"seto", lift_setcc, IR_COND_O},
     {"setno", lift_setcc, IR_COND_NO},
     {"setb", lift_setcc, IR_COND_C},
@@ -363,9 +257,6 @@ const struct lift_name lift_integer_names[] = {
     {"cdq", lift_sign_rdx, X86_32},
     {"cqo", lift_sign_rdx, X86_64},
     {"bswap", lift_bswap, 0},
-    {"popcnt", lift_count_bits, IR_POPCNT},
-    {"lzcnt", lift_count_bits, IR_CLZ},
-    {"tzcnt", lift_count_bits, IR_CTZ},
     {"nop", lift_nop, 0},
     {"endbr64", lift_nop, 0},
     {"prefetchnta", lift_nop, 0},

@@ -54,6 +54,8 @@ static enum operand_place place_of(char letter)
         return AT_I;
     case 'O':
         return AT_O;
+    case 'B':
+        return AT_B;
     default:
         return AT_OTHER;
     }
@@ -132,7 +134,9 @@ static uint32_t flag_bits(const char *text, const char *kinds)
 
 static const struct lift_name *find_name(const char *mnemonic)
 {
-    const struct lift_name *const tables[] = {lift_integer_names, lift_control_names};
+    const struct lift_name *const tables[] = {
+        lift_integer_names,  lift_shift_names, lift_bit_names,    lift_exchange_names,
+        lift_multiply_names, lift_flag_names,  lift_control_names};
     unsigned t;
 
     for (t = 0; t < sizeof tables / sizeof tables[0]; t++) {
@@ -163,6 +167,8 @@ static void fill_row(struct lift_row *row, const struct x86_row_info *info)
                       (strncmp(info->mnemonic, "pop", 3) == 0 &&
                        strcmp(info->mnemonic, "popcnt") != 0) ||
                       strcmp(info->mnemonic, "leave") == 0;
+    row->is_loud = row->uses_stack || strstr(info->mnemonic, "div") != NULL ||
+                   strcmp(info->mnemonic, "xlat") == 0;
     if (n != NULL) {
         row->fn = n->fn;
         row->detail = n->detail;
@@ -228,18 +234,31 @@ struct lift_out lift_insn(const struct lift *l, struct ir_region *g,
     return by_routine(&w);
 }
 
+static uint8_t size_of_first(const struct lift_row *row, const struct x86_insn *i)
+{
+    return row->operand[0].size == SIZE_OF_INSN ? i->size : row->operand[0].size;
+}
+
 void lift_flags_of(const struct lift *l, const struct x86_insn *i, uint32_t *ret_reads,
                    uint32_t *ret_writes)
 {
-    *ret_reads = l->row[i->row].reads;
-    *ret_writes = l->row[i->row].writes;
+    const struct lift_row *row = &l->row[i->row];
+    bool by_constant = row->operand[1].place == AT_I || row->operand[2].place == AT_I;
+
+    *ret_reads = row->reads;
+    *ret_writes = row->writes;
+    /* Shifts by a known count write what by others they may not. */
+    if (by_constant && row->reads == 0 &&
+        (i->imm & (size_of_first(row, i) == X86_64 ? 63 : 31)) != 0) {
+        *ret_writes = row->touches;
+    }
 }
 
 bool lift_is_quiet(const struct lift *l, const struct x86_insn *i)
 {
     const struct lift_row *row = &l->row[i->row];
 
-    return row->fn != NULL && !row->ends && !i->is_memory && !row->uses_stack &&
+    return row->fn != NULL && !row->ends && !i->is_memory && !row->is_loud &&
            row->operand[0].place != AT_O && row->operand[1].place != AT_O;
 }
 

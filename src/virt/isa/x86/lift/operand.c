@@ -180,6 +180,8 @@ ir_value lift_read(struct work *w, unsigned n)
         return lift_register(w, w->i->reg, s);
     case AT_A:
         return lift_register(w, X86_RAX, s);
+    case AT_B:
+        return lift_register(w, w->i->vvvv, s);
     case AT_CL:
         return lift_register(w, X86_RCX, X86_8);
     case AT_O:
@@ -221,6 +223,9 @@ void lift_write(struct work *w, unsigned n, ir_value v)
         break;
     case AT_A:
         lift_set_register(w, X86_RAX, s, v);
+        break;
+    case AT_B:
+        lift_set_register(w, w->i->vvvv, s, v);
         break;
     default:
         lift_set_register(w, w->i->reg, s, v);

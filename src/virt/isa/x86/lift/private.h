@@ -28,6 +28,7 @@ enum operand_place {
     AT_ONE,
     AT_CL,
     AT_O, /* memory at an absolute address */
+    AT_B, /* VEX.vvvv */
     AT_OTHER
 };
 
@@ -59,6 +60,7 @@ struct lift_row {
     uint32_t touches;       /* ... that it may change */
     bool ends;
     bool uses_stack;
+    bool is_loud;    /* may fault without a memory operand of modrm */
     bool by_routine; /* its routine may be called from a region */
 };
 
@@ -73,7 +75,29 @@ struct lift_name {
 };
 
 extern const struct lift_name lift_integer_names[];
+extern const struct lift_name lift_shift_names[];
+extern const struct lift_name lift_bit_names[];
+extern const struct lift_name lift_exchange_names[];
+extern const struct lift_name lift_multiply_names[];
+extern const struct lift_name lift_flag_names[];
 extern const struct lift_name lift_control_names[];
+
+/* The /digit of the 80..83 group. */
+enum lift_alu_kind {
+    LIFT_ADD,
+    LIFT_OR,
+    LIFT_AND = 4,
+    LIFT_SUB,
+    LIFT_XOR
+};
+
+/* exchange.c: with a LOCK prefix; false: only by the routine. */
+bool lift_locked_alu(struct work *w, unsigned op);
+bool lift_locked_step(struct work *w, bool down);
+bool lift_locked_not(struct work *w);
+/* Read-modify-write of memory at `a` by `v`; gives the old value. */
+ir_value lift_atomic(struct work *w, enum ir_atomic kind, enum x86_size s,
+                     struct ir_insn a, ir_value v);
 
 /* vector.c */
 bool lift_vector_row(struct vector_row *v, const struct x86_row_info *info);
