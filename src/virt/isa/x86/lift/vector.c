@@ -46,6 +46,7 @@ static bool parse_legacy(struct vector_row *v, const char *text)
     while (isxdigit(text[0]) && isxdigit(text[1]) && n < 4) {
         bytes[n++] = strtoul(text, &end, 16);
         text = end + (*end == ' ' ? 1 : 0);
+        text += strncmp(text, "W0 ", 3) == 0 || strncmp(text, "W1 ", 3) == 0 ? 3 : 0;
     }
     if (n > 0 && (bytes[0] == 0x66 || bytes[0] == 0xf2 || bytes[0] == 0xf3)) {
         v->prefix = (uint8_t)bytes[0];
