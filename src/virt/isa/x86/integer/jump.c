@@ -123,12 +123,16 @@ ALWAYS void bound(struct x86_cpu *c, const struct x86_insn *i, unsigned bits,
     uint64_t at = x86_ea(c, i);
     enum x86_seg s = (enum x86_seg)i->segment;
     int64_t low = x86_sign_extend(x86_load(c, s, at, bits), bits);
-    int64_t high = x86_sign_extend(
-        x86_load(c, s, (at + bits / 8) & x86_address_mask(i), bits), bits);
     int64_t v = x86_sign_extend(c->r.gpr[i->reg], bits);
+    int64_t high;
 
     (void)is_memory;
-    if (v < low || v > high) {
+    if (v < low) { /* the upper bound is not looked at any more */
+        x86_raise(c, X86_BR);
+    }
+    at = (at + bits / 8) & x86_address_mask(i);
+    high = x86_sign_extend(x86_load(c, s, at, bits), bits);
+    if (v > high) {
         x86_raise(c, X86_BR);
     }
 }

@@ -133,6 +133,8 @@ ALWAYS void pusha(struct x86_cpu *c, const struct x86_insn *i, unsigned bits,
         memcpy(slots + n * bits / 8, &c->r.gpr[7 - n], bits / 8);
     }
     if (at <= x86_stack_mask(c) - (bits - 1)) {
+        /* The alignment is that of eight pushes. */
+        (void)x86_linear(c, X86_SS, at + bits - bits / 8, bits / 8, X86_WRITE);
         x86_store_bytes(c, X86_SS, at, slots, bits);
     } else {
         for (unsigned n = 8; n-- > 0;) {
@@ -279,6 +281,7 @@ ALWAYS void enter(struct x86_cpu *c, const struct x86_insn *i, unsigned bits,
     x86_store(c, X86_SS, frame, c->r.gpr[X86_RBP], bits);
     sp = copy_frames(c, frame, i->imm8 & 31, bits);
     sp = (sp - (uint16_t)i->imm) & x86_stack_mask(c);
+    (void)x86_linear(c, X86_SS, sp, bits / 8, X86_WRITE);
     (void)x86_span(c, X86_SS, sp, 1, true, false, &host);
     x86_set_low(&c->r.gpr[X86_RBP], (c->r.gpr[X86_RSP] & ~x86_stack_mask(c)) | frame,
                 bits);

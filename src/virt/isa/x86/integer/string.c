@@ -53,7 +53,9 @@ ALWAYS void move_on(struct x86_cpu *c, const struct x86_insn *i, const struct st
     x86_set_address(c, i, reg, c->r.gpr[reg] + n * (uint64_t)s->step);
 }
 
-/* `n` elements are done: count them.  Returns whether to go on at once. */
+/* `n` elements are done: count them.  Returns whether to go on at once.  What comes
+ * between two elements finds RF set (SDM volume 3B, 18.3.1.1); it goes when the
+ * instruction goes on. */
 ALWAYS bool again(struct x86_cpu *c, const struct x86_insn *i, struct string *s,
                   uint64_t n)
 {
@@ -68,6 +70,7 @@ ALWAYS bool again(struct x86_cpu *c, const struct x86_insn *i, struct string *s,
     s->limit -= (unsigned)n;
     if (s->limit == 0 || c->wants != 0 || c->base.kicks != 0) {
         c->next_rip = c->r.gpr[X86_RIP];
+        c->r.rflags |= c->wants != 0 || c->base.kicks != 0 ? X86_RF : 0;
         return false;
     }
     return true;
@@ -277,10 +280,12 @@ ALWAYS void compare(struct x86_cpu *c, const struct x86_insn *i, bool is_scan,
         is_going = again(c, i, &s, p.count);
         if (s.repeats && !goes_on(i, p.a, p.b)) {
             c->next_rip = c->r.gpr[X86_RIP] + i->length;
+            c->r.rflags &= ~(uint64_t)X86_RF;
             break;
         }
     } while (is_going);
-    if (c->next_rip != c->r.gpr[X86_RIP] || c->wants & X86_WANT_TRAP) {
+    if (c->next_rip !=
+        c->r.gpr[X86_RIP]) { /* between elements the flags are the old ones */
         compare_flags(c, p.a, p.b, bits);
     }
 }

@@ -126,14 +126,15 @@ static bool is_any_breakpoint_armed(const struct x86_cpu *c)
     return false;
 }
 
-/* INT n, INT3, INTO and INT1 clear TF, and no step is reported behind them. */
+/* INT n, INT3, INTO and INT1 clear TF, and no step is reported behind them; an INTO that
+ * does nothing leaves it. */
 static bool is_software_interrupt(const struct x86_cpu *c)
 {
     const struct x86_block *b = c->code->block;
     unsigned row = b == NULL ? X86_INVALID : b->insn[0].row;
 
-    return row == X86_R_INT || row == X86_R_INT3 || row == X86_R_INTO ||
-           row == X86_R_INT1;
+    return row == X86_R_INT || row == X86_R_INT3 || row == X86_R_INT1 ||
+           (row == X86_R_INTO && (c->r.rflags & X86_TF) == 0);
 }
 
 /* Execute one instruction, and report it if TF was set before it. */

@@ -42,15 +42,24 @@ static bool is_inside(const struct x86_segment *seg, uint64_t offset, unsigned b
     return seg->limit == 0xffffffffu || last <= seg->limit;
 }
 
-/* Low bits of the address that an aligned operand of `bytes` has clear. */
+/* Low bits of the address that an aligned operand of `bytes` has clear.  Vectors are not
+ * checked (the SDM leaves that to processors): those that must be aligned say so
+ * themselves. */
 static unsigned alignment_of(unsigned bytes)
 {
     if (bytes == 10) {
         return 7; /* 80-bit floating point */
     }
-    return bytes == 2 || bytes == 4 || bytes == 8 || bytes == 16 || bytes == 32
-               ? bytes - 1
-               : 0;
+    return bytes == 2 || bytes == 4 || bytes == 8 ? bytes - 1 : 0;
+}
+
+static void check_alignment(struct x86_cpu *c, uint64_t linear, unsigned bytes,
+                            enum x86_access access)
+{
+    if (c->tlb == &c->tlbs->none && access != X86_EXECUTE &&
+        (linear & alignment_of(bytes)) != 0) {
+        x86_raise_error(c, X86_AC, 0);
+    }
 }
 
 uint64_t x86_linear(struct x86_cpu *c, enum x86_seg s, uint64_t offset, unsigned bytes,
@@ -61,6 +70,9 @@ uint64_t x86_linear(struct x86_cpu *c, enum x86_seg s, uint64_t offset, unsigned
 
     if (c->code_mode == X86_CODE64) {
         linear = offset + (s >= X86_FS ? seg->base : 0);
+        if (x86_is_canonical(linear)) {
+            check_alignment(c, linear, bytes, access);
+        }
         if (!x86_is_canonical(linear) || !x86_is_canonical(linear + bytes - 1)) {
             fail(c, s);
         }
@@ -73,10 +85,7 @@ uint64_t x86_linear(struct x86_cpu *c, enum x86_seg s, uint64_t offset, unsigned
             fail(c, s);
         }
         linear = (uint32_t)(seg->base + offset);
-    }
-    if (c->tlb == &c->tlbs->none && access != X86_EXECUTE &&
-        (linear & alignment_of(bytes)) != 0) {
-        x86_raise_error(c, X86_AC, 0);
+        check_alignment(c, linear, bytes, access);
     }
     return linear;
 }

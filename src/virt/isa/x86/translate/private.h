@@ -93,10 +93,12 @@ struct translate_cpu {
     unsigned dirty_count; /* DIRTY_MAX: too many, drop everything */
 };
 
-/* What a unit depends on beside its bytes: the way of decoding, and whether vector
- * instructions may run without a look (CR0.EM and TS, CR4, XCR0). */
-#define UNIT_SSE 0x20
-#define UNIT_AVX 0x40
+/* What a unit depends on beside its bytes: the way of decoding, whether vector
+ * instructions may run without a look (CR0.EM and TS, CR4, XCR0), and whether FS and GS
+ * are no more than a base. */
+#define UNIT_SSE      0x20
+#define UNIT_AVX      0x40
+#define UNIT_SEGMENTS 0x80 /* FS and GS have limits or types to look at */
 
 static inline uint8_t unit_key(const struct x86_cpu *c)
 {
@@ -105,7 +107,14 @@ static inline uint8_t unit_key(const struct x86_cpu *c)
     bool avx = (c->r.cr0 & X86_CR0_TS) == 0 && (c->r.cr4 & X86_CR4_OSXSAVE) != 0 &&
                (c->r.xcr0 & 6) == 6 && c->protected_mode;
 
-    return (uint8_t)(x86_code_key(c) | (sse ? UNIT_SSE : 0) | (avx ? UNIT_AVX : 0));
+    bool segments = (c->read_base[X86_FS] | c->write_base[X86_FS] | c->read_base[X86_GS] |
+                     c->write_base[X86_GS]) >>
+                        32 !=
+                    0;
+
+    segments &= c->code_mode != X86_CODE64;
+    return (uint8_t)(x86_code_key(c) | (segments ? UNIT_SEGMENTS : 0) |
+                     (sse ? UNIT_SSE : 0) | (avx ? UNIT_AVX : 0));
 }
 
 static inline struct translate_cpu *translate_of(struct x86_cpu *c)

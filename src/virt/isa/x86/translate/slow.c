@@ -90,8 +90,10 @@ void slow_helper(void *cpu)
     bool writes = s->op == IR_STORE;
     bool will_write = writes || s->access.for_write;
 
-    /* A locked operation is the interpreter's, which also fills the soft TLB for it. */
-    if ((s->op != IR_LOAD && s->op != IR_STORE) || !x86_is_canonical(at) ||
+    /* A locked operation is the interpreter's, which also fills the soft TLB for it; and
+     * without a soft TLB alignment is checked, in front of all else. */
+    if ((s->op != IR_LOAD && s->op != IR_STORE) || c->tlb == &c->tlbs->none ||
+        !x86_is_canonical(at) ||
         !x86_is_canonical(at + s->access.bytes - 1) ||
         !is_plain(c, at, s->access.bytes, will_write)) {
         longjmp(c->unwind, GIVEN_UP);

@@ -66,7 +66,9 @@ static bool collect_one(struct trace *r, uint64_t pc)
         return false;
     }
     interpret_bind(c->model, (x86_code_key(c) & 4) != 0, i);
-    if (i->row == X86_INVALID || i->run == x86_bad_insn) {
+    if (i->row == X86_INVALID || i->run == x86_bad_insn ||
+        ((r->unit->key & UNIT_SEGMENTS) != 0 &&
+         (i->segment == X86_FS || i->segment == X86_GS))) {
         return false;
     }
     r->step[r->count++] = (struct step){.pc = pc, .offset = (uint16_t)offset};

@@ -47,9 +47,10 @@ static inline void mask_load(struct x86_cpu *c, const struct x86_insn *i, unsign
     lane_put(c, i, &t, bytes);
 }
 
-static bool is_one_page(const struct x86_cpu *c, uint64_t at, unsigned bytes)
+static bool is_one_page(const struct x86_cpu *c, enum x86_seg s, uint64_t at,
+                        unsigned bytes)
 {
-    return c->flat && (at & (MEM_PAGE_BYTES - 1)) <= MEM_PAGE_BYTES - bytes;
+    return c->write_base[s] == 0 && (at & (MEM_PAGE_BYTES - 1)) <= MEM_PAGE_BYTES - bytes;
 }
 
 struct masked {
@@ -63,7 +64,7 @@ static inline void store_chosen(struct x86_cpu *c, const struct x86_insn *i, uin
 {
     enum x86_seg s = (enum x86_seg)i->segment;
 
-    for (unsigned n = is_one_page(c, at, m.bytes) ? m.bytes : 0; n < m.bytes;
+    for (unsigned n = is_one_page(c, s, at, m.bytes) ? m.bytes : 0; n < m.bytes;
          n += m.width) {
         if (is_chosen(m.mask, n, m.width)) {
             x86_rmw_begin(c, s, wrap(i, at + n), m.width, false);

@@ -22,11 +22,9 @@ static const struct reason reasons[] = {
     {"lar lsl verr verw", "reads the host's descriptor tables"},
     {"callf jmpf retf iret iretd iretq lds les lfs lgs lss",
      "loads the host's descriptors: tests of system/ cover it"},
-    {"rdfsbase rdgsbase wrfsbase wrgsbase", "the host's thread pointer"},
     {"xsave xsave64 xsavec xsavec64 xsaveopt xsaveopt64 xsaves xsaves64 xrstor xrstor64 "
      "xrstors xrstors64",
      "the host has more components and its own tracking of them: tests of vector/ cover it"},
-    {"popf popfd popfq", "may set the trap and alignment flags in the child"},
     {"monitor mwait", "the host's kernel may allow or refuse it"},
     {"xsetbv invpcid", "the host's hypervisor may answer in its place"},
 };
@@ -46,7 +44,6 @@ static bool has_word(const char *words, const char *word)
 }
 
 static const char *why_excluded(const struct x86_row_info *row,
-                                const struct x86_cell *cell,
                                 const struct x86_model *model)
 {
     unsigned i;
@@ -66,9 +63,6 @@ static const char *why_excluded(const struct x86_row_info *row,
     if (strcmp(row->mnemonic, "pop") == 0 &&
         (strstr(row->operands, "S") == row->operands + 1 || row->operands[1] == 'S')) {
         return "loads the host's descriptors: tests of system/ cover it";
-    }
-    if (cell->mode == X86_CODE16) {
-        return "no 16-bit code here: tests against a second emulator cover it";
     }
     return NULL;
 }
@@ -125,7 +119,7 @@ static void add_row(struct make *m, enum x86_row row, enum x86_code_mode mode,
                 .written = flags_of(info->flags, 'W'),
                 .undefined = flags_of(info->flags, 'U'),
                 .read = flags_of(info->flags, 'R'),
-                .excluded = why_excluded(info, &cells[i], model),
+                .excluded = why_excluded(info, model),
             };
         }
     }

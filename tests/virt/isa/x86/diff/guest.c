@@ -248,8 +248,37 @@ void guest_destroy(struct guest *g)
     }
 }
 
+static struct x86_segment local(enum job_entry entry, uint16_t attr, uint64_t base,
+                                uint32_t limit)
+{
+    return (struct x86_segment){.selector = (uint16_t)JOB_SELECTOR(entry),
+                                .attr = attr,
+                                .limit = limit,
+                                .base = base};
+}
+
+static void load_segments(struct x86_regs *r, enum x86_code_mode mode)
+{
+    r->seg[X86_FS].base = JOB_DATA;
+    r->seg[X86_GS].base = JOB_DATA;
+    if (mode == X86_CODE64) {
+        return;
+    }
+    r->seg[X86_FS] = local(JOB_LDT_FS, 0x40f3, JOB_DATA, JOB_FS_LIMIT);
+    r->seg[X86_GS] = local(JOB_LDT_GS, 0x40f7, JOB_DATA, JOB_GS_LIMIT);
+    if (mode == X86_CODE32) {
+        r->seg[X86_CS] = segment(USER_CS32, 0xc0fb);
+        return;
+    }
+    r->seg[X86_CS] = local(JOB_LDT_CODE16, 0x00fb, JOB_CODE, 0xffff);
+    r->seg[X86_SS] = local(JOB_LDT_STACK16, 0x00f3, JOB_STACK, 0xffff);
+    r->seg[X86_DS] = local(JOB_LDT_DATA16, 0x00f3, JOB_DATA, 0xffff);
+    r->seg[X86_ES] = r->seg[X86_DS];
+}
+
 static void load_start(struct guest *g, const struct job *j)
 {
+    static const uint8_t zeros[6 * JOB_PAGE];
     struct x86_regs r = g->clean;
     const uint8_t *x = j->start.fpu.legacy;
     struct err e = {0};
@@ -258,9 +287,7 @@ static void load_start(struct guest *g, const struct job *j)
     memcpy(r.gpr, j->start.gpr, sizeof j->start.gpr);
     r.gpr[X86_RIP] = j->start.rip;
     r.rflags = j->start.rflags;
-    if (j->legacy) {
-        r.seg[X86_CS] = segment(USER_CS32, 0xc0fb);
-    }
+    load_segments(&r, (enum x86_code_mode)j->mode);
     memcpy(&r.fpu.fcw, x, 2);
     memcpy(&r.fpu.fsw, x + 2, 2);
     r.fpu.ftw = x[4];
@@ -280,6 +307,7 @@ static void load_start(struct guest *g, const struct job *j)
         fprintf(stderr, "%s\n", e.text);
         abort();
     }
+    put(g, USER_PAGES, zeros, sizeof zeros);
     put(g, physical_of(JOB_CODE), j->code, JOB_CODE_BYTES);
     put(g, physical_of(JOB_DATA_BORDER) - JOB_WINDOW, j->start.data, 2 * JOB_WINDOW);
     put(g, physical_of(JOB_DATA + JOB_PAGE) + JOB_PAGE - JOB_WINDOW,
@@ -350,11 +378,4 @@ void guest_run(struct guest *g, struct job *j)
         return;
     }
     save_end(g, j);
-}
-
-void guest_forget(struct guest *g)
-{
-    static const uint8_t zeros[6 * JOB_PAGE];
-
-    put(g, USER_PAGES, zeros, sizeof zeros);
 }

@@ -9,12 +9,18 @@
  *              the first two and in front of the unmapped one.
  *   JOB_STACK  one page, read and write; compared around its middle
  *
- * All below 4 GiB, so that 32-bit code has the same. */
+ * What is not given begins as zeros.  All below 4 GiB, so that 32-bit code has the same.  16-bit code has segments of its
+ * own, from a local descriptor table: CS at JOB_CODE, DS and ES at JOB_DATA, SS at
+ * JOB_STACK, 64 KiB each; its registers and RIP are offsets.  FS and GS begin at
+ * JOB_DATA in every mode; outside 64-bit mode FS ends JOB_FS_LIMIT behind it, and GS
+ * (expand-down) begins behind the first page. */
 #ifndef TESTS_VIRT_ISA_X86_DIFF_JOB_H
 #define TESTS_VIRT_ISA_X86_DIFF_JOB_H
 
 #include <stdbool.h>
 #include <stdint.h>
+
+#include "virt/isa/x86/insn.h"
 
 #define JOB_PAGE           4096u
 #define JOB_CODE           0x10000000u
@@ -26,6 +32,20 @@
 #define JOB_DATA_END       (JOB_DATA + 2 * JOB_PAGE)
 #define JOB_DATA_READ_ONLY (JOB_DATA + 3 * JOB_PAGE)
 #define JOB_STACK_TOP      (JOB_STACK + JOB_PAGE / 2)
+#define JOB_FS_LIMIT       (2 * JOB_PAGE - 65)
+#define JOB_GS_LIMIT       (JOB_PAGE - 1)
+
+/* The local descriptor table, on both sides: entries in this order, level 3. */
+enum job_entry {
+    JOB_LDT_CODE16,
+    JOB_LDT_DATA16,
+    JOB_LDT_STACK16,
+    JOB_LDT_FS,
+    JOB_LDT_GS,
+    JOB_LDT_COUNT
+};
+
+#define JOB_SELECTOR(entry) ((entry) << 3 | 7)
 
 /* The legacy area and the AVX part of a standard XSAVE image, without its header. */
 struct job_fpu {
@@ -45,7 +65,7 @@ struct job_state {
 struct job {
     uint8_t code[JOB_CODE_BYTES]; /* INT3 behind it */
     uint8_t code_bytes;
-    bool legacy; /* 32-bit code */
+    uint8_t mode; /* `enum x86_code_mode` */
     struct job_state start;
 
     /* Filled by whoever runs it. */
@@ -66,12 +86,12 @@ void native_destroy(struct native *n);
 /* The jobs to be filled; shared with the child. */
 struct job *native_jobs(struct native *n);
 
-/* Run the first `count` jobs.  A child that dies or hangs leaves vector -1 in the
- * job at fault and in those behind it, and is replaced. */
+/* Run the first `count` jobs.  One that does not end has vector -1; 1: one killed the
+ * child, those behind it have -1 too, and the child is a new one. */
 int native_run(struct native *n, unsigned count);
 
-/* Whether the child can enter 32-bit code. */
-bool native_has_legacy(const struct native *n);
+/* Whether the child can enter code of that mode. */
+bool native_has_mode(const struct native *n, enum x86_code_mode mode);
 
 struct guest;
 
@@ -79,8 +99,5 @@ struct guest;
 int guest_create(const char *executor, struct guest **ret_guest);
 void guest_destroy(struct guest *g);
 void guest_run(struct guest *g, struct job *j);
-
-/* Pages of the job outside the compared windows become zeros again. */
-void guest_forget(struct guest *g);
 
 #endif

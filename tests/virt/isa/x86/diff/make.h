@@ -21,18 +21,32 @@ static inline unsigned random_below(struct random *r, unsigned n)
     return (unsigned)((random_next(r) >> 32) * n >> 32);
 }
 
+/* Where a single instruction has its memory operand. */
+enum make_place {
+    MAKE_ANYWHERE,
+    MAKE_CROSSING,  /* in two pages */
+    MAKE_UNALIGNED, /* at an odd address */
+    MAKE_BEYOND,    /* not canonical; outside 64-bit mode, over a segment's limit */
+    MAKE_UNMAPPED,  /* its second half in a page that is not there */
+    MAKE_READ_ONLY,
+    MAKE_PLACES
+};
+
 /* A cell that is tried, and what the manual says of its flags. */
 struct make_cell {
     struct x86_cell cell;
     uint32_t written, undefined, read; /* bits of RFLAGS */
     const char *excluded;              /* why not; NULL: it is tried */
     uint64_t tried;
+    uint64_t placed[MAKE_PLACES]; /* of those: by place */
+    uint64_t masked, unmasked;    /* of those: floating-point exceptions */
 };
 
 struct make {
     struct make_cell *cell;
     unsigned cells;
     unsigned first[X86_CODE_MODE_COUNT], end[X86_CODE_MODE_COUNT]; /* by mode */
+    bool has_segments; /* jobs may use FS and GS */
 };
 
 int make_init(struct make *m, const struct x86_model *model);
@@ -44,6 +58,7 @@ void make_fini(struct make *m);
 struct recipe {
     unsigned cell[MAKE_INSNS_MAX]; /* indices into `make.cell` */
     unsigned count;
+    enum make_place place;
     uint32_t undefined; /* flags that the end does not define */
     uint32_t ever;      /* ... or the end of some instruction before */
 };
@@ -52,9 +67,25 @@ struct recipe {
 void make_sequence(const struct make *m, struct random *r, enum x86_code_mode mode,
                    unsigned count, struct job *j, struct recipe *ret_recipe);
 
-/* The same with one instruction, of that cell. */
-void make_single(const struct make *m, struct random *r, unsigned cell, struct job *j,
-                 struct recipe *ret_recipe);
+/* The same with one instruction, of that cell, whose operand is at that place. */
+void make_single(const struct make *m, struct random *r, unsigned cell,
+                 enum make_place place, struct job *j, struct recipe *ret_recipe);
+
+/* A random start of the nth kept case (kept.c); false: there are fewer. */
+bool make_kept(const struct make *m, struct random *r, unsigned n, struct job *j,
+               struct recipe *ret_recipe);
+
+/* A random start without code, for `make_kept`. */
+void make_begin(struct random *r, enum x86_code_mode mode, struct job *j,
+                struct recipe *ret_recipe);
+
+/* Count an instruction of that cell, and what it leaves undefined. */
+void make_note(const struct make *m, struct recipe *recipe, unsigned cell);
+
+/* How many rows are not tried as tested.rows.h says, or have neither cells nor a reason;
+ * and that table as it should be. */
+unsigned table_check(const struct make *m);
+void table_print(const struct make *m);
 
 /* The first difference in words; false: none.  Where the manual leaves a question open
  * and processors differ, `ours` takes the native answer first. */

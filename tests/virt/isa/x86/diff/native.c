@@ -7,8 +7,10 @@
  *
  * Confinement: after set-up the child may read and write its pipe, return from
  * signals and exit; everything else kills it (seccomp), as a job that finds a
- * system call instruction would.  The handler runs on its own stack, and puts the
- * thread pointer back first, since jobs may change FS. */
+ * system call instruction would.  The handler runs on its own stack; it clears the
+ * flags AC, NT and ID, which the kernel leaves as a job has them, and puts the thread pointer
+ * back, since jobs have FS. */
+#include <asm/ldt.h>
 #include <errno.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
@@ -29,7 +31,8 @@
 
 #include "job.h"
 
-#define HANG_SECONDS       5
+#define HANG_SECONDS       5     /* of the child as a whole */
+#define TICK_MICROSECONDS  20000 /* of a job: it is lost that runs when the clock ticks */
 #define ALT_STACK_BYTES    (256 * 1024)
 #define CS64               0x33
 #define CS32               0x23
@@ -45,6 +48,7 @@ struct shared {
     struct job job[NATIVE_BATCH];
     unsigned count;
     unsigned next; /* jobs begun */
+    bool has_ldt;
 };
 
 struct native {
@@ -52,7 +56,7 @@ struct native {
     pid_t child;
     int order; /* parent writes one byte: run the batch */
     int done;  /* child writes one byte: it ran */
-    bool legacy;
+    bool has[X86_CODE_MODE_COUNT];
 };
 
 /* The child's own; set before the first signal. */
@@ -71,6 +75,11 @@ static const int gpr_slot[16] = {REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, RE
 BARE static void copy(void *to, const void *from, size_t bytes)
 {
     __asm__ volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(bytes) : : "memory");
+}
+
+BARE static void clear(void *to, size_t bytes)
+{
+    __asm__ volatile("rep stosb" : "+D"(to), "+c"(bytes) : "a"(0) : "memory");
 }
 
 BARE static long call3(long number, long a, const void *b, long c)
@@ -110,16 +119,36 @@ BARE static void save_end(struct job *j, const ucontext_t *u, int signal_number)
     copy(j->end.data, at(JOB_DATA_BORDER - JOB_WINDOW), 2 * JOB_WINDOW);
     copy(j->end.data + 2 * JOB_WINDOW, at(JOB_DATA_END - JOB_WINDOW), JOB_WINDOW);
     copy(j->end.stack, at(JOB_STACK_TOP - JOB_WINDOW), 2 * JOB_WINDOW);
-    j->vector = signal_number == SIGALRM ? -1 : (int)g[REG_TRAPNO];
+    j->vector = signal_number == SIGVTALRM ? -1 : (int)g[REG_TRAPNO];
     j->error = (uint64_t)g[REG_ERR];
     j->address = (uint64_t)g[REG_CR2];
+}
+
+/* CS and SS are in the frame; the kernel leaves the other four alone. */
+BARE static void load_segments(const struct job *j, greg_t *g)
+{
+    bool is_16 = j->mode == X86_CODE16;
+    uint64_t cs = is_16                   ? JOB_SELECTOR(JOB_LDT_CODE16)
+                  : j->mode == X86_CODE32 ? CS32
+                                          : CS64;
+    uint64_t ss = is_16 ? JOB_SELECTOR(JOB_LDT_STACK16) : child.ss;
+    uint32_t data = is_16 ? JOB_SELECTOR(JOB_LDT_DATA16) : DATA_SELECTOR;
+
+    g[REG_CSGSFS] =
+        (greg_t)(((uint64_t)g[REG_CSGSFS] & UINT64_C(0xffffffff0000)) | cs | ss << 48);
+    __asm__ volatile("mov %0, %%ds\n\tmov %0, %%es" : : "r"(data));
+    if (j->mode == X86_CODE64) {
+        __asm__ volatile("wrfsbase %0\n\twrgsbase %0" : : "r"((uint64_t)JOB_DATA));
+    } else if (child.s->has_ldt) {
+        __asm__ volatile("mov %0, %%fs" : : "r"(JOB_SELECTOR(JOB_LDT_FS)));
+        __asm__ volatile("mov %0, %%gs" : : "r"(JOB_SELECTOR(JOB_LDT_GS)));
+    }
 }
 
 BARE static void load_start(const struct job *j, ucontext_t *u)
 {
     greg_t *g = u->uc_mcontext.gregs;
     uint8_t *x = (uint8_t *)u->uc_mcontext.fpregs;
-    uint64_t segments = (uint64_t)g[REG_CSGSFS];
     unsigned i;
 
     for (i = 0; i < 16; i++) {
@@ -127,16 +156,17 @@ BARE static void load_start(const struct job *j, ucontext_t *u)
     }
     g[REG_RIP] = (greg_t)j->start.rip;
     g[REG_EFL] = (greg_t)j->start.rflags;
-    segments = (segments & ~UINT64_C(0xffff)) | (j->legacy ? CS32 : CS64);
-    segments = (segments & ~(UINT64_C(0xffff) << 48)) | (uint64_t)child.ss << 48;
-    g[REG_CSGSFS] = (greg_t)segments;
     copy(x, j->start.fpu.legacy, sizeof j->start.fpu.legacy);
     copy(x + YMM_HIGH_OFFSET, j->start.fpu.ymm_high, sizeof j->start.fpu.ymm_high);
     x[XSTATE_BV_OFFSET] |= XSTATE_X87_SSE_AVX;
+    clear(at(JOB_CODE), JOB_PAGE);
+    clear(at(JOB_DATA), 2 * JOB_PAGE);
+    clear(at(JOB_STACK), JOB_PAGE);
     copy(at(JOB_CODE), j->code, JOB_CODE_BYTES);
     copy(at(JOB_DATA_BORDER - JOB_WINDOW), j->start.data, 2 * JOB_WINDOW);
     copy(at(JOB_DATA_END - JOB_WINDOW), j->start.data + 2 * JOB_WINDOW, JOB_WINDOW);
     copy(at(JOB_STACK_TOP - JOB_WINDOW), j->start.stack, 2 * JOB_WINDOW);
+    load_segments(j, g);
 }
 
 /* The first signal has no job behind it: `next` is 0 then. */
@@ -147,6 +177,11 @@ BARE static void on_signal(int number, siginfo_t *info, void *context)
     char byte;
 
     (void)info;
+    __asm__ volatile("lea -128(%%rsp), %%rsp\n\tpushfq\n\tandl $0xffdbbfff, (%%rsp)\n\t"
+                     "popfq\n\tlea 128(%%rsp), %%rsp"
+                     :
+                     :
+                     : "cc", "memory");
     /* What a job may have changed and the kernel does not put back. */
     __asm__ volatile("mov %0, %%ds\n\tmov %0, %%es" : : "r"((uint32_t)DATA_SELECTOR));
     __asm__ volatile("mov %0, %%fs\n\tmov %0, %%gs" : : "r"(0));
@@ -185,14 +220,16 @@ static int map_memory(void)
         map_fixed(JOB_STACK, 1, PROT_READ | PROT_WRITE) != 0) {
         return -errno;
     }
+    (void)*(volatile uint8_t *)at(JOB_DATA_READ_ONLY); /* it is there, not only allowed */
     return 0;
 }
 
 static int catch_signals(void)
 {
-    static const int numbers[] = {SIGTRAP, SIGSEGV, SIGILL, SIGBUS, SIGFPE, SIGALRM};
+    static const int numbers[] = {SIGTRAP, SIGSEGV, SIGILL, SIGBUS, SIGFPE, SIGVTALRM};
     struct sigaction act = {.sa_sigaction = on_signal,
                             .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER};
+    struct itimerval tick = {{0, TICK_MICROSECONDS}, {0, TICK_MICROSECONDS}};
     stack_t stack = {.ss_size = ALT_STACK_BYTES};
     unsigned i;
 
@@ -201,12 +238,42 @@ static int catch_signals(void)
     if (stack.ss_sp == MAP_FAILED || sigaltstack(&stack, NULL) != 0) {
         return -errno;
     }
+    sigaddset(&act.sa_mask, SIGVTALRM);
     for (i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
         if (sigaction(numbers[i], &act, NULL) != 0) {
             return -errno;
         }
     }
-    return 0;
+    return setitimer(ITIMER_VIRTUAL, &tick, NULL) == 0 ? 0 : -errno;
+}
+
+static int set_entry(unsigned entry, uint32_t base, uint32_t limit, unsigned contents,
+                     bool big)
+{
+    struct user_desc d = {.entry_number = entry,
+                          .base_addr = base,
+                          .limit = limit,
+                          .seg_32bit = big,
+                          .contents = contents,
+                          .useable = 1};
+
+    return (int)syscall(SYS_modify_ldt, 1, &d, sizeof d);
+}
+
+/* Where the kernel refuses, 16-bit code is not tried, nor FS and GS in 32-bit code. */
+static bool make_ldt(void)
+{
+    enum {
+        UP = MODIFY_LDT_CONTENTS_DATA,
+        DOWN = MODIFY_LDT_CONTENTS_STACK
+    };
+
+    return set_entry(JOB_LDT_CODE16, JOB_CODE, 0xffff, MODIFY_LDT_CONTENTS_CODE, false) ==
+               0 &&
+           set_entry(JOB_LDT_DATA16, JOB_DATA, 0xffff, UP, false) == 0 &&
+           set_entry(JOB_LDT_STACK16, JOB_STACK, 0xffff, UP, false) == 0 &&
+           set_entry(JOB_LDT_FS, JOB_DATA, JOB_FS_LIMIT, UP, true) == 0 &&
+           set_entry(JOB_LDT_GS, JOB_DATA, JOB_GS_LIMIT, DOWN, true) == 0;
 }
 
 static int confine(void)
@@ -245,6 +312,7 @@ static _Noreturn void run_child(struct shared *s, int order, int done)
     child.done = done;
     __asm__ volatile("rdfsbase %0" : "=r"(child.thread_pointer));
     __asm__ volatile("mov %%ss, %0" : "=r"(child.ss));
+    s->has_ldt = make_ldt();
     if (map_memory() != 0 || catch_signals() != 0 || confine() != 0) {
         _exit(1);
     }
@@ -293,7 +361,7 @@ static void reap(struct native *n)
 int native_run(struct native *n, unsigned count)
 {
     struct pollfd wait = {.fd = n->done, .events = POLLIN};
-    unsigned i, begun;
+    unsigned i;
     char byte;
 
     for (i = 0; i < count; i++) {
@@ -305,33 +373,31 @@ int native_run(struct native *n, unsigned count)
         read(n->done, &byte, 1) == 1) {
         return 0;
     }
-    begun = n->s->next;
     reap(n);
-    if (spawn(n) != 0) {
-        return -ECHILD;
-    }
-    return begun < count ? 1 : 0;
+    return spawn(n) == 0 ? 1 : -ECHILD;
 }
 
-/* One job of 32-bit code that only 32-bit code executes so: AAM is #UD in 64-bit. */
-static bool try_legacy(struct native *n)
+/* One job that each mode executes its own way: AAM is #UD in 64-bit code, and the
+ * immediate of the move behind it has as many bytes as the operand. */
+static bool try_mode(struct native *n, enum x86_code_mode mode)
 {
+    static const uint8_t code[] = {0xd4, 10, 0xb9, 1, 0, 0x90, 0x90};
     struct job *j = &n->s->job[0];
 
     memset(j, 0, sizeof *j);
     memset(j->code, 0xcc, sizeof j->code);
-    j->code[0] = 0xd4; /* aam 10 */
-    j->code[1] = 10;
-    j->legacy = true;
-    j->start.rip = JOB_CODE;
+    memcpy(j->code, code, sizeof code);
+    j->mode = (uint8_t)mode;
+    j->start.rip = mode == X86_CODE16 ? 0 : JOB_CODE;
     j->start.rflags = 0x202;
     j->start.gpr[0] = 123;
-    j->start.gpr[4] = JOB_STACK_TOP;
+    j->start.gpr[4] = mode == X86_CODE16 ? JOB_STACK_TOP - JOB_STACK : JOB_STACK_TOP;
     j->start.fpu.legacy[24] = 0x80; /* MXCSR 0x1f80 */
     j->start.fpu.legacy[25] = 0x1f;
     j->start.fpu.legacy[0] = 0x7f;
     j->start.fpu.legacy[1] = 3;
-    return native_run(n, 1) == 0 && j->vector == TRAP_VECTOR && j->end.gpr[0] == 0x0c03;
+    return native_run(n, 1) == 0 && j->vector == TRAP_VECTOR && j->end.gpr[0] == 0x0c03 &&
+           j->end.gpr[1] == (mode == X86_CODE16 ? 1 : 0x90900001);
 }
 
 int native_create(struct native **ret_native)
@@ -354,14 +420,16 @@ int native_create(struct native **ret_native)
         native_destroy(n);
         return r;
     }
-    n->legacy = try_legacy(n);
+    n->has[X86_CODE64] = true;
+    n->has[X86_CODE32] = try_mode(n, X86_CODE32);
+    n->has[X86_CODE16] = n->s->has_ldt && try_mode(n, X86_CODE16);
     *ret_native = n;
     return 0;
 }
 
-bool native_has_legacy(const struct native *n)
+bool native_has_mode(const struct native *n, enum x86_code_mode mode)
 {
-    return n->legacy;
+    return n->has[mode];
 }
 
 struct job *native_jobs(struct native *n)

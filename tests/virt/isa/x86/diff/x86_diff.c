@@ -1,17 +1,22 @@
 /* x86_diff.c - the x86 executors against this host's processor.
  *
- *   x86_diff [-e EXECUTOR] [-s SEED] [-n SINGLES] [-q SEQUENCES] [-m MNEMONIC] [-k] [-v]
+ *   x86_diff [-e EXECUTOR] [-s SEED | -r] [-n SINGLES] [-q SEQUENCES] [-m MNEMONIC]
+ *            [-k] [-v] [-l]
  *
- * First every cell (row x operand form x mode) alone, SINGLES times, then SEQUENCES
- * random sequences.  Prints what differs, the count, and with -v the count for each
- * cell and the reason for each that was not tried.  -k goes on after differences,
- * -m tries only that mnemonic.  Ends with 77 where the host does not let a child run
- * code of ours.
+ * First the kept cases, then every cell (row x operand form x mode) alone, SINGLES times
+ * at each place of its memory operand, then SEQUENCES random sequences.  Prints what
+ * differs and the counts, and with -v those of each cell with the reason for each that
+ * was not tried.  -k goes on after differences, -m tries only that mnemonic, -r takes a
+ * seed from the clock (it is printed), -l only lists which rows are tried, as
+ * src/virt/isa/instrument/tested.rows.h has it.  Ends with 77 where the host does not
+ * let a child run code of ours, and with 1 too when a cell was not tried that has no
+ * reason for it.
  *
  * rows: CON-09 ISA-02 */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "make.h"
@@ -19,6 +24,7 @@
 #include "virt/isa/x86/system/system.h"
 
 #define DIFFERENCES_SHOWN 40
+#define KEPT_STARTS       32
 
 struct run {
     struct native *native;
@@ -65,6 +71,20 @@ static bool has_strayed(const struct job *native, const struct job *ours)
            (native->error & ~(uint64_t)1) == ours->error;
 }
 
+static void count_kinds(struct run *r, const struct job *native,
+                        const struct recipe *recipe)
+{
+    struct make_cell *c = &r->make.cell[recipe->cell[recipe->count - 1]];
+    uint8_t before = native->start.fpu.legacy[24] | native->start.fpu.legacy[2];
+    uint8_t after = native->end.fpu.legacy[24] | native->end.fpu.legacy[2];
+
+    if (recipe->count == 1) {
+        c->placed[recipe->place]++;
+        c->masked += native->vector == X86_BP && (after & ~before & 0x3f) != 0;
+        c->unmasked += native->vector == X86_XM || native->vector == X86_MF;
+    }
+}
+
 static void check_one(struct run *r, const struct job *native,
                       const struct recipe *recipe)
 {
@@ -86,6 +106,7 @@ static void check_one(struct run *r, const struct job *native,
     for (i = 0; i < recipe->count; i++) {
         r->make.cell[recipe->cell[i]].tried++;
     }
+    count_kinds(r, native, recipe);
     if (!compare_jobs(native, &ours,
                       native->vector == X86_BP ? recipe->undefined : recipe->ever, text,
                       sizeof text)) {
@@ -111,9 +132,6 @@ static int flush(struct run *r)
     for (i = 0; i < r->pending; i++) {
         check_one(r, &jobs[i], &r->recipe[i]);
     }
-    if (n > 0) {
-        guest_forget(r->guest);
-    }
     r->pending = 0;
     return r->differences > DIFFERENCES_SHOWN && !r->go_on ? -1 : 0;
 }
@@ -126,21 +144,46 @@ static int add(struct run *r)
     return r->pending == NATIVE_BATCH ? flush(r) : 0;
 }
 
+static int run_kept(struct run *r)
+{
+    unsigned n, start;
+
+    for (start = 0; start < KEPT_STARTS; start++) {
+        for (n = 0;; n++) {
+            struct job *j = &native_jobs(r->native)[r->pending];
+
+            if (!make_kept(&r->make, &r->random, n, j, &r->recipe[r->pending])) {
+                break;
+            }
+            if (native_has_mode(r->native, (enum x86_code_mode)j->mode) && add(r) != 0) {
+                return -1;
+            }
+        }
+    }
+    return flush(r);
+}
+
+static bool is_tried(const struct run *r, const struct make_cell *cell, const char *only)
+{
+    return cell->excluded == NULL &&
+           native_has_mode(r->native, (enum x86_code_mode)cell->cell.mode) &&
+           (only == NULL || strcmp(x86_rows[cell->cell.row].mnemonic, only) == 0);
+}
+
 static int run_singles(struct run *r, unsigned count, const char *only)
 {
-    bool legacy = native_has_legacy(r->native);
     unsigned c, i;
 
-    for (i = 0; i < count; i++) {
+    for (i = 0; i < count * MAKE_PLACES; i++) {
         for (c = 0; c < r->make.cells; c++) {
             const struct make_cell *cell = &r->make.cell[c];
 
-            if (cell->excluded != NULL || (!legacy && cell->cell.mode != X86_CODE64) ||
-                (only != NULL && strcmp(x86_rows[cell->cell.row].mnemonic, only) != 0)) {
+            if (!is_tried(r, cell, only) ||
+                (i >= count * 2 && !cell->cell.is_memory && i % MAKE_PLACES > 0)) {
                 continue;
             }
-            make_single(&r->make, &r->random, c, &native_jobs(r->native)[r->pending],
-                        &r->recipe[r->pending]);
+            make_single(&r->make, &r->random, c, (enum make_place)(i % MAKE_PLACES),
+                        &native_jobs(r->native)[r->pending], &r->recipe[r->pending]);
             if (add(r) != 0) {
                 return -1;
             }
@@ -149,14 +192,17 @@ static int run_singles(struct run *r, unsigned count, const char *only)
     return flush(r);
 }
 
+/* Half of them 64-bit code. */
 static int run_sequences(struct run *r, uint64_t count)
 {
-    bool legacy = native_has_legacy(r->native);
+    static const uint8_t modes[] = {X86_CODE64, X86_CODE32, X86_CODE64, X86_CODE16};
     uint64_t i;
 
     for (i = 0; i < count; i++) {
+        enum x86_code_mode mode = (enum x86_code_mode)modes[i % 4];
+
         make_sequence(&r->make, &r->random,
-                      legacy && i % 4 == 3 ? X86_CODE32 : X86_CODE64,
+                      native_has_mode(r->native, mode) ? mode : X86_CODE64,
                       2 + random_below(&r->random, MAKE_INSNS_MAX - 1),
                       &native_jobs(r->native)[r->pending], &r->recipe[r->pending]);
         if (add(r) != 0) {
@@ -166,84 +212,169 @@ static int run_sequences(struct run *r, uint64_t count)
     return flush(r);
 }
 
-static void print_cells(const struct run *r)
+static void print_cell(const struct make_cell *c)
 {
-    unsigned c, tried = 0, excluded = 0, untried = 0;
+    printf("%-24s mode %u size %u %s %8lu", x86_rows[c->cell.row].id, 16u << c->cell.mode,
+           c->cell.size, c->cell.is_memory ? "m" : "r", (unsigned long)c->tried);
+    if (c->excluded != NULL) {
+        printf("  not tried: %s\n", c->excluded);
+        return;
+    }
+    printf(
+        "  crossing %lu unaligned %lu beyond %lu unmapped %lu read-only %lu masked %lu "
+        "unmasked %lu\n",
+        (unsigned long)c->placed[MAKE_CROSSING], (unsigned long)c->placed[MAKE_UNALIGNED],
+        (unsigned long)c->placed[MAKE_BEYOND], (unsigned long)c->placed[MAKE_UNMAPPED],
+        (unsigned long)c->placed[MAKE_READ_ONLY], (unsigned long)c->masked,
+        (unsigned long)c->unmasked);
+}
+
+/* How many cells were tried in some way. */
+struct tally {
+    unsigned tried, excluded, untried, masked, unmasked;
+    unsigned placed[MAKE_PLACES];
+};
+
+static void count_cell(const struct run *r, const struct make_cell *c, const char *only,
+                       struct tally *t)
+{
+    unsigned p;
+
+    t->tried += c->tried > 0;
+    t->excluded += c->excluded != NULL;
+    t->untried += c->tried == 0 && is_tried(r, c, only);
+    t->masked += c->masked > 0;
+    t->unmasked += c->unmasked > 0;
+    for (p = 0; p < MAKE_PLACES; p++) {
+        t->placed[p] += c->placed[p] > 0;
+    }
+}
+
+/* Returns how many cells were left out without a reason. */
+static unsigned print_cells(const struct run *r, const char *only)
+{
+    struct tally t = {0};
+    unsigned c;
 
     for (c = 0; c < r->make.cells; c++) {
-        const struct make_cell *cell = &r->make.cell[c];
-
-        tried += cell->tried > 0;
-        excluded += cell->excluded != NULL;
-        untried += cell->tried == 0 && cell->excluded == NULL;
+        count_cell(r, &r->make.cell[c], only, &t);
         if (r->loud) {
-            printf("%-24s mode %u size %u %s %8lu%s%s\n", x86_rows[cell->cell.row].id,
-                   16u << cell->cell.mode, cell->cell.size,
-                   cell->cell.is_memory ? "m" : "r", (unsigned long)cell->tried,
-                   cell->excluded != NULL ? "  not tried: " : "",
-                   cell->excluded != NULL ? cell->excluded : "");
+            print_cell(&r->make.cell[c]);
         }
     }
-    printf("cells: %u of %u tried, %u excluded with a reason, %u without a job\n", tried,
-           r->make.cells, excluded, untried);
+    printf("cells: %u of %u tried, %u excluded with a reason, %u without a job\n",
+           t.tried, r->make.cells, t.excluded, t.untried);
+    printf(
+        "cells with an operand that crosses pages %u, is unaligned %u, not canonical or "
+        "over a limit %u, half unmapped %u, read-only %u\n",
+        t.placed[MAKE_CROSSING], t.placed[MAKE_UNALIGNED], t.placed[MAKE_BEYOND],
+        t.placed[MAKE_UNMAPPED], t.placed[MAKE_READ_ONLY]);
+    printf("cells with a masked floating-point exception %u, with an unmasked one %u\n",
+           t.masked, t.unmasked);
+    return t.untried;
+}
+
+struct options {
+    const char *executor, *only;
+    unsigned singles;
+    uint64_t sequences, seed;
+    bool go_on, loud, list;
+};
+
+static bool parse(int argc, char **argv, struct options *o)
+{
+    int c;
+
+    while ((c = getopt(argc, argv, "e:s:n:q:m:rkvl")) != -1) {
+        switch (c) {
+        case 'e':
+            o->executor = optarg;
+            break;
+        case 's':
+            o->seed = strtoull(optarg, NULL, 0);
+            break;
+        case 'r':
+            o->seed = (uint64_t)time(NULL);
+            break;
+        case 'n':
+            o->singles = (unsigned)atoi(optarg);
+            break;
+        case 'q':
+            o->sequences = strtoull(optarg, NULL, 0);
+            break;
+        case 'm':
+            o->only = optarg;
+            break;
+        case 'k':
+            o->go_on = true;
+            break;
+        case 'v':
+            o->loud = true;
+            break;
+        case 'l':
+            o->list = true;
+            break;
+        default:
+            return false;
+        }
+    }
+    return true;
+}
+
+static int run_all(struct run *r, const struct options *o)
+{
+    int n = o->only == NULL ? run_kept(r) : 0;
+    unsigned untried;
+
+    n = n == 0 ? run_singles(r, o->singles, o->only) : n;
+    n = n == 0 && o->only == NULL ? run_sequences(r, o->sequences) : n;
+    untried = print_cells(r, o->only);
+    printf(
+        "%s, seed %lu: %lu experiments, %lu differ, %lu strayed into the host's memory, "
+        "%lu not ended natively\n",
+        o->executor, (unsigned long)o->seed, (unsigned long)r->jobs,
+        (unsigned long)r->differences, (unsigned long)r->strayed, (unsigned long)r->lost);
+    return n != 0 || r->differences > 0 || (untried > 0 && o->singles > 0) ? 1 : 0;
 }
 
 int main(int argc, char **argv)
 {
-    struct run r = {.random = {1}};
-    const char *executor = "interpret", *only = NULL;
-    unsigned singles = 4;
-    uint64_t sequences = 20000;
-    int c, n;
+    struct options o = {
+        .executor = "interpret", .singles = 1, .sequences = 20000, .seed = 1};
+    struct run r = {0};
+    int n;
 
-    while ((c = getopt(argc, argv, "e:s:n:q:m:kv")) != -1) {
-        switch (c) {
-        case 'e':
-            executor = optarg;
-            break;
-        case 's':
-            r.random.state = strtoull(optarg, NULL, 0);
-            break;
-        case 'n':
-            singles = (unsigned)atoi(optarg);
-            break;
-        case 'q':
-            sequences = strtoull(optarg, NULL, 0);
-            break;
-        case 'm':
-            only = optarg;
-            break;
-        case 'k':
-            r.go_on = true;
-            break;
-        case 'v':
-            r.loud = true;
-            break;
-        default:
-            return 2;
-        }
+    if (!parse(argc, argv, &o)) {
+        return 2;
     }
-    if (native_create(&r.native) != 0) {
-        printf("skip: this host does not let a child run code of ours\n");
-        return 77;
-    }
-    r.shown = calloc(X86_ROW_COUNT, 1);
-    if (r.shown == NULL || guest_create(executor, &r.guest) != 0 ||
-        make_init(&r.make, x86_model_find("host-like")) != 0) {
-        fprintf(stderr, "cannot set up\n");
+    if (make_init(&r.make, x86_model_find("host-like")) != 0) {
         return 1;
     }
-    n = run_singles(&r, singles, only);
-    n = n == 0 && only == NULL ? run_sequences(&r, sequences) : n;
-    print_cells(&r);
-    printf(
-        "%lu experiments, %lu differ, %lu strayed into the host's memory, %lu not ended "
-        "natively\n",
-        (unsigned long)r.jobs, (unsigned long)r.differences, (unsigned long)r.strayed,
-        (unsigned long)r.lost);
+    if (o.list || table_check(&r.make) != 0) {
+        n = o.list ? 0 : 1;
+        table_print(&r.make);
+        make_fini(&r.make);
+        return n;
+    }
+    r.random.state = o.seed;
+    r.go_on = o.go_on;
+    r.loud = o.loud;
+    if (native_create(&r.native) != 0) {
+        printf("skip: this host does not let a child run code of ours\n");
+        make_fini(&r.make);
+        return 77;
+    }
+    r.make.has_segments = native_has_mode(r.native, X86_CODE16);
+    r.shown = calloc(X86_ROW_COUNT, 1);
+    n = 1;
+    if (r.shown == NULL || guest_create(o.executor, &r.guest) != 0) {
+        fprintf(stderr, "cannot set up\n");
+    } else {
+        n = run_all(&r, &o);
+    }
     free(r.shown);
     make_fini(&r.make);
     guest_destroy(r.guest);
     native_destroy(r.native);
-    return n != 0 || r.differences > 0 ? 1 : 0;
+    return n;
 }
