@@ -329,7 +329,8 @@ static uint64_t multiply_flags(enum ir_flags_kind k, unsigned bits, struct ir_wo
         high = high_signed(signed_of(w.a, bits), signed_of(w.b, bits), bits) & mask;
         matters = high != ((low >> (bits - 1)) != 0 ? mask : 0);
     }
-    return from_result(low, bits) | (matters ? 0x801u : 0);
+    /* Z is clear, as the host's multiplication leaves it. */
+    return (from_result(low, bits) & ~(uint64_t)0x40) | (matters ? 0x801u : 0);
 }
 
 uint64_t ir_compute_flags(enum ir_flags_kind k, unsigned bits, struct ir_words w,

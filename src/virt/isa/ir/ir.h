@@ -90,7 +90,7 @@ enum ir_flags_kind {
     IR_FLAGS_SHL, /* a << b; b modulo 32, of 8 bytes 64; 0 gives the flags c */
     IR_FLAGS_SHR,
     IR_FLAGS_SAR,
-    IR_FLAGS_MUL_U, /* a * b; C and O: the high half matters */
+    IR_FLAGS_MUL_U, /* a * b; C and O: the high half matters; Z is clear */
     IR_FLAGS_MUL_S,
     IR_FLAGS_BITS,  /* a (I64) in RFLAGS places */
     IR_FLAGS_CARRY, /* C is a's lowest bit; the rest of the flags b */

@@ -132,7 +132,8 @@ ALWAYS void pusha(struct x86_cpu *c, const struct x86_insn *i, unsigned bits,
     for (unsigned n = 0; n < 8; n++) {
         memcpy(slots + n * bits / 8, &c->r.gpr[7 - n], bits / 8);
     }
-    if (at <= x86_stack_mask(c) - (bits - 1)) {
+    if (at <= x86_stack_mask(c) - (bits - 1) &&
+        ((at + c->r.seg[X86_SS].base) & (MEM_PAGE_BYTES - 1)) <= MEM_PAGE_BYTES - bits) {
         /* The alignment is that of eight pushes. */
         (void)x86_linear(c, X86_SS, at + bits - bits / 8, bits / 8, X86_WRITE);
         x86_store_bytes(c, X86_SS, at, slots, bits);

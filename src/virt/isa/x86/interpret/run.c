@@ -118,6 +118,7 @@ static __attribute__((noinline)) void loop(struct x86_cpu *c)
 void x86_interpret_begin(struct x86_cpu *c, uint64_t budget)
 {
     c->budget = budget;
+    c->budget_at_fault = budget + 1; /* none yet */
     c->next_rip = c->r.gpr[X86_RIP];
     c->leave_code = 0;
     c->wants |= X86_WANT_RELOAD;

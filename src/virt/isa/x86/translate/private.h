@@ -1,8 +1,8 @@
 /* private.h - the translator's state.
  *
  * A unit is the host code of one trace: instructions of one page of guest memory, that
- * begin at one address.  It is found by the physical address of its first byte and the
- * way of decoding.  Units of one page live and die together, so a jump from one to
+ * begin at one address.  It is found by the physical and linear addresses of its first
+ * byte and the way of decoding.  Units of one page live and die together, so a jump from one to
  * another of the same page is patched in and needs no care; a jump to another page goes
  * through the jump table, whose tags hold a generation: when a mapping changes, the
  * generation does, and every entry is stale at once.
@@ -31,6 +31,7 @@ struct unit {
     struct unit *next;      /* of the same bucket */
     struct unit *page_next; /* of the same page */
     gpa at;
+    uint64_t rip; /* of its first byte: in the code, so a page mapped twice has two */
     uint8_t key;
     bool is_counted;
     uint32_t insns;
@@ -127,7 +128,7 @@ int code_memory_create(struct code_memory *m, size_t bytes);
 void code_memory_destroy(struct code_memory *m);
 
 /* unit.c */
-struct unit *unit_find(struct translate_cpu *t, gpa at, uint8_t key, bool counted);
+struct unit *unit_find(struct translate_cpu *t, gpa at, uint64_t rip, bool counted);
 int unit_add(struct translate_cpu *t, struct unit *u);
 void unit_drop_page(struct translate_cpu *t, gpa page);
 void unit_drop_all(struct translate_cpu *t);

@@ -74,11 +74,12 @@ static struct unit *unit_at(struct translate_cpu *t, uint64_t rip)
     gpa at;
 
     c->r.gpr[X86_RIP] = rip;
+    c->code->block = NULL; /* a fetch that faults has no instructions before it */
     host = x86_fetch_page(c, rip, &room, &at);
     if (host == NULL) {
         return NULL;
     }
-    u = unit_find(t, at, unit_key(c), counted);
+    u = unit_find(t, at, rip, counted);
     if (u == NULL && is_hot(t, rip)) {
         if (t->code.bytes - t->code.used < ROOM_FOR_ONE) {
             unit_drop_all(t);
@@ -169,8 +170,8 @@ static void run_units(struct translate_cpu *t, struct unit *u)
             return;
         }
         if (left == EMIT_LEFT_WANTS || left == EMIT_LEFT_ROUTINE || c->wants != 0 ||
-            atomic_load(&c->base.kicks) != 0) {
-            return;
+            atomic_load(&c->base.kicks) != 0 || c->budget == 0) {
+            return; /* not even the page of what comes next is looked at */
         }
         u = unit_at(t, rip);
         if (u == NULL) {

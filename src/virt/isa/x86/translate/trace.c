@@ -299,6 +299,7 @@ struct unit *trace_translate(struct translate_cpu *t, uint64_t rip, const uint8_
         return NULL;
     }
     u->at = at;
+    u->rip = rip;
     u->key = unit_key(&t->x);
     u->is_counted = counted;
     r.unit = u;

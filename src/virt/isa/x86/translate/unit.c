@@ -19,11 +19,13 @@ static struct unit_page **page_of(struct translate_cpu *t, gpa page)
     return &t->page[page >> MEM_PAGE_SHIFT & (PAGE_BUCKETS - 1)];
 }
 
-struct unit *unit_find(struct translate_cpu *t, gpa at, uint8_t key, bool counted)
+struct unit *unit_find(struct translate_cpu *t, gpa at, uint64_t rip, bool counted)
 {
+    uint8_t key = unit_key(&t->x);
     struct unit *u = *bucket_of(t, at, key);
 
-    while (u != NULL && (u->at != at || u->key != key || u->is_counted != counted)) {
+    while (u != NULL &&
+           (u->at != at || u->rip != rip || u->key != key || u->is_counted != counted)) {
         u = u->next;
     }
     return u;

@@ -140,7 +140,8 @@ static void settle(unsigned q, const struct job *native, struct job *ours)
     }
     if ((q & OPEN_ORDER) != 0) {
         ours->address = native->address;
-        ours->vector = ours->vector == X86_AC ? native->vector : ours->vector;
+        ours->vector = ours->vector == X86_AC || native->vector == X86_AC ? native->vector
+                                                                          : ours->vector;
         ours->error = native->error;
     }
     if ((q & OPEN_HALF) != 0) {

@@ -1,0 +1,177 @@
+/* both_test.c - the interpreter and the translator on the same random guests: the same
+ * registers, tables, caches of segments, MSRs, memory and exits wherever one looks.
+ *
+ *   both_test [-s SEED | -r] [-n WORLDS] [-m MODE] [-v]
+ *
+ * -r takes a seed from the clock; -v prints the way of the last step of the interpreter
+ * to a difference.
+ *
+ * rows: ISA-03 ISA-05 CON-09 */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "virt/isa/x86/cpu.h"
+#include "world.h"
+
+#define BEGINS 3
+#define STEPS  40
+#define SHOWN  20
+
+static const char *const mode_names[WORLD_MODES] = {
+    "real",     "v86", "protected 16",  "protected 32",
+    "paged 32", "PAE", "compatibility", "long"};
+
+struct totals {
+    uint64_t worlds, steps, differ;
+    struct cpu_counters count[2];
+};
+
+static void add_counts(struct totals *t, struct world *w)
+{
+    for (unsigned n = 0; n < 2; n++) {
+        struct cpu_counters k;
+
+        cpu_count(w->side[n].cpu, &k);
+        t->count[n].interpreted += k.interpreted;
+        t->count[n].translated += k.translated;
+        t->count[n].blocks += k.blocks;
+        t->count[n].exceptions += k.exceptions;
+        t->count[n].interrupts += k.interrupts;
+        t->count[n].code_writes += k.code_writes;
+    }
+}
+
+/* The instruction that comes next, where linear addresses are physical ones. */
+static void print_next(struct side *s)
+{
+    struct x86_regs r;
+    struct x86_insn i;
+    char text[96] = "?";
+    uint64_t at;
+    enum x86_code_mode mode;
+
+    cpu_get(s->cpu, &r);
+    mode = (r.seg[X86_CS].attr & X86_ATTR_L) != 0 && (r.msr.efer & X86_EFER_LMA) != 0
+               ? X86_CODE64
+           : (r.seg[X86_CS].attr & X86_ATTR_DB) != 0 ? X86_CODE32
+                                                     : X86_CODE16;
+    at = r.gpr[X86_RIP] + (mode == X86_CODE64 ? 0 : r.seg[X86_CS].base);
+    at = at >= WORLD_CODE + WORLD_ALIAS ? at - WORLD_ALIAS : at;
+    if (at < WORLD_RAM - 16 && x86_decode(s->ram + at, 16, mode, &i) == X86_DECODED) {
+        x86_disassemble(&i, r.gpr[X86_RIP], text, sizeof text);
+    }
+    printf("    %d %8" PRIx64 " %-44s rax %" PRIx64 " rcx %" PRIx64 " rbx %" PRIx64
+           " rsp %" PRIx64 " flags %" PRIx64 "\n",
+           r.cpl, r.gpr[X86_RIP], text, r.gpr[0], r.gpr[1], r.gpr[3], r.gpr[4], r.rflags);
+}
+
+/* Come to the same place again, and go on by single instructions. */
+static void retrace(uint64_t seed, enum world_mode mode, unsigned steps)
+{
+    struct draw d = {.state = seed};
+    struct world w;
+    char text[160];
+
+    world_create(&w, &d, mode);
+    for (unsigned n = 0; n < steps; n++) {
+        if (n % STEPS == 0 && n > 0) {
+            world_begin(&w);
+        }
+        if (n + 1 < steps) {
+            (void)world_step(&w, text, sizeof text);
+        }
+    }
+    world_draw(&w);
+    for (uint64_t n = 0; n < w.budget; n++) {
+        print_next(&w.side[0]);
+        (void)world_run(&w, &w.side[0], 1);
+        w.kicks = 0;
+    }
+    print_next(&w.side[0]);
+    world_destroy(&w);
+}
+
+static void run_world(struct totals *t, uint64_t seed, enum world_mode mode, bool loud)
+{
+    struct draw d = {.state = seed};
+    struct world w;
+    char text[160];
+
+    world_create(&w, &d, mode);
+    for (unsigned n = 0; n < BEGINS * STEPS; n++) {
+        struct x86_regs before;
+
+        if (n % STEPS == 0 && n > 0) {
+            world_begin(&w);
+        }
+        cpu_get(w.side[0].cpu, &before);
+        t->steps++;
+        if (world_step(&w, text, sizeof text)) {
+            continue;
+        }
+        if (t->differ++ < SHOWN || loud) {
+            printf("  %s, seed %" PRIu64 ", step %u from %" PRIx64 ": %s\n",
+                   mode_names[w.mode], seed, w.steps, before.gpr[X86_RIP], text);
+        }
+        if (loud) {
+            retrace(seed, mode, w.steps);
+        }
+        break;
+    }
+    add_counts(t, &w);
+    world_destroy(&w);
+    t->worlds++;
+}
+
+static void print_totals(const struct totals *t, uint64_t seed)
+{
+    const struct cpu_counters *k = &t->count[1];
+
+    printf("seed %" PRIu64 ": %" PRIu64 " worlds, %" PRIu64 " steps compared, %" PRIu64
+           " differ\n",
+           seed, t->worlds, t->steps, t->differ);
+    printf("interpreter %" PRIu64 " instructions; translator %" PRIu64
+           " interpreted, %" PRIu64 " units, %" PRIu64 " exceptions, %" PRIu64
+           " drops of code\n",
+           t->count[0].interpreted, k->interpreted, k->blocks, k->exceptions,
+           k->code_writes);
+}
+
+int main(int argc, char **argv)
+{
+    uint64_t seed = 1, worlds = 160;
+    int mode = WORLD_MODES, c;
+    struct totals t = {0};
+    bool loud = false;
+
+    while ((c = getopt(argc, argv, "s:n:m:rv")) != -1) {
+        switch (c) {
+        case 's':
+            seed = strtoull(optarg, NULL, 0);
+            break;
+        case 'n':
+            worlds = strtoull(optarg, NULL, 0);
+            break;
+        case 'm':
+            mode = atoi(optarg) % (WORLD_MODES + 1);
+            break;
+        case 'r':
+            seed = (uint64_t)time(NULL) * 1000003;
+            break;
+        case 'v':
+            loud = true;
+            break;
+        default:
+            return 2;
+        }
+    }
+    for (uint64_t n = 0; n < worlds; n++) {
+        run_world(&t, seed + n, (enum world_mode)mode, loud);
+    }
+    print_totals(&t, seed);
+    return t.differ == 0 ? 0 : 1;
+}
