@@ -144,7 +144,7 @@ static void redo_branch(struct translate_cpu *t)
     } else if (i->row == X86_R_RET || i->row == X86_R_RET_IW) {
         c->r.gpr[X86_RSP] -= 8 + (i->row == X86_R_RET_IW ? (i->imm & 0xffff) : 0);
     }
-    c->budget++;
+    c->budget += t->is_counted; /* else it was not taken, and has no room for more */
     x86_execute(c, 1);
 }
 
