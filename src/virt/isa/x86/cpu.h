@@ -19,7 +19,13 @@
  * Faults.  `x86_raise` leaves a routine by `longjmp` to the loop that called it:
  * routines read like the manual's pseudo-code, and no access pays for a check of
  * a status word.  A routine therefore owns nothing that needs release, and changes
- * no guest state before its last access that may fault. */
+ * no guest state before its last access that may fault.
+ *
+ * Floating point.  A run of floating-point instructions finds the host's MXCSR, or the
+ * control word of its x87 unit, holding the guest's (`ready`), where the flags gather.
+ * `x86_settle` takes them back and gives the host its own again.  Everybody who looks at
+ * the guest's flags calls it first, and so does everything that leaves the executors:
+ * code of others never computes under a guest's rounding mode. */
 #ifndef VIRT_ISA_X86_CPU_H
 #define VIRT_ISA_X86_CPU_H
 
@@ -127,6 +133,17 @@ enum x86_want {
     X86_WANT_RELOAD = 16, /* code in flight may have changed, or the mode did */
 };
 
+/* Bits of `ready`: what need not be asked again until `x86_settle`.  Right as long as no
+ * control register changes; whatever changes one ends a block, and `x86_between` settles. */
+enum x86_ready {
+    X86_MAY_SSE = 1,  /* CR0 and CR4 allow SSE instructions */
+    X86_MAY_AVX = 2,  /* ... AVX instructions */
+    X86_LIVE_SSE = 4, /* the host's MXCSR is the guest's, which masks every exception */
+    X86_LIVE_X87 = 8, /* CR0 allows x87 instructions, the host's x87 control word is the
+                         guest's, which masks every exception, and its flags are the
+                         guest's newest */
+};
+
 struct x86_cpu {
     struct cpu base;
     struct x86_regs r;
@@ -146,6 +163,7 @@ struct x86_cpu {
     uint64_t rip_mask;  /* all ones in 64-bit mode, else 0xffffffff */
 
     uint32_t wants; /* `enum x86_want` bits; only this thread */
+    uint8_t ready;  /* `enum x86_ready` bits */
     uint64_t budget;
     uint64_t budget_at_fault; /* when the last fault was delivered */
     uint64_t map_generation;  /* changes when some linear address may mean another page */
@@ -192,6 +210,16 @@ static inline struct x86_cpu *x86_of(struct cpu *c)
 _Noreturn void x86_raise(struct x86_cpu *c, enum x86_vector v);
 _Noreturn void x86_raise_error(struct x86_cpu *c, enum x86_vector v, uint32_t error);
 _Noreturn void x86_raise_page(struct x86_cpu *c, uint64_t linear, uint32_t error);
+
+/* The host's floating point is its own again, and the guest's flags are in `r`. */
+void x86_settle_now(struct x86_cpu *c);
+
+static inline void x86_settle(struct x86_cpu *c)
+{
+    if (__builtin_expect(c->ready != 0, 0)) {
+        x86_settle_now(c);
+    }
+}
 
 /* One exit to the surroundings; remembers when they say stop. */
 void x86_exit(struct x86_cpu *c, struct cpu_exit *x);

@@ -194,6 +194,7 @@ bool x86_between(struct x86_cpu *c)
 {
     bool is_leaving = c->wants & X86_WANT_LEAVE;
 
+    x86_settle(c);
     c->code->window_end = 0;
     c->code->block = NULL;
     c->r.gpr[X86_RIP] = c->next_rip;

@@ -72,6 +72,7 @@ ALWAYS void execute(struct x86_cpu *c, unsigned most)
 void x86_execute(struct x86_cpu *c, unsigned most)
 {
     execute(c, most);
+    x86_settle(c);
 }
 
 /* The instruction at gpr[X86_RIP] faulted: count those of its block before it. */
@@ -89,6 +90,7 @@ static void count_done(struct x86_cpu *c)
 
 void x86_interpret_fault(struct x86_cpu *c)
 {
+    x86_settle(c);
     count_done(c);
     c->next_rip = c->r.gpr[X86_RIP];
     c->dr6_pending = 0;
@@ -133,6 +135,7 @@ int x86_interpret_end(struct x86_cpu *c)
 {
     struct cpu_exit x = {.kind = CPU_EXIT_BUDGET};
 
+    x86_settle(c);
     c->r.gpr[X86_RIP] = c->code_mode == X86_CODE64 ? c->next_rip : (uint32_t)c->next_rip;
     pthread_mutex_lock(&c->code->share->lock);
     c->code->is_running = false;

@@ -142,6 +142,7 @@ static void touch(struct x86_cpu *c, unsigned i)
     uint8_t flags = r == NULL ? 0 : mem_flags(r, c->rmw.at[i]);
 
     if (flags != 0) {
+        x86_settle(c);
         mem_touched(c->mem, r, c->rmw.at[i], c->rmw.bytes[i]);
     }
 }

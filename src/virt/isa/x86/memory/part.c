@@ -8,6 +8,7 @@ void x86_exit(struct x86_cpu *c, struct cpu_exit *x)
     int (*ask)(void *who, struct cpu *c, struct cpu_exit *x) = env->exit;
     int r;
 
+    x86_settle(c);
     c->count.exits[x->kind]++;
     r = ask(env->who, &c->base, x);
     if (r != 0 && (c->wants & X86_WANT_LEAVE) == 0) {
@@ -32,6 +33,7 @@ static uint64_t io_read(struct x86_cpu *c, const struct x86_part *p, gpa at, uns
     uint64_t value = UINT64_MAX;
 
     if (p->region != NULL && p->region->io != NULL && p->region->io->read != NULL) {
+        x86_settle(c);
         p->region->io->read(p->region->who, at - p->region->base, n, &value);
     } else {
         struct cpu_exit x = {.kind = CPU_EXIT_READ,
@@ -49,6 +51,7 @@ static void io_write(struct x86_cpu *c, const struct x86_part *p, gpa at, unsign
                      uint64_t value)
 {
     if (p->region != NULL && p->region->io != NULL && p->region->io->write != NULL) {
+        x86_settle(c);
         p->region->io->write(p->region->who, at - p->region->base, n, value);
     } else {
         struct cpu_exit x = {
@@ -120,6 +123,7 @@ static void touch(struct x86_cpu *c, const struct x86_part *p)
     uint8_t flags = mem_flags(p->region, p->at);
 
     if (flags != 0) {
+        x86_settle(c);
         mem_touched(c->mem, p->region, p->at, p->bytes);
     }
 }

@@ -246,6 +246,7 @@ static bool set_bits(struct x86_cpu *c, const struct walk *w, unsigned level,
         return true; /* nowhere to keep it */
     }
     if (mem_flags(r, at) != 0) {
+        x86_settle(c);
         mem_touched(c->mem, r, at, w->entry_bytes);
     }
     if (w->entry_bytes == 8) {
@@ -260,6 +261,7 @@ static bool set_bits(struct x86_cpu *c, const struct walk *w, unsigned level,
                                            __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
     }
     if (mem_flags(r, at) != 0) {
+        x86_settle(c);
         mem_touched(c->mem, r, at, w->entry_bytes);
     }
     return same;

@@ -10,6 +10,7 @@ uint64_t x86_tsc(struct x86_cpu *c)
     uint64_t now;
 
     if (c->base.env->clock != NULL) {
+        x86_settle(c);
         now = c->base.env->clock(c->base.env->who);
     } else {
 #if defined(__x86_64__)

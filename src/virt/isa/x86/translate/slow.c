@@ -164,6 +164,7 @@ void routine_helper(void *cpu)
     c->r.gpr[X86_RIP] = s->pc;
     c->next_rip = s->pc + i->length;
     i->run(c, i);
+    x86_settle(c);
     x86_flags_pack(c);
     t->frame.flags = c->r.rflags;
     t->frame.leave_to = c->next_rip;

@@ -2,7 +2,7 @@
  *
  * Predicates are part of the instruction, so each has a kernel: 8 in the legacy
  * encoding, 32 under VEX (SDM volume 2, CMPPD, table 3-1). */
-#include "virt/isa/x86/vector/simd.h"
+#include "virt/isa/x86/vector/number.h"
 
 // clang-format off
 #define PREDICATES_8(X, k, op) \
@@ -18,58 +18,58 @@
     X(k, op, 28) X(k, op, 29) X(k, op, 30) X(k, op, 31)
 // clang-format on
 
-#define KERNEL_X(k, op, n)    FLOAT_CODE(k##_##n, op " $" #n ", %%xmm1, %%xmm0")
-#define KERNEL_VEX(k, op, n)  FLOAT_CODE(k##_##n, op " $" #n ", %%xmm1, %%xmm0, %%xmm0")
-#define KERNEL_Y(k, op, n)    FLOAT_CODE_Y(k##_##n, op " $" #n ", %%ymm1, %%ymm0, %%ymm0")
+#define KERNEL_X(k, op, n)   FLOAT_CODE(k##_##n, op " $" #n ", %[b], %[a]")
+#define KERNEL_VEX(k, op, n) FLOAT_CODE(k##_##n, op " $" #n ", %[b], %[a], %[a]")
+#define KERNEL_Y(k, op, n)                                                               \
+    FLOAT_CODE_Y(k##_##n, 32, op " $" #n ", %%ymm1, %%ymm0, %%ymm0")
 #define KERNEL_NAME(k, op, n) k##_##n,
 
-#define COMPARE_FORM(f, table, out, mem)                                                 \
-    static void f##_r(struct x86_cpu *c, const struct x86_insn *i)                       \
-    {                                                                                    \
-        union lane t;                                                                    \
-                                                                                         \
-        lane_need(c, i);                                                                 \
-        float_run(c, table(c, i), &t, lane_first(c, i), lane_reg(c, i->rm));             \
-        lane_put(c, i, &t, out);                                                         \
-    }                                                                                    \
-    static void f##_m(struct x86_cpu *c, const struct x86_insn *i)                       \
-    {                                                                                    \
-        union lane t, s = {0};                                                           \
-                                                                                         \
-        lane_need(c, i);                                                                 \
-        lane_load(c, i, &s, mem);                                                        \
-        float_run(c, table(c, i), &t, lane_first(c, i), &s);                             \
-        lane_put(c, i, &t, out);                                                         \
+/* The quick half hands the kernel what is on the host: `mem` bytes, or a register. */
+static inline void compare(struct x86_cpu *c, const struct x86_insn *i, float_kernel *k,
+                           unsigned out, unsigned mem)
+{
+    const void *p =
+        i->is_memory ? lane_hit(c, i, mem, mem == 16 && !i->vex) : lane_reg(c, i->rm);
+    lane_xmm s, *d = (lane_xmm *)(void *)lane_reg(c, i->reg);
+
+    if (!float_is_live(c, i) || __builtin_expect(p == NULL, 0)) {
+        x86_float_do(c, i, k, out, mem);
+        return;
     }
+    if (mem < 16) {
+        s = lane_get(p, mem);
+        p = &s;
+    }
+    k(lane_reg(c, i->reg), lane_first(c, i), p);
+    if (out == 16 && i->vex) {
+        d[1] = (lane_xmm){0, 0};
+    }
+}
 
 /* The kernel of an immediate: legacy forms look at three bits, VEX at five. */
 #define COMPARE_X(routine, op, mem)                                                      \
     PREDICATES_8(KERNEL_X, routine##_k, op)                                              \
     PREDICATES_32(KERNEL_VEX, routine##_v, "v" op)                                       \
-    static float_kernel *routine##_pick(const struct x86_cpu *c,                         \
-                                        const struct x86_insn *i)                        \
+    static void routine##_x(struct x86_cpu *c, const struct x86_insn *i)                 \
     {                                                                                    \
         static float_kernel *const legacy[] = {                                          \
             PREDICATES_8(KERNEL_NAME, routine##_k, op)};                                 \
         static float_kernel *const vex[] = {                                             \
             PREDICATES_32(KERNEL_NAME, routine##_v, op)};                                \
                                                                                          \
-        (void)c;                                                                         \
-        return i->vex ? vex[i->imm & 31] : legacy[i->imm & 7];                           \
-    }                                                                                    \
-    COMPARE_FORM(routine##_x, routine##_pick, 16, mem)
+        compare(c, i, i->vex ? vex[i->imm & 31] : legacy[i->imm & 7], 16, mem);          \
+    }
 #define COMPARE_Y(routine, op)                                                           \
-    PREDICATES_32(KERNEL_Y, routine##_y, "v" op)                                         \
-    static float_kernel *routine##_pick_y(const struct x86_cpu *c,                       \
-                                          const struct x86_insn *i)                      \
+    PREDICATES_32(KERNEL_Y, routine##_w, "v" op)                                         \
+    static void routine##_y(struct x86_cpu *c, const struct x86_insn *i)                 \
     {                                                                                    \
         static float_kernel *const vex[] = {                                             \
-            PREDICATES_32(KERNEL_NAME, routine##_y, op)};                                \
+            PREDICATES_32(KERNEL_NAME, routine##_w, op)};                                \
                                                                                          \
-        (void)c;                                                                         \
-        return vex[i->imm & 31];                                                         \
-    }                                                                                    \
-    COMPARE_FORM(routine##_yf, routine##_pick_y, 32, 32)
+        compare(c, i, vex[i->imm & 31], 32, 32);                                         \
+    }
+#define COMPARE_FAMILY(routine, x, y)                                                    \
+    FAMILY(routine) = {{x, y, NULL, NULL}, {x, y, NULL, NULL}};
 
 /* Of imm8 the bits above the predicate are reserved, and the processor does not look
  * at them. */
@@ -79,54 +79,65 @@ COMPARE_X(cmpss, "cmpss", 4)
 COMPARE_X(cmpsd_xmm, "cmpsd", 8)
 COMPARE_Y(cmpps, "cmpps")
 COMPARE_Y(cmppd, "cmppd")
-SIMD_FAMILY_Y(cmpps, cmpps_x, cmpps_yf)
-SIMD_FAMILY_Y(cmppd, cmppd_x, cmppd_yf)
-SIMD_FAMILY(cmpss, cmpss_x)
-SIMD_FAMILY(cmpsd_xmm, cmpsd_xmm_x)
+COMPARE_FAMILY(cmpps, cmpps_x, cmpps_y)
+COMPARE_FAMILY(cmppd, cmppd_x, cmppd_y)
+COMPARE_FAMILY(cmpss, cmpss_x, cmpss_x)
+COMPARE_FAMILY(cmpsd_xmm, cmpsd_xmm_x, cmpsd_xmm_x)
 
-/* ZF, PF and CF go to three bytes of the result. */
+/* ZF, PF and CF, where RFLAGS has them; the instructions clear SF and AF, which LAHF
+ * stores too, and OF. */
 #define ORDER_KERNEL(k, op)                                                              \
-    static uint32_t k(union lane *ret, const union lane *a, const union lane *b,         \
-                      uint32_t csr)                                                      \
+    static inline uint32_t k##_v(lane_xmm a, lane_xmm b)                                 \
     {                                                                                    \
-        static const uint32_t host = FLOAT_HOST_CSR;                                     \
-        uint32_t seen;                                                                   \
+        uint32_t flags;                                                                  \
                                                                                          \
-        __asm__ volatile("ldmxcsr %[csr]\n\tmovups %[a], %%xmm0\n\t"                     \
-                         "movups %[b], %%xmm1\n\t" op " %%xmm1, %%xmm0\n\t"              \
-                         "setz %[z]\n\tsetp %[p]\n\tsetc %[c]\n\t"                       \
-                         "stmxcsr %[seen]\n\tldmxcsr %[host]"                            \
-                         : [z] "=m"(ret->b[0]), [p] "=m"(ret->b[1]),                     \
-                           [c] "=m"(ret->b[2]), [seen] "=m"(seen)                        \
-                         : [a] "m"(*a), [b] "m"(*b), [csr] "m"(csr), [host] "m"(host)    \
-                         : "xmm0", "xmm1");                                              \
-        return seen & FLOAT_FLAGS;                                                       \
+        __asm__ volatile(op " %[b], %[a]\n\tlahf"                                        \
+                         : "=a"(flags)                                                   \
+                         : [a] "x"(a), [b] "x"(b));                                      \
+        return flags >> 8 & (X86_ZF | X86_PF_BIT | X86_CF);                              \
+    }                                                                                    \
+    static void k(union lane *ret, const union lane *a, const void *b)                   \
+    {                                                                                    \
+        ret->d[0] = k##_v(lane_get(a, 16), lane_get(b, 16));                             \
     }
 
-static inline void set_order(struct x86_cpu *c, const union lane *t)
+/* In every case. */
+static void order(struct x86_cpu *c, const struct x86_insn *i, float_kernel *k,
+                  unsigned mem)
 {
-    x86_flags_set(c, (t->b[0] != 0 ? X86_ZF : 0) | (t->b[1] != 0 ? X86_PF_BIT : 0) |
-                         (t->b[2] != 0 ? X86_CF : 0));
+    const void *b = lane_reg(c, i->rm);
+    union lane t, s = {0};
+
+    lane_need(c, i);
+    if (i->is_memory) {
+        lane_load(c, i, &s, mem);
+        b = &s;
+    }
+    float_run(c, k, &t, lane_reg(c, i->reg), b);
+    x86_flags_set(c, t.d[0]);
 }
 
 #define ORDER(routine, op, mem)                                                          \
     ORDER_KERNEL(routine##_k, op)                                                        \
     static void routine##_x_r(struct x86_cpu *c, const struct x86_insn *i)               \
     {                                                                                    \
-        union lane t;                                                                    \
-                                                                                         \
-        lane_need(c, i);                                                                 \
-        float_run(c, routine##_k, &t, lane_reg(c, i->reg), lane_reg(c, i->rm));          \
-        set_order(c, &t);                                                                \
+        if (!float_is_live(c, i)) {                                                      \
+            order(c, i, routine##_k, mem);                                               \
+            return;                                                                      \
+        }                                                                                \
+        x86_flags_set(c, routine##_k_v(lane_get(lane_reg(c, i->reg), 16),                \
+                                       lane_get(lane_reg(c, i->rm), 16)));               \
     }                                                                                    \
     static void routine##_x_m(struct x86_cpu *c, const struct x86_insn *i)               \
     {                                                                                    \
-        union lane t, s = {0};                                                           \
+        const void *p = lane_hit(c, i, mem, false);                                      \
                                                                                          \
-        lane_need(c, i);                                                                 \
-        lane_load(c, i, &s, mem);                                                        \
-        float_run(c, routine##_k, &t, lane_reg(c, i->reg), &s);                          \
-        set_order(c, &t);                                                                \
+        if (!float_is_live(c, i) || __builtin_expect(p == NULL, 0)) {                    \
+            order(c, i, routine##_k, mem);                                               \
+            return;                                                                      \
+        }                                                                                \
+        x86_flags_set(                                                                   \
+            c, routine##_k_v(lane_get(lane_reg(c, i->reg), 16), lane_get(p, mem)));      \
     }                                                                                    \
     SIMD_FAMILY(routine, routine##_x)
 

@@ -9,7 +9,7 @@ SIMD_OP_X(aesenclast, "aesenclast")
 SIMD_OP_X(aesdec, "aesdec")
 SIMD_OP_X(aesdeclast, "aesdeclast")
 SIMD_UNARY(aesimc_k, "aesimc")
-SIMD_FORM(aesimc_x, aesimc_k, 16, 16)
+SIMD_DIRECT(aesimc_x, aesimc_k, 16)
 SIMD_FAMILY(aesimc, aesimc_x)
 
 SIMD_UNARY(keygen_plain, "aeskeygenassist $0,")

@@ -1,11 +1,14 @@
 /* float.c - SSE and AVX floating-point arithmetic, and what happens to its exceptions.
  *
  * Every operation runs as the host's own instruction under the guest's MXCSR with all
- * exceptions masked; the flags it leaves are OR-ed into the guest's.  Where the guest
- * masks everything that is all there is to it: results, NaNs and flags are the host's.
+ * exceptions masked.  Where the guest masks everything that is all there is to it:
+ * results, NaNs and flags are the host's.  The host's MXCSR then stays the guest's from
+ * one such instruction to the next (X86_LIVE_SSE), and the flags gather in it: to load and
+ * store it for each costs several times what the operation does.
  *
- * Where the guest unmasks something, `x86_float_unmasked` finds from those flags what
- * the processor would have done (SDM volume 1, 11.5.2, 11.5.3, 4.9.2):
+ * Where the guest unmasks something, MXCSR is changed around each operation, and
+ * `find_unmasked` finds from the flags it left what the processor would have done (SDM
+ * volume 1, 11.5.2, 11.5.3, 4.9.2):
  *
  *  - IE, DE and ZE are found before computing.  If one of them is unmasked in any
  *    lane, the instruction ends there: the flags found after computing stay clear.
@@ -13,7 +16,7 @@
  *    tiny and inexact.  Tininess shows when the operation is run again with FTZ, which
  *    flushes, and flags, every tiny result.
  *  - The destination keeps its value, and MXCSR gets the flags. */
-#include "virt/isa/x86/vector/simd.h"
+#include "virt/isa/x86/vector/number.h"
 
 #define PRE 0x07u /* invalid, denormal, divide by zero */
 #define UE  0x10u
@@ -25,8 +28,50 @@ void x86_float_raise(struct x86_cpu *c, uint32_t flags)
     x86_raise(c, (c->r.cr4 & X86_CR4_OSXMMEXCPT) != 0 ? X86_XM : X86_UD);
 }
 
-uint32_t x86_float_unmasked(struct x86_cpu *c, float_kernel *k, const union lane *a,
-                            const union lane *b, uint32_t csr, uint32_t flags)
+void x86_lane_need(struct x86_cpu *c, const struct x86_insn *i)
+{
+    if (i->vex) {
+        x86_need_avx(c);
+        c->ready |= X86_MAY_AVX;
+    } else {
+        x86_need_sse(c);
+        c->ready |= X86_MAY_SSE;
+    }
+}
+
+static void load_csr(uint32_t csr)
+{
+    __asm__ volatile("ldmxcsr %0" : : "m"(csr));
+}
+
+bool x86_float_enter(struct x86_cpu *c)
+{
+    if ((c->r.fpu.mxcsr & FLOAT_MASKS) != FLOAT_MASKS) {
+        return false;
+    }
+    if ((c->ready & X86_LIVE_SSE) == 0) {
+        /* With the guest's flags: setting one anew is what costs. */
+        load_csr(c->r.fpu.mxcsr);
+        c->ready |= X86_LIVE_SSE;
+    }
+    return true;
+}
+
+uint32_t x86_float_under(float_kernel *k, union lane *ret, const union lane *a,
+                         const void *b, uint32_t csr)
+{
+    uint32_t seen;
+
+    load_csr((csr & ~FLOAT_FLAGS) | FLOAT_MASKS);
+    k(ret, a, b);
+    __asm__ volatile("stmxcsr %0" : "=m"(seen));
+    load_csr(FLOAT_MASKS);
+    return seen & FLOAT_FLAGS;
+}
+
+/* Some exception is not masked: raise it, or return the flags to set. */
+static uint32_t find_unmasked(struct x86_cpu *c, float_kernel *k, const union lane *a,
+                              const void *b, uint32_t csr, uint32_t flags)
 {
     uint32_t unmasked = ~(csr >> 7) & FLOAT_FLAGS;
     union lane t;
@@ -35,12 +80,42 @@ uint32_t x86_float_unmasked(struct x86_cpu *c, float_kernel *k, const union lane
         x86_float_raise(c, flags & PRE);
     }
     if ((unmasked & UE) != 0) {
-        flags |= k(&t, a, b, (csr & ~FLOAT_FLAGS) | FLOAT_MASKS | FLOAT_FTZ) & UE;
+        flags |= x86_float_under(k, &t, a, b, csr | FLOAT_FTZ) & UE;
     }
     if ((flags & unmasked) != 0) {
         x86_float_raise(c, flags);
     }
     return flags;
+}
+
+void x86_float_run_as(struct x86_cpu *c, float_kernel *k, union lane *ret,
+                      const union lane *a, const void *b, uint32_t csr)
+{
+    uint32_t flags;
+    union lane t;
+
+    x86_settle(c);
+    flags = x86_float_under(k, &t, a, b, csr);
+    if ((csr & FLOAT_MASKS) != FLOAT_MASKS) {
+        flags = find_unmasked(c, k, a, b, csr, flags);
+    }
+    c->r.fpu.mxcsr |= flags;
+    *ret = t;
+}
+
+void x86_float_do(struct x86_cpu *c, const struct x86_insn *i, float_kernel *k,
+                  unsigned out, unsigned mem)
+{
+    const void *b = lane_reg(c, i->rm);
+    union lane t, s = {0};
+
+    lane_need(c, i);
+    if (i->is_memory) {
+        lane_load(c, i, &s, mem);
+        b = &s;
+    }
+    float_run(c, k, &t, lane_first(c, i), b);
+    lane_put(c, i, &t, out);
 }
 
 FLOAT_OP(addps, "addps")
@@ -150,58 +225,54 @@ static inline void dot(struct x86_cpu *c, struct dot of, union lane *ret,
         lane_put(c, i, &t, bytes);                                                       \
     }
 
-FLOAT_CODE(dpps_k, "dpps $0xff, %%xmm1, %%xmm0")
-FLOAT_CODE_Y(dpps_ky, "vdpps $0xff, %%ymm1, %%ymm0, %%ymm0")
-FLOAT_CODE(dppd_k, "dppd $0x33, %%xmm1, %%xmm0")
+FLOAT_CODE(dpps_k, "dpps $0xff, %[b], %[a]")
+FLOAT_CODE_Y(dpps_ky, 32, "vdpps $0xff, %%ymm1, %%ymm0, %%ymm0")
+FLOAT_CODE(dppd_k, "dppd $0x33, %[b], %[a]")
 DOT_FORM(dpps_x, dpps_k, 16, false)
 DOT_FORM(dpps_y, dpps_ky, 32, false)
 DOT_FORM(dppd_x, dppd_k, 16, true)
 SIMD_FAMILY_Y(dpps, dpps_x, dpps_y)
 SIMD_FAMILY(dppd, dppd_x)
 
-/* ROUNDxx: bits 0-1 of the immediate are the rounding mode unless bit 2 says MXCSR's;
- * bit 3 keeps PE quiet (SDM volume 2, ROUNDPD). */
-static inline uint32_t rounded(const struct x86_cpu *c, const struct x86_insn *i)
-{
-    uint32_t csr = c->r.fpu.mxcsr;
+/* ROUNDxx: bits 0-1 of the immediate are the rounding mode unless bit 2 says MXCSR's; bit
+ * 3 keeps PE quiet (SDM volume 2, ROUNDPD).  Each of the 16 is a kernel. */
+// clang-format off
+#define MODES(X, k, op) \
+    X(k, op, 0) X(k, op, 1) X(k, op, 2) X(k, op, 3) \
+    X(k, op, 4) X(k, op, 5) X(k, op, 6) X(k, op, 7) \
+    X(k, op, 8) X(k, op, 9) X(k, op, 10) X(k, op, 11) \
+    X(k, op, 12) X(k, op, 13) X(k, op, 14) X(k, op, 15)
+// clang-format on
+#define ROUND_X(k, op, n)    FLOAT_CODE(k##_##n, op " $" #n ", %[b], %[a]")
+#define ROUND_Y(k, op, n)    FLOAT_CODE_Y(k##_##n, 32, op " $" #n ", %%ymm1, %%ymm0")
+#define ROUND_NAME(k, op, n) k##_##n,
 
-    return (i->imm & 4) != 0 ? csr : (csr & ~0x6000u) | (uint32_t)(i->imm & 3) << 13;
-}
-
-#define ROUND_FORM(f, loud, quiet, out, mem)                                             \
-    static void f##_r(struct x86_cpu *c, const struct x86_insn *i)                       \
+#define ROUND_FORM(f, kind, op, out, mem)                                                \
+    MODES(kind, f##_k, op)                                                               \
+    static void f##_f(struct x86_cpu *c, const struct x86_insn *i)                       \
     {                                                                                    \
-        union lane t;                                                                    \
+        static float_kernel *const kernel[] = {MODES(ROUND_NAME, f##_k, op)};            \
                                                                                          \
-        lane_need(c, i);                                                                 \
-        float_run_as(c, (i->imm & 8) != 0 ? quiet : loud, &t, lane_first(c, i),          \
-                     lane_reg(c, i->rm), rounded(c, i));                                 \
-        lane_put(c, i, &t, out);                                                         \
-    }                                                                                    \
-    static void f##_m(struct x86_cpu *c, const struct x86_insn *i)                       \
-    {                                                                                    \
-        union lane t, s = {0};                                                           \
+        if (!i->is_memory && float_is_live(c, i)) {                                      \
+            union lane t;                                                                \
                                                                                          \
-        lane_need(c, i);                                                                 \
-        lane_load(c, i, &s, mem);                                                        \
-        float_run_as(c, (i->imm & 8) != 0 ? quiet : loud, &t, lane_first(c, i), &s,      \
-                     rounded(c, i));                                                     \
-        lane_put(c, i, &t, out);                                                         \
+            kernel[i->imm & 15](&t, lane_first(c, i), lane_reg(c, i->rm));               \
+            lane_put(c, i, &t, out);                                                     \
+            return;                                                                      \
+        }                                                                                \
+        x86_float_do(c, i, kernel[i->imm & 15], out, mem);                               \
     }
-#define ROUND_OP(routine, op, mem)                                                       \
-    FLOAT_CODE(routine##_loud, op " $4, %%xmm1, %%xmm0")                                 \
-    FLOAT_CODE(routine##_quiet, op " $12, %%xmm1, %%xmm0")                               \
-    ROUND_FORM(routine##_x, routine##_loud, routine##_quiet, 16, mem)
-#define ROUND_PACKED(routine, op)                                                        \
-    ROUND_OP(routine, op, 16)                                                            \
-    FLOAT_CODE_Y(routine##_loudy, "v" op " $4, %%ymm1, %%ymm0")                          \
-    FLOAT_CODE_Y(routine##_quiety, "v" op " $12, %%ymm1, %%ymm0")                        \
-    ROUND_FORM(routine##_y, routine##_loudy, routine##_quiety, 32, 32)                   \
-    SIMD_FAMILY_Y(routine, routine##_x, routine##_y)
+#define ROUND_SCALAR(routine, mem)                                                       \
+    ROUND_FORM(routine##_x, ROUND_X, #routine, 16, mem)                                  \
+    FAMILY(routine) = {{routine##_x_f, routine##_x_f, NULL, NULL},                       \
+                       {routine##_x_f, routine##_x_f, NULL, NULL}};
+#define ROUND_PACKED(routine)                                                            \
+    ROUND_FORM(routine##_x, ROUND_X, #routine, 16, 16)                                   \
+    ROUND_FORM(routine##_y, ROUND_Y, "v" #routine, 32, 32)                               \
+    FAMILY(routine) = {{routine##_x_f, routine##_y_f, NULL, NULL},                       \
+                       {routine##_x_f, routine##_y_f, NULL, NULL}};
 
-ROUND_PACKED(roundps, "roundps")
-ROUND_PACKED(roundpd, "roundpd")
-ROUND_OP(roundss, "roundss", 4)
-ROUND_OP(roundsd, "roundsd", 8)
-SIMD_FAMILY(roundss, roundss_x)
-SIMD_FAMILY(roundsd, roundsd_x)
+ROUND_PACKED(roundps)
+ROUND_PACKED(roundpd)
+ROUND_SCALAR(roundss, 4)
+ROUND_SCALAR(roundsd, 8)

@@ -1,62 +1,80 @@
 /* fma.c - fused multiply-add (SDM volume 1, 14.5): the host's own, one rounding.
  *
- * The kernel's first source is a pair: VEX.vvvv, then the destination's old value. */
-#include "virt/isa/x86/vector/simd.h"
+ * A kernel that may be run in any way has a pair as its first source: VEX.vvvv, then the
+ * destination's old value.  The quick half has the destination itself in its place. */
+#include "virt/isa/x86/vector/number.h"
 
-#define FMA_KERNEL(k, op, r)                                                             \
-    static uint32_t k(union lane *ret, const union lane *a, const union lane *b,         \
-                      uint32_t csr)                                                      \
+#define FMA_LOAD_32 "vmovups %[b], %%ymm1"
+#define FMA_LOAD_16 "vmovups %[b], %%xmm1"
+#define FMA_LOAD_8  "vmovsd %[b], %%xmm1"
+#define FMA_LOAD_4  "vmovss %[b], %%xmm1"
+
+/* k_at: *d = op of *d, *v and the `bytes` of *b.  128-bit forms clear the rest. */
+#define FMA_KERNEL(k, op, r, bytes)                                                      \
+    static inline void k##_at(union lane *ret, const union lane *d, const union lane *v, \
+                              const void *b)                                             \
     {                                                                                    \
-        static const uint32_t host = FLOAT_HOST_CSR;                                     \
-        uint32_t seen;                                                                   \
-                                                                                         \
-        __asm__ volatile("ldmxcsr %[csr]\n\tvmovups %[a], %%" r                          \
-                         "0\n\tvmovups %[b], %%" r "1\n\tvmovups %[d], %%" r "2\n\t" op  \
-                         " %%" r "1, %%" r "0, %%" r "2\n\tvmovups %%" r                 \
-                         "2, %[ret]\n\tstmxcsr %[seen]\n\t"                              \
-                         "ldmxcsr %[host]\n\tvzeroupper"                                 \
-                         : [ret] "=m"(*ret), [seen] "=m"(seen)                           \
-                         : [a] "m"(a[0]), [d] "m"(a[1]), [b] "m"(*b), [csr] "m"(csr),    \
-                           [host] "m"(host)                                              \
-                         : "xmm0", "xmm1", "xmm2");                                      \
-        return seen & FLOAT_FLAGS;                                                       \
+        __asm__ volatile(                                                                \
+            "vmovups %[v], %%" r "0\n\t" FMA_LOAD_##bytes                                \
+            "\n\tvmovups %[d], %%" r "2\n\t" op " %%" r "1, %%" r "0, %%" r              \
+            "2\n\tvmovups %%ymm2, %[ret]\n\tvzeroupper"                                  \
+            : [ret] "=m"(*ret)                                                           \
+            : [v] "m"(*v), [d] "m"(*d), [b] "m"(*(const struct lane_any *)b)             \
+            : "xmm0", "xmm1", "xmm2");                                                   \
+    }                                                                                    \
+    static void k(union lane *ret, const union lane *a, const void *b)                   \
+    {                                                                                    \
+        k##_at(ret, &a[1], &a[0], b);                                                    \
     }
 
-static inline void run(struct x86_cpu *c, const struct x86_insn *i, float_kernel *k,
-                       const union lane *b, unsigned bytes)
+/* In every case. */
+static void run(struct x86_cpu *c, const struct x86_insn *i, float_kernel *k,
+                unsigned mem)
 {
-    union lane t, pair[2];
+    const void *b = lane_reg(c, i->rm);
+    union lane t, pair[2], s = {0};
 
+    lane_need(c, i);
+    if (i->is_memory) {
+        lane_load(c, i, &s, mem);
+        b = &s;
+    }
     pair[0] = *lane_reg(c, i->vvvv);
     pair[1] = *lane_reg(c, i->reg);
     float_run(c, k, &t, pair, b);
-    lane_put(c, i, &t, bytes);
+    lane_put(c, i, &t, 32);
 }
 
-#define FMA_FORM(f, k, out, mem)                                                         \
+#define FMA_FORM(f, k, mem)                                                              \
     static void f##_r(struct x86_cpu *c, const struct x86_insn *i)                       \
     {                                                                                    \
-        lane_need(c, i);                                                                 \
-        run(c, i, k, lane_reg(c, i->rm), out);                                           \
+        if (!float_is_live(c, i)) {                                                      \
+            run(c, i, k, mem);                                                           \
+            return;                                                                      \
+        }                                                                                \
+        k##_at(lane_reg(c, i->reg), lane_reg(c, i->reg), lane_reg(c, i->vvvv),           \
+               lane_reg(c, i->rm));                                                      \
     }                                                                                    \
     static void f##_m(struct x86_cpu *c, const struct x86_insn *i)                       \
     {                                                                                    \
-        union lane s = {0};                                                              \
+        const void *p = lane_hit(c, i, mem, false);                                      \
                                                                                          \
-        lane_need(c, i);                                                                 \
-        lane_load(c, i, &s, mem);                                                        \
-        run(c, i, k, &s, out);                                                           \
+        if (!float_is_live(c, i) || __builtin_expect(p == NULL, 0)) {                    \
+            run(c, i, k, mem);                                                           \
+            return;                                                                      \
+        }                                                                                \
+        k##_at(lane_reg(c, i->reg), lane_reg(c, i->reg), lane_reg(c, i->vvvv), p);       \
     }
 
 #define PACKED(name)                                                                     \
-    FMA_KERNEL(name##_k, #name, "xmm")                                                   \
-    FMA_KERNEL(name##_ky, #name, "ymm")                                                  \
-    FMA_FORM(name##_x, name##_k, 16, 16)                                                 \
-    FMA_FORM(name##_y, name##_ky, 32, 32)                                                \
+    FMA_KERNEL(name##_k, #name, "xmm", 16)                                               \
+    FMA_KERNEL(name##_ky, #name, "ymm", 32)                                              \
+    FMA_FORM(name##_x, name##_k, 16)                                                     \
+    FMA_FORM(name##_y, name##_ky, 32)                                                    \
     SIMD_FAMILY_Y(name, name##_x, name##_y)
 #define SCALAR(name, mem)                                                                \
-    FMA_KERNEL(name##_k, #name, "xmm")                                                   \
-    FMA_FORM(name##_x, name##_k, 16, mem)                                                \
+    FMA_KERNEL(name##_k, #name, "xmm", mem)                                              \
+    FMA_FORM(name##_x, name##_k, mem)                                                    \
     SIMD_FAMILY(name, name##_x)
 #define ALTERNATING(name)                                                                \
     PACKED(name##132ps)                                                                  \

@@ -92,18 +92,18 @@ SIMD_OP(unpckhps, "unpckhps")
 SIMD_OP(unpckhpd, "unpckhpd")
 
 /* One source.  `half`: the memory operand is that many bytes of the 128-bit form;
- * the 256-bit form reads twice as much, and xmm as its register. */
+ * the 256-bit form reads `whole`, which is twice as much, and xmm as its register. */
 #define UNARY(routine, op)                                                               \
     SIMD_UNARY(routine##_k, op)                                                          \
-    SIMD_UNARY_Y(routine##_ky, "v" op, "ymm1")                                           \
-    SIMD_FORM(routine##_x, routine##_k, 16, 16)                                          \
-    SIMD_FORM(routine##_y, routine##_ky, 32, 32)                                         \
+    SIMD_UNARY_Y(routine##_ky, "v" op)                                                   \
+    SIMD_DIRECT(routine##_x, routine##_k, 16)                                            \
+    SIMD_DIRECT_Y(routine##_y, routine##_ky, 32)                                         \
     SIMD_FAMILY_Y(routine, routine##_x, routine##_y)
-#define EXTEND(routine, op, half)                                                        \
+#define EXTEND(routine, op, half, whole)                                                 \
     SIMD_UNARY(routine##_k, op)                                                          \
-    SIMD_UNARY_Y(routine##_ky, "v" op, "xmm1")                                           \
-    SIMD_FORM(routine##_x, routine##_k, 16, half)                                        \
-    SIMD_FORM(routine##_y, routine##_ky, 32, 2 * (half))                                 \
+    SIMD_CODE_Y(routine##_ky, whole, "v" op " %%xmm1, %%ymm0")                           \
+    SIMD_DIRECT(routine##_x, routine##_k, half)                                          \
+    SIMD_DIRECT_Y(routine##_y, routine##_ky, whole)                                      \
     SIMD_FAMILY_Y(routine, routine##_x, routine##_y)
 
 UNARY(pabsb, "pabsb")
@@ -111,57 +111,54 @@ UNARY(pabsw, "pabsw")
 UNARY(pabsd, "pabsd")
 UNARY(movsldup, "movsldup")
 UNARY(movshdup, "movshdup")
-EXTEND(pmovsxbw, "pmovsxbw", 8)
-EXTEND(pmovsxbd, "pmovsxbd", 4)
-EXTEND(pmovsxbq, "pmovsxbq", 2)
-EXTEND(pmovsxwd, "pmovsxwd", 8)
-EXTEND(pmovsxwq, "pmovsxwq", 4)
-EXTEND(pmovsxdq, "pmovsxdq", 8)
-EXTEND(pmovzxbw, "pmovzxbw", 8)
-EXTEND(pmovzxbd, "pmovzxbd", 4)
-EXTEND(pmovzxbq, "pmovzxbq", 2)
-EXTEND(pmovzxwd, "pmovzxwd", 8)
-EXTEND(pmovzxwq, "pmovzxwq", 4)
-EXTEND(pmovzxdq, "pmovzxdq", 8)
+EXTEND(pmovsxbw, "pmovsxbw", 8, 16)
+EXTEND(pmovsxbd, "pmovsxbd", 4, 8)
+EXTEND(pmovsxbq, "pmovsxbq", 2, 4)
+EXTEND(pmovsxwd, "pmovsxwd", 8, 16)
+EXTEND(pmovsxwq, "pmovsxwq", 4, 8)
+EXTEND(pmovsxdq, "pmovsxdq", 8, 16)
+EXTEND(pmovzxbw, "pmovzxbw", 8, 16)
+EXTEND(pmovzxbd, "pmovzxbd", 4, 8)
+EXTEND(pmovzxbq, "pmovzxbq", 2, 4)
+EXTEND(pmovzxwd, "pmovzxwd", 8, 16)
+EXTEND(pmovzxwq, "pmovzxwq", 4, 8)
+EXTEND(pmovzxdq, "pmovzxdq", 8, 16)
 
 SIMD_UNARY(phminposuw_k, "phminposuw")
-SIMD_FORM(phminposuw_x, phminposuw_k, 16, 16)
+SIMD_DIRECT(phminposuw_x, phminposuw_k, 16)
 SIMD_FAMILY(phminposuw, phminposuw_x)
 
 SIMD_UNARY(movddup_k, "movddup")
-SIMD_UNARY_Y(movddup_ky, "vmovddup", "ymm1")
-SIMD_FORM(movddup_x, movddup_k, 16, 8)
-SIMD_FORM(movddup_y, movddup_ky, 32, 32)
+SIMD_UNARY_Y(movddup_ky, "vmovddup")
+SIMD_DIRECT(movddup_x, movddup_k, 8)
+SIMD_DIRECT_Y(movddup_y, movddup_ky, 32)
 SIMD_FAMILY_Y(movddup, movddup_x, movddup_y)
 
 /* Shifts: the count is the low quadword of a 128-bit operand, or the immediate. */
-#define SHIFT_KERNEL_Y(k, op)                                                            \
-    static inline void k(union lane *ret, const union lane *a, const union lane *b)      \
-    {                                                                                    \
-        __asm__("vmovups %1, %%ymm0\n\tmovups %2, %%xmm1\n\t" op                         \
-                " %%xmm1, %%ymm0, %%ymm0\n\tvmovups %%ymm0, %0\n\tvzeroupper"            \
-                : "=m"(*ret)                                                             \
-                : "m"(*a), "m"(*b)                                                       \
-                : "xmm0", "xmm1");                                                       \
-    }
+#define SHIFT_KERNEL_Y(k, op) SIMD_CODE_Y(k, 16, op " %%xmm1, %%ymm0, %%ymm0")
 /* The destination is modrm.rm, or VEX.vvvv, and there is no memory form. */
-#define SHIFT_IMM(f, k, bytes)                                                           \
-    static void f(struct x86_cpu *c, const struct x86_insn *i)                           \
+#define SHIFT_IMM(routine)                                                               \
+    static void routine##_i(struct x86_cpu *c, const struct x86_insn *i)                 \
     {                                                                                    \
-        union lane t, count = {.q = {(uint8_t)i->imm}};                                  \
+        lane_need(c, i);                                                                 \
+        lane_set(c, i, i->vex ? i->vvvv : i->rm,                                         \
+                 routine##_k_v(lane_get(lane_reg(c, i->rm), 16),                         \
+                               (lane_xmm){(uint8_t)i->imm, 0}));                         \
+    }                                                                                    \
+    static void routine##_iy(struct x86_cpu *c, const struct x86_insn *i)                \
+    {                                                                                    \
+        union lane count = {.q = {(uint8_t)i->imm}};                                     \
                                                                                          \
         lane_need(c, i);                                                                 \
-        k(&t, lane_reg(c, i->rm), &count);                                               \
-        lane_put_to(c, i, i->vex ? i->vvvv : i->rm, &t, bytes);                          \
+        routine##_ky(lane_reg(c, i->vvvv), lane_reg(c, i->rm), &count);                  \
     }
 #define SHIFT(routine, op)                                                               \
     SIMD_KERNEL(routine##_k, op)                                                         \
     SHIFT_KERNEL_Y(routine##_ky, "v" op)                                                 \
-    SIMD_FORM(routine##_x, routine##_k, 16, 16)                                          \
-    SIMD_FORM(routine##_y, routine##_ky, 32, 16)                                         \
+    SIMD_DIRECT(routine##_x, routine##_k, 16)                                            \
+    SIMD_DIRECT_Y(routine##_y, routine##_ky, 16)                                         \
     SIMD_FAMILY_Y(routine, routine##_x, routine##_y)                                     \
-    SHIFT_IMM(routine##_i, routine##_k, 16)                                              \
-    SHIFT_IMM(routine##_iy, routine##_ky, 32)                                            \
+    SHIFT_IMM(routine)                                                                   \
     FAMILY(routine##_imm) = {{routine##_i, routine##_iy, NULL, NULL}, {NULL}};
 
 SHIFT(psrlw, "psrlw")
@@ -175,18 +172,10 @@ SHIFT(psllq, "psllq")
 
 /* Counts by lane (AVX2). */
 #define VARIABLE(routine)                                                                \
-    static inline void routine##_k(union lane *ret, const union lane *a,                 \
-                                   const union lane *b)                                  \
-    {                                                                                    \
-        __asm__("vmovups %1, %%xmm0\n\tvmovups %2, %%xmm1\n\t" #routine                  \
-                " %%xmm1, %%xmm0, %%xmm0\n\tvmovups %%xmm0, %0"                          \
-                : "=m"(*ret)                                                             \
-                : "m"(*a), "m"(*b)                                                       \
-                : "xmm0", "xmm1");                                                       \
-    }                                                                                    \
+    SIMD_CODE(routine##_k, #routine " %[b], %[a], %[a]")                                 \
     SIMD_KERNEL_Y(routine##_ky, #routine)                                                \
-    SIMD_FORM(routine##_x, routine##_k, 16, 16)                                          \
-    SIMD_FORM(routine##_y, routine##_ky, 32, 32)                                         \
+    SIMD_DIRECT(routine##_x, routine##_k, 16)                                            \
+    SIMD_DIRECT_Y(routine##_y, routine##_ky, 32)                                         \
     SIMD_FAMILY_Y(routine, routine##_x, routine##_y)
 
 VARIABLE(vpsrlvd)

@@ -24,6 +24,11 @@ union lane {
     int64_t sq[4];
 } __attribute__((may_alias, aligned(32)));
 
+/* The bytes of an operand wherever they are. */
+struct lane_any {
+    uint8_t b[32];
+} __attribute__((may_alias));
+
 static inline union lane *lane_reg(struct x86_cpu *c, unsigned n)
 {
     return (union lane *)&c->r.fpu.ymm[n];
@@ -34,13 +39,62 @@ static inline union lane *lane_first(struct x86_cpu *c, const struct x86_insn *i
     return lane_reg(c, i->vex ? i->vvvv : i->reg);
 }
 
+/* #UD and #NM; remembers that there is none. */
+void x86_lane_need(struct x86_cpu *c, const struct x86_insn *i);
+
+static inline bool lane_may(const struct x86_cpu *c, const struct x86_insn *i)
+{
+    return (c->ready & (i->vex ? X86_MAY_AVX : X86_MAY_SSE)) != 0;
+}
+
 static inline void lane_need(struct x86_cpu *c, const struct x86_insn *i)
 {
-    if (i->vex) {
-        x86_need_avx(c);
-    } else {
-        x86_need_sse(c);
+    if (__builtin_expect(!lane_may(c, i), 0)) {
+        x86_lane_need(c, i);
     }
+}
+
+/* 16 bytes as a value. */
+typedef long long lane_xmm __attribute__((vector_size(16), aligned(1), may_alias));
+
+/* `bytes` (2 to 16) at `p`, which may be the guest's memory: one access; the rest 0. */
+static inline __attribute__((always_inline)) lane_xmm lane_get(const void *p,
+                                                               unsigned bytes)
+{
+    switch (bytes) {
+    case 2:
+        return (lane_xmm){*(const volatile x86_u16 *)p, 0};
+    case 4:
+        return (lane_xmm){*(const volatile x86_u32 *)p, 0};
+    case 8:
+        return (lane_xmm){(long long)*(const volatile x86_u64 *)p, 0};
+    default:
+        return *(const volatile lane_xmm *)p;
+    }
+}
+
+/* Register `n` gets `v`; VEX clears the rest. */
+static inline void lane_set(struct x86_cpu *c, const struct x86_insn *i, unsigned n,
+                            lane_xmm v)
+{
+    lane_xmm *d = (lane_xmm *)(void *)lane_reg(c, n);
+
+    d[0] = v;
+    if (i->vex) {
+        d[1] = (lane_xmm){0, 0};
+    }
+}
+
+/* Where the memory operand's first `bytes` are on the host; NULL: look closer. */
+static inline const void *lane_hit(const struct x86_cpu *c, const struct x86_insn *i,
+                                   unsigned bytes, bool strict)
+{
+    uint64_t at = x86_ea(c, i);
+
+    if (strict && ((at + c->read_base[i->segment]) & (bytes - 1)) != 0) {
+        return NULL;
+    }
+    return x86_hit_read(c, (enum x86_seg)i->segment, at, bytes);
 }
 
 /* Write the low `bytes` (16 or 32) of `n`; VEX clears the rest. */

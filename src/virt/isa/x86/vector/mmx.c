@@ -7,7 +7,7 @@
  * The host's MMX unit is not used: it would need EMMS each time.  The SSE form on the
  * low halves gives the same 64 bits, except where lanes cross; there the operands are
  * laid out so that it does (`MMX_PACK`, `MMX_HIGH`). */
-#include "virt/isa/x86/vector/simd.h"
+#include "virt/isa/x86/vector/number.h"
 
 static inline uint64_t mmx_get(const struct x86_cpu *c, unsigned n)
 {
@@ -47,26 +47,23 @@ static inline uint64_t mmx_source(struct x86_cpu *c, const struct x86_insn *i,
     SIMD_KERNEL(routine##_k, op)                                                         \
     static void routine##_f(struct x86_cpu *c, const struct x86_insn *i)                 \
     {                                                                                    \
-        union lane t, x = {0}, y = {0};                                                  \
         uint64_t a, b;                                                                   \
                                                                                          \
         x86_need_mmx(c);                                                                 \
         b = mmx_source(c, i, bytes);                                                     \
         a = mmx_get(c, i->reg);                                                          \
-        x = (union lane){.q = lay_a};                                                    \
-        y = (union lane){.q = lay_b};                                                    \
-        routine##_k(&t, &x, &y);                                                         \
-        mmx_put(c, i->reg, t.q[result]);                                                 \
+        mmx_put(c, i->reg,                                                               \
+                (uint64_t)routine##_k_v((lane_xmm)lay_a, (lane_xmm)lay_b)[result]);      \
     }                                                                                    \
     FAMILY_ONE(routine##_mmx, routine##_f, routine##_f);
 
 #define ONE(v)                                                                           \
     {                                                                                    \
-        v                                                                                \
+        (long long)(v), 0                                                                \
     }
 #define TWO(v, w)                                                                        \
     {                                                                                    \
-        v, w                                                                             \
+        (long long)(v), (long long)(w)                                                   \
     }
 #define MMX_OP(name)        MMX_SHAPE(name, #name, ONE(a), ONE(b), 0, 8)
 #define MMX_LOW(name)       MMX_SHAPE(name, #name, ONE(a), ONE(b), 0, 4)
@@ -80,12 +77,11 @@ static inline uint64_t mmx_source(struct x86_cpu *c, const struct x86_insn *i,
     SIMD_UNARY(name##_k, #name)                                                          \
     static void name##_f(struct x86_cpu *c, const struct x86_insn *i)                    \
     {                                                                                    \
-        union lane t, y = {0};                                                           \
+        lane_xmm v = {0, 0};                                                             \
                                                                                          \
         x86_need_mmx(c);                                                                 \
-        y.q[0] = mmx_source(c, i, 8);                                                    \
-        name##_k(&t, &y, &y);                                                            \
-        mmx_put(c, i->reg, t.q[0]);                                                      \
+        v[0] = (long long)mmx_source(c, i, 8);                                           \
+        mmx_put(c, i->reg, (uint64_t)name##_k_v(v, v)[0]);                               \
     }                                                                                    \
     FAMILY_ONE(name##_mmx, name##_f, name##_f);
 
@@ -93,12 +89,12 @@ static inline uint64_t mmx_source(struct x86_cpu *c, const struct x86_insn *i,
 #define MMX_SHIFT(name)                                                                  \
     static void name##_imm_f(struct x86_cpu *c, const struct x86_insn *i)                \
     {                                                                                    \
-        union lane t, x = {0}, y = {.q = {(uint8_t)i->imm}};                             \
+        lane_xmm v = {0, 0};                                                             \
                                                                                          \
         x86_need_mmx(c);                                                                 \
-        x.q[0] = mmx_get(c, i->rm);                                                      \
-        name##_k(&t, &x, &y);                                                            \
-        mmx_put(c, i->rm, t.q[0]);                                                       \
+        v[0] = (long long)mmx_get(c, i->rm);                                             \
+        v = name##_k_v(v, (lane_xmm){(uint8_t)i->imm, 0});                               \
+        mmx_put(c, i->rm, (uint64_t)v[0]);                                               \
     }                                                                                    \
     FAMILY_ONE(name##_mmx_imm, name##_imm_f, NULL);
 
@@ -292,12 +288,12 @@ FAMILY_ONE(movdq2q, movdq2q_f, NULL);
 
 /* Conversions: the SSE2 forms on two integers; what stands above is zero, and raises
  * nothing. */
-FLOAT_KERNEL(cvtdq2ps_k, "cvtdq2ps")
-FLOAT_KERNEL(cvtdq2pd_k, "cvtdq2pd")
-FLOAT_KERNEL(cvtps2dq_k, "cvtps2dq")
-FLOAT_KERNEL(cvttps2dq_k, "cvttps2dq")
-FLOAT_KERNEL(cvtpd2dq_k, "cvtpd2dq")
-FLOAT_KERNEL(cvttpd2dq_k, "cvttpd2dq")
+FLOAT_UNARY_CODE(cvtdq2ps_k, "cvtdq2ps %[b], %[a]")
+FLOAT_UNARY_CODE(cvtdq2pd_k, "cvtdq2pd %[b], %[a]")
+FLOAT_UNARY_CODE(cvtps2dq_k, "cvtps2dq %[b], %[a]")
+FLOAT_UNARY_CODE(cvttps2dq_k, "cvttps2dq %[b], %[a]")
+FLOAT_UNARY_CODE(cvtpd2dq_k, "cvtpd2dq %[b], %[a]")
+FLOAT_UNARY_CODE(cvttpd2dq_k, "cvttpd2dq %[b], %[a]")
 
 /* With a memory operand these are SSE instructions only. */
 static inline void from_integers(struct x86_cpu *c, const struct x86_insn *i,

@@ -5,31 +5,44 @@
 #include "virt/isa/x86/vector/simd.h"
 
 /* Whole registers.  `strict`: aligned, also where VEX encoded. */
+static inline void copy(struct x86_cpu *c, const struct x86_insn *i, unsigned to,
+                        const void *from, unsigned bytes)
+{
+    if (bytes == 16) {
+        lane_set(c, i, to, lane_get(from, 16));
+    } else {
+        lane_xmm low = lane_get(from, 16);
+        lane_xmm *d = (lane_xmm *)(void *)lane_reg(c, to);
+
+        d[1] = lane_get((const uint8_t *)from + 16, 16);
+        d[0] = low;
+    }
+}
+
 #define LOAD_FORM(f, bytes, strict)                                                      \
     static void f##_r(struct x86_cpu *c, const struct x86_insn *i)                       \
     {                                                                                    \
-        union lane t;                                                                    \
-                                                                                         \
         lane_need(c, i);                                                                 \
-        t = *lane_reg(c, i->rm);                                                         \
-        lane_put(c, i, &t, bytes);                                                       \
+        copy(c, i, i->reg, lane_reg(c, i->rm), bytes);                                   \
     }                                                                                    \
     static void f##_m(struct x86_cpu *c, const struct x86_insn *i)                       \
     {                                                                                    \
+        const void *p;                                                                   \
         union lane t;                                                                    \
                                                                                          \
         lane_need(c, i);                                                                 \
-        lane_load_as(c, i, &t, bytes, strict);                                           \
-        lane_put(c, i, &t, bytes);                                                       \
+        p = lane_hit(c, i, bytes, strict);                                               \
+        if (__builtin_expect(p == NULL, 0)) {                                            \
+            lane_load_as(c, i, &t, bytes, strict);                                       \
+            p = &t;                                                                      \
+        }                                                                                \
+        copy(c, i, i->reg, p, bytes);                                                    \
     }
 #define STORE_FORM(f, bytes, strict)                                                     \
     static void f##_r(struct x86_cpu *c, const struct x86_insn *i)                       \
     {                                                                                    \
-        union lane t;                                                                    \
-                                                                                         \
         lane_need(c, i);                                                                 \
-        t = *lane_reg(c, i->reg);                                                        \
-        lane_put_to(c, i, i->rm, &t, bytes);                                             \
+        copy(c, i, i->rm, lane_reg(c, i->reg), bytes);                                   \
     }                                                                                    \
     static void f##_m(struct x86_cpu *c, const struct x86_insn *i)                       \
     {                                                                                    \
@@ -52,32 +65,45 @@ SIMD_FAMILY_Y(mova_store, mova_store_x, mova_store_y)
 
 /* Low parts.  A load from memory clears the rest, a register leaves the first
  * source's. */
+static inline lane_xmm replace(lane_xmm v, lane_xmm low, unsigned bytes)
+{
+    typedef int lanes __attribute__((vector_size(16)));
+    lanes d = (lanes)v;
+
+    if (bytes == 8) {
+        return (lane_xmm){low[0], v[1]};
+    }
+    d[0] = ((lanes)low)[0];
+    return (lane_xmm)d;
+}
+
 #define LOW(name, bytes)                                                                 \
     static void name##_reg_f(struct x86_cpu *c, const struct x86_insn *i)                \
     {                                                                                    \
-        union lane t;                                                                    \
-                                                                                         \
         lane_need(c, i);                                                                 \
-        t = *lane_first(c, i);                                                           \
-        memcpy(&t, lane_reg(c, i->rm), bytes);                                           \
-        lane_put(c, i, &t, 16);                                                          \
+        lane_set(c, i, i->reg,                                                           \
+                 replace(lane_get(lane_first(c, i), 16),                                 \
+                         lane_get(lane_reg(c, i->rm), 16), bytes));                      \
     }                                                                                    \
     static void name##_back_f(struct x86_cpu *c, const struct x86_insn *i)               \
     {                                                                                    \
-        union lane t;                                                                    \
-                                                                                         \
         lane_need(c, i);                                                                 \
-        t = *lane_reg(c, i->vex ? i->vvvv : i->rm);                                      \
-        memcpy(&t, lane_reg(c, i->reg), bytes);                                          \
-        lane_put_to(c, i, i->rm, &t, 16);                                                \
+        lane_set(c, i, i->rm,                                                            \
+                 replace(lane_get(lane_reg(c, i->vex ? i->vvvv : i->rm), 16),            \
+                         lane_get(lane_reg(c, i->reg), 16), bytes));                     \
     }                                                                                    \
     static void name##_load_f(struct x86_cpu *c, const struct x86_insn *i)               \
     {                                                                                    \
-        union lane t = {0};                                                              \
+        const void *p;                                                                   \
+        union lane t;                                                                    \
                                                                                          \
         lane_need(c, i);                                                                 \
-        lane_load(c, i, &t, bytes);                                                      \
-        lane_put(c, i, &t, 16);                                                          \
+        p = lane_hit(c, i, bytes, false);                                                \
+        if (__builtin_expect(p == NULL, 0)) {                                            \
+            lane_load(c, i, &t, bytes);                                                  \
+            p = &t;                                                                      \
+        }                                                                                \
+        lane_set(c, i, i->reg, lane_get(p, bytes));                                      \
     }                                                                                    \
     static void name##_store_f(struct x86_cpu *c, const struct x86_insn *i)              \
     {                                                                                    \
@@ -93,20 +119,23 @@ LOW(movss, 4)
 LOW(movsd_xmm, 8)
 
 /* A half of 64 bits: from memory, or from the other half of a register. */
+static inline uint64_t load_quad(struct x86_cpu *c, const struct x86_insn *i)
+{
+    return x86_load64(c, (enum x86_seg)i->segment, x86_ea(c, i));
+}
+
 #define HALF(routine, to, at)                                                            \
     static void routine##_f(struct x86_cpu *c, const struct x86_insn *i)                 \
     {                                                                                    \
-        union lane t, s = {0};                                                           \
+        lane_xmm v;                                                                      \
+        long long s;                                                                     \
                                                                                          \
         lane_need(c, i);                                                                 \
-        if (i->is_memory) {                                                              \
-            lane_load(c, i, &s, 8);                                                      \
-        } else {                                                                         \
-            s.q[0] = lane_reg(c, i->rm)->q[at];                                          \
-        }                                                                                \
-        t = *lane_first(c, i);                                                           \
-        t.q[to] = s.q[0];                                                                \
-        lane_put(c, i, &t, 16);                                                          \
+        s = i->is_memory ? (long long)load_quad(c, i)                                    \
+                         : lane_get(lane_reg(c, i->rm), 16)[at];                         \
+        v = lane_get(lane_first(c, i), 16);                                              \
+        v[to] = s;                                                                       \
+        lane_set(c, i, i->reg, v);                                                       \
     }                                                                                    \
     FAMILY_ONE(routine, routine##_f, routine##_f);
 #define HALF_STORE(routine, at)                                                          \
@@ -127,15 +156,17 @@ HALF_STORE(movhps_store, 1)
 /* MOVD, MOVQ with general registers; VEX.W is ignored outside 64-bit mode. */
 static inline void to_xmm(struct x86_cpu *c, const struct x86_insn *i, unsigned bytes)
 {
-    union lane t = {0};
+    uint64_t v;
 
     lane_need(c, i);
-    if (i->is_memory) {
-        lane_load(c, i, &t, bytes);
+    if (!i->is_memory) {
+        v = bytes == 8 ? c->r.gpr[i->rm] : (uint32_t)c->r.gpr[i->rm];
+    } else if (bytes == 8) {
+        v = load_quad(c, i);
     } else {
-        memcpy(&t, &c->r.gpr[i->rm], bytes);
+        v = x86_load32(c, (enum x86_seg)i->segment, x86_ea(c, i));
     }
-    lane_put(c, i, &t, 16);
+    lane_set(c, i, i->reg, (lane_xmm){(long long)v, 0});
 }
 
 static inline void from_xmm(struct x86_cpu *c, const struct x86_insn *i, unsigned bytes)
@@ -166,27 +197,22 @@ GENERAL(movq_from_xmm, from_xmm, i->mode == X86_CODE64 ? 8 : 4)
 /* MOVQ among vector registers clears the upper half in both directions. */
 static void movq_load_f(struct x86_cpu *c, const struct x86_insn *i)
 {
-    union lane t = {0};
+    uint64_t v;
 
     lane_need(c, i);
-    if (i->is_memory) {
-        lane_load(c, i, &t, 8);
-    } else {
-        t.q[0] = lane_reg(c, i->rm)->q[0];
-    }
-    lane_put(c, i, &t, 16);
+    v = i->is_memory ? load_quad(c, i) : lane_reg(c, i->rm)->q[0];
+    lane_set(c, i, i->reg, (lane_xmm){(long long)v, 0});
 }
 
 static void movq_store_f(struct x86_cpu *c, const struct x86_insn *i)
 {
-    union lane t = {0};
+    const union lane *s = lane_reg(c, i->reg);
 
     lane_need(c, i);
-    t.q[0] = lane_reg(c, i->reg)->q[0];
     if (i->is_memory) {
-        lane_store(c, i, &t, 8, false);
+        lane_store(c, i, s, 8, false);
     } else {
-        lane_put_to(c, i, i->rm, &t, 16);
+        lane_set(c, i, i->rm, (lane_xmm){s->sq[0], 0});
     }
 }
 
@@ -227,12 +253,14 @@ static void ldmxcsr_f(struct x86_cpu *c, const struct x86_insn *i)
     if ((s.d[0] & ~0xffffu) != 0) {
         x86_raise_error(c, X86_GP, 0);
     }
+    x86_settle(c);
     c->r.fpu.mxcsr = s.d[0];
 }
 
 static void stmxcsr_f(struct x86_cpu *c, const struct x86_insn *i)
 {
     lane_need(c, i);
+    x86_settle(c);
     lane_store(c, i, &c->r.fpu.mxcsr, 4, false);
 }
 

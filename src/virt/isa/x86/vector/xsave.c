@@ -183,6 +183,7 @@ static inline void fxsave(struct x86_cpu *c, const struct x86_insn *i, bool wide
     uint64_t at;
 
     x86_x87_begin_control(c);
+    x86_settle(c);
     at = area(c, i, 16);
     check_writable(c, i, at, 512);
     make_x87(c, &m, wide);
@@ -197,6 +198,7 @@ static inline void fxrstor(struct x86_cpu *c, const struct x86_insn *i, bool wid
     uint64_t at;
 
     x86_x87_begin_control(c);
+    x86_settle(c);
     at = area(c, i, 16);
     get(c, i, at, &m, 0, 512);
     if ((image_mxcsr(&m) & ~X86_MXCSR_MASK) != 0) {
@@ -216,6 +218,7 @@ static uint64_t begin(struct x86_cpu *c, const struct x86_insn *i)
     if ((c->r.cr0 & X86_CR0_TS) != 0) {
         x86_raise(c, X86_NM);
     }
+    x86_settle(c);
     return area(c, i, 64);
 }
 
@@ -308,7 +311,7 @@ static inline void xrstor(struct x86_cpu *c, const struct x86_insn *i, bool wide
     uint64_t at = begin(c, i), mask = requested(c), present;
     struct image m = {0};
     bool compact;
-    uint32_t mxcsr = c->r.fpu.mxcsr;
+    uint32_t mxcsr = c->r.fpu.mxcsr; /* settled by `begin` */
 
     get(c, i, at, &m, HEADER, 64);
     present = check_header(c, &m, only_compact);

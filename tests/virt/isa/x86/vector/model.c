@@ -190,9 +190,11 @@ unsigned model_run(struct model *m, const struct x86_insn *i)
     }
     c->next_rip = c->r.gpr[X86_RIP] + i->length;
     if (setjmp(c->unwind) != 0) {
+        x86_settle(c);
         return c->fault.vector + 1u;
     }
     run(c, i);
+    x86_settle(c);
     return 0;
 }
 
