@@ -140,8 +140,7 @@ enum x86_ready {
     X86_MAY_AVX = 2,  /* ... AVX instructions */
     X86_LIVE_SSE = 4, /* the host's MXCSR is the guest's, which masks every exception */
     X86_LIVE_X87 = 8, /* CR0 allows x87 instructions, the host's x87 control word is the
-                         guest's, which masks every exception, and its flags are the
-                         guest's newest */
+                         guest's, which masks every exception */
 };
 
 struct x86_cpu {

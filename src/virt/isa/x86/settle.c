@@ -6,7 +6,6 @@
 #define HOST_MXCSR  0x1f80u
 #define HOST_CW     0x037fu
 #define MXCSR_FLAGS 0x003fu
-#define X87_FLAGS   0x003fu
 
 static void settle_sse(struct x86_cpu *c)
 {
@@ -17,14 +16,13 @@ static void settle_sse(struct x86_cpu *c)
     c->r.fpu.mxcsr |= seen & MXCSR_FLAGS;
 }
 
-/* All masked: neither can the flags trap, nor do they make ES. */
-static void settle_x87(struct x86_cpu *c)
+/* The guest has the flags of all that was completed; others may be of an instruction that
+ * faulted when it stored. */
+static void settle_x87(void)
 {
     static const uint16_t host = HOST_CW;
-    uint16_t seen;
 
-    __asm__ volatile("fnstsw %0\n\tfnclex\n\tfldcw %1" : "=a"(seen) : "m"(host));
-    c->r.fpu.fsw |= seen & X87_FLAGS;
+    __asm__ volatile("fnclex\n\tfldcw %0" : : "m"(host));
 }
 
 void x86_settle_now(struct x86_cpu *c)
@@ -33,7 +31,7 @@ void x86_settle_now(struct x86_cpu *c)
         settle_sse(c);
     }
     if ((c->ready & X86_LIVE_X87) != 0) {
-        settle_x87(c);
+        settle_x87();
     }
     c->ready = 0;
 }

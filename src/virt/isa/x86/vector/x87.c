@@ -14,6 +14,10 @@ void x86_x87_begin(struct x86_cpu *c)
     if ((c->r.fpu.fsw & X87_ES) != 0 && (c->r.cr0 & X86_CR0_NE) != 0) {
         x86_raise(c, X86_MF);
     }
+    if ((c->r.fpu.fcw & X87_FLAGS) == X87_FLAGS && (c->r.fpu.fsw & X87_ES) == 0) {
+        __asm__ volatile("fnclex\n\tfldcw %0" : : "m"(c->r.fpu.fcw));
+        c->ready |= X86_LIVE_X87;
+    }
 }
 
 void x86_x87_begin_control(struct x86_cpu *c)

@@ -5,8 +5,12 @@
  * its unmasked exceptions.  That is safe because x87 exceptions wait: the kernel reads
  * the status word and clears it before the next instruction that would trap.
  *
- * Kernels leave the host's register stack empty, its flags clear and its control word
- * at X87_HOST_CW, which is the ABI's. */
+ * While the guest masks every exception the host's control word stays the guest's from
+ * one instruction to the next (X86_LIVE_X87), and the host's flags are not cleared: its
+ * status word then has the flags of every operation since, all of which the guest's
+ * (sticky) status word has too.  What needs the flags of one operation alone begins with
+ * `x87_begin_alone`.  Otherwise kernels leave the host's flags clear and its control word
+ * at X87_HOST_CW, which is the ABI's.  The host's register stack is empty between kernels. */
 #ifndef VIRT_ISA_X86_VECTOR_X87_H
 #define VIRT_ISA_X86_VECTOR_X87_H
 
@@ -85,6 +89,26 @@ static inline void x87_push(struct x86_cpu *c, const struct x87_value *v)
 /* Waiting instructions: #NM, then #MF of an earlier one. */
 void x86_x87_begin(struct x86_cpu *c);
 
+static inline bool x87_is_live(const struct x86_cpu *c)
+{
+    return __builtin_expect((c->ready & X86_LIVE_X87) != 0, 1);
+}
+
+/* The same; makes the host's unit the guest's if the masks allow. */
+static inline void x87_begin(struct x86_cpu *c)
+{
+    if (!x87_is_live(c)) {
+        x86_x87_begin(c);
+    }
+}
+
+/* The same, for kernels that need the host's unit as the host has it. */
+static inline void x87_begin_alone(struct x86_cpu *c)
+{
+    x87_begin(c);
+    x86_settle(c);
+}
+
 /* Instructions that do not wait: #NM only. */
 void x86_x87_begin_control(struct x86_cpu *c);
 
@@ -127,43 +151,48 @@ static inline bool x87_stack_fault(struct x86_cpu *c, const struct x86_insn *i, 
 }
 
 /* Kernels.  `b` is what stands in ST1, or the bytes of a memory operand. */
-typedef uint16_t x87_kernel(struct x87_value *ret, const struct x87_value *a,
-                            const void *b, uint16_t cw);
+typedef uint16_t x87_kernel(const struct x86_cpu *c, struct x87_value *ret,
+                            const struct x87_value *a, const void *b);
 
-#define X87_BODY(code, ...)                                                              \
+/* Loads, the operation, and how its result leaves the host's stack; `ret`, `a`, `b` are
+ * what the kernel has.  C code of ours may have left exceptions behind: where the unit is
+ * not the guest's, they are cleared. */
+#define X87_BODY(load, op, leave)                                                        \
     static const uint16_t host = X87_HOST_CW;                                            \
     uint16_t sw;                                                                         \
                                                                                          \
-    /* C code of ours may have left exceptions behind: they are not the guest's. */      \
-    __asm__ volatile("fnclex\n\t" code                                                   \
-                     : [ret] "=m"(*ret), [sw] "=m"(sw)                                   \
-                     : [a] "m"(*a), [b] "m"(*(const struct x87_value *)b), [cw] "m"(cw), \
-                       [host] "m"(host)                                                  \
+    if (x87_is_live(c)) {                                                                \
+        __asm__ volatile(load op "\n\tfnstsw %[sw]\n\t" leave                            \
+                         : [ret] "=m"(*ret), [sw] "=a"(sw)                               \
+                         : [a] "m"(*a), [b] "m"(*(const struct x87_value *)b)            \
+                         : "memory");                                                    \
+        return sw;                                                                       \
+    }                                                                                    \
+    __asm__ volatile("fnclex\n\t" load "fldcw %[cw]\n\t" op "\n\tfnstsw %[sw]\n\t"       \
+                     "fnclex\n\tfldcw %[host]\n\t" leave                                 \
+                     : [ret] "=m"(*ret), [sw] "=a"(sw)                                   \
+                     : [a] "m"(*a), [b] "m"(*(const struct x87_value *)b),               \
+                       [cw] "m"(c->r.fpu.fcw), [host] "m"(host)                          \
                      : "memory");                                                        \
     return sw;
 
-#define X87_END "fnstsw %[sw]\n\tfnclex\n\tfldcw %[host]\n\t"
-
-/* ST0 = a, ST1 = b; `left`: how many values stand under the result. */
+#define X87_KERNEL(k, load, op, leave)                                                   \
+    static inline uint16_t k(const struct x86_cpu *c, struct x87_value *ret,             \
+                             const struct x87_value *a, const void *b)                   \
+    {                                                                                    \
+        X87_BODY(load, op, leave)                                                        \
+    }
+/* ST0 = a, ST1 = b; `drop`: values stand under the result. */
 #define X87_BINARY(k, op, drop)                                                          \
-    static uint16_t k(struct x87_value *ret, const struct x87_value *a, const void *b,   \
-                      uint16_t cw)                                                       \
-    {                                                                                    \
-        X87_BODY("fldt %[b]\n\tfldt %[a]\n\tfldcw %[cw]\n\t" op "\n\t" X87_END           \
-                 "fstpt %[ret]" drop)                                                    \
-    }
-#define X87_MEMORY(k, op)                                                                \
-    static uint16_t k(struct x87_value *ret, const struct x87_value *a, const void *b,   \
-                      uint16_t cw)                                                       \
-    {                                                                                    \
-        X87_BODY("fldt %[a]\n\tfldcw %[cw]\n\t" op " %[b]\n\t" X87_END "fstpt %[ret]")   \
-    }
-#define X87_UNARY(k, op)                                                                 \
-    static uint16_t k(struct x87_value *ret, const struct x87_value *a, const void *b,   \
-                      uint16_t cw)                                                       \
-    {                                                                                    \
-        X87_BODY("fldt %[a]\n\tfldcw %[cw]\n\t" op "\n\t" X87_END "fstpt %[ret]")        \
-    }
+    X87_KERNEL(k, "fldt %[b]\n\tfldt %[a]\n\t", op, "fstpt %[ret]" drop)
+#define X87_MEMORY(k, op) X87_KERNEL(k, "fldt %[a]\n\t", op " %[b]", "fstpt %[ret]")
+#define X87_UNARY(k, op)  X87_KERNEL(k, "fldt %[a]\n\t", op, "fstpt %[ret]")
+/* No result but the status word. */
+#define X87_COMPARE(k, op)                                                               \
+    X87_KERNEL(k, "fldt %[b]\n\tfldt %[a]\n\t", op, "fstp %%st(0)" X87_DROP)
+#define X87_COMPARE_MEMORY(k, op)                                                        \
+    X87_KERNEL(k, "fldt %[a]\n\t", op " %[b]", "fstp %%st(0)")
+#define X87_EXAMINE(k, op) X87_KERNEL(k, "fldt %[a]\n\t", op, "fstp %%st(0)")
 
 #define X87_DROP "\n\tfstp %%st(0)"
 

@@ -8,19 +8,28 @@ static bool is_nan(const struct x87_value *v)
            ((v->b[7] & 0x7f) != 0 || memcmp(v->b, x86_x87_indefinite.b, 7) != 0);
 }
 
+/* Kinds of stack operations. */
+#define POPS  1u
+#define ALONE 2u /* the flags of this operation matter, or the host's stack is lost */
+
 /* ST(dst) = kernel(ST(a), ST(b)). */
 static inline void stack_op(struct x86_cpu *c, const struct x86_insn *i, x87_kernel *k,
-                            const unsigned at[3], bool pops, unsigned conditions)
+                            const unsigned at[3], unsigned kind, unsigned conditions)
 {
+    bool alone = (kind & ALONE) != 0;
     struct x87_value t = x86_x87_indefinite;
 
-    x86_x87_begin(c);
+    if (alone) {
+        x87_begin_alone(c);
+    } else {
+        x87_begin(c);
+    }
     if (x87_empty(c, at[1]) || x87_empty(c, at[2])) {
         if (!x87_note(c, i, X87_IE | X87_SF, conditions & (X87_C1 | X87_C2))) {
             return;
         }
     } else {
-        uint16_t sw = k(&t, x87_st(c, at[1]), x87_st(c, at[2]), c->r.fpu.fcw);
+        uint16_t sw = k(c, &t, x87_st(c, at[1]), x87_st(c, at[2]));
 
         if ((sw & (X87_IE | (X87_BEFORE & ~c->r.fpu.fcw))) != 0 || is_nan(&t)) {
             /* no quotient */
@@ -31,7 +40,7 @@ static inline void stack_op(struct x86_cpu *c, const struct x86_insn *i, x87_ker
         }
     }
     x87_set(c, at[0], &t);
-    if (pops) {
+    if ((kind & POPS) != 0) {
         x87_pop(c);
     }
 }
@@ -42,14 +51,14 @@ static inline void memory_op(struct x86_cpu *c, const struct x86_insn *i, x87_ke
     struct x87_value t = x86_x87_indefinite;
     union lane s = {0};
 
-    x86_x87_begin(c);
+    x87_begin(c);
     lane_load(c, i, &s, bytes);
     if (x87_empty(c, 0)) {
         if (!x87_stack_fault(c, i, false)) {
             return;
         }
     } else {
-        uint16_t sw = k(&t, x87_st(c, 0), &s, c->r.fpu.fcw);
+        uint16_t sw = k(c, &t, x87_st(c, 0), &s);
 
         if (!x87_note(c, i, sw, X87_C1)) {
             return;
@@ -59,13 +68,13 @@ static inline void memory_op(struct x86_cpu *c, const struct x86_insn *i, x87_ke
 }
 
 /* `st`: ST0 = ST0 op STi; `to`: STi = STi op ST0, or with a pop. */
-#define STACK_OP(routine, k, dst, first, second, pops)                                   \
+#define STACK_OP(routine, k, dst, first, second, kind)                                   \
     static void routine##_f(struct x86_cpu *c, const struct x86_insn *i)                 \
     {                                                                                    \
         unsigned n = i->rm & 7;                                                          \
                                                                                          \
         (void)n;                                                                         \
-        stack_op(c, i, k, (const unsigned[]){dst, first, second}, pops, X87_C1);         \
+        stack_op(c, i, k, (const unsigned[]){dst, first, second}, kind, X87_C1);         \
     }                                                                                    \
     FAMILY_ONE(routine, routine##_f, NULL);
 #define MEMORY_OP(routine, op, bytes)                                                    \
@@ -77,9 +86,9 @@ static inline void memory_op(struct x86_cpu *c, const struct x86_insn *i, x87_ke
     FAMILY_ONE(routine, NULL, routine##_f);
 #define ARITH(name, integer, op)                                                         \
     X87_BINARY(name##_k, op " %%st(1), %%st", X87_DROP)                                  \
-    STACK_OP(name##_st, name##_k, 0, 0, n, false)                                        \
-    STACK_OP(name##_to, name##_k, n, n, 0, false)                                        \
-    STACK_OP(name##p, name##_k, n, n, 0, true)                                           \
+    STACK_OP(name##_st, name##_k, 0, 0, n, 0)                                            \
+    STACK_OP(name##_to, name##_k, n, n, 0, 0)                                            \
+    STACK_OP(name##p, name##_k, n, n, 0, POPS)                                           \
     MEMORY_OP(name##_f32, #name "s", 4)                                                  \
     MEMORY_OP(name##_f64, #name "l", 8)                                                  \
     MEMORY_OP(integer##_i32, #integer "l", 4)                                            \
@@ -97,7 +106,7 @@ ARITH(fdivr, fidivr, "fdivr")
     X87_UNARY(name##_k, #name)                                                           \
     static void name##_f(struct x86_cpu *c, const struct x86_insn *i)                    \
     {                                                                                    \
-        stack_op(c, i, name##_k, (const unsigned[]){0, 0, 0}, false, conditions);        \
+        stack_op(c, i, name##_k, (const unsigned[]){0, 0, 0}, 0, conditions);            \
     }                                                                                    \
     FAMILY_ONE(name, name##_f, NULL);
 
@@ -110,21 +119,21 @@ UNARY(fchs, X87_C1)
 UNARY(fabs, X87_C1)
 
 /* ST0 by ST1, in place; the remainders leave the quotient's low bits in C0, C3, C1. */
-#define PAIR(name, dst, drop, pops, conditions)                                          \
+#define PAIR(name, dst, drop, kind, conditions)                                          \
     X87_BINARY(name##_k, #name, drop)                                                    \
     static void name##_f(struct x86_cpu *c, const struct x86_insn *i)                    \
     {                                                                                    \
-        stack_op(c, i, name##_k, (const unsigned[]){dst, 0, 1}, pops, conditions);       \
+        stack_op(c, i, name##_k, (const unsigned[]){dst, 0, 1}, kind, conditions);       \
     }                                                                                    \
     FAMILY_ONE(name, name##_f, NULL);
 
-PAIR(fprem, 0, X87_DROP, false, X87_ORDER | X87_C1)
-PAIR(fprem1, 0, X87_DROP, false, X87_ORDER | X87_C1)
-PAIR(fscale, 0, X87_DROP, false, X87_C1)
+PAIR(fprem, 0, X87_DROP, ALONE, X87_ORDER | X87_C1)
+PAIR(fprem1, 0, X87_DROP, ALONE, X87_ORDER | X87_C1)
+PAIR(fscale, 0, X87_DROP, 0, X87_C1)
 
 /* These pop; unless an exception stopped them, and then two values are left: the
  * kernel begins the host's unit anew. */
-#define PAIR_POP(name) PAIR(name, 1, "\n\tfninit", true, X87_C1)
+#define PAIR_POP(name) PAIR(name, 1, "\n\tfninit", POPS | ALONE, X87_C1)
 
 PAIR_POP(fpatan)
 PAIR_POP(fyl2x)
@@ -156,7 +165,7 @@ static inline void two_results(struct x86_cpu *c, const struct x86_insn *i, two_
     struct x87_value t[2] = {x86_x87_indefinite, x86_x87_indefinite};
     bool pushes = true;
 
-    x86_x87_begin(c);
+    x87_begin_alone(c);
     if (x87_empty(c, 0) || !x87_empty(c, 7)) {
         if (!x87_note(c, i, X87_IE | X87_SF | (x87_empty(c, 0) ? 0 : X87_C1),
                       conditions)) {

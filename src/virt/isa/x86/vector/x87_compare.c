@@ -24,9 +24,9 @@ static inline void compare(struct x86_cpu *c, const struct x86_insn *i, x87_kern
     bool has = !x87_empty(c, 0) && !x87_empty(c, n);
     uint16_t sw = 0;
 
-    x86_x87_begin(c);
+    x87_begin(c);
     if (has) {
-        sw = k(&t, x87_st(c, 0), x87_st(c, n), c->r.fpu.fcw);
+        sw = k(c, &t, x87_st(c, 0), x87_st(c, n));
     }
     settle(c, i, has, sw, pops);
 }
@@ -38,16 +38,16 @@ static inline void compare_memory(struct x86_cpu *c, const struct x86_insn *i,
     union lane s = {0};
     uint16_t sw = 0;
 
-    x86_x87_begin(c);
+    x87_begin(c);
     lane_load(c, i, &s, bytes);
     if (!x87_empty(c, 0)) {
-        sw = k(&t, x87_st(c, 0), &s, c->r.fpu.fcw);
+        sw = k(c, &t, x87_st(c, 0), &s);
     }
     settle(c, i, !x87_empty(c, 0), sw, pops);
 }
 
-X87_BINARY(fcom_k, "fcom %%st(1)", X87_DROP)
-X87_BINARY(fucom_k, "fucom %%st(1)", X87_DROP)
+X87_COMPARE(fcom_k, "fcom %%st(1)")
+X87_COMPARE(fucom_k, "fucom %%st(1)")
 
 #define COMPARE(routine, k, n, pops)                                                     \
     static void routine##_f(struct x86_cpu *c, const struct x86_insn *i)                 \
@@ -63,14 +63,14 @@ COMPARE(fucom, fucom_k, i->rm & 7, 0)
 COMPARE(fucomp, fucom_k, i->rm & 7, 1)
 COMPARE(fucompp, fucom_k, 1, 2)
 
-X87_UNARY(ftst_k, "ftst")
+X87_EXAMINE(ftst_k, "ftst")
 COMPARE(ftst, ftst_k, 0, 0)
 
 #define COMPARE_MEMORY(name, integer)                                                    \
-    X87_MEMORY(name##_f32_k, #name "s")                                                  \
-    X87_MEMORY(name##_f64_k, #name "l")                                                  \
-    X87_MEMORY(integer##_i32_k, #integer "l")                                            \
-    X87_MEMORY(integer##_i16_k, #integer "s")
+    X87_COMPARE_MEMORY(name##_f32_k, #name "s")                                          \
+    X87_COMPARE_MEMORY(name##_f64_k, #name "l")                                          \
+    X87_COMPARE_MEMORY(integer##_i32_k, #integer "l")                                    \
+    X87_COMPARE_MEMORY(integer##_i16_k, #integer "s")
 
 #define MEMORY(routine, k, bytes, pops)                                                  \
     static void routine##_f(struct x86_cpu *c, const struct x86_insn *i)                 \
@@ -90,15 +90,15 @@ MEMORY(ficomp_i32, ficom_i32_k, 4, 1)
 MEMORY(ficomp_i16, ficom_i16_k, 2, 1)
 
 /* FXAM: what kind of value ST0 is; C1 is its sign, also of an empty register. */
-X87_UNARY(fxam_k, "fxam")
+X87_EXAMINE(fxam_k, "fxam")
 
 static void fxam_f(struct x86_cpu *c, const struct x86_insn *i)
 {
     struct x87_value t;
     uint16_t sw;
 
-    x86_x87_begin(c);
-    sw = fxam_k(&t, x87_st(c, 0), x87_st(c, 0), c->r.fpu.fcw);
+    x87_begin(c);
+    sw = fxam_k(c, &t, x87_st(c, 0), x87_st(c, 0));
     if (x87_empty(c, 0)) {
         sw = (uint16_t)((sw & X87_C1) | X87_C3 | X87_C0);
     }
@@ -108,41 +108,52 @@ static void fxam_f(struct x86_cpu *c, const struct x86_insn *i)
 FAMILY_ONE(fxam, fxam_f, NULL);
 
 /* FCOMI and its kin: ZF, PF, CF like COMISS; OF, SF, AF are cleared. */
+struct order {
+    bool zero, parity, carry;
+};
+
 #define TO_FLAGS(k, op)                                                                  \
-    static uint16_t k(uint8_t ret[3], const struct x87_value *a,                         \
-                      const struct x87_value *b, uint16_t cw)                            \
+    static uint16_t k(const struct x86_cpu *c, struct order *ret,                        \
+                      const struct x87_value *a, const struct x87_value *b)              \
     {                                                                                    \
         static const uint16_t host = X87_HOST_CW;                                        \
         uint16_t sw;                                                                     \
                                                                                          \
+        if (x87_is_live(c)) {                                                            \
+            __asm__ volatile("fldt %[b]\n\tfldt %[a]\n\t" op                             \
+                             " %%st(1), %%st\n\tfnstsw %[sw]\n\tfstp %%st(0)" X87_DROP   \
+                             : "=@ccz"(ret->zero), "=@ccp"(ret->parity),                 \
+                               "=@ccc"(ret->carry), [sw] "=a"(sw)                        \
+                             : [a] "m"(*a), [b] "m"(*b));                                \
+            return sw;                                                                   \
+        }                                                                                \
         __asm__ volatile(                                                                \
             "fnclex\n\tfldt %[b]\n\tfldt %[a]\n\tfldcw %[cw]\n\t" op                     \
-            " %%st(1), %%st\n\tsetz %[z]\n\tsetp %[p]\n\tsetc %[c]\n\t"                  \
-            "fnstsw %[sw]\n\tfnclex\n\tfldcw %[host]\n\t"                                \
-            "fstp %%st(0)\n\tfstp %%st(0)"                                               \
-            : [z] "=m"(ret[0]), [p] "=m"(ret[1]), [c] "=m"(ret[2]), [sw] "=m"(sw)        \
-            : [a] "m"(*a), [b] "m"(*b), [cw] "m"(cw), [host] "m"(host)                   \
-            : "memory");                                                                 \
+            " %%st(1), %%st\n\tfnstsw %[sw]\n\tfnclex\n\t"                               \
+            "fldcw %[host]\n\tfstp %%st(0)" X87_DROP                                     \
+            : "=@ccz"(ret->zero), "=@ccp"(ret->parity),                                  \
+              "=@ccc"(ret->carry), [sw] "=a"(sw)                                         \
+            : [a] "m"(*a), [b] "m"(*b), [cw] "m"(c->r.fpu.fcw), [host] "m"(host));       \
         return sw;                                                                       \
     }
-typedef uint16_t flags_kernel(uint8_t ret[3], const struct x87_value *a,
-                              const struct x87_value *b, uint16_t cw);
+typedef uint16_t flags_kernel(const struct x86_cpu *c, struct order *ret,
+                              const struct x87_value *a, const struct x87_value *b);
 
 static inline void compare_flags(struct x86_cpu *c, const struct x86_insn *i,
                                  flags_kernel *k, bool pops)
 {
     unsigned n = i->rm & 7;
-    uint8_t t[3] = {1, 1, 1};
+    struct order t = {true, true, true};
     bool goes_on;
 
-    x86_x87_begin(c);
+    x87_begin(c);
     if (x87_empty(c, 0) || x87_empty(c, n)) {
         goes_on = x87_stack_fault(c, i, false);
     } else {
-        goes_on = x87_note(c, i, k(t, x87_st(c, 0), x87_st(c, n), c->r.fpu.fcw), 0);
+        goes_on = x87_note(c, i, k(c, &t, x87_st(c, 0), x87_st(c, n)), 0);
     }
-    x86_flags_set(c, (t[0] != 0 ? X86_ZF : 0) | (t[1] != 0 ? X86_PF_BIT : 0) |
-                         (t[2] != 0 ? X86_CF : 0));
+    x86_flags_set(c, (t.zero ? X86_ZF : 0) | (t.parity ? X86_PF_BIT : 0) |
+                         (t.carry ? X86_CF : 0));
     if (pops && goes_on) {
         x87_pop(c);
     }

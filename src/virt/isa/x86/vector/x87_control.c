@@ -10,9 +10,14 @@ static void fldcw_f(struct x86_cpu *c, const struct x86_insn *i)
 {
     union lane s = {0};
 
-    x86_x87_begin(c);
+    x87_begin(c);
     lane_load(c, i, &s, 2);
     c->r.fpu.fcw = (s.w[0] & CONTROL_BITS) | CONTROL_FIXED;
+    if (x87_is_live(c) && (s.w[0] & X87_FLAGS) == X87_FLAGS) {
+        __asm__ volatile("fldcw %0" : : "m"(c->r.fpu.fcw));
+        return;
+    }
+    x86_settle(c);
     x86_x87_summarise(c);
 }
 
@@ -39,6 +44,7 @@ static void fnclex_f(struct x86_cpu *c, const struct x86_insn *i)
 {
     (void)i;
     x86_x87_begin_control(c);
+    x86_settle(c);
     c->r.fpu.fsw &= (uint16_t) ~(X87_FLAGS | X87_SF | X87_ES | X87_BUSY);
 }
 
@@ -46,12 +52,16 @@ static void fninit_f(struct x86_cpu *c, const struct x86_insn *i)
 {
     (void)i;
     x86_x87_begin_control(c);
+    x86_settle(c);
     x86_fpu_init(&c->r.fpu);
 }
 
 static void fwait_f(struct x86_cpu *c, const struct x86_insn *i)
 {
     (void)i;
+    if (x87_is_live(c)) {
+        return;
+    }
     x86_need_fpu(c, true);
     if ((c->r.fpu.fsw & X87_ES) != 0 && (c->r.cr0 & X86_CR0_NE) != 0) {
         x86_raise(c, X86_MF);
@@ -67,27 +77,27 @@ static void fnop_control_f(struct x86_cpu *c, const struct x86_insn *i)
 static void fnop_f(struct x86_cpu *c, const struct x86_insn *i)
 {
     (void)i;
-    x86_x87_begin(c);
+    x87_begin(c);
     x87_mark(c);
 }
 
 static void fincstp_f(struct x86_cpu *c, const struct x86_insn *i)
 {
-    x86_x87_begin(c);
+    x87_begin(c);
     (void)x87_note(c, i, 0, X87_C1);
     x87_turn(c, 1);
 }
 
 static void fdecstp_f(struct x86_cpu *c, const struct x86_insn *i)
 {
-    x86_x87_begin(c);
+    x87_begin(c);
     (void)x87_note(c, i, 0, X87_C1);
     x87_turn(c, 7);
 }
 
 static void ffree_f(struct x86_cpu *c, const struct x86_insn *i)
 {
-    x86_x87_begin(c);
+    x87_begin(c);
     (void)x87_note(c, i, 0, X87_C1);
     x87_free(c, i->rm & 7);
 }
@@ -254,6 +264,7 @@ static void fnstenv_f(struct x86_cpu *c, const struct x86_insn *i)
     x86_x87_begin_control(c);
     bytes = make_environment(c, i, image);
     lane_store(c, i, image, bytes, false);
+    x86_settle(c);
     c->r.fpu.fcw |= X87_FLAGS;
     x86_x87_summarise(c);
 }
@@ -262,9 +273,10 @@ static void fldenv_f(struct x86_cpu *c, const struct x86_insn *i)
 {
     uint8_t image[28];
 
-    x86_x87_begin(c);
+    x87_begin(c);
     x86_load_bytes(c, (enum x86_seg)i->segment, x86_ea(c, i), image,
                    is_short(i) ? 14 : 28);
+    x86_settle(c);
     take_environment(c, i, image);
 }
 
@@ -279,6 +291,7 @@ static void fnsave_f(struct x86_cpu *c, const struct x86_insn *i)
         memcpy(image + bytes + 10 * n, x87_st(c, n), 10);
     }
     lane_store(c, i, image, bytes + 80, false);
+    x86_settle(c);
     x86_fpu_init(&c->r.fpu);
 }
 
@@ -287,8 +300,9 @@ static void frstor_f(struct x86_cpu *c, const struct x86_insn *i)
     unsigned bytes = is_short(i) ? 14 : 28;
     uint8_t image[28 + 80];
 
-    x86_x87_begin(c);
+    x87_begin(c);
     x86_load_bytes(c, (enum x86_seg)i->segment, x86_ea(c, i), image, bytes + 80);
+    x86_settle(c);
     take_environment(c, i, image);
     for (unsigned n = 0; n < 8; n++) {
         memcpy(x87_st(c, n), image + bytes + 10 * n, 10);

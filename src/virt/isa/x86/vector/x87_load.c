@@ -22,23 +22,32 @@ static inline void push(struct x86_cpu *c, const struct x86_insn *i,
     }
 }
 
-typedef uint16_t load_kernel(struct x87_value *ret, const void *from, uint16_t cw);
+typedef uint16_t load_kernel(const struct x86_cpu *c, struct x87_value *ret,
+                             const void *from);
 
 /* A load that an unmasked exception may stop leaves ST0 empty; FSTP then stores the
  * indefinite, which FNINIT forgets.  Where none may, the plain way is quicker. */
 #define LOAD_BODY(first, op, last)                                                       \
-    __asm__ volatile(                                                                    \
-        first "fldcw %[cw]\n\t" op "\n\tfnstsw %[sw]\n\tfnclex\n\t"                      \
-              "fldcw %[host]\n\tfstpt %[ret]" last                                       \
-        : [ret] "=m"(*ret), [sw] "=m"(sw)                                                \
-        : [b] "m"(*(const struct x87_value *)from), [cw] "m"(cw), [host] "m"(host_cw)    \
-        : "memory")
+    __asm__ volatile(first "fldcw %[cw]\n\t" op "\n\tfnstsw %[sw]\n\tfnclex\n\t"         \
+                           "fldcw %[host]\n\tfstpt %[ret]" last                          \
+                     : [ret] "=m"(*ret), [sw] "=a"(sw)                                   \
+                     : [b] "m"(*(const struct x87_value *)from), [cw] "m"(c->r.fpu.fcw), \
+                       [host] "m"(host_cw)                                               \
+                     : "memory")
 #define LOAD_KERNEL(k, op)                                                               \
-    static uint16_t k(struct x87_value *ret, const void *from, uint16_t cw)              \
+    static inline uint16_t k(const struct x86_cpu *c, struct x87_value *ret,             \
+                             const void *from)                                           \
     {                                                                                    \
         uint16_t sw;                                                                     \
                                                                                          \
-        if ((cw & X87_BEFORE) == X87_BEFORE) {                                           \
+        if (x87_is_live(c)) {                                                            \
+            __asm__ volatile(op "\n\tfnstsw %[sw]\n\tfstpt %[ret]"                       \
+                             : [ret] "=m"(*ret), [sw] "=a"(sw)                           \
+                             : [b] "m"(*(const struct x87_value *)from)                  \
+                             : "memory");                                                \
+            return sw | X87_TOP;                                                         \
+        }                                                                                \
+        if ((c->r.fpu.fcw & X87_BEFORE) == X87_BEFORE) {                                 \
             LOAD_BODY("fnclex\n\t", op, "");                                             \
             return sw | X87_TOP;                                                         \
         }                                                                                \
@@ -53,11 +62,12 @@ static inline void load(struct x86_cpu *c, const struct x86_insn *i, load_kernel
     union lane s = {0};
     uint16_t sw;
 
-    x86_x87_begin(c);
+    x87_begin(c);
     if (bytes != 0) {
         lane_load(c, i, &s, bytes);
     }
-    sw = k(&t, &s, c->r.fpu.fcw);
+    /* Without room for it the number is not looked at. */
+    sw = x87_empty(c, 7) ? k(c, &t, &s) : X87_TOP;
     push(c, i, &t, sw, (sw & X87_TOP) != 0);
 }
 
@@ -89,7 +99,7 @@ static void fld_f80_f(struct x86_cpu *c, const struct x86_insn *i)
     union lane s = {0};
     struct x87_value t;
 
-    x86_x87_begin(c);
+    x87_begin(c);
     lane_load(c, i, &s, 10);
     memcpy(&t, &s, sizeof t);
     push(c, i, &t, 0, true);
@@ -102,7 +112,7 @@ static void fld_st_f(struct x86_cpu *c, const struct x86_insn *i)
     unsigned n = i->rm & 7;
     struct x87_value t;
 
-    x86_x87_begin(c);
+    x87_begin(c);
     if (x87_empty(c, n)) { /* also where the push would overflow */
         if (x87_stack_fault(c, i, false)) {
             x87_push(c, &x86_x87_indefinite);
@@ -116,35 +126,58 @@ static void fld_st_f(struct x86_cpu *c, const struct x86_insn *i)
 FAMILY_ONE(fld_st, fld_st_f, NULL);
 
 /* Stores: the kernel's host instruction either pops or does not. */
-typedef uint16_t store_kernel(union lane *ret, const struct x87_value *a, uint16_t cw);
+typedef uint16_t store_kernel(const struct x86_cpu *c, union lane *ret,
+                              const struct x87_value *a);
 
+/* Where all is masked, whatever can pop does. */
+#define STORE_LIVE(op, last)                                                             \
+    if (x87_is_live(c)) {                                                                \
+        __asm__ volatile("fldt %[a]\n\t" op " %[ret]\n\tfnstsw %[sw]" last               \
+                         : [ret] "=m"(*ret), [sw] "=a"(sw)                               \
+                         : [a] "m"(*a)                                                   \
+                         : "memory");                                                    \
+        return sw;                                                                       \
+    }
 #define STORE_KERNEL(k, op)                                                              \
-    static uint16_t k(union lane *ret, const struct x87_value *a, uint16_t cw)           \
+    static inline uint16_t k(const struct x86_cpu *c, union lane *ret,                   \
+                             const struct x87_value *a)                                  \
     {                                                                                    \
         uint16_t sw;                                                                     \
                                                                                          \
+        STORE_LIVE(op, "")                                                               \
         __asm__ volatile("fninit\n\tfldt %[a]\n\tfldcw %[cw]\n\t" op                     \
                          " %[ret]\n\tfnstsw %[sw]\n\tfninit"                             \
-                         : [ret] "=m"(*ret), [sw] "=m"(sw)                               \
-                         : [a] "m"(*a), [cw] "m"(cw)                                     \
+                         : [ret] "=m"(*ret), [sw] "=a"(sw)                               \
+                         : [a] "m"(*a), [cw] "m"(c->r.fpu.fcw)                           \
                          : "memory");                                                    \
         return sw;                                                                       \
     }
 
 /* The same of instructions that never pop. */
 #define KEEP_KERNEL(k, op)                                                               \
-    static uint16_t k(union lane *ret, const struct x87_value *a, uint16_t cw)           \
+    static inline uint16_t k(const struct x86_cpu *c, union lane *ret,                   \
+                             const struct x87_value *a)                                  \
     {                                                                                    \
         uint16_t sw;                                                                     \
                                                                                          \
+        STORE_LIVE(op, X87_DROP)                                                         \
         __asm__ volatile("fnclex\n\tfldt %[a]\n\tfldcw %[cw]\n\t" op                     \
                          " %[ret]\n\tfnstsw %[sw]\n\tfnclex\n\tfldcw %[host]\n\t"        \
                          "fstp %%st(0)"                                                  \
-                         : [ret] "=m"(*ret), [sw] "=m"(sw)                               \
-                         : [a] "m"(*a), [cw] "m"(cw), [host] "m"(host_cw)                \
+                         : [ret] "=m"(*ret), [sw] "=a"(sw)                               \
+                         : [a] "m"(*a), [cw] "m"(c->r.fpu.fcw), [host] "m"(host_cw)      \
                          : "memory");                                                    \
         return sw;                                                                       \
     }
+
+/* FSTP of 80 bits changes and finds nothing. */
+static inline uint16_t store_f80(const struct x86_cpu *c, union lane *ret,
+                                 const struct x87_value *a)
+{
+    (void)c;
+    memcpy(ret, a, sizeof *a);
+    return 0;
+}
 
 /* What FIST, FST and FBSTP store for an empty register. */
 static void indefinite(union lane *ret, unsigned bytes, bool is_integer)
@@ -171,12 +204,12 @@ static inline void store(struct x86_cpu *c, const struct x86_insn *i, store_kern
     union lane t;
     uint16_t sw;
 
-    x86_x87_begin(c);
+    x87_begin(c);
     if (x87_empty(c, 0)) {
         sw = X87_IE | X87_SF;
         indefinite(&t, bytes, (kind & 2) != 0);
     } else {
-        sw = k(&t, x87_st(c, 0), c->r.fpu.fcw);
+        sw = k(c, &t, x87_st(c, 0));
     }
     if ((sw & stops & ~(unsigned)c->r.fpu.fcw) != 0) {
         (void)x87_note(c, i, sw, X87_C1);
@@ -198,7 +231,6 @@ static inline void store(struct x86_cpu *c, const struct x86_insn *i, store_kern
 
 KEEP_KERNEL(store_f32, "fsts")
 KEEP_KERNEL(store_f64, "fstl")
-STORE_KERNEL(store_f80, "fstpt")
 KEEP_KERNEL(store_i16, "fists")
 KEEP_KERNEL(store_i32, "fistl")
 STORE_KERNEL(store_i64, "fistpll")
@@ -228,7 +260,7 @@ static inline void store_st(struct x86_cpu *c, const struct x86_insn *i, bool po
 {
     struct x87_value t = x86_x87_indefinite;
 
-    x86_x87_begin(c);
+    x87_begin(c);
     if (!x87_empty(c, 0)) {
         t = *x87_st(c, 0);
         (void)x87_note(c, i, 0, X87_C1);
@@ -269,7 +301,7 @@ static void fxch_f(struct x86_cpu *c, const struct x86_insn *i)
     unsigned n = i->rm & 7;
     struct x87_value a, b;
 
-    x86_x87_begin(c);
+    x87_begin(c);
     a = x87_empty(c, 0) ? x86_x87_indefinite : *x87_st(c, 0);
     b = x87_empty(c, n) ? x86_x87_indefinite : *x87_st(c, n);
     if (x87_empty(c, 0) || x87_empty(c, n)) {
@@ -292,7 +324,7 @@ static inline void move_if(struct x86_cpu *c, const struct x86_insn *i, uint32_t
     unsigned n = i->rm & 7;
     struct x87_value t = x86_x87_indefinite;
 
-    x86_x87_begin(c);
+    x87_begin(c);
     x86_flags_pack(c);
     if (x87_empty(c, 0) || x87_empty(c, n)) {
         if (!x87_stack_fault(c, i, false)) {
