@@ -123,7 +123,7 @@ static void to_half(struct x86_cpu *c, const struct x86_insn *i, float_kernel *k
             x86_float_raise(c, flags | 0x10);
         }
     }
-    x86_float_run_as(c, k, ret, s, s, csr);
+    x86_float_run_as(c, NULL, ret, &(struct float_job){k, s, s, csr});
 }
 
 /* The flags stay when the store faults, as they do on the processors at hand. */

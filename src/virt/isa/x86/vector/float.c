@@ -19,8 +19,6 @@
 #include "virt/isa/x86/vector/number.h"
 
 #define PRE 0x07u /* invalid, denormal, divide by zero */
-#define UE  0x10u
-#define PE  0x20u
 
 void x86_float_raise(struct x86_cpu *c, uint32_t flags)
 {
@@ -70,34 +68,34 @@ uint32_t x86_float_under(float_kernel *k, union lane *ret, const union lane *a,
 }
 
 /* Some exception is not masked: raise it, or return the flags to set. */
-static uint32_t find_unmasked(struct x86_cpu *c, float_kernel *k, const union lane *a,
-                              const void *b, uint32_t csr, uint32_t flags)
+static uint32_t find_unmasked(struct x86_cpu *c, const struct x86_insn *i,
+                              const struct float_job *j, uint32_t flags)
 {
-    uint32_t unmasked = ~(csr >> 7) & FLOAT_FLAGS;
+    uint32_t unmasked = ~(j->csr >> 7) & FLOAT_FLAGS;
     union lane t;
 
     if ((flags & PRE & unmasked) != 0) {
         x86_float_raise(c, flags & PRE);
     }
-    if ((unmasked & UE) != 0) {
-        flags |= x86_float_under(k, &t, a, b, csr | FLOAT_FTZ) & UE;
+    if ((unmasked & FLOAT_UE) != 0) {
+        flags |= x86_float_under(j->k, &t, j->a, j->b, j->csr | FLOAT_FTZ) & FLOAT_UE;
     }
     if ((flags & unmasked) != 0) {
-        x86_float_raise(c, flags);
+        x86_float_raise(c, x86_float_kept_back(i, j, flags));
     }
     return flags;
 }
 
-void x86_float_run_as(struct x86_cpu *c, float_kernel *k, union lane *ret,
-                      const union lane *a, const void *b, uint32_t csr)
+void x86_float_run_as(struct x86_cpu *c, const struct x86_insn *i, union lane *ret,
+                      const struct float_job *j)
 {
     uint32_t flags;
     union lane t;
 
     x86_settle(c);
-    flags = x86_float_under(k, &t, a, b, csr);
-    if ((csr & FLOAT_MASKS) != FLOAT_MASKS) {
-        flags = find_unmasked(c, k, a, b, csr, flags);
+    flags = x86_float_under(j->k, &t, j->a, j->b, j->csr);
+    if ((j->csr & FLOAT_MASKS) != FLOAT_MASKS) {
+        flags = find_unmasked(c, i, j, flags);
     }
     c->r.fpu.mxcsr |= flags;
     *ret = t;
@@ -114,7 +112,12 @@ void x86_float_do(struct x86_cpu *c, const struct x86_insn *i, float_kernel *k,
         lane_load(c, i, &s, mem);
         b = &s;
     }
-    float_run(c, k, &t, lane_first(c, i), b);
+    if ((c->ready & X86_LIVE_SSE) != 0 || x86_float_enter(c)) {
+        k(&t, lane_first(c, i), b);
+    } else {
+        x86_float_run_as(c, i, &t,
+                         &(struct float_job){k, lane_first(c, i), b, c->r.fpu.mxcsr});
+    }
     lane_put(c, i, &t, out);
 }
 

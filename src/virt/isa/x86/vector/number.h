@@ -18,8 +18,18 @@
 #define FLOAT_MASKS 0x1f80u
 #define FLOAT_FLAGS 0x003fu
 #define FLOAT_FTZ   0x8000u
+#define FLOAT_OE    0x0008u
+#define FLOAT_UE    0x0010u
 
 typedef void float_kernel(union lane *ret, const union lane *a, const void *b);
+
+/* One run of a kernel, with `csr` in the place of the guest's MXCSR. */
+struct float_job {
+    float_kernel *k;
+    const union lane *a;
+    const void *b;
+    uint32_t csr;
+};
 
 /* The exception of these flags, of which one at least is not masked. */
 _Noreturn void x86_float_raise(struct x86_cpu *c, uint32_t flags);
@@ -28,9 +38,14 @@ _Noreturn void x86_float_raise(struct x86_cpu *c, uint32_t flags);
 uint32_t x86_float_under(float_kernel *k, union lane *ret, const union lane *a,
                          const void *b, uint32_t csr);
 
-/* Run `k` as the guest's MXCSR asks, with `csr` in its place for rounding. */
-void x86_float_run_as(struct x86_cpu *c, float_kernel *k, union lane *ret,
-                      const union lane *a, const void *b, uint32_t csr);
+/* Do a job as the guest's masks ask.  `i`: the instruction, if it is its only job. */
+void x86_float_run_as(struct x86_cpu *c, const struct x86_insn *i, union lane *ret,
+                      const struct float_job *j);
+
+/* The flags of an instruction that ends by an unmasked overflow or underflow, from those
+ * of the job with exceptions masked. */
+uint32_t x86_float_kept_back(const struct x86_insn *i, const struct float_job *j,
+                             uint32_t flags);
 
 /* Give the host the guest's MXCSR; false: some exception is not masked. */
 bool x86_float_enter(struct x86_cpu *c);
@@ -42,7 +57,7 @@ static inline void float_run(struct x86_cpu *c, float_kernel *k, union lane *ret
     if (__builtin_expect((c->ready & X86_LIVE_SSE) != 0, 1) || x86_float_enter(c)) {
         k(ret, a, b);
     } else {
-        x86_float_run_as(c, k, ret, a, b, c->r.fpu.mxcsr);
+        x86_float_run_as(c, NULL, ret, &(struct float_job){k, a, b, c->r.fpu.mxcsr});
     }
 }
 

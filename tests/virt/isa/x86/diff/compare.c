@@ -95,6 +95,21 @@ enum open_question {
     OPEN_HALF = 16, /* 80-bit and BCD stores over a page's end: is the first part there */
 };
 
+/* Of these the interpreter knows. */
+static bool is_precise(const char *mnemonic)
+{
+    static const char *const known[] = {"add", "sub",      "mul",
+                                        "div", "cvtsd2ss", "cvtpd2ps"};
+
+    mnemonic += *mnemonic == 'v' ? 1 : 0;
+    for (unsigned n = 0; n < sizeof known / sizeof known[0]; n++) {
+        if (strncmp(mnemonic, known[n], strlen(known[n])) == 0) {
+            return strncmp(mnemonic, "addsub", 6) != 0;
+        }
+    }
+    return false;
+}
+
 static unsigned open_questions(const struct job *j)
 {
     static const char *const chunks[] = {"fnsave",   "fnstenv", "frstor",
@@ -118,7 +133,8 @@ static unsigned open_questions(const struct job *j)
     if (strcmp(row->mnemonic, "fstp") == 0 || strcmp(row->mnemonic, "fbstp") == 0) {
         q |= OPEN_HALF;
     }
-    if (j->vector == X86_XM && (j->end.fpu.legacy[24] & 0x18) != 0) {
+    if (!is_precise(row->mnemonic) && j->vector == X86_XM &&
+        (j->end.fpu.legacy[24] & 0x18) != 0) {
         q |= OPEN_PE;
     }
     return q;

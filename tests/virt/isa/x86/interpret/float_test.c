@@ -212,6 +212,49 @@ static void flags_are_of_what_was_completed(void **state)
     machine_fini(&w.m);
 }
 
+CODE(multiply, ".code64", "mulsd %xmm1, %xmm0\nhlt\n")
+CODE(multiply_two, ".code64", "mulpd %xmm1, %xmm0\nhlt\n")
+
+/* An unmasked overflow or underflow: PE is of the result with an exponent of any size. */
+static void what_is_kept_back_is_inexact_or_not(void **state)
+{
+    static const struct {
+        const uint8_t *from, *to;
+        uint64_t a[2], b[2];
+        uint32_t flags;
+    } cases[] = {
+        {multiply, multiply_end, {0x7fefffffffffffff}, {0x4000000000000000}, 0x08},
+        {multiply, multiply_end, {0x7fefffffffffffff}, {0x4008000000000000}, 0x28},
+        {multiply, multiply_end, {0x0010000000000001}, {0x3fe0000000000000}, 0x10},
+        {multiply, multiply_end, {0x0010000000000001}, {0x3fd5555555555555}, 0x30},
+        {multiply_two,
+         multiply_two_end,
+         {0x7fefffffffffffff, 0x3fd5555555555555},
+         {0x4000000000000000, 0x3fd5555555555555},
+         0x28},
+        {multiply_two,
+         multiply_two_end,
+         {0x7fefffffffffffff, 0x0010000000000001},
+         {0x4000000000000000, 0x3fe0000000000000},
+         0x18},
+    };
+
+    (void)state;
+    for (unsigned n = 0; n < sizeof cases / sizeof cases[0]; n++) {
+        struct watch w;
+        struct x86_regs r;
+
+        start(&w, &r);
+        r.fpu.mxcsr = 0x1380; /* overflow and underflow are not masked */
+        memcpy(r.fpu.ymm[0].byte, cases[n].a, 16);
+        memcpy(r.fpu.ymm[1].byte, cases[n].b, 16);
+        machine_run(&w.m, cases[n].from, cases[n].to, &r, &r);
+        assert_int_equal(machine_vector(&w.m, &r), X86_XM);
+        assert_int_equal(r.fpu.mxcsr, 0x1380 | cases[n].flags);
+        machine_fini(&w.m);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -219,6 +262,7 @@ int main(void)
         cmocka_unit_test(devices_compute_under_their_own_rounding),
         cmocka_unit_test(control_registers_are_looked_at_again),
         cmocka_unit_test(flags_are_of_what_was_completed),
+        cmocka_unit_test(what_is_kept_back_is_inexact_or_not),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
