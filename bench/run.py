@@ -10,6 +10,7 @@ import sys
 import guests
 import image
 import lib
+import native
 import oci
 
 SECTIONS = {
@@ -19,6 +20,7 @@ SECTIONS = {
     "keeper": guests.section(guests.keeper_size),
     "idle": guests.section(guests.many_idle),
     "image": image.rows,
+    "native": native.rows,
 }
 
 

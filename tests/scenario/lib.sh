@@ -121,12 +121,21 @@ left_mounts() {
     awk -v state="$WORK" 'index($5, state) == 1 { print "mount " $5 }' /proc/self/mountinfo
 }
 
-# New control groups of guests in which nothing runs.
+# New control groups of guests in which nothing runs, but those of a scenario beside this one.
 left_cgroups() {
     list_cgroups | comm -13 "$WORK/.cgroups" - | while read -r group; do
         find "$group" -name cgroup.procs -exec cat {} + 2>/dev/null | grep -q . ||
-            echo "cgroup $group"
+            is_anothers "${group##*/}" || echo "cgroup $group"
     done
+}
+
+# Whether the store of another scenario's state knows the guest of that identifier.
+is_anothers() {
+    for db in "${WORK%/*}"/strata-scenario-*/*/store.db*; do
+        case $db in "$WORK"/*) continue ;; esac
+        grep -qas "/guests/$1" "$db" && return 0
+    done
+    return 1
 }
 
 left() {
@@ -187,6 +196,10 @@ clean_up() {
 clear_away() {
     echo "$1" | while read -r what id rest; do
         [ "$what" = process ] && kill -9 "${id%:}" 2>/dev/null
+    done
+    for tries in 1 2 3 4 5 6 7 8 9 10; do # they end in their own time
+        [ -n "$(left_processes)" ] || break
+        sleep 0.1
     done
     echo "$1" | sort -r | while read -r what id rest; do
         [ "$what" = mount ] && umount -l "$id" 2>/dev/null

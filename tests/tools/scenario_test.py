@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """The scenario helper sees what a scenario leaves behind; the runner counts and ends scenarios."""
 import os
+import shutil
 import subprocess
 import tempfile
 import textwrap
@@ -48,8 +49,13 @@ class Helper(unittest.TestCase):
         self.assertEqual(code, 1, said)
         self.assertIn("left behind:\nprocess", said)
         pid = said.split("pid ")[1].split()[0]
-        stat = Path(f"/proc/{pid}/stat")
-        self.assertTrue(not stat.exists() or stat.read_text().split()[2] == "Z")
+        self.assertIn(self.state_of(pid), ("gone", "Z"))
+
+    def state_of(self, pid):
+        try:
+            return Path(f"/proc/{pid}/stat").read_text().split()[2]
+        except (FileNotFoundError, ProcessLookupError):
+            return "gone"
 
     @unittest.skipIf(os.getuid() != 0, "needs root")
     def test_a_mount_left_in_the_state_is_found_and_undone(self):
@@ -64,6 +70,23 @@ class Helper(unittest.TestCase):
         code, said = self.scenario("mkdir -p /sys/fs/cgroup/pids/strata/0$$")
         self.assertEqual(code, 1, said)
         self.assertIn("left behind:\ncgroup", said)
+
+    @unittest.skipIf(os.getuid() != 0 or not os.path.isdir("/sys/fs/cgroup/pids"), "no cgroup v1")
+    def test_an_empty_group_of_a_scenario_beside_it_is_not_its_own(self):
+        other = Path(tempfile.mkdtemp(prefix="strata-scenario-", dir="/tmp"))
+        group = Path(f"/sys/fs/cgroup/pids/strata/0{os.getpid()}")
+        try:
+            (other / "state").mkdir()
+            (other / "state/store.db").write_bytes(b"\0/guests/" + group.name.encode() + b"\0")
+            code, said = self.scenario(f"mkdir -p {group}")
+            self.assertEqual(code, 0, said)
+            (other / "state/store.db").unlink()
+            code, said = self.scenario(f"rmdir {group}; list_cgroups >$WORK/.cgroups; mkdir {group}")
+            self.assertEqual(code, 1, said)
+        finally:
+            shutil.rmtree(other)
+            if group.exists():
+                group.rmdir()
 
     def runner(self, scripts):
         """Run tools/check on scenarios of its own in a copy of what it needs."""
