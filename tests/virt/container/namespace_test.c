@@ -124,11 +124,11 @@ static pid_t hold(int flags)
     if (pid == 0) {
         (void)unshare(flags);
         if ((flags & CLONE_NEWPID) != 0 && fork() != 0) {
-            (void)write(ends[1], "x", 1);
+            assert_int_equal(write(ends[1], "x", 1), 1);
             (void)pause();
         }
         if ((flags & CLONE_NEWPID) == 0) {
-            (void)write(ends[1], "x", 1);
+            assert_int_equal(write(ends[1], "x", 1), 1);
         }
         (void)pause();
         _exit(0);
