@@ -135,8 +135,8 @@ static uint32_t flag_bits(const char *text, const char *kinds)
 static const struct lift_name *find_name(const char *mnemonic)
 {
     const struct lift_name *const tables[] = {
-        lift_integer_names,  lift_shift_names, lift_bit_names,    lift_exchange_names,
-        lift_multiply_names, lift_flag_names,  lift_control_names};
+        lift_integer_names,  lift_shift_names, lift_bit_names,  lift_exchange_names,
+        lift_multiply_names, lift_flag_names,  lift_loop_names, lift_control_names};
     unsigned t;
 
     for (t = 0; t < sizeof tables / sizeof tables[0]; t++) {
@@ -160,8 +160,6 @@ static void fill_row(struct lift_row *row, const struct x86_row_info *info)
     row->writes = flag_bits(info->flags, "WU");
     row->touches = flag_bits(info->flags, "WUM");
     row->ends = (info->attributes & X86_A_ENDS) != 0;
-    row->by_routine =
-        !row->ends && info->privilege == X86_USER && (info->attributes & X86_A_REP) == 0;
     row->is_vector = lift_vector_row(&row->vector, info);
     row->uses_stack = strncmp(info->mnemonic, "push", 4) == 0 ||
                       (strncmp(info->mnemonic, "pop", 3) == 0 &&
@@ -196,13 +194,14 @@ void lift_destroy(struct lift *l)
 
 static struct lift_out by_routine(struct work *w)
 {
-    if (!w->row->by_routine) {
-        return (struct lift_out){.end = LIFT_CANNOT};
-    }
     ir_add(w->g, &(struct ir_insn){.op = IR_ROUTINE,
                                    .aux = w->i->length,
                                    .imm = (uint64_t)(uintptr_t)w->i,
                                    .map = lift_map(w)});
+    if (w->row->ends) { /* anything may have changed: the engine looks */
+        ir_add(w->g, &(struct ir_insn){.op = IR_LEAVE});
+        return (struct lift_out){.end = LIFT_ENDED};
+    }
     return (struct lift_out){.end = LIFT_GOES_ON};
 }
 
@@ -266,10 +265,7 @@ const char *lift_way_of(const struct lift *l, enum x86_row row)
 {
     const struct lift_row *at = &l->row[row];
 
-    return at->fn != NULL   ? "form"
-           : at->is_vector  ? "native"
-           : at->by_routine ? "routine"
-                            : "interpreted";
+    return at->fn != NULL ? "form" : at->is_vector ? "native" : "routine";
 }
 
 uint32_t lift_flags_touched(const struct lift *l, const struct x86_insn *i)

@@ -69,7 +69,7 @@ void lift_flags_of(const struct lift *l, const struct x86_insn *i, uint32_t *ret
 bool lift_is_quiet(const struct lift *l, const struct x86_insn *i);
 
 /* How a row is translated: "form" (IR), "native" (as it is, by the host), "routine"
- * (a call of its routine from translated code), or "interpreted". */
+ * (a call of its routine from translated code). */
 const char *lift_way_of(const struct lift *l, enum x86_row row);
 
 /* The flags that an instruction may change. */

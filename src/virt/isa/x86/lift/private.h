@@ -60,8 +60,7 @@ struct lift_row {
     uint32_t touches;       /* ... that it may change */
     bool ends;
     bool uses_stack;
-    bool is_loud;    /* may fault without a memory operand of modrm */
-    bool by_routine; /* its routine may be called from a region */
+    bool is_loud; /* may fault without a memory operand of modrm */
 };
 
 struct lift {
@@ -80,6 +79,7 @@ extern const struct lift_name lift_bit_names[];
 extern const struct lift_name lift_exchange_names[];
 extern const struct lift_name lift_multiply_names[];
 extern const struct lift_name lift_flag_names[];
+extern const struct lift_name lift_loop_names[];
 extern const struct lift_name lift_control_names[];
 
 /* The /digit of the 80..83 group. */

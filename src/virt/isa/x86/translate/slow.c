@@ -5,6 +5,7 @@
  * pages, devices - is given up: the state becomes that in front of the instruction, and
  * the interpreter executes it, exact in every case.  A fault raised here arrives at the
  * run loop, which also asks for that state. */
+#include <stdatomic.h>
 #include <string.h>
 
 #include "virt/isa/x86/memory/access.h"
@@ -143,6 +144,32 @@ void slow_apply(struct translate_cpu *t)
     t->inside = false;
 }
 
+/* A row that may go anywhere, even to another task before it faults: what follows is as
+ * in the interpreter, with the state whole and nothing counted that is not done. */
+static void run_last(struct translate_cpu *t, const struct emit_site *s,
+                     const struct x86_insn *i)
+{
+    struct x86_cpu *c = &t->x;
+
+    c->budget += s->left;
+    c->code->block = NULL;
+    t->inside = false;
+    i->run(c, i);
+    t->inside = true;
+    c->budget -= s->left;
+    if ((x86_rows[i->row].attributes & X86_A_F64) == 0) {
+        c->wants |= X86_WANT_RELOAD;
+    }
+}
+
+/* A repeated one that stopped because somebody waits is not done. */
+static bool is_interrupted(const struct x86_cpu *c, const struct emit_site *s,
+                           const struct x86_insn *i)
+{
+    return i->repeat != 0 && c->next_rip == s->pc &&
+           (c->wants | atomic_load(&c->base.kicks)) != 0;
+}
+
 /* Called for a row's routine, and by side exits to have their values stored. */
 void routine_helper(void *cpu)
 {
@@ -163,8 +190,15 @@ void routine_helper(void *cpu)
     flags_to_guest(t);
     c->r.gpr[X86_RIP] = s->pc;
     c->next_rip = s->pc + i->length;
-    i->run(c, i);
+    if ((x86_rows[i->row].attributes & X86_A_ENDS) != 0) {
+        run_last(t, s, i);
+    } else {
+        i->run(c, i);
+    }
     x86_settle(c);
+    if (s->left > 0 && is_interrupted(c, s, i)) {
+        c->budget++;
+    }
     x86_flags_pack(c);
     t->frame.flags = c->r.rflags;
     t->frame.leave_to = c->next_rip;
