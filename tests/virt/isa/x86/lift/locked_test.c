@@ -13,10 +13,12 @@
 #include "virt/isa/x86/system/system.h"
 #include "virt/isa/x86/translate/translate.h"
 
-#define TURNS 3000u
+#define TURNS 4000u
 
 /* rcx turns; rbx memory; r8 a bit of its own; r9 counts what went wrong. */
 CODE(turns, ".code64",
+     "lock incl 80(%rbx)\n" /* both are there */
+     "wait: pause\n cmpl $2, 80(%rbx)\n jne wait\n"
      "again: lock incq (%rbx)\n"
      "movq $3, %rax\n lock xaddq %rax, 8(%rbx)\n"
      "lock subl $1, 16(%rbx)\n"
