@@ -17,9 +17,10 @@
 #include "virt/isa/x86/cpu.h"
 #include "world.h"
 
-#define BEGINS 3
-#define STEPS  40
-#define SHOWN  20
+#define BEGINS       3
+#define STEPS        40
+#define SHOWN        20
+#define SECONDS_MOST 2
 
 static const char *const mode_names[WORLD_MODES] = {
     "real",     "v86", "protected 16",  "protected 32",
@@ -98,11 +99,13 @@ static void retrace(uint64_t seed, enum world_mode mode, unsigned steps)
 static void run_world(struct totals *t, uint64_t seed, enum world_mode mode, bool loud)
 {
     struct draw d = {.state = seed};
+    time_t began = time(NULL);
     struct world w;
     char text[160];
 
     world_create(&w, &d, mode);
-    for (unsigned n = 0; n < BEGINS * STEPS; n++) {
+    /* A repeated string instruction over places without memory may take seconds. */
+    for (unsigned n = 0; n < BEGINS * STEPS && time(NULL) - began < SECONDS_MOST; n++) {
         struct x86_regs before;
 
         if (n % STEPS == 0 && n > 0) {
