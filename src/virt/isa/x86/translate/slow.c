@@ -94,8 +94,7 @@ void slow_helper(void *cpu)
     /* A locked operation is the interpreter's, which also fills the soft TLB for it; and
      * without a soft TLB alignment is checked, in front of all else. */
     if ((s->op != IR_LOAD && s->op != IR_STORE) || c->tlb == &c->tlbs->none ||
-        !x86_is_canonical(at) ||
-        !x86_is_canonical(at + s->access.bytes - 1) ||
+        !x86_is_canonical(at) || !x86_is_canonical(at + s->access.bytes - 1) ||
         !is_plain(c, at, s->access.bytes, will_write)) {
         longjmp(c->unwind, GIVEN_UP);
     }
