@@ -134,8 +134,8 @@ ALWAYS void pusha(struct x86_cpu *c, const struct x86_insn *i, unsigned bits,
     }
     if (at <= x86_stack_mask(c) - (bits - 1) &&
         ((at + c->r.seg[X86_SS].base) & (MEM_PAGE_BYTES - 1)) <= MEM_PAGE_BYTES - bits) {
-        /* The alignment is that of eight pushes. */
-        (void)x86_linear(c, X86_SS, at + bits - bits / 8, bits / 8, X86_WRITE);
+        /* The first push tells of faults, and of alignment. */
+        x86_store(c, X86_SS, at + bits - bits / 8, c->r.gpr[X86_RAX], bits);
         x86_store_bytes(c, X86_SS, at, slots, bits);
     } else {
         for (unsigned n = 8; n-- > 0;) {
