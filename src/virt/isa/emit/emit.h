@@ -51,13 +51,18 @@ struct emit_frame {
     uint64_t jump_tag;   /* the tag of a guest address is that address xor this */
     uint64_t entry;      /* where the enter trampoline goes */
     uint32_t host_mxcsr; /* for C code */
+    uint32_t fpu_lent;   /* not 0: the host's x87 unit holds the guest's x87 state */
+    uint32_t fpu_word;   /* a control or status word on its way */
     /* Host addresses of C functions, `void f(void *cpu)`.  `routine_helper` also stores
-     * what is pending at a side exit, and does not return from a site of IR_TRAP_IF. */
+     * what is pending at a side exit, and does not return from a site of IR_TRAP_IF.
+     * `fpu_helper` lends the x87 state to the host, or does not return. */
     uint64_t slow_helper;
     uint64_t routine_helper;
+    uint64_t fpu_helper;
     /* Host addresses of generated code. */
     uint64_t slow_thunk;
     uint64_t routine_thunk;
+    uint64_t fpu_thunk;
     uint64_t leave;
     uint64_t leave_behind; /* after a routine that asked to leave */
 };

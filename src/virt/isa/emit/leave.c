@@ -422,6 +422,8 @@ void emit_cold_code(struct emit *e)
             slow_access(e, s);
         } else if (s->kind == COLD_NATIVE) {
             slow_native(e, s);
+        } else if (s->kind == COLD_FPU) {
+            emit_fpu_cold(e, s);
         } else if (s->kind == COLD_EXIT) {
             side_exit(e, s);
         } else if (s->kind == COLD_TRAP) {

@@ -1,6 +1,7 @@
 /* native.c - the host's own vector instructions on the guest's registers.
  *
  *   legacy   [66|F2|F3] [REX] 0F [38|3A] opcode modrm [sib disp] [imm8]
+ *   x87      [REX] D8..DF modrm [sib disp]
  *   VEX      C4 RXB.map W.vvvv.L.pp opcode modrm ...
  *
  * A memory operand is reached through the soft TLB.  Where that does not answer, the
@@ -34,7 +35,9 @@ static void put_legacy_head(struct emit *e, const struct ir_native *n,
     if (rex != 0) {
         asm_byte(&e->o, (uint8_t)(0x40 | rex));
     }
-    asm_byte(&e->o, 0x0f);
+    if (n->map > 0) {
+        asm_byte(&e->o, 0x0f);
+    }
     if (n->map > 1) {
         asm_byte(&e->o, n->map == 2 ? 0x38 : 0x3a);
     }
@@ -154,6 +157,12 @@ void emit_native(struct emit *e, uint32_t at)
 {
     const struct ir_native *n = (const struct ir_native *)(uintptr_t)e->g->insn[at].imm;
 
+    if (n->fpu != IR_FPU_NONE) {
+        emit_fpu_claim(e, at);
+    }
+    if (emit_fpu_form(e, at, n)) {
+        return;
+    }
     if (n->rm_is_memory) {
         with_memory(e, at, n);
     } else {

@@ -13,6 +13,8 @@
 #include "virt/isa/emit/asm.h"
 #include "virt/isa/emit/emit.h"
 
+struct ir_native; /* ir/native.h */
+
 struct place {
     uint32_t last_use;
     uint32_t root; /* itself, or the value whose place it shares */
@@ -26,7 +28,8 @@ enum cold_kind {
     COLD_EXIT,
     COLD_TRAP,
     COLD_WANTS,
-    COLD_NATIVE
+    COLD_NATIVE,
+    COLD_FPU
 };
 
 /* Cold code to be written behind the region. */
@@ -66,8 +69,9 @@ struct emit {
     uint32_t host_flags;
     uint32_t home_flags; /* the value that the FLAGS global was set to; 0: none known */
     uint32_t home_since; /* the instruction that did it: older gets are not there */
-    uint32_t counted;    /* instructions that the region's BUDGET counted; 0: does not */
-    uint8_t **block_at;  /* start of each block's code */
+    uint32_t fpu_block; /* since when the x87 state is lent: block + 1; 0: is not known */
+    uint32_t counted;   /* instructions that the region's BUDGET counted; 0: does not */
+    uint8_t **block_at; /* start of each block's code */
     struct fix *fix;
     uint32_t fixes;
     struct cold *cold;
@@ -119,6 +123,11 @@ void emit_native(struct emit *e, uint32_t at);
 
 /* integer.c */
 void emit_integer(struct emit *e, uint32_t at);
+
+/* fpu.c: the x87 state is lent from here on; instructions with a form of their own */
+void emit_fpu_claim(struct emit *e, uint32_t at);
+bool emit_fpu_form(struct emit *e, uint32_t at, const struct ir_native *n);
+void emit_fpu_cold(struct emit *e, const struct cold *s);
 
 /* access.c */
 enum host_reg emit_address(struct emit *e, const struct ir_insn *i);

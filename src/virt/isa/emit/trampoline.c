@@ -2,7 +2,8 @@
  *
  *   enter(code)   a C function: saves what C wants kept, loads the guest's registers
  *   leave         stores them and returns to who called enter
- *   slow, routine stores them, calls the helper, loads them again, returns
+ *   slow, routine, fpu
+ *                 stores them, calls the helper, loads them again, returns
  *
  * The stack is aligned to 16 bytes while code of a region runs. */
 #include <stddef.h>
@@ -154,5 +155,7 @@ size_t emit_trampolines(const struct emit_env *env, uint8_t *write, const uint8_
     write_call(&o, env, offsetof(struct emit_frame, slow_helper));
     frame->routine_thunk = base + (uint64_t)(o.at - o.start);
     write_call(&o, env, offsetof(struct emit_frame, routine_helper));
+    frame->fpu_thunk = base + (uint64_t)(o.at - o.start);
+    write_call(&o, env, offsetof(struct emit_frame, fpu_helper));
     return o.full ? 0 : (size_t)(o.at - o.start);
 }

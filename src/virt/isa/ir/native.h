@@ -5,6 +5,17 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* What an instruction is to the x87 unit, whose state is lent to the host only from the
+ * first such instruction of a region on. */
+enum ir_native_fpu {
+    IR_FPU_NONE,
+    IR_FPU_USED,    /* of MMX, or of x87: `map` 0, `opcode` D8 to DF, `reg`, `rm` */
+    IR_FPU_STATUS,  /* FNSTSW AX; the result is an I16 */
+    IR_FPU_CONTROL, /* FLDCW of c; the routine, where that would unmask an exception */
+    IR_FPU_MOVE_IF, /* FCMOVcc of `rm` if c, an I1 */
+    IR_FPU_EMPTY    /* EMMS */
+};
+
 /* An instruction of the guest that the host has too, on registers that both keep in the
  * same places (vectors).  `bytes` is the instruction without modrm's memory: opcode with
  * its prefixes; the integer registers and the address are put in.  Where the memory cannot
@@ -19,8 +30,9 @@ enum ir_native_check {
 };
 
 struct ir_native {
+    uint8_t fpu;    /* `enum ir_native_fpu` */
     uint8_t prefix; /* 0, 0x66, 0xf2, 0xf3; of VEX: pp */
-    uint8_t map;    /* 1 0F, 2 0F38, 3 0F3A */
+    uint8_t map;    /* 0 none, 1 0F, 2 0F38, 3 0F3A */
     uint8_t opcode;
     bool vex, wide, l256;
     uint8_t vvvv;        /* as in the guest's instruction */

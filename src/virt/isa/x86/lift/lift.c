@@ -36,6 +36,11 @@ void lift_globals(struct ir_global ret_table[LIFT_GLOBALS], uint32_t flags_offse
                            .offset = offsetof(struct x86_cpu, r.seg[X86_GS].base),
                            .type = IR_I64,
                            .pin = IR_NO_PIN};
+    ret_table[LIFT_X87_IP] =
+        (struct ir_global){.name = "x87_ip",
+                           .offset = offsetof(struct x86_cpu, r.fpu.fip),
+                           .type = IR_I64,
+                           .pin = IR_NO_PIN};
 }
 
 static enum operand_place place_of(char letter)
@@ -161,6 +166,7 @@ static void fill_row(struct lift_row *row, const struct x86_row_info *info)
     row->touches = flag_bits(info->flags, "WUM");
     row->ends = (info->attributes & X86_A_ENDS) != 0;
     row->is_vector = lift_vector_row(&row->vector, info);
+    row->is_x87 = lift_x87_row(&row->x87, info);
     row->uses_stack = strncmp(info->mnemonic, "push", 4) == 0 ||
                       (strncmp(info->mnemonic, "pop", 3) == 0 &&
                        strcmp(info->mnemonic, "popcnt") != 0) ||
@@ -226,6 +232,9 @@ struct lift_out lift_insn(const struct lift *l, struct ir_region *g,
     if (w.row->is_vector && in->insn->address != X86_16 && lift_vector(&w)) {
         return w.out;
     }
+    if (w.row->is_x87 && in->insn->address != X86_16 && lift_x87(&w)) {
+        return w.out;
+    }
     /* Nothing of a form that gave up half-way may stay. */
     g->insns = before;
     g->block[g->blocks - 1].end = before;
@@ -265,7 +274,7 @@ const char *lift_way_of(const struct lift *l, enum x86_row row)
 {
     const struct lift_row *at = &l->row[row];
 
-    return at->fn != NULL ? "form" : at->is_vector ? "native" : "routine";
+    return at->fn != NULL ? "form" : at->is_vector || at->is_x87 ? "native" : "routine";
 }
 
 uint32_t lift_flags_touched(const struct lift *l, const struct x86_insn *i)

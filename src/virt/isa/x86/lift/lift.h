@@ -17,6 +17,7 @@ enum lift_global {
     LIFT_FLAGS = 16,
     LIFT_FS_BASE,
     LIFT_GS_BASE,
+    LIFT_X87_IP, /* of the last x87 instruction */
     LIFT_GLOBALS
 };
 
@@ -55,6 +56,7 @@ struct lift_in {
     uint32_t done;
     bool flags_dead;
     bool sse, avx;            /* the processor's state lets such instructions run */
+    bool fpu;                 /* ... x87 and MMX ones, with all exceptions masked */
     struct ir_native *native; /* room for one, which lives as long as the region */
 };
 

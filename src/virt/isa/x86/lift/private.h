@@ -47,7 +47,20 @@ struct vector_row {
     bool reg_is_integer, rm_is_integer, result; /* the integer is what comes out */
     bool memory_is_first;                       /* ... of the operands: it is written */
     bool gives_flags, aligned;
+    bool has_xmm, has_mmx, reg_is_mmx, rm_is_mmx, is_emms;
     uint8_t memory_bytes;
+};
+
+/* An x87 instruction that the host executes itself. */
+struct x87_row {
+    uint8_t fpu; /* `enum ir_native_fpu` */
+    uint8_t opcode, reg, rm;
+    bool has_rm; /* modrm.rm is the instruction's */
+    bool is_memory, writes, gives_flags;
+    bool marks; /* it becomes the last instruction of the environment */
+    bool is_wait;
+    int8_t cond; /* of FCMOVcc; -1 */
+    uint8_t bytes;
 };
 
 struct lift_row {
@@ -56,6 +69,8 @@ struct lift_row {
     struct operand operand[LIFT_OPERANDS];
     bool is_vector;
     struct vector_row vector;
+    bool is_x87;
+    struct x87_row x87;
     uint32_t reads, writes; /* flags */
     uint32_t touches;       /* ... that it may change */
     bool ends;
@@ -102,6 +117,10 @@ ir_value lift_atomic(struct work *w, enum ir_atomic kind, enum x86_size s,
 /* vector.c */
 bool lift_vector_row(struct vector_row *v, const struct x86_row_info *info);
 bool lift_vector(struct work *w);
+
+/* x87.c */
+bool lift_x87_row(struct x87_row *x, const struct x86_row_info *info);
+bool lift_x87(struct work *w);
 
 /* operand.c */
 enum ir_type lift_type(enum x86_size s);

@@ -1,4 +1,4 @@
-/* vector.c - SSE and AVX instructions, which the host executes itself.
+/* vector.c - MMX, SSE and AVX instructions, which the host executes itself.
  *
  * The guest's vector registers are the host's, by number; so an instruction is written
  * again with its own opcode, and only its memory operand and integer registers are ours.
@@ -30,7 +30,7 @@ static const char by_routine[] =
     "maskmovdqu vmaskmovdqu maskmovq vmaskmovps vmaskmovpd vpmaskmovd vpmaskmovq ldmxcsr "
     "stmxcsr vldmxcsr vstmxcsr fxsave fxrstor fxsave64 fxrstor64 vgatherdps vgatherdpd "
     "vgatherqps vgatherqpd vpgatherdd vpgatherdq vpgatherqd vpgatherqq clflush clflushopt "
-    "movnti emms";
+    "movnti";
 /* Legacy instructions that take any address; VEX ones that do not. */
 static const char unaligned[] = "movups movupd movdqu lddqu";
 static const char aligned_vex[] =
@@ -121,6 +121,17 @@ static uint8_t bytes_of(const char *size, bool is_256)
 static bool parse_operand(struct vector_row *v, const char *text, unsigned n, bool is_256)
 {
     switch (text[0]) {
+    case 'P':
+        v->reg_is_mmx = true;
+        v->has_mmx = true;
+        return true;
+    case 'Q':
+    case 'N':
+        v->rm_is_mmx = true;
+        v->has_mmx = true;
+        v->memory_bytes = bytes_of(text + 1, is_256);
+        v->memory_is_first = n == 0;
+        return true;
     case 'V':
     case 'L':
     case 'I':
@@ -152,7 +163,6 @@ static bool parse_operand(struct vector_row *v, const char *text, unsigned n, bo
 static bool parse_operands(struct vector_row *v, const char *text, bool is_256)
 {
     unsigned n = 0;
-    bool any = false;
 
     while (*text != 0) {
         char one[8] = {0};
@@ -162,13 +172,13 @@ static bool parse_operands(struct vector_row *v, const char *text, bool is_256)
             return false;
         }
         memcpy(one, text, bytes);
-        any |= one[0] == 'V' || one[0] == 'U' || one[0] == 'W';
+        v->has_xmm |= one[0] == 'V' || one[0] == 'U' || one[0] == 'W';
         if (!parse_operand(v, one, n++, is_256)) {
             return false;
         }
         text += bytes + (text[bytes] == ',' ? 1 : 0);
     }
-    return any;
+    return v->has_xmm || v->has_mmx;
 }
 
 bool lift_vector_row(struct vector_row *v, const struct x86_row_info *info)
@@ -176,6 +186,11 @@ bool lift_vector_row(struct vector_row *v, const struct x86_row_info *info)
     bool is_256 = strstr(info->encoding, "VEX.256") != NULL;
 
     memset(v, 0, sizeof *v);
+    v->is_emms = strcmp(info->mnemonic, "emms") == 0;
+    v->has_mmx = v->is_emms;
+    if (v->is_emms) {
+        return true;
+    }
     if (has_word(by_routine, info->mnemonic) || !parse_encoding(v, info->encoding) ||
         !parse_operands(v, info->operands, is_256)) {
         return false;
@@ -193,6 +208,9 @@ static void fill_native(const struct work *w, const struct vector_row *v,
     const struct x86_insn *i = w->i;
 
     *n = (struct ir_native){
+        .fpu = v->is_emms   ? IR_FPU_EMPTY
+               : v->has_mmx ? IR_FPU_USED
+                            : IR_FPU_NONE,
         .prefix = v->prefix,
         .map = v->map,
         .opcode = v->opcode,
@@ -201,8 +219,10 @@ static void fill_native(const struct work *w, const struct vector_row *v,
                 ((v->rm_is_integer || v->reg_is_integer) && i->size == X86_64 && !v->vex),
         .l256 = v->l256,
         .vvvv = i->vvvv,
-        .reg = v->digit != 0xff ? v->digit : i->reg,
-        .rm = i->rm,
+        .reg = v->digit != 0xff ? v->digit
+               : v->reg_is_mmx  ? i->reg & 7
+                                : i->reg,
+        .rm = v->rm_is_mmx ? i->rm & 7 : i->rm,
         .reg_is_result = v->reg_is_integer && v->result,
         .reg_is_operand = v->reg_is_integer && !v->result,
         .rm_is_result = v->rm_is_integer && v->result && !i->is_memory,
@@ -240,7 +260,8 @@ bool lift_vector(struct work *w)
     struct ir_insn i = {.op = IR_NATIVE};
     bool gives;
 
-    if (n == NULL || (v->vex ? !w->in->avx : !w->in->sse)) {
+    if (n == NULL || (v->vex && !w->in->avx) || (v->has_xmm && !v->vex && !w->in->sse) ||
+        (v->has_mmx && !w->in->fpu)) {
         return false;
     }
     fill_native(w, v, n);

@@ -58,9 +58,17 @@ struct code_memory {
     size_t bytes, used, first;
 };
 
+/* What XSAVE leaves of the x87 unit alone, and XRSTOR takes. */
+struct fpu_image {
+    uint8_t legacy[512];
+    uint64_t components;
+    uint64_t reserved[7];
+} __attribute__((aligned(64)));
+
 struct translate_cpu {
     struct x86_cpu x;
     struct emit_frame frame;
+    struct fpu_image image;
     uint32_t local; /* a routine asked to leave the region */
 
     struct code_memory code;
@@ -94,12 +102,15 @@ struct translate_cpu {
     unsigned dirty_count; /* DIRTY_MAX: too many, drop everything */
 };
 
-/* What a unit depends on beside its bytes: the way of decoding, whether vector
- * instructions may run without a look (CR0.EM and TS, CR4, XCR0), and whether FS and GS
- * are no more than a base. */
+/* What a unit depends on beside its bytes: the way of decoding, whether x87 and vector
+ * instructions may run without a look (CR0.EM and TS, CR4, XCR0; no x87 exception can
+ * happen, `fpu_can_lend`), and whether FS and GS are no more than a base. */
+#define UNIT_FPU      0x10
 #define UNIT_SSE      0x20
 #define UNIT_AVX      0x40
 #define UNIT_SEGMENTS 0x80 /* FS and GS have limits or types to look at */
+
+bool fpu_can_lend(const struct x86_cpu *c);
 
 static inline uint8_t unit_key(const struct x86_cpu *c)
 {
@@ -115,7 +126,8 @@ static inline uint8_t unit_key(const struct x86_cpu *c)
 
     segments &= c->code_mode != X86_CODE64;
     return (uint8_t)(x86_code_key(c) | (segments ? UNIT_SEGMENTS : 0) |
-                     (sse ? UNIT_SSE : 0) | (avx ? UNIT_AVX : 0));
+                     (sse ? UNIT_SSE : 0) | (avx ? UNIT_AVX : 0) |
+                     (fpu_can_lend(c) ? UNIT_FPU : 0));
 }
 
 static inline struct translate_cpu *translate_of(struct x86_cpu *c)
@@ -142,6 +154,11 @@ struct unit *trace_translate(struct translate_cpu *t, uint64_t rip, const uint8_
 void slow_helper(void *cpu);
 void routine_helper(void *cpu);
 void slow_apply(struct translate_cpu *t); /* the state of the site that stopped it */
+
+/* fpu.c: the x87 state goes to the host's unit, and back to the struct if it is there */
+void fpu_lend(struct translate_cpu *t);
+void fpu_take(struct translate_cpu *t);
+void fpu_helper(void *cpu);
 
 /* run.c */
 int translate_run(struct cpu *base, uint64_t budget);

@@ -120,6 +120,7 @@ static void enter(struct translate_cpu *t, const struct unit *u)
     t->local = 0;
     t->inside = true;
     t->enter();
+    fpu_take(t);
     t->inside = false;
     x86_flags_set(c, (uint32_t)t->frame.flags);
     c->next_rip = t->frame.leave_to;
@@ -190,6 +191,7 @@ static void fault(struct translate_cpu *t, int how)
 {
     struct x86_cpu *c = &t->x;
 
+    fpu_take(t);
     if (t->inside) {
         slow_apply(t);
         c->code->block = NULL;

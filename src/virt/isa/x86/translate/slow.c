@@ -176,6 +176,7 @@ void routine_helper(void *cpu)
     struct x86_cpu *c = &t->x;
     const struct emit_site *s = site_of(t);
     const struct x86_insn *i;
+    bool lent = t->frame.fpu_lent != 0;
 
     put_pends(t, s);
     if (s->op == IR_NATIVE) {
@@ -189,12 +190,16 @@ void routine_helper(void *cpu)
     flags_to_guest(t);
     c->r.gpr[X86_RIP] = s->pc;
     c->next_rip = s->pc + i->length;
+    fpu_take(t);
     if ((x86_rows[i->row].attributes & X86_A_ENDS) != 0) {
         run_last(t, s, i);
     } else {
         i->run(c, i);
     }
     x86_settle(c);
+    if (lent && fpu_can_lend(c)) {
+        fpu_lend(t);
+    }
     if (s->left > 0 && is_interrupted(c, s, i)) {
         c->budget++;
     }
@@ -202,5 +207,6 @@ void routine_helper(void *cpu)
     t->frame.flags = c->r.rflags;
     t->frame.leave_to = c->next_rip;
     t->local = c->wants | (c->next_rip != s->pc + i->length) |
-               ((c->r.fpu.mxcsr & 0x1f80) != 0x1f80);
+               ((c->r.fpu.mxcsr & 0x1f80) != 0x1f80) |
+               (fpu_can_lend(c) != ((t->key & UNIT_FPU) != 0));
 }

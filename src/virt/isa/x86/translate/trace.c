@@ -169,6 +169,7 @@ static bool lift_step(struct trace *r, unsigned n)
                          .flags_dead = flags_dead_behind(r, n),
                          .sse = (r->unit->key & UNIT_SSE) != 0,
                          .avx = (r->unit->key & UNIT_AVX) != 0,
+                         .fpu = (r->unit->key & UNIT_FPU) != 0,
                          .native = &r->unit->native[n]};
     struct lift_out out = lift_insn(r->t->lift, g, &in);
     uint64_t behind = in.pc + i->length;

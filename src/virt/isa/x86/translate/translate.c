@@ -78,6 +78,7 @@ static int make_code(struct translate_cpu *t, size_t bytes)
     t->frame.self = (uint64_t)(uintptr_t)t;
     t->frame.slow_helper = (uint64_t)(uintptr_t)slow_helper;
     t->frame.routine_helper = (uint64_t)(uintptr_t)routine_helper;
+    t->frame.fpu_helper = (uint64_t)(uintptr_t)fpu_helper;
     t->frame.jumps = (uint64_t)(uintptr_t)t->jumps;
     t->frame.jump_tag = UINT64_C(1) << 48;
     t->code.first =

@@ -149,7 +149,7 @@ static bool is_access_fault(int vector)
 static void settle(unsigned q, const struct job *native, struct job *ours)
 {
     if ((q & OPEN_CHUNKS) != 0 && is_access_fault(native->vector) &&
-        is_access_fault(ours->vector)) {
+        is_access_fault(ours->vector) && native->end.rip == ours->end.rip) {
         ours->vector = native->vector;
         ours->error = native->error;
         ours->address = native->address;
@@ -180,8 +180,8 @@ static bool is_masked_fault(const struct job *native, const struct job *ours)
     const struct x86_row_info *row = last_row(native);
 
     return (native->vector == X86_PF || native->vector == X86_GP) &&
-           ours->vector != native->vector && row->mnemonic != NULL &&
-           strstr(row->mnemonic, "maskmov") != NULL;
+           (ours->vector != native->vector || ours->end.rip != native->end.rip) &&
+           row->mnemonic != NULL && strstr(row->mnemonic, "maskmov") != NULL;
 }
 
 /* Accesses whose alignment processors check in ways of their own when EFLAGS.AC is set

@@ -1,12 +1,12 @@
 /* x86_diff.c - the x86 executors against this host's processor.
  *
  *   x86_diff [-e EXECUTOR] [-s SEED | -r] [-n SINGLES] [-q SEQUENCES] [-m MNEMONIC]
- *            [-k] [-v] [-l]
+ *            [-x] [-k] [-v] [-l]
  *
  * First the kept cases, then every cell (row x operand form x mode) alone, SINGLES times
  * at each place of its memory operand, then SEQUENCES random sequences.  Prints what
  * differs and the counts, and with -v those of each cell with the reason for each that
- * was not tried.  -k goes on after differences, -m tries only that mnemonic, -r takes a
+ * was not tried.  -k goes on after differences, -m tries only that mnemonic, -x x87 and MMX instructions only, -r takes a
  * seed from the clock (it is printed), -l only lists which rows are tried, as
  * src/virt/isa/instrument/tested.rows.h has it.  Ends with 77 where the host does not
  * let a child run code of ours, and with 1 too when a cell was not tried that has no
@@ -335,6 +335,21 @@ static int run_all(struct run *r, const struct options *o)
         o->executor, (unsigned long)o->seed, (unsigned long)r->jobs,
         (unsigned long)r->differences, (unsigned long)r->strayed, (unsigned long)r->lost);
     return n != 0 || r->differences > 0 || (untried > 0 && o->singles > 0) ? 1 : 0;
+}
+
+/* Cells without x87 and MMX registers, and what saves them, are not tried. */
+static void keep_x87(struct make *m)
+{
+    unsigned c;
+
+    for (c = 0; c < m->cells; c++) {
+        const struct x86_row_info *row = &x86_rows[m->cell[c].cell.row];
+
+        if (row->mnemonic[0] != 'f' && strpbrk(row->operands, "PQN") == NULL &&
+            strcmp(row->mnemonic, "emms") != 0 && m->cell[c].excluded == NULL) {
+            m->cell[c].excluded = "not of the x87 unit";
+        }
+    }
 }
 
 int main(int argc, char **argv)
