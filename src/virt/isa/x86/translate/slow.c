@@ -187,19 +187,16 @@ void routine_helper(void *cpu)
     } else {
         return;
     }
+    fpu_take(t);
     flags_to_guest(t);
     c->r.gpr[X86_RIP] = s->pc;
     c->next_rip = s->pc + i->length;
-    fpu_take(t);
     if ((x86_rows[i->row].attributes & X86_A_ENDS) != 0) {
         run_last(t, s, i);
     } else {
         i->run(c, i);
     }
     x86_settle(c);
-    if (lent && fpu_can_lend(c)) {
-        fpu_lend(t);
-    }
     if (s->left > 0 && is_interrupted(c, s, i)) {
         c->budget++;
     }
@@ -209,4 +206,7 @@ void routine_helper(void *cpu)
     t->local = c->wants | (c->next_rip != s->pc + i->length) |
                ((c->r.fpu.mxcsr & 0x1f80) != 0x1f80) |
                (fpu_can_lend(c) != ((t->key & UNIT_FPU) != 0));
+    if (lent && fpu_can_lend(c)) { /* behind all that C code does */
+        fpu_lend(t);
+    }
 }

@@ -278,14 +278,14 @@ struct options {
     const char *executor, *only;
     unsigned singles;
     uint64_t sequences, seed;
-    bool go_on, loud, list;
+    bool go_on, loud, list, only_x87;
 };
 
 static bool parse(int argc, char **argv, struct options *o)
 {
     int c;
 
-    while ((c = getopt(argc, argv, "e:s:n:q:m:rkvl")) != -1) {
+    while ((c = getopt(argc, argv, "e:s:n:q:m:xrkvl")) != -1) {
         switch (c) {
         case 'e':
             o->executor = optarg;
@@ -304,6 +304,9 @@ static bool parse(int argc, char **argv, struct options *o)
             break;
         case 'm':
             o->only = optarg;
+            break;
+        case 'x':
+            o->only_x87 = true;
             break;
         case 'k':
             o->go_on = true;
@@ -370,6 +373,9 @@ int main(int argc, char **argv)
         table_print(&r.make);
         make_fini(&r.make);
         return n;
+    }
+    if (o.only_x87) {
+        keep_x87(&r.make);
     }
     r.random.state = o.seed;
     r.go_on = o.go_on;
