@@ -64,8 +64,8 @@ enum host_reg emit_address(struct emit *e, const struct ir_insn *i)
 
 /* Compares the tag; returns the displacement of the branch to the cold path. `u` then
  * holds the addend. */
-uint8_t *emit_tlb(struct emit *e, enum host_reg address, enum host_reg u, unsigned bytes,
-                  uint32_t tag, bool aligned)
+uint8_t *emit_look_up(struct emit *e, enum host_reg address, enum host_reg u,
+                      const struct look_up *l)
 {
     unsigned entry = log2_of(e->env->tlb_entry_bytes);
     enum host_reg w = emit_temp(e);
@@ -74,21 +74,28 @@ uint8_t *emit_tlb(struct emit *e, enum host_reg address, enum host_reg u, unsign
     asm_mov(&e->o, 32, u, address);
     asm_shift_imm(&e->o, ASM_SHR, 32, u, (uint8_t)(PAGE_SHIFT - entry));
     asm_alu_imm(&e->o, ASM_AND, 32, u, (int32_t)((e->env->tlb_entries - 1) << entry));
-    if (bytes > 1 && !aligned) {
-        asm_lea(&e->o, 64, w, asm_at(address, (int32_t)bytes - 1));
+    if (l->span > l->align) {
+        asm_lea(&e->o, 64, w, asm_at(address, (int32_t)(l->span - l->align)));
     } else {
         asm_mov(&e->o, 64, w, address);
     }
-    /* An aligned one cannot cross, and one that is not keeps bits that no tag has. */
-    asm_alu_imm(&e->o, ASM_AND, 64, w,
-                aligned ? PAGE_MASK | (int32_t)(bytes - 1) : PAGE_MASK);
+    /* What is aligned cannot cross, and what is not keeps bits that no tag has. */
+    asm_alu_imm(&e->o, ASM_AND, 64, w, PAGE_MASK | (int32_t)(l->align - 1));
     asm_alu_load(&e->o, ASM_ADD, 64, u, asm_gs(e->env->tlb));
-    asm_alu_load(&e->o, ASM_CMP, 64, w, asm_at(u, (int32_t)tag));
+    asm_alu_load(&e->o, ASM_CMP, 64, w, asm_at(u, (int32_t)l->tag));
     miss = asm_jcc(&e->o, IR_COND_NZ);
     asm_load(&e->o, 64, u, asm_at(u, (int32_t)e->env->tlb_addend));
     e->locked[w] = false;
     e->host_flags = 0;
     return miss;
+}
+
+uint8_t *emit_tlb(struct emit *e, enum host_reg address, enum host_reg u, unsigned bytes,
+                  uint32_t tag, bool aligned)
+{
+    return emit_look_up(
+        e, address, u,
+        &(struct look_up){.span = bytes, .align = aligned ? bytes : 1, .tag = tag});
 }
 
 static bool is_plain(const struct ir_insn *i)
@@ -99,12 +106,15 @@ static bool is_plain(const struct ir_insn *i)
            !i->access.as_user;
 }
 
-static void load_value(struct emit *e, const struct ir_insn *i, enum host_reg to,
-                       struct asm_mem m)
+/* Bytes of an access into a register. */
+void emit_load_value(struct emit *e, const struct ir_insn *i, enum host_reg to,
+                     struct asm_mem m)
 {
     unsigned from = i->access.bytes * 8u, bits = emit_bits(i->type);
 
-    if (from >= bits) {
+    if (i->access.bytes < 4 && i->type < IR_I32) { /* no partial register writes */
+        asm_load_zx(&e->o, from, to, m);
+    } else if (from >= bits) {
         asm_load(&e->o, bits < 32 ? from : bits, to, m);
     } else if (i->access.sign) {
         asm_load_sx(&e->o, bits < 32 ? 32 : bits, from, to, m);
@@ -119,6 +129,10 @@ void emit_load(struct emit *e, uint32_t at)
     struct cold s = {.kind = COLD_SLOW, .at = at, .value = H_NONE};
     enum host_reg address, u, to;
 
+    if (i->access.space == IR_DIRECT) {
+        emit_direct_load(e, at);
+        return;
+    }
     if (!is_plain(i)) {
         e->error = -ENOTSUP;
         return;
@@ -130,13 +144,8 @@ void emit_load(struct emit *e, uint32_t at)
                       i->access.aligned);
     s.site = emit_site_at(e, at);
     to = emit_define(e, at);
-    if (i->access.bytes < 4 && i->type < IR_I32) { /* no partial register writes */
-        asm_load_zx(&e->o, i->access.bytes * 8u, to,
+    emit_load_value(e, i, to,
                     (struct asm_mem){.base = (uint8_t)u, .index = (uint8_t)address});
-    } else {
-        load_value(e, i, to,
-                   (struct asm_mem){.base = (uint8_t)u, .index = (uint8_t)address});
-    }
     s.address = (uint8_t)address;
     s.dst = (uint8_t)to;
     s.resume = e->o.at;
@@ -152,6 +161,10 @@ void emit_store(struct emit *e, uint32_t at)
     struct asm_mem m;
     int32_t imm;
 
+    if (i->access.space == IR_DIRECT) {
+        emit_direct_store(e, at);
+        return;
+    }
     if (!is_plain(i)) {
         e->error = -ENOTSUP;
         return;

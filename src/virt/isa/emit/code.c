@@ -514,6 +514,7 @@ static void write_routine(struct emit *e, uint32_t at, unsigned detail)
     touch_flags(e);
     e->home_flags = 0;
     e->home_since = at;
+    e->noted_uppers = false;
 }
 
 static void write_exit_if(struct emit *e, uint32_t at, unsigned detail)
@@ -663,7 +664,7 @@ static const struct form forms[IR_OP_COUNT] = {
     [IR_ATOMIC] = {emit_atomic, 0},      [IR_CAS] = {emit_cas, 0},
     [IR_FENCE] = {emit_fence, 0},        [IR_TRAP_IF] = {write_trap_if, 0},
     [IR_LEAVE] = {emit_leave, 0},        [IR_JUMP] = {emit_jump, 0},
-    [IR_BRANCH] = {emit_branch, 0},
+    [IR_BRANCH] = {emit_branch, 0},      [IR_WINDOW] = {emit_window, 0},
 };
 
 void emit_insn(struct emit *e, uint32_t at)

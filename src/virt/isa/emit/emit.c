@@ -81,7 +81,9 @@ static void find_uses(struct emit *e)
             use(e, i->arg[n], at - 1);
         }
         for (n = 0; i->map != 0 && n < g->map[i->map].count; n++) {
-            use(e, g->pending[g->map[i->map].first + n].value, at - 1);
+            /* ... through an access: its site is read when operands are dead. */
+            use(e, g->pending[g->map[i->map].first + n].value,
+                i->op == IR_EXIT_IF ? at - 1 : at);
         }
     }
 }

@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "virt/isa/ir/ir.h"
+#include "virt/isa/ir/window.h"
 
 #define EMIT_SPILLS    32
 #define EMIT_HOST_REGS 16
@@ -34,15 +35,24 @@ enum emit_left {
     EMIT_LEFT_REASON = -3 /* this, and less by the reason of an IR_LEAVE */
 };
 
+/* A window's value is the host address of its beginning, or this.  Then its guest address
+ * is in `window`, and each access looks for itself.  Host addresses are not negative.
+ * The slow helper of an IR_WINDOW gives one or the other in `slow_value`; `slow_at` is
+ * its beginning. */
+#define EMIT_NO_WINDOW UINT64_MAX
+
 /* What generated code uses of the processor's struct, beside the globals. */
 struct emit_frame {
     uint64_t self;                 /* the struct's own address */
     uint64_t save[EMIT_HOST_REGS]; /* host registers at a site, pinned ones excepted */
     uint64_t spill[EMIT_SPILLS];
+    uint64_t window[IR_WINDOWS_MOST];
     uint64_t flags;        /* the FLAGS global: RFLAGS image, arithmetic bits count */
     uint64_t slow_at;      /* linear address of a slow access */
-    uint64_t slow_value;   /* value stored; value loaded */
+    uint64_t slow_value;   /* value stored; value loaded; of IR_WINDOW see below */
     uint64_t slow_wanted;  /* of IR_CAS: what is compared; `slow_value` is the new one */
+    uint64_t slow_last;    /* ... of its last byte, for a look-up */
+    uint64_t slow_host;    /* what that found */
     uint64_t slow_site;    /* number of the site that is being served */
     uint64_t leave_to;     /* guest address or reason at the leave trampoline */
     uint64_t leave_exit;   /* number of the exit that was taken, or `enum emit_left` */
@@ -53,6 +63,9 @@ struct emit_frame {
     uint32_t host_mxcsr; /* for C code */
     uint32_t fpu_lent;   /* not 0: the host's x87 unit holds the guest's x87 state */
     uint32_t fpu_word;   /* a control or status word on its way */
+    /* 0: the upper halves of the guest's vector registers are zeros, here and in their
+     * home.  So they are not touched, and the host's SSE instructions run at full speed. */
+    uint32_t uppers;
     /* Host addresses of C functions, `void f(void *cpu)`.  `routine_helper` also stores
      * what is pending at a side exit, and does not return from a site of IR_TRAP_IF.
      * `fpu_helper` lends the x87 state to the host, or does not return. */
@@ -61,6 +74,8 @@ struct emit_frame {
     uint64_t fpu_helper;
     /* Host addresses of generated code. */
     uint64_t slow_thunk;
+    uint64_t look_up_read; /* `slow_at`, `slow_last` to `slow_host`; ZF: it is there */
+    uint64_t look_up_write;
     uint64_t routine_thunk;
     uint64_t fpu_thunk;
     uint64_t leave;
@@ -89,7 +104,8 @@ enum emit_loc_kind {
     EMIT_IN_REG,
     EMIT_IN_SPILL,
     EMIT_IS_CONST,
-    EMIT_AT_HOME
+    EMIT_AT_HOME,
+    EMIT_IN_EFLAGS /* only at a side exit, whose cold code stores them */
 };
 
 struct emit_loc {
@@ -109,7 +125,7 @@ struct emit_pend {
 
 struct emit_site {
     uint64_t pc;
-    uint64_t imm;  /* of a routine: what the IR gave */
+    uint64_t imm;  /* of a routine, a window: what the IR gave */
     uint32_t done; /* instructions of the region before it */
     uint32_t left; /* that were counted beforehand, and not done */
     uint32_t first;

@@ -485,7 +485,7 @@ static void store_image(struct emit *e, ir_value flags, struct asm_mem m)
         e->error = -ENOTSUP;
         return;
     }
-    if (f->aux == IR_FLAGS_BITS) {
+    if (f->aux == IR_FLAGS_BITS && e->host_flags != flags) {
         asm_store(&e->o, 64, m, emit_use(e, f->arg[0]));
         return;
     }

@@ -10,6 +10,7 @@
 
 #include "base/grow.h"
 #include "virt/isa/emit/private.h"
+#include "virt/isa/ir/native.h"
 #include "virt/isa/ir/private.h"
 
 static struct emit_pend *add_pend(struct emit *e)
@@ -67,6 +68,9 @@ static void pend_flags(struct emit *e, uint16_t global, ir_value v, uint32_t ask
     p->flags_kind = f->aux;
     p->flags_bytes = (uint8_t)f->imm;
     locate_arguments(e, p, f);
+    if (f->aux == IR_FLAGS_BITS && p->a.kind == EMIT_NOWHERE && e->host_flags == v) {
+        p->a.kind = EMIT_IN_EFLAGS;
+    }
 }
 
 uint32_t emit_site_at(struct emit *e, uint32_t at)
@@ -125,12 +129,11 @@ static void store_site(struct emit *e, uint32_t site)
                   (int32_t)site);
 }
 
-static void slow_access(struct emit *e, const struct cold *s)
+void emit_slow_access(struct emit *e, const struct cold *s)
 {
     const struct ir_insn *i = &e->g->insn[s->at];
     struct asm_mem value = emit_field(e, offsetof(struct emit_frame, slow_value));
 
-    asm_store(&e->o, 64, emit_field(e, offsetof(struct emit_frame, slow_at)), s->address);
     if (i->op == IR_STORE && s->value != H_NONE) {
         asm_store(&e->o, 64, value, s->value);
     } else if (i->op == IR_STORE) {
@@ -140,6 +143,11 @@ static void slow_access(struct emit *e, const struct cold *s)
     asm_call_mem(&e->o, emit_field(e, offsetof(struct emit_frame, slow_thunk)));
     if (s->dst != H_NONE) {
         asm_load(&e->o, 64, s->dst, value);
+    }
+    if (s->goes_on) {
+        asm_test(&e->o, 64, s->dst, s->dst);
+        asm_bind(&e->o, asm_jcc(&e->o, IR_COND_NS), s->resume);
+        return;
     }
     asm_bind(&e->o, asm_jmp(&e->o), s->resume);
 }
@@ -347,6 +355,21 @@ static bool store_pends(struct emit *e, const struct emit_site *site)
     return true;
 }
 
+/* Flags that only EFLAGS hold go home, before anything changes those. */
+static void store_eflags(struct emit *e, const struct emit_site *site)
+{
+    unsigned n;
+
+    for (n = 0; n < site->count; n++) {
+        struct emit_pend *p = &e->r->pend[site->first + n];
+
+        if (p->a.kind == EMIT_IN_EFLAGS) {
+            emit_push_flags(e, emit_field(e, offsetof(struct emit_frame, flags)));
+            p->a.kind = EMIT_AT_HOME;
+        }
+    }
+}
+
 /* What is pending is stored here, or where that is long by the engine, as after a fault. */
 static void side_exit(struct emit *e, const struct cold *s)
 {
@@ -355,6 +378,7 @@ static void side_exit(struct emit *e, const struct cold *s)
     if (site->left > 0) {
         site->left--; /* the branch itself is done */
     }
+    store_eflags(e, site);
     if (site->count != 0 && !store_pends(e, site)) {
         store_site(e, s->site);
         asm_call_mem(&e->o, emit_field(e, offsetof(struct emit_frame, routine_thunk)));
@@ -393,20 +417,43 @@ static void wants(struct emit *e, const struct cold *s)
     leave_because(e, EMIT_LEFT_WANTS);
 }
 
-/* The row's routine does the whole instruction; then the region goes on, unless it asked
- * to leave.  Flags that it gave are fetched from their home. */
-static void slow_native(struct emit *e, const struct cold *s)
+/* The arithmetic flags of their home: push; and qword [rsp], 8d5h; popfq */
+static void load_eflags(struct emit *e)
 {
+    asm_push_mem(&e->o, emit_field(e, offsetof(struct emit_frame, flags)));
+    asm_byte(&e->o, 0x48);
+    asm_byte(&e->o, 0x81);
+    asm_byte(&e->o, 0x24);
+    asm_byte(&e->o, 0x24);
+    asm_word32(&e->o, 0x8d5);
+    asm_byte(&e->o, 0x9d);
+}
+
+/* The row's routine does the whole instruction; then the region goes on, unless it asked
+ * to leave.  Its integer result, or the flags, are fetched from where it left them. */
+void emit_slow_native(struct emit *e, const struct cold *s)
+{
+    const struct ir_native *n =
+        (const struct ir_native *)(uintptr_t)e->g->insn[s->at].imm;
     uint8_t *leave;
 
     store_site(e, s->site);
     asm_call_mem(&e->o, emit_field(e, offsetof(struct emit_frame, routine_thunk)));
-    if (s->dst != H_NONE) {
+    if (s->dst != H_NONE && n->gives_flags) {
         asm_load(&e->o, 64, s->dst, emit_field(e, offsetof(struct emit_frame, flags)));
+    } else if (s->dst != H_NONE) {
+        asm_load(&e->o, 64, s->dst, emit_global(e, n->result_global));
     }
     asm_alu_store_imm(&e->o, ASM_CMP, 32, asm_gs(e->env->local), 0);
-    leave = asm_jcc(&e->o, IR_COND_Z);
-    asm_bind(&e->o, leave, s->resume);
+    if (n->gives_flags && s->dst == H_NONE) {
+        leave = asm_jcc(&e->o, IR_COND_NZ);
+        load_eflags(e);
+        asm_bind(&e->o, asm_jmp(&e->o), s->resume);
+        asm_bind(&e->o, leave, e->o.at);
+    } else {
+        leave = asm_jcc(&e->o, IR_COND_Z);
+        asm_bind(&e->o, leave, s->resume);
+    }
     asm_jmp_mem(&e->o, emit_field(e, offsetof(struct emit_frame, leave_behind)));
 }
 
@@ -417,11 +464,17 @@ void emit_cold_code(struct emit *e)
     for (n = 0; n < e->colds && e->error == 0; n++) {
         const struct cold *s = &e->cold[n];
 
-        asm_bind(&e->o, s->from, e->o.at);
+        if (s->from != NULL) {
+            asm_bind(&e->o, s->from, e->o.at);
+        }
         if (s->kind == COLD_SLOW) {
-            slow_access(e, s);
+            asm_store(&e->o, 64, emit_field(e, offsetof(struct emit_frame, slow_at)),
+                      s->address);
+            emit_slow_access(e, s);
+        } else if (s->kind == COLD_DIRECT) {
+            emit_direct_cold(e, s);
         } else if (s->kind == COLD_NATIVE) {
-            slow_native(e, s);
+            emit_slow_native(e, s);
         } else if (s->kind == COLD_FPU) {
             emit_fpu_cold(e, s);
         } else if (s->kind == COLD_EXIT) {

@@ -15,9 +15,13 @@
 struct parts {
     unsigned reg, rm; /* host numbers */
     bool memory;
-    enum host_reg base, index; /* of memory */
-    bool byte_rm;
+    struct asm_mem at;
 };
+
+static bool has_high_index(const struct parts *p)
+{
+    return p->at.index != H_NONE && p->at.index >= 8;
+}
 
 static void put_legacy_head(struct emit *e, const struct ir_native *n,
                             const struct parts *p)
@@ -25,7 +29,7 @@ static void put_legacy_head(struct emit *e, const struct ir_native *n,
     unsigned rex = (n->wide ? 8u : 0) | (p->reg >= 8 ? 4u : 0);
 
     if (p->memory) {
-        rex |= (p->index >= 8 ? 2u : 0) | (p->base >= 8 ? 1u : 0);
+        rex |= (has_high_index(p) ? 2u : 0) | (p->at.base >= 8 ? 1u : 0);
     } else {
         rex |= p->rm >= 8 ? 1u : 0;
     }
@@ -45,13 +49,35 @@ static void put_legacy_head(struct emit *e, const struct ir_native *n,
 
 static void put_vex_head(struct emit *e, const struct ir_native *n, const struct parts *p)
 {
-    unsigned x = p->memory && p->index >= 8, b = p->memory ? p->base >= 8 : p->rm >= 8;
+    bool x = p->memory && has_high_index(p);
+    bool b = p->memory ? p->at.base >= 8 : p->rm >= 8;
 
     asm_byte(&e->o, 0xc4);
     asm_byte(&e->o, (uint8_t)((p->reg >= 8 ? 0 : 0x80) | (x ? 0 : 0x40) | (b ? 0 : 0x20) |
                               n->map));
     asm_byte(&e->o, (uint8_t)((n->wide ? 0x80 : 0) | (~(unsigned)n->vvvv & 15) << 3 |
                               (n->l256 ? 4 : 0) | n->prefix));
+}
+
+/* modrm, sib and displacement: SDM volume 2, tables 2-2 and 2-3. */
+static void put_memory(struct emit *e, const struct parts *p)
+{
+    unsigned base = p->at.base & 7u, reg = (p->reg & 7) << 3;
+    int32_t disp = p->at.disp;
+    unsigned mod = disp == 0 && base != H_RBP ? 0 : disp == (int8_t)disp ? 1 : 2;
+    bool sib = p->at.index != H_NONE || base == H_RSP;
+
+    asm_byte(&e->o, (uint8_t)(mod << 6 | reg | (sib ? 4 : base)));
+    if (sib) {
+        unsigned index = p->at.index != H_NONE ? p->at.index & 7u : 4;
+
+        asm_byte(&e->o, (uint8_t)(p->at.scale << 6 | index << 3 | base));
+    }
+    if (mod == 1) {
+        asm_byte(&e->o, (uint8_t)disp);
+    } else if (mod == 2) {
+        asm_word32(&e->o, (uint32_t)disp);
+    }
 }
 
 static void put_instruction(struct emit *e, const struct ir_native *n,
@@ -63,14 +89,8 @@ static void put_instruction(struct emit *e, const struct ir_native *n,
         put_legacy_head(e, n, p);
     }
     asm_byte(&e->o, n->opcode);
-    if (p->memory) { /* [base + index], with a zero displacement where rbp or r13 want one */
-        bool disp = (p->base & 7) == H_RBP;
-
-        asm_byte(&e->o, (uint8_t)((disp ? 0x44 : 0x04) | (p->reg & 7) << 3));
-        asm_byte(&e->o, (uint8_t)((p->index & 7) << 3 | (p->base & 7)));
-        if (disp) {
-            asm_byte(&e->o, 0);
-        }
+    if (p->memory) {
+        put_memory(e, p);
     } else {
         asm_byte(&e->o, (uint8_t)(0xc0 | (p->reg & 7) << 3 | (p->rm & 7)));
     }
@@ -79,28 +99,60 @@ static void put_instruction(struct emit *e, const struct ir_native *n,
     }
 }
 
-static bool changes_flags(const struct ir_native *n)
+static void put_flags(struct emit *e, enum host_reg to)
 {
-    return n->gives_flags;
-}
-
-/* The integer result, or the flags as RFLAGS. */
-static void put_result(struct emit *e, uint32_t at, const struct ir_native *n,
-                       const struct parts *p)
-{
-    enum host_reg to;
-
-    if (n->gives_flags) {
-        to = emit_define(e, at);
+    if (to != H_NONE) {
         asm_byte(&e->o, 0x9c); /* pushfq */
         asm_pop(&e->o, to);
-        return;
     }
-    if (e->g->insn[at].type != IR_VOID) {
-        enum host_reg from = n->reg_is_result ? p->reg : p->rm;
+}
 
-        to = emit_define(e, at);
-        asm_mov(&e->o, 64, to, from);
+/* The flags value made of the RFLAGS that `at` gives; 0: there is none. */
+static uint32_t flags_of(const struct emit *e, uint32_t at)
+{
+    uint32_t n, end = e->g->block[e->block].end;
+
+    for (n = at + 1; n < end && n < at + 4; n++) {
+        if (e->g->insn[n].op == IR_FLAGS && e->g->insn[n].arg[0] == at) {
+            return n;
+        }
+    }
+    return 0;
+}
+
+/* Whether EFLAGS still hold the flags of `at` wherever they are used, since nothing else
+ * is in between: then they need no register. */
+static bool stays_in_eflags(const struct emit *e, uint32_t at)
+{
+    uint32_t n, last = e->place[at].last_use;
+
+    for (n = at + 1; n <= last; n++) {
+        unsigned op = e->g->insn[n].op;
+
+        if (op != IR_NOP && op != IR_CONST && op != IR_GET && op != IR_SET &&
+            op != IR_FLAGS && op != IR_COND && op != IR_EXIT_IF) {
+            return false;
+        }
+    }
+    return flags_of(e, at) != 0;
+}
+
+/* Where the result goes; EFLAGS that stay need no place. */
+enum host_reg emit_native_result(struct emit *e, uint32_t at, const struct ir_native *n)
+{
+    bool none =
+        e->g->insn[at].type == IR_VOID || (n->gives_flags && stays_in_eflags(e, at));
+
+    return none ? H_NONE : emit_define(e, at);
+}
+
+/* Behind it: who asks for the flags finds them in EFLAGS.  After a cold path they are
+ * there only if they are nowhere else. */
+static void note_flags(struct emit *e, uint32_t at, const struct ir_native *n,
+                       enum host_reg to)
+{
+    if (n->gives_flags) {
+        e->host_flags = !n->rm_is_memory || to == H_NONE ? flags_of(e, at) : 0;
     }
 }
 
@@ -115,42 +167,69 @@ static void registers_only(struct emit *e, uint32_t at, const struct ir_native *
         p.rm = emit_use(e, i->arg[2]);
     }
     if (n->reg_is_result) {
-        p.reg = emit_temp(e);
+        p.reg = emit_define(e, at);
     } else if (n->rm_is_result) {
-        p.rm = emit_temp(e);
+        p.rm = emit_define(e, at);
     }
     put_instruction(e, n, &p);
-    if (changes_flags(n)) {
-        e->host_flags = 0;
+    if (n->gives_flags) {
+        enum host_reg to = emit_native_result(e, at, n);
+
+        put_flags(e, to);
+        note_flags(e, at, n, to);
     }
-    put_result(e, at, n, &p);
+}
+
+void emit_native_at(struct emit *e, const struct ir_native *n, struct asm_mem m,
+                    enum host_reg to)
+{
+    struct parts p = {.reg = n->reg_is_result ? to : n->reg, .memory = true, .at = m};
+
+    put_instruction(e, n, &p);
+    if (n->gives_flags) {
+        put_flags(e, to);
+    }
+}
+
+/* On the cold path the routine writes the result's home, so a value that lives there and
+ * is used later has to be elsewhere on both paths. */
+void emit_clear_home(struct emit *e, const struct ir_native *n)
+{
+    enum host_reg home = n->reg_is_result ? emit_home(e, n->result_global) : H_NONE;
+
+    if (home != H_NONE && e->owner[home] != 0 &&
+        e->place[e->owner[home]].last_use > e->now) {
+        emit_evict(e, home);
+        e->locked[home] = false;
+    }
+}
+
+void emit_native_end(struct emit *e, const struct ir_native *n, struct cold *s)
+{
+    note_flags(e, s->at, n, s->dst);
+    s->resume = e->o.at;
+    emit_cold(e, s);
 }
 
 static void with_memory(struct emit *e, uint32_t at, const struct ir_native *n)
 {
     struct ir_insn i = e->g->insn[at];
     struct cold s = {.kind = COLD_NATIVE, .at = at, .dst = H_NONE};
-    struct parts p = {.reg = n->reg, .memory = true};
     enum host_reg address, u;
 
     i.imm = (uint64_t)n->disp;
     i.arg[2] = 0;
+    emit_clear_home(e, n);
     address = emit_address(e, &i);
     u = emit_temp(e);
     s.from =
         emit_tlb(e, address, u, n->bytes,
                  n->writes_memory ? e->env->tlb_write : e->env->tlb_read, n->aligned);
     s.site = emit_site_at(e, at);
-    p.base = u;
-    p.index = address;
-    put_instruction(e, n, &p);
-    if (n->gives_flags) {
-        e->host_flags = 0;
-        put_result(e, at, n, &p);
-        s.dst = e->place[at].reg;
-    }
-    s.resume = e->o.at;
-    emit_cold(e, &s);
+    s.dst = (uint8_t)emit_native_result(e, at, n); /* the look-up left a register free */
+    emit_native_at(e, n, (struct asm_mem){.base = (uint8_t)u, .index = (uint8_t)address},
+                   s.dst);
+    emit_native_end(e, n, &s);
 }
 
 void emit_native(struct emit *e, uint32_t at)
@@ -163,9 +242,15 @@ void emit_native(struct emit *e, uint32_t at)
     if (emit_fpu_form(e, at, n)) {
         return;
     }
-    if (n->rm_is_memory) {
-        with_memory(e, at, n);
-    } else {
+    if (n->l256 && !e->noted_uppers) {
+        asm_store_imm(&e->o, 32, emit_field(e, offsetof(struct emit_frame, uppers)), 1);
+        e->noted_uppers = true;
+    }
+    if (!n->rm_is_memory) {
         registers_only(e, at, n);
+    } else if (e->g->insn[at].access.space == IR_DIRECT) {
+        emit_direct_native(e, at, n);
+    } else {
+        with_memory(e, at, n);
     }
 }

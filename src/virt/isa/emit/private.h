@@ -12,6 +12,7 @@
 
 #include "virt/isa/emit/asm.h"
 #include "virt/isa/emit/emit.h"
+#include "virt/isa/ir/native.h"
 
 struct ir_native; /* ir/native.h */
 
@@ -25,6 +26,7 @@ struct place {
 
 enum cold_kind {
     COLD_SLOW,
+    COLD_DIRECT, /* `address` is the window */
     COLD_EXIT,
     COLD_TRAP,
     COLD_WANTS,
@@ -35,8 +37,9 @@ enum cold_kind {
 /* Cold code to be written behind the region. */
 struct cold {
     enum cold_kind kind;
-    uint8_t *from;   /* displacement to bind here */
+    uint8_t *from;   /* displacement to bind here; NULL: the code before goes on here */
     uint8_t *resume; /* where it goes back */
+    bool goes_on;    /* of a window: in the next cold path, when there is none */
     uint32_t site;
     uint32_t at;                 /* the instruction */
     uint8_t address, value, dst; /* registers of an access; H_NONE: none */
@@ -76,6 +79,7 @@ struct emit {
     uint32_t fixes;
     struct cold *cold;
     unsigned colds;
+    bool noted_uppers; /* `uppers` is set since the block's beginning */
     int error;
 };
 
@@ -120,6 +124,12 @@ bool emit_is_home(const struct emit *e, ir_value flags); /* the FLAGS global hol
 
 /* native.c */
 void emit_native(struct emit *e, uint32_t at);
+/* Its result's register, if it has one, is `to`. */
+void emit_native_at(struct emit *e, const struct ir_native *n, struct asm_mem m,
+                    enum host_reg to);
+enum host_reg emit_native_result(struct emit *e, uint32_t at, const struct ir_native *n);
+void emit_native_end(struct emit *e, const struct ir_native *n, struct cold *s);
+void emit_clear_home(struct emit *e, const struct ir_native *n);
 
 /* integer.c */
 void emit_integer(struct emit *e, uint32_t at);
@@ -134,8 +144,27 @@ enum host_reg emit_address(struct emit *e, const struct ir_insn *i);
 /* `u` gets what is to be added to `address`; returns the branch to the cold path. */
 uint8_t *emit_tlb(struct emit *e, enum host_reg address, enum host_reg u, unsigned bytes,
                   uint32_t tag, bool aligned);
+
+/* The same for `span` bytes whose first is a multiple of `align`. */
+struct look_up {
+    unsigned span, align;
+    uint32_t tag;
+};
+
+uint8_t *emit_look_up(struct emit *e, enum host_reg address, enum host_reg u,
+                      const struct look_up *l);
+void emit_load_value(struct emit *e, const struct ir_insn *i, enum host_reg to,
+                     struct asm_mem m);
 void emit_load(struct emit *e, uint32_t at);
 void emit_store(struct emit *e, uint32_t at);
+
+/* window.c */
+void emit_window(struct emit *e, uint32_t at, unsigned detail);
+void emit_direct_load(struct emit *e, uint32_t at);
+void emit_direct_store(struct emit *e, uint32_t at);
+void emit_direct_native(struct emit *e, uint32_t at, const struct ir_native *n);
+void emit_direct_cold(struct emit *e, const struct cold *s);
+void emit_look_up_thunk(struct asm_out *o, const struct emit_env *env, uint32_t tag);
 
 /* atomic.c, edge.c: forms as in code.c */
 void emit_atomic(struct emit *e, uint32_t at, unsigned detail);
@@ -150,6 +179,8 @@ void emit_fix_jumps(struct emit *e); /* when all blocks are written */
 /* leave.c */
 uint32_t emit_site_at(struct emit *e, uint32_t at);
 void emit_cold(struct emit *e, const struct cold *s);
+void emit_slow_access(struct emit *e, const struct cold *s); /* address is in `slow_at` */
+void emit_slow_native(struct emit *e, const struct cold *s);
 void emit_cold_code(struct emit *e);
 void emit_leave(struct emit *e, uint32_t at, unsigned detail);
 void emit_exit_to(struct emit *e, uint64_t pc, enum ir_exit kind);

@@ -413,6 +413,7 @@ void emit_reset_regs(struct emit *e)
     e->host_flags = 0;
     e->home_flags = 0;
     e->home_since = 0;
+    e->noted_uppers = false;
 }
 
 struct emit_loc emit_locate(const struct emit *e, ir_value v)

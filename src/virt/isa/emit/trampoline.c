@@ -19,12 +19,13 @@ enum way {
     LOAD
 };
 
-/* vmovups between ymm `n` and gs:[at] (VEX.256.0F 10 or 11). */
-static void move_vector(struct asm_out *o, unsigned n, uint32_t at, enum way way)
+/* vmovups between xmm or ymm `n` and gs:[at] (VEX.128 or .256.0F 10 or 11). */
+static void move_vector(struct asm_out *o, unsigned n, bool whole, uint32_t at,
+                        enum way way)
 {
     asm_byte(o, 0x65);
     asm_byte(o, 0xc5);
-    asm_byte(o, n >= 8 ? 0x7c : 0xfc);
+    asm_byte(o, (uint8_t)((n >= 8 ? 0x78 : 0xf8) | (whole ? 4 : 0)));
     asm_byte(o, way == LOAD ? 0x10 : 0x11);
     asm_byte(o, (uint8_t)((n & 7) << 3 | 4));
     asm_byte(o, 0x25);
@@ -47,10 +48,44 @@ static uint32_t field(const struct emit_env *env, size_t offset)
     return env->frame + (uint32_t)offset;
 }
 
+static void zero_uppers(struct asm_out *o)
+{
+    asm_byte(o, 0xc5); /* vzeroupper */
+    asm_byte(o, 0xf8);
+    asm_byte(o, 0x77);
+}
+
+/* An upper half that was written, even with zeros, makes each SSE instruction wait for
+ * its register's old value: so those that are zeros are not written, and C code gets
+ * them clean. */
+static void move_vectors(struct asm_out *o, const struct emit_env *env, enum way way)
+{
+    uint8_t *lower, *done;
+    unsigned r;
+
+    asm_alu_store_imm(o, ASM_CMP, 32,
+                      asm_gs(field(env, offsetof(struct emit_frame, uppers))), 0);
+    lower = asm_jcc(o, IR_COND_Z);
+    for (r = 0; r < 16; r++) {
+        move_vector(o, r, true, env->vectors + 32 * r, way);
+    }
+    if (way == STORE) {
+        zero_uppers(o);
+    }
+    done = asm_jmp(o);
+    asm_bind(o, lower, o->at);
+    if (way == LOAD) {
+        zero_uppers(o);
+    }
+    for (r = 0; r < 16; r++) {
+        move_vector(o, r, false, env->vectors + 32 * r, way);
+    }
+    asm_bind(o, done, o->at);
+}
+
 static void move_guest(struct asm_out *o, const struct emit_env *env, enum way way)
 {
     uint16_t n;
-    unsigned r;
 
     for (n = 0; n < env->globals; n++) {
         const struct ir_global *g = &env->global[n];
@@ -61,16 +96,12 @@ static void move_guest(struct asm_out *o, const struct emit_env *env, enum way w
             asm_store(o, 64, asm_gs(g->offset), g->pin);
         }
     }
-    for (r = 0; env->has_vectors && r < 16; r++) {
-        move_vector(o, r, env->vectors + 32 * r, way);
+    if (env->has_vectors) {
+        move_vectors(o, env, way);
     }
     if (env->has_vectors && way == LOAD) {
         move_mxcsr(o, 2, env->mxcsr);
     } else if (env->has_vectors) {
-        /* C code uses SSE: without this each such instruction waits for upper halves. */
-        asm_byte(o, 0xc5); /* vzeroupper */
-        asm_byte(o, 0xf8);
-        asm_byte(o, 0x77);
         move_mxcsr(o, 3, env->mxcsr);
         move_mxcsr(o, 2, field(env, offsetof(struct emit_frame, host_mxcsr)));
     }
@@ -153,6 +184,10 @@ size_t emit_trampolines(const struct emit_env *env, uint8_t *write, const uint8_
     asm_jmp_mem(&o, asm_gs(field(env, offsetof(struct emit_frame, leave))));
     frame->slow_thunk = base + (uint64_t)(o.at - o.start);
     write_call(&o, env, offsetof(struct emit_frame, slow_helper));
+    frame->look_up_read = base + (uint64_t)(o.at - o.start);
+    emit_look_up_thunk(&o, env, env->tlb_read);
+    frame->look_up_write = base + (uint64_t)(o.at - o.start);
+    emit_look_up_thunk(&o, env, env->tlb_write);
     frame->routine_thunk = base + (uint64_t)(o.at - o.start);
     write_call(&o, env, offsetof(struct emit_frame, routine_helper));
     frame->fpu_thunk = base + (uint64_t)(o.at - o.start);

@@ -47,6 +47,7 @@ void ir_pass_forward(struct ir_region *g);  /* a get gives what the last set had
 void ir_pass_simplify(struct ir_region *g); /* algebra, constants, common values */
 void ir_pass_sink(struct ir_region *g); /* sets of unpinned globals go to maps and ends */
 void ir_pass_dead(struct ir_region *g); /* pure values that nobody uses become nop */
-void ir_optimise(struct ir_region *g);  /* all of them, in order */
+void ir_pass_window(struct ir_region *g); /* accesses near each other share a look-up */
+void ir_optimise(struct ir_region *g);    /* all of them, in order */
 
 #endif

@@ -62,4 +62,5 @@ void ir_optimise(struct ir_region *g)
     ir_pass_simplify(g);
     ir_pass_sink(g);
     ir_pass_dead(g);
+    ir_pass_window(g);
 }

@@ -126,7 +126,8 @@ enum ir_cond {
 enum ir_space {
     IR_PAGED,
     IR_BASE_BOUND,
-    IR_FLAT
+    IR_FLAT,
+    IR_DIRECT /* at `imm` behind the beginning of the window that argument 0 names */
 };
 
 enum ir_order {

@@ -43,7 +43,8 @@ struct ir_native {
     bool rm_is_result;
     bool rm_is_operand;
     bool rm_is_memory;
-    bool gives_flags; /* the result is the host's RFLAGS behind it */
+    bool gives_flags;       /* the result is the host's RFLAGS behind it */
+    uint16_t result_global; /* ... or where the routine leaves the integer result */
     bool has_imm8;
     uint8_t imm8;
     bool writes_memory;

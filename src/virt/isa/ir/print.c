@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "virt/isa/ir/private.h"
+#include "virt/isa/ir/window.h"
 
 struct out {
     char *text;
@@ -113,8 +114,15 @@ static void put_insn(struct out *o, const struct ir_region *g, uint32_t at)
     }
     put(o, "%s", ir_ops[i->op].name);
     put_special(o, g, i);
-    if (i->op == IR_LOAD || i->op == IR_STORE || i->op == IR_PROBE ||
-        i->op == IR_ATOMIC) {
+    if (i->op == IR_WINDOW) {
+        struct ir_window w = ir_window_unpack(i->imm);
+        struct ir_insn from = *i;
+
+        from.imm = (uint64_t)w.disp;
+        put_access(o, &from);
+        put(o, ", %u bytes", w.span);
+    } else if (i->op == IR_LOAD || i->op == IR_STORE || i->op == IR_PROBE ||
+               i->op == IR_ATOMIC) {
         put_access(o, i);
         if (i->arg[2] != 0) {
             put(o, ", %%%u", i->arg[2]);

@@ -99,6 +99,24 @@ static bool check_map(struct check *c, uint32_t at)
     return true;
 }
 
+/* A direct access goes through a window, and nothing else does. */
+static bool check_window(struct check *c, uint32_t at)
+{
+    const struct ir_insn *i = &c->g->insn[at];
+    bool direct = i->access.space == IR_DIRECT;
+    unsigned n;
+
+    if (direct && (i->arg[1] != 0 || c->g->insn[i->arg[0]].op != IR_WINDOW)) {
+        return fail(c, at, "a direct access without a window");
+    }
+    for (n = direct ? 1 : 0; n < 3; n++) {
+        if (i->arg[n] != 0 && c->g->insn[i->arg[n]].op == IR_WINDOW) {
+            return fail(c, at, "a window is no value to calculate with");
+        }
+    }
+    return true;
+}
+
 static bool same_types(const struct ir_region *g, const struct ir_insn *i)
 {
     const char *letters = ir_ops[i->op].arguments;
@@ -149,7 +167,7 @@ static bool check_insn(struct check *c, uint32_t at, bool last)
             : i->type == IR_VOID && i->op != IR_CALL && i->op != IR_NATIVE) {
         return fail(c, at, "the result's type is wrong");
     }
-    return check_global(c, at) && check_map(c, at);
+    return check_global(c, at) && check_map(c, at) && check_window(c, at);
 }
 
 static bool check_edge(struct check *c, uint32_t n, uint32_t at)

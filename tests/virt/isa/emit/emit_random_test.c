@@ -260,6 +260,79 @@ static void random_access(struct ir_region *g, unsigned step)
     write_back(g, machine_below(16), t, ir_add(g, &i));
 }
 
+static void random_side_exit(struct ir_region *g, unsigned step)
+{
+    ir_value c = ir_add(g, &(struct ir_insn){.op = IR_COND,
+                                             .type = IR_I1,
+                                             .aux = (uint8_t)machine_below(IR_COND_COUNT),
+                                             .arg = {ir_get(g, G_FLAGS)}});
+
+    ir_add(g, &(struct ir_insn){.op = IR_EXIT_IF,
+                                .arg = {c},
+                                .imm = 0x2000 + step,
+                                .map = ir_map_at(g, 0x1000 + step, step)});
+}
+
+/* One of several accesses by the same base, which may move by constants as a stack does. */
+static void random_near(struct ir_region *g, unsigned step, unsigned reg, uint8_t bytes)
+{
+    static const enum ir_type types[] = {IR_I8, IR_I16, IR_I32, IR_I64};
+    enum ir_type t = types[__builtin_ctz(bytes)];
+    struct ir_insn i = {.op = machine_below(2) == 0 ? IR_LOAD : IR_STORE,
+                        .type = t,
+                        .arg = {ir_get(g, (uint16_t)reg)},
+                        .imm = (uint64_t)(int64_t)((int)machine_below(80) - 40),
+                        .access = {.bytes = bytes,
+                                   .aligned = machine_below(6) == 0,
+                                   .for_write = machine_below(4) == 0},
+                        .map = ir_map_at(g, 0x1000 + step, step)};
+    int64_t by = machine_below(2) == 0 ? 8 : -8;
+
+    if (i.access.aligned || machine_below(2) == 0) {
+        i.imm &= (uint64_t) - (int64_t)bytes;
+    }
+    if (i.op == IR_STORE) {
+        i.arg[2] = some_value(g, t);
+        i.type = IR_VOID;
+        ir_add(g, &i);
+    } else {
+        ir_value v = ir_add(g, &i);
+        unsigned to = machine_below(16);
+
+        write_back(g, to == reg ? to ^ 1 : to, t, v);
+    }
+    if (machine_below(3) == 0) {
+        ir_set(
+            g, (uint16_t)reg,
+            ir_2(g, IR_ADD, ir_get(g, (uint16_t)reg), ir_const(g, IR_I64, (uint64_t)by)));
+    }
+}
+
+/* Groups of them, mostly near the ends of pages, with other things in between. */
+static void random_group(struct ir_region *g, unsigned step)
+{
+    unsigned reg = machine_below(16), n = 2 + machine_below(5);
+    uint64_t page =
+        MACHINE_MEMORY + (1 + machine_below(MACHINE_PAGES - 1)) * MACHINE_PAGE;
+    uint64_t by = machine_below(4) == 0 ? machine_below(4000) : machine_below(64);
+    ir_value base = ir_const(g, IR_I64, machine_below(2) == 0 ? page - by : page + by);
+
+    if (machine_below(4) != 0) { /* an address that is no constant */
+        base = ir_2(g, IR_ADD, base,
+                    ir_2(g, IR_AND, ir_get(g, (uint16_t)machine_below(16)),
+                         ir_const(g, IR_I64, machine_below(2) == 0 ? 0x38 : 0x1f)));
+    }
+    ir_set(g, (uint16_t)reg, base);
+    while (n-- > 0) {
+        random_near(g, step, reg, (uint8_t)(1u << machine_below(4)));
+        if (machine_below(4) == 0) {
+            random_side_exit(g, step);
+        } else if (machine_below(3) == 0) {
+            random_alu(g);
+        }
+    }
+}
+
 /* Atomic operations, aligned or not, and the other things that only some guests do. */
 static void random_atomic(struct ir_region *g, unsigned step)
 {
@@ -311,19 +384,6 @@ static void random_deposit(struct ir_region *g)
     ir_set(g, (uint16_t)reg, ir_add(g, &i));
 }
 
-static void random_side_exit(struct ir_region *g, unsigned step)
-{
-    ir_value c = ir_add(g, &(struct ir_insn){.op = IR_COND,
-                                             .type = IR_I1,
-                                             .aux = (uint8_t)machine_below(IR_COND_COUNT),
-                                             .arg = {ir_get(g, G_FLAGS)}});
-
-    ir_add(g, &(struct ir_insn){.op = IR_EXIT_IF,
-                                .arg = {c},
-                                .imm = 0x2000 + step,
-                                .map = ir_map_at(g, 0x1000 + step, step)});
-}
-
 static void random_region(struct ir_region *g)
 {
     unsigned steps = 1 + machine_below(24), n;
@@ -331,7 +391,7 @@ static void random_region(struct ir_region *g)
     ir_region_clear(g);
     ir_block_begin(g);
     for (n = 0; n < steps; n++) {
-        switch (machine_below(12)) {
+        switch (machine_below(14)) {
         case 0:
         case 1:
         case 2:
@@ -360,6 +420,9 @@ static void random_region(struct ir_region *g)
             break;
         case 10:
             machine_below(2) == 0 ? random_deposit(g) : random_product(g);
+            break;
+        case 11:
+            random_group(g, n);
             break;
         default:
             machine_below(3) == 0 ? random_side_exit(g, n) : random_access(g, n);

@@ -101,6 +101,27 @@ static bool slow_change(const struct emit_site *s, uint64_t at)
     return true;
 }
 
+/* Of a page in the table, or of the one that never is: then at times none. */
+static bool slow_window(const struct emit_site *s)
+{
+    struct ir_window w = ir_window_unpack(s->imm);
+    uint64_t begin = cpu.frame.slow_at, first_at = begin + w.before;
+
+    cpu.frame.window[w.number] = begin;
+    cpu.frame.slow_value = EMIT_NO_WINDOW;
+    if (w.align > 1 && first_at % s->access.bytes != 0) {
+        return true; /* the access itself says so */
+    }
+    if (!reach(first_at, s->access.bytes)) {
+        return false;
+    }
+    if (reach(begin, w.span) &&
+        begin / MACHINE_PAGE == (begin + w.span - 1) / MACHINE_PAGE && begin % 3 != 0) {
+        cpu.frame.slow_value = (uint64_t)(uintptr_t)(memory + (begin - MACHINE_MEMORY));
+    }
+    return true;
+}
+
 static void slow(void *c)
 {
     const struct emit_site *s = &result.site[cpu.frame.slow_site];
@@ -108,7 +129,9 @@ static void slow(void *c)
     bool ok;
 
     (void)c;
-    if (s->access.aligned && at % s->access.bytes != 0) {
+    if (s->op == IR_WINDOW) {
+        ok = slow_window(s);
+    } else if (s->access.aligned && at % s->access.bytes != 0) {
         ok = false;
     } else if (s->op == IR_STORE) {
         ok = memory_store(memory, at, s->access.bytes, cpu.frame.slow_value);
@@ -158,7 +181,9 @@ static void fill_table(void)
     unsigned n;
 
     memset(table, 0, sizeof table);
+    /* Where zeros would be a tag: of page 0, and of an access that begins before it. */
     table[0].read = table[0].write = 1;
+    table[MACHINE_TLB_ENTRIES - 1].read = table[MACHINE_TLB_ENTRIES - 1].write = 1;
     for (n = 0; n < MACHINE_PAGES; n++) {
         struct machine_entry *t =
             &table[(MACHINE_MEMORY / MACHINE_PAGE + n) % MACHINE_TLB_ENTRIES];

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "virt/isa/ir/private.h"
+#include "virt/isa/ir/window.h"
 
 struct state {
     const struct ir_region *g;
@@ -83,6 +84,23 @@ static void run_memory(struct state *s, uint32_t at)
         return;
     }
     s->value[at] = widen(i, old);
+}
+
+/* The address of its beginning; a fault where the first access has one. */
+static void run_window(struct state *s, uint32_t at)
+{
+    struct ir_insn i = s->g->insn[at];
+    struct ir_window w = ir_window_unpack(i.imm);
+    uint64_t first, old;
+
+    i.imm = (uint64_t)(int64_t)w.disp;
+    s->value[at] = address(s, &i);
+    first = s->value[at] + w.before;
+    if ((w.align > 1 && first % i.access.bytes != 0) ||
+        !s->v->load(s->v->who, first, i.access.bytes, &old)) {
+        apply_map(s, &i);
+        finish(s, EVALUATE_FAULT);
+    }
 }
 
 uint64_t evaluate_combine(enum ir_atomic kind, uint64_t old, uint64_t v, unsigned bits)
@@ -416,6 +434,9 @@ static void run_insn(struct state *s, uint32_t at)
     case IR_STORE:
     case IR_PROBE:
         run_memory(s, at);
+        return;
+    case IR_WINDOW:
+        run_window(s, at);
         return;
     case IR_ATOMIC:
     case IR_CAS:

@@ -43,7 +43,13 @@ static bool parse_legacy(struct vector_row *v, const char *text)
     unsigned n = 0;
     char *end;
 
-    while (isxdigit(text[0]) && isxdigit(text[1]) && n < 4) {
+    for (;;) {
+        if (strncmp(text, "W0 ", 3) == 0 || strncmp(text, "W1 ", 3) == 0) {
+            text += 3;
+        }
+        if (!isxdigit(text[0]) || !isxdigit(text[1]) || n == 4) {
+            break;
+        }
         bytes[n++] = strtoul(text, &end, 16);
         text = end + (*end == ' ' ? 1 : 0);
         text += strncmp(text, "W0 ", 3) == 0 || strncmp(text, "W1 ", 3) == 0 ? 3 : 0;
@@ -229,6 +235,7 @@ static void fill_native(const struct work *w, const struct vector_row *v,
         .rm_is_operand = v->rm_is_integer && !v->result && !i->is_memory,
         .rm_is_memory = i->is_memory,
         .gives_flags = v->gives_flags,
+        .result_global = i->reg,
         .has_imm8 = v->has_imm8,
         .imm8 = v->is4 ? (uint8_t)(i->imm8 << 4) : (uint8_t)i->imm,
         .writes_memory = i->is_memory && v->memory_is_first,
@@ -267,7 +274,7 @@ bool lift_vector(struct work *w)
     fill_native(w, v, n);
     gives = n->gives_flags || n->reg_is_result || n->rm_is_result;
     if (w->i->is_memory) {
-        if ((gives && !n->gives_flags) || v->reg_is_integer) {
+        if (v->reg_is_integer && !v->result) {
             return false;
         }
         i = lift_address(w);

@@ -153,7 +153,8 @@ struct unit *trace_translate(struct translate_cpu *t, uint64_t rip, const uint8_
 /* slow.c */
 void slow_helper(void *cpu);
 void routine_helper(void *cpu);
-void slow_apply(struct translate_cpu *t); /* the state of the site that stopped it */
+bool slow_has_uppers(const struct x86_cpu *c); /* of vector registers: not all zeros */
+void slow_apply(struct translate_cpu *t);      /* the state of the site that stopped it */
 
 /* fpu.c: the x87 state goes to the host's unit, and back to the struct if it is there */
 void fpu_lend(struct translate_cpu *t);

@@ -117,6 +117,7 @@ static void enter(struct translate_cpu *t, const struct unit *u)
     t->frame.flags = c->r.rflags;
     t->frame.entry = u->code;
     t->frame.host_mxcsr = _mm_getcsr();
+    t->frame.uppers = slow_has_uppers(c);
     t->local = 0;
     t->inside = true;
     t->enter();

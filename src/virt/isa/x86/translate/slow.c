@@ -81,6 +81,33 @@ static bool is_plain(struct x86_cpu *c, uint64_t at, unsigned bytes, bool writes
            !x86_is_watched(c, at & ~X86_PAGE_MASK, access);
 }
 
+/* Where the window lies in the host, if it lies in one page of plain memory and its
+ * first access would go; that one's fault is raised here.  All that is unusual is left to
+ * the accesses. */
+static uint64_t find_window(struct translate_cpu *t, const struct emit_site *s)
+{
+    struct x86_cpu *c = &t->x;
+    struct ir_window w = ir_window_unpack(s->imm);
+    uint64_t begin = t->frame.slow_at, first = begin + w.before;
+    struct x86_part p = {.bytes = s->access.bytes};
+    const struct x86_tlb_entry *entry;
+
+    t->frame.window[w.number] = begin;
+    if (c->tlb != c->tlbs->real || begin % w.align != 0 ||
+        ((first + s->access.bytes - 1) ^ first) & ~X86_PAGE_MASK ||
+        !x86_is_canonical(first) ||
+        !is_plain(c, first, s->access.bytes, s->access.for_write) ||
+        ((begin + w.span - 1) ^ begin) & ~X86_PAGE_MASK) {
+        return EMIT_NO_WINDOW;
+    }
+    x86_translate(c, first, s->access.for_write ? X86_WRITE : X86_READ, c->tlbs->rights,
+                  &p);
+    entry = &c->tlb->entry[x86_tlb_index(first)];
+    return w.writes && entry->write != (first & ~X86_PAGE_MASK)
+               ? EMIT_NO_WINDOW
+               : (uint64_t)(uintptr_t)p.host - w.before;
+}
+
 void slow_helper(void *cpu)
 {
     struct translate_cpu *t = cpu;
@@ -91,6 +118,10 @@ void slow_helper(void *cpu)
     bool writes = s->op == IR_STORE;
     bool will_write = writes || s->access.for_write;
 
+    if (s->op == IR_WINDOW) {
+        t->frame.slow_value = find_window(t, s);
+        return;
+    }
     /* A locked operation is the interpreter's, which also fills the soft TLB for it; and
      * without a soft TLB alignment is checked, in front of all else. */
     if ((s->op != IR_LOAD && s->op != IR_STORE) || c->tlb == &c->tlbs->none ||
@@ -169,6 +200,20 @@ static bool is_interrupted(const struct x86_cpu *c, const struct emit_site *s,
            (c->wants | atomic_load(&c->base.kicks)) != 0;
 }
 
+bool slow_has_uppers(const struct x86_cpu *c)
+{
+    uint64_t any = 0;
+    unsigned n;
+
+    for (n = 0; n < 16; n++) {
+        uint64_t half[2];
+
+        memcpy(half, (const uint8_t *)&c->r.fpu.ymm[n] + 16, sizeof half);
+        any |= half[0] | half[1];
+    }
+    return any != 0;
+}
+
 /* Called for a row's routine, and by side exits to have their values stored. */
 void routine_helper(void *cpu)
 {
@@ -203,6 +248,8 @@ void routine_helper(void *cpu)
     x86_flags_pack(c);
     t->frame.flags = c->r.rflags;
     t->frame.leave_to = c->next_rip;
+    /* Behind the cold path of a native one the region counts on what it has noted. */
+    t->frame.uppers = slow_has_uppers(c) || (s->op == IR_NATIVE && t->frame.uppers != 0);
     t->local = c->wants | (c->next_rip != s->pc + i->length) |
                ((c->r.fpu.mxcsr & 0x1f80) != 0x1f80) |
                (fpu_can_lend(c) != ((t->key & UNIT_FPU) != 0));
