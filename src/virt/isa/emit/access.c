@@ -1,7 +1,7 @@
 /* access.c - loads and stores through the soft TLB.
  *
  *   lea   t, [base + index*scale + disp]      the linear address
- *   mov   u, t;  shr/and                      its place in the table
+ *   rorx  u, t, 7;  and                       its place in the table
  *   lea   w, [t + bytes - 1];  and w, -4096   the page of its last byte
  *   add   u, gs:[tlb]
  *   cmp   w, [u + tag];  jne cold
@@ -25,6 +25,27 @@ static unsigned log2_of(unsigned n)
     return (unsigned)__builtin_ctz(n);
 }
 
+static bool is_short(uint64_t v)
+{
+    return (int64_t)v == (int32_t)v;
+}
+
+/* lea t, [index << scale + disp]: without a base there is always a displacement. */
+static enum host_reg index_alone(struct emit *e, const struct ir_insn *i, int32_t disp)
+{
+    enum host_reg index = emit_use(e, i->arg[1]), t;
+
+    e->locked[index] = false;
+    t = emit_scratch(e, i->arg[1], 0, i->arg[2]);
+    asm_byte(&e->o, (uint8_t)(0x40 | (i->access.wrap32 ? 0 : 8) | (t >= 8 ? 4 : 0) |
+                              (index >= 8 ? 2 : 0)));
+    asm_byte(&e->o, 0x8d);
+    asm_byte(&e->o, (uint8_t)((t & 7) << 3 | 4));
+    asm_byte(&e->o, (uint8_t)(i->access.scale << 6 | (index & 7) << 3 | 5));
+    asm_word32(&e->o, (uint32_t)disp);
+    return t;
+}
+
 /* The linear address in a register: the base itself when nothing is added. */
 enum host_reg emit_address(struct emit *e, const struct ir_insn *i)
 {
@@ -44,6 +65,9 @@ enum host_reg emit_address(struct emit *e, const struct ir_insn *i)
     if ((int64_t)i->imm != (int32_t)i->imm) {
         e->error = -ENOTSUP;
         return H_RAX;
+    }
+    if (emit_is_const(e, i->arg[0], &base) && is_short(base + i->imm)) {
+        return index_alone(e, i, (int32_t)(base + i->imm));
     }
     m.base = (uint8_t)emit_use(e, i->arg[0]);
     m.disp = (int32_t)i->imm;
@@ -71,8 +95,7 @@ uint8_t *emit_look_up(struct emit *e, enum host_reg address, enum host_reg u,
     enum host_reg w = emit_temp(e);
     uint8_t *miss;
 
-    asm_mov(&e->o, 32, u, address);
-    asm_shift_imm(&e->o, ASM_SHR, 32, u, (uint8_t)(PAGE_SHIFT - entry));
+    asm_rorx(&e->o, u, address, (uint8_t)(PAGE_SHIFT - entry));
     asm_alu_imm(&e->o, ASM_AND, 32, u, (int32_t)((e->env->tlb_entries - 1) << entry));
     if (l->span > l->align) {
         asm_lea(&e->o, 64, w, asm_at(address, (int32_t)(l->span - l->align)));

@@ -344,6 +344,17 @@ void asm_vex38(struct asm_out *o, struct asm_vex x, enum host_reg to, enum host_
     asm_byte(o, (uint8_t)(0xc0 | low3(to) << 3 | low3(rm)));
 }
 
+void asm_rorx(struct asm_out *o, enum host_reg to, enum host_reg from, uint8_t n)
+{
+    asm_byte(o, 0xc4);
+    asm_byte(o,
+             (uint8_t)((is_high(to) ? 0 : 0x80) | 0x40 | (is_high(from) ? 0 : 0x20) | 3));
+    asm_byte(o, 0x7b);
+    asm_byte(o, 0xf0);
+    asm_byte(o, (uint8_t)(0xc0 | low3(to) << 3 | low3(from)));
+    asm_byte(o, n);
+}
+
 void asm_bswap(struct asm_out *o, unsigned bits, enum host_reg r)
 {
     asm_byte(o, (uint8_t)(REX | (bits == 64 ? REX_W : 0) | (is_high(r) ? REX_B : 0)));

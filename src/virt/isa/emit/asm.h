@@ -140,6 +140,8 @@ void asm_0f(struct asm_out *o, uint8_t prefix, uint8_t op, unsigned bits,
             enum host_reg to, enum host_reg from);
 void asm_vex38(struct asm_out *o, struct asm_vex x, enum host_reg to, enum host_reg v,
                enum host_reg rm);
+void asm_rorx(struct asm_out *o, enum host_reg to, enum host_reg from,
+              uint8_t n); /* of 32 bits; keeps flags */
 void asm_bswap(struct asm_out *o, unsigned bits, enum host_reg r);
 void asm_setcc(struct asm_out *o, unsigned cond, enum host_reg r);
 void asm_cmov(struct asm_out *o, unsigned cond, unsigned bits, enum host_reg to,

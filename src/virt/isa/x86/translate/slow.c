@@ -63,17 +63,14 @@ static void store(struct x86_cpu *c, enum x86_seg seg, uint64_t at, unsigned byt
     }
 }
 
-/* Whether the bytes at `at` are RAM of one page, which may be read or written without a
+/* Whether the bytes at `at`, of one page, are RAM, which may be read or written without a
  * look. */
-static bool is_plain(struct x86_cpu *c, uint64_t at, unsigned bytes, bool writes)
+static bool is_plain_page(struct x86_cpu *c, uint64_t at, unsigned bytes, bool writes)
 {
     enum x86_access access = writes ? X86_WRITE : X86_READ;
     struct x86_part p = {.bytes = bytes};
     const struct mem_region *r;
 
-    if (((at + bytes - 1) ^ at) & ~X86_PAGE_MASK) {
-        return false;
-    }
     x86_translate(c, at, access, c->tlbs->rights, &p);
     r = p.region;
     return p.host != NULL && !(writes && r->read_only) &&
@@ -81,9 +78,26 @@ static bool is_plain(struct x86_cpu *c, uint64_t at, unsigned bytes, bool writes
            !x86_is_watched(c, at & ~X86_PAGE_MASK, access);
 }
 
-/* Where the window lies in the host, if it lies in one page of plain memory and its
- * first access would go; that one's fault is raised here.  All that is unusual is left to
- * the accesses. */
+static bool crosses(uint64_t at, unsigned bytes)
+{
+    return (((at + bytes - 1) ^ at) & ~X86_PAGE_MASK) != 0;
+}
+
+/* The same of one or two pages; the first that is missing faults. */
+static bool is_plain(struct x86_cpu *c, uint64_t at, unsigned bytes, bool writes)
+{
+    unsigned here = (unsigned)(MEM_PAGE_BYTES - (at & X86_PAGE_MASK));
+
+    if (!crosses(at, bytes)) {
+        return is_plain_page(c, at, bytes, writes);
+    }
+    return is_plain_page(c, at, here, writes) &&
+           is_plain_page(c, at + here, bytes - here, writes);
+}
+
+/* Where the window lies in the host, if it lies in one page that may be reached directly.
+ * The first access's fault is raised here; all else that is unusual is left to the
+ * accesses. */
 static uint64_t find_window(struct translate_cpu *t, const struct emit_site *s)
 {
     struct x86_cpu *c = &t->x;
@@ -94,18 +108,17 @@ static uint64_t find_window(struct translate_cpu *t, const struct emit_site *s)
 
     t->frame.window[w.number] = begin;
     if (c->tlb != c->tlbs->real || begin % w.align != 0 ||
-        ((first + s->access.bytes - 1) ^ first) & ~X86_PAGE_MASK ||
-        !x86_is_canonical(first) ||
-        !is_plain(c, first, s->access.bytes, s->access.for_write) ||
-        ((begin + w.span - 1) ^ begin) & ~X86_PAGE_MASK) {
+        crosses(first, s->access.bytes) || !x86_is_canonical(first)) {
         return EMIT_NO_WINDOW;
     }
     x86_translate(c, first, s->access.for_write ? X86_WRITE : X86_READ, c->tlbs->rights,
                   &p);
     entry = &c->tlb->entry[x86_tlb_index(first)];
-    return w.writes && entry->write != (first & ~X86_PAGE_MASK)
-               ? EMIT_NO_WINDOW
-               : (uint64_t)(uintptr_t)p.host - w.before;
+    if ((w.writes ? entry->write : entry->read) != (first & ~X86_PAGE_MASK) ||
+        crosses(begin, w.span)) {
+        return EMIT_NO_WINDOW;
+    }
+    return begin + entry->addend;
 }
 
 void slow_helper(void *cpu)
