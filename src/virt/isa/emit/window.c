@@ -72,6 +72,12 @@ static void end(struct emit *e, struct cold *s)
     emit_cold(e, s);
 }
 
+/* From the window's beginning to the access. */
+static uint64_t disp_of(const struct emit *e, const struct ir_insn *i)
+{
+    return i->op == IR_NATIVE ? e->g->insn[i->arg[1]].imm : i->imm;
+}
+
 void emit_direct_load(struct emit *e, uint32_t at)
 {
     const struct ir_insn *i = &e->g->insn[at];
@@ -124,7 +130,7 @@ void emit_direct_native(struct emit *e, uint32_t at, const struct ir_native *n)
     s.site = emit_site_at(e, at);
     s.dst = (uint8_t)emit_native_result(e, at, n);
     begin(e, &s, window);
-    emit_native_at(e, n, asm_at(window, (int32_t)n->disp), s.dst);
+    emit_native_at(e, n, asm_at(window, (int32_t)disp_of(e, i)), s.dst);
     emit_native_end(e, n, &s);
 }
 
@@ -151,12 +157,12 @@ struct wanted {
     bool writes, aligned;
 };
 
-static struct wanted wanted_of(const struct ir_insn *i)
+static struct wanted wanted_of(const struct emit *e, const struct ir_insn *i)
 {
     const struct ir_native *n = (const struct ir_native *)(uintptr_t)i->imm;
 
     if (i->op == IR_NATIVE) {
-        return (struct wanted){n->bytes, (uint64_t)n->disp, n->writes_memory, n->aligned};
+        return (struct wanted){n->bytes, disp_of(e, i), n->writes_memory, n->aligned};
     }
     return (struct wanted){i->access.bytes, i->imm,
                            i->op == IR_STORE || i->access.for_write, i->access.aligned};
@@ -194,7 +200,7 @@ void emit_direct_cold(struct emit *e, const struct cold *s)
 {
     const struct ir_insn *i = &e->g->insn[s->at];
     struct ir_window window = ir_window_unpack(e->g->insn[i->arg[0]].imm);
-    struct wanted w = wanted_of(i);
+    struct wanted w = wanted_of(e, i);
     uint8_t *unaligned = NULL, *missing;
 
     put_addresses(e, window.number, &w);

@@ -43,6 +43,7 @@ size_t ir_print(const struct ir_region *g, char *text, size_t bytes);
 
 /* Passes.  Each keeps `ir_verify` true and the region's meaning, faults included.
  * They work block by block. */
+void ir_pass_peel(struct ir_region *g);     /* a loop's flags do not reach their global */
 void ir_pass_forward(struct ir_region *g);  /* a get gives what the last set had */
 void ir_pass_simplify(struct ir_region *g); /* algebra, constants, common values */
 void ir_pass_sink(struct ir_region *g); /* sets of unpinned globals go to maps and ends */

@@ -58,6 +58,7 @@ void ir_pass_dead(struct ir_region *g)
 
 void ir_optimise(struct ir_region *g)
 {
+    ir_pass_peel(g);
     ir_pass_forward(g);
     ir_pass_simplify(g);
     ir_pass_sink(g);

@@ -127,7 +127,8 @@ enum ir_space {
     IR_PAGED,
     IR_BASE_BOUND,
     IR_FLAT,
-    IR_DIRECT /* at `imm` behind the beginning of the window that argument 0 names */
+    IR_DIRECT /* at `imm` (a `native`: the constant argument 1) behind the beginning of the
+               * window that argument 0 names */
 };
 
 enum ir_order {

@@ -106,7 +106,8 @@ static bool check_window(struct check *c, uint32_t at)
     bool direct = i->access.space == IR_DIRECT;
     unsigned n;
 
-    if (direct && (i->arg[1] != 0 || c->g->insn[i->arg[0]].op != IR_WINDOW)) {
+    if (direct && ((i->op != IR_NATIVE && i->arg[1] != 0) ||
+                   c->g->insn[i->arg[0]].op != IR_WINDOW)) {
         return fail(c, at, "a direct access without a window");
     }
     for (n = direct ? 1 : 0; n < 3; n++) {

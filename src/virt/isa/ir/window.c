@@ -290,7 +290,8 @@ static ir_value write_window(struct pass *s, const struct group *p,
     return ir_add(s->g, &w);
 }
 
-static void make_direct(struct ir_insn *i, const struct group *p, const struct reach *r)
+static void make_direct(struct pass *s, struct ir_insn *i, const struct group *p,
+                        const struct reach *r)
 {
     uint64_t at = (uint64_t)(distance(p, r) + before_first(p));
 
@@ -298,9 +299,8 @@ static void make_direct(struct ir_insn *i, const struct group *p, const struct r
     i->arg[1] = 0;
     i->access.space = IR_DIRECT;
     i->access.scale = 0;
-    if (i->op ==
-        IR_NATIVE) { /* the front end's room for it, which is ours till the end */
-        ((struct ir_native *)(uintptr_t)i->imm)->disp = (int64_t)at;
+    if (i->op == IR_NATIVE) {
+        i->arg[1] = ir_const(s->g, IR_I64, at);
     } else {
         i->imm = at;
     }
@@ -323,7 +323,7 @@ static void move_insn(struct pass *s, uint32_t at, ir_value *new_name)
             p->refused = p->window == 0;
         }
         if (!p->refused) {
-            make_direct(&i, p, &r);
+            make_direct(s, &i, p, &r);
         }
     } else {
         ir_rename_arguments(&i, new_name);

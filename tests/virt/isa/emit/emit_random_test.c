@@ -9,8 +9,9 @@
 
 #include "machine.h"
 
-#define GLOBALS 17
+#define GLOBALS 18
 #define G_FLAGS 16
+#define G_COUNT 17 /* rounds of a loop; nothing else touches it */
 
 #define REG(n, pin_)                                                                     \
     {                                                                                    \
@@ -35,6 +36,7 @@ static const struct ir_global globals[GLOBALS] = {
     REG(14, IR_NO_PIN),
     REG(15, IR_NO_PIN),
     {.name = "flags", .offset = MACHINE_FLAGS, .type = IR_FLAGS_TYPE, .pin = IR_NO_PIN},
+    REG(17, IR_NO_PIN),
 };
 
 /* ---- random regions, in the shape that a front end makes ---- */
@@ -384,6 +386,24 @@ static void random_deposit(struct ir_region *g)
     ir_set(g, (uint16_t)reg, ir_add(g, &i));
 }
 
+/* Back to the beginning, a few times, with flags of any kind. */
+static void random_loop(struct ir_region *g, unsigned step)
+{
+    ir_value left = ir_2(g, IR_SUB, ir_get(g, G_COUNT), ir_const(g, IR_I64, 1));
+
+    ir_set(g, G_COUNT, left);
+    ir_add(g, &(struct ir_insn){.op = IR_EXIT_IF,
+                                .arg = {ir_2(g, IR_EQ, left, ir_const(g, IR_I64, 0))},
+                                .imm = 0x4000,
+                                .map = ir_map_at(g, 0x1000 + step, step)});
+    if (machine_below(2) == 0) {
+        random_compare(g);
+    } else if (machine_below(2) == 0) {
+        random_alu(g);
+    }
+    ir_jump(g, 0, NULL, 0);
+}
+
 static void random_region(struct ir_region *g)
 {
     unsigned steps = 1 + machine_below(24), n;
@@ -429,7 +449,9 @@ static void random_region(struct ir_region *g)
             break;
         }
     }
-    if (machine_below(2) == 0) {
+    if (machine_below(4) == 0) {
+        random_loop(g, n);
+    } else if (machine_below(2) == 0) {
         ir_add(g, &(struct ir_insn){.op = IR_EXIT, .imm = 0x3000});
     } else {
         ir_add(g, &(struct ir_insn){.op = IR_EXIT_TO,
@@ -445,6 +467,7 @@ static void random_start(struct machine_outcome *start)
         start->global[i] = machine_below(3) == 0 ? machine_below(256) : machine_next();
     }
     start->global[G_FLAGS] = machine_next() & 0x8d5;
+    start->global[G_COUNT] = 1 + machine_below(4);
     for (i = 0; i < MACHINE_BYTES; i += 512) {
         uint64_t v = machine_next();
 

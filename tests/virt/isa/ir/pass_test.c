@@ -34,8 +34,9 @@ static const struct ir_global globals[GLOBALS] = {
 
 typedef void pass_fn(struct ir_region *g);
 
-static pass_fn *const passes[] = {ir_pass_forward, ir_pass_simplify, ir_pass_sink,
-                                  ir_pass_dead,    ir_pass_window,   ir_optimise};
+static pass_fn *const passes[] = {ir_pass_peel, ir_pass_forward, ir_pass_simplify,
+                                  ir_pass_sink, ir_pass_dead,    ir_pass_window,
+                                  ir_optimise};
 
 static struct ir_region g;
 static uint64_t seed = 1;
