@@ -51,7 +51,8 @@ static bool look_at(struct round *r)
     for (at = r->block.first; at < r->block.end; at++) {
         const struct ir_insn *i = &g->insn[at];
 
-        if (ir_is_opaque(i) || (i->map != 0 && g->map[i->map].count != 0)) {
+        if (ir_is_opaque(i) || ir_changes(i) != 0 ||
+            (i->map != 0 && g->map[i->map].count != 0)) {
             return false;
         }
         if (i->op == IR_SET) {

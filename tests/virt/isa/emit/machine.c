@@ -12,6 +12,9 @@
 
 #include "virt/isa/ir/private.h"
 
+/* No page address, nor one with what an alignment check keeps. */
+#define MACHINE_NOTHING 0x800u
+
 #define CODE_BYTES (1u << 20)
 #define CHANGES    0x8d5u /* the flags that count */
 
@@ -182,8 +185,9 @@ static void fill_table(void)
 
     memset(table, 0, sizeof table);
     /* Where zeros would be a tag: of page 0, and of an access that begins before it. */
-    table[0].read = table[0].write = 1;
-    table[MACHINE_TLB_ENTRIES - 1].read = table[MACHINE_TLB_ENTRIES - 1].write = 1;
+    table[0].read = table[0].write = MACHINE_NOTHING;
+    table[MACHINE_TLB_ENTRIES - 1].read = MACHINE_NOTHING;
+    table[MACHINE_TLB_ENTRIES - 1].write = MACHINE_NOTHING;
     for (n = 0; n < MACHINE_PAGES; n++) {
         struct machine_entry *t =
             &table[(MACHINE_MEMORY / MACHINE_PAGE + n) % MACHINE_TLB_ENTRIES];
