@@ -21,11 +21,12 @@ void asm_byte(struct asm_out *o, uint8_t b)
 
 void asm_word32(struct asm_out *o, uint32_t v)
 {
-    unsigned i;
-
-    for (i = 0; i < 4; i++) {
-        asm_byte(o, (uint8_t)(v >> (8 * i)));
+    if (o->end - o->at < 4) {
+        o->full = true;
+        return;
     }
+    memcpy(o->at, &v, 4); /* this host is little-endian */
+    o->at += 4;
 }
 
 void asm_word64(struct asm_out *o, uint64_t v)
@@ -437,6 +438,18 @@ void asm_push(struct asm_out *o, enum host_reg r)
     asm_byte(o, (uint8_t)(0x50 + low3(r)));
 }
 
+void asm_push_imm(struct asm_out *o, int32_t v)
+{
+    asm_byte(o, 0x68);
+    asm_word32(o, (uint32_t)v);
+}
+
+void asm_test_imm(struct asm_out *o, enum host_reg r, uint32_t v)
+{
+    put_rr(o, (struct shape){.bits = 32, .opcode = 0xf7}, 0, r);
+    asm_word32(o, v);
+}
+
 void asm_pop(struct asm_out *o, enum host_reg r)
 {
     if (is_high(r)) {
@@ -481,6 +494,13 @@ uint8_t *asm_jcc(struct asm_out *o, unsigned cond)
 uint8_t *asm_jmp(struct asm_out *o)
 {
     asm_byte(o, 0xe9);
+    asm_word32(o, 0);
+    return o->at - 4;
+}
+
+uint8_t *asm_call(struct asm_out *o)
+{
+    asm_byte(o, 0xe8);
     asm_word32(o, 0);
     return o->at - 4;
 }

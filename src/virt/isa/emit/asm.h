@@ -121,6 +121,7 @@ void asm_alu_store(struct asm_out *o, enum asm_alu op, unsigned bits, struct asm
 void asm_alu_store_imm(struct asm_out *o, enum asm_alu op, unsigned bits,
                        struct asm_mem m, int32_t v);
 void asm_test(struct asm_out *o, unsigned bits, enum host_reg a, enum host_reg b);
+void asm_test_imm(struct asm_out *o, enum host_reg r, uint32_t v); /* 32 bits */
 void asm_unary(struct asm_out *o, enum asm_unary op, unsigned bits, enum host_reg r);
 void asm_step(struct asm_out *o, bool dec, unsigned bits, enum host_reg r); /* inc, dec */
 void asm_imul(struct asm_out *o, unsigned bits, enum host_reg to, enum host_reg from);
@@ -159,6 +160,7 @@ void asm_mfence(struct asm_out *o);
 void asm_push_mem(struct asm_out *o, struct asm_mem m);
 void asm_pop_mem(struct asm_out *o, struct asm_mem m);
 void asm_push(struct asm_out *o, enum host_reg r);
+void asm_push_imm(struct asm_out *o, int32_t v); /* extended to 64 bits */
 void asm_pop(struct asm_out *o, enum host_reg r);
 void asm_ret(struct asm_out *o);
 void asm_jmp_reg(struct asm_out *o, enum host_reg r);
@@ -170,6 +172,7 @@ void asm_call_reg(struct asm_out *o, enum host_reg r);
  * that of the displacement. */
 uint8_t *asm_jcc(struct asm_out *o, unsigned cond);
 uint8_t *asm_jmp(struct asm_out *o);
+uint8_t *asm_call(struct asm_out *o);
 void asm_bind(struct asm_out *o, uint8_t *place, const uint8_t *target);
 
 #endif

@@ -555,20 +555,6 @@ static void write_budget(struct emit *e, uint32_t at, unsigned detail)
     touch_flags(e);
 }
 
-static void write_exit(struct emit *e, uint32_t at, unsigned detail)
-{
-    (void)detail;
-    emit_exit_to(e, e->g->insn[at].imm, e->g->insn[at].aux);
-}
-
-static void write_exit_to(struct emit *e, uint32_t at, unsigned detail)
-{
-    const struct ir_insn *i = &e->g->insn[at];
-
-    (void)detail;
-    emit_lookup(e, emit_use(e, i->arg[0]), i->imm);
-}
-
 /* Leaves for good: nothing behind it needs what is pending. */
 static void write_trap_if(struct emit *e, uint32_t at, unsigned detail)
 {
@@ -659,7 +645,7 @@ static const struct form forms[IR_OP_COUNT] = {
     [IR_COND] = {write_cond, 0},         [IR_LOAD] = {write_load, 0},
     [IR_STORE] = {write_store, 0},       [IR_ROUTINE] = {write_routine, 0},
     [IR_EXIT_IF] = {write_exit_if, 0},   [IR_BUDGET] = {write_budget, 0},
-    [IR_EXIT] = {write_exit, 0},         [IR_EXIT_TO] = {write_exit_to, 0},
+    [IR_EXIT] = {emit_exit, 0},          [IR_EXIT_TO] = {emit_exit_by, 0},
     [IR_PARAM] = {emit_param, 0},        [IR_PROBE] = {emit_check, 0},
     [IR_ATOMIC] = {emit_atomic, 0},      [IR_CAS] = {emit_cas, 0},
     [IR_FENCE] = {emit_fence, 0},        [IR_TRAP_IF] = {write_trap_if, 0},
@@ -673,6 +659,9 @@ void emit_insn(struct emit *e, uint32_t at)
     const struct form *f = &forms[i->op];
 
     e->now = at;
+    if (i->op == IR_NOP || i->op == IR_CONST) {
+        return; /* nothing dies here */
+    }
     if (f->write == NULL) {
         e->error = -ENOTSUP;
         return;

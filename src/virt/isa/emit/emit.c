@@ -30,12 +30,11 @@ static void use(struct emit *e, ir_value v, uint32_t at)
     const struct ir_insn *i = &e->g->insn[v];
     unsigned n;
 
-    if (v == 0) {
+    /* Whoever used it later has said so of what it is made from. */
+    if (v == 0 || e->place[v].last_use >= at) {
         return;
     }
-    if (e->place[v].last_use < at) {
-        e->place[v].last_use = at;
-    }
+    e->place[v].last_use = at;
     if (is_lazy(i) || shares_place(i)) {
         for (n = 0; n < 3; n++) {
             use(e, i->arg[n], at);
@@ -63,27 +62,37 @@ static void find_edge_uses(struct emit *e)
     }
 }
 
+static void find_uses_of(struct emit *e, uint32_t at)
+{
+    const struct ir_region *g = e->g;
+    const struct ir_insn *i = &g->insn[at];
+    uint32_t n;
+
+    if (is_lazy(i)) {
+        return;
+    }
+    for (n = 0; n < 3; n++) {
+        use(e, i->arg[n], at);
+    }
+    for (n = 0; i->map != 0 && n < g->map[i->map].count; n++) {
+        /* ... through an access: its site is read when operands are dead. */
+        use(e, g->pending[g->map[i->map].first + n].value,
+            i->op == IR_EXIT_IF ? at : at + 1);
+    }
+}
+
 static void find_uses(struct emit *e)
 {
     const struct ir_region *g = e->g;
-    uint32_t at, n;
+    uint32_t b, at;
 
-    for (at = 0; at < g->insns; at++) {
-        e->place[at] = (struct place){.root = at, .reg = H_NONE, .spill = NO_SPILL};
-    }
-    for (at = g->insns; at > 1; at--) {
-        const struct ir_insn *i = &g->insn[at - 1];
-
-        if (is_lazy(i)) {
-            continue;
+    e->place[0] = (struct place){.reg = H_NONE, .spill = NO_SPILL};
+    for (b = 0; b < g->blocks; b++) {
+        for (at = g->block[b].first; at < g->block[b].end; at++) {
+            e->place[at] = (struct place){.root = at, .reg = H_NONE, .spill = NO_SPILL};
         }
-        for (n = 0; n < 3; n++) {
-            use(e, i->arg[n], at - 1);
-        }
-        for (n = 0; i->map != 0 && n < g->map[i->map].count; n++) {
-            /* ... through an access: its site is read when operands are dead. */
-            use(e, g->pending[g->map[i->map].first + n].value,
-                i->op == IR_EXIT_IF ? at - 1 : at);
+        for (; at > g->block[b].first; at--) {
+            find_uses_of(e, at - 1);
         }
     }
 }
@@ -126,6 +135,31 @@ static int write_region(struct emit *e)
     return e->error != 0 ? e->error : e->o.full ? -ENOSPC : 0;
 }
 
+/* Room for what is only known during one translation, in one piece, which is kept. */
+static bool take_room(struct emit *e)
+{
+    size_t cold = COLD_MAX * sizeof *e->cold;
+    size_t blocks = e->g->blocks * sizeof *e->block_at;
+    size_t fixes = (e->g->edges + 1) * sizeof *e->fix;
+    size_t bytes = cold + blocks + fixes + (e->g->insns + 1) * sizeof *e->place;
+    uint8_t *p = e->r->work;
+
+    if (bytes > e->r->work_bytes) {
+        p = fault_realloc(p, bytes);
+        if (p == NULL) {
+            return false;
+        }
+        e->r->work = p;
+        e->r->work_bytes = bytes;
+    }
+    e->cold = (void *)p;
+    e->block_at = (void *)(p + cold);
+    e->fix = (void *)(p + cold + blocks);
+    e->place = (void *)(p + cold + blocks + fixes);
+    memset(e->block_at, 0, blocks);
+    return true;
+}
+
 int emit_region(const struct ir_region *g, const struct emit_env *env,
                 const struct emit_place *at, struct emit_result *ret_result)
 {
@@ -136,26 +170,17 @@ int emit_region(const struct ir_region *g, const struct emit_env *env,
         .first_site = at->first_site,
         .first_exit = at->first_exit,
         .o = {.start = at->write, .at = at->write, .end = at->write + at->room}};
-    int r = -ENOMEM;
 
     ret_result->sites = 0;
     ret_result->pends = 0;
     ret_result->exits = 0;
-    e.place = fault_malloc((g->insns + 1) * sizeof *e.place);
-    e.cold = fault_malloc(COLD_MAX * sizeof *e.cold);
-    e.block_at = fault_calloc(g->blocks, sizeof *e.block_at);
-    e.fix = fault_malloc((g->edges + 1) * sizeof *e.fix);
-    if (e.place != NULL && e.cold != NULL && e.block_at != NULL && e.fix != NULL) {
-        pin_registers(&e);
-        find_uses(&e);
-        find_edge_uses(&e);
-        r = write_region(&e);
+    if (!take_room(&e)) {
+        return -ENOMEM;
     }
-    free(e.place);
-    free(e.cold);
-    free(e.block_at);
-    free(e.fix);
-    return r;
+    pin_registers(&e);
+    find_uses(&e);
+    find_edge_uses(&e);
+    return write_region(&e);
 }
 
 void emit_result_fini(struct emit_result *r)
@@ -163,5 +188,6 @@ void emit_result_fini(struct emit_result *r)
     free(r->site);
     free(r->pend);
     free(r->exit);
+    free(r->work);
     memset(r, 0, sizeof *r);
 }

@@ -20,9 +20,14 @@
 
 #define EMIT_JUMPS 4096u
 
-/* Code for a guest address, found by its low bits. */
+/* The host's stack while generated code runs begins below a multiple of this, and
+ * reaches at most as far down again. */
+#define EMIT_STACK_BYTES 8192
+
+/* Code for a guest address, found by its low bits.  Of an empty place `tag` has other
+ * low bits, so that no address finds it. */
 struct emit_jump {
-    uint64_t tag;
+    uint64_t tag; /* the whole address */
     uint64_t code;
 };
 
@@ -58,14 +63,15 @@ struct emit_frame {
     uint64_t leave_exit;   /* number of the exit that was taken, or `enum emit_left` */
     uint64_t leave_branch; /* at EMIT_LEFT_MISS: the branch that left */
     uint64_t jumps;      /* address of the jump table, EMIT_JUMPS of `struct emit_jump` */
-    uint64_t jump_tag;   /* the tag of a guest address is that address xor this */
     uint64_t entry;      /* where the enter trampoline goes */
+    uint64_t host_stack; /* the host's RSP inside the enter trampoline */
     uint32_t host_mxcsr; /* for C code */
     uint32_t fpu_lent;   /* not 0: the host's x87 unit holds the guest's x87 state */
     uint32_t fpu_word;   /* a control or status word on its way */
     /* 0: the upper halves of the guest's vector registers are zeros, here and in their
      * home.  So they are not touched, and the host's SSE instructions run at full speed. */
     uint32_t uppers;
+    uint32_t link; /* exits to other pages that were patched under this number hold */
     /* Host addresses of C functions, `void f(void *cpu)`.  `routine_helper` also stores
      * what is pending at a side exit, and does not return from a site of IR_TRAP_IF.
      * `fpu_helper` lends the x87 state to the host, or does not return. */
@@ -119,7 +125,7 @@ struct emit_pend {
     uint16_t global;
     uint8_t type;
     uint8_t flags_kind, flags_bytes; /* of a FLAGS global */
-    int16_t prev;                    /* pend of the flags it keeps something of; -1 */
+    int32_t prev;                    /* pend of the flags it keeps something of; -1 */
     struct emit_loc a, b, c;
 };
 
@@ -135,11 +141,12 @@ struct emit_site {
     struct ir_access access;
 };
 
-/* A way out to a known guest address; `jump` is the displacement to patch. */
+/* A way out to a known guest address.  To patch it: the displacement `jump` (`home` takes
+ * it back), and where `link` is not 0, there the number under which it holds. */
 struct emit_exit {
     uint64_t pc;
-    uint32_t jump;
-    uint8_t kind; /* `enum ir_exit` */
+    uint32_t jump, link;
+    int32_t home;
 };
 
 struct emit_result {
@@ -151,6 +158,8 @@ struct emit_result {
     uint32_t pends, pend_room;
     struct emit_exit *exit;
     uint32_t exits, exit_room;
+    void *work; /* of `emit_region` itself */
+    size_t work_bytes;
 };
 
 /* Where code goes. */

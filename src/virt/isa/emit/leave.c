@@ -42,14 +42,14 @@ static void locate_arguments(struct emit *e, struct emit_pend *p, const struct i
 static void pend_flags(struct emit *e, uint16_t global, ir_value v, uint32_t asked)
 {
     const struct ir_insn *f = &e->g->insn[v];
-    int16_t prev = -1;
+    int32_t prev = -1;
     struct emit_pend *p;
     uint32_t kept;
     ir_value before = ir_flags_kept(f, &kept);
 
     if (!emit_is_home(e, v) && (kept & asked) != 0) {
         pend_flags(e, NOT_PINNED, before, kept & asked);
-        prev = (int16_t)(e->r->pends - 1);
+        prev = (int32_t)(e->r->pends - 1);
     }
     p = add_pend(e);
     if (p == NULL) {
@@ -155,77 +155,6 @@ void emit_slow_access(struct emit *e, const struct cold *s)
 static bool is_free(const struct emit *e, unsigned r)
 {
     return r != H_RSP && e->pinned_to[r] == NOT_PINNED;
-}
-
-/* Behind the region any register that is not pinned may be used. */
-static enum host_reg another(const struct emit *e, enum host_reg a, enum host_reg b)
-{
-    unsigned r;
-
-    for (r = 0; r < EMIT_HOST_REGS; r++) {
-        if (is_free(e, r) && r != a && r != b) {
-            return r;
-        }
-    }
-    return H_RAX;
-}
-
-static void leave_because(struct emit *e, int32_t why)
-{
-    asm_store_imm(&e->o, 64, emit_field(e, offsetof(struct emit_frame, leave_exit)), why);
-    asm_jmp_mem(&e->o, emit_field(e, offsetof(struct emit_frame, leave)));
-}
-
-/* Goes to the code for the guest address in `to`, by the jump table, here and not in a
- * shared place: so the host predicts each site by itself. */
-void emit_lookup(struct emit *e, enum host_reg to, uint64_t branch)
-{
-    enum host_reg t = another(e, to, to), u = another(e, to, t);
-    uint8_t *miss;
-
-    asm_store(&e->o, 64, emit_field(e, offsetof(struct emit_frame, leave_to)), to);
-    asm_mov(&e->o, 32, t, to);
-    asm_alu_imm(&e->o, ASM_AND, 32, t, (int32_t)EMIT_JUMPS - 1);
-    asm_shift_imm(&e->o, ASM_SHL, 32, t, 4); /* sizeof(struct emit_jump) */
-    asm_mov(&e->o, 64, u, to);
-    asm_alu_load(&e->o, ASM_ADD, 64, t,
-                 emit_field(e, offsetof(struct emit_frame, jumps)));
-    asm_alu_load(&e->o, ASM_XOR, 64, u,
-                 emit_field(e, offsetof(struct emit_frame, jump_tag)));
-    asm_alu_load(&e->o, ASM_CMP, 64, u, asm_at(t, offsetof(struct emit_jump, tag)));
-    miss = asm_jcc(&e->o, IR_COND_NZ);
-    asm_jmp_mem(&e->o, asm_at(t, offsetof(struct emit_jump, code)));
-    asm_bind(&e->o, miss, e->o.at);
-    asm_mov_imm(&e->o, t, branch);
-    asm_store(&e->o, 64, emit_field(e, offsetof(struct emit_frame, leave_branch)), t);
-    leave_because(e, EMIT_LEFT_MISS);
-}
-
-/* Leaves to a known address by a jump that can be patched to go to its code; at first
- * it goes to the code behind it, which tells the engine which exit it was. */
-void emit_exit_to(struct emit *e, uint64_t pc, enum ir_exit kind)
-{
-    struct emit_result *r = e->r;
-    enum host_reg t = another(e, H_NONE, H_NONE);
-    uint8_t *jump;
-
-    if (kind == IR_EXIT_FAR) {
-        asm_mov_imm(&e->o, t, pc);
-        emit_lookup(e, t, 0);
-        return;
-    }
-    if (!grow_for(&r->exit, r->exits + 1, &r->exit_room)) {
-        e->error = -ENOMEM;
-        return;
-    }
-    jump = asm_jmp(&e->o);
-    asm_bind(&e->o, jump, e->o.at);
-    r->exit[r->exits] = (struct emit_exit){
-        .pc = pc, .jump = (uint32_t)(jump - e->o.start), .kind = (uint8_t)kind};
-    asm_mov_imm(&e->o, t, pc);
-    asm_store(&e->o, 64, emit_field(e, offsetof(struct emit_frame, leave_to)), t);
-    leave_because(e, (int32_t)(e->first_exit + r->exits));
-    r->exits++;
 }
 
 /* What was counted and is not done goes back to the budget. */
@@ -346,7 +275,7 @@ static bool store_pends(struct emit *e, const struct emit_site *site)
         const struct emit_pend *p = &e->r->pend[site->first + n];
 
         if (p != flags && p->a.kind != EMIT_IN_REG) {
-            enum host_reg t = another(e, H_NONE, H_NONE);
+            enum host_reg t = emit_another(e, H_NONE, H_NONE);
 
             load_loc(e, t, &p->a);
             asm_store(&e->o, 64, emit_global(e, p->global), t);
@@ -384,7 +313,7 @@ static void side_exit(struct emit *e, const struct cold *s)
         asm_call_mem(&e->o, emit_field(e, offsetof(struct emit_frame, routine_thunk)));
     }
     give_back(e, site);
-    emit_exit_to(e, e->g->insn[s->at].imm, e->g->insn[s->at].aux);
+    emit_exit_to(e, e->g->insn[s->at].imm, (e->g->insn[s->at].aux & IR_EXIT_FAR) != 0);
 }
 
 /* The helper sees by the site's operation that it is not to come back. */
@@ -392,20 +321,20 @@ static void trap(struct emit *e, const struct cold *s)
 {
     store_site(e, s->site);
     asm_call_mem(&e->o, emit_field(e, offsetof(struct emit_frame, routine_thunk)));
-    leave_because(e, EMIT_LEFT_WANTS);
+    emit_leave_because(e, EMIT_LEFT_WANTS);
 }
 
 void emit_leave(struct emit *e, uint32_t at, unsigned detail)
 {
     (void)detail;
-    leave_because(e, EMIT_LEFT_REASON - (int32_t)e->g->insn[at].aux);
+    emit_leave_because(e, EMIT_LEFT_REASON - (int32_t)e->g->insn[at].aux);
 }
 
 /* Somebody waits: what is pending is stored, and the engine looks. */
 static void wants(struct emit *e, const struct cold *s)
 {
     struct emit_site *site = &e->r->site[s->site - e->first_site];
-    enum host_reg t = another(e, H_NONE, H_NONE);
+    enum host_reg t = emit_another(e, H_NONE, H_NONE);
 
     if (site->count != 0 && !store_pends(e, site)) {
         store_site(e, s->site);
@@ -414,7 +343,7 @@ static void wants(struct emit *e, const struct cold *s)
     give_back(e, site);
     asm_mov_imm(&e->o, t, site->pc);
     asm_store(&e->o, 64, emit_field(e, offsetof(struct emit_frame, leave_to)), t);
-    leave_because(e, EMIT_LEFT_WANTS);
+    emit_leave_because(e, EMIT_LEFT_WANTS);
 }
 
 /* The arithmetic flags of their home: push; and qword [rsp], 8d5h; popfq */
@@ -475,6 +404,8 @@ void emit_cold_code(struct emit *e)
             emit_direct_cold(e, s);
         } else if (s->kind == COLD_NATIVE) {
             emit_slow_native(e, s);
+        } else if (s->kind == COLD_DEEP) {
+            emit_shallow(e, s);
         } else if (s->kind == COLD_FPU) {
             emit_fpu_cold(e, s);
         } else if (s->kind == COLD_EXIT) {

@@ -30,6 +30,7 @@ enum cold_kind {
     COLD_EXIT,
     COLD_TRAP,
     COLD_WANTS,
+    COLD_DEEP,
     COLD_NATIVE,
     COLD_FPU
 };
@@ -69,6 +70,7 @@ struct emit {
     uint16_t pinned_to[EMIT_HOST_REGS]; /* global; NOT_PINNED */
     bool locked[EMIT_HOST_REGS];        /* operand of the instruction in work */
     uint32_t spill_owner[EMIT_SPILLS];
+    uint32_t spilled; /* which of them may not be 0, as bits */
     uint32_t host_flags;
     uint32_t home_flags; /* the value that the FLAGS global was set to; 0: none known */
     uint32_t home_since; /* the instruction that did it: older gets are not there */
@@ -183,7 +185,14 @@ void emit_slow_access(struct emit *e, const struct cold *s); /* address is in `s
 void emit_slow_native(struct emit *e, const struct cold *s);
 void emit_cold_code(struct emit *e);
 void emit_leave(struct emit *e, uint32_t at, unsigned detail);
-void emit_exit_to(struct emit *e, uint64_t pc, enum ir_exit kind);
-void emit_lookup(struct emit *e, enum host_reg to, uint64_t branch);
+
+/* exit.c */
+void emit_exit(struct emit *e, uint32_t at, unsigned detail);
+void emit_exit_by(struct emit *e, uint32_t at, unsigned detail);
+void emit_exit_to(struct emit *e, uint64_t pc, bool is_far);
+void emit_shallow(struct emit *e, const struct cold *s);
+void emit_leave_because(struct emit *e, int32_t why);
+/* Behind the region any register that is not pinned may be used. */
+enum host_reg emit_another(const struct emit *e, enum host_reg a, enum host_reg b);
 
 #endif

@@ -116,6 +116,7 @@ static void put_aside(struct emit *e, enum host_reg r)
             return;
         }
         e->spill_owner[n] = root;
+        e->spilled |= UINT32_C(1) << n;
         e->place[root].spill = (uint8_t)n;
         asm_store(&e->o, 64, spill_slot(e, n), r);
     }
@@ -353,6 +354,7 @@ void emit_alias(struct emit *e, ir_value v, ir_value of)
 
 void emit_done(struct emit *e)
 {
+    uint32_t spilled;
     unsigned r;
 
     memset(e->locked, 0, sizeof e->locked);
@@ -364,9 +366,11 @@ void emit_done(struct emit *e)
             e->place[root].reg = H_NONE;
         }
     }
-    for (r = 0; r < EMIT_SPILLS; r++) {
-        if (e->spill_owner[r] != 0 && e->place[e->spill_owner[r]].last_use <= e->now) {
+    for (spilled = e->spilled; spilled != 0; spilled &= spilled - 1) {
+        r = (unsigned)__builtin_ctz(spilled);
+        if (e->place[e->spill_owner[r]].last_use <= e->now) {
             e->spill_owner[r] = 0;
+            e->spilled &= ~(UINT32_C(1) << r);
         }
     }
 }
@@ -410,6 +414,7 @@ void emit_reset_regs(struct emit *e)
     memset(e->owner, 0, sizeof e->owner);
     memset(e->locked, 0, sizeof e->locked);
     memset(e->spill_owner, 0, sizeof e->spill_owner);
+    e->spilled = 0;
     e->host_flags = 0;
     e->home_flags = 0;
     e->home_since = 0;

@@ -5,7 +5,9 @@
  *   slow, routine, fpu
  *                 stores them, calls the helper, loads them again, returns
  *
- * The stack is aligned to 16 bytes while code of a region runs. */
+ * The stack is aligned to 16 bytes while code of a region runs, and begins where
+ * exit.c wants it: below a border of EMIT_STACK_BYTES, with one pair that stands for "no
+ * call": the guest's address 0, and host code that leaves to there. */
 #include <stddef.h>
 
 #include "virt/isa/emit/private.h"
@@ -131,14 +133,18 @@ static void move_temps(struct asm_out *o, const struct emit_env *env, enum way w
     }
 }
 
-static void write_enter(struct asm_out *o, const struct emit_env *env)
+static void write_enter(struct asm_out *o, const struct emit_env *env, uint64_t bottom)
 {
     size_t n;
 
     for (n = 0; n < KEPT; n++) {
         asm_push(o, kept_by_c[n]);
     }
-    asm_alu_imm(o, ASM_SUB, 64, H_RSP, 8);
+    asm_store(o, 64, asm_gs(field(env, offsetof(struct emit_frame, host_stack))), H_RSP);
+    asm_alu_imm(o, ASM_AND, 64, H_RSP, -(int32_t)EMIT_STACK_BYTES);
+    asm_push_imm(o, 0);
+    asm_mov_imm(o, H_RAX, bottom);
+    asm_push(o, H_RAX);
     move_guest(o, env, LOAD);
     asm_jmp_mem(o, asm_gs(field(env, offsetof(struct emit_frame, entry))));
 }
@@ -148,11 +154,20 @@ static void write_leave(struct asm_out *o, const struct emit_env *env)
     size_t n;
 
     move_guest(o, env, STORE);
-    asm_alu_imm(o, ASM_ADD, 64, H_RSP, 8);
+    asm_load(o, 64, H_RSP, asm_gs(field(env, offsetof(struct emit_frame, host_stack))));
     for (n = KEPT; n > 0; n--) {
         asm_pop(o, kept_by_c[n - 1]);
     }
     asm_ret(o);
+}
+
+/* A return to address 0 that no call in translated code belongs to. */
+static void write_bottom(struct asm_out *o, const struct emit_env *env)
+{
+    asm_store_imm(o, 64, asm_gs(field(env, offsetof(struct emit_frame, leave_to))), 0);
+    asm_store_imm(o, 64, asm_gs(field(env, offsetof(struct emit_frame, leave_exit))),
+                  EMIT_LEFT_MISS);
+    asm_jmp_mem(o, asm_gs(field(env, offsetof(struct emit_frame, leave))));
 }
 
 static void write_call(struct asm_out *o, const struct emit_env *env, size_t helper)
@@ -174,8 +189,9 @@ size_t emit_trampolines(const struct emit_env *env, uint8_t *write, const uint8_
     struct asm_out o = {.start = write, .at = write, .end = write + room};
     uint64_t base = (uint64_t)(uintptr_t)run;
 
-    *ret_enter = base;
-    write_enter(&o, env);
+    write_bottom(&o, env);
+    *ret_enter = base + (uint64_t)(o.at - o.start);
+    write_enter(&o, env, base);
     frame->leave = base + (uint64_t)(o.at - o.start);
     write_leave(&o, env);
     frame->leave_behind = base + (uint64_t)(o.at - o.start);

@@ -40,12 +40,13 @@ static void mark_insn(struct ir_region *g, uint32_t at, bool *used)
 
 void ir_pass_dead(struct ir_region *g)
 {
-    bool used[IR_REGION_INSNS] = {false};
+    bool used[IR_REGION_INSNS];
     uint32_t b, n;
 
     if (g->full) {
         return;
     }
+    memset(used, 0, g->insns * sizeof used[0]);
     for (n = 0; n < g->args; n++) {
         used[g->arg[n]] = true;
     }

@@ -207,12 +207,17 @@ struct ir_global {
 #define IR_NO_PIN       0xff
 #define IR_REGION_INSNS 8192
 
-/* IR_EXIT_FAR: to an address whose translation may change without this region knowing. */
+/* What leads out of a region, and what is known of where it leads.  A call names by
+ * argument b, a constant, where it will be returned to: a host may predict by that, no
+ * more. */
 enum ir_exit {
     IR_EXIT_JUMP,
     IR_EXIT_CALL,
     IR_EXIT_RETURN,
-    IR_EXIT_FAR
+    IR_EXIT_KIND = 3,
+    IR_EXIT_FAR = 4,     /* to an address whose translation may change, and this region's
+                            not with it */
+    IR_EXIT_FAR_BACK = 8 /* ... where a call will be returned to is such an address */
 };
 
 struct ir_region {

@@ -101,8 +101,8 @@ IR_OP(BUDGET,    "budget",     "...", '.', MAY_FAULT, "`imm` instructions are ab
 
 IR_OP(JUMP,      "jump",       "...", '.', END,       "to edge 0")
 IR_OP(BRANCH,    "branch",     "b..", '.', END,       "to edge 0 if a, else to edge 1")
-IR_OP(EXIT,      "exit",       "...", '.', END,       "go on at guest address `imm`; aux: ir_exit")
-IR_OP(EXIT_TO,   "exit_to",    "l..", '.', END,       "go on at guest address a; aux: ir_exit")
+IR_OP(EXIT,      "exit",       ".l.", '.', END,       "go on at guest address `imm`; aux: ir_exit")
+IR_OP(EXIT_TO,   "exit_to",    "ll.", '.', END,       "go on at guest address a; aux: ir_exit")
 IR_OP(LEAVE,     "leave",      "...", '.', END,       "to the engine, for reason `aux`; globals are whole")
 // clang-format on
 #undef IR_OP

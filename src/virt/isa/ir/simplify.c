@@ -204,14 +204,14 @@ static void simplify_insn(struct simplify *s, uint32_t at, uint32_t block_first)
 
 void ir_pass_simplify(struct ir_region *g)
 {
-    static const struct simplify none;
-    struct simplify s = none;
+    struct simplify s;
     uint32_t b, at;
 
     if (g->full) {
         return;
     }
     s.g = g;
+    memset(s.seen, 0, sizeof s.seen);
     for (at = 0; at < g->insns; at++) {
         s.new_name[at] = at;
     }

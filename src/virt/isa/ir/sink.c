@@ -117,12 +117,13 @@ static void sink_block(struct sink *s, uint32_t b, ir_value *new_name)
 void ir_pass_sink(struct ir_region *g)
 {
     struct sink s = {.g = g};
-    ir_value new_name[IR_REGION_INSNS] = {0};
+    ir_value new_name[IR_REGION_INSNS]; /* of what there is now */
     uint32_t b, n;
 
     if (g->full || g->globals > GLOBALS_MAX) {
         return;
     }
+    memset(new_name, 0, g->insns * sizeof new_name[0]);
     for (b = 0; b < g->blocks; b++) {
         sink_block(&s, b, new_name);
     }

@@ -165,7 +165,7 @@ struct x86_cpu {
     uint8_t ready;  /* `enum x86_ready` bits */
     uint64_t budget;
     uint64_t budget_at_fault; /* when the last fault was delivered */
-    uint64_t map_generation;  /* changes when some linear address may mean another page */
+    uint64_t map_generation;  /* the last that an address space got: memory/tlb.h */
     struct x86_tlb *tlb;      /* of the current address space and privilege; never NULL */
     struct x86_tlb_set *tlbs; /* owned; all of them: memory/tlb.c */
 

@@ -186,6 +186,18 @@ struct code_dropped x86_code_drop_locked(struct x86_code *code, gpa page, unsign
     return d;
 }
 
+bool x86_code_covers_locked(const struct x86_code *code, gpa page, unsigned from,
+                            unsigned to)
+{
+    const struct code_page *p = code->bucket[page >> MEM_PAGE_SHIFT & (CODE_BUCKETS - 1)];
+    bool covers = false;
+
+    for (; p != NULL; p = p->next) {
+        covers |= p->at == page && is_covered(p, from, to);
+    }
+    return covers;
+}
+
 uint64_t x86_code_provisional_locked(const struct x86_code *code, gpa at)
 {
     uint64_t waits = code->provisional;

@@ -73,6 +73,17 @@ struct code_crossing {
     _Alignas(8) uint8_t block[sizeof(struct x86_block) + sizeof(struct x86_insn)];
 };
 
+/* What another executor of the same processor made of the bytes of pages; called with
+ * the share's lock held, on any thread. */
+struct code_more {
+    /* Is something made of [from, to) of this physical page? */
+    bool (*covers_locked)(struct x86_cpu *c, gpa page, unsigned from, unsigned to);
+    /* What was made of this page may be old: drop it soon.  CODE_ALL: of all pages. */
+    void (*distrust_locked)(struct x86_cpu *c, gpa page);
+};
+
+#define CODE_ALL UINT64_MAX
+
 struct x86_code {
     /* The window: rip - window_base < window_end is in `page`. */
     uint64_t window_base;
@@ -91,7 +102,8 @@ struct x86_code {
     uint64_t provisional; /* of pages that were forgotten; inherited by new ones */
 
     struct code_share *share;
-    unsigned place; /* in the share */
+    unsigned place;               /* in the share */
+    const struct code_more *more; /* NULL: there is no other executor */
     pthread_t runner;
     bool is_running;
 
@@ -103,6 +115,7 @@ struct x86_code {
 struct code_share {
     pthread_mutex_t lock;
     struct x86_cpu *cpu[CODE_SHARES_MAX];
+    unsigned places; /* behind the last that was ever taken */
     struct mem *mem;
 };
 
@@ -129,6 +142,10 @@ struct code_dropped {
 struct code_dropped x86_code_drop_locked(struct x86_code *code, gpa page, unsigned from,
                                          unsigned to);
 
+/* Are there blocks of these bytes?  The lock is held. */
+bool x86_code_covers_locked(const struct x86_code *code, gpa page, unsigned from,
+                            unsigned to);
+
 /* Of the processors that pages at `at` wait for (`provisional`); the lock is held. */
 uint64_t x86_code_provisional_locked(const struct x86_code *code, gpa at);
 
@@ -139,6 +156,9 @@ void x86_share_leave(struct x86_cpu *c);
 /* The page is about to get its first block: flag it, and bring all processors to a
  * safe point; the lock is held. */
 void x86_share_flag_locked(struct x86_cpu *c, struct code_page *p);
+
+/* Did any processor make something of these bytes of the page?  The lock is held. */
+bool x86_share_covers_locked(struct code_share *s, gpa page, unsigned from, unsigned to);
 
 /* This processor is at a safe point: what others decoded while its stores did not
  * see the flag is decoded anew. */

@@ -31,6 +31,24 @@ static void drop_flag(struct mem *m, gpa at)
     }
 }
 
+static bool has_more_locked(struct x86_cpu *c, gpa page, unsigned from, unsigned to)
+{
+    return c->code->more != NULL && c->code->more->covers_locked(c, page, from, to);
+}
+
+bool x86_share_covers_locked(struct code_share *s, gpa page, unsigned from, unsigned to)
+{
+    bool covers = false;
+
+    for (unsigned n = 0; n < s->places && !covers; n++) {
+        struct x86_cpu *c = s->cpu[n];
+
+        covers = c != NULL && (x86_code_covers_locked(c->code, page, from, to) ||
+                               has_more_locked(c, page, from, to));
+    }
+    return covers;
+}
+
 /* `mem_listener.touched`.  The flag is dropped here, under the lock, and not by the
  * caller, who would do so later. */
 static uint8_t written(void *who, gpa at, unsigned bytes, uint8_t flags)
@@ -42,7 +60,7 @@ static uint8_t written(void *who, gpa at, unsigned bytes, uint8_t flags)
 
     (void)flags;
     pthread_mutex_lock(&s->lock);
-    for (unsigned n = 0; n < CODE_SHARES_MAX; n++) {
+    for (unsigned n = 0; n < s->places; n++) {
         struct x86_cpu *c = s->cpu[n];
         struct code_dropped d;
 
@@ -50,7 +68,7 @@ static uint8_t written(void *who, gpa at, unsigned bytes, uint8_t flags)
             continue;
         }
         d = x86_code_drop_locked(c->code, page, from, from + bytes);
-        is_left |= d.is_left;
+        is_left |= d.is_left || has_more_locked(c, page, 0, MEM_PAGE_BYTES);
         if (d.is_any && c->code->is_running &&
             pthread_equal(c->code->runner, pthread_self())) {
             c->wants |= X86_WANT_RELOAD;
@@ -107,6 +125,7 @@ int x86_share_join(struct x86_cpu *c)
     for (unsigned n = 0; n < CODE_SHARES_MAX; n++) {
         if (s->cpu[n] == NULL) {
             s->cpu[n] = c;
+            s->places = n >= s->places ? n + 1 : s->places;
             c->code->share = s;
             c->code->place = n;
             return 0;
@@ -165,11 +184,22 @@ void x86_share_flag_locked(struct x86_cpu *c, struct code_page *p)
     }
 }
 
-/* The pages of `other` that wait for the processor at `place`. */
-static void settle_locked(struct x86_code *other, unsigned place)
+static void distrust_locked(struct x86_cpu *c, gpa page)
 {
+    if (c->code->more != NULL) {
+        c->code->more->distrust_locked(c, page);
+    }
+}
+
+/* The pages of `c` that wait for the processor at `place`. */
+static void settle_locked(struct x86_cpu *c, unsigned place)
+{
+    struct x86_code *other = c->code;
     uint64_t bit = UINT64_C(1) << place;
 
+    if (other->provisional & bit) {
+        distrust_locked(c, CODE_ALL);
+    }
     other->provisional &= ~bit;
     for (unsigned n = 0; n < other->page_count; n++) {
         struct code_page *p = &other->pages[n];
@@ -177,6 +207,7 @@ static void settle_locked(struct x86_code *other, unsigned place)
         if (p->provisional & bit) {
             p->provisional &= ~bit;
             (void)x86_code_drop_locked(other, p->at, 0, MEM_PAGE_BYTES);
+            distrust_locked(c, p->at);
         }
     }
 }
@@ -189,7 +220,7 @@ void x86_share_safe_point(struct x86_cpu *c)
     pthread_mutex_lock(&s->lock);
     for (unsigned n = 0; n < CODE_SHARES_MAX; n++) {
         if (s->cpu[n] != NULL && s->cpu[n] != c) {
-            settle_locked(s->cpu[n]->code, c->code->place);
+            settle_locked(s->cpu[n], c->code->place);
         }
     }
     pthread_mutex_unlock(&s->lock);

@@ -99,12 +99,18 @@ static bool lift_jcc(struct work *w, unsigned cond)
 
 static void leave_to(struct work *w, ir_value to, enum ir_exit kind)
 {
+    ir_value back = 0;
+
     if (w->i->size == X86_32) {
         to = ir_1(w->g, IR_ZEXT, IR_I64, to);
     }
-    ir_add(w->g,
-           &(struct ir_insn){
-               .op = IR_EXIT_TO, .aux = (uint8_t)kind, .imm = w->in->pc, .arg = {to}});
+    if (kind == IR_EXIT_CALL) {
+        back = ir_const(w->g, IR_I64, wrap(w, behind(w)));
+    }
+    ir_add(w->g, &(struct ir_insn){.op = IR_EXIT_TO,
+                                   .aux = (uint8_t)kind,
+                                   .imm = w->in->pc,
+                                   .arg = {to, back}});
     w->out = (struct lift_out){.end = LIFT_ENDED};
 }
 

@@ -63,8 +63,9 @@ static void flush_table(struct x86_tlb *t, bool also_global)
     }
 }
 
-static void flush_space(struct x86_space *s, bool also_global)
+static void flush_space(struct x86_cpu *c, struct x86_space *s, bool also_global)
 {
+    s->generation = ++c->map_generation;
     if (!s->used) {
         return;
     }
@@ -116,8 +117,9 @@ void x86_tlb_select(struct x86_cpu *c)
 }
 
 /* The space of a PCID, or the one that was used longest ago, emptied. */
-static struct x86_space *space_of(struct x86_tlb_set *set, uint16_t pcid)
+static struct x86_space *space_of(struct x86_cpu *c, uint16_t pcid)
 {
+    struct x86_tlb_set *set = c->tlbs;
     struct x86_space *oldest = &set->space[0];
 
     for (unsigned i = 0; i < X86_SPACES; i++) {
@@ -130,7 +132,7 @@ static struct x86_space *space_of(struct x86_tlb_set *set, uint16_t pcid)
             oldest = s;
         }
     }
-    flush_space(oldest, true);
+    flush_space(c, oldest, true);
     oldest->used = true;
     oldest->pcid = pcid;
     oldest->cr3 = 0;
@@ -142,11 +144,10 @@ void x86_tlb_switch(struct x86_cpu *c)
     struct x86_tlb_set *set = c->tlbs;
     bool has_pcid = (c->r.cr4 & X86_CR4_PCIDE) != 0;
     uint64_t cr3 = c->r.cr3 & ~0xfffull;
-    struct x86_space *s = space_of(set, has_pcid ? c->r.cr3 & 0xfff : 0);
+    struct x86_space *s = space_of(c, has_pcid ? c->r.cr3 & 0xfff : 0);
 
-    c->map_generation++;
     if (s->cr3 != cr3) {
-        flush_space(s, false);
+        flush_space(c, s, false);
         s->cr3 = cr3;
     }
     s->last_use = ++set->clock;
@@ -156,21 +157,19 @@ void x86_tlb_switch(struct x86_cpu *c)
 
 void x86_tlb_flush_all(struct x86_cpu *c, bool also_global)
 {
-    c->map_generation++;
     for (unsigned i = 0; i < X86_SPACES; i++) {
-        flush_space(&c->tlbs->space[i], also_global);
+        flush_space(c, &c->tlbs->space[i], also_global);
     }
     c->wants |= X86_WANT_RELOAD;
 }
 
 void x86_tlb_flush_pcid(struct x86_cpu *c, uint16_t pcid, bool also_global)
 {
-    c->map_generation++;
     for (unsigned i = 0; i < X86_SPACES; i++) {
         struct x86_space *s = &c->tlbs->space[i];
 
         if (s->used && s->pcid == pcid) {
-            flush_space(s, also_global);
+            flush_space(c, s, also_global);
         }
     }
     c->wants |= X86_WANT_RELOAD;
@@ -201,10 +200,10 @@ static void drop_page(struct x86_tlb *t, uint64_t linear, bool only_global)
 
 void x86_tlb_flush_page(struct x86_cpu *c, uint16_t pcid, uint64_t linear)
 {
-    c->map_generation++;
     for (unsigned i = 0; i < X86_SPACES; i++) {
         struct x86_space *s = &c->tlbs->space[i];
 
+        s->generation = ++c->map_generation;
         for (unsigned as = 0; s->used && as < X86_AS_COUNT; as++) {
             drop_page(&s->as[as], linear, s->pcid != pcid);
         }

@@ -66,6 +66,7 @@ struct x86_space {
     uint16_t pcid;
     bool used;
     uint64_t last_use;
+    uint64_t generation; /* another, when some linear address may mean another page */
     struct x86_tlb as[X86_AS_COUNT];
 };
 

@@ -27,86 +27,55 @@ static bool is_suitable(const struct x86_cpu *c)
            (c->stack_size == X86_64 || c->code_mode == X86_CODE32);
 }
 
-/* When a mapping or the way of decoding changed, no entry of the jump table counts. */
-static void refresh_jumps(struct translate_cpu *t)
-{
-    uint8_t key = unit_key(&t->x);
-
-    if (t->map_generation == t->x.map_generation && t->key == key) {
-        return;
-    }
-    t->map_generation = t->x.map_generation;
-    t->key = key;
-    t->frame.jump_tag += UINT64_C(1) << 48;
-    if (t->frame.jump_tag == 0) {
-        memset(t->jumps, 0, EMIT_JUMPS * sizeof *t->jumps);
-        t->frame.jump_tag = UINT64_C(1) << 48;
-    }
-}
-
-static void remember_jump(struct translate_cpu *t, uint64_t rip, uint64_t code)
-{
-    struct emit_jump *j = &t->jumps[rip & (EMIT_JUMPS - 1)];
-
-    j->tag = rip ^ t->frame.jump_tag;
-    j->code = code;
-}
-
+/* Whether code at rip was executed often enough; counts this time. */
 static bool is_hot(struct translate_cpu *t, uint64_t rip)
 {
-    uint8_t *h = &t->heat[(rip ^ rip >> 13) & (HEAT_SLOTS - 1)];
+    uint8_t *left = heat_of(t, rip);
 
-    if (*h < t->warm) {
-        ++*h;
+    if (*left == 0) {
+        *left = (uint8_t)(t->warm + 1);
+    }
+    if (*left > 1) {
+        --*left;
         return false;
     }
     return true;
+}
+
+/* Room for one more unit in the half that is being filled: if need be the other one,
+ * which is older, goes and is filled next. */
+static void make_room(struct translate_cpu *t)
+{
+    const struct half *h = &t->half[t->filling];
+
+    if (h->end - h->used < ROOM_FOR_ONE || h->exits >> (HALF_SHIFT - 1) != 0 ||
+        h->sites >> (HALF_SHIFT - 1) != 0) {
+        t->filling ^= 1;
+        unit_drop_half(t, t->filling);
+    }
 }
 
 /* The unit at rip, made if it is warm; NULL: interpret.  May raise a fetch's fault. */
 static struct unit *unit_at(struct translate_cpu *t, uint64_t rip)
 {
     struct x86_cpu *c = &t->x;
-    bool counted = t->is_counted;
     const uint8_t *host;
     struct unit *u;
     unsigned room;
     gpa at;
 
     c->r.gpr[X86_RIP] = rip;
-    c->code->block = NULL; /* a fetch that faults has no instructions before it */
+    c->code->block = NULL; /* nothing of it is done if the fetch faults */
     host = x86_fetch_page(c, rip, &room, &at);
     if (host == NULL) {
         return NULL;
     }
-    u = unit_find(t, at, rip, counted);
+    u = unit_find(t, rip, at);
     if (u == NULL && is_hot(t, rip)) {
-        if (t->code.bytes - t->code.used < ROOM_FOR_ONE) {
-            unit_drop_all(t);
-        }
-        u = trace_translate(t, rip, host, room, at, counted);
-        x86_tlb_protect(c, at);
+        make_room(t);
+        u = trace_translate(t, rip, host, at);
     }
     return u != NULL && u->code != 0 ? u : NULL;
-}
-
-static void patch(struct translate_cpu *t, uint64_t number, const struct unit *to)
-{
-    struct exit_of *x;
-    int64_t distance;
-    int32_t d;
-
-    if (number >= t->exits) {
-        return;
-    }
-    x = &t->exit[number];
-    if (x->jump == NULL || x->page != (to->at & ~(gpa)(MEM_PAGE_BYTES - 1))) {
-        return;
-    }
-    distance = (int64_t)(to->code - (uint64_t)(uintptr_t)t->code.run) -
-               (x->jump + 4 - t->code.write);
-    d = (int32_t)distance;
-    memcpy(x->jump, &d, sizeof d);
 }
 
 static void enter(struct translate_cpu *t, const struct unit *u)
@@ -129,25 +98,25 @@ static void enter(struct translate_cpu *t, const struct unit *u)
     c->count.chain_breaks++;
 }
 
-/* A branch went where no address is.  It faults itself, so what it did to the stack is
- * taken back, and the interpreter executes it once more. */
-static void redo_branch(struct translate_cpu *t)
+/* A branch at `leave_branch` went where no address is, and faults itself.  It has already
+ * moved the stack pointer, which is taken back; a call has stored its return address, as
+ * processors do, too. */
+static _Noreturn void fault_branch(struct translate_cpu *t)
 {
     struct x86_cpu *c = &t->x;
-    const struct x86_block *b;
     const struct x86_insn *i;
 
     c->next_rip = t->frame.leave_branch;
     c->r.gpr[X86_RIP] = c->next_rip;
-    b = x86_code_find(c, c->next_rip);
-    i = &b->insn[0];
+    c->code->block = NULL;
+    i = &x86_code_find(c, c->next_rip)->insn[0];
     if (i->row == X86_R_CALL_EV) {
         c->r.gpr[X86_RSP] += 8;
     } else if (i->row == X86_R_RET || i->row == X86_R_RET_IW) {
         c->r.gpr[X86_RSP] -= 8 + (i->row == X86_R_RET_IW ? (i->imm & 0xffff) : 0);
     }
-    c->budget += t->is_counted; /* else it was not taken, and has no room for more */
-    x86_execute(c, 1);
+    c->budget += t->is_counted; /* it was counted, and is not done */
+    x86_raise_error(c, X86_GP, 0);
 }
 
 /* Run translated code from rip on until it has to come back. */
@@ -163,29 +132,45 @@ static void run_units(struct translate_cpu *t, struct unit *u)
         enter(t, u);
         left = (int64_t)t->frame.leave_exit;
         if (left == EMIT_LEFT_ROUTINE) {
-            c->budget += t->site[t->frame.slow_site].left;
-            c->budget -= t->site[t->frame.slow_site].left > 0 ? 1 : 0;
+            c->budget += slow_site(t)->left;
+            c->budget -= slow_site(t)->left > 0 ? 1 : 0;
         }
         rip = c->next_rip;
         if (left == EMIT_LEFT_MISS && !x86_is_canonical(rip)) {
-            redo_branch(t);
-            return;
+            fault_branch(t);
         }
         if (left == EMIT_LEFT_WANTS || left == EMIT_LEFT_ROUTINE || c->wants != 0 ||
             atomic_load(&c->base.kicks) != 0 || c->budget == 0) {
             return; /* not even the page of what comes next is looked at */
         }
+        link_refresh(t);
         u = unit_at(t, rip);
         if (u == NULL) {
             return;
         }
-        refresh_jumps(t);
         if (left >= 0 && drops == t->drops) {
-            patch(t, (uint64_t)left, u);
-        } else if (left < 0) {
-            remember_jump(t, rip, u->code);
+            link_patch(t, (uint32_t)left, u);
         }
+        link_remember(t, rip, u->code);
     }
+}
+
+static void interpret(struct translate_cpu *t, unsigned most)
+{
+    t->mark = t->x.budget;
+    x86_execute(&t->x, most);
+    t->x.count.interpreted += t->mark - t->x.budget;
+}
+
+/* It may execute an instruction, too. */
+static bool between(struct translate_cpu *t)
+{
+    bool is_leaving;
+
+    t->mark = t->x.budget;
+    is_leaving = x86_between(&t->x);
+    t->x.count.interpreted += t->mark - t->x.budget;
+    return is_leaving;
 }
 
 static void fault(struct translate_cpu *t, int how)
@@ -197,11 +182,15 @@ static void fault(struct translate_cpu *t, int how)
         slow_apply(t);
         c->code->block = NULL;
         if (how == 2) { /* given up: the interpreter executes this instruction */
-            x86_execute(c, 1);
+            interpret(t, 1);
             return;
         }
     }
+    if (c->code->block == NULL) {
+        t->mark = c->budget;
+    }
     x86_interpret_fault(c);
+    c->count.interpreted += t->mark - c->budget;
 }
 
 static void loop(struct translate_cpu *t)
@@ -212,7 +201,7 @@ static void loop(struct translate_cpu *t)
     for (;;) {
         if ((c->wants | atomic_load_explicit(&c->base.kicks, memory_order_relaxed)) !=
             0) {
-            if (x86_between(c)) {
+            if (between(t)) {
                 return;
             }
             unit_take_dirty(t);
@@ -221,15 +210,12 @@ static void loop(struct translate_cpu *t)
         if (c->budget == 0) {
             return;
         }
-        refresh_jumps(t);
+        link_refresh(t);
         u = is_suitable(c) ? unit_at(t, c->next_rip) : NULL;
         if (u != NULL && (!u->is_counted || u->insns <= c->budget)) {
             run_units(t, u);
         } else {
-            uint64_t before = c->budget;
-
-            x86_execute(c, CODE_BLOCK_INSNS_MAX);
-            c->count.interpreted += before - c->budget;
+            interpret(t, CODE_BLOCK_INSNS_MAX);
         }
     }
 }
@@ -248,6 +234,7 @@ int translate_run(struct cpu *base, uint64_t budget)
 {
     struct x86_cpu *c = x86_of(base);
     struct translate_cpu *t = translate_of(c);
+    const uint64_t interpreted = c->count.interpreted;
     int how;
 
     x86_interpret_begin(c, budget);
@@ -258,5 +245,8 @@ int translate_run(struct cpu *base, uint64_t budget)
         fault(t, how);
     }
     loop(t);
+    if (t->is_counted) {
+        c->count.translated += budget - c->budget - (c->count.interpreted - interpreted);
+    }
     return x86_interpret_end(c);
 }

@@ -1,7 +1,7 @@
 /* slow.c - what generated code asks of C.
  *
  * A slow access is done here when it is an ordinary one: to a page that the soft TLB
- * does not have yet.  Everything else - stores to code, page tables, watched
+ * does not have yet, or a store beside code.  Everything else - stores to code, page tables, watched
  * pages, devices - is given up: the state becomes that in front of the instruction, and
  * the interpreter executes it, exact in every case.  A fault raised here arrives at the
  * run loop, which also asks for that state. */
@@ -14,9 +14,14 @@
 
 #define GIVEN_UP 2 /* value of the longjmp */
 
-static const struct emit_site *site_of(const struct translate_cpu *t)
+static const struct half *half_of(const struct translate_cpu *t)
 {
-    return &t->site[t->frame.slow_site];
+    return &t->half[t->frame.slow_site >> HALF_SHIFT];
+}
+
+const struct emit_site *slow_site(const struct translate_cpu *t)
+{
+    return &half_of(t)->site[t->frame.slow_site & ((UINT32_C(1) << HALF_SHIFT) - 1)];
 }
 
 static uint64_t widened(const struct emit_site *s, uint64_t v)
@@ -63,9 +68,10 @@ static void store(struct x86_cpu *c, enum x86_seg seg, uint64_t at, unsigned byt
     }
 }
 
-/* Whether the bytes at `at`, of one page, are RAM, which may be read or written without a
- * look. */
-static bool is_plain_page(struct x86_cpu *c, uint64_t at, unsigned bytes, bool writes)
+/* The bytes at `at`, of one page, if they are RAM that may be accessed without a look, but
+ * for the flags `but`. */
+static bool is_plain_page(struct x86_cpu *c, uint64_t at, unsigned bytes, bool writes,
+                          uint8_t but, struct x86_part *ret_part)
 {
     enum x86_access access = writes ? X86_WRITE : X86_READ;
     struct x86_part p = {.bytes = bytes};
@@ -73,8 +79,9 @@ static bool is_plain_page(struct x86_cpu *c, uint64_t at, unsigned bytes, bool w
 
     x86_translate(c, at, access, c->tlbs->rights, &p);
     r = p.region;
+    *ret_part = p;
     return p.host != NULL && !(writes && r->read_only) &&
-           r->flags[(p.at - r->base) >> MEM_PAGE_SHIFT] == 0 &&
+           (r->flags[(p.at - r->base) >> MEM_PAGE_SHIFT] & ~but) == 0 &&
            !x86_is_watched(c, at & ~X86_PAGE_MASK, access);
 }
 
@@ -83,16 +90,19 @@ static bool crosses(uint64_t at, unsigned bytes)
     return (((at + bytes - 1) ^ at) & ~X86_PAGE_MASK) != 0;
 }
 
-/* The same of one or two pages; the first that is missing faults. */
-static bool is_plain(struct x86_cpu *c, uint64_t at, unsigned bytes, bool writes)
+/* The same of one page, which may hold code, or of two, which may not; the first that is
+ * missing faults. */
+static bool is_plain(struct x86_cpu *c, uint64_t at, unsigned bytes, bool writes,
+                     struct x86_part *ret_part)
 {
     unsigned here = (unsigned)(MEM_PAGE_BYTES - (at & X86_PAGE_MASK));
+    struct x86_part second;
 
     if (!crosses(at, bytes)) {
-        return is_plain_page(c, at, bytes, writes);
+        return is_plain_page(c, at, bytes, writes, MEM_CODE, ret_part);
     }
-    return is_plain_page(c, at, here, writes) &&
-           is_plain_page(c, at + here, bytes - here, writes);
+    return is_plain_page(c, at, here, writes, 0, ret_part) &&
+           is_plain_page(c, at + here, bytes - here, writes, 0, &second);
 }
 
 /* Where the window lies in the host, if it lies in one page that may be reached directly.
@@ -121,15 +131,52 @@ static uint64_t find_window(struct translate_cpu *t, const struct emit_site *s)
     return begin + entry->addend;
 }
 
+/* One host store of that size each, whatever the alignment. */
+static void put(uint8_t *host, unsigned bytes, uint64_t v)
+{
+    switch (bytes) {
+    case 1:
+        memcpy(host, &v, 1);
+        break;
+    case 2:
+        memcpy(host, &v, 2);
+        break;
+    case 4:
+        memcpy(host, &v, 4);
+        break;
+    default:
+        memcpy(host, &v, 8);
+        break;
+    }
+}
+
+/* A store to a page with code, where the bytes themselves are none: nobody makes code of
+ * them before they are written, since the lock is held.  False: they are code. */
+static bool store_beside(struct x86_cpu *c, const struct x86_part *p, uint64_t v)
+{
+    struct code_share *s = c->code->share;
+    unsigned from = (unsigned)(p->at & X86_PAGE_MASK);
+    bool is_code;
+
+    pthread_mutex_lock(&s->lock);
+    is_code = x86_share_covers_locked(s, p->at & ~X86_PAGE_MASK, from, from + p->bytes);
+    if (!is_code) {
+        put(p->host, p->bytes, v);
+    }
+    pthread_mutex_unlock(&s->lock);
+    return !is_code;
+}
+
 void slow_helper(void *cpu)
 {
     struct translate_cpu *t = cpu;
     struct x86_cpu *c = &t->x;
-    const struct emit_site *s = site_of(t);
+    const struct emit_site *s = slow_site(t);
     enum x86_seg seg = s->aux == X86_SS ? X86_SS : X86_DS;
     uint64_t at = t->frame.slow_at;
     bool writes = s->op == IR_STORE;
     bool will_write = writes || s->access.for_write;
+    struct x86_part p;
 
     if (s->op == IR_WINDOW) {
         t->frame.slow_value = find_window(t, s);
@@ -139,30 +186,33 @@ void slow_helper(void *cpu)
      * without a soft TLB alignment is checked, in front of all else. */
     if ((s->op != IR_LOAD && s->op != IR_STORE) || c->tlb == &c->tlbs->none ||
         !x86_is_canonical(at) || !x86_is_canonical(at + s->access.bytes - 1) ||
-        !is_plain(c, at, s->access.bytes, will_write)) {
+        !is_plain(c, at, s->access.bytes, will_write, &p)) {
         longjmp(c->unwind, GIVEN_UP);
     }
-    if (writes) {
-        store(c, seg, at, s->access.bytes, t->frame.slow_value);
-    } else {
+    if (!writes) {
         t->frame.slow_value = widened(s, load(c, seg, at, s->access.bytes));
+    } else if (p.region->flags[(p.at - p.region->base) >> MEM_PAGE_SHIFT] == 0) {
+        store(c, seg, at, s->access.bytes, t->frame.slow_value);
+    } else if (!store_beside(c, &p, t->frame.slow_value)) {
+        longjmp(c->unwind, GIVEN_UP);
     }
 }
 
 static void put_pends(struct translate_cpu *t, const struct emit_site *s)
 {
+    const struct emit_pend *all = half_of(t)->pend;
     uint64_t newest[LIFT_GLOBALS];
     unsigned n;
 
     for (n = 0; n < s->count; n++) {
-        const struct emit_pend *p = &t->pend[s->first + n];
+        const struct emit_pend *p = &all[s->first + n];
 
         if (p->global < LIFT_GLOBALS) {
-            newest[p->global] = emit_pend_value(&t->env, t, t->pend, p);
+            newest[p->global] = emit_pend_value(&t->env, t, all, p);
         }
     }
     for (n = 0; n < s->count; n++) {
-        const struct emit_pend *p = &t->pend[s->first + n];
+        const struct emit_pend *p = &all[s->first + n];
 
         if (p->global < LIFT_GLOBALS) {
             memcpy((uint8_t *)t + t->global[p->global].offset, &newest[p->global], 8);
@@ -177,7 +227,7 @@ static void flags_to_guest(struct translate_cpu *t)
 
 void slow_apply(struct translate_cpu *t)
 {
-    const struct emit_site *s = site_of(t);
+    const struct emit_site *s = slow_site(t);
 
     put_pends(t, s);
     flags_to_guest(t);
@@ -232,7 +282,7 @@ void routine_helper(void *cpu)
 {
     struct translate_cpu *t = cpu;
     struct x86_cpu *c = &t->x;
-    const struct emit_site *s = site_of(t);
+    const struct emit_site *s = slow_site(t);
     const struct x86_insn *i;
     bool lent = t->frame.fpu_lent != 0;
 

@@ -29,11 +29,13 @@ struct trace {
     uint64_t base;       /* rip of the page's first byte */
     gpa page;
     uint64_t start;
-    struct unit *unit;
     struct step step[TRACE_INSNS_MAX];
+    struct x86_insn found[TRACE_INSNS_MAX];
+    const struct x86_insn *insn; /* `found`; then the unit's */
+    struct ir_native *native;    /* the unit's */
     unsigned count;
     uint64_t next; /* behind the last one */
-    bool counted;
+    uint8_t key;
 };
 
 static bool in_page(const struct trace *r, uint64_t pc)
@@ -57,7 +59,7 @@ static bool is_visited(const struct trace *r, uint64_t pc)
 static bool collect_one(struct trace *r, uint64_t pc)
 {
     struct x86_cpu *c = &r->t->x;
-    struct x86_insn *i = &r->unit->insn[r->count];
+    struct x86_insn *i = &r->found[r->count];
     unsigned offset = (unsigned)(pc - r->base);
 
     if (x86_decode(r->host + offset, MEM_PAGE_BYTES - offset,
@@ -67,7 +69,7 @@ static bool collect_one(struct trace *r, uint64_t pc)
     }
     interpret_bind(c->model, (x86_code_key(c) & 4) != 0, i);
     if (i->row == X86_INVALID || i->run == x86_bad_insn ||
-        ((r->unit->key & UNIT_SEGMENTS) != 0 &&
+        ((r->key & UNIT_SEGMENTS) != 0 &&
          (i->segment == X86_FS || i->segment == X86_GS))) {
         return false;
     }
@@ -95,7 +97,7 @@ static void collect(struct trace *r)
     uint64_t pc = r->start;
 
     while (r->count < TRACE_INSNS_MAX && in_page(r, pc) && !is_visited(r, pc)) {
-        const struct x86_insn *i = &r->unit->insn[r->count];
+        const struct x86_insn *i = &r->found[r->count];
 
         if (!collect_one(r, pc)) {
             break;
@@ -115,11 +117,11 @@ static void collect(struct trace *r)
 
 static bool flags_dead_behind(const struct trace *r, unsigned n)
 {
-    uint32_t live = lift_flags_touched(r->t->lift, &r->unit->insn[n]), reads, writes;
+    uint32_t live = lift_flags_touched(r->t->lift, &r->insn[n]), reads, writes;
 
     for (n++; n < r->count; n++) {
-        lift_flags_of(r->t->lift, &r->unit->insn[n], &reads, &writes);
-        if ((reads & live) != 0 || !lift_is_quiet(r->t->lift, &r->unit->insn[n])) {
+        lift_flags_of(r->t->lift, &r->insn[n], &reads, &writes);
+        if ((reads & live) != 0 || !lift_is_quiet(r->t->lift, &r->insn[n])) {
             return false;
         }
         live &= ~writes;
@@ -130,13 +132,19 @@ static bool flags_dead_behind(const struct trace *r, unsigned n)
     return false;
 }
 
+/* Whether a way out to `to` leads to another page, whose translation may change. */
+static uint8_t farness(const struct trace *r, uint64_t to)
+{
+    return in_page(r, to) ? 0 : IR_EXIT_FAR;
+}
+
 static void leave_if(struct trace *r, ir_value cond, uint64_t to,
                      const struct lift_in *in)
 {
     struct ir_region *g = &r->t->region;
 
     ir_add(g, &(struct ir_insn){.op = IR_EXIT_IF,
-                                .aux = in_page(r, to) ? IR_EXIT_JUMP : IR_EXIT_FAR,
+                                .aux = IR_EXIT_JUMP | farness(r, to),
                                 .arg = {cond},
                                 .imm = to,
                                 .map = ir_map_at(g, in->pc, in->done)});
@@ -144,10 +152,37 @@ static void leave_if(struct trace *r, ir_value cond, uint64_t to,
 
 static void leave(struct trace *r, uint64_t to)
 {
-    ir_add(&r->t->region,
+    ir_add(&r->t->region, &(struct ir_insn){.op = IR_EXIT,
+                                            .aux = IR_EXIT_JUMP | farness(r, to),
+                                            .imm = to});
+}
+
+static uint8_t farness_back(const struct trace *r, uint64_t back)
+{
+    return in_page(r, back) ? 0 : IR_EXIT_FAR_BACK;
+}
+
+static void leave_by_call(struct trace *r, uint64_t to, uint64_t back)
+{
+    struct ir_region *g = &r->t->region;
+    ir_value b = ir_const(g, IR_I64, back);
+
+    ir_add(g,
            &(struct ir_insn){.op = IR_EXIT,
-                             .aux = in_page(r, to) ? IR_EXIT_JUMP : IR_EXIT_FAR,
+                             .aux = IR_EXIT_CALL | farness(r, to) | farness_back(r, back),
+                             .arg = {0, b},
                              .imm = to});
+}
+
+/* The lifter does not know of pages. */
+static void mark_call_back(struct trace *r)
+{
+    struct ir_region *g = &r->t->region;
+    struct ir_insn *i = &g->insn[g->insns - 1];
+
+    if (i->op == IR_EXIT_TO && i->arg[1] != 0) {
+        i->aux |= farness_back(r, g->insn[i->arg[1]].imm);
+    }
 }
 
 static ir_value opposite(struct ir_region *g, ir_value cond)
@@ -162,15 +197,15 @@ static ir_value opposite(struct ir_region *g, ir_value cond)
 static bool lift_step(struct trace *r, unsigned n)
 {
     struct ir_region *g = &r->t->region;
-    const struct x86_insn *i = &r->unit->insn[n];
+    const struct x86_insn *i = &r->insn[n];
     struct lift_in in = {.insn = i,
                          .pc = r->step[n].pc,
                          .done = n,
                          .flags_dead = flags_dead_behind(r, n),
-                         .sse = (r->unit->key & UNIT_SSE) != 0,
-                         .avx = (r->unit->key & UNIT_AVX) != 0,
-                         .fpu = (r->unit->key & UNIT_FPU) != 0,
-                         .native = &r->unit->native[n]};
+                         .sse = (r->key & UNIT_SSE) != 0,
+                         .avx = (r->key & UNIT_AVX) != 0,
+                         .fpu = (r->key & UNIT_FPU) != 0,
+                         .native = &r->native[n]};
     struct lift_out out = lift_insn(r->t->lift, g, &in);
     uint64_t behind = in.pc + i->length;
     bool last = n + 1 == r->count;
@@ -181,6 +216,7 @@ static bool lift_step(struct trace *r, unsigned n)
         r->count = n;
         return false;
     case LIFT_ENDED:
+        mark_call_back(r);
         return false;
     case LIFT_BRANCH:
         if (last && out.target == r->start) {
@@ -192,7 +228,9 @@ static bool lift_step(struct trace *r, unsigned n)
         break;
     case LIFT_JUMP:
         if (last) {
-            if (out.target == r->start && !out.is_call) {
+            if (out.is_call) {
+                leave_by_call(r, out.target, r->t->x.rip_mask & behind);
+            } else if (out.target == r->start) {
                 ir_jump(g, 0, NULL, 0);
             } else {
                 leave(r, out.target);
@@ -219,7 +257,7 @@ static int build(struct trace *r)
     ir_region_clear(g);
     ir_block_begin(g);
     budget = ir_add(g, &(struct ir_insn){.op = IR_BUDGET,
-                                         .aux = r->counted,
+                                         .aux = r->t->is_counted,
                                          .imm = 1,
                                          .map = ir_map_at(g, r->start, 0)});
     for (n = 0; n < r->count && lift_step(r, n); n++) {
@@ -236,93 +274,147 @@ static int build(struct trace *r)
     return g->full ? -ENOSPC : 0;
 }
 
-/* The results of one region join those of all. */
-static int keep(struct trace *r, uint8_t *write)
+/* The results of one region join those of its half. */
+static int keep(struct trace *r, struct unit *u, uint8_t *write)
 {
-    struct translate_cpu *t = r->t;
-    struct emit_result *e = &t->result;
+    struct half *h = &r->t->half[u->half];
+    const struct emit_result *e = &r->t->result;
     uint32_t n;
 
-    if (!grow_for(&t->site, t->sites + e->sites, &t->site_room) ||
-        !grow_for(&t->pend, t->pends + e->pends, &t->pend_room) ||
-        !grow_for(&t->exit, t->exits + e->exits, &t->exit_room)) {
+    if (!grow_for(&h->site, h->sites + e->sites, &h->site_room) ||
+        !grow_for(&h->pend, h->pends + e->pends, &h->pend_room) ||
+        !grow_for(&h->exit, h->exits + e->exits, &h->exit_room)) {
         return -ENOMEM;
     }
     for (n = 0; n < e->sites; n++) {
-        t->site[t->sites + n] = e->site[n];
-        t->site[t->sites + n].first += t->pends;
+        h->site[h->sites + n] = e->site[n];
+        h->site[h->sites + n].first += h->pends;
     }
     for (n = 0; n < e->pends; n++) {
-        t->pend[t->pends + n] = e->pend[n];
-        t->pend[t->pends + n].prev += e->pend[n].prev >= 0 ? (int32_t)t->pends : 0;
+        h->pend[h->pends + n] = e->pend[n];
+        h->pend[h->pends + n].prev += e->pend[n].prev >= 0 ? (int32_t)h->pends : 0;
     }
     for (n = 0; n < e->exits; n++) {
-        t->exit[t->exits + n] = (struct exit_of){
-            .pc = e->exit[n].pc, .page = r->page, .jump = write + e->exit[n].jump};
+        const struct emit_exit *x = &e->exit[n];
+
+        h->exit[h->exits + n] =
+            (struct exit_of){.pc = x->pc,
+                             .page = r->page,
+                             .jump = write + x->jump,
+                             .link = x->link != 0 ? write + x->link : NULL,
+                             .home = x->home};
     }
-    t->sites += e->sites;
-    t->pends += e->pends;
-    t->exits += e->exits;
+    u->first_exit = (uint32_t)u->half << HALF_SHIFT | h->exits;
+    u->exits = e->exits;
+    h->sites += e->sites;
+    h->pends += e->pends;
+    h->exits += e->exits;
     return 0;
 }
 
-static int generate(struct trace *r)
+static int generate(struct trace *r, struct unit *u)
 {
     struct translate_cpu *t = r->t;
-    uint8_t *write = t->code.write + t->code.used;
-    const struct emit_place place = {.write = write,
-                                     .room = t->code.bytes - t->code.used,
-                                     .first_site = t->sites,
-                                     .first_exit = t->exits};
+    struct half *h = &t->half[u->half];
+    uint8_t *write = t->code.write + h->used;
+    const struct emit_place place = {
+        .write = write,
+        .room = h->end - h->used,
+        .first_site = (uint32_t)u->half << HALF_SHIFT | h->sites,
+        .first_exit = (uint32_t)u->half << HALF_SHIFT | h->exits};
     int x = emit_region(&t->region, &t->env, &place, &t->result);
 
     if (x == 0) {
-        x = keep(r, write);
+        x = keep(r, u, write);
     }
     if (x == 0) {
-        r->unit->code = (uint64_t)(uintptr_t)t->code.run + t->code.used;
-        t->code.used = (t->code.used + t->result.bytes + 15) & ~(size_t)15;
+        u->code = (uint64_t)(uintptr_t)t->code.run + h->used;
+        h->used = (h->used + t->result.bytes + 15) & ~(size_t)15;
         t->x.count.blocks++;
     }
     return x;
 }
 
-struct unit *trace_translate(struct translate_cpu *t, uint64_t rip, const uint8_t *host,
-                             unsigned room, gpa at, bool counted)
+/* Decode, where stores are noticed: marked before the bytes are read.  NULL: they are not
+ * yet (the interpreter will see to it, as it executes this code), or no memory. */
+static struct unit_page *collect_watched(struct trace *r, struct lines *ret_lines)
 {
-    struct trace r = {.t = t, .start = rip, .counted = counted};
-    struct unit *u = fault_calloc(1, sizeof *u);
-    unsigned offset = (unsigned)(at & (MEM_PAGE_BYTES - 1));
-    unsigned most = TRACE_INSNS_MAX;
+    struct translate_cpu *t = r->t;
+    pthread_mutex_t *lock = &t->x.code->share->lock;
+    const struct mem_region *region = mem_find(t->x.mem, r->page);
+    unsigned offset = (unsigned)(r->start - r->base);
+    struct unit_page *p = NULL;
+    unsigned n;
 
-    (void)room;
+    pthread_mutex_lock(lock);
+    if (region != NULL && (mem_flags(region, r->page) & MEM_CODE) != 0) {
+        p = unit_page_make_locked(t, r->page);
+    }
+    if (p != NULL) {
+        collect(r);
+        lines_add(ret_lines, offset, offset + 1);
+        for (n = 0; n < r->count; n++) {
+            lines_add(ret_lines, r->step[n].offset,
+                      r->step[n].offset + r->found[n].length);
+        }
+        for (n = 0; n < LINE_WORDS; n++) {
+            p->lines.word[n] |= ret_lines->word[n];
+        }
+    }
+    pthread_mutex_unlock(lock);
+    return p;
+}
+
+static struct unit *make_unit(const struct trace *r, gpa at)
+{
+    size_t insns = r->count * sizeof(struct x86_insn);
+    struct unit *u =
+        fault_malloc(sizeof *u + insns + r->count * sizeof(struct ir_native));
+
+    if (u != NULL) {
+        *u = (struct unit){.at = at,
+                           .rip = r->start,
+                           .key = r->key,
+                           .half = (uint8_t)r->t->filling,
+                           .is_counted = r->t->is_counted,
+                           .incoming = NO_EXIT};
+        memcpy(u->insn, r->found, insns);
+        u->native = (struct ir_native *)(void *)&u->insn[r->count];
+    }
+    return u;
+}
+
+struct unit *trace_translate(struct translate_cpu *t, uint64_t rip, const uint8_t *host,
+                             gpa at)
+{
+    unsigned offset = (unsigned)(at & X86_PAGE_MASK), most = TRACE_INSNS_MAX;
+    struct trace r = {.t = t,
+                      .start = rip,
+                      .page = at - offset,
+                      .host = host - offset,
+                      .base = rip - offset,
+                      .key = unit_key(&t->x)};
+    struct lines lines = {0};
+    struct unit_page *p = collect_watched(&r, &lines);
+    struct unit *u = p != NULL ? make_unit(&r, at) : NULL;
+
     if (u == NULL) {
         return NULL;
     }
-    u->at = at;
-    u->rip = rip;
-    u->key = unit_key(&t->x);
-    u->is_counted = counted;
-    r.unit = u;
-    r.page = at - offset;
-    r.host = host - offset;
-    r.base = rip - offset;
-    collect(&r);
+    u->lines = lines;
+    r.insn = u->insn;
+    r.native = u->native;
     /* One that is too long for the host's registers or the room is tried shorter. */
     for (;; most /= 2) {
         if (r.count > most) {
             r.count = most;
             r.next = r.step[most].pc;
         }
-        if (most == 0 || r.count == 0 || (build(&r) == 0 && generate(&r) == 0)) {
+        if (most == 0 || r.count == 0 || (build(&r) == 0 && generate(&r, u) == 0)) {
             break;
         }
     }
     u->insns = r.count;
-    mem_flag_page(t->x.mem, r.page, MEM_CODE);
-    if (unit_add(t, u) != 0) {
-        free(u);
-        return NULL;
-    }
+    unit_add(t, p, u);
     return u;
 }

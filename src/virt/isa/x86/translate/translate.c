@@ -14,6 +14,8 @@
 
 #define CODE_BYTES (32u << 20)
 #define WARM       16
+#define WARM_MOST  254u
+#define COLDER     15 /* times colder is code that was written to */
 
 /* Host registers of rax .. r15; those without one are in memory.  Equal numbers, where it
  * can be, keep encodings short; rsp is the host's own stack. */
@@ -21,25 +23,23 @@ static const uint8_t pins[16] = {0,         1,         2,         3,        12, 
                                  6,         7,         8,         9,        10, IR_NO_PIN,
                                  IR_NO_PIN, IR_NO_PIN, IR_NO_PIN, IR_NO_PIN};
 
-/* A store to a page with translations: they go at the next safe point of their owner,
- * which is now for the thread that stored. */
+/* A store to a page with translations: those that it touches go. */
 static uint8_t written(void *who, gpa at, unsigned bytes, uint8_t flags)
 {
     struct translate_cpu *t = who;
-    struct x86_cpu *c = &t->x;
+    gpa page = at & ~X86_PAGE_MASK;
+    unsigned from = (unsigned)(at & X86_PAGE_MASK);
+    const struct unit_page *p;
 
-    (void)bytes;
     (void)flags;
-    pthread_mutex_lock(&t->lock);
-    if (t->dirty_count < DIRTY_MAX) {
-        t->dirty[t->dirty_count++] = at & ~(gpa)(MEM_PAGE_BYTES - 1);
+    pthread_mutex_lock(&t->x.code->share->lock);
+    p = unit_page_of(t, page);
+    if (p != NULL && lines_touch(&p->lines, from, from + bytes)) {
+        unit_note_dirty_locked(t, &(struct dirty){.page = page,
+                                                  .from = (uint16_t)from,
+                                                  .to = (uint16_t)(from + bytes)});
     }
-    if (c->code->is_running && pthread_equal(c->code->runner, pthread_self())) {
-        c->wants |= X86_WANT_RELOAD;
-    } else {
-        atomic_fetch_or(&c->base.kicks, (uint32_t)CPU_KICK_FLUSH);
-    }
-    pthread_mutex_unlock(&t->lock);
+    pthread_mutex_unlock(&t->x.code->share->lock);
     return 0;
 }
 
@@ -66,8 +66,19 @@ static void fill_env(struct translate_cpu *t)
                                .mxcsr = offsetof(struct translate_cpu, x.r.fpu.mxcsr)};
 }
 
+/* The code memory behind the trampolines, in two halves. */
+static void make_halves(struct translate_cpu *t, size_t first)
+{
+    size_t middle = (first + (t->code.bytes - first) / 2) & ~(size_t)63;
+
+    t->half[0].start = t->half[0].used = first;
+    t->half[0].end = t->half[1].start = t->half[1].used = middle;
+    t->half[1].end = t->code.bytes;
+}
+
 static int make_code(struct translate_cpu *t, size_t bytes)
 {
+    size_t first;
     uint64_t enter;
     int r = code_memory_create(&t->code, bytes);
 
@@ -79,12 +90,9 @@ static int make_code(struct translate_cpu *t, size_t bytes)
     t->frame.slow_helper = (uint64_t)(uintptr_t)slow_helper;
     t->frame.routine_helper = (uint64_t)(uintptr_t)routine_helper;
     t->frame.fpu_helper = (uint64_t)(uintptr_t)fpu_helper;
-    t->frame.jumps = (uint64_t)(uintptr_t)t->jumps;
-    t->frame.jump_tag = UINT64_C(1) << 48;
-    t->code.first =
+    first =
         emit_trampolines(&t->env, t->code.write, t->code.run, bytes, &t->frame, &enter);
-    t->code.first = (t->code.first + 63) & ~(size_t)63;
-    t->code.used = t->code.first;
+    make_halves(t, (first + 63) & ~(size_t)63);
     memcpy(&t->enter, &enter, sizeof t->enter);
     return 0;
 }
@@ -94,12 +102,15 @@ static int build(struct translate_cpu *t, struct mem *m, const struct x86_model 
 {
     struct mem_listener l = {.touched = written, .who = t, .wants = MEM_CODE};
     int r = x86_interpret_init(&t->x, m, model);
+    unsigned warm;
 
     if (r < 0) {
         return r;
     }
-    t->warm = o->warm != 0 ? o->warm : WARM;
-    t->jumps = fault_calloc(EMIT_JUMPS, sizeof *t->jumps);
+    warm = o->warm != 0 ? o->warm : WARM;
+    t->warm = (uint8_t)(warm < WARM_MOST ? warm : WARM_MOST);
+    t->cold = (uint8_t)(t->warm < UINT8_MAX / COLDER ? t->warm * COLDER : UINT8_MAX);
+    t->jumps = fault_calloc((size_t)JUMP_SPACES * EMIT_JUMPS, sizeof *t->jumps);
     t->lift = lift_create();
     if (t->jumps == NULL || t->lift == NULL) {
         return -ENOMEM;
@@ -109,7 +120,7 @@ static int build(struct translate_cpu *t, struct mem *m, const struct x86_model 
     if (r < 0) {
         return r;
     }
-    pthread_mutex_init(&t->lock, NULL);
+    t->x.code->more = &unit_more;
     t->listens = mem_listen(m, &l) == 0;
     return t->listens ? 0 : -ENOSPC;
 }
@@ -117,20 +128,25 @@ static int build(struct translate_cpu *t, struct mem *m, const struct x86_model 
 static void destroy(struct cpu *base)
 {
     struct translate_cpu *t = translate_of(x86_of(base));
+    unsigned n;
 
     if (t->listens) {
         mem_unlisten(t->x.mem, t);
     }
-    unit_drop_all(t);
+    if (t->x.code != NULL && t->x.code->share != NULL) {
+        unit_drop_all(t);
+    }
     x86_interpret_fini(&t->x);
     code_memory_destroy(&t->code);
     ir_region_fini(&t->region);
     emit_result_fini(&t->result);
     lift_destroy(t->lift);
     free(t->jumps);
-    free(t->site);
-    free(t->pend);
-    free(t->exit);
+    for (n = 0; n < HALVES; n++) {
+        free(t->half[n].site);
+        free(t->half[n].pend);
+        free(t->half[n].exit);
+    }
     free(t);
 }
 

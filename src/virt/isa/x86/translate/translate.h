@@ -15,8 +15,8 @@ struct x86_model;
 
 struct translate_options {
     unsigned index;    /* number of the processor */
-    size_t code_bytes; /* room for host code; 0: 32 MiB */
-    unsigned warm;     /* executions of a block before it is translated; 0: 16 */
+    size_t code_bytes; /* room for host code, at least 1 MiB; 0: 32 MiB */
+    unsigned warm;     /* executions before code is translated, at most 254; 0: 16 */
 };
 
 /* As `interpret_create`.  -ENOTSUP: this host does not let us make code at run time

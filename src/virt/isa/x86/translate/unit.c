@@ -1,5 +1,5 @@
 /* unit.c - which code there is, and how it goes. */
-#include <errno.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,44 +19,75 @@ static struct unit_page **page_of(struct translate_cpu *t, gpa page)
     return &t->page[page >> MEM_PAGE_SHIFT & (PAGE_BUCKETS - 1)];
 }
 
-struct unit *unit_find(struct translate_cpu *t, gpa at, uint64_t rip, bool counted)
+struct unit *unit_find(struct translate_cpu *t, uint64_t rip, gpa at)
 {
     uint8_t key = unit_key(&t->x);
     struct unit *u = *bucket_of(t, at, key);
 
-    while (u != NULL &&
-           (u->at != at || u->rip != rip || u->key != key || u->is_counted != counted)) {
+    while (u != NULL && (u->at != at || u->rip != rip || u->key != key ||
+                         u->is_counted != t->is_counted)) {
         u = u->next;
     }
     return u;
 }
 
-int unit_add(struct translate_cpu *t, struct unit *u)
+struct unit_page *unit_page_of(struct translate_cpu *t, gpa page)
 {
-    gpa page = u->at & ~(gpa)(MEM_PAGE_BYTES - 1);
-    struct unit_page **link = page_of(t, page), *p = *link;
-    struct unit **bucket = bucket_of(t, u->at, u->key);
+    struct unit_page *p = *page_of(t, page);
 
     while (p != NULL && p->at != page) {
         p = p->next;
     }
+    return p;
+}
+
+struct unit_page *unit_page_make_locked(struct translate_cpu *t, gpa page)
+{
+    struct unit_page **link = page_of(t, page), *p = unit_page_of(t, page);
+
     if (p == NULL) {
         p = fault_calloc(1, sizeof *p);
-        if (p == NULL) {
-            return -ENOMEM;
+        if (p != NULL) {
+            p->at = page;
+            p->next = *link;
+            *link = p;
         }
-        p->at = page;
-        p->next = *link;
-        *link = p;
     }
+    return p;
+}
+
+void unit_add(struct translate_cpu *t, struct unit_page *p, struct unit *u)
+{
+    struct unit **bucket = bucket_of(t, u->at, u->key);
+
     u->page_next = p->units;
     p->units = u;
     u->next = *bucket;
     *bucket = u;
-    return 0;
 }
 
-static void unlink_unit(struct translate_cpu *t, struct unit *u)
+void lines_add(struct lines *l, unsigned from, unsigned to)
+{
+    unsigned n;
+
+    for (n = from / LINE_BYTES; n * LINE_BYTES < to; n++) {
+        l->word[n / 64] |= UINT64_C(1) << n % 64;
+    }
+}
+
+bool lines_touch(const struct lines *l, unsigned from, unsigned to)
+{
+    unsigned n;
+
+    for (n = from / LINE_BYTES; n * LINE_BYTES < to; n++) {
+        if ((l->word[n / 64] >> n % 64 & 1) != 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void drop_unit(struct translate_cpu *t, struct unit *u)
 {
     struct unit **link = bucket_of(t, u->at, u->key);
 
@@ -64,67 +95,187 @@ static void unlink_unit(struct translate_cpu *t, struct unit *u)
         link = &(*link)->next;
     }
     *link = u->next;
+    link_forget(t, u);
     free(u);
 }
 
-/* The code itself stays in its place until all is dropped: nothing leads there. */
-void unit_drop_page(struct translate_cpu *t, gpa page)
+/* Which units go. */
+struct doomed {
+    unsigned from, to; /* those that touch these bytes */
+    unsigned half;     /* those in this half; HALVES: in any */
+};
+
+static bool is_doomed(const struct unit *u, const struct doomed *d)
 {
-    struct unit_page **link = page_of(t, page), *p;
-    uint32_t n;
+    return (d->half == HALVES || d->half == u->half) &&
+           lines_touch(&u->lines, d->from, d->to);
+}
 
-    while (*link != NULL && (*link)->at != page) {
-        link = &(*link)->next;
-    }
-    p = *link;
-    if (p == NULL) {
-        return;
-    }
-    *link = p->next;
-    while (p->units != NULL) {
-        struct unit *u = p->units;
+/* The lock is held.  Returns how many went; frees the page when none is left. */
+static unsigned drop_of_page(struct translate_cpu *t, struct unit_page **page,
+                             const struct doomed *d)
+{
+    struct unit_page *p = *page;
+    struct unit **link = &p->units, *u;
+    unsigned gone = 0, n;
 
-        p->units = u->page_next;
-        unlink_unit(t, u);
+    memset(&p->lines, 0, sizeof p->lines);
+    while ((u = *link) != NULL) {
+        if (is_doomed(u, d)) {
+            *link = u->page_next;
+            drop_unit(t, u);
+            gone++;
+            continue;
+        }
+        for (n = 0; n < LINE_WORDS; n++) {
+            p->lines.word[n] |= u->lines.word[n];
+        }
+        link = &u->page_next;
     }
-    free(p);
-    for (n = 0; n < t->exits; n++) {
-        if (t->exit[n].page == page) {
-            t->exit[n].jump = NULL;
+    if (p->units == NULL) {
+        *page = p->next;
+        free(p);
+    }
+    return gone;
+}
+
+static void drop_everywhere(struct translate_cpu *t, unsigned half)
+{
+    const struct doomed d = {.to = MEM_PAGE_BYTES, .half = half};
+    unsigned n;
+
+    for (n = 0; n < PAGE_BUCKETS; n++) {
+        struct unit_page **page = &t->page[n];
+
+        while (*page != NULL) {
+            struct unit_page *p = *page;
+
+            (void)drop_of_page(t, page, &d);
+            page = *page == p ? &p->next : page;
         }
     }
-    t->map_generation = UINT64_MAX; /* the jump table is stale */
-    t->x.count.code_writes++;
+    t->drops++;
+}
+
+static void lock(struct translate_cpu *t)
+{
+    pthread_mutex_lock(&t->x.code->share->lock);
+}
+
+static void unlock(struct translate_cpu *t)
+{
+    pthread_mutex_unlock(&t->x.code->share->lock);
+}
+
+static void empty_half(struct half *h)
+{
+    h->used = h->start;
+    h->sites = 0;
+    h->pends = 0;
+    h->exits = 0;
+}
+
+void unit_drop_half(struct translate_cpu *t, unsigned half)
+{
+    lock(t);
+    drop_everywhere(t, half);
+    unlock(t);
+    empty_half(&t->half[half]);
+}
+
+static void drop_all_locked(struct translate_cpu *t)
+{
+    unsigned n;
+
+    drop_everywhere(t, HALVES);
+    for (n = 0; n < HALVES; n++) {
+        empty_half(&t->half[n]);
+    }
 }
 
 void unit_drop_all(struct translate_cpu *t)
 {
-    unsigned n;
+    lock(t);
+    drop_all_locked(t);
+    unlock(t);
+}
 
-    for (n = 0; n < PAGE_BUCKETS; n++) {
-        while (t->page[n] != NULL) {
-            unit_drop_page(t, t->page[n]->at);
+/* Code that was written to is colder than it ever was: who writes once will often do it
+ * again, and few executions are cheaper interpreted. */
+static void cool(struct translate_cpu *t, const struct unit_page *p,
+                 const struct doomed *d)
+{
+    const struct unit *u;
+
+    for (u = p->units; u != NULL; u = u->page_next) {
+        if (is_doomed(u, d)) {
+            *heat_of(t, u->rip) = t->cold;
         }
     }
-    t->drops++;
-    t->sites = 0;
-    t->pends = 0;
-    t->exits = 0;
-    t->code.used = t->code.first;
-    t->map_generation = UINT64_MAX;
+}
+
+static void take_one(struct translate_cpu *t, const struct dirty *dirty)
+{
+    struct unit_page **page = page_of(t, dirty->page);
+    const struct doomed d = {.from = dirty->from, .to = dirty->to, .half = HALVES};
+
+    while (*page != NULL && (*page)->at != dirty->page) {
+        page = &(*page)->next;
+    }
+    if (*page != NULL) {
+        cool(t, *page, &d);
+        t->x.count.code_writes += drop_of_page(t, page, &d) != 0;
+    }
 }
 
 void unit_take_dirty(struct translate_cpu *t)
 {
     unsigned n;
 
-    pthread_mutex_lock(&t->lock);
+    lock(t);
     if (t->dirty_count == DIRTY_MAX) {
-        unit_drop_all(t);
+        drop_all_locked(t);
     }
     for (n = 0; n < t->dirty_count && n < DIRTY_MAX; n++) {
-        unit_drop_page(t, t->dirty[n]);
+        take_one(t, &t->dirty[n]);
     }
     t->dirty_count = 0;
-    pthread_mutex_unlock(&t->lock);
+    unlock(t);
 }
+
+/* Now, for the thread that stored; else the owner comes to a safe point soon. */
+void unit_note_dirty_locked(struct translate_cpu *t, const struct dirty *d)
+{
+    struct x86_cpu *c = &t->x;
+
+    if (t->dirty_count < DIRTY_MAX) {
+        t->dirty[t->dirty_count++] = *d;
+    }
+    if (c->code->is_running && pthread_equal(c->code->runner, pthread_self())) {
+        c->wants |= X86_WANT_RELOAD;
+    } else {
+        atomic_fetch_or(&c->base.kicks, (uint32_t)CPU_KICK_FLUSH);
+    }
+}
+
+static bool covers_locked(struct x86_cpu *c, gpa page, unsigned from, unsigned to)
+{
+    const struct unit_page *p = unit_page_of(translate_of(c), page);
+
+    return p != NULL && lines_touch(&p->lines, from, to);
+}
+
+static void distrust_locked(struct x86_cpu *c, gpa page)
+{
+    struct translate_cpu *t = translate_of(c);
+
+    if (page == CODE_ALL) {
+        t->dirty_count = DIRTY_MAX;
+    }
+    if (page == CODE_ALL || covers_locked(c, page, 0, MEM_PAGE_BYTES)) {
+        unit_note_dirty_locked(t, &(struct dirty){.page = page, .to = MEM_PAGE_BYTES});
+    }
+}
+
+const struct code_more unit_more = {.covers_locked = covers_locked,
+                                    .distrust_locked = distrust_locked};

@@ -1,0 +1,152 @@
+/* link.c - patched jumps between units, and the jump tables.
+ *
+ * An exit that leads to a unit is in the list of that unit, by number, since the arrays
+ * of exits move.  A jump table serves one address space of the soft TLB with one
+ * privilege; it is emptied when that space's generation changed, and its link number is
+ * then a new one, so that patched jumps to other pages hold no longer. */
+#include <string.h>
+
+#include "virt/isa/x86/memory/tlb.h"
+#include "virt/isa/x86/translate/private.h"
+
+#define LINKS_MOST 0x7ffffff0u /* below what an exit has that was never patched */
+
+struct exit_of *link_exit(struct translate_cpu *t, uint32_t number)
+{
+    return &t->half[number >> HALF_SHIFT]
+                .exit[number & ((UINT32_C(1) << HALF_SHIFT) - 1)];
+}
+
+static void write32(uint8_t *at, int64_t v)
+{
+    int32_t v32 = (int32_t)v;
+
+    memcpy(at, &v32, sizeof v32);
+}
+
+/* The exit leads nowhere any more. */
+static void take_back(struct translate_cpu *t, struct exit_of *x)
+{
+    if (x->to == NULL) {
+        return;
+    }
+    if (x->prev == NO_EXIT) {
+        x->to->incoming = x->next;
+    } else {
+        link_exit(t, x->prev)->next = x->next;
+    }
+    if (x->next != NO_EXIT) {
+        link_exit(t, x->next)->prev = x->prev;
+    }
+    x->to = NULL;
+    write32(x->jump, x->home);
+}
+
+static void enter_list(struct translate_cpu *t, uint32_t number, struct unit *to)
+{
+    struct exit_of *x = link_exit(t, number);
+
+    x->to = to;
+    x->prev = NO_EXIT;
+    x->next = to->incoming;
+    if (to->incoming != NO_EXIT) {
+        link_exit(t, to->incoming)->prev = number;
+    }
+    to->incoming = number;
+}
+
+void link_patch(struct translate_cpu *t, uint32_t number, struct unit *to)
+{
+    struct exit_of *x = link_exit(t, number);
+
+    if (x->jump == NULL || x->pc != to->rip ||
+        (x->link == NULL && x->page != (to->at & ~X86_PAGE_MASK))) {
+        return;
+    }
+    take_back(t, x);
+    enter_list(t, number, to);
+    write32(x->jump, (int64_t)(to->code - (uint64_t)(uintptr_t)t->code.run) -
+                         (x->jump + 4 - t->code.write));
+    if (x->link != NULL) {
+        write32(x->link, t->frame.link);
+    }
+}
+
+static struct emit_jump *table_of(struct translate_cpu *t, unsigned space)
+{
+    return &t->jumps[(size_t)space * EMIT_JUMPS];
+}
+
+/* No address with these low bits has this tag. */
+static void empty_place(struct emit_jump *table, unsigned n)
+{
+    table[n] = (struct emit_jump){.tag = n ^ 1};
+}
+
+static void empty(struct emit_jump *table)
+{
+    memset(table, 0, EMIT_JUMPS * sizeof *table);
+    empty_place(table, 0);
+}
+
+void link_forget(struct translate_cpu *t, const struct unit *u)
+{
+    unsigned place = u->rip & (EMIT_JUMPS - 1);
+    unsigned n;
+
+    while (u->incoming != NO_EXIT) {
+        take_back(t, link_exit(t, u->incoming));
+    }
+    for (n = 0; n < u->exits; n++) {
+        struct exit_of *x = link_exit(t, u->first_exit + n);
+
+        take_back(t, x);
+        x->jump = NULL;
+    }
+    for (n = 0; n < JUMP_SPACES; n++) {
+        if (t->space[n].is_used && table_of(t, n)[place].code == u->code) {
+            empty_place(table_of(t, n), place);
+        }
+    }
+}
+
+void link_remember(struct translate_cpu *t, uint64_t rip, uint64_t code)
+{
+    struct emit_jump *table = (struct emit_jump *)(uintptr_t)t->frame.jumps;
+
+    table[rip & (EMIT_JUMPS - 1)] = (struct emit_jump){.tag = rip, .code = code};
+}
+
+static uint32_t next_link(struct translate_cpu *t)
+{
+    if (t->links == LINKS_MOST) {
+        unit_drop_all(t); /* nothing holds a number any more */
+        memset(t->space, 0, sizeof t->space);
+        t->links = 0;
+    }
+    return ++t->links;
+}
+
+static void renew(struct translate_cpu *t, unsigned n, uint64_t generation, uint8_t key)
+{
+    uint32_t link = next_link(t);
+
+    empty(table_of(t, n));
+    t->space[n] = (struct jump_space){
+        .generation = generation, .link = link, .key = key, .is_used = true};
+}
+
+void link_refresh(struct translate_cpu *t)
+{
+    const struct x86_tlb_set *set = t->x.tlbs;
+    unsigned n = (unsigned)(set->now - set->space) * 2 + (t->x.r.cpl == 3);
+    struct jump_space *s = &t->space[n];
+    uint8_t key = unit_key(&t->x);
+
+    if (!s->is_used || s->generation != set->now->generation || s->key != key) {
+        renew(t, n, set->now->generation, key);
+    }
+    t->frame.jumps = (uint64_t)(uintptr_t)table_of(t, n);
+    t->frame.link = s->link;
+    t->key = key;
+}

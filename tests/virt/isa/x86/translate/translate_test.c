@@ -1,0 +1,458 @@
+/* translate_test.c - control flow of the translator: calls and returns that do and do
+ * not pair, branches to nowhere, address spaces, privilege, code that is written to, a
+ * full code memory, budgets of every size.  The truth is the interpreter's.
+ * rows: ISA-03 ISA-05 ISA-06 HYP-21 */
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "tests/base/check.h"
+#include "tests/virt/isa/x86/interpret/machine.h"
+#include "virt/isa/x86/system/system.h"
+#include "virt/isa/x86/translate/translate.h"
+
+#define MODEL "host-like"
+#define GDT   0x1000u /* of machine.c */
+#define TSS   0x3000u
+#define PAGES MACHINE_TABLES
+#define FN    0x40000u /* a page of a function */
+#define LIMIT 50000000u
+
+/* The processors become translators, which find all code warm at once. */
+static bool use_translator(struct machine *m, size_t code_bytes)
+{
+    unsigned n;
+
+    for (n = 0; n < MACHINE_CPUS; n++) {
+        const struct translate_options o = {
+            .index = n, .warm = 1, .code_bytes = code_bytes};
+        struct cpu *c = NULL;
+        int r = translate_create(m->mem, x86_model_find(MODEL), &m->env, &o, &c, NULL);
+
+        if (r == -ENOTSUP) {
+            return false;
+        }
+        assert_int_equal(r, 0);
+        cpu_destroy(m->cpu[n]);
+        m->cpu[n] = c;
+    }
+    return true;
+}
+
+struct job {
+    const uint8_t *from, *to;
+    void (*prepare)(struct machine *m, struct x86_regs *r); /* NULL: nothing */
+    size_t code_bytes;
+    uint64_t budget; /* of one run; 0: no end */
+};
+
+struct outcome {
+    struct x86_regs r;
+    struct cpu_counters c;
+    uint64_t runs;
+    uint64_t done; /* instructions, by the interpreter's count */
+};
+
+static void run(struct machine *m, const struct job *j, struct outcome *ret)
+{
+    struct x86_regs r;
+    struct outcome o = {.runs = 0};
+
+    machine_put(m, MACHINE_CODE, j->from, (uint64_t)(j->to - j->from));
+    machine_regs(m, &r);
+    if (j->prepare != NULL) {
+        j->prepare(m, &r);
+    }
+    machine_set(m, &r);
+    do {
+        assert_int_equal(cpu_run(m->cpu[0], j->budget != 0 ? j->budget : UINT64_MAX), 0);
+        machine_get(m, &o.r);
+        assert_true(++o.runs < LIMIT);
+    } while (!o.r.halted && m->seen[CPU_EXIT_SHUTDOWN] == 0);
+    cpu_count(m->cpu[0], &o.c);
+    *ret = o;
+}
+
+/* On both engines; they must agree.  Returns false where there is no translator. */
+static bool run_both(const struct job *j, struct outcome *ret)
+{
+    struct outcome o[2];
+    struct machine m;
+    unsigned engine;
+
+    for (engine = 0; engine < 2; engine++) {
+        machine_init(&m, MACHINE_LONG, MODEL);
+        if (engine == 1 && !use_translator(&m, j->code_bytes)) {
+            machine_fini(&m);
+            return false;
+        }
+        run(&m, j, &o[engine]);
+        machine_fini(&m);
+    }
+    assert_memory_equal(o[0].r.gpr, o[1].r.gpr, sizeof o[0].r.gpr);
+    assert_int_equal(o[0].r.rflags, o[1].r.rflags);
+    assert_int_equal(o[0].r.cr2, o[1].r.cr2);
+    assert_int_equal(o[0].runs, o[1].runs);
+    *ret = o[1];
+    ret->done = o[0].c.interpreted;
+    return true;
+}
+
+#define RUN(j, o)                                                                        \
+    if (!run_both(j, o)) {                                                               \
+        skip(); /* this host lets nobody make code, or lacks AVX2 */                     \
+    }
+
+/* The last of 50 calls goes to where no address can be, read from the place that its
+ * own return address goes to. */
+CODE(call_nowhere, ".code64",
+     "mov $50, %ecx\n lea 9f(%rip), %rbx\n mov $0x1234567812345678, %rdx\n"
+     "1: mov %rbx, %rax\n cmp $1, %ecx\n cmove %rdx, %rax\n mov %rax, -8(%rsp)\n"
+     "call *-8(%rsp)\n dec %ecx\n jnz 1b\n hlt\n 9: inc %rsi\n ret")
+CODE(return_nowhere, ".code64",
+     "mov $50, %ecx\n lea 9f(%rip), %rbx\n mov $0x1234567812345678, %rdx\n"
+     "1: mov %rbx, %rax\n cmp $1, %ecx\n cmove %rdx, %rax\n push %rax\n"
+     "ret $16\n 9: sub $16, %rsp\n dec %ecx\n jnz 1b\n hlt")
+
+static void a_branch_to_nowhere_faults_at_itself_and_once(void **state)
+{
+    static const struct job jobs[2] = {{call_nowhere, call_nowhere_end},
+                                       {return_nowhere, return_nowhere_end}};
+    struct outcome o;
+    unsigned n;
+
+    (void)state;
+    for (n = 0; n < 2; n++) {
+        RUN(&jobs[n], &o);
+        assert_int_equal(o.r.gpr[X86_RCX], 1);
+        assert_int_equal(o.r.gpr[X86_RSI], n == 0 ? 49 : 0);
+        assert_int_equal(o.r.gpr[X86_RIP], 0x4000 + X86_GP * 16 + 1);
+    }
+}
+
+/* Recursion of 3000, deeper than what is remembered of calls; then returns to where no
+ * call is, calls that never return, and a return address that the callee changes. */
+CODE(returns, ".code64",
+     "mov $3000, %edi\n call 2f\n"
+     "mov $300, %ecx\n 1: lea 3f(%rip), %rax\n push %rax\n ret\n hlt\n"
+     "3: call 4f\n hlt\n 4: pop %rdx\n add %edx, %ebx\n"
+     "lea 5f(%rip), %rdx\n call 6f\n hlt\n 5: call 7f\n dec %ecx\n jnz 1b\n hlt\n"
+     "6: mov %rdx, (%rsp)\n ret\n"
+     "7: call *8f(%rip)\n ret\n .balign 8\n 8: .quad 0x10000 + 9f - returns\n"
+     "9: inc %rbp\n ret $0\n"
+     "2: add $1, %rsi\n dec %edi\n jz 21f\n call 2b\n add $2, %rsi\n 21: ret")
+
+static void returns_go_where_the_stack_says(void **state)
+{
+    static const struct job j = {returns, returns_end};
+    struct outcome o;
+
+    (void)state;
+    RUN(&j, &o);
+    assert_int_equal(o.r.gpr[X86_RSI], 3000 + 2999 * 2);
+    assert_int_equal(o.r.gpr[X86_RBP], 300);
+    assert_int_equal(o.r.gpr[X86_RSP], MACHINE_STACK);
+}
+
+static void every_budget_gives_the_same_end(void **state)
+{
+    static const uint64_t budgets[] = {1, 2, 3, 7, 48, 100, 1000};
+    struct job j = {returns, returns_end};
+    struct outcome o;
+    unsigned n;
+
+    (void)state;
+    for (n = 0; n < sizeof budgets / sizeof *budgets; n++) {
+        j.budget = budgets[n];
+        RUN(&j, &o);
+        assert_int_equal(o.r.gpr[X86_RSI], 3000 + 2999 * 2);
+        assert_int_equal(o.c.interpreted + o.c.translated, o.done);
+        assert_true(n == 0 || o.c.translated > o.c.interpreted);
+    }
+}
+
+/* Address n of the function page, in a window of other addresses that mean the same. */
+#define ALIAS 0x700000u
+
+CODE(aliases, ".code64",
+     "mov $100, %ecx\n 1: mov $0x40000, %eax\n call *%rax\n add %rax, %rbx\n"
+     "mov $0x700000, %eax\n call *%rax\n add %rax, %rsi\n dec %ecx\n jnz 1b\n hlt")
+
+static void make_alias(struct machine *m, struct x86_regs *r)
+{
+    static const uint8_t fn[] = {0x48, 0x8d, 0x05, 0, 0, 0, 0, 0xc3}; /* lea rax, [rip] */
+
+    (void)r;
+    machine_put(m, FN, fn, sizeof fn);
+    machine_poke(m, machine_entry(ALIAS), FN + 3, 8);
+}
+
+static void a_page_at_two_addresses_has_code_for_each(void **state)
+{
+    static const struct job j = {aliases, aliases_end, make_alias};
+    struct outcome o;
+
+    (void)state;
+    RUN(&j, &o);
+    assert_int_equal(o.r.gpr[X86_RBX], 100 * (FN + 7));
+    assert_int_equal(o.r.gpr[X86_RSI], 100 * (ALIAS + 7));
+}
+
+/* The system calls a function until it is warm, then a user calls its own as often, and
+ * the system's in the end. */
+CODE(privilege, ".code64",
+     "mov $0x40000, %ebx\n mov $50, %ecx\n 1: call *%rbx\n dec %ecx\n jnz 1b\n"
+     "push $0x23\n push $0x60000\n push $2\n push $0x2b\n"
+     "lea 2f(%rip), %rax\n push %rax\n iretq\n"
+     "2: mov $50, %ecx\n lea 3f(%rip), %rdx\n"
+     "1: mov %rdx, %rax\n cmp $1, %ecx\n cmove %rbx, %rax\n call *%rax\n"
+     "dec %ecx\n jnz 1b\n ud2\n 3: inc %rdi\n ret")
+
+static void make_user(struct machine *m, struct x86_regs *r)
+{
+    gpa page;
+
+    machine_put(m, FN, "\x48\xff\xc6\xc3", 4); /* inc rsi; ret */
+    machine_poke(m, GDT + 0x20, 0x00cff3000000ffff, 8);
+    machine_poke(m, GDT + 0x28, 0x00affb000000ffff, 8);
+    machine_poke(m, TSS + 4, 0x70000, 8);
+    r->gdtr.limit = 0x2f;
+    r->seg[X86_TR] =
+        (struct x86_segment){.selector = 0x30, .attr = 0x8b, .base = TSS, .limit = 0x67};
+    machine_poke(m, PAGES, PAGES + 0x1000 + 7, 8);
+    machine_poke(m, PAGES + 0x1000, PAGES + 0x2000 + 7, 8);
+    machine_poke(m, PAGES + 0x2000, PAGES + 0x4000 + 7, 8);
+    for (page = 0x5f000; page <= 0x60000; page += 0x1000) {
+        machine_poke(m, machine_entry(page), page + 7, 8);
+    }
+    machine_poke(m, machine_entry(MACHINE_CODE), MACHINE_CODE + 7, 8);
+}
+
+static void a_user_does_not_reach_code_of_the_system(void **state)
+{
+    static const struct job j = {privilege, privilege_end, make_user};
+    struct outcome o;
+
+    (void)state;
+    RUN(&j, &o);
+    assert_int_equal(o.r.gpr[X86_RIP], 0x4000 + X86_PF * 16 + 1);
+    assert_int_equal(o.r.cr2, FN);
+    assert_int_equal(o.r.gpr[X86_RSI], 50);
+    assert_int_equal(o.r.gpr[X86_RDI], 49);
+}
+
+/* Two spaces in which FN is another page; r8 and r9 are their CR3, with what does not
+ * flush when there are PCIDs.  In the end FN is mapped anew in place. */
+#define OTHER 0x300000u /* tables of the second space: levels 4, 3, 2 and one of pages */
+
+CODE(spaces, ".code64",
+     "mov $200, %ecx\n mov $0x40000, %ebx\n"
+     "1: mov %r8, %cr3\n call *%rbx\n call spaces + 0x20000\n"
+     "mov %r9, %cr3\n call *%rbx\n call spaces + 0x20000\n"
+     "dec %ecx\n jnz 1b\n"
+     "mov $100, %ecx\n 1: mov $0x42003, %eax\n test $1, %cl\n jz 2f\n"
+     "mov $0x41003, %eax\n 2: mov %eax, (%r10)\n invlpg (%rbx)\n call *%rbx\n"
+     "call spaces + 0x20000\n dec %ecx\n jnz 1b\n hlt")
+
+static void put_function(struct machine *m, gpa at, uint8_t adds)
+{
+    const uint8_t fn[] = {0x48, 0x83, 0xc6, adds, 0xc3}; /* add rsi, adds; ret */
+
+    machine_put(m, at, fn, sizeof fn);
+}
+
+static void make_spaces(struct machine *m, struct x86_regs *r)
+{
+    unsigned n;
+
+    /* at 0x30000: jmp to FN, so that a direct jump leads to another page */
+    machine_put(m, 0x30000, "\xe9\xfb\xff\x00\x00", 5);
+    put_function(m, FN, 1);
+    put_function(m, FN + 0x1000, 3);
+    put_function(m, FN + 0x2000, 5);
+    machine_poke(m, OTHER, OTHER + 0x1003, 8);
+    machine_poke(m, OTHER + 0x1000, OTHER + 0x2003, 8);
+    machine_poke(m, OTHER + 0x2000, OTHER + 0x3003, 8);
+    for (n = 1; n < 4; n++) {
+        machine_poke(m, OTHER + 0x2000 + n * 8, PAGES + 0x4003 + n * 0x1000, 8);
+    }
+    for (n = 0; n < 512; n++) {
+        machine_poke(m, OTHER + 0x3000 + n * 8, (uint64_t)n * 4096 + 3, 8);
+    }
+    machine_poke(m, OTHER + 0x3000 + (FN >> 12) * 8, FN + 0x1003, 8);
+    r->gpr[X86_R8] = PAGES;
+    r->gpr[X86_R9] = OTHER;
+    r->gpr[X86_R10] = OTHER + 0x3000 + (FN >> 12) * 8;
+}
+
+static void make_spaces_with_pcid(struct machine *m, struct x86_regs *r)
+{
+    make_spaces(m, r);
+    r->cr4 |= X86_CR4_PCIDE;
+    r->gpr[X86_R8] |= UINT64_C(1) << 63 | 1;
+    r->gpr[X86_R9] |= UINT64_C(1) << 63 | 2;
+}
+
+static void a_space_runs_its_own_code(void **state)
+{
+    static const struct job jobs[2] = {{spaces, spaces_end, make_spaces},
+                                       {spaces, spaces_end, make_spaces_with_pcid}};
+    struct outcome o;
+    unsigned n;
+
+    (void)state;
+    for (n = 0; n < 2; n++) {
+        RUN(&jobs[n], &o);
+        assert_int_equal(o.r.gpr[X86_RSI], 200 * 2 * (1 + 3) + 50 * 2 * (3 + 5));
+        if (n == 1) { /* switches keep what is linked */
+            assert_true(o.c.blocks < 64);
+        }
+    }
+}
+
+/* Stores to an immediate of the block that stores, and to one of another; and many
+ * beside code, on its page. */
+CODE(rewrites, ".code64",
+     "mov $200, %ecx\n 1: mov %ecx, 2f+1(%rip)\n 2: mov $0, %eax\n add %rax, %rsi\n"
+     "mov %ecx, 3f+1(%rip)\n call 3f\n add %rax, %rdi\n dec %ecx\n jnz 1b\n"
+     "mov $20000, %ecx\n 1: mov %ecx, 8f(%rip)\n add %ecx, %ebx\n addl $1, 8f(%rip)\n"
+     "add 8f(%rip), %edx\n dec %ecx\n jnz 1b\n hlt\n"
+     ".balign 64\n 3: mov $0, %eax\n ret\n .balign 64\n 8: .quad 0")
+
+static void rewritten_code_is_what_was_written(void **state)
+{
+    struct job j = {rewrites, rewrites_end};
+    struct outcome o;
+
+    (void)state;
+    for (j.budget = 0; j.budget < 4; j.budget += 3) {
+        RUN(&j, &o);
+        assert_int_equal(o.r.gpr[X86_RSI], 200 * 201 / 2);
+        assert_int_equal(o.r.gpr[X86_RDI], 200 * 201 / 2);
+        assert_true(o.c.code_writes < 2000); /* nothing went by stores beside code */
+    }
+}
+
+/* Functions on hundreds of pages, again and again: more than the code memory has room
+ * for.  Each does a good many additions, then jumps to the next. */
+#define FILL      0x400000u
+#define FILL_FNS  1200u
+#define FILL_STEP 1024u
+
+CODE(fill, ".code64",
+     "mov $3, %ecx\n 1: mov $2, %ebp\n 2: mov $0x400000, %eax\n call *%rax\n"
+     "dec %ebp\n jnz 2b\n dec %ecx\n jnz 1b\n hlt")
+
+static void make_fill(struct machine *m, struct x86_regs *r)
+{
+    static uint8_t fn[FILL_STEP];
+    unsigned n, i;
+
+    (void)r;
+    for (n = 0; n < FILL_FNS; n++) {
+        for (i = 0; i < 120; i++) {
+            memcpy(fn + i * 4, "\x48\x83\xc6\x01", 4); /* add rsi, 1 */
+            if (i % 8 == 7) {
+                memcpy(fn + i * 4, "\x48\x03\x3e\x90", 4); /* add rdi, [rsi]; nop */
+            }
+        }
+        memcpy(fn + 480, n + 1 == FILL_FNS ? "\xc3\x90\x90\x90\x90" : "\xe9\x1b\x02\0\0",
+               5);
+        machine_put(m, FILL + (gpa)n * FILL_STEP, fn, sizeof fn);
+    }
+}
+
+static void a_full_code_memory_loses_nothing(void **state)
+{
+    static const struct job j = {fill, fill_end, make_fill, .code_bytes = 1u << 20};
+    struct outcome o;
+
+    (void)state;
+    RUN(&j, &o);
+    assert_int_equal(o.r.gpr[X86_RSI], 6u * FILL_FNS * 105);
+    assert_true(o.c.blocks > 2 * FILL_FNS); /* so some were made again */
+}
+
+/* Two processors: each writes the immediate of the other's function, says so, and waits
+ * until the other has called it.  rdi own function, r8 the other's; r9 own round word,
+ * r10 the other's; r12 sum of what the own function gave. */
+#define TURNS 200u
+
+CODE(turns, ".code64",
+     "mov $1, %ebp\n"
+     "1: mov %ebp, 1(%r8)\n mov %ebp, (%r10)\n" /* the other's code, then its word */
+     "2: cmp %ebp, (%r9)\n je 3f\n pause\n jmp 2b\n"
+     "3: xor %eax, %eax\n xor %ecx, %ecx\n cpuid\n call *%rdi\n add %rax, %r12\n"
+     "cmp %ebp, %eax\n je 4f\n inc %r13\n 4: lock incl (%r11)\n"
+     "5: mov (%r11), %eax\n mov %ebp, %ecx\n add %ecx, %ecx\n cmp %ecx, %eax\n jae 6f\n"
+     "pause\n jmp 5b\n 6: inc %ebp\n cmp $200, %ebp\n jbe 1b\n hlt")
+
+static void *run_second(void *arg)
+{
+    struct machine *m = arg;
+
+    return (void *)(intptr_t)cpu_run(m->cpu[1], UINT64_MAX);
+}
+
+static void prepare_turns(struct machine *m, unsigned n)
+{
+    const gpa fn[2] = {FN, FN + 0x1000}, word[2] = {0x50000, 0x50040};
+    struct x86_regs r;
+
+    machine_put(m, fn[n], "\xb8\0\0\0\0\xc3", 6); /* mov eax, imm; ret */
+    machine_regs(m, &r);
+    r.gpr[X86_RSP] -= n * 0x1000;
+    r.gpr[X86_RDI] = fn[n];
+    r.gpr[X86_R8] = fn[!n];
+    r.gpr[X86_R9] = word[n];
+    r.gpr[X86_R10] = word[!n];
+    r.gpr[X86_R11] = 0x50080;
+    assert_int_equal(cpu_set(m->cpu[n], &r, NULL), 0);
+}
+
+static void processors_rewrite_each_others_code(void **state)
+{
+    struct machine m;
+    pthread_t second;
+    struct x86_regs r;
+    void *result;
+    unsigned n;
+
+    (void)state;
+    machine_init(&m, MACHINE_LONG, MODEL);
+    if (!use_translator(&m, 0)) {
+        machine_fini(&m);
+        skip();
+    }
+    machine_put(&m, MACHINE_CODE, turns, (uint64_t)(turns_end - turns));
+    prepare_turns(&m, 0);
+    prepare_turns(&m, 1);
+    assert_int_equal(pthread_create(&second, NULL, run_second, &m), 0);
+    assert_int_equal(cpu_run(m.cpu[0], UINT64_MAX), 0);
+    assert_int_equal(pthread_join(second, &result), 0);
+    for (n = 0; n < 2; n++) {
+        cpu_get(m.cpu[n], &r);
+        assert_int_equal(r.gpr[X86_R13], 0);
+        assert_int_equal(r.gpr[X86_R12], (uint64_t)TURNS * (TURNS + 1) / 2);
+    }
+    machine_fini(&m);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_branch_to_nowhere_faults_at_itself_and_once),
+        cmocka_unit_test(returns_go_where_the_stack_says),
+        cmocka_unit_test(every_budget_gives_the_same_end),
+        cmocka_unit_test(a_page_at_two_addresses_has_code_for_each),
+        cmocka_unit_test(a_user_does_not_reach_code_of_the_system),
+        cmocka_unit_test(a_space_runs_its_own_code),
+        cmocka_unit_test(rewritten_code_is_what_was_written),
+        cmocka_unit_test(a_full_code_memory_loses_nothing),
+        cmocka_unit_test(processors_rewrite_each_others_code),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
