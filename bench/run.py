@@ -9,6 +9,7 @@ import sys
 
 import guests
 import image
+import isa
 import lib
 import native
 import oci
@@ -21,6 +22,7 @@ SECTIONS = {
     "idle": guests.section(guests.many_idle),
     "image": image.rows,
     "native": native.rows,
+    "isa": isa.rows,
 }
 
 

@@ -5,15 +5,22 @@
  * bench/cpu/kernel.S alike, by two system calls: write and exit.  It prints "start"
  * and "sum" lines; the time between the two is what a bench measures.
  *
- *     gcc -O2 -static -nostdlib -ffreestanding -fno-stack-protector -o x.elf x.c */
+ *     gcc -O2 -static -nostdlib -ffreestanding -fno-stack-protector -o x.elf x.c
+ *
+ * With -m32 -msse2 it is a program of 32 bits, and the calls are those of i386. */
 #ifndef BENCH_CPU_CPU_H
 #define BENCH_CPU_CPU_H
 
 #include <stddef.h>
 #include <stdint.h>
 
-#define CPU_WRITE 1 /* numbers of Linux, x86-64 */
-#define CPU_EXIT  60
+#ifdef __x86_64__
+#    define CPU_WRITE 1 /* numbers of Linux, x86-64 */
+#    define CPU_EXIT  60
+#else
+#    define CPU_WRITE 4 /* ... and i386 */
+#    define CPU_EXIT  1
+#endif
 
 /* The bare kernel's own; Linux answers -ENOSYS. */
 #define CPU_SPACES 0x5354a /* (base, pages, spaces): give each space pages of its own */
@@ -31,10 +38,17 @@ static inline long cpu_call(long number, long a, long b, long c)
 {
     long ret;
 
+#ifdef __x86_64__
     __asm__ volatile("syscall"
                      : "=a"(ret)
                      : "a"(number), "D"(a), "S"(b), "d"(c)
                      : "rcx", "r11", "memory");
+#else
+    __asm__ volatile("int $0x80"
+                     : "=a"(ret)
+                     : "a"(number), "b"(a), "c"(b), "d"(c)
+                     : "memory");
+#endif
     return ret;
 }
 
@@ -121,6 +135,50 @@ CPU_AS_WRITTEN void *memcpy(void *restrict to, const void *restrict from, size_t
     }
     return to;
 }
+
+#ifdef __i386__
+/* What gcc calls for 64-bit divisions: libgcc of the other width is often missing. */
+static inline uint64_t cpu_divide(uint64_t n, uint64_t d, uint64_t *ret_rest)
+{
+    uint64_t quotient = 0, rest = 0;
+    int bit;
+
+    if (d >> 32 == 0) { /* DIV has a dividend of 64 bits, where the quotient has 32 */
+        uint32_t high = (uint32_t)(n >> 32), by = (uint32_t)d, low, left;
+
+        __asm__("divl %4"
+                : "=a"(low), "=d"(left)
+                : "a"((uint32_t)n), "d"(high % by), "r"(by));
+        *ret_rest = left;
+        return (uint64_t)(high / by) << 32 | low;
+    }
+
+    for (bit = 63; bit >= 0; bit--) {
+        rest = rest << 1 | (n >> bit & 1);
+        if (rest >= d) {
+            rest -= d;
+            quotient |= UINT64_C(1) << bit;
+        }
+    }
+    *ret_rest = rest;
+    return quotient;
+}
+
+__attribute__((used)) uint64_t __udivdi3(uint64_t n, uint64_t d)
+{
+    uint64_t rest;
+
+    return cpu_divide(n, d, &rest);
+}
+
+__attribute__((used)) uint64_t __umoddi3(uint64_t n, uint64_t d)
+{
+    uint64_t rest;
+
+    (void)cpu_divide(n, d, &rest);
+    return rest;
+}
+#endif
 
 __attribute__((force_align_arg_pointer, used)) _Noreturn void _start(void)
 {

@@ -6,13 +6,17 @@
 #define ROUNDS CPU_ROUNDS(24000)
 #define RUNS   8
 
-/* +0: mov rax, rdi; add rax, imm32; ret.  +32: jmp rel32 to +64 or +96. */
+/* +0: add rax, imm32; ret.  +32: jmp rel32 to +64 or +96; all take their argument first. */
 static void make_code(void)
 {
-    put(put32(put(code, "\x48\x89\xf8\x48\x05", 5), 1), "\xc3", 1);
+    uint8_t *at = put(code, ARGUMENT WIDE "\x05", ARGUMENT_BYTES + WIDE_BYTES + 1);
+
+    put(put32(at, 1), "\xc3", 1);
     put32(put(code + 32, "\xe9", 1), 64 - 37);
-    put(code + 64, "\x48\x8d\x47\x03\xc3", 5);         /* lea rax, [rdi+3]; ret */
-    put(code + 96, "\x48\x89\xf8\x48\xf7\xd0\xc3", 7); /* mov rax, rdi; not rax; ret */
+    at = put(code + 64, ARGUMENT, ARGUMENT_BYTES);
+    put(at, WIDE "\x83\xc0\x03\xc3", WIDE_BYTES + 4); /* add rax, 3; ret */
+    at = put(code + 96, ARGUMENT, ARGUMENT_BYTES);
+    put(at, WIDE "\xf7\xd0\xc3", WIDE_BYTES + 3); /* not rax; ret */
 }
 
 uint64_t work(void)
@@ -22,7 +26,7 @@ uint64_t work(void)
 
     make_code();
     for (round = 0; round < ROUNDS; round++) {
-        put32(code + 5, round * 2654435761u >> 1);
+        put32(code + ARGUMENT_BYTES + WIDE_BYTES + 1, round * 2654435761u >> 1);
         if ((round & 7) == 0) {
             put32(code + 33, (round & 8) != 0 ? 96 - 37 : 64 - 37);
         }

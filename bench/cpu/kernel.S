@@ -10,6 +10,7 @@
 #define USER_DS    0x1b
 #define USER_CS    0x23
 #define TSS        0x28
+#define USER_CS_32 0x3b
 
 #define CR0_PG_NE_MP 0x80000022
 #define CR0_EM       0x00000004
@@ -81,10 +82,20 @@ long_mode:
 /* kernel_enter(rip, rsp): to ring 3 with empty registers. */
         .global kernel_enter
 kernel_enter:
+        movl    $USER_CS, %edx
+        jmp     enter
+/* kernel_enter_32(rip, rsp): the same in compatibility mode. */
+        .global kernel_enter_32
+kernel_enter_32:
+        movl    $USER_CS_32, %edx
+        movl    $USER_DS, %eax          /* segments count there */
+        movl    %eax, %ds
+        movl    %eax, %es
+enter:
         pushq   $USER_DS
         pushq   %rsi
         pushq   $0x2
-        pushq   $USER_CS
+        pushq   %rdx
         pushq   %rdi
         xorl    %eax, %eax
         xorl    %ebx, %ebx
@@ -136,6 +147,28 @@ kernel_syscall:
         popq    %rsp
         sysretq
 
+/* INT 80 of 32-bit programs: number eax, arguments ebx ecx edx; all but eax come back. */
+        .global kernel_int80
+kernel_int80:
+        pushq   %rbx
+        pushq   %rcx
+        pushq   %rdx
+        pushq   %rsi
+        pushq   %rdi
+        pushq   %rbp
+        cld
+        movl    %eax, %edi
+        movl    %ebx, %esi
+        xchgl   %ecx, %edx              /* edx was the third, ecx the second */
+        call    kernel_call_32
+        popq    %rbp
+        popq    %rdi
+        popq    %rsi
+        popq    %rdx
+        popq    %rcx
+        popq    %rbx
+        iretq
+
 /* A gate for each of the 32 exceptions, 16 bytes each. */
         .balign 16
         .global kernel_gates
@@ -168,6 +201,7 @@ gdt:    .quad   0
         .quad   0x00affb000000ffff      /* 20 program's code */
 gdt_tss:.quad   0x0000890000000067      /* 28 */
         .quad   0
+        .quad   0x00cffb000000ffff      /* 38 program's code, 32 bits */
 gdt_pointer:
         .word   gdt_pointer - gdt - 1
         .quad   gdt

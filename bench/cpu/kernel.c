@@ -23,13 +23,15 @@
 #define COM1_LINE  0x3fd /* bit 5: room for a byte */
 #define DEBUG_EXIT 0xf4  /* QEMU's isa-debug-exit */
 
-#define CALL_WRITE  1
-#define CALL_EXIT   60
-#define CALL_SPACES 0x5354a
-#define CALL_SPACE  0x5354b
-#define SPACES_MAX  8
-#define ENOSYS_HERE (-38)
-#define EINVAL_HERE (-22)
+#define CALL_WRITE    1
+#define CALL_EXIT     60
+#define CALL_WRITE_32 4 /* numbers of i386 */
+#define CALL_EXIT_32  1
+#define CALL_SPACES   0x5354a
+#define CALL_SPACE    0x5354b
+#define SPACES_MAX    8
+#define ENOSYS_HERE   (-38)
+#define EINVAL_HERE   (-22)
 
 #define PTE_P  UINT64_C(1)
 #define PTE_W  UINT64_C(2)
@@ -70,16 +72,30 @@ struct elf_segment {
     uint64_t offset, vaddr, paddr, filesz, memsz, align;
 };
 
+struct elf_32 {
+    uint8_t ident[16];
+    uint16_t type, machine;
+    uint32_t version, entry, phoff, shoff, flags;
+    uint16_t ehsize, phentsize, phnum;
+};
+
+struct elf_segment_32 {
+    uint32_t type, offset, vaddr, paddr, filesz, memsz, flags, align;
+};
+
 #define ELF_LOAD  1
 #define ELF_CLASS 4 /* index in ident */
+#define ELF_32    1
 #define ELF_64    2
 #define ELF_X     1
 #define ELF_W     2
 
 extern uint64_t boot_pml4[];
-extern const uint8_t kernel_gates[], kernel_syscall[];
+extern const uint8_t kernel_gates[], kernel_syscall[], kernel_int80[];
 _Noreturn void kernel_enter(uint64_t rip, uint64_t rsp);
+_Noreturn void kernel_enter_32(uint64_t rip, uint64_t rsp);
 _Noreturn void kernel_main(uint32_t multiboot);
+int64_t kernel_call_32(uint64_t number, uint64_t a, uint64_t b, uint64_t c);
 int64_t kernel_call(uint64_t number, uint64_t a, uint64_t b, uint64_t c);
 _Noreturn void kernel_fault(uint64_t vector, uint64_t error, uint64_t rip, uint64_t cr2);
 
@@ -88,6 +104,7 @@ static uint64_t memory_end;
 static uint64_t program_space; /* CR3 */
 static uint64_t spaces[SPACES_MAX];
 static uint64_t space_count;
+static int is_32; /* the program */
 static int has_pcid;
 
 static inline void out8(uint16_t port, uint8_t v)
@@ -280,16 +297,35 @@ static void load_segment(const uint8_t *file, uint64_t bytes, const struct elf_s
     copy_in(program_space, s->vaddr, file + s->offset, s->filesz);
 }
 
-static uint64_t load_program(const uint8_t *file, uint64_t bytes)
+static uint64_t load_program_32(const uint8_t *file, uint64_t bytes)
+{
+    const struct elf_32 *h = (const void *)file;
+    unsigned i;
+
+    if (h->phentsize != sizeof(struct elf_segment_32) || h->phoff > bytes ||
+        h->phnum > (bytes - h->phoff) / sizeof(struct elf_segment_32)) {
+        give_up("the program is no static ELF");
+    }
+    for (i = 0; i < h->phnum; i++) {
+        const struct elf_segment_32 *s = (const void *)(file + h->phoff + i * sizeof *s);
+        const struct elf_segment wide = {s->type,  s->flags,  s->offset, s->vaddr,
+                                         s->paddr, s->filesz, s->memsz,  s->align};
+
+        if (s->type == ELF_LOAD && s->memsz > 0) {
+            load_segment(file, bytes, &wide);
+        }
+    }
+    return h->entry;
+}
+
+static uint64_t load_program_64(const uint8_t *file, uint64_t bytes)
 {
     const struct elf *h = (const void *)file;
     unsigned i;
 
-    if (bytes < sizeof *h || h->ident[0] != 0x7f || h->ident[1] != 'E' ||
-        h->ident[2] != 'L' || h->ident[3] != 'F' || h->ident[ELF_CLASS] != ELF_64 ||
-        h->phentsize != sizeof(struct elf_segment) || h->phoff > bytes ||
+    if (h->phentsize != sizeof(struct elf_segment) || h->phoff > bytes ||
         h->phnum > (bytes - h->phoff) / sizeof(struct elf_segment)) {
-        give_up("the program is no static 64-bit ELF");
+        give_up("the program is no static ELF");
     }
     for (i = 0; i < h->phnum; i++) {
         const struct elf_segment *s = (const void *)(file + h->phoff + i * sizeof *s);
@@ -298,10 +334,23 @@ static uint64_t load_program(const uint8_t *file, uint64_t bytes)
             load_segment(file, bytes, s);
         }
     }
+    return h->entry;
+}
+
+static uint64_t load_program(const uint8_t *file, uint64_t bytes)
+{
+    unsigned i;
+
+    if (bytes < sizeof(struct elf) || file[0] != 0x7f || file[1] != 'E' ||
+        file[2] != 'L' || file[3] != 'F' ||
+        (file[ELF_CLASS] != ELF_64 && file[ELF_CLASS] != ELF_32)) {
+        give_up("the program is no static ELF");
+    }
+    is_32 = file[ELF_CLASS] == ELF_32;
     for (i = PAGE_BYTES; i <= STACK_BYTES; i += PAGE_BYTES) {
         map_new(program_space, STACK_TOP - i, PTE_W | PTE_NX);
     }
-    return h->entry;
+    return is_32 ? load_program_32(file, bytes) : load_program_64(file, bytes);
 }
 
 /* A copy of the program's space that shares all of its page tables but the one for
@@ -374,9 +423,25 @@ int64_t kernel_call(uint64_t number, uint64_t a, uint64_t b, uint64_t c)
     }
 }
 
+int64_t kernel_call_32(uint64_t number, uint64_t a, uint64_t b, uint64_t c)
+{
+    number = number == CALL_WRITE_32  ? CALL_WRITE
+             : number == CALL_EXIT_32 ? CALL_EXIT
+                                      : number;
+    return kernel_call(number, a, b, c);
+}
+
+static void set_gate(uint64_t gate[2], const uint8_t *code, uint64_t kind)
+{
+    uint64_t to = (uintptr_t)code;
+
+    gate[0] = (to & 0xffff) | UINT64_C(8) << 16 | kind << 32 | (to >> 16 & 0xffff) << 48;
+    gate[1] = to >> 32;
+}
+
 static void set_gates(void)
 {
-    static uint64_t idt[32][2];
+    static uint64_t idt[0x81][2];
 
     static struct {
         uint16_t limit;
@@ -386,12 +451,9 @@ static void set_gates(void)
     unsigned i;
 
     for (i = 0; i < 32; i++) {
-        uint64_t to = (uintptr_t)kernel_gates + 16 * i;
-
-        idt[i][0] = (to & 0xffff) | UINT64_C(8) << 16 | UINT64_C(0x8e00) << 32 |
-                    (to >> 16 & 0xffff) << 48;
-        idt[i][1] = to >> 32;
+        set_gate(idt[i], kernel_gates + 16 * i, 0x8e00);
     }
+    set_gate(idt[0x80], kernel_int80, 0xee00); /* for level 3 */
     pointer.base = (uintptr_t)idt;
     __asm__ volatile("lidt %0" : : "m"(pointer));
     set_msr(0xc0000081, UINT64_C(0x13) << 48 | UINT64_C(8) << 32); /* STAR */
@@ -435,5 +497,8 @@ _Noreturn void kernel_main(uint32_t multiboot)
     entry = load_program(direct(module->start), module->end - module->start);
     set_features();
     set_cr3(program_space);
+    if (is_32) {
+        kernel_enter_32(entry, STACK_TOP - 64);
+    }
     kernel_enter(entry, STACK_TOP - 64);
 }

@@ -1,5 +1,6 @@
 /* scalar_double.c - doubles one at a time: the four operations, square roots,
  * compares and conversions, over five bodies that draw each other. */
+#define _MM_MALLOC_H_INCLUDED /* no C library here */
 #include <emmintrin.h>
 
 #include "cpu.h"

@@ -8,29 +8,43 @@
 static uint8_t buffer[BUFFER_BYTES];
 static uint32_t k[64];
 
+/* floor(x^power / 2^(32 * power)), for x below 2^37; in limbs of 32 bits, since not every
+ * compiler has wider integers. */
+static uint64_t power_of(uint64_t x, int power)
+{
+    uint32_t limb[5] = {1};
+    int n, i;
+
+    for (n = 0; n < power; n++) {
+        uint64_t carry = 0, before = 0;
+
+        for (i = 0; i < 5; i++) {
+            uint64_t sum = limb[i] * (x & 0xffffffff) + carry;
+
+            carry = sum >> 32;
+            sum = (sum & 0xffffffff) + before * (x >> 32); /* x >> 32 is below 32 */
+            before = limb[i];
+            limb[i] = (uint32_t)sum;
+            carry += sum >> 32;
+        }
+    }
+    return limb[power] | (uint64_t)limb[power + 1] << 32;
+}
+
 /* The first 32 bits of the fractional part of the `power`th root of `prime`, by
  * bisection in integers: floor(root * 2^32) mod 2^32. */
 static uint32_t root_bits(uint64_t prime, int power)
 {
-    unsigned __int128 low = 0, high = (unsigned __int128)1 << 37;
+    uint64_t low = 0, high = UINT64_C(1) << 37;
 
     while (high - low > 1) {
-        unsigned __int128 middle = (low + high) / 2;
-        unsigned __int128 square = middle * middle; /* < 2^74 */
-        int small;
+        uint64_t middle = (low + high) / 2;
 
-        if (power == 2) {
-            small = square <= (unsigned __int128)prime << 64;
+        if (power_of(middle, power) < prime) {
+            low = middle;
         } else {
-            /* square * middle <= prime << 96, in two halves */
-            unsigned __int128 top = (square >> 37) * middle;
-            unsigned __int128 rest =
-                (square & (((unsigned __int128)1 << 37) - 1)) * middle;
-
-            small = top + (rest >> 37) < (unsigned __int128)prime << 59;
+            high = middle;
         }
-        low = small ? middle : low;
-        high = small ? high : middle;
     }
     return (uint32_t)low;
 }

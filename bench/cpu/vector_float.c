@@ -1,5 +1,6 @@
 /* vector_float.c - four floats at a time: points of the Mandelbrot set, with
  * multiplies, compares and masks, and a division at the end of each. */
+#define _MM_MALLOC_H_INCLUDED /* no C library here */
 #include <emmintrin.h>
 #include <xmmintrin.h>
 

@@ -1,5 +1,6 @@
 /* vector_int.c - SSE2 on integers: bytes with saturation, sums of differences,
  * multiplies of words, shuffles and compares. */
+#define _MM_MALLOC_H_INCLUDED /* no C library here */
 #include <emmintrin.h>
 
 #include "cpu.h"

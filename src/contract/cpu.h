@@ -72,16 +72,8 @@ enum cpu_kick {
 
 /* What a processor did since it was made. */
 struct cpu_counters {
-    uint64_t interpreted;  /* guest instructions by tier */
-    uint64_t translated;   /* tier 1 */
-    uint64_t optimised;    /* superblocks */
-    uint64_t decoded;      /* instructions decoded (cache misses) */
-    uint64_t blocks;       /* translated blocks made */
-    uint64_t chain_breaks; /* returns to the dispatcher */
-    uint64_t tlb_misses;
-    uint64_t code_writes; /* stores that hit decoded or translated code */
-    uint64_t exceptions;
-    uint64_t interrupts;
+#define CPU_COUNTER(field, name, meaning) uint64_t field;
+#include "contract/cpu_count.rows.h"
     uint64_t exits[CPU_EXIT_COUNT];
 };
 

@@ -74,7 +74,7 @@ static void step(struct bare *b, struct cpu *c)
         return; /* the exit is still to come */
     }
     bare_describe(b, &r, text, sizeof text);
-    b->o.trace(b->o.who, r.gpr[X86_RIP], text);
+    b->o.trace(b->o.who, &r, text);
 }
 
 static void *run_cpu(void *arg)
@@ -200,7 +200,7 @@ static int create_cpu(struct bare *b, unsigned index, struct err *e)
         return err_set(e, -EINVAL, "'%s' is no processor model", b->o.model);
     }
     if (engine == NULL || strcmp(engine, "translate") == 0) {
-        const struct translate_options o = {.index = index};
+        const struct translate_options o = {.index = index, .perf_map = b->o.perf_map};
 
         r = translate_create(b->mem, model, &b->env, &o, ret, engine != NULL ? e : NULL);
         if (r != -ENOTSUP || engine != NULL) {

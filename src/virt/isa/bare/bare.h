@@ -16,12 +16,14 @@
 #ifndef VIRT_ISA_BARE_BARE_H
 #define VIRT_ISA_BARE_BARE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 struct bare;
 struct cpu_counters;
 struct err;
+struct x86_regs;
 
 #define BARE_CPUS_MAX 64
 
@@ -29,13 +31,14 @@ struct bare_options {
     const char *engine;    /* "interpret" or "translate"; NULL: the second if it can */
     const char *model;     /* CPUID model; NULL: "host-like" */
     unsigned cpus;         /* 0: 1 */
+    bool perf_map;         /* name translated code in /tmp/perf-PID.map */
     uint64_t memory_bytes; /* whole pages, from address 0; 0: 256 MiB */
 
     /* Bytes of the serial port; one call at a time, on the thread of any vCPU. */
     void (*print)(void *who, const char *bytes, size_t n);
 
     /* Called before each instruction of vCPU 0, with its text.  NULL: no trace. */
-    void (*trace)(void *who, uint64_t rip, const char *text);
+    void (*trace)(void *who, const struct x86_regs *regs, const char *text);
     void *who; /* borrowed */
 };
 

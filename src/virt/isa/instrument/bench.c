@@ -1,34 +1,29 @@
 /* bench.c - the programs of bench/cpu: as Linux processes, on our processor, and on
- * QEMU's where the host has it; all three by the same compiled files.
+ * QEMU's where the host has it; all by the same compiled files.
  *
- * A program runs by turns on each, as often as its share of the time allows (three
- * times at most), and the medians count.  QEMU runs its TCG, by the machine 'pc' with
- * its default processor and with '-cpu max'; the better one counts.  A sum that
- * differs from the native one is an error, not a figure. */
+ * A program runs by turns on each, `ROUNDS` times at most and as often as its share of
+ * the time allows, and the medians count.  In the first round each machine and
+ * processor of QEMU's system emulator is tried, as far as the share goes (the best one
+ * so far first, then both processors); in later rounds the quickest of them is the
+ * peer.  A sum that differs from the native one is an error, not a figure. */
 #include <errno.h>
-#include <inttypes.h>
 #include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/err.h"
 #include "base/json.h"
 #include "base/scope.h"
 #include "base/str.h"
-#include "contract/cpu.h"
-#include "host/file.h"
-#include "virt/isa/bare/bare.h"
 #include "virt/isa/instrument/private.h"
 
-#define ROUNDS       3
-#define SECONDS_ALL  45.0 /* no second rounds behind this, whatever is left */
+#define ROUNDS       7
+#define SECONDS_ALL  45   /* no second rounds behind this, whatever is left */
 #define SECONDS_MOST 20.0 /* for one run */
-#define MEMORY_BYTES (UINT64_C(256) << 20)
-#define MEMORY_QEMU  "256"
+#define PEERS_SURE   2    /* machines of QEMU that are tried whatever it takes */
 
 struct kernel {
     const char *name;
@@ -45,103 +40,36 @@ static const struct kernel kernels[] = {
     {"jit_rewrite", false}, {"spaces", false},
 };
 
-enum way {
-    NATIVE,
-    STRATA,
-    QEMU,
-    QEMU_MAX,
-    WAYS
-};
+#define KERNELS (sizeof kernels / sizeof *kernels)
 
 struct bench {
     const char *engine;
-    bool has_qemu;
-    char kernel[PATH_MAX];
-};
-
-struct run {
-    const struct bench *bench;
-    const char *program;
+    bool has[PEERS];
+    unsigned best[PEERS]; /* how often it was the quickest machine of QEMU */
+    char dir[PATH_MAX], kernel[PATH_MAX];
+    double seconds;           /* for all */
+    uint64_t lifted, lift_ns; /* over the everyday mix */
+    bool alone;               /* no peers, no interpreter */
 };
 
 struct figures {
-    double seconds[WAYS]; /* medians; 0: none */
-    double mips;
+    double seconds[PEERS]; /* medians; 0: none */
+    unsigned runs[PEERS];
+    unsigned peer; /* the quickest of QEMU's machines; 0: none */
+    uint64_t lifted, lift_ns;
     char problem[128];
 };
 
-static void run_native(void *arg)
-{
-    const struct run *run = arg;
-
-    (void)execl(run->program, run->program, (char *)NULL);
-}
-
-static void run_qemu(const struct run *run, const char *cpu)
-{
-    (void)execlp("qemu-system-x86_64", "qemu-system-x86_64", "-accel", "tcg", "-cpu", cpu,
-                 "-m", MEMORY_QEMU, "-kernel", run->bench->kernel, "-initrd",
-                 run->program, "-serial", "stdio", "-display", "none", "-monitor", "none",
-                 "-nodefaults", "-no-reboot", "-device",
-                 "isa-debug-exit,iobase=0xf4,iosize=0x04", (char *)NULL);
-}
-
-static void run_qemu_default(void *arg)
-{
-    run_qemu(arg, "qemu64");
-}
-
-static void run_qemu_max(void *arg)
-{
-    run_qemu(arg, "max");
-}
-
-static void print(void *who, const char *bytes, size_t n)
-{
-    (void)who;
-    (void)file_write_all(STDOUT_FILENO, bytes, n);
-}
-
-static int run_bare(const struct run *run, struct err *e)
-{
-    struct bare_options o = {
-        .engine = run->bench->engine, .memory_bytes = MEMORY_BYTES, .print = print};
-    SCOPED(scope_free) uint8_t *kernel = NULL;
-    SCOPED(scope_free) uint8_t *program = NULL;
-    size_t kernel_bytes = 0, program_bytes = 0;
-    enum bare_end end = BARE_EXITED;
-    struct cpu_counters c;
-    struct bare *b = NULL;
-    unsigned code = 0;
-    int r = instrument_read(run->bench->kernel, &kernel, &kernel_bytes, e);
-
-    r = r < 0 ? r : instrument_read(run->program, &program, &program_bytes, e);
-    r = r < 0 ? r : bare_create(&o, &b, e);
-    r = r < 0 ? r
-              : bare_load_multiboot(b, kernel, kernel_bytes, program, program_bytes, e);
-    r = r < 0 ? r : bare_run(b, &end, &code, e);
-    if (r == 0) {
-        bare_count(b, &c);
-        (void)printf("count %" PRIu64 "\n", c.interpreted + c.translated + c.optimised);
-    }
-    bare_destroy(b);
-    return r == 0 && end == BARE_SHUTDOWN ? err_set(e, -EIO, "triple fault") : r;
-}
-
-static void run_strata(void *arg)
-{
-    struct err e = {0};
-
-    if (run_bare(arg, &e) < 0) {
-        (void)printf("%s\n", e.text);
-    }
-    (void)fflush(stdout);
-}
-
-static void (*const ways[WAYS])(void *) = {[NATIVE] = run_native,
-                                           [STRATA] = run_strata,
-                                           [QEMU] = run_qemu_default,
-                                           [QEMU_MAX] = run_qemu_max};
+/* What one program's rounds need. */
+struct turn {
+    const struct bench *bench;
+    struct peer_run run;
+    double end; /* of its share of the time */
+    double took[PEERS][ROUNDS], wall[PEERS];
+    unsigned n[PEERS];
+    char sum[20];
+    struct figures *f;
+};
 
 static int compare(const void *a, const void *b)
 {
@@ -150,73 +78,118 @@ static int compare(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static double median(double *values, unsigned n)
+static double median(const double *values, unsigned n)
 {
-    qsort(values, n, sizeof *values, compare);
-    return n == 0       ? 0
-           : n % 2 != 0 ? values[n / 2]
-                        : (values[n / 2 - 1] + values[n / 2]) / 2;
+    double v[ROUNDS] = {0};
+
+    memcpy(v, values, n * sizeof *v);
+    qsort(v, n, sizeof *v, compare);
+    return n == 0 ? 0 : n % 2 != 0 ? v[n / 2] : (v[n / 2 - 1] + v[n / 2]) / 2;
 }
 
-static double now(void)
+/* The native run comes first and gives the sum that all must have, unless the program
+ * says that it is none of Linux's. */
+static void run_once(struct turn *t, unsigned way)
 {
-    struct timespec t;
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
-
-/* One run; 0 seconds when there is none.  The native run comes first and gives the
- * sum that all must have, unless the program says that it is none of Linux's. */
-static double run_once(struct run *run, enum way way, char sum[20], struct figures *f)
-{
-    static const char *const names[WAYS] = {"native", "strata", "qemu", "qemu"};
-    struct watch w = {.child = ways[way], .arg = run, .seconds_most = SECONDS_MOST};
     struct watch_result result;
-    int r = watch_run(&w, &result);
+    struct figures *f = t->f;
+    int r;
 
-    if (r == 0 && sum[0] == '\0') {
-        memcpy(sum, result.sum, sizeof result.sum);
+    t->run.peer = &peers[way];
+    r = peer_time(&t->run, SECONDS_MOST, &result);
+    t->wall[way] = result.wall;
+    if (r == 0 && t->sum[0] == '\0') {
+        memcpy(t->sum, result.sum, sizeof t->sum);
     }
-    if (r == 0 && strcmp(sum, result.sum) == 0) {
-        f->mips = way == STRATA ? (double)result.count / result.seconds * 1e-6 : f->mips;
-        return result.seconds;
+    if (r == 0 && strcmp(t->sum, result.sum) == 0) {
+        t->took[way][t->n[way]++] = result.seconds;
+        if (way == PEER_STRATA) {
+            f->lifted = result.lifted;
+            f->lift_ns = result.lift_ns;
+        }
+        return;
     }
-    if (way != NATIVE || strcmp(result.last, "not applicable") != 0) {
-        (void)str_print(f->problem, sizeof f->problem, "%s: %.100s", names[way],
+    if (strcmp(result.last, "not applicable") != 0) {
+        (void)str_print(f->problem, sizeof f->problem, "%s: %.90s", peers[way].name,
                         r == 0              ? "its sum differs"
                         : r == -ETIMEDOUT   ? "took too long"
                         : *result.last != 0 ? result.last
                                             : "no answer");
     }
-    return 0;
 }
 
-/* Rounds go on until the time `end`; there is at least one. */
-static void measure(const struct bench *b, const char *program, double end,
-                    struct figures *f)
+static unsigned quickest(const struct turn *t)
 {
-    double seconds[WAYS][ROUNDS];
-    struct run run = {b, program};
-    unsigned n[WAYS] = {0}, round, way;
-    char sum[20] = "";
+    unsigned way, best = 0;
 
-    *f = (struct figures){0};
-    for (round = 0; round < ROUNDS && (round == 0 || now() < end); round++) {
-        for (way = NATIVE; way < (b->has_qemu ? WAYS : QEMU); way++) {
-            double s = run_once(&run, way, sum, f);
-
-            if (s > 0) {
-                seconds[way][n[way]++] = s;
-            }
+    for (way = PEER_SYSTEM; way < PEERS; way++) {
+        if (t->n[way] != 0 && (best == 0 || median(t->took[way], t->n[way]) <
+                                                median(t->took[best], t->n[best]))) {
+            best = way;
         }
     }
-    for (way = NATIVE; way < WAYS; way++) {
-        f->seconds[way] = median(seconds[way], n[way]);
+    return best;
+}
+
+/* The machines of QEMU: the one that was best most often first. */
+static void try_machines(struct turn *t)
+{
+    const struct bench *b = t->bench;
+    unsigned order[PEERS - PEER_SYSTEM], n = 0, way, first = PEER_SYSTEM;
+    double longest = 0;
+
+    for (way = PEER_SYSTEM; way < PEERS; way++) {
+        first = b->best[way] > b->best[first] ? way : first;
     }
-    if (f->seconds[QEMU_MAX] > 0 &&
-        (f->seconds[QEMU] == 0 || f->seconds[QEMU_MAX] < f->seconds[QEMU])) {
-        f->seconds[QEMU] = f->seconds[QEMU_MAX];
+    order[n++] = first;
+    for (way = PEER_SYSTEM; way < PEERS; way++) {
+        if (way != first) {
+            order[n++] = way;
+        }
+    }
+    for (way = 0; way < n; way++) {
+        if (b->has[order[way]] && (way < PEERS_SURE || watch_now() + longest < t->end)) {
+            run_once(t, order[way]);
+            longest = fmax(longest, t->wall[order[way]]);
+        }
+    }
+}
+
+/* Once more, if that is likely to be over in time. */
+static void run_again(struct turn *t, unsigned way)
+{
+    if (t->n[way] != 0 && t->n[way] < ROUNDS && watch_now() + t->wall[way] < t->end) {
+        run_once(t, way);
+    }
+}
+
+static void measure(struct bench *b, const char *program, double end, struct figures *f)
+{
+    struct turn t = {
+        .bench = b, .run = {NULL, program, b->kernel, b->engine}, .end = end, .f = f};
+    unsigned round, way;
+
+    *f = (struct figures){0};
+    run_once(&t, PEER_NATIVE);
+    run_once(&t, PEER_STRATA);
+    try_machines(&t);
+    if (b->has[PEER_USER]) {
+        run_once(&t, PEER_USER);
+    }
+    f->peer = quickest(&t);
+    for (round = 1; round < ROUNDS; round++) {
+        run_again(&t, PEER_NATIVE);
+        run_again(&t, PEER_STRATA);
+        if (f->peer != 0) {
+            run_again(&t, f->peer);
+        }
+        run_again(&t, PEER_USER);
+        f->peer = quickest(&t);
+    }
+    b->best[f->peer]++;
+    for (way = 0; way < PEERS; way++) {
+        f->seconds[way] = median(t.took[way], t.n[way]);
+        f->runs[way] = t.n[way];
     }
 }
 
@@ -230,16 +203,28 @@ static double ratio(double a, double b)
     return a > 0 && b > 0 ? a / b : 0;
 }
 
+static double qemu_seconds(const struct figures *f)
+{
+    return f->peer != 0 ? f->seconds[f->peer] : 0;
+}
+
 static json_t *row_of(const char *name, const struct figures *f)
 {
     const double *s = f->seconds;
+    char runs[40];
 
-    return json_pack("{s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:s}", "name", name, "native_s",
-                     real_or_null(s[NATIVE]), "strata_s", real_or_null(s[STRATA]),
-                     "qemu_s", real_or_null(s[QEMU]), "vs_native",
-                     real_or_null(ratio(s[STRATA], s[NATIVE])), "vs_qemu",
-                     real_or_null(ratio(s[QEMU], s[STRATA])), "strata_mips",
-                     real_or_null(f->mips), "problem", f->problem);
+    (void)str_print(runs, sizeof runs, "%u/%u/%u/%u", f->runs[PEER_NATIVE],
+                    f->runs[PEER_STRATA], f->peer != 0 ? f->runs[f->peer] : 0,
+                    f->runs[PEER_USER]);
+    return json_pack(
+        "{s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:s, s:s}", "name", name,
+        "native_s", real_or_null(s[PEER_NATIVE]), "strata_s",
+        real_or_null(s[PEER_STRATA]), "qemu_s", real_or_null(qemu_seconds(f)),
+        "qemu_user_s", real_or_null(s[PEER_USER]), "vs_native",
+        real_or_null(ratio(s[PEER_STRATA], s[PEER_NATIVE])), "vs_qemu",
+        real_or_null(ratio(qemu_seconds(f), s[PEER_STRATA])), "vs_qemu_user",
+        real_or_null(ratio(s[PEER_USER], s[PEER_STRATA])), "peer",
+        f->peer != 0 ? peers[f->peer].name : "", "runs", runs, "problem", f->problem);
 }
 
 struct mean {
@@ -260,72 +245,135 @@ static json_t *mean_of(const struct mean *m)
     return m->n != 0 ? json_real(exp(m->logs / m->n)) : json_null();
 }
 
-static bool has_qemu(void)
-{
-    SCOPED(scope_free) char *path = NULL;
-    char *save = NULL, *dir, file[PATH_MAX];
+struct means {
+    struct mean native, system, user;
+};
 
-    path = strdup(getenv("PATH") != NULL ? getenv("PATH") : "/usr/bin");
-    for (dir = strtok_r(path, ":", &save); dir != NULL;
-         dir = strtok_r(NULL, ":", &save)) {
-        if (str_print(file, sizeof file, "%s/qemu-system-x86_64", dir) == 0 &&
-            access(file, X_OK) == 0) {
+static json_t *result_of(const struct bench *b, json_t *rows, const struct means *m,
+                         double interpreter)
+{
+    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "kernels", rows, "mean_vs_native",
+                     mean_of(&m->native), "mean_vs_qemu", mean_of(&m->system),
+                     "mean_vs_qemu_user", mean_of(&m->user), "interpreter_mips",
+                     real_or_null(interpreter), "translation_mips",
+                     real_or_null(ratio((double)b->lifted * 1e3, (double)b->lift_ns)));
+}
+
+static bool is_wanted(const json_t *names, const char *name)
+{
+    const json_t *one;
+    size_t i;
+
+    json_array_foreach(names, i, one)
+    {
+        if (json_is_string(one) && strcmp(json_string_value(one), name) == 0) {
             return true;
         }
     }
-    return false;
+    return json_array_size(names) == 0;
 }
 
-static json_t *bench_all(const struct bench *b, const char *dir)
+static void measure_one(struct bench *b, const struct kernel *k, double end, json_t *rows,
+                        struct means *m)
 {
-    struct mean vs_native = {0}, vs_qemu = {0};
-    const size_t n = sizeof kernels / sizeof *kernels;
-    double end = now() + SECONDS_ALL;
+    char program[PATH_MAX];
+    struct figures f;
+
+    (void)str_print(program, sizeof program, "%s/%s.elf", b->dir, k->name);
+    measure(b, program, end, &f);
+    (void)json_array_append_new(rows, row_of(k->name, &f));
+    if (k->in_mix) {
+        add(&m->native, ratio(f.seconds[PEER_STRATA], f.seconds[PEER_NATIVE]));
+        add(&m->system, ratio(qemu_seconds(&f), f.seconds[PEER_STRATA]));
+        add(&m->user, ratio(f.seconds[PEER_USER], f.seconds[PEER_STRATA]));
+        b->lifted += f.lifted;
+        b->lift_ns += f.lift_ns;
+    }
+}
+
+static json_t *bench_all(struct bench *b, const json_t *names)
+{
+    double interpreter =
+        json_array_size(names) == 0 && !b->alone ? speed_interpret(b->dir, b->kernel) : 0;
+    double end = watch_now() + b->seconds;
+    struct means m = {.native = {0}};
     json_t *rows = json_array();
-    size_t i;
+    size_t left = 0, i;
 
-    for (i = 0; i < n; i++) {
-        char program[PATH_MAX];
-        struct figures f;
+    for (i = 0; i < KERNELS; i++) {
+        left += is_wanted(names, kernels[i].name);
+    }
+    for (i = 0; i < KERNELS; i++) {
+        if (is_wanted(names, kernels[i].name)) {
+            double now = watch_now();
 
-        (void)str_print(program, sizeof program, "%s/%s.elf", dir, kernels[i].name);
-        measure(b, program, now() + (end - now()) / (double)(n - i), &f);
-        (void)json_array_append_new(rows, row_of(kernels[i].name, &f));
-        if (kernels[i].in_mix) {
-            add(&vs_native, ratio(f.seconds[STRATA], f.seconds[NATIVE]));
-            add(&vs_qemu, ratio(f.seconds[QEMU], f.seconds[STRATA]));
+            measure_one(b, &kernels[i], now + (end - now) / (double)left--, rows, &m);
         }
     }
-    return json_pack("{s:o, s:o, s:o}", "kernels", rows, "mean_vs_native",
-                     mean_of(&vs_native), "mean_vs_qemu", mean_of(&vs_qemu));
+    return result_of(b, rows, &m, interpreter);
+}
+
+static json_t *bench_program(struct bench *b, const char *program)
+{
+    struct means m = {.native = {0}};
+    struct figures f;
+
+    measure(b, program, watch_now() + b->seconds, &f);
+    add(&m.native, ratio(f.seconds[PEER_STRATA], f.seconds[PEER_NATIVE]));
+    add(&m.system, ratio(qemu_seconds(&f), f.seconds[PEER_STRATA]));
+    add(&m.user, ratio(f.seconds[PEER_USER], f.seconds[PEER_STRATA]));
+    b->lifted = f.lifted;
+    b->lift_ns = f.lift_ns;
+    return result_of(b, json_pack("[o]", row_of(program, &f)), &m, 0);
+}
+
+static int check_names(const json_t *names, struct err *e)
+{
+    const json_t *one;
+    size_t i, k;
+
+    json_array_foreach(names, i, one)
+    {
+        for (k = 0; k < KERNELS; k++) {
+            if (json_is_string(one) &&
+                strcmp(json_string_value(one), kernels[k].name) == 0) {
+                break;
+            }
+        }
+        if (k == KERNELS) {
+            return err_set(e, -EINVAL, "the bench has no program '%s'",
+                           json_is_string(one) ? json_string_value(one) : "");
+        }
+    }
+    return 0;
 }
 
 int instrument_bench(const json_t *request, json_t **ret, int *ret_code, struct err *e)
 {
-    struct bench b = {.has_qemu = has_qemu()};
+    const json_t *names = json_object_get(request, "kernel");
     const char *program = NULL;
-    char dir[PATH_MAX];
-    struct figures f;
+    uint64_t seconds = SECONDS_ALL;
+    struct bench b = {.engine = NULL};
+    unsigned way;
     int r = json_opt_str(request, "", "program", &program, e);
 
     r = r < 0 ? r : json_opt_str(request, "", "engine", &b.engine, e);
-    r = r < 0 ? r : instrument_bench_dir(dir, sizeof dir, e);
-    r = r < 0 ? r : str_print(b.kernel, sizeof b.kernel, "%s/kernel.elf", dir);
+    r = r < 0 ? r : json_opt_u64(request, "", "seconds", &seconds, e);
+    r = r < 0 ? r : json_opt_bool(request, "", "alone", &b.alone, e);
+    r = r < 0 ? r : check_names(names, e);
+    r = r < 0 ? r : instrument_bench_dir(b.dir, sizeof b.dir, e);
+    r = r < 0 ? r : str_print(b.kernel, sizeof b.kernel, "%s/kernel.elf", b.dir);
     if (r < 0) {
         return r;
     }
     if (program != NULL && access(program, X_OK) < 0) {
         return err_sys(e, -errno, "cannot run '%s'", program);
     }
-    if (program == NULL) {
-        *ret = bench_all(&b, dir);
-    } else {
-        measure(&b, program, now() + SECONDS_ALL, &f);
-        *ret = json_pack(
-            "{s:[o], s:o, s:o}", "kernels", row_of(program, &f), "mean_vs_native",
-            real_or_null(ratio(f.seconds[STRATA], f.seconds[NATIVE])), "mean_vs_qemu",
-            real_or_null(ratio(f.seconds[QEMU], f.seconds[STRATA])));
+    b.seconds = (double)seconds;
+    for (way = 0; way < PEERS; way++) {
+        b.has[way] = way < PEER_USER || (!b.alone && peer_is_here(&peers[way]));
     }
+    *ret = program != NULL ? bench_program(&b, program) : bench_all(&b, names);
     *ret_code = 0;
     return 0;
 }

@@ -9,6 +9,7 @@
 #include "base/json.h"
 #include "base/scope.h"
 #include "contract/cpu.h"
+#include "contract/cpu_x86.h"
 #include "host/file.h"
 #include "virt/isa/bare/bare.h"
 #include "virt/isa/instrument/private.h"
@@ -16,7 +17,7 @@
 struct order {
     const char *file, *program, *engine, *at;
     uint64_t cpus, memory;
-    bool counters, trace;
+    bool counters, trace, registers, perf_map;
 };
 
 static void print(void *who, const char *bytes, size_t n)
@@ -25,10 +26,33 @@ static void print(void *who, const char *bytes, size_t n)
     (void)file_write_all(STDOUT_FILENO, bytes, n);
 }
 
-static void trace(void *who, uint64_t rip, const char *text)
+static void trace(void *who, const struct x86_regs *r, const char *text)
 {
     (void)who;
-    (void)fprintf(stderr, "%016" PRIx64 "  %s\n", rip, text);
+    (void)fprintf(stderr, "%016" PRIx64 "  %s\n", r->gpr[X86_RIP], text);
+}
+
+/* The same, and behind it the registers that changed since the line before; of the
+ * first line, all that are not 0. */
+static void trace_registers(void *who, const struct x86_regs *r, const char *text)
+{
+    static const char *const names[] = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp",
+                                        "rsi", "rdi", "r8",  "r9",  "r10", "r11",
+                                        "r12", "r13", "r14", "r15"};
+    struct x86_regs *last = who;
+    unsigned i;
+
+    (void)fprintf(stderr, "%016" PRIx64 "  %-40s", r->gpr[X86_RIP], text);
+    for (i = 0; i < X86_GPR_COUNT; i++) {
+        if (r->gpr[i] != last->gpr[i]) {
+            (void)fprintf(stderr, " %s=%" PRIx64, names[i], r->gpr[i]);
+        }
+    }
+    if (r->rflags != last->rflags) {
+        (void)fprintf(stderr, " rflags=%" PRIx64, r->rflags);
+    }
+    (void)fputc('\n', stderr);
+    *last = *r;
 }
 
 static int read_order(const json_t *request, struct order *o, struct err *e)
@@ -41,7 +65,9 @@ static int read_order(const json_t *request, struct order *o, struct err *e)
     r = r < 0 ? r : json_opt_u64(request, "", "processors", &o->cpus, e);
     r = r < 0 ? r : json_opt_u64(request, "", "memory", &o->memory, e);
     r = r < 0 ? r : json_opt_bool(request, "", "counters", &o->counters, e);
-    return r < 0 ? r : json_opt_bool(request, "", "trace", &o->trace, e);
+    r = r < 0 ? r : json_opt_bool(request, "", "trace", &o->trace, e);
+    r = r < 0 ? r : json_opt_bool(request, "", "registers", &o->registers, e);
+    return r < 0 ? r : json_opt_bool(request, "", "perf_map", &o->perf_map, e);
 }
 
 static int load(struct bare *b, const struct order *o, struct err *e)
@@ -67,19 +93,10 @@ static void print_counters(const struct bare *b)
     struct cpu_counters c;
 
     bare_count(b, &c);
-    (void)fprintf(stderr,
-                  "engine        %s\n"
-                  "interpreted   %" PRIu64 "\n"
-                  "translated    %" PRIu64 "\n"
-                  "optimised     %" PRIu64 "\n"
-                  "decoded       %" PRIu64 "\n"
-                  "blocks        %" PRIu64 "\n"
-                  "chain breaks  %" PRIu64 "\n"
-                  "TLB misses    %" PRIu64 "\n"
-                  "code writes   %" PRIu64 "\n"
-                  "exceptions    %" PRIu64 "\n",
-                  bare_engine(b), c.interpreted, c.translated, c.optimised, c.decoded,
-                  c.blocks, c.chain_breaks, c.tlb_misses, c.code_writes, c.exceptions);
+    (void)fprintf(stderr, "engine        %s\n", bare_engine(b));
+#define CPU_COUNTER(field, name, meaning)                                                \
+    (void)fprintf(stderr, "%-12s  %" PRIu64 "\n", name, c.field);
+#include "contract/cpu_count.rows.h"
 }
 
 static int run_loaded(struct bare *b, const struct order *o, int *ret_code, struct err *e)
@@ -101,7 +118,8 @@ static int run_loaded(struct bare *b, const struct order *o, int *ret_code, stru
 int instrument_run(const json_t *request, json_t **ret, int *ret_code, struct err *e)
 {
     struct order o = {0};
-    struct bare_options options = {.print = print};
+    struct x86_regs last = {.cpl = 0};
+    struct bare_options options = {.print = print, .who = &last};
     struct bare *b = NULL;
     int r = read_order(request, &o, e);
 
@@ -115,7 +133,8 @@ int instrument_run(const json_t *request, json_t **ret, int *ret_code, struct er
     options.engine = o.engine;
     options.cpus = (unsigned)o.cpus;
     options.memory_bytes = o.memory;
-    options.trace = o.trace ? trace : NULL;
+    options.trace = o.registers ? trace_registers : o.trace ? trace : NULL;
+    options.perf_map = o.perf_map;
     r = bare_create(&options, &b, e);
     r = r < 0 ? r : load(b, &o, e);
     r = r < 0 ? r : run_loaded(b, &o, ret_code, e);

@@ -18,6 +18,7 @@ const struct instrument instrument_table[] = {
     {"disassemble", instrument_disassemble},
     {"coverage", instrument_coverage},
     {"bench", instrument_bench},
+    {"virtualizable", instrument_virtualizable},
     {NULL, NULL},
 };
 

@@ -38,11 +38,11 @@ static void print(void *who, const char *bytes, size_t n)
     s->len += n;
 }
 
-static void trace(void *who, uint64_t rip, const char *text)
+static void trace(void *who, const struct x86_regs *r, const char *text)
 {
     struct seen *s = who;
 
-    (void)rip;
+    (void)r;
     if (s->traced++ == 0) {
         (void)snprintf(s->first, sizeof s->first, "%s", text);
     }

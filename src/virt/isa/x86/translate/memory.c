@@ -1,30 +1,30 @@
 /* memory.c - memory for code, mapped twice: once to write, once to run.
  *
  * No page is ever writable and executable at one address (W^X); the two views of one
- * memfd lie at unrelated places. */
+ * shared mapping lie at unrelated places.  Not a memfd: profilers take a mapping of a
+ * file for code of that file, and look into /tmp/perf-PID.map only for shared memory
+ * without a name. */
 #include <errno.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
-#include "base/scope.h"
 #include "virt/isa/x86/translate/private.h"
 
 int code_memory_create(struct code_memory *m, size_t bytes)
 {
-    SCOPED(scope_close) int fd = memfd_create("strata-code", MFD_CLOEXEC);
-    void *write, *run;
+    void *write =
+        mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    void *run;
 
-    if (fd < 0 || ftruncate(fd, (off_t)bytes) != 0) {
-        return -errno;
-    }
-    write = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (write == MAP_FAILED) {
         return -errno;
     }
-    run = mmap(NULL, bytes, PROT_READ | PROT_EXEC, MAP_SHARED, fd, 0);
-    if (run == MAP_FAILED) {
+    run = mremap(write, 0, bytes, MREMAP_MAYMOVE); /* a size of 0 makes a second view */
+    if (run == MAP_FAILED || mprotect(run, bytes, PROT_READ | PROT_EXEC) != 0) {
         int r = -errno;
 
+        if (run != MAP_FAILED) {
+            munmap(run, bytes);
+        }
         munmap(write, bytes);
         return r;
     }

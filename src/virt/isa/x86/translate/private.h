@@ -145,6 +145,7 @@ struct translate_cpu {
     uint64_t mark;            /* the budget when the interpreter went on */
     bool listens;
     uint32_t drops; /* times that numbers of exits became others */
+    int profile;    /* owned; the map for profilers; 0: none */
 
     /* Guarded by the share's lock. */
     struct dirty dirty[DIRTY_MAX];
@@ -229,6 +230,11 @@ void slow_apply(struct translate_cpu *t); /* the state of the site that stopped 
 void fpu_lend(struct translate_cpu *t);
 void fpu_take(struct translate_cpu *t);
 void fpu_helper(void *cpu);
+/* profile.c */
+int profile_open(struct translate_cpu *t);
+void profile_close(struct translate_cpu *t);
+void profile_unit(struct translate_cpu *t, const struct unit *u, uint64_t pc,
+                  size_t bytes);
 
 /* run.c */
 int translate_run(struct cpu *base, uint64_t budget);

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "virt/isa/x86/interpret/interpret.h"
@@ -55,6 +56,24 @@ static void make_room(struct translate_cpu *t)
     }
 }
 
+static uint64_t now_ns(void)
+{
+    struct timespec s;
+
+    (void)clock_gettime(CLOCK_THREAD_CPUTIME_ID, &s);
+    return (uint64_t)s.tv_sec * 1000000000u + (uint64_t)s.tv_nsec;
+}
+
+static struct unit *translate_timed(struct translate_cpu *t, uint64_t rip,
+                                    const uint8_t *host, gpa at)
+{
+    uint64_t begun = now_ns();
+    struct unit *u = trace_translate(t, rip, host, at);
+
+    t->x.count.translate_ns += now_ns() - begun;
+    return u;
+}
+
 /* The unit at rip, made if it is warm; NULL: interpret.  May raise a fetch's fault. */
 static struct unit *unit_at(struct translate_cpu *t, uint64_t rip)
 {
@@ -73,7 +92,7 @@ static struct unit *unit_at(struct translate_cpu *t, uint64_t rip)
     u = unit_find(t, rip, at);
     if (u == NULL && is_hot(t, rip)) {
         make_room(t);
-        u = trace_translate(t, rip, host, at);
+        u = translate_timed(t, rip, host, at);
     }
     return u != NULL && u->code != 0 ? u : NULL;
 }

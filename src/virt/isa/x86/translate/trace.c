@@ -331,6 +331,8 @@ static int generate(struct trace *r, struct unit *u)
         u->code = (uint64_t)(uintptr_t)t->code.run + h->used;
         h->used = (h->used + t->result.bytes + 15) & ~(size_t)15;
         t->x.count.blocks++;
+        t->x.count.lifted += r->count;
+        profile_unit(t, u, r->start, t->result.bytes);
     }
     return x;
 }

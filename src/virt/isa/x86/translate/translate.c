@@ -122,6 +122,12 @@ static int build(struct translate_cpu *t, struct mem *m, const struct x86_model 
     }
     t->x.code->more = &unit_more;
     t->listens = mem_listen(m, &l) == 0;
+    if (o->perf_map) {
+        r = profile_open(t);
+        if (r < 0) {
+            return r;
+        }
+    }
     return t->listens ? 0 : -ENOSPC;
 }
 
@@ -141,6 +147,7 @@ static void destroy(struct cpu *base)
     ir_region_fini(&t->region);
     emit_result_fini(&t->result);
     lift_destroy(t->lift);
+    profile_close(t);
     free(t->jumps);
     for (n = 0; n < HALVES; n++) {
         free(t->half[n].site);

@@ -5,6 +5,7 @@
 #ifndef VIRT_ISA_X86_TRANSLATE_TRANSLATE_H
 #define VIRT_ISA_X86_TRANSLATE_TRANSLATE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 struct cpu;
@@ -16,6 +17,7 @@ struct x86_model;
 struct translate_options {
     unsigned index;    /* number of the processor */
     size_t code_bytes; /* room for host code, at least 1 MiB; 0: 32 MiB */
+    bool perf_map;     /* name the host code in /tmp/perf-PID.map */
     unsigned warm;     /* executions before code is translated, at most 254; 0: 16 */
 };
 
