@@ -330,7 +330,8 @@ void emit_leave(struct emit *e, uint32_t at, unsigned detail)
     emit_leave_because(e, EMIT_LEFT_REASON - (int32_t)e->g->insn[at].aux);
 }
 
-/* Somebody waits: what is pending is stored, and the engine looks. */
+/* Somebody waits: what is pending is stored, and the engine looks.  Behind a routine it
+ * goes where that said: a repeated instruction may have more to do. */
 static void wants(struct emit *e, const struct cold *s)
 {
     struct emit_site *site = &e->r->site[s->site - e->first_site];
@@ -341,8 +342,10 @@ static void wants(struct emit *e, const struct cold *s)
         asm_call_mem(&e->o, emit_field(e, offsetof(struct emit_frame, routine_thunk)));
     }
     give_back(e, site);
-    asm_mov_imm(&e->o, t, site->pc);
-    asm_store(&e->o, 64, emit_field(e, offsetof(struct emit_frame, leave_to)), t);
+    if (e->g->insn[s->at].imm != 0) {
+        asm_mov_imm(&e->o, t, site->pc);
+        asm_store(&e->o, 64, emit_field(e, offsetof(struct emit_frame, leave_to)), t);
+    }
     emit_leave_because(e, EMIT_LEFT_WANTS);
 }
 

@@ -173,6 +173,26 @@ static void every_budget_gives_the_same_end(void **state)
     }
 }
 
+/* Fills and copies that a routine does in several runs, in the middle of a loop. */
+CODE(long_strings, ".code64",
+     "mov $40, %edx\n 1: mov $0x100000, %edi\n mov $200001, %ecx\n mov %edx, %eax\n"
+     "rep stosb\n mov %rdi, %rbx\n mov $0x100000, %esi\n mov $0x180000, %edi\n"
+     "mov $200000, %ecx\n rep movsb\n add %rdi, %rbp\n add %rsi, %rbp\n"
+     "movzbl -1(%rdi), %eax\n cmp %edx, %eax\n jne 2f\n dec %edx\n jnz 1b\n 2: hlt")
+
+static void a_repeated_instruction_is_done_whole(void **state)
+{
+    static const struct job j = {long_strings, long_strings_end};
+    struct outcome o;
+
+    (void)state;
+    RUN(&j, &o);
+    assert_int_equal(o.r.gpr[X86_RDX], 0);
+    assert_int_equal(o.r.gpr[X86_RBX], 0x100000 + 200001);
+    assert_int_equal(o.r.gpr[X86_RDI], 0x180000 + 200000);
+    assert_int_equal(o.r.gpr[X86_RBP], 40u * (0x280000 + 2 * 200000));
+}
+
 /* Address n of the function page, in a window of other addresses that mean the same. */
 #define ALIAS 0x700000u
 
@@ -445,6 +465,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_branch_to_nowhere_faults_at_itself_and_once),
         cmocka_unit_test(returns_go_where_the_stack_says),
+        cmocka_unit_test(a_repeated_instruction_is_done_whole),
         cmocka_unit_test(every_budget_gives_the_same_end),
         cmocka_unit_test(a_page_at_two_addresses_has_code_for_each),
         cmocka_unit_test(a_user_does_not_reach_code_of_the_system),
