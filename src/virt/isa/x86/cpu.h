@@ -220,6 +220,13 @@ static inline void x86_settle(struct x86_cpu *c)
     }
 }
 
+/* Whether a repeated instruction has to stop between two elements.  What it did to code,
+ * its own bytes among it, counts when it ends. */
+static inline bool x86_is_awaited(const struct x86_cpu *c)
+{
+    return ((c->wants & ~(uint32_t)X86_WANT_RELOAD) | c->base.kicks) != 0;
+}
+
 /* One exit to the surroundings; remembers when they say stop. */
 void x86_exit(struct x86_cpu *c, struct cpu_exit *x);
 

@@ -68,9 +68,9 @@ ALWAYS bool again(struct x86_cpu *c, const struct x86_insn *i, struct string *s,
         return false;
     }
     s->limit -= (unsigned)n;
-    if (s->limit == 0 || c->wants != 0 || c->base.kicks != 0) {
+    if (s->limit == 0 || x86_is_awaited(c)) {
         c->next_rip = c->r.gpr[X86_RIP];
-        c->r.rflags |= c->wants != 0 || c->base.kicks != 0 ? X86_RF : 0;
+        c->r.rflags |= x86_is_awaited(c) ? X86_RF : 0;
         return false;
     }
     return true;

@@ -36,7 +36,7 @@ static void end_block(struct x86_cpu *c, const struct x86_block *b)
     if (b->end == BLOCK_CONTROL) {
         c->wants |= X86_WANT_RELOAD;
     } else if (b->end == BLOCK_REPEAT && c->next_rip == c->r.gpr[X86_RIP] &&
-               (c->wants | atomic_load(&c->base.kicks)) != 0) {
+               x86_is_awaited(c)) {
         c->budget++; /* interrupted, and not because it was long */
     }
 }

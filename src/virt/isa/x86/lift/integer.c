@@ -121,6 +121,9 @@ static bool lift_widen(struct work *w, unsigned sign)
 {
     enum x86_size from = lift_size(w, 1), to = lift_size(w, 0);
 
+    if (from > to) {
+        return false; /* MOVSXD to 16 bits reads no more than those */
+    }
     lift_write(w, 0, lift_extend(w, lift_read(w, 1), from, to, sign != 0));
     return true;
 }

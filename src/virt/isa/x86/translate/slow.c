@@ -259,8 +259,7 @@ static void run_last(struct translate_cpu *t, const struct emit_site *s,
 static bool is_interrupted(const struct x86_cpu *c, const struct emit_site *s,
                            const struct x86_insn *i)
 {
-    return i->repeat != 0 && c->next_rip == s->pc &&
-           (c->wants | atomic_load(&c->base.kicks)) != 0;
+    return i->repeat != 0 && c->next_rip == s->pc && x86_is_awaited(c);
 }
 
 bool slow_has_uppers(const struct x86_cpu *c)

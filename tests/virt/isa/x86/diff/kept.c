@@ -16,8 +16,10 @@ struct kept {
     }
 
 static const struct kept cases[] = {
-    KEPT(64, "\x4d\x87\xcb\x41\xf7\xd9"),             /* xchg r11,r9; neg r9d */
-    KEPT(64, "\x8a\xe9"),                             /* mov ch,cl */
+    KEPT(64, "\x66\x63\x0b\x66\x63\x4b\x01"), /* movsxd cx,[rbx]; movsxd cx,[rbx+1] */
+    KEPT(64, "\xff\x54\x24\xf8"),             /* call [rsp-8] */
+    KEPT(64, "\x4d\x87\xcb\x41\xf7\xd9"),     /* xchg r11,r9; neg r9d */
+    KEPT(64, "\x8a\xe9"),                     /* mov ch,cl */
     KEPT(64, "\x44\x0f\x29\x34\x25\x31\x00\x00\x00"), /* movaps [0x31],xmm14 */
     KEPT(64, "\xff\x64\x24\x08"),                     /* jmp [rsp+8] */
     KEPT(64, "\xc2\x08\x00"),                         /* ret 8 */

@@ -105,6 +105,28 @@ static bool run_both(const struct job *j, struct outcome *ret)
         skip(); /* this host lets nobody make code, or lacks AVX2 */                     \
     }
 
+/* The last of 30 stores to its own bytes and to what follows. */
+CODE(own_repeat, ".code64",
+     "mov $30, %edx\n mov $0x90, %al\n lea 2f(%rip), %rsi\n"
+     "1: mov $0x60000, %edi\n mov $11, %ecx\n cmp $1, %edx\n cmove %rsi, %rdi\n"
+     "2: rep stosb\n inc %rbx\n inc %rbx\n inc %rbx\n dec %edx\n jnz 1b\n hlt")
+
+static void a_repetition_that_rewrites_itself_ends_first(void **state)
+{
+    static const uint64_t budgets[] = {0, 1, 5, 17};
+    struct job j = {.from = own_repeat, .to = own_repeat_end};
+    struct outcome o;
+    unsigned n;
+
+    (void)state;
+    for (n = 0; n < 4; n++) {
+        j.budget = budgets[n];
+        RUN(&j, &o);
+        assert_int_equal(o.r.gpr[X86_RCX], 0);
+        assert_int_equal(o.r.gpr[X86_RBX], 3 * 29);
+    }
+}
+
 /* The last of 50 calls goes to where no address can be, read from the place that its
  * own return address goes to. */
 CODE(call_nowhere, ".code64",
@@ -463,6 +485,7 @@ static void processors_rewrite_each_others_code(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_repetition_that_rewrites_itself_ends_first),
         cmocka_unit_test(a_branch_to_nowhere_faults_at_itself_and_once),
         cmocka_unit_test(returns_go_where_the_stack_says),
         cmocka_unit_test(a_repeated_instruction_is_done_whole),
