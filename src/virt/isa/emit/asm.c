@@ -463,6 +463,11 @@ void asm_ret(struct asm_out *o)
     asm_byte(o, 0xc3);
 }
 
+void asm_push_flags(struct asm_out *o)
+{
+    asm_byte(o, 0x9c);
+}
+
 void asm_jmp_reg(struct asm_out *o, enum host_reg r)
 {
     put_rr(o, (struct shape){.bits = 32, .opcode = 0xff}, 4, r);

@@ -162,6 +162,7 @@ void asm_pop_mem(struct asm_out *o, struct asm_mem m);
 void asm_push(struct asm_out *o, enum host_reg r);
 void asm_push_imm(struct asm_out *o, int32_t v); /* extended to 64 bits */
 void asm_pop(struct asm_out *o, enum host_reg r);
+void asm_push_flags(struct asm_out *o);
 void asm_ret(struct asm_out *o);
 void asm_jmp_reg(struct asm_out *o, enum host_reg r);
 void asm_jmp_mem(struct asm_out *o, struct asm_mem m);

@@ -52,7 +52,9 @@ struct emit_frame {
     uint64_t save[EMIT_HOST_REGS]; /* host registers at a site, pinned ones excepted */
     uint64_t spill[EMIT_SPILLS];
     uint64_t window[IR_WINDOWS_MOST];
-    uint64_t flags;        /* the FLAGS global: RFLAGS image, arithmetic bits count */
+    uint64_t flags;  /* the FLAGS global: RFLAGS image, arithmetic bits count ... */
+    uint64_t late_a; /* ... unless `late` says that it is to be made from these */
+    uint64_t late_b;
     uint64_t slow_at;      /* linear address of a slow access */
     uint64_t slow_value;   /* value stored; value loaded; of IR_WINDOW see below */
     uint64_t slow_wanted;  /* of IR_CAS: what is compared; `slow_value` is the new one */
@@ -71,6 +73,7 @@ struct emit_frame {
     /* 0: the upper halves of the guest's vector registers are zeros, here and in their
      * home.  So they are not touched, and the host's SSE instructions run at full speed. */
     uint32_t uppers;
+    uint32_t late; /* late.c; who stores `flags` sets it to 0 */
     uint32_t link; /* exits to other pages that were patched under this number hold */
     /* Host addresses of C functions, `void f(void *cpu)`.  `routine_helper` also stores
      * what is pending at a side exit, and does not return from a site of IR_TRAP_IF.
@@ -84,6 +87,7 @@ struct emit_frame {
     uint64_t look_up_write;
     uint64_t routine_thunk;
     uint64_t fpu_thunk;
+    uint64_t whole_thunk; /* makes `flags` whole; keeps all registers */
     uint64_t leave;
     uint64_t leave_behind; /* after a routine that asked to leave */
 };
@@ -179,6 +183,9 @@ void emit_result_fini(struct emit_result *r);
  * size, 0 when there is no room. */
 size_t emit_trampolines(const struct emit_env *env, uint8_t *write, const uint8_t *run,
                         size_t room, struct emit_frame *frame, uint64_t *ret_enter);
+
+/* The FLAGS global, whole. */
+uint64_t emit_home_flags(const struct emit_frame *f);
 
 /* The value of a pend's global after a site stopped the processor. */
 uint64_t emit_pend_value(const struct emit_env *env, const void *cpu,

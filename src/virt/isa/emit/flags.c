@@ -214,6 +214,7 @@ unsigned emit_condition(struct emit *e, ir_value flags, enum ir_cond c)
     }
     e->host_flags = 0; /* whatever follows changes EFLAGS */
     if (emit_is_home(e, flags) && (f->op == IR_GET || keeps(f))) {
+        emit_make_whole(e);
         return condition_of_image(e, emit_field(e, offsetof(struct emit_frame, flags)),
                                   c);
     }
@@ -305,15 +306,18 @@ unsigned emit_truth(struct emit *e, ir_value b)
     return IR_COND_NZ;
 }
 
-/* pushfq; pop to `m` */
+static bool is_home(struct asm_mem m, const struct emit *e)
+{
+    return m.disp == emit_field(e, offsetof(struct emit_frame, flags)).disp;
+}
+
 void emit_push_flags(struct emit *e, struct asm_mem m)
 {
-    asm_byte(&e->o, 0x9c);
-    asm_byte(&e->o, 0x65);
-    asm_byte(&e->o, 0x8f);
-    asm_byte(&e->o, 0x04);
-    asm_byte(&e->o, 0x25);
-    asm_word32(&e->o, (uint32_t)m.disp);
+    asm_push_flags(&e->o);
+    asm_pop_mem(&e->o, m);
+    if (is_home(m, e)) {
+        emit_not_late(e);
+    }
 }
 
 /* What is kept goes to `m` first; no register stays taken for it. */
@@ -474,6 +478,7 @@ static void store_image(struct emit *e, ir_value flags, struct asm_mem m)
         struct asm_mem home = emit_field(e, offsetof(struct emit_frame, flags));
         enum host_reg t;
 
+        emit_make_whole(e);
         if (m.disp != home.disp) {
             t = emit_temp(e);
             asm_load(&e->o, 64, t, home);
@@ -487,6 +492,9 @@ static void store_image(struct emit *e, ir_value flags, struct asm_mem m)
     }
     if (f->aux == IR_FLAGS_BITS && e->host_flags != flags) {
         asm_store(&e->o, 64, m, emit_use(e, f->arg[0]));
+        if (is_home(m, e)) {
+            emit_not_late(e);
+        }
         return;
     }
     if (e->host_flags != flags && redo_parts(e, f, m)) {
@@ -502,8 +510,38 @@ static void store_image(struct emit *e, ir_value flags, struct asm_mem m)
     emit_push_flags(e, m);
 }
 
+/* As what it is made from: its operands, in registers or constants. */
+static void store_late(struct emit *e, ir_value flags)
+{
+    const struct ir_insn *f = &e->g->insn[flags];
+    struct emit_pend p = {.flags_kind = f->aux, .flags_bytes = (uint8_t)f->imm};
+    struct emit_loc *to[2] = {&p.a, &p.b};
+    uint64_t c;
+    unsigned n;
+
+    for (n = 0; n < (f->aux == IR_FLAGS_LOGIC ? 1 : 2); n++) {
+        if (!emit_is_const(e, f->arg[n], &c)) {
+            (void)emit_use(e, f->arg[n]);
+        }
+        *to[n] = emit_locate(e, f->arg[n]);
+    }
+    emit_late_flags(e, &p, emit_temp(e));
+}
+
 void emit_flags_home(struct emit *e, ir_value flags)
 {
+    const struct ir_insn *f = &e->g->insn[flags];
+
+    if (emit_is_home(e, flags)) {
+        return;
+    }
+    if (f->op == IR_FLAGS && emit_can_be_late(f->aux)) {
+        store_late(e, flags);
+        e->home_whole = false;
+        e->home_flags = flags;
+        e->home_since = e->now;
+        return;
+    }
     store_image(e, flags, emit_field(e, offsetof(struct emit_frame, flags)));
     e->home_flags = flags;
     e->home_since = e->now;

@@ -179,13 +179,12 @@ static void load_loc(struct emit *e, enum host_reg to, const struct emit_loc *l)
 }
 
 /* A register that is not pinned and holds none of these. */
-static enum host_reg spare(const struct emit *e, const struct emit_pend *p,
-                           enum host_reg not )
+static enum host_reg spare(const struct emit *e, const struct emit_pend *p)
 {
     unsigned r;
 
     for (r = 0; r < EMIT_HOST_REGS; r++) {
-        if (is_free(e, r) && r != not &&!(p->a.kind == EMIT_IN_REG && p->a.reg == r) &&
+        if (is_free(e, r) && !(p->a.kind == EMIT_IN_REG && p->a.reg == r) &&
             !(p->b.kind == EMIT_IN_REG && p->b.reg == r)) {
             return r;
         }
@@ -195,46 +194,21 @@ static enum host_reg spare(const struct emit *e, const struct emit_pend *p,
 
 static bool has_short_flags(const struct emit_pend *p)
 {
-    return p->flags_kind == IR_FLAGS_SUB || p->flags_kind == IR_FLAGS_ADD ||
-           p->flags_kind == IR_FLAGS_ADD_R || p->flags_kind == IR_FLAGS_SUB_R ||
-           p->flags_kind == IR_FLAGS_LOGIC || p->flags_kind == IR_FLAGS_BITS;
+    return p->flags_kind == IR_FLAGS_BITS || emit_can_be_late(p->flags_kind);
 }
 
-/* The operation once more, and its RFLAGS to their home. */
+/* To their home: what they are made from, or an image that was made before. */
 static void store_flags(struct emit *e, const struct emit_pend *p)
 {
-    unsigned bits = p->flags_bytes * 8u;
-    enum host_reg a = spare(e, p, H_NONE), b = spare(e, p, a);
-    struct asm_mem home = emit_field(e, offsetof(struct emit_frame, flags));
+    enum host_reg t = spare(e, p);
 
-    load_loc(e, a, &p->a);
-    if (p->flags_kind == IR_FLAGS_BITS) {
-        asm_store(&e->o, 64, home, a);
+    if (p->flags_kind != IR_FLAGS_BITS) {
+        emit_late_flags(e, p, t);
         return;
     }
-    if (p->flags_kind != IR_FLAGS_LOGIC) {
-        load_loc(e, b, &p->b);
-    }
-    switch (p->flags_kind) {
-    case IR_FLAGS_SUB:
-        asm_alu(&e->o, ASM_CMP, bits, a, b);
-        break;
-    case IR_FLAGS_ADD:
-        asm_alu(&e->o, ASM_ADD, bits, a, b);
-        break;
-    case IR_FLAGS_ADD_R:
-        asm_alu(&e->o, ASM_SUB, bits, a, b);
-        asm_alu(&e->o, ASM_ADD, bits, a, b);
-        break;
-    case IR_FLAGS_SUB_R:
-        asm_alu(&e->o, ASM_ADD, bits, a, b);
-        asm_alu(&e->o, ASM_SUB, bits, a, b);
-        break;
-    default:
-        asm_test(&e->o, bits, a, a);
-        break;
-    }
-    emit_push_flags(e, home);
+    load_loc(e, t, &p->a);
+    asm_store(&e->o, 64, emit_field(e, offsetof(struct emit_frame, flags)), t);
+    emit_not_late(e);
 }
 
 /* What is pending goes home in place; false: nothing was written, the engine has to. */
@@ -255,10 +229,6 @@ static bool store_pends(struct emit *e, const struct emit_site *site)
         } else if (emit_bits(p->type) != 64 || emit_home(e, p->global) != H_NONE) {
             return false;
         }
-    }
-    if (flags != NULL && flags->a.kind != EMIT_AT_HOME &&
-        spare(e, flags, spare(e, flags, H_NONE)) == H_NONE) {
-        return false;
     }
     for (n = 0; n < site->count;
          n++) { /* registers first, then nothing else needs them */
@@ -409,6 +379,9 @@ void emit_cold_code(struct emit *e)
             emit_slow_native(e, s);
         } else if (s->kind == COLD_DEEP) {
             emit_shallow(e, s);
+        } else if (s->kind == COLD_WHOLE) {
+            asm_call_mem(&e->o, emit_field(e, offsetof(struct emit_frame, whole_thunk)));
+            asm_bind(&e->o, asm_jmp(&e->o), s->resume);
         } else if (s->kind == COLD_FPU) {
             emit_fpu_cold(e, s);
         } else if (s->kind == COLD_EXIT) {
@@ -459,7 +432,7 @@ uint64_t emit_pend_value(const struct emit_env *env, const void *cpu,
         return a;
     }
     if (p->a.kind == EMIT_AT_HOME) {
-        return f->flags;
+        return emit_home_flags(f);
     }
     mask = p->flags_bytes >= 8 ? ~UINT64_C(0) : (UINT64_C(1) << p->flags_bytes * 8) - 1;
     w = (struct ir_words){
@@ -467,6 +440,7 @@ uint64_t emit_pend_value(const struct emit_env *env, const void *cpu,
     if (p->flags_kind != IR_FLAGS_BITS) {
         w.a &= mask;
     }
-    previous = p->prev >= 0 ? emit_pend_value(env, cpu, all, &all[p->prev]) : f->flags;
+    previous =
+        p->prev >= 0 ? emit_pend_value(env, cpu, all, &all[p->prev]) : emit_home_flags(f);
     return ir_compute_flags(p->flags_kind, p->flags_bytes * 8u, w, previous);
 }

@@ -102,7 +102,7 @@ static void put_instruction(struct emit *e, const struct ir_native *n,
 static void put_flags(struct emit *e, enum host_reg to)
 {
     if (to != H_NONE) {
-        asm_byte(&e->o, 0x9c); /* pushfq */
+        asm_push_flags(&e->o);
         asm_pop(&e->o, to);
     }
 }

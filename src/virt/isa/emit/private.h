@@ -32,7 +32,8 @@ enum cold_kind {
     COLD_WANTS,
     COLD_DEEP,
     COLD_NATIVE,
-    COLD_FPU
+    COLD_FPU,
+    COLD_WHOLE
 };
 
 /* Cold code to be written behind the region. */
@@ -74,6 +75,7 @@ struct emit {
     uint32_t host_flags;
     uint32_t home_flags; /* the value that the FLAGS global was set to; 0: none known */
     uint32_t home_since; /* the instruction that did it: older gets are not there */
+    bool home_whole;     /* the FLAGS global is an image, not late (late.c) */
     uint32_t fpu_block; /* since when the x87 state is lent: block + 1; 0: is not known */
     uint32_t counted;   /* instructions that the region's BUDGET counted; 0: does not */
     uint8_t **block_at; /* start of each block's code */
@@ -123,6 +125,13 @@ unsigned emit_truth(struct emit *e, ir_value b); /* the host condition of an I1 
 void emit_flags_home(struct emit *e, ir_value flags);
 void emit_push_flags(struct emit *e, struct asm_mem m);  /* RFLAGS, as EFLAGS are now */
 bool emit_is_home(const struct emit *e, ir_value flags); /* the FLAGS global holds it */
+
+/* late.c: the FLAGS global as operands, and as an image */
+bool emit_can_be_late(enum ir_flags_kind k);
+void emit_late_flags(struct emit *e, const struct emit_pend *p, enum host_reg spare);
+void emit_not_late(struct emit *e);   /* behind what stored an image */
+void emit_make_whole(struct emit *e); /* before it is read; EFLAGS change */
+void emit_whole_thunk(struct asm_out *o, const struct emit_env *env, uint64_t base);
 
 /* native.c */
 void emit_native(struct emit *e, uint32_t at);

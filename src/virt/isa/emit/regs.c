@@ -349,7 +349,12 @@ enum host_reg emit_define_from(struct emit *e, ir_value v, ir_value a)
 
 void emit_alias(struct emit *e, ir_value v, ir_value of)
 {
-    e->place[v].root = emit_root(e, of);
+    uint32_t root = emit_root(e, of);
+
+    e->place[v].root = root;
+    if (e->place[root].last_use < e->place[v].last_use) { /* of another get */
+        e->place[root].last_use = e->place[v].last_use;
+    }
 }
 
 void emit_done(struct emit *e)
@@ -418,6 +423,7 @@ void emit_reset_regs(struct emit *e)
     e->host_flags = 0;
     e->home_flags = 0;
     e->home_since = 0;
+    e->home_whole = false;
     e->noted_uppers = false;
 }
 

@@ -208,5 +208,7 @@ size_t emit_trampolines(const struct emit_env *env, uint8_t *write, const uint8_
     write_call(&o, env, offsetof(struct emit_frame, routine_helper));
     frame->fpu_thunk = base + (uint64_t)(o.at - o.start);
     write_call(&o, env, offsetof(struct emit_frame, fpu_helper));
+    frame->whole_thunk = base + (uint64_t)(o.at - o.start);
+    emit_whole_thunk(&o, env, base);
     return o.full ? 0 : (size_t)(o.at - o.start);
 }

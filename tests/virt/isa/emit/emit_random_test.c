@@ -467,6 +467,10 @@ static void random_start(struct machine_outcome *start)
         start->global[i] = machine_below(3) == 0 ? machine_below(256) : machine_next();
     }
     start->global[G_FLAGS] = machine_next() & 0x8d5;
+    start->late = 0;
+    if (machine_below(2) == 0) {
+        machine_late_flags(start, G_FLAGS);
+    }
     start->global[G_COUNT] = 1 + machine_below(4);
     for (i = 0; i < MACHINE_BYTES; i += 512) {
         uint64_t v = machine_next();

@@ -163,6 +163,9 @@ static void apply_pends(void)
 
         if (p->global < env.globals) {
             memcpy((uint8_t *)&cpu + env.global[p->global].offset, &newest[n], 8);
+            if (p->type == IR_FLAGS_TYPE) {
+                cpu.frame.late = 0;
+            }
         }
     }
 }
@@ -246,8 +249,11 @@ static uint64_t read_global(const struct ir_global *g)
 {
     uint64_t v;
 
+    if (g->type == IR_FLAGS_TYPE) {
+        return emit_home_flags(&cpu.frame) & CHANGES;
+    }
     memcpy(&v, (uint8_t *)&cpu + g->offset, 8);
-    return g->type == IR_FLAGS_TYPE ? v & CHANGES : v & ir_mask(g->type);
+    return v & ir_mask(g->type);
 }
 
 int machine_write(const struct ir_region *g, size_t room)
@@ -278,6 +284,12 @@ int machine_native(const struct ir_region *g, const struct machine_outcome *star
     for (n = 0; n < env.globals; n++) {
         memcpy((uint8_t *)&cpu + env.global[n].offset, &start->global[n], 8);
     }
+    cpu.frame.late = start->late;
+    cpu.frame.late_a = start->late_a;
+    cpu.frame.late_b = start->late_b;
+    if (start->late != 0) {
+        cpu.frame.flags = machine_next(); /* means nothing */
+    }
     memcpy(memory, start->memory, sizeof memory);
     cpu.frame.entry = (uint64_t)(uintptr_t)code + first;
     ret->trap = 0;
@@ -299,6 +311,18 @@ int machine_native(const struct ir_region *g, const struct machine_outcome *star
     }
     memcpy(ret->memory, memory, sizeof memory);
     return 0;
+}
+
+void machine_late_flags(struct machine_outcome *start, uint16_t flags)
+{
+    struct emit_frame f = {.late = 1 + machine_below(20),
+                           .late_a = machine_next() >> machine_below(64),
+                           .late_b = machine_next() >> machine_below(64)};
+
+    start->late = f.late;
+    start->late_a = f.late_a;
+    start->late_b = f.late_b;
+    start->global[flags] = emit_home_flags(&f) & CHANGES;
 }
 
 void machine_meaning(const struct ir_region *g, const struct machine_outcome *start,

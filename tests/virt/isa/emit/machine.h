@@ -43,6 +43,9 @@ struct machine_cpu {
 
 struct machine_outcome {
     uint64_t global[MACHINE_CELLS]; /* by number; FLAGS as an RFLAGS image */
+    /* Of a start: FLAGS as the operands that give that image; `late` 0: are not. */
+    uint32_t late;
+    uint64_t late_a, late_b;
     enum evaluate_end end;
     uint64_t pc;
     uint64_t trap;
@@ -64,6 +67,9 @@ void machine_meaning(const struct ir_region *g, const struct machine_outcome *st
 /* Else the difference in words. */
 bool machine_same(const struct machine_outcome *native,
                   const struct machine_outcome *meant, char *why, size_t bytes);
+
+/* FLAGS of a start become those of random operands. */
+void machine_late_flags(struct machine_outcome *start, uint16_t flags);
 
 /* The region as built and after all passes (which it then has), by both: 0 when they
  * agree; 1 with the difference on stdout; -ENOTSUP or -ENOSPC: there is no host code. */

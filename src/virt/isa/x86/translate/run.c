@@ -103,6 +103,7 @@ static void enter(struct translate_cpu *t, const struct unit *u)
 
     x86_flags_pack(c);
     t->frame.flags = c->r.rflags;
+    t->frame.late = 0;
     t->frame.entry = u->code;
     t->frame.host_mxcsr = _mm_getcsr();
     t->frame.uppers = slow_has_uppers(c);
@@ -111,7 +112,7 @@ static void enter(struct translate_cpu *t, const struct unit *u)
     t->enter();
     fpu_take(t);
     t->inside = false;
-    x86_flags_set(c, (uint32_t)t->frame.flags);
+    x86_flags_set(c, (uint32_t)emit_home_flags(&t->frame));
     c->next_rip = t->frame.leave_to;
     c->r.gpr[X86_RIP] = c->next_rip;
     c->count.chain_breaks++;

@@ -216,13 +216,16 @@ static void put_pends(struct translate_cpu *t, const struct emit_site *s)
 
         if (p->global < LIFT_GLOBALS) {
             memcpy((uint8_t *)t + t->global[p->global].offset, &newest[p->global], 8);
+            if (t->global[p->global].type == IR_FLAGS_TYPE) {
+                t->frame.late = 0;
+            }
         }
     }
 }
 
 static void flags_to_guest(struct translate_cpu *t)
 {
-    x86_flags_set(&t->x, (uint32_t)t->frame.flags);
+    x86_flags_set(&t->x, (uint32_t)emit_home_flags(&t->frame));
 }
 
 void slow_apply(struct translate_cpu *t)
@@ -309,6 +312,7 @@ void routine_helper(void *cpu)
     }
     x86_flags_pack(c);
     t->frame.flags = c->r.rflags;
+    t->frame.late = 0;
     t->frame.leave_to = c->next_rip;
     /* Behind the cold path of a native one the region counts on what it has noted. */
     t->frame.uppers = slow_has_uppers(c) || (s->op == IR_NATIVE && t->frame.uppers != 0);
