@@ -1,9 +1,35 @@
-/* dead.c - pure values that nobody uses become `nop`.
+/* dead.c - pure values that nobody uses become `nop`, and so does the `set` of a global
+ * that is set again before anybody can look.
  *
  * One walk from the end: a use marks its arguments; state maps and edges are uses. */
 #include <string.h>
 
 #include "virt/isa/ir/private.h"
+
+#define GLOBALS_MOST 64 /* of which sets are looked at */
+
+/* What can look at globals: whoever may leave, code that is not the IR's, other blocks. */
+static bool looks(const struct ir_insn *i)
+{
+    return i->map != 0 || i->op == IR_NATIVE || ir_is_opaque(i) ||
+           (ir_ops[i->op].traits & IR_END) != 0;
+}
+
+/* `again`: globals that are set further on, as bits. */
+static bool is_overtaken(const struct ir_insn *i, uint64_t *again)
+{
+    uint64_t bit = i->imm < GLOBALS_MOST ? UINT64_C(1) << i->imm : 0;
+    bool ret = i->op == IR_SET && (*again & bit) != 0;
+
+    if (i->op == IR_SET) {
+        *again |= bit;
+    } else if (i->op == IR_GET) {
+        *again &= ~bit;
+    } else if (looks(i)) {
+        *again = 0;
+    }
+    return ret;
+}
 
 static bool stays(const struct ir_insn *i)
 {
@@ -41,6 +67,7 @@ static void mark_insn(struct ir_region *g, uint32_t at, bool *used)
 void ir_pass_dead(struct ir_region *g)
 {
     bool used[IR_REGION_INSNS];
+    uint64_t again;
     uint32_t b, n;
 
     if (g->full) {
@@ -51,7 +78,11 @@ void ir_pass_dead(struct ir_region *g)
         used[g->arg[n]] = true;
     }
     for (b = g->blocks; b > 0; b--) {
+        again = 0;
         for (n = g->block[b - 1].end; n > g->block[b - 1].first; n--) {
+            if (is_overtaken(&g->insn[n - 1], &again)) {
+                g->insn[n - 1] = (struct ir_insn){.op = IR_NOP};
+            }
             mark_insn(g, n - 1, used);
         }
     }
