@@ -16,7 +16,7 @@
 
 #include "virt/isa/x86/cpu.h"
 
-#define X86_TLB_ENTRIES 256
+#define X86_TLB_ENTRIES 2048
 #define X86_TLB_NOTHING                                                                  \
     0x800u /* no page address, nor one with what an alignment check keeps */
 #define X86_SPACES    8
