@@ -8,6 +8,13 @@
  *   mov   u, [u + addend]
  *   mov   result, [u + t]
  *
+ * Where the address is itself something that was loaded, the addend would stand in the way
+ * of one load to the next; most pages have the same one, so it is foretold:
+ *
+ *   mov   w, gs:[usual]
+ *   cmp   w, [u + addend];  jne  (cold: mov w, [u + addend])
+ *   mov   result, [w + t]
+ *
  * An access that crosses a page looks for the tag of the second page in the first
  * one's place, where it is not; so do pages that are watched, hold code, or are not
  * RAM (their tags are not entered).  The cold path calls a C function with the
@@ -86,6 +93,60 @@ enum host_reg emit_address(struct emit *e, const struct ir_insn *i)
     return t;
 }
 
+/* Whether the value is a pointer that was loaded, plus something at most. */
+static bool is_loaded(const struct emit *e, ir_value v, unsigned depth)
+{
+    const struct ir_insn *i = &e->g->insn[v];
+
+    if (v == 0 || depth == 0) {
+        return false;
+    }
+    switch (i->op) {
+    case IR_LOAD:
+        return i->access.bytes >= 4;
+    case IR_GET:
+        return i->imm < 64 && (e->loaded >> i->imm & 1) != 0;
+    case IR_ADD:
+        return is_loaded(e, i->arg[0], depth - 1) || is_loaded(e, i->arg[1], depth - 1);
+    case IR_ZEXT:
+        return is_loaded(e, i->arg[0], depth - 1);
+    default:
+        return false;
+    }
+}
+
+bool emit_is_loaded(const struct emit *e, const struct ir_insn *i)
+{
+    return is_loaded(e, i->arg[0], 4);
+}
+
+/* Globals that are set to what was loaded, somewhere in the region. */
+void emit_find_loaded(struct emit *e)
+{
+    uint32_t n;
+
+    for (n = 0; n < e->g->insns; n++) {
+        const struct ir_insn *i = &e->g->insn[n];
+
+        if (i->op == IR_SET && i->imm < 64 && is_loaded(e, i->arg[0], 4)) {
+            e->loaded |= UINT64_C(1) << i->imm;
+        }
+    }
+}
+
+/* The addend of the entry in `w`, into `u`. */
+static void foretell(struct emit *e, enum host_reg u, enum host_reg w)
+{
+    struct asm_mem addend = asm_at(w, (int32_t)e->env->tlb_addend);
+    struct cold s = {.kind = COLD_ADDEND, .address = (uint8_t)w, .dst = (uint8_t)u};
+
+    asm_load(&e->o, 64, u, asm_gs(e->env->tlb_usual));
+    asm_alu_load(&e->o, ASM_CMP, 64, u, addend);
+    s.from = asm_jcc(&e->o, IR_COND_NZ);
+    s.resume = e->o.at;
+    emit_cold(e, &s);
+}
+
 /* Compares the tag; returns the displacement of the branch to the cold path. `u` then
  * holds the addend. */
 uint8_t *emit_look_up(struct emit *e, enum host_reg address, enum host_reg u,
@@ -95,30 +156,26 @@ uint8_t *emit_look_up(struct emit *e, enum host_reg address, enum host_reg u,
     enum host_reg w = emit_temp(e);
     uint8_t *miss;
 
-    asm_rorx(&e->o, u, address, (uint8_t)(PAGE_SHIFT - entry));
-    asm_alu_imm(&e->o, ASM_AND, 32, u, (int32_t)((e->env->tlb_entries - 1) << entry));
+    asm_rorx(&e->o, w, address, (uint8_t)(PAGE_SHIFT - entry));
+    asm_alu_imm(&e->o, ASM_AND, 32, w, (int32_t)((e->env->tlb_entries - 1) << entry));
     if (l->span > l->align) {
-        asm_lea(&e->o, 64, w, asm_at(address, (int32_t)(l->span - l->align)));
+        asm_lea(&e->o, 64, u, asm_at(address, (int32_t)(l->span - l->align)));
     } else {
-        asm_mov(&e->o, 64, w, address);
+        asm_mov(&e->o, 64, u, address);
     }
     /* What is aligned cannot cross, and what is not keeps bits that no tag has. */
-    asm_alu_imm(&e->o, ASM_AND, 64, w, PAGE_MASK | (int32_t)(l->align - 1));
-    asm_alu_load(&e->o, ASM_ADD, 64, u, asm_gs(e->env->tlb));
-    asm_alu_load(&e->o, ASM_CMP, 64, w, asm_at(u, (int32_t)l->tag));
+    asm_alu_imm(&e->o, ASM_AND, 64, u, PAGE_MASK | (int32_t)(l->align - 1));
+    asm_alu_load(&e->o, ASM_ADD, 64, w, asm_gs(e->env->tlb));
+    asm_alu_load(&e->o, ASM_CMP, 64, u, asm_at(w, (int32_t)l->tag));
     miss = asm_jcc(&e->o, IR_COND_NZ);
-    asm_load(&e->o, 64, u, asm_at(u, (int32_t)e->env->tlb_addend));
+    if (l->is_loaded) {
+        foretell(e, u, w);
+    } else {
+        asm_load(&e->o, 64, u, asm_at(w, (int32_t)e->env->tlb_addend));
+    }
     e->locked[w] = false;
     e->host_flags = 0;
     return miss;
-}
-
-uint8_t *emit_tlb(struct emit *e, enum host_reg address, enum host_reg u, unsigned bytes,
-                  uint32_t tag, bool aligned)
-{
-    return emit_look_up(
-        e, address, u,
-        &(struct look_up){.span = bytes, .align = aligned ? bytes : 1, .tag = tag});
 }
 
 static bool is_plain(const struct ir_insn *i)
@@ -162,9 +219,13 @@ void emit_load(struct emit *e, uint32_t at)
     }
     address = emit_address(e, i);
     u = emit_temp(e);
-    s.from = emit_tlb(e, address, u, i->access.bytes,
-                      i->access.for_write ? e->env->tlb_write : e->env->tlb_read,
-                      i->access.aligned);
+    s.from =
+        emit_look_up(e, address, u,
+                     &(struct look_up){.span = i->access.bytes,
+                                       .align = i->access.aligned ? i->access.bytes : 1,
+                                       .tag = i->access.for_write ? e->env->tlb_write
+                                                                  : e->env->tlb_read,
+                                       .is_loaded = emit_is_loaded(e, i)});
     s.site = emit_site_at(e, at);
     to = emit_define(e, at);
     emit_load_value(e, i, to,
@@ -200,7 +261,10 @@ void emit_store(struct emit *e, uint32_t at)
     }
     u = emit_temp(e);
     s.from =
-        emit_tlb(e, address, u, i->access.bytes, e->env->tlb_write, i->access.aligned);
+        emit_look_up(e, address, u,
+                     &(struct look_up){.span = i->access.bytes,
+                                       .align = i->access.aligned ? i->access.bytes : 1,
+                                       .tag = e->env->tlb_write});
     s.site = emit_site_at(e, at);
     m = (struct asm_mem){.base = (uint8_t)u, .index = (uint8_t)address};
     if (v == H_NONE) {

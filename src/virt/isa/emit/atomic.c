@@ -121,8 +121,11 @@ static enum host_reg reach(struct emit *e, uint32_t at, enum host_reg *ret_adden
 
     *ret_addend = emit_temp(e);
     *s = (struct cold){.kind = COLD_SLOW, .at = at, .value = H_NONE, .dst = H_NONE};
-    s->from = emit_tlb(e, address, *ret_addend, i->access.bytes, e->env->tlb_write,
-                       i->access.aligned);
+    s->from =
+        emit_look_up(e, address, *ret_addend,
+                     &(struct look_up){.span = i->access.bytes,
+                                       .align = i->access.aligned ? i->access.bytes : 1,
+                                       .tag = e->env->tlb_write});
     s->site = emit_site_at(e, at);
     s->address = (uint8_t)address;
     return address;

@@ -180,6 +180,7 @@ int emit_region(const struct ir_region *g, const struct emit_env *env,
     pin_registers(&e);
     find_uses(&e);
     find_edge_uses(&e);
+    emit_find_loaded(&e);
     return write_region(&e);
 }
 

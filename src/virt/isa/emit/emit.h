@@ -102,7 +102,8 @@ struct emit_env {
     uint32_t local;  /* 32 bits: not 0 when a routine asked to leave */
     uint32_t budget; /* 64 bits: instructions that may still run */
     uint32_t tlb_read, tlb_write, tlb_addend; /* into an entry */
-    uint32_t tlb_entry_bytes;                 /* power of two */
+    uint32_t tlb_usual; /* 64 bits: the addend of most pages, a guess that is compared */
+    uint32_t tlb_entry_bytes; /* power of two */
     uint32_t tlb_entries;
     bool has_vectors; /* the host has AVX: sixteen ymm registers are kept, too */
     uint32_t vectors; /* the guest's, 32 bytes each */

@@ -379,6 +379,10 @@ void emit_cold_code(struct emit *e)
             emit_slow_native(e, s);
         } else if (s->kind == COLD_DEEP) {
             emit_shallow(e, s);
+        } else if (s->kind == COLD_ADDEND) {
+            asm_load(&e->o, 64, (enum host_reg)s->dst,
+                     asm_at((enum host_reg)s->address, (int32_t)e->env->tlb_addend));
+            asm_bind(&e->o, asm_jmp(&e->o), s->resume);
         } else if (s->kind == COLD_WHOLE) {
             asm_call_mem(&e->o, emit_field(e, offsetof(struct emit_frame, whole_thunk)));
             asm_bind(&e->o, asm_jmp(&e->o), s->resume);

@@ -222,9 +222,11 @@ static void with_memory(struct emit *e, uint32_t at, const struct ir_native *n)
     emit_clear_home(e, n);
     address = emit_address(e, &i);
     u = emit_temp(e);
-    s.from =
-        emit_tlb(e, address, u, n->bytes,
-                 n->writes_memory ? e->env->tlb_write : e->env->tlb_read, n->aligned);
+    s.from = emit_look_up(e, address, u,
+                          &(struct look_up){.span = n->bytes,
+                                            .align = n->aligned ? n->bytes : 1,
+                                            .tag = n->writes_memory ? e->env->tlb_write
+                                                                    : e->env->tlb_read});
     s.site = emit_site_at(e, at);
     s.dst = (uint8_t)emit_native_result(e, at, n); /* the look-up left a register free */
     emit_native_at(e, n, (struct asm_mem){.base = (uint8_t)u, .index = (uint8_t)address},

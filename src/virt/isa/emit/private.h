@@ -33,7 +33,8 @@ enum cold_kind {
     COLD_DEEP,
     COLD_NATIVE,
     COLD_FPU,
-    COLD_WHOLE
+    COLD_WHOLE,
+    COLD_ADDEND
 };
 
 /* Cold code to be written behind the region. */
@@ -78,6 +79,7 @@ struct emit {
     bool home_whole;     /* the FLAGS global is an image, not late (late.c) */
     uint32_t fpu_block; /* since when the x87 state is lent: block + 1; 0: is not known */
     uint32_t counted;   /* instructions that the region's BUDGET counted; 0: does not */
+    uint64_t loaded;    /* globals that are set to what was loaded, as bits */
     uint8_t **block_at; /* start of each block's code */
     struct fix *fix;
     uint32_t fixes;
@@ -152,18 +154,19 @@ void emit_fpu_cold(struct emit *e, const struct cold *s);
 
 /* access.c */
 enum host_reg emit_address(struct emit *e, const struct ir_insn *i);
-/* `u` gets what is to be added to `address`; returns the branch to the cold path. */
-uint8_t *emit_tlb(struct emit *e, enum host_reg address, enum host_reg u, unsigned bytes,
-                  uint32_t tag, bool aligned);
 
-/* The same for `span` bytes whose first is a multiple of `align`. */
+/* `span` bytes whose first is a multiple of `align`. */
 struct look_up {
     unsigned span, align;
     uint32_t tag;
+    bool is_loaded; /* the address; see access.c */
 };
 
+/* `u` gets what is to be added to `address`; returns the branch to the cold path. */
 uint8_t *emit_look_up(struct emit *e, enum host_reg address, enum host_reg u,
                       const struct look_up *l);
+bool emit_is_loaded(const struct emit *e, const struct ir_insn *i);
+void emit_find_loaded(struct emit *e);
 void emit_load_value(struct emit *e, const struct ir_insn *i, enum host_reg to,
                      struct asm_mem m);
 void emit_load(struct emit *e, uint32_t at);

@@ -21,7 +21,8 @@ void emit_window(struct emit *e, uint32_t at, unsigned detail)
     struct cold s = {.kind = COLD_SLOW, .at = at, .value = H_NONE};
     struct look_up l = {.span = w.span,
                         .align = w.align,
-                        .tag = w.writes ? e->env->tlb_write : e->env->tlb_read};
+                        .tag = w.writes ? e->env->tlb_write : e->env->tlb_read,
+                        .is_loaded = emit_is_loaded(e, &i)};
     enum host_reg address, u, to;
 
     (void)detail;

@@ -168,6 +168,7 @@ struct x86_cpu {
     uint64_t map_generation;  /* the last that an address space got: memory/tlb.h */
     struct x86_tlb *tlb;      /* of the current address space and privilege; never NULL */
     struct x86_tlb_set *tlbs; /* owned; all of them: memory/tlb.c */
+    uint64_t usual_addend;    /* of `tlb` */
 
     /* What to add to an offset for the linear address, by segment, where no limit or
      * type needs a look; else a number that makes an address no entry has. */

@@ -224,6 +224,7 @@ bool machine_start(const struct ir_global *globals, uint16_t count)
                             .budget = offsetof(struct machine_cpu, budget),
                             .tlb_read = offsetof(struct machine_entry, read),
                             .tlb_write = offsetof(struct machine_entry, write),
+                            .tlb_usual = offsetof(struct machine_cpu, usual),
                             .tlb_addend = offsetof(struct machine_entry, addend),
                             .tlb_entry_bytes = sizeof(struct machine_entry),
                             .tlb_entries = MACHINE_TLB_ENTRIES,
@@ -284,6 +285,9 @@ int machine_native(const struct ir_region *g, const struct machine_outcome *star
     for (n = 0; n < env.globals; n++) {
         memcpy((uint8_t *)&cpu + env.global[n].offset, &start->global[n], 8);
     }
+    /* The guess is right, or was; a host address that a wrong one gives is not there. */
+    cpu.usual = machine_below(2) == 0 ? (uint64_t)(uintptr_t)memory - MACHINE_MEMORY
+                                      : machine_next() | UINT64_C(1) << 63;
     cpu.frame.late = start->late;
     cpu.frame.late_a = start->late_a;
     cpu.frame.late_b = start->late_b;

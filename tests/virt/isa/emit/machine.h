@@ -33,6 +33,7 @@ struct machine_cpu {
     struct machine_entry *tlb;
     uint32_t wants, local;
     uint64_t budget;
+    uint64_t usual;
     uint32_t mxcsr;
     uint8_t ymm[16][32] __attribute__((aligned(32)));
 };

@@ -18,6 +18,8 @@
 #include "base/fault.h"
 #include "virt/isa/x86/memory/memory.h"
 
+#define VOTES_MOST 16 /* so that another majority is soon seen */
+
 /* Of a table of zeros: make the two places empty where zeros mean page 0. */
 static void prepare(struct x86_tlb *t)
 {
@@ -114,6 +116,7 @@ void x86_tlb_select(struct x86_cpu *c)
     }
     set->real = &set->now->as[set->rights];
     c->tlb = checks_alignment ? &set->none : set->real;
+    c->usual_addend = c->tlb->usual_addend;
 }
 
 /* The space of a PCID, or the one that was used longest ago, emptied. */
@@ -240,6 +243,19 @@ void x86_tlb_protect_all(struct x86_cpu *c)
     protect_spaces(c, 0, true);
 }
 
+/* What generated code guesses: the majority vote of Boyer and Moore (1981). */
+static void vote(struct x86_cpu *c, struct x86_tlb *t, uint64_t addend)
+{
+    if (addend == t->usual_addend) {
+        t->votes += t->votes < VOTES_MOST;
+    } else if (t->votes == 0) {
+        t->usual_addend = addend;
+    } else {
+        t->votes--;
+    }
+    c->usual_addend = c->tlb->usual_addend;
+}
+
 /* Make the tags of a place anew from what the walk found and what stands now. */
 static void project(struct x86_cpu *c, struct x86_tlb *t, unsigned index)
 {
@@ -259,6 +275,7 @@ static void project(struct x86_cpu *c, struct x86_tlb *t, unsigned index)
     }
     if ((p->allowed & X86_READ) != 0 && !x86_is_watched(c, p->linear, X86_READ)) {
         entry->read = p->linear;
+        vote(c, t, entry->addend);
     }
     if ((p->allowed & X86_WRITE) != 0 && flags == 0 && !r->read_only &&
         !x86_is_watched(c, p->linear, X86_WRITE)) {

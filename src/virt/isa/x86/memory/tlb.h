@@ -59,6 +59,8 @@ struct x86_tlb {
     struct x86_tlb_page page[X86_TLB_ENTRIES];
     uint64_t used[X86_TLB_ENTRIES / 64]; /* which places hold something */
     bool has_large;                      /* ... of pages larger than 4 KiB */
+    uint8_t votes;
+    uint64_t usual_addend; /* of most pages that were entered */
 };
 
 struct x86_space {

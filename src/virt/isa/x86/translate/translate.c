@@ -49,21 +49,23 @@ static void fill_env(struct translate_cpu *t)
                  (uint32_t)(offsetof(struct translate_cpu, frame) +
                             offsetof(struct emit_frame, flags)),
                  pins);
-    t->env = (struct emit_env){.global = t->global,
-                               .globals = LIFT_GLOBALS,
-                               .frame = offsetof(struct translate_cpu, frame),
-                               .tlb = offsetof(struct translate_cpu, x.tlb),
-                               .wants = offsetof(struct translate_cpu, x.base.kicks),
-                               .local = offsetof(struct translate_cpu, local),
-                               .budget = offsetof(struct translate_cpu, x.budget),
-                               .tlb_read = offsetof(struct x86_tlb_entry, read),
-                               .tlb_write = offsetof(struct x86_tlb_entry, write),
-                               .tlb_addend = offsetof(struct x86_tlb_entry, addend),
-                               .tlb_entry_bytes = sizeof(struct x86_tlb_entry),
-                               .tlb_entries = X86_TLB_ENTRIES,
-                               .has_vectors = true,
-                               .vectors = offsetof(struct translate_cpu, x.r.fpu.ymm),
-                               .mxcsr = offsetof(struct translate_cpu, x.r.fpu.mxcsr)};
+    t->env =
+        (struct emit_env){.global = t->global,
+                          .globals = LIFT_GLOBALS,
+                          .frame = offsetof(struct translate_cpu, frame),
+                          .tlb = offsetof(struct translate_cpu, x.tlb),
+                          .wants = offsetof(struct translate_cpu, x.base.kicks),
+                          .local = offsetof(struct translate_cpu, local),
+                          .budget = offsetof(struct translate_cpu, x.budget),
+                          .tlb_read = offsetof(struct x86_tlb_entry, read),
+                          .tlb_write = offsetof(struct x86_tlb_entry, write),
+                          .tlb_addend = offsetof(struct x86_tlb_entry, addend),
+                          .tlb_usual = offsetof(struct translate_cpu, x.usual_addend),
+                          .tlb_entry_bytes = sizeof(struct x86_tlb_entry),
+                          .tlb_entries = X86_TLB_ENTRIES,
+                          .has_vectors = true,
+                          .vectors = offsetof(struct translate_cpu, x.r.fpu.ymm),
+                          .mxcsr = offsetof(struct translate_cpu, x.r.fpu.mxcsr)};
 }
 
 /* The code memory behind the trampolines, in two halves. */
