@@ -10,29 +10,48 @@
 #define REX_X     2u
 #define REX_B     1u
 
+/* Room for one instruction's longest part; at the end of it all, room that is nowhere. */
+static inline uint8_t *begin(struct asm_out *o)
+{
+    if (__builtin_expect(o->end - o->at < ASM_PART_MOST, 0)) {
+        o->full = true;
+        return o->nowhere;
+    }
+    return o->at;
+}
+
+static inline void finish(struct asm_out *o, uint8_t *at)
+{
+    if (__builtin_expect(!o->full, 1)) {
+        o->at = at;
+    }
+}
+
+static inline uint8_t *word32(uint8_t *at, uint32_t v)
+{
+    memcpy(at, &v, 4); /* this host is little-endian */
+    return at + 4;
+}
+
 void asm_byte(struct asm_out *o, uint8_t b)
 {
-    if (o->at >= o->end) {
-        o->full = true;
-        return;
-    }
-    *o->at++ = b;
+    uint8_t *at = begin(o);
+
+    *at++ = b;
+    finish(o, at);
 }
 
 void asm_word32(struct asm_out *o, uint32_t v)
 {
-    if (o->end - o->at < 4) {
-        o->full = true;
-        return;
-    }
-    memcpy(o->at, &v, 4); /* this host is little-endian */
-    o->at += 4;
+    finish(o, word32(begin(o), v));
 }
 
 void asm_word64(struct asm_out *o, uint64_t v)
 {
-    asm_word32(o, (uint32_t)v);
-    asm_word32(o, (uint32_t)(v >> 32));
+    uint8_t *at = begin(o);
+
+    memcpy(at, &v, 8);
+    finish(o, at + 8);
 }
 
 static bool is_high(unsigned r)
@@ -60,37 +79,38 @@ struct shape {
     unsigned byte_regs; /* width by which byte registers need REX */
 };
 
-static void put_head(struct asm_out *o, const struct shape *s, unsigned rex, bool force)
+/* Bytes that may be absent are written always, and stepped over if they are there: no
+ * branch to guess. */
+static inline uint8_t *put_head(uint8_t *at, const struct shape *s, unsigned rex,
+                                bool force)
 {
-    if (s->bits == 16) {
-        asm_byte(o, 0x66);
-    }
-    if (s->prefix != 0) {
-        asm_byte(o, s->prefix);
-    }
-    if (s->bits == 64) {
-        rex |= REX_W;
-    }
-    if (rex != 0 || force) {
-        asm_byte(o, (uint8_t)(REX | rex));
-    }
-    if (s->is_0f) {
-        asm_byte(o, 0x0f);
-    }
-    asm_byte(o, s->opcode);
+    *at = 0x66;
+    at += s->bits == 16;
+    *at = s->prefix;
+    at += s->prefix != 0;
+    rex |= s->bits == 64 ? REX_W : 0;
+    *at = (uint8_t)(REX | rex);
+    at += rex != 0 || force;
+    *at = 0x0f;
+    at += s->is_0f;
+    *at++ = s->opcode;
+    return at;
 }
 
-static void put_rr(struct asm_out *o, struct shape s, unsigned reg, unsigned rm)
+static inline void put_rr(struct asm_out *o, struct shape s, unsigned reg, unsigned rm)
 {
     unsigned rex = (is_high(reg) ? REX_R : 0) | (is_high(rm) ? REX_B : 0);
+    bool force = needs_rex8(s.byte_regs, reg) || needs_rex8(s.byte_regs, rm);
+    uint8_t *at = put_head(begin(o), &s, rex, force);
 
-    put_head(o, &s, rex, needs_rex8(s.byte_regs, reg) || needs_rex8(s.byte_regs, rm));
-    asm_byte(o, (uint8_t)(0xc0 | low3(reg) << 3 | low3(rm)));
+    *at++ = (uint8_t)(0xc0 | low3(reg) << 3 | low3(rm));
+    finish(o, at);
 }
 
-static void put_sib_and_disp(struct asm_out *o, unsigned reg, struct asm_mem m)
+static inline uint8_t *put_sib_and_disp(uint8_t *at, unsigned reg, struct asm_mem m)
 {
     bool sib = m.index != H_NONE || low3(m.base) == H_RSP;
+    unsigned index = m.index == H_NONE ? 4 : low3(m.index);
     unsigned mod = 2;
 
     if (m.disp == 0 && low3(m.base) != H_RBP) {
@@ -98,37 +118,30 @@ static void put_sib_and_disp(struct asm_out *o, unsigned reg, struct asm_mem m)
     } else if (m.disp >= -128 && m.disp <= 127) {
         mod = 1;
     }
-    asm_byte(o, (uint8_t)(mod << 6 | low3(reg) << 3 | (sib ? 4 : low3(m.base))));
-    if (sib) {
-        unsigned index = m.index == H_NONE ? 4 : low3(m.index);
-
-        asm_byte(o, (uint8_t)(m.scale << 6 | index << 3 | low3(m.base)));
-    }
-    if (mod == 1) {
-        asm_byte(o, (uint8_t)m.disp);
-    } else if (mod == 2) {
-        asm_word32(o, (uint32_t)m.disp);
-    }
+    *at++ = (uint8_t)(mod << 6 | low3(reg) << 3 | (sib ? 4 : low3(m.base)));
+    *at = (uint8_t)(m.scale << 6 | index << 3 | low3(m.base));
+    at += sib;
+    (void)word32(at, (uint32_t)m.disp);
+    return at + (mod == 2 ? 4 : mod);
 }
 
 static void put_rm(struct asm_out *o, struct shape s, unsigned reg, struct asm_mem m)
 {
     unsigned rex = is_high(reg) ? REX_R : 0;
+    bool force = needs_rex8(s.byte_regs, reg);
+    uint8_t *at = begin(o);
 
     if (m.base == H_NONE) {
-        asm_byte(o, GS_PREFIX);
-    } else {
-        rex |= is_high(m.base) ? REX_B : 0;
-    }
-    rex |= is_high(m.index) ? REX_X : 0;
-    put_head(o, &s, rex, needs_rex8(s.byte_regs, reg));
-    if (m.base == H_NONE) { /* modrm 00 100, sib: no base, no index: disp32 */
-        asm_byte(o, (uint8_t)(low3(reg) << 3 | 4));
-        asm_byte(o, 0x25);
-        asm_word32(o, (uint32_t)m.disp);
+        *at++ = GS_PREFIX;
+        at = put_head(at, &s, rex, force);
+        *at++ = (uint8_t)(low3(reg) << 3 | 4); /* modrm 00 100, */
+        *at++ = 0x25;                          /* sib: no base, no index: disp32 */
+        finish(o, word32(at, (uint32_t)m.disp));
         return;
     }
-    put_sib_and_disp(o, reg, m);
+    rex |= is_high(m.base) ? REX_B : 0;
+    rex |= is_high(m.index) ? REX_X : 0;
+    finish(o, put_sib_and_disp(put_head(at, &s, rex, force), reg, m));
 }
 
 /* Opcodes whose lowest bit says "not 8 bits". */
@@ -180,14 +193,10 @@ void asm_store(struct asm_out *o, unsigned bits, struct asm_mem to, enum host_re
 
 static void put_imm(struct asm_out *o, unsigned bits, int32_t v)
 {
-    if (bits == 8) {
-        asm_byte(o, (uint8_t)v);
-    } else if (bits == 16) {
-        asm_byte(o, (uint8_t)v);
-        asm_byte(o, (uint8_t)((uint32_t)v >> 8));
-    } else {
-        asm_word32(o, (uint32_t)v);
-    }
+    uint8_t *at = begin(o);
+
+    (void)word32(at, (uint32_t)v);
+    finish(o, at + (bits < 32 ? bits / 8 : 4));
 }
 
 void asm_store_imm(struct asm_out *o, unsigned bits, struct asm_mem to, int32_t v)
@@ -490,24 +499,31 @@ void asm_call_reg(struct asm_out *o, enum host_reg r)
 
 uint8_t *asm_jcc(struct asm_out *o, unsigned cond)
 {
-    asm_byte(o, 0x0f);
-    asm_byte(o, (uint8_t)(0x80 + cond));
-    asm_word32(o, 0);
-    return o->at - 4;
+    uint8_t *at = begin(o);
+
+    at[0] = 0x0f;
+    at[1] = (uint8_t)(0x80 + cond);
+    finish(o, word32(at + 2, 0));
+    return at + 2;
+}
+
+static uint8_t *branch(struct asm_out *o, uint8_t opcode)
+{
+    uint8_t *at = begin(o);
+
+    at[0] = opcode;
+    finish(o, word32(at + 1, 0));
+    return at + 1;
 }
 
 uint8_t *asm_jmp(struct asm_out *o)
 {
-    asm_byte(o, 0xe9);
-    asm_word32(o, 0);
-    return o->at - 4;
+    return branch(o, 0xe9);
 }
 
 uint8_t *asm_call(struct asm_out *o)
 {
-    asm_byte(o, 0xe8);
-    asm_word32(o, 0);
-    return o->at - 4;
+    return branch(o, 0xe8);
 }
 
 void asm_bind(struct asm_out *o, uint8_t *place, const uint8_t *target)

@@ -1,6 +1,6 @@
 /* asm.h - x86-64 host instructions, one function for each shape.
  *
- * Writes bytes at `at` and stops, with `full` set, where they would pass `end`; what
+ * Writes bytes at `at` and stops, with `full` set, where they might pass `end`; what
  * was written then is not to be run.  Encodings: Intel SDM volume 2, 2.1 to 2.3. */
 #ifndef VIRT_ISA_EMIT_ASM_H
 #define VIRT_ISA_EMIT_ASM_H
@@ -62,11 +62,14 @@ enum asm_unary {
     ASM_IDIV = 7
 };
 
+#define ASM_PART_MOST 16 /* written at once; nothing is written nearer to the end */
+
 struct asm_out {
     uint8_t *start; /* where the bytes are written */
     uint8_t *at;
     uint8_t *end;
     bool full;
+    uint8_t nowhere[ASM_PART_MOST];
 };
 
 /* A memory operand: [base + (index << scale) + disp], or gs:[disp] without a base. */

@@ -98,6 +98,7 @@ static void free_rax(struct emit *e)
         asm_mov(&e->o, 64, to, H_RAX);
         e->owner[H_RAX] = 0;
         e->owner[to] = root;
+        e->owned |= UINT32_C(1) << to;
         e->place[root].reg = (uint8_t)to;
         e->locked[to] = false;
     }

@@ -479,6 +479,7 @@ static void write_get(struct emit *e, uint32_t at, unsigned detail)
         emit_alias(e, at, e->owner[home]);
     } else {
         e->owner[home] = at;
+        e->owned |= UINT32_C(1) << home;
         e->place[at].reg = (uint8_t)home;
     }
 }

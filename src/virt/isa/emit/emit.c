@@ -109,6 +109,12 @@ static void pin_registers(struct emit *e)
             e->pinned_to[e->env->global[n].pin] = n;
         }
     }
+    e->temps = 0;
+    for (n = 0; n < EMIT_HOST_REGS; n++) {
+        if (n != H_RSP && e->pinned_to[n] == NOT_PINNED) {
+            e->temps |= UINT32_C(1) << n;
+        }
+    }
 }
 
 static int write_region(struct emit *e)

@@ -67,8 +67,10 @@ struct emit {
     uint32_t first_site, first_exit;
     uint32_t now;
     uint32_t block;
-    struct place *place;                /* by value */
-    uint32_t owner[EMIT_HOST_REGS];     /* root of the value that lives there; 0 */
+    struct place *place;            /* by value */
+    uint32_t owner[EMIT_HOST_REGS]; /* root of the value that lives there; 0 */
+    uint32_t owned;                 /* the registers whose owner may not be 0, as bits */
+    uint32_t temps;                 /* those that are not pinned */
     uint16_t pinned_to[EMIT_HOST_REGS]; /* global; NOT_PINNED */
     bool locked[EMIT_HOST_REGS];        /* operand of the instruction in work */
     uint32_t spill_owner[EMIT_SPILLS];

@@ -80,7 +80,7 @@ bool emit_imm32(const struct emit *e, ir_value v, unsigned bits, int32_t *ret)
 
 static bool is_temp(const struct emit *e, unsigned r)
 {
-    return r != H_RSP && e->pinned_to[r] == NOT_PINNED;
+    return (e->temps >> r & 1) != 0;
 }
 
 bool emit_dies(const struct emit *e, ir_value v)
@@ -91,6 +91,7 @@ bool emit_dies(const struct emit *e, ir_value v)
 static void take(struct emit *e, enum host_reg r, uint32_t root)
 {
     e->owner[r] = root;
+    e->owned |= UINT32_C(1) << r;
     e->place[root].reg = (uint8_t)r;
     e->locked[r] = true;
 }
@@ -126,10 +127,12 @@ static void put_aside(struct emit *e, enum host_reg r)
 
 static enum host_reg find_free(const struct emit *e)
 {
+    uint32_t left;
     unsigned r;
 
-    for (r = 0; r < EMIT_HOST_REGS; r++) {
-        if (is_temp(e, r) && e->owner[r] == 0 && !e->locked[r]) {
+    for (left = e->temps; left != 0; left &= left - 1) {
+        r = (unsigned)__builtin_ctz(left);
+        if (e->owner[r] == 0 && !e->locked[r]) {
             return r;
         }
     }
@@ -218,6 +221,7 @@ void emit_evict(struct emit *e, enum host_reg r)
     to = any_temp(e);
     asm_mov(&e->o, 64, to, r);
     e->owner[to] = root;
+    e->owned |= UINT32_C(1) << to;
     e->place[root].reg = (uint8_t)to;
 }
 
@@ -359,14 +363,17 @@ void emit_alias(struct emit *e, ir_value v, ir_value of)
 
 void emit_done(struct emit *e)
 {
-    uint32_t spilled;
+    uint32_t spilled, owned;
     unsigned r;
 
     memset(e->locked, 0, sizeof e->locked);
-    for (r = 0; r < EMIT_HOST_REGS; r++) {
-        uint32_t root = e->owner[r];
+    for (owned = e->owned; owned != 0; owned &= owned - 1) {
+        uint32_t root;
 
-        if (root != 0 && e->place[root].last_use <= e->now) {
+        r = (unsigned)__builtin_ctz(owned);
+        root = e->owner[r];
+        if (e->place[root].last_use <= e->now) { /* or there is none: value 0 */
+            e->owned &= ~(UINT32_C(1) << r);
             e->owner[r] = 0;
             e->place[root].reg = H_NONE;
         }
@@ -417,6 +424,7 @@ void emit_release_homes(struct emit *e)
 void emit_reset_regs(struct emit *e)
 {
     memset(e->owner, 0, sizeof e->owner);
+    e->owned = 0;
     memset(e->locked, 0, sizeof e->locked);
     memset(e->spill_owner, 0, sizeof e->spill_owner);
     e->spilled = 0;

@@ -4,11 +4,62 @@
 #ifndef VIRT_ISA_IR_BUILD_H
 #define VIRT_ISA_IR_BUILD_H
 
+#include <string.h>
+
 #include "virt/isa/ir/ir.h"
+#include "virt/isa/ir/native.h"
 
 void ir_region_init(struct ir_region *g, const struct ir_global *globals, uint16_t count);
 void ir_region_fini(struct ir_region *g);
 void ir_region_clear(struct ir_region *g); /* empty it, keep its memory */
+
+/* Takes back what was added since `insns` and `maps` were those of the region. */
+void ir_rewind(struct ir_region *g, uint32_t insns, uint32_t maps);
+bool ir_make_room(struct ir_region *g); /* for one more instruction */
+
+/* Nothing is known of globals from here on. */
+static inline void ir_forget(struct ir_region *g)
+{
+    memset(g->known, 0, sizeof g->known);
+}
+
+static inline void ir_note(struct ir_region *g, const struct ir_insn *i)
+{
+    uint32_t changed;
+
+    if (i->op == IR_SET) {
+        if (i->imm < IR_KNOWN) {
+            g->known[i->imm] = i->arg[0];
+        }
+    } else if (i->op == IR_CALL || i->op == IR_ROUTINE) {
+        ir_forget(g);
+    } else if (i->op == IR_NATIVE) {
+        changed = ((const struct ir_native *)(uintptr_t)i->imm)->changes;
+        for (; changed != 0; changed &= changed - 1) {
+            g->known[__builtin_ctz(changed)] = 0;
+        }
+    } else if (i->op == IR_GET) {
+        g->has_more_gets = true;
+    }
+}
+
+/* Inline, so that what an instruction has not is not looked at. */
+static inline ir_value ir_add(struct ir_region *g, const struct ir_insn *i)
+{
+    uint32_t at = g->insns;
+
+    if (__builtin_expect(g->full || at == 0 || at >= g->insn_room, 0) &&
+        !ir_make_room(g)) {
+        return 0;
+    }
+    ir_note(g, i);
+    g->insn[at] = *i;
+    g->insns = at + 1;
+    if (g->blocks > 0) {
+        g->block[g->blocks - 1].end = at + 1;
+    }
+    return at;
+}
 
 /* Builder.  Blocks are filled one after another; constants fold as they are made.
  * When the region is full the result is value 0 and `full` says so. */
@@ -20,7 +71,6 @@ void ir_set(struct ir_region *g, uint16_t global, ir_value v);
 ir_value ir_1(struct ir_region *g, enum ir_op op, enum ir_type t, ir_value a);
 ir_value ir_2(struct ir_region *g, enum ir_op op, ir_value a, ir_value b);
 ir_value ir_3(struct ir_region *g, enum ir_op op, enum ir_type t, const ir_value arg[3]);
-ir_value ir_add(struct ir_region *g, const struct ir_insn *i);
 uint32_t ir_map_at(struct ir_region *g, uint64_t pc, uint32_t done);
 void ir_jump(struct ir_region *g, uint32_t block, const ir_value *args, unsigned n);
 void ir_branch(struct ir_region *g, ir_value cond, uint32_t yes, uint32_t no);

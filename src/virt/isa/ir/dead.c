@@ -91,7 +91,9 @@ void ir_pass_dead(struct ir_region *g)
 void ir_optimise(struct ir_region *g)
 {
     ir_pass_peel(g);
-    ir_pass_forward(g);
+    if (!g->forwards || g->has_more_gets) {
+        ir_pass_forward(g);
+    }
     ir_pass_simplify(g);
     ir_pass_sink(g);
     ir_pass_dead(g);

@@ -206,6 +206,7 @@ struct ir_global {
 
 #define IR_NO_PIN       0xff
 #define IR_REGION_INSNS 8192
+#define IR_KNOWN        32
 
 /* What leads out of a region, and what is known of where it leads.  A call names by
  * argument b, a constant, where it will be returned to: a host may predict by that, no
@@ -236,6 +237,11 @@ struct ir_region {
     const struct ir_global *global; /* borrowed: the front end's table */
     uint16_t globals;
     bool full; /* an addition was refused: no memory, or IR_REGION_INSNS */
+    /* Wanted by the front end: `ir_get` gives what the last set or get of this block
+     * had, so that IR_GET comes once. */
+    bool forwards;
+    bool has_more_gets;       /* ... but some were added otherwise */
+    ir_value known[IR_KNOWN]; /* of the first globals; 0: not known */
 };
 
 #endif

@@ -73,8 +73,8 @@ static int holder_of(const struct round *r, ir_value v)
     const struct ir_insn *i = &g->insn[v];
     uint16_t n;
 
-    if (i->op == IR_GET) {
-        return r->last_set[i->imm] < v ? (int)i->imm : -1;
+    if (i->op == IR_GET && r->last_set[i->imm] < v) {
+        return (int)i->imm;
     }
     for (n = 0; n < g->globals; n++) {
         const struct ir_insn *s = &g->insn[r->last_set[n]];
@@ -119,9 +119,10 @@ static void write_round(struct round *r, bool again)
 {
     struct ir_region *g = r->g;
     struct ir_insn f = g->insn[g->insn[r->last_set[r->flags]].arg[0]];
-    ir_value new_name[IR_REGION_INSNS] = {0}, before = ir_get(g, r->flags);
+    ir_value new_name[IR_REGION_INSNS], before = ir_get(g, r->flags);
     uint32_t at;
 
+    memset(new_name, 0, r->block.end * sizeof new_name[0]);
     if (again) {
         unsigned n;
 
@@ -161,6 +162,8 @@ void ir_pass_peel(struct ir_region *g)
     }
     first = g->insns;
     g->blocks = 0; /* `ir_add` must not stretch the old block */
+    ir_forget(g);
+    g->has_more_gets = true;
     write_round(&r, false);
     ir_add(g, &(struct ir_insn){.op = IR_JUMP});
     g->blocks = 1;

@@ -26,7 +26,8 @@ const uint16_t ir_type_bits[IR_TYPE_COUNT] = {
 };
 
 #define GROW(g, field, count, room)                                                      \
-    (grow_for(&(g)->field, (g)->count + 1, &(g)->room) || ((g)->full = true, false))
+    ((g)->count < (g)->room || grow_for(&(g)->field, (g)->count + 1, &(g)->room) ||      \
+     ((g)->full = true, false))
 
 void ir_region_clear(struct ir_region *g)
 {
@@ -37,6 +38,8 @@ void ir_region_clear(struct ir_region *g)
     g->maps = 0;
     g->pendings = 0;
     g->full = false;
+    g->has_more_gets = false;
+    ir_forget(g);
     /* Index 0 of instructions and of maps means none. */
     if (GROW(g, insn, insns, insn_room)) {
         memset(&g->insn[0], 0, sizeof g->insn[0]);
@@ -67,18 +70,32 @@ void ir_region_fini(struct ir_region *g)
     memset(g, 0, sizeof *g);
 }
 
-ir_value ir_add(struct ir_region *g, const struct ir_insn *i)
+bool ir_make_room(struct ir_region *g)
 {
     if (g->full || g->insns == 0 || g->insns >= IR_REGION_INSNS ||
         !GROW(g, insn, insns, insn_room)) {
         g->full = true;
-        return 0;
+        return false;
     }
-    g->insn[g->insns] = *i;
-    if (g->blocks > 0) {
-        g->block[g->blocks - 1].end = g->insns + 1;
+    if (g->insn_room > IR_REGION_INSNS) {
+        g->insn_room = IR_REGION_INSNS;
     }
-    return g->insns++;
+    return true;
+}
+
+void ir_rewind(struct ir_region *g, uint32_t insns, uint32_t maps)
+{
+    unsigned n;
+
+    g->insns = insns;
+    g->maps = maps;
+    g->block[g->blocks - 1].end = insns;
+    for (n = 0; n < IR_KNOWN; n++) {
+        if (g->known[n] >= insns) { /* what it was before is forgotten, too */
+            g->known[n] = 0;
+            g->has_more_gets = true;
+        }
+    }
 }
 
 uint32_t ir_block_begin(struct ir_region *g)
@@ -86,6 +103,7 @@ uint32_t ir_block_begin(struct ir_region *g)
     if (!GROW(g, block, blocks, block_room)) {
         return 0;
     }
+    ir_forget(g);
     g->block[g->blocks] = (struct ir_block){.first = g->insns, .end = g->insns};
     return g->blocks++;
 }
@@ -109,8 +127,20 @@ ir_value ir_const(struct ir_region *g, enum ir_type t, uint64_t v)
 
 ir_value ir_get(struct ir_region *g, uint16_t global)
 {
-    return ir_add(g, &(struct ir_insn){
-                         .op = IR_GET, .type = g->global[global].type, .imm = global});
+    bool forwards = g->forwards && global < IR_KNOWN;
+    bool more = g->has_more_gets;
+    ir_value v;
+
+    if (forwards && g->known[global] != 0) {
+        return g->known[global];
+    }
+    v = ir_add(g, &(struct ir_insn){
+                      .op = IR_GET, .type = g->global[global].type, .imm = global});
+    if (forwards) {
+        g->known[global] = v;
+        g->has_more_gets = more;
+    }
+    return v;
 }
 
 void ir_set(struct ir_region *g, uint16_t global, ir_value v)
@@ -145,6 +175,10 @@ ir_value ir_3(struct ir_region *g, enum ir_op op, enum ir_type t, const ir_value
         return 0;
     }
     i.type = result_type(g, &i);
+    if (op == IR_TRUNC && g->insn[arg[0]].op == IR_ZEXT &&
+        g->insn[g->insn[arg[0]].arg[0]].type == i.type) {
+        return g->insn[arg[0]].arg[0];
+    }
     if (ir_fold(g, &i, &folded)) {
         return ir_const(g, i.type, folded);
     }

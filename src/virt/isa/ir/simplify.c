@@ -7,13 +7,13 @@
 
 #include "virt/isa/ir/private.h"
 
-#define SEEN_SLOTS 1024 /* power of two */
-#define CHAIN_MAX  4
+#define SEEN_SLOTS 512 /* power of two */
+#define CHAIN_MAX  2
 
 struct simplify {
     struct ir_region *g;
     ir_value new_name[IR_REGION_INSNS];
-    ir_value seen[SEEN_SLOTS][CHAIN_MAX];
+    uint16_t seen[SEEN_SLOTS][CHAIN_MAX]; /* values are below IR_REGION_INSNS */
 };
 
 static bool is_const(const struct ir_region *g, ir_value v, uint64_t *ret)
@@ -168,7 +168,7 @@ static uint32_t slot_of(const struct ir_insn *i)
 static ir_value find_or_keep(struct simplify *s, uint32_t at, uint32_t block_first)
 {
     const struct ir_insn *i = &s->g->insn[at];
-    ir_value *chain = s->seen[slot_of(i)];
+    uint16_t *chain = s->seen[slot_of(i)];
     unsigned n;
 
     for (n = 0; n < CHAIN_MAX; n++) {
@@ -177,7 +177,7 @@ static ir_value find_or_keep(struct simplify *s, uint32_t at, uint32_t block_fir
         }
     }
     memmove(chain + 1, chain, (CHAIN_MAX - 1) * sizeof chain[0]);
-    chain[0] = at;
+    chain[0] = (uint16_t)at;
     return 0;
 }
 

@@ -360,7 +360,7 @@ void ir_pass_window(struct ir_region *g)
     s.groups = 0;
     s.windows = 0;
     memset(s.of, 0, g->insns * sizeof s.of[0]);
-    for (at = 0; at < IR_REGION_INSNS; at++) {
+    for (at = 0; at < g->insns; at++) {
         new_name[at] = at;
     }
     for (b = 0; b < blocks; b++) {

@@ -409,6 +409,7 @@ static void random_region(struct ir_region *g)
     unsigned steps = 1 + machine_below(24), n;
 
     ir_region_clear(g);
+    g->forwards = machine_below(2) != 0; /* half of them as the translator has it */
     ir_block_begin(g);
     for (n = 0; n < steps; n++) {
         switch (machine_below(14)) {

@@ -198,6 +198,55 @@ static void a_region_prints_one_line_an_operation(void **state)
     ir_region_fini(&g);
 }
 
+static const struct ir_global two[] = {{"a", 0, IR_I64, 0}, {"b", 8, IR_I64, 1}};
+
+static void a_builder_that_forwards_gets_once_and_knows_what_changes(void **state)
+{
+    const struct ir_native native = {.changes = 1u << 1};
+    struct ir_region g;
+    ir_value a, b, v;
+
+    (void)state;
+    ir_region_init(&g, two, 2);
+    g.forwards = true;
+    ir_block_begin(&g);
+    a = ir_get(&g, 0);
+    b = ir_get(&g, 1);
+    assert_int_equal(ir_get(&g, 0), a);
+    v = ir_2(&g, IR_ADD, a, b);
+    ir_set(&g, 0, v);
+    assert_int_equal(ir_get(&g, 0), v);
+    ir_add(&g, &(struct ir_insn){.op = IR_NATIVE, .imm = (uint64_t)(uintptr_t)&native});
+    assert_int_equal(ir_get(&g, 0), v);
+    assert_int_not_equal(ir_get(&g, 1), b); /* the host changed it */
+    ir_add(&g, &(struct ir_insn){.op = IR_ROUTINE});
+    assert_int_not_equal(ir_get(&g, 0), v);
+    assert_false(g.has_more_gets);
+    a = ir_get(&g, 0);
+    ir_block_begin(&g);
+    assert_int_not_equal(ir_get(&g, 0), a); /* values do not cross blocks */
+    ir_region_fini(&g);
+}
+
+static void what_is_taken_back_is_not_known(void **state)
+{
+    struct ir_region g;
+    ir_value a, v;
+
+    (void)state;
+    ir_region_init(&g, two, 2);
+    g.forwards = true;
+    ir_block_begin(&g);
+    a = ir_get(&g, 0);
+    v = ir_get(&g, 1);
+    ir_set(&g, 0, ir_2(&g, IR_ADD, a, v));
+    ir_rewind(&g, v + 1, g.maps);
+    assert_int_equal(ir_get(&g, 1), v);
+    assert_int_equal(ir_get(&g, 0), v + 1); /* anew, */
+    assert_true(g.has_more_gets);           /* so the pass is needed */
+    ir_region_fini(&g);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -206,6 +255,8 @@ int main(void)
         cmocka_unit_test(a_pass_that_runs_out_of_room_leaves_a_full_region),
         cmocka_unit_test(any_allocation_that_fails_makes_it_full),
         cmocka_unit_test(a_region_prints_one_line_an_operation),
+        cmocka_unit_test(a_builder_that_forwards_gets_once_and_knows_what_changes),
+        cmocka_unit_test(what_is_taken_back_is_not_known),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

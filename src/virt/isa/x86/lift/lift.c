@@ -236,9 +236,7 @@ struct lift_out lift_insn(const struct lift *l, struct ir_region *g,
         return w.out;
     }
     /* Nothing of a form that gave up half-way may stay. */
-    g->insns = before;
-    g->block[g->blocks - 1].end = before;
-    g->maps = maps;
+    ir_rewind(g, before, maps);
     return by_routine(&w);
 }
 

@@ -35,6 +35,7 @@ struct trace {
     struct ir_native *native;    /* the unit's */
     unsigned count;
     uint64_t next; /* behind the last one */
+    uint64_t high; /* no step is behind this address */
     uint8_t key;
 };
 
@@ -47,6 +48,9 @@ static bool is_visited(const struct trace *r, uint64_t pc)
 {
     unsigned n;
 
+    if (r->count == 0 || pc > r->high) {
+        return false;
+    }
     for (n = 0; n < r->count; n++) {
         if (r->step[n].pc == pc) {
             return true;
@@ -73,6 +77,7 @@ static bool collect_one(struct trace *r, uint64_t pc)
          (i->segment == X86_FS || i->segment == X86_GS))) {
         return false;
     }
+    r->high = r->count == 0 || pc > r->high ? pc : r->high;
     r->step[r->count++] = (struct step){.pc = pc, .offset = (uint16_t)offset};
     return true;
 }
@@ -390,16 +395,21 @@ struct unit *trace_translate(struct translate_cpu *t, uint64_t rip, const uint8_
                              gpa at)
 {
     unsigned offset = (unsigned)(at & X86_PAGE_MASK), most = TRACE_INSNS_MAX;
-    struct trace r = {.t = t,
-                      .start = rip,
-                      .page = at - offset,
-                      .host = host - offset,
-                      .base = rip - offset,
-                      .key = unit_key(&t->x)};
     struct lines lines = {0};
-    struct unit_page *p = collect_watched(&r, &lines);
-    struct unit *u = p != NULL ? make_unit(&r, at) : NULL;
+    struct unit_page *p;
+    struct unit *u;
+    struct trace r; /* much of it is never looked at */
 
+    r.t = t;
+    r.start = rip;
+    r.page = at - offset;
+    r.host = host - offset;
+    r.base = rip - offset;
+    r.key = unit_key(&t->x);
+    r.count = 0;
+    r.high = 0;
+    p = collect_watched(&r, &lines);
+    u = p != NULL ? make_unit(&r, at) : NULL;
     if (u == NULL) {
         return NULL;
     }
