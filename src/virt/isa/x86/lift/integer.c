@@ -119,17 +119,18 @@ static bool lift_mov(struct work *w, unsigned detail)
 
 static bool lift_widen(struct work *w, unsigned sign)
 {
-    enum x86_size from = lift_size(w, 1), to = lift_size(w, 0);
+    enum x86_size to = lift_size(w, 0);
 
-    if (from > to) {
+    if (lift_size(w, 1) > to) {
         return false; /* MOVSXD to 16 bits reads no more than those */
     }
-    lift_write(w, 0, lift_extend(w, lift_read(w, 1), from, to, sign != 0));
+    lift_write(w, 0, lift_read_wide(w, 1, to, sign != 0));
     return true;
 }
 
 static bool lift_lea(struct work *w, unsigned detail)
 {
+    enum x86_size s = lift_size(w, 0) == X86_32 ? X86_32 : X86_64;
     struct ir_insn a;
     ir_value v;
 
@@ -138,16 +139,17 @@ static bool lift_lea(struct work *w, unsigned detail)
         return false; /* LEA ignores the segment; so rare that the routine may do it */
     }
     a = lift_address(w);
-    v = a.arg[0];
+    v = lift_extend(w, a.arg[0], X86_64, s, false);
     if (a.arg[1] != 0) {
         v = ir_2(w->g, IR_ADD, v,
-                 ir_2(w->g, IR_SHL, a.arg[1], ir_const(w->g, IR_I64, a.access.scale)));
+                 ir_2(w->g, IR_SHL, lift_extend(w, a.arg[1], X86_64, s, false),
+                      lift_const(w, s, a.access.scale)));
     }
-    v = ir_2(w->g, IR_ADD, v, ir_const(w->g, IR_I64, a.imm));
-    if (a.access.wrap32) {
+    v = ir_2(w->g, IR_ADD, v, lift_const(w, s, a.imm));
+    if (a.access.wrap32 && s == X86_64) {
         v = ir_1(w->g, IR_ZEXT, IR_I64, ir_1(w->g, IR_TRUNC, IR_I32, v));
     }
-    lift_write(w, 0, lift_extend(w, v, X86_64, lift_size(w, 0), false));
+    lift_write(w, 0, lift_extend(w, v, s, lift_size(w, 0), false));
     return true;
 }
 

@@ -193,6 +193,23 @@ ir_value lift_read(struct work *w, unsigned n)
     }
 }
 
+ir_value lift_read_wide(struct work *w, unsigned n, enum x86_size to, bool sign)
+{
+    enum x86_size from = lift_size(w, n);
+    struct ir_insn a;
+
+    if (w->row->operand[n].place != AT_E || !w->i->is_memory) {
+        return lift_extend(w, lift_read(w, n), from, to, sign);
+    }
+    a = lift_address(w);
+    a.op = IR_LOAD;
+    a.type = lift_type(to);
+    a.access.bytes = size_bytes[from];
+    a.access.sign = sign;
+    a.map = lift_map(w);
+    return ir_add(w->g, &a);
+}
+
 ir_value lift_read_for_write(struct work *w, unsigned n)
 {
     return w->row->operand[n].place == AT_E && w->i->is_memory

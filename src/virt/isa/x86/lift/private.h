@@ -128,6 +128,7 @@ uint32_t lift_map(struct work *w);
 enum x86_size lift_size(const struct work *w, unsigned n);
 ir_value lift_register(struct work *w, unsigned reg, enum x86_size s);
 void lift_set_register(struct work *w, unsigned reg, enum x86_size s, ir_value v);
+ir_value lift_read_wide(struct work *w, unsigned n, enum x86_size to, bool sign);
 ir_value lift_read_for_write(struct work *w, unsigned n); /* it will be written, too */
 ir_value lift_read(struct work *w, unsigned n);           /* operand n */
 void lift_write(struct work *w, unsigned n, ir_value v);  /* stores fault before that */
