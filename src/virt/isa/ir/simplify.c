@@ -62,13 +62,52 @@ static bool is_commutative(enum ir_op op)
            op == IR_EQ || op == IR_NE || op == IR_MULH_U || op == IR_MULH_S;
 }
 
+/* A condition of flags whose operands are constants. */
+static bool fold_cond(const struct ir_region *g, const struct ir_insn *i, bool *ret)
+{
+    const struct ir_insn *f = &g->insn[i->arg[0]];
+    bool asks_carry = i->aux / 2 == IR_COND_C / 2 || i->aux / 2 == IR_COND_BE / 2;
+    struct ir_words w = {0};
+
+    if (i->op != IR_COND || f->op != IR_FLAGS || !is_const(g, f->arg[0], &w.a)) {
+        return false;
+    }
+    switch (f->aux) {
+    case IR_FLAGS_ADD:
+    case IR_FLAGS_SUB:
+    case IR_FLAGS_ADD_R:
+    case IR_FLAGS_SUB_R:
+        if (!is_const(g, f->arg[1], &w.b)) {
+            return false;
+        }
+        break;
+    case IR_FLAGS_INC_R:
+    case IR_FLAGS_DEC_R: /* the carry is another's */
+        if (asks_carry) {
+            return false;
+        }
+        break;
+    case IR_FLAGS_LOGIC:
+        break;
+    default:
+        return false;
+    }
+    *ret = ir_compute_cond(i->aux, ir_compute_flags(f->aux, (unsigned)f->imm * 8, w, 0));
+    return true;
+}
+
 /* The value that `i` always equals; 0: none known. */
 static ir_value same_as(struct simplify *s, struct ir_insn *i)
 {
     struct ir_region *g = s->g;
     uint64_t c, v;
+    bool truth;
 
     if (ir_ops[i->op].traits != IR_PURE || i->op == IR_FLAGS) {
+        return 0;
+    }
+    if (fold_cond(g, i, &truth)) {
+        become_const(i, truth);
         return 0;
     }
     if (ir_fold(g, i, &v)) {
@@ -185,8 +224,13 @@ static void simplify_insn(struct simplify *s, uint32_t at, uint32_t block_first)
 {
     struct ir_insn *i = &s->g->insn[at];
     ir_value older;
+    uint64_t never;
 
     ir_rename_arguments(i, s->new_name);
+    if (i->op == IR_EXIT_IF && is_const(s->g, i->arg[0], &never) && never == 0) {
+        *i = (struct ir_insn){.op = IR_NOP};
+        return;
+    }
     if (ir_ops[i->op].traits != IR_PURE || i->op == IR_PARAM) {
         return;
     }

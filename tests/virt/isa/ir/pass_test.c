@@ -358,6 +358,43 @@ static void equal_work_is_done_once(void **state)
     assert_int_equal(count(IR_XOR) + count(IR_AND), 0);
 }
 
+/* An exit if `a` compared with 3 is `c`. */
+static void leave_if(ir_value a, enum ir_cond c)
+{
+    ir_value f = ir_add(&g, &(struct ir_insn){.op = IR_FLAGS,
+                                              .type = IR_FLAGS_TYPE,
+                                              .aux = IR_FLAGS_SUB,
+                                              .imm = 8,
+                                              .arg = {a, ir_const(&g, IR_I64, 3)}});
+    ir_value cond = ir_add(
+        &g,
+        &(struct ir_insn){.op = IR_COND, .type = IR_I1, .aux = (uint8_t)c, .arg = {f}});
+
+    ir_add(&g, &(struct ir_insn){
+                   .op = IR_EXIT_IF, .arg = {cond}, .map = ir_map_at(&g, 0x44, 3)});
+}
+
+static void an_exit_that_is_never_taken_is_gone(void **state)
+{
+    (void)state;
+    ir_region_clear(&g);
+    ir_block_begin(&g);
+    ir_set(&g, 1, ir_const(&g, IR_I64, 2));
+    leave_if(ir_get(&g, 1), IR_COND_Z);
+    leave_if(ir_get(&g, 1), IR_COND_A);
+    ir_add(&g, &(struct ir_insn){.op = IR_EXIT});
+    ir_optimise(&g);
+    assert_int_equal(count(IR_EXIT_IF), 0);
+    ir_region_clear(&g);
+    ir_block_begin(&g);
+    ir_set(&g, 1, ir_const(&g, IR_I64, 2));
+    leave_if(ir_get(&g, 1), IR_COND_NZ);
+    leave_if(ir_get(&g, 2), IR_COND_Z);
+    ir_add(&g, &(struct ir_insn){.op = IR_EXIT});
+    ir_optimise(&g);
+    assert_int_equal(count(IR_EXIT_IF), 2);
+}
+
 static int set_up(void **state)
 {
     (void)state;
@@ -381,6 +418,7 @@ int main(void)
         cmocka_unit_test(a_pinned_global_is_set_where_it_was),
         cmocka_unit_test(unknown_code_sees_all_sets_and_may_change_all),
         cmocka_unit_test(equal_work_is_done_once),
+        cmocka_unit_test(an_exit_that_is_never_taken_is_gone),
     };
 
     return cmocka_run_group_tests(tests, set_up, tear_down);

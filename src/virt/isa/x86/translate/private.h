@@ -26,8 +26,11 @@
 #include "virt/isa/x86/interpret/code.h"
 #include "virt/isa/x86/lift/lift.h"
 #include "virt/isa/x86/memory/tlb.h"
+#include "virt/isa/x86/translate/path.h"
 
-#define TRACE_INSNS_MAX 48
+#define TRACE_INSNS     48  /* of one trace */
+#define TRACE_INSNS_MAX 112 /* of one with loops that are written down round by round */
+#define ROUNDS_MOST     8   /* of such a loop */
 #define UNIT_BUCKETS    16384u
 #define PAGE_BUCKETS    4096u
 #define HEAT_SLOTS      8192u
@@ -140,6 +143,7 @@ struct translate_cpu {
     uint8_t heat[HEAT_SLOTS]; /* executions left until it is hot, and 1; 0: never seen */
     uint8_t warm, cold;       /* how many at first, and after a store to it */
     uint8_t key;              /* the way of decoding in force */
+    struct path path;         /* of the trace in work */
     bool inside;              /* generated code is running */
     bool is_counted;          /* this run has a budget that ends */
     uint64_t mark;            /* the budget when the interpreter went on */
@@ -237,6 +241,7 @@ void profile_unit(struct translate_cpu *t, const struct unit *u, uint64_t pc,
                   size_t bytes);
 
 /* run.c */
+void translate_interpret(struct translate_cpu *t, unsigned most);
 int translate_run(struct cpu *base, uint64_t budget);
 
 #endif

@@ -74,7 +74,8 @@ static struct unit *translate_timed(struct translate_cpu *t, uint64_t rip,
     return u;
 }
 
-/* The unit at rip, made if it is warm; NULL: interpret.  May raise a fetch's fault. */
+/* The unit at rip, made if it is warm; NULL: interpret.  May raise a fetch's fault, and
+ * move on on the way. */
 static struct unit *unit_at(struct translate_cpu *t, uint64_t rip)
 {
     struct x86_cpu *c = &t->x;
@@ -91,8 +92,15 @@ static struct unit *unit_at(struct translate_cpu *t, uint64_t rip)
     }
     u = unit_find(t, rip, at);
     if (u == NULL && is_hot(t, rip)) {
-        make_room(t);
-        u = translate_timed(t, rip, host, at);
+        uint8_t key = unit_key(c);
+
+        bool moved = path_follow(t, rip);
+
+        if (c->wants == 0 && unit_key(c) == key) {
+            make_room(t);
+            u = translate_timed(t, rip, host, at);
+        }
+        u = moved ? NULL : u;
     }
     return u != NULL && u->code != 0 ? u : NULL;
 }
@@ -175,7 +183,7 @@ static void run_units(struct translate_cpu *t, struct unit *u)
     }
 }
 
-static void interpret(struct translate_cpu *t, unsigned most)
+void translate_interpret(struct translate_cpu *t, unsigned most)
 {
     t->mark = t->x.budget;
     x86_execute(&t->x, most);
@@ -202,7 +210,7 @@ static void fault(struct translate_cpu *t, int how)
         slow_apply(t);
         c->code->block = NULL;
         if (how == 2) { /* given up: the interpreter executes this instruction */
-            interpret(t, 1);
+            translate_interpret(t, 1);
             return;
         }
     }
@@ -216,6 +224,7 @@ static void fault(struct translate_cpu *t, int how)
 static void loop(struct translate_cpu *t)
 {
     struct x86_cpu *c = &t->x;
+    uint64_t budget;
     struct unit *u;
 
     for (;;) {
@@ -231,11 +240,15 @@ static void loop(struct translate_cpu *t)
             return;
         }
         link_refresh(t);
+        budget = c->budget;
         u = is_suitable(c) ? unit_at(t, c->next_rip) : NULL;
+        if (c->budget != budget) {
+            continue; /* it moved on */
+        }
         if (u != NULL && (!u->is_counted || u->insns <= c->budget)) {
             run_units(t, u);
         } else {
-            interpret(t, CODE_BLOCK_INSNS_MAX);
+            translate_interpret(t, CODE_BLOCK_INSNS_MAX);
         }
     }
 }

@@ -1,9 +1,11 @@
 /* trace.c - which instructions make one region, and its translation.
  *
  * From its first instruction the trace follows what comes next: behind a conditional
- * branch the next instruction (the branch is a side exit), behind a jump its target in
- * the same page.  A branch back to the beginning closes a loop in the region.  It ends
- * at calls, returns, what the translator has no form for, the page's end, and the limit.
+ * branch where the guest went last (path.c; the other way is a side exit), behind a jump
+ * its target in the same page.  A branch back to the beginning closes a loop in the
+ * region; one that goes round a few times on the way is written down round by round, so
+ * that its counters are constants and its accesses share look-ups.  The trace ends at
+ * calls, returns, what the translator has no form for, the page's end, and the limit.
  *
  * The instructions are collected first, since what one leaves in the flags is only worth
  * making if another reads it: `flags_dead` says that all of them are written again before
@@ -34,8 +36,11 @@ struct trace {
     const struct x86_insn *insn; /* `found`; then the unit's */
     struct ir_native *native;    /* the unit's */
     unsigned count;
-    uint64_t next; /* behind the last one */
-    uint64_t high; /* no step is behind this address */
+    uint64_t next;   /* behind the last one */
+    uint64_t high;   /* no step is behind this address */
+    unsigned on_way; /* steps of the path that are used up */
+    unsigned again;  /* up to so many instructions, some may be there already */
+    unsigned most;   /* instructions */
     uint8_t key;
 };
 
@@ -97,11 +102,42 @@ static bool ends(const struct x86_insn *i)
     return (x86_rows[i->row].attributes & X86_A_ENDS) != 0 && !is_direct_branch(i);
 }
 
+/* Whether a loop that began in this trace and goes back to `to` is short enough to be
+ * written down round by round; then it may be. */
+static bool may_repeat(struct trace *r, uint64_t behind, uint64_t to)
+{
+    unsigned rounds = path_rounds(&r->t->path, r->on_way, behind, to);
+    unsigned first, body;
+
+    for (first = 0; r->step[first].pc != to; first++) {
+    }
+    body = r->count - first;
+    if (r->again >= r->count || rounds == 0 || rounds > ROUNDS_MOST ||
+        r->count + body * rounds > TRACE_INSNS_MAX) {
+        return false;
+    }
+    r->again = r->count + body * rounds;
+    r->most += body * rounds;
+    return true;
+}
+
+/* Where the trace goes on from a branch: where the guest did, if that is known. */
+static uint64_t follow(struct trace *r, uint64_t behind, uint64_t to)
+{
+    if (path_next(&r->t->path, &r->on_way, behind) != to || !in_page(r, to)) {
+        return behind;
+    }
+    return r->count <= r->again || !is_visited(r, to) || may_repeat(r, behind, to)
+               ? to
+               : behind;
+}
+
 static void collect(struct trace *r)
 {
     uint64_t pc = r->start;
 
-    while (r->count < TRACE_INSNS_MAX && in_page(r, pc) && !is_visited(r, pc)) {
+    while (r->count < r->most && r->count < TRACE_INSNS_MAX && in_page(r, pc) &&
+           (r->count < r->again || !is_visited(r, pc))) {
         const struct x86_insn *i = &r->found[r->count];
 
         if (!collect_one(r, pc)) {
@@ -112,6 +148,8 @@ static void collect(struct trace *r)
             pc += i->imm;
         } else if (is_direct_branch(i) && pc + i->imm == r->start) {
             break; /* the loop is closed; what follows is another trace */
+        } else if (is_direct_branch(i)) {
+            pc = follow(r, pc, pc + i->imm);
         }
         if (ends(i)) {
             break;
@@ -214,6 +252,7 @@ static bool lift_step(struct trace *r, unsigned n)
     struct lift_out out = lift_insn(r->t->lift, g, &in);
     uint64_t behind = in.pc + i->length;
     bool last = n + 1 == r->count;
+    uint64_t next = last ? r->next : r->step[n + 1].pc;
 
     switch (out.end) {
     case LIFT_CANNOT:
@@ -229,7 +268,11 @@ static bool lift_step(struct trace *r, unsigned n)
             ir_jump(g, 0, NULL, 0);
             return false;
         }
-        leave_if(r, out.cond, out.target, &in);
+        if (next == out.target && next != behind) {
+            leave_if(r, opposite(g, out.cond), behind, &in);
+        } else {
+            leave_if(r, out.cond, out.target, &in);
+        }
         break;
     case LIFT_JUMP:
         if (last) {
@@ -408,6 +451,9 @@ struct unit *trace_translate(struct translate_cpu *t, uint64_t rip, const uint8_
     r.key = unit_key(&t->x);
     r.count = 0;
     r.high = 0;
+    r.on_way = 0;
+    r.again = 0;
+    r.most = TRACE_INSNS;
     p = collect_watched(&r, &lines);
     u = p != NULL ? make_unit(&r, at) : NULL;
     if (u == NULL) {

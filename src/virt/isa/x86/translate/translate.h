@@ -18,7 +18,8 @@ struct translate_options {
     unsigned index;    /* number of the processor */
     size_t code_bytes; /* room for host code, at least 1 MiB; 0: 32 MiB */
     bool perf_map;     /* name the host code in /tmp/perf-PID.map */
-    unsigned warm;     /* executions before code is translated, at most 254; 0: 16 */
+    unsigned warm;     /* executions before code is translated, at most 254; 0: 16; 1: at
+                          once, without a look at the way it takes */
 };
 
 /* As `interpret_create`.  -ENOTSUP: this host does not let us make code at run time

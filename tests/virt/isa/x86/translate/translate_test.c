@@ -21,13 +21,13 @@
 #define LIMIT 50000000u
 
 /* The processors become translators, which find all code warm at once. */
-static bool use_translator(struct machine *m, size_t code_bytes)
+static bool use_translator(struct machine *m, size_t code_bytes, unsigned warm)
 {
     unsigned n;
 
     for (n = 0; n < MACHINE_CPUS; n++) {
         const struct translate_options o = {
-            .index = n, .warm = 1, .code_bytes = code_bytes};
+            .index = n, .warm = warm != 0 ? warm : 1, .code_bytes = code_bytes};
         struct cpu *c = NULL;
         int r = translate_create(m->mem, x86_model_find(MODEL), &m->env, &o, &c, NULL);
 
@@ -46,6 +46,7 @@ struct job {
     void (*prepare)(struct machine *m, struct x86_regs *r); /* NULL: nothing */
     size_t code_bytes;
     uint64_t budget; /* of one run; 0: no end */
+    unsigned warm;   /* 0: 1 */
 };
 
 struct outcome {
@@ -84,7 +85,7 @@ static bool run_both(const struct job *j, struct outcome *ret)
 
     for (engine = 0; engine < 2; engine++) {
         machine_init(&m, MACHINE_LONG, MODEL);
-        if (engine == 1 && !use_translator(&m, j->code_bytes)) {
+        if (engine == 1 && !use_translator(&m, j->code_bytes, j->warm)) {
             machine_fini(&m);
             return false;
         }
@@ -213,6 +214,36 @@ static void a_repeated_instruction_is_done_whole(void **state)
     assert_int_equal(o.r.gpr[X86_RBX], 0x100000 + 200001);
     assert_int_equal(o.r.gpr[X86_RDI], 0x180000 + 200000);
     assert_int_equal(o.r.gpr[X86_RBP], 40u * (0x280000 + 2 * 200000));
+}
+
+/* Loops in a loop: one of three rounds by a constant, one of rsi rounds, a branch that is
+ * always taken, one that is taken once, and accesses that fault in the last round. */
+CODE(nested, ".code64",
+     "mov $2000, %ecx\n mov $4, %esi\n mov $0x60000, %ebp\n"
+     "1: xor %eax, %eax\n 2: inc %rbx\n mov %rbx, (%rbp,%rax)\n add $8, %rax\n"
+     "cmp $24, %rax\n jne 2b\n xor %edx, %edx\n"
+     "3: add (%rbp), %rdi\n inc %edx\n cmp %esi, %edx\n jne 3b\n"
+     "test %ecx, %ecx\n jnz 4f\n hlt\n 4: cmp $1000, %ecx\n jne 5f\n mov $7, %esi\n"
+     "5: cmp $3, %ecx\n jne 6f\n mov $0x7fffff0000000000, %rbp\n"
+     "6: dec %ecx\n jnz 1b\n hlt")
+
+static void a_short_loop_is_part_of_the_trace_around_it(void **state)
+{
+    struct job j = {nested, nested_end};
+    struct outcome at_once, followed, some;
+
+    (void)state;
+    RUN(&j, &at_once);
+    j.warm = 4;
+    RUN(&j, &followed);
+    assert_int_equal(followed.r.gpr[X86_RBX], 1998 * 3 + 1);
+    assert_int_equal(followed.r.gpr[X86_RSI], 7);
+    assert_true(followed.c.lifted / followed.c.blocks > 20); /* of 9 and 8, and more */
+    for (j.budget = 1; j.budget < 300; j.budget = j.budget * 3 + 1) {
+        RUN(&j, &some);
+        assert_int_equal(some.r.gpr[X86_RBX], followed.r.gpr[X86_RBX]);
+        assert_int_equal(some.c.interpreted + some.c.translated, some.done);
+    }
 }
 
 /* Address n of the function page, in a window of other addresses that mean the same. */
@@ -464,7 +495,7 @@ static void processors_rewrite_each_others_code(void **state)
 
     (void)state;
     machine_init(&m, MACHINE_LONG, MODEL);
-    if (!use_translator(&m, 0)) {
+    if (!use_translator(&m, 0, 0)) {
         machine_fini(&m);
         skip();
     }
@@ -490,6 +521,7 @@ int main(void)
         cmocka_unit_test(returns_go_where_the_stack_says),
         cmocka_unit_test(a_repeated_instruction_is_done_whole),
         cmocka_unit_test(every_budget_gives_the_same_end),
+        cmocka_unit_test(a_short_loop_is_part_of_the_trace_around_it),
         cmocka_unit_test(a_page_at_two_addresses_has_code_for_each),
         cmocka_unit_test(a_user_does_not_reach_code_of_the_system),
         cmocka_unit_test(a_space_runs_its_own_code),
