@@ -21,9 +21,16 @@ int disk_clone(struct node *n, const struct guest *from, const char *snapshot,
 /* A directory of STATE/guests/ID; a descriptor or -errno. */
 int disk_open_dir(struct node *n, const char *id, const char *name, struct err *e);
 
-/* A descriptor of the guest's root, wherever it is now. */
-int disk_open_root(struct node *n, const struct guest *g, uid_t *ret_shift, int *ret_fd,
-                   struct err *e);
+/* A guest's root, wherever it is now. */
+struct disk_root {
+    int fd;   /* -1: none */
+    int lock; /* the guest's, while the disk of one that does not run is open; else -1 */
+    uid_t base; /* what is added to the ids of its files */
+};
+
+/* Two overlays over one disk destroy each other: a guest that is just about to run, or
+ * between two runs, is -EBUSY, and one that does not run cannot start meanwhile. */
+int disk_open_root(struct node *n, struct guest *g, struct disk_root *ret, struct err *e);
 
 /* disk/hold.c: a guest that runs stands still between the two; others are as they are. */
 struct hold {

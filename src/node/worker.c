@@ -213,6 +213,7 @@ int worker_become_keeper(const json_t *spec, struct keeper_config *k, struct err
     for (uint64_t i = 0; i < k->n_viewers; i++) {
         keep_open(k->viewers[i]);
     }
+    keeper_announce(k);
     if (!strv_failed(&argv)) {
         (void)execv(path, argv.items);
     }

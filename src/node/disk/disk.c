@@ -19,6 +19,8 @@
 #include "node/private.h"
 #include "virt/container/container.h"
 
+#define LOCK_WAIT_MS 10000
+
 static int make_dir(struct node *n, const char *id, const char *name, mode_t mode,
                     struct err *e)
 {
@@ -155,32 +157,48 @@ static int open_stopped(struct node *n, const struct guest *g, struct err *e)
     return container_overlay_open(&o, id_base(g), e);
 }
 
-int disk_open_root(struct node *n, const struct guest *g, uid_t *ret_shift, int *ret_fd,
-                   struct err *e)
+static int open_running(const struct guest *g, const struct guest_status *st,
+                        struct err *e)
 {
     char path[64];
+    int fd;
+
+    if (st->pid <= 0) {
+        return err_set(e, -EBUSY, "cannot open the disk of guest '%s': it is %s",
+                       guest_text(g, "name"),
+                       st->state == GUEST_RUNNING ? "starting"
+                                                  : guest_state_name(st->state));
+    }
+    (void)str_print(path, sizeof path, "/proc/%d/root", (int)st->pid);
+    fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return fd >= 0 ? fd
+                   : err_sys(e, -errno, "cannot open the disk of guest '%s'",
+                             guest_text(g, "name"));
+}
+
+int disk_open_root(struct node *n, struct guest *g, struct disk_root *ret, struct err *e)
+{
+    SCOPED(scope_close) int lock = -1;
     struct guest_status st;
     int fd;
     int r = guest_status(n, g->id, &st, e);
 
+    if (r == 0 && !guest_is_alive(&st)) {
+        r = guest_lock_known(n, g, LOCK_WAIT_MS, &lock, e);
+    }
+    if (r == -EBUSY && guest_status(n, g->id, &st, NULL) == 0 && guest_is_alive(&st)) {
+        err_clear(e); /* it was started meanwhile */
+        r = 0;
+    }
     if (r < 0) {
         return r;
     }
-    *ret_shift = (uid_t)id_base(g);
-    if (st.pid > 0 && st.state != GUEST_STOPPED) {
-        (void)str_print(path, sizeof path, "/proc/%d/root", (int)st.pid);
-        fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        if (fd < 0) {
-            fd = err_sys(e, -errno, "cannot open the disk of guest '%s'",
-                         guest_text(g, "name"));
-        }
-    } else {
-        fd = open_stopped(n, g, e);
-    }
+    fd = lock < 0 ? open_running(g, &st, e) : open_stopped(n, g, e);
     if (fd < 0) {
         return fd;
     }
-    *ret_fd = fd;
+    *ret = (struct disk_root){
+        .fd = fd, .lock = scope_take_fd(&lock), .base = (uid_t)id_base(g)};
     return 0;
 }
 

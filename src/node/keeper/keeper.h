@@ -90,6 +90,10 @@ int keeper_config_parse(struct keeper_config *c, char *const *words, struct err 
 /* Append the words that describe `c`; `strv_failed` tells of lost memory. */
 void keeper_config_words(const struct keeper_config *c, struct strv *words);
 
+/* Write to the status file that the guest runs, before the process executes `keeper`:
+ * whoever looks at the guest meanwhile knows its process. */
+void keeper_announce(const struct keeper_config *c);
+
 /* Hold the guest until it ended and nothing restarts it.  Takes the
  * descriptors of `c`.  Either returns the guest's exit code, or does not return
  * because the process executed `program` to restart or to clean up. */

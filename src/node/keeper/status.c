@@ -13,6 +13,19 @@
 
 #include "base/units.h"
 
+/* What the file says; texts are borrowed. */
+struct words {
+    const char *state;
+    pid_t pid;    /* 0: no guest runs */
+    pid_t keeper; /* 0: it has ended */
+    const char *started;
+    const char *finished;
+    int exit_code;
+    uint64_t restarts;
+    const char *health; /* NULL: no checks */
+    bool stop_wanted;
+};
+
 static const char *state_word(const struct keeper *k)
 {
     switch (k->phase) {
@@ -26,7 +39,7 @@ static const char *state_word(const struct keeper *k)
     return "stopped";
 }
 
-void keeper_write_status(struct keeper *k)
+static void write_words(int fd, const struct words *w)
 {
     char text[KEEPER_STATUS_BYTES];
     int n;
@@ -35,18 +48,49 @@ void keeper_write_status(struct keeper *k)
                  "{\"state\":\"%s\",\"pid\":%d,\"keeper\":%d,\"started\":\"%s\","
                  "\"finished\":\"%s\",\"exit_code\":%d,\"restarts\":%" PRIu64
                  ",\"health\":\"%s\",\"stop_wanted\":%s}",
-                 state_word(k), k->phase == KEEPER_RUNNING ? (int)k->c.pid : 0,
-                 k->phase == KEEPER_ENDED ? 0 : (int)getpid(), k->started_text,
-                 k->finished_text, k->exit_code, k->c.restarts,
-                 k->health != NULL ? k->health : "", k->stop_wanted ? "true" : "false");
+                 w->state, (int)w->pid, (int)w->keeper, w->started, w->finished,
+                 w->exit_code, w->restarts, w->health != NULL ? w->health : "",
+                 w->stop_wanted ? "true" : "false");
     if (n < 0 || n >= (int)sizeof text) {
         return;
     }
     memset(text + n, ' ', sizeof text - (size_t)n);
     text[sizeof text - 1] = '\n';
-    if (k->c.status >= 0) {
-        (void)!pwrite(k->c.status, text, sizeof text, 0);
+    if (fd >= 0) {
+        (void)!pwrite(fd, text, sizeof text, 0);
     }
+}
+
+void keeper_write_status(struct keeper *k)
+{
+    const struct words w = {.state = state_word(k),
+                            .pid = k->phase == KEEPER_RUNNING ? k->c.pid : 0,
+                            .keeper = k->phase == KEEPER_ENDED ? 0 : getpid(),
+                            .started = k->started_text,
+                            .finished = k->finished_text,
+                            .exit_code = k->exit_code,
+                            .restarts = k->c.restarts,
+                            .health = k->health,
+                            .stop_wanted = k->stop_wanted};
+
+    write_words(k->c.status, &w);
+}
+
+void keeper_announce(const struct keeper_config *c)
+{
+    char started[UNITS_TEXT_BYTES];
+    struct timespec ts;
+    const struct words w = {.state = "running",
+                            .pid = c->pid,
+                            .keeper = getpid(),
+                            .started = started,
+                            .finished = "",
+                            .restarts = c->restarts,
+                            .health = c->health_interval_ms != 0 ? "starting" : NULL};
+
+    (void)clock_gettime(CLOCK_REALTIME, &ts);
+    units_print_time(ts.tv_sec * 1000000000LL + ts.tv_nsec, started);
+    write_words(c->status, &w);
 }
 
 void keeper_write_event(struct keeper *k, const char *what)

@@ -13,7 +13,8 @@
 
 /* One side of a copy, opened. */
 struct side {
-    int dir; /* directory that has the name; owned */
+    int dir;  /* directory that has the name; owned */
+    int lock; /* of a guest that does not run, -1: none; owned */
     char name[NAME_MAX + 1];
     uid_t shift; /* first host id of the guest's users */
     bool is_dir; /* the path itself is a directory */
@@ -134,19 +135,22 @@ static int open_word(struct node *n, const char *word, bool follow, struct side 
 {
     const char *colon = guest_part(word);
     const char *path = colon != NULL ? colon + 1 : word;
+    struct disk_root disk = {.fd = -1, .lock = -1};
     SCOPED(scope_close) int root = -1;
     struct guest g = {0};
     char name[PATH_MAX];
     int r = 0;
 
-    s->shift = 0;
     if (colon != NULL) {
         (void)str_print(name, sizeof name, "%.*s", (int)(colon - word), word);
         r = guest_find(n, name, &g, e);
         if (r == 0) {
-            r = disk_open_root(n, &g, &s->shift, &root, e);
+            r = disk_open_root(n, &g, &disk, e);
         }
         guest_fini(&g);
+        root = disk.fd;
+        s->lock = disk.lock;
+        s->shift = disk.base;
     }
     if (r == 0) {
         r = open_side(colon != NULL ? root : AT_FDCWD, path, s, e);
@@ -215,7 +219,7 @@ static int copy_sides(struct node *n, const char *from, const char *to, bool fol
 {
     struct side *a = &sides[0];
     struct side *b = &sides[1];
-    struct side named = {.dir = -1};
+    struct side named = {.dir = -1, .lock = -1};
     struct stat st;
     int r = strcmp(from, "-") == 0 ? 0 : open_word(n, from, follow, a, e);
 
@@ -243,7 +247,7 @@ static int copy_sides(struct node *n, const char *from, const char *to, bool fol
 int node_guest_cp(struct node *n, const char *from, const char *to, bool follow,
                   struct err *e)
 {
-    struct side sides[2] = {{.dir = -1}, {.dir = -1}};
+    struct side sides[2] = {{.dir = -1, .lock = -1}, {.dir = -1, .lock = -1}};
     int r;
 
     if ((guest_part(from) != NULL) == (guest_part(to) != NULL)) {
@@ -253,6 +257,7 @@ int node_guest_cp(struct node *n, const char *from, const char *to, bool follow,
     r = copy_sides(n, from, to, follow, sides, e);
     for (int i = 0; i < 2; i++) {
         scope_close(&sides[i].dir);
+        scope_close(&sides[i].lock);
     }
     return r;
 }
