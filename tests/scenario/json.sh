@@ -35,6 +35,8 @@ try:
     found = [json.loads(line) for line in text.splitlines()] if kind == "stream" else json.loads(text)
 except ValueError as e:
     sys.exit(f"no JSON ({e}): {text[:300]!r}")
+if kind == "list" and isinstance(found, dict) and "one object" in " ".join(head.split()):
+    found = next((part for part in found.values() if isinstance(part, list)), None)
 need(isinstance(found, dict if kind == "object" else list), f"no {kind}")
 if sys.argv[3] != "error":
     need(found or sys.argv[3] == "maybe", "empty")
@@ -45,16 +47,19 @@ if sys.argv[3] != "error":
 PY
 }
 
-# op NAME [ARGUMENT...] - on something real: code 0; in $RAW the standard output.
+# op NAME [ARGUMENT...] - on something real: a code of $CODES; in $RAW the standard output.
 RAW=$WORK/raw
 FILLED=real # or maybe: an empty list is right, too
+CODES=0
 op() {
     name=$1
     shift
+    code=0
     words=$(echo "$name" | tr - ' ')
     # shellcheck disable=SC2086 # two words are meant
     "$STRATA" --state "$STATE" --json $words "$@" >"$RAW" 2>"$WORK/err" </dev/null ||
-        fail "$name $*: code $?: $(cat "$WORK/err")"
+        code=$?
+    case " $CODES " in *" $code "*) ;; *) fail "$name $*: code $code: $(cat "$WORK/err")" ;; esac
     said=$(fits "$name" "$RAW" "$FILLED" 2>&1) || fail "$name $*: $said"
     echo "$name" >>"$WORK/done"
 }
@@ -74,7 +79,9 @@ wrong() {
 }
 
 op version
+CODES="0 1" # this host may lack something
 op doctor
+CODES=0
 op help list
 op completion bash
 op oci features
@@ -85,6 +92,7 @@ printf '\061\300\220\220\364' >"$WORK/halt.bin"
 op isa-run --at 0x7c00 --engine interpret "$WORK/halt.bin"
 op isa-disassemble "$WORK/halt.bin"
 op isa-coverage
+op isa-virtualizable x86
 op image-list
 op image-inspect busybox
 op image-verify
@@ -195,6 +203,7 @@ wrong host-syscalls 1 nobody
 wrong isa-run 1 "$WORK/nosuch"
 wrong isa-disassemble 1 "$WORK/nosuch"
 wrong isa-coverage 2 too many
+wrong isa-virtualizable 2 nosuch
 wrong isa-bench 1 --program "$WORK/nosuch"
 wrong oci 1 state nosuch
 

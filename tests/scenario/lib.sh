@@ -37,6 +37,20 @@ need_root() {
     [ "$(id -u)" = 0 ] || skip "needs root"
 }
 
+# $STRATA where every user may run it: that of a tree in a home directory is copied.
+need_shared_programs() {
+    need_cmd setpriv
+    chmod 755 "$WORK"
+    # By `env`: what setpriv executes itself is still looked for with root's rights.
+    setpriv --reuid 12345 --regid 12345 --clear-groups env "$STRATA" version >/dev/null 2>&1 &&
+        return
+    mkdir "$WORK/bin"
+    for program in "$(dirname "$STRATA")"/*; do
+        if [ -f "$program" ] && [ -x "$program" ]; then cp "$program" "$WORK/bin/"; fi
+    done
+    STRATA=$WORK/bin/strata
+}
+
 need_cmd() {
     for cmd in "$@"; do
         command -v "$cmd" >/dev/null || skip "needs the program '$cmd'"

@@ -19,7 +19,9 @@ bundle() {
     fi
     rm -f "$WORK/$1/config.json"
     "$STRATA" oci spec --bundle "$WORK/$1"
+    # Groups of its own: other scenarios have containers of the same names.
     change "$1" "c['process']['terminal'] = False; c['root']['readonly'] = False
+c['linux']['cgroupsPath'] = '/strata/oci-$$-$1'
 ${2:-}"
 }
 
