@@ -203,6 +203,14 @@ void emit_load_value(struct emit *e, const struct ir_insn *i, enum host_reg to,
     }
 }
 
+static void load_flat(struct emit *e, uint32_t at)
+{
+    const struct ir_insn *i = &e->g->insn[at];
+    enum host_reg address = emit_address(e, i), to = emit_define(e, at);
+
+    emit_load_value(e, i, to, asm_at(address, 0));
+}
+
 void emit_load(struct emit *e, uint32_t at)
 {
     const struct ir_insn *i = &e->g->insn[at];
@@ -211,6 +219,10 @@ void emit_load(struct emit *e, uint32_t at)
 
     if (i->access.space == IR_DIRECT) {
         emit_direct_load(e, at);
+        return;
+    }
+    if (i->access.space == IR_FLAT) {
+        load_flat(e, at);
         return;
     }
     if (!is_plain(i)) {

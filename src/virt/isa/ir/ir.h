@@ -126,7 +126,7 @@ enum ir_cond {
 enum ir_space {
     IR_PAGED,
     IR_BASE_BOUND,
-    IR_FLAT,
+    IR_FLAT,  /* host addresses; cannot fault */
     IR_DIRECT /* at `imm` (a `native`: the constant argument 1) behind the beginning of the
                * window that argument 0 names */
 };

@@ -114,6 +114,14 @@ static void leave_to(struct work *w, ir_value to, enum ir_exit kind)
     w->out = (struct lift_out){.end = LIFT_ENDED};
 }
 
+/* The target of a near branch whose displacement is read when it runs. */
+static ir_value soft_target(struct work *w)
+{
+    enum x86_size s = w->i->size;
+
+    return ir_2(w->g, IR_ADD, lift_soft(w, s), lift_const(w, s, behind(w)));
+}
+
 static bool is_far(const struct work *w)
 {
     return w->row->operand[0].place == AT_OTHER;
@@ -124,6 +132,10 @@ static bool lift_jmp(struct work *w, unsigned detail)
     (void)detail;
     if (!full_size(w) || is_far(w)) {
         return false;
+    }
+    if (w->in->soft != NULL) {
+        leave_to(w, soft_target(w), IR_EXIT_JUMP);
+        return true;
     }
     if (w->row->operand[0].place == AT_I) {
         w->out =
@@ -142,7 +154,9 @@ static bool lift_call(struct work *w, unsigned detail)
     if (!full_size(w) || is_far(w)) {
         return false;
     }
-    if (w->row->operand[0].place != AT_I) {
+    if (w->in->soft != NULL) {
+        to = soft_target(w);
+    } else if (w->row->operand[0].place != AT_I) {
         to = lift_read(w, 0);
     }
     push(w, w->i->size, lift_const(w, w->i->size, behind(w)));

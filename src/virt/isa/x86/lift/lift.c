@@ -156,6 +156,23 @@ static const struct lift_name *find_name(const char *mnemonic)
     return NULL;
 }
 
+/* A full immediate or displacement, and a form that only reads it. */
+static bool is_soft_row(const struct x86_row_info *info)
+{
+    static const char *const names[] = {"add", "or",   "and",  "sub",  "xor", "cmp",
+                                        "mov", "test", "imul", "call", "jmp"};
+    unsigned n;
+
+    for (n = 0; n < sizeof names / sizeof names[0]; n++) {
+        if (strcmp(info->mnemonic, names[n]) == 0) {
+            return strstr(info->operands, "Iz") != NULL ||
+                   strstr(info->operands, "Iv") != NULL ||
+                   strcmp(info->operands, "Jz") == 0;
+        }
+    }
+    return false;
+}
+
 static void fill_row(struct lift_row *row, const struct x86_row_info *info)
 {
     const struct lift_name *n = find_name(info->mnemonic);
@@ -176,6 +193,7 @@ static void fill_row(struct lift_row *row, const struct x86_row_info *info)
     if (n != NULL) {
         row->fn = n->fn;
         row->detail = n->detail;
+        row->is_soft = is_soft_row(info);
     }
     if (row->operand[0].place == AT_OTHER || row->operand[1].place == AT_OTHER) {
         row->fn = NULL; /* segment, control and vector registers */
@@ -258,6 +276,17 @@ void lift_flags_of(const struct lift *l, const struct x86_insn *i, uint32_t *ret
         (i->imm & (size_of_first(row, i) == X86_64 ? 63 : 31)) != 0) {
         *ret_writes = row->touches;
     }
+}
+
+unsigned lift_soft_bytes(const struct lift *l, const struct x86_insn *i)
+{
+    bool is_near = i->row == X86_R_JMP_JZ || i->row == X86_R_CALL_JZ;
+
+    if (!l->row[i->row].is_soft || i->lock || i->address == X86_16 || i->size < X86_32 ||
+        (is_near && i->size != (i->mode == X86_CODE64 ? X86_64 : X86_32))) {
+        return 0;
+    }
+    return i->row == X86_R_MOV_ZV_IV && i->size == X86_64 ? 8 : 4;
 }
 
 bool lift_is_quiet(const struct lift *l, const struct x86_insn *i)

@@ -57,6 +57,8 @@ struct lift_in {
     bool flags_dead;
     bool sse, avx;            /* the processor's state lets such instructions run */
     bool fpu;                 /* ... x87 and MMX ones, with all exceptions masked */
+    const uint8_t *soft;      /* where its immediate is fetched each time; NULL: it is
+                                 what it was when it was decoded */
     struct ir_native *native; /* room for one, which lives as long as the region */
 };
 
@@ -66,6 +68,10 @@ struct lift_out lift_insn(const struct lift *l, struct ir_region *g,
 /* The flags that an instruction reads and certainly writes, as RFLAGS bits. */
 void lift_flags_of(const struct lift *l, const struct x86_insn *i, uint32_t *ret_reads,
                    uint32_t *ret_writes);
+
+/* Whether its immediate, or its target, can be fetched when it runs (`soft`): how many
+ * bytes at its end that is; 0: it cannot. */
+unsigned lift_soft_bytes(const struct lift *l, const struct x86_insn *i);
 
 /* Whether it can neither fault nor be looked into: registers only, by an IR form. */
 bool lift_is_quiet(const struct lift *l, const struct x86_insn *i);

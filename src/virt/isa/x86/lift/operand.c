@@ -167,6 +167,19 @@ static ir_value absolute(struct work *w)
     return segment == 0 ? at : ir_2(w->g, IR_ADD, at, segment);
 }
 
+ir_value lift_soft(struct work *w, enum x86_size s)
+{
+    uint8_t bytes = (uint8_t)lift_soft_bytes(w->l, w->i);
+    ir_value at = ir_const(w->g, IR_I64, (uint64_t)(uintptr_t)w->in->soft);
+
+    return ir_add(w->g, &(struct ir_insn){
+                            .op = IR_LOAD,
+                            .type = lift_type(s),
+                            .arg = {at},
+                            .access = {.bytes = bytes, .sign = true, .space = IR_FLAT},
+                            .map = lift_map(w)});
+}
+
 ir_value lift_read(struct work *w, unsigned n)
 {
     enum x86_size s = lift_size(w, n);
@@ -189,7 +202,7 @@ ir_value lift_read(struct work *w, unsigned n)
     case AT_ONE:
         return lift_const(w, s, 1);
     default:
-        return lift_const(w, s, w->i->imm);
+        return w->in->soft != NULL ? lift_soft(w, s) : lift_const(w, s, w->i->imm);
     }
 }
 

@@ -75,6 +75,7 @@ struct lift_row {
     uint32_t touches;       /* ... that it may change */
     bool ends;
     bool uses_stack;
+    bool is_soft; /* all that depends on its immediate is a value */
     bool is_loud; /* may fault without a memory operand of modrm */
 };
 
@@ -138,6 +139,7 @@ ir_value lift_load(struct work *w, ir_value base, int64_t disp, enum x86_size s,
 void lift_store(struct work *w, ir_value base, int64_t disp, enum x86_size s, ir_value v,
                 bool stack);
 struct ir_insn lift_address(struct work *w); /* arg, access, imm of the memory operand */
+ir_value lift_soft(struct work *w, enum x86_size s); /* the immediate as it is then */
 ir_value lift_const(struct work *w, enum x86_size s, uint64_t v);
 ir_value lift_extend(struct work *w, ir_value v, enum x86_size from, enum x86_size to,
                      bool sign);

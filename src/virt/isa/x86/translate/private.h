@@ -12,8 +12,9 @@
  * all its units, sites and exits.
  *
  * Invariant: a page with units carries MEM_CODE, and each unit's bytes are marked in its
- * page's `lines` before they are read; so no store in generated code reaches them unseen.
- * A store to marked lines leaves the region and is interpreted (slow.c), one beside them
+ * page's `marks` before they are read; so no store in generated code reaches them unseen.
+ * Not marked are immediates that were written again and again: those are fetched when
+ * their instruction runs.  A store to marked bytes leaves the region and is interpreted (slow.c), one beside them
  * is done in place.  Units that were written to go at the owner's next safe point: for
  * the thread that stored, before the next instruction. */
 #ifndef VIRT_ISA_X86_TRANSLATE_PRIVATE_H
@@ -37,14 +38,28 @@
 #define DIRTY_MAX       64
 #define HALVES          2
 #define HALF_SHIFT      24 /* numbers of sites and exits: half << 24 | index */
-#define LINE_BYTES      16
-#define LINE_WORDS      (MEM_PAGE_BYTES / LINE_BYTES / 64)
+#define MARK_WORDS      (MEM_PAGE_BYTES / 64)
+#define SOFT_SLOTS      1024u
+#define SOFT_AFTER      2                /* times that an immediate was written */
 #define JUMP_SPACES     (X86_SPACES * 2) /* each for the system and for users */
 #define NO_EXIT         UINT32_MAX
 
-/* Which bytes of a page, in pieces of LINE_BYTES. */
-struct lines {
-    uint64_t word[LINE_WORDS];
+/* Which bytes of a page. */
+struct marks {
+    uint64_t word[MARK_WORDS];
+};
+
+/* The bytes of one instruction of a unit.  The last `soft` of `bytes` it does not depend
+ * on: they are read each time. */
+struct piece {
+    uint16_t at; /* in the page */
+    uint8_t bytes, soft;
+};
+
+/* An instruction whose immediate alone was written while it was translated. */
+struct rewritten {
+    gpa at;
+    unsigned times;
 };
 
 struct unit {
@@ -59,16 +74,18 @@ struct unit {
     uint64_t code;              /* host address; 0: cannot be translated */
     uint32_t first_exit, exits; /* numbers of its own */
     uint32_t incoming;          /* first of those patched to lead here; NO_EXIT: none */
-    struct lines lines;
+    uint16_t low, high;         /* all pieces lie in [low, high) of the page */
+    uint16_t pieces;            /* `insns` or, of a trace that was cut short, more */
+    struct piece *piece;
     struct ir_native *native;
-    struct x86_insn insn[]; /* `insns` of them, then as many natives */
+    struct x86_insn insn[]; /* `pieces` of them, then as many natives and pieces */
 };
 
 struct unit_page {
     struct unit_page *next;
     gpa at;
     struct unit *units;
-    struct lines lines; /* of all units; guarded by the share's lock */
+    struct marks marks; /* of all units; guarded by the share's lock */
 };
 
 /* A way out of a unit. */
@@ -141,12 +158,13 @@ struct translate_cpu {
     struct jump_space space[JUMP_SPACES];
     uint32_t links;           /* given out */
     uint8_t heat[HEAT_SLOTS]; /* executions left until it is hot, and 1; 0: never seen */
-    uint8_t warm, cold;       /* how many at first, and after a store to it */
-    uint8_t key;              /* the way of decoding in force */
-    struct path path;         /* of the trace in work */
-    bool inside;              /* generated code is running */
-    bool is_counted;          /* this run has a budget that ends */
-    uint64_t mark;            /* the budget when the interpreter went on */
+    struct rewritten rewritten[SOFT_SLOTS];
+    uint8_t warm, cold; /* how many at first, and after a store to it */
+    uint8_t key;        /* the way of decoding in force */
+    struct path path;   /* of the trace in work */
+    bool inside;        /* generated code is running */
+    bool is_counted;    /* this run has a budget that ends */
+    uint64_t mark;      /* the budget when the interpreter went on */
     bool listens;
     uint32_t drops; /* times that numbers of exits became others */
     int profile;    /* owned; the map for profilers; 0: none */
@@ -207,8 +225,9 @@ void unit_drop_all(struct translate_cpu *t);
 void unit_drop_half(struct translate_cpu *t, unsigned half);
 void unit_take_dirty(struct translate_cpu *t);
 void unit_note_dirty_locked(struct translate_cpu *t, const struct dirty *d);
-void lines_add(struct lines *l, unsigned from, unsigned to); /* [from, to) of a page */
-bool lines_touch(const struct lines *l, unsigned from, unsigned to);
+void unit_mark_locked(struct unit_page *p, const struct piece *piece, unsigned n);
+bool marks_touch(const struct marks *m, unsigned from, unsigned to); /* [from, to) */
+bool unit_is_soft(struct translate_cpu *t, gpa at); /* the instruction there */
 extern const struct code_more unit_more;
 
 /* link.c: patched jumps, and the jump tables */

@@ -138,7 +138,7 @@ static _Noreturn void fault_branch(struct translate_cpu *t)
     c->r.gpr[X86_RIP] = c->next_rip;
     c->code->block = NULL;
     i = &x86_code_find(c, c->next_rip)->insn[0];
-    if (i->row == X86_R_CALL_EV) {
+    if (i->row == X86_R_CALL_EV || i->row == X86_R_CALL_JZ) {
         c->r.gpr[X86_RSP] += 8;
     } else if (i->row == X86_R_RET || i->row == X86_R_RET_IW) {
         c->r.gpr[X86_RSP] -= 8 + (i->row == X86_R_RET_IW ? (i->imm & 0xffff) : 0);

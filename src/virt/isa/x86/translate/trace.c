@@ -20,22 +20,18 @@
 #include "virt/isa/x86/memory/memory.h"
 #include "virt/isa/x86/translate/private.h"
 
-struct step {
-    uint64_t pc;
-    uint16_t offset; /* in the page */
-};
-
 struct trace {
     struct translate_cpu *t;
     const uint8_t *host; /* the page's bytes */
     uint64_t base;       /* rip of the page's first byte */
     gpa page;
     uint64_t start;
-    struct step step[TRACE_INSNS_MAX];
+    uint64_t pc[TRACE_INSNS_MAX];
+    struct piece piece[TRACE_INSNS_MAX];
     struct x86_insn found[TRACE_INSNS_MAX];
     const struct x86_insn *insn; /* `found`; then the unit's */
     struct ir_native *native;    /* the unit's */
-    unsigned count;
+    unsigned count, pieces;
     uint64_t next;   /* behind the last one */
     uint64_t high;   /* no step is behind this address */
     unsigned on_way; /* steps of the path that are used up */
@@ -57,7 +53,7 @@ static bool is_visited(const struct trace *r, uint64_t pc)
         return false;
     }
     for (n = 0; n < r->count; n++) {
-        if (r->step[n].pc == pc) {
+        if (r->pc[n] == pc) {
             return true;
         }
     }
@@ -83,8 +79,20 @@ static bool collect_one(struct trace *r, uint64_t pc)
         return false;
     }
     r->high = r->count == 0 || pc > r->high ? pc : r->high;
-    r->step[r->count++] = (struct step){.pc = pc, .offset = (uint16_t)offset};
+    r->pc[r->count] = pc;
+    r->piece[r->count++] =
+        (struct piece){.at = (uint16_t)offset,
+                       .bytes = i->length,
+                       .soft = unit_is_soft(r->t, r->page + offset)
+                                   ? (uint8_t)lift_soft_bytes(r->t->lift, i)
+                                   : 0};
     return true;
+}
+
+/* Nobody knows yet where it goes. */
+static bool is_soft_branch(const struct trace *r, unsigned n)
+{
+    return r->piece[n].soft != 0 && x86_rows[r->found[n].row].operands[0] == 'J';
 }
 
 static bool is_direct_jump(const struct x86_insn *i)
@@ -109,7 +117,7 @@ static bool may_repeat(struct trace *r, uint64_t behind, uint64_t to)
     unsigned rounds = path_rounds(&r->t->path, r->on_way, behind, to);
     unsigned first, body;
 
-    for (first = 0; r->step[first].pc != to; first++) {
+    for (first = 0; r->pc[first] != to; first++) {
     }
     body = r->count - first;
     if (r->again >= r->count || rounds == 0 || rounds > ROUNDS_MOST ||
@@ -144,6 +152,9 @@ static void collect(struct trace *r)
             break;
         }
         pc += i->length;
+        if (is_soft_branch(r, r->count - 1)) {
+            break;
+        }
         if (is_direct_jump(i)) {
             pc += i->imm;
         } else if (is_direct_branch(i) && pc + i->imm == r->start) {
@@ -236,23 +247,32 @@ static ir_value opposite(struct ir_region *g, ir_value cond)
     return ir_add(g, &i);
 }
 
+/* Where the immediate of step `n` is, if it is one that is fetched when it runs. */
+static const uint8_t *soft_of(const struct trace *r, unsigned n)
+{
+    const struct piece *p = &r->piece[n];
+
+    return p->soft == 0 ? NULL : r->host + p->at + p->bytes - p->soft;
+}
+
 /* Lift step `n`; false: the region has got its end. */
 static bool lift_step(struct trace *r, unsigned n)
 {
     struct ir_region *g = &r->t->region;
     const struct x86_insn *i = &r->insn[n];
     struct lift_in in = {.insn = i,
-                         .pc = r->step[n].pc,
+                         .pc = r->pc[n],
                          .done = n,
                          .flags_dead = flags_dead_behind(r, n),
                          .sse = (r->key & UNIT_SSE) != 0,
                          .avx = (r->key & UNIT_AVX) != 0,
                          .fpu = (r->key & UNIT_FPU) != 0,
+                         .soft = soft_of(r, n),
                          .native = &r->native[n]};
     struct lift_out out = lift_insn(r->t->lift, g, &in);
     uint64_t behind = in.pc + i->length;
     bool last = n + 1 == r->count;
-    uint64_t next = last ? r->next : r->step[n + 1].pc;
+    uint64_t next = last ? r->next : r->pc[n + 1];
 
     switch (out.end) {
     case LIFT_CANNOT:
@@ -387,14 +407,12 @@ static int generate(struct trace *r, struct unit *u)
 
 /* Decode, where stores are noticed: marked before the bytes are read.  NULL: they are not
  * yet (the interpreter will see to it, as it executes this code), or no memory. */
-static struct unit_page *collect_watched(struct trace *r, struct lines *ret_lines)
+static struct unit_page *collect_watched(struct trace *r)
 {
     struct translate_cpu *t = r->t;
     pthread_mutex_t *lock = &t->x.code->share->lock;
     const struct mem_region *region = mem_find(t->x.mem, r->page);
-    unsigned offset = (unsigned)(r->start - r->base);
     struct unit_page *p = NULL;
-    unsigned n;
 
     pthread_mutex_lock(lock);
     if (region != NULL && (mem_flags(region, r->page) & MEM_CODE) != 0) {
@@ -402,14 +420,13 @@ static struct unit_page *collect_watched(struct trace *r, struct lines *ret_line
     }
     if (p != NULL) {
         collect(r);
-        lines_add(ret_lines, offset, offset + 1);
-        for (n = 0; n < r->count; n++) {
-            lines_add(ret_lines, r->step[n].offset,
-                      r->step[n].offset + r->found[n].length);
+        r->pieces = r->count;
+        if (r->count ==
+            0) { /* that it cannot be translated follows from its bytes, too */
+            r->piece[r->pieces++] =
+                (struct piece){.at = (uint16_t)(r->start - r->base), .bytes = 1};
         }
-        for (n = 0; n < LINE_WORDS; n++) {
-            p->lines.word[n] |= ret_lines->word[n];
-        }
+        unit_mark_locked(p, r->piece, r->pieces);
     }
     pthread_mutex_unlock(lock);
     return p;
@@ -417,9 +434,11 @@ static struct unit_page *collect_watched(struct trace *r, struct lines *ret_line
 
 static struct unit *make_unit(const struct trace *r, gpa at)
 {
-    size_t insns = r->count * sizeof(struct x86_insn);
+    size_t insns = r->pieces * sizeof(struct x86_insn);
+    size_t pieces = r->pieces * sizeof(struct piece);
     struct unit *u =
-        fault_malloc(sizeof *u + insns + r->count * sizeof(struct ir_native));
+        fault_malloc(sizeof *u + insns + r->pieces * sizeof(struct ir_native) + pieces);
+    unsigned n;
 
     if (u != NULL) {
         *u = (struct unit){.at = at,
@@ -427,9 +446,19 @@ static struct unit *make_unit(const struct trace *r, gpa at)
                            .key = r->key,
                            .half = (uint8_t)r->t->filling,
                            .is_counted = r->t->is_counted,
-                           .incoming = NO_EXIT};
-        memcpy(u->insn, r->found, insns);
-        u->native = (struct ir_native *)(void *)&u->insn[r->count];
+                           .incoming = NO_EXIT,
+                           .low = MEM_PAGE_BYTES,
+                           .pieces = (uint16_t)r->pieces};
+        memcpy(u->insn, r->found, r->count * sizeof u->insn[0]);
+        u->native = (struct ir_native *)(void *)&u->insn[r->pieces];
+        u->piece = (struct piece *)(void *)&u->native[r->pieces];
+        memcpy(u->piece, r->piece, pieces);
+        for (n = 0; n < r->pieces; n++) {
+            unsigned end = (unsigned)r->piece[n].at + r->piece[n].bytes;
+
+            u->low = r->piece[n].at < u->low ? r->piece[n].at : u->low;
+            u->high = end > u->high ? (uint16_t)end : u->high;
+        }
     }
     return u;
 }
@@ -438,7 +467,6 @@ struct unit *trace_translate(struct translate_cpu *t, uint64_t rip, const uint8_
                              gpa at)
 {
     unsigned offset = (unsigned)(at & X86_PAGE_MASK), most = TRACE_INSNS_MAX;
-    struct lines lines = {0};
     struct unit_page *p;
     struct unit *u;
     struct trace r; /* much of it is never looked at */
@@ -454,19 +482,18 @@ struct unit *trace_translate(struct translate_cpu *t, uint64_t rip, const uint8_
     r.on_way = 0;
     r.again = 0;
     r.most = TRACE_INSNS;
-    p = collect_watched(&r, &lines);
+    p = collect_watched(&r);
     u = p != NULL ? make_unit(&r, at) : NULL;
     if (u == NULL) {
         return NULL;
     }
-    u->lines = lines;
     r.insn = u->insn;
     r.native = u->native;
     /* One that is too long for the host's registers or the room is tried shorter. */
     for (;; most /= 2) {
         if (r.count > most) {
             r.count = most;
-            r.next = r.step[most].pc;
+            r.next = r.pc[most];
         }
         if (most == 0 || r.count == 0 || (build(&r) == 0 && generate(&r, u) == 0)) {
             break;

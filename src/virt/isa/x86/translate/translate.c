@@ -34,7 +34,7 @@ static uint8_t written(void *who, gpa at, unsigned bytes, uint8_t flags)
     (void)flags;
     pthread_mutex_lock(&t->x.code->share->lock);
     p = unit_page_of(t, page);
-    if (p != NULL && lines_touch(&p->lines, from, from + bytes)) {
+    if (p != NULL && marks_touch(&p->marks, from, from + bytes)) {
         unit_note_dirty_locked(t, &(struct dirty){.page = page,
                                                   .from = (uint16_t)from,
                                                   .to = (uint16_t)(from + bytes)});

@@ -66,25 +66,47 @@ void unit_add(struct translate_cpu *t, struct unit_page *p, struct unit *u)
     *bucket = u;
 }
 
-void lines_add(struct lines *l, unsigned from, unsigned to)
+/* The bits [from, to) of one word, as a mask; `word` counts words. */
+static uint64_t bits_of(unsigned word, unsigned from, unsigned to)
 {
-    unsigned n;
+    unsigned first = from > word * 64 ? from - word * 64 : 0;
+    unsigned last = to < word * 64 + 64 ? to - word * 64 : 64; /* behind the last bit */
 
-    for (n = from / LINE_BYTES; n * LINE_BYTES < to; n++) {
-        l->word[n / 64] |= UINT64_C(1) << n % 64;
+    return UINT64_MAX << first & UINT64_MAX >> (64 - last);
+}
+
+static void marks_set(struct marks *m, unsigned from, unsigned to, bool on)
+{
+    unsigned word;
+
+    for (word = from / 64; word * 64 < to; word++) {
+        uint64_t bits = bits_of(word, from, to);
+
+        m->word[word] = on ? m->word[word] | bits : m->word[word] & ~bits;
     }
 }
 
-bool lines_touch(const struct lines *l, unsigned from, unsigned to)
+bool marks_touch(const struct marks *m, unsigned from, unsigned to)
 {
-    unsigned n;
+    uint64_t found = 0;
+    unsigned word;
 
-    for (n = from / LINE_BYTES; n * LINE_BYTES < to; n++) {
-        if ((l->word[n / 64] >> n % 64 & 1) != 0) {
-            return true;
-        }
+    for (word = from / 64; word * 64 < to; word++) {
+        found |= m->word[word] & bits_of(word, from, to);
     }
-    return false;
+    return found != 0;
+}
+
+static unsigned end_of(const struct piece *p)
+{
+    return (unsigned)p->at + p->bytes - p->soft;
+}
+
+void unit_mark_locked(struct unit_page *p, const struct piece *piece, unsigned n)
+{
+    for (; n > 0; n--, piece++) {
+        marks_set(&p->marks, piece->at, end_of(piece), true);
+    }
 }
 
 static void drop_unit(struct translate_cpu *t, struct unit *u)
@@ -107,8 +129,30 @@ struct doomed {
 
 static bool is_doomed(const struct unit *u, const struct doomed *d)
 {
-    return (d->half == HALVES || d->half == u->half) &&
-           lines_touch(&u->lines, d->from, d->to);
+    unsigned n;
+
+    if ((d->half != HALVES && d->half != u->half) || d->from >= u->high ||
+        d->to <= u->low) {
+        return false;
+    }
+    for (n = 0; n < u->pieces; n++) {
+        if (d->from < end_of(&u->piece[n]) && d->to > u->piece[n].at) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* What the units that are left have in [low, high), where marks were taken away. */
+static void mark_again(struct unit_page *p, unsigned low, unsigned high)
+{
+    const struct unit *u;
+
+    for (u = p->units; u != NULL; u = u->page_next) {
+        if (u->low < high && u->high > low) {
+            unit_mark_locked(p, u->piece, u->pieces);
+        }
+    }
 }
 
 /* The lock is held.  Returns how many went; frees the page when none is left. */
@@ -117,24 +161,25 @@ static unsigned drop_of_page(struct translate_cpu *t, struct unit_page **page,
 {
     struct unit_page *p = *page;
     struct unit **link = &p->units, *u;
-    unsigned gone = 0, n;
+    unsigned gone = 0, low = MEM_PAGE_BYTES, high = 0;
 
-    memset(&p->lines, 0, sizeof p->lines);
     while ((u = *link) != NULL) {
-        if (is_doomed(u, d)) {
-            *link = u->page_next;
-            drop_unit(t, u);
-            gone++;
+        if (!is_doomed(u, d)) {
+            link = &u->page_next;
             continue;
         }
-        for (n = 0; n < LINE_WORDS; n++) {
-            p->lines.word[n] |= u->lines.word[n];
-        }
-        link = &u->page_next;
+        *link = u->page_next;
+        low = u->low < low ? u->low : low;
+        high = u->high > high ? u->high : high;
+        drop_unit(t, u);
+        gone++;
     }
     if (p->units == NULL) {
         *page = p->next;
         free(p);
+    } else if (gone > 0) {
+        marks_set(&p->marks, low, high, false);
+        mark_again(p, low, high);
     }
     return gone;
 }
@@ -200,6 +245,47 @@ void unit_drop_all(struct translate_cpu *t)
     unlock(t);
 }
 
+static struct rewritten *rewritten_of(struct translate_cpu *t, gpa at)
+{
+    return &t->rewritten[(at ^ at >> 12) & (SOFT_SLOTS - 1)];
+}
+
+bool unit_is_soft(struct translate_cpu *t, gpa at)
+{
+    const struct rewritten *r = rewritten_of(t, at);
+
+    return r->at == at && r->times >= SOFT_AFTER;
+}
+
+static void note_rewritten(struct translate_cpu *t, gpa at)
+{
+    struct rewritten *r = rewritten_of(t, at);
+
+    if (r->at != at) {
+        *r = (struct rewritten){.at = at};
+    }
+    r->times++;
+}
+
+/* Whether only an immediate of the unit was written, which can be fetched when it runs;
+ * it will be, if that happens again. */
+static bool is_soft_store(struct translate_cpu *t, const struct unit *u,
+                          const struct doomed *d)
+{
+    unsigned n;
+
+    for (n = 0; n < u->insns; n++) {
+        unsigned soft = lift_soft_bytes(t->lift, &u->insn[n]);
+        unsigned end = (unsigned)u->piece[n].at + u->piece[n].bytes;
+
+        if (d->from >= end - soft && d->to <= end) {
+            note_rewritten(t, (u->at & ~X86_PAGE_MASK) + u->piece[n].at);
+            return true;
+        }
+    }
+    return false;
+}
+
 /* Code that was written to is colder than it ever was: who writes once will often do it
  * again, and few executions are cheaper interpreted. */
 static void cool(struct translate_cpu *t, const struct unit_page *p,
@@ -209,7 +295,8 @@ static void cool(struct translate_cpu *t, const struct unit_page *p,
 
     for (u = p->units; u != NULL; u = u->page_next) {
         if (is_doomed(u, d)) {
-            *heat_of(t, u->rip) = t->cold;
+            *heat_of(t, u->rip) =
+                is_soft_store(t, u, d) ? (uint8_t)(t->warm + 1) : t->cold;
         }
     }
 }
@@ -262,7 +349,7 @@ static bool covers_locked(struct x86_cpu *c, gpa page, unsigned from, unsigned t
 {
     const struct unit_page *p = unit_page_of(translate_of(c), page);
 
-    return p != NULL && lines_touch(&p->lines, from, to);
+    return p != NULL && marks_touch(&p->marks, from, to);
 }
 
 static void distrust_locked(struct x86_cpu *c, gpa page)

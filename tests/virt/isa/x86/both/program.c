@@ -135,6 +135,9 @@ static void store_to_code(struct program *p)
     uint32_t to = code_address(p);
     unsigned size = p->mode == X86_CODE16 ? 2 : 4;
 
+    if (draw_one_in(p->d, 3) && to >= base_of(p, WORLD_CODE) + size) {
+        to -= size; /* most often of another's end: an immediate */
+    }
     if (p->mode == X86_CODE16) {
         put_bytes(p, 0x2e, 1); /* CS: in protected mode that faults, also good */
     }
