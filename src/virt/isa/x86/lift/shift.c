@@ -67,7 +67,7 @@ static bool lift_rotate(struct work *w, unsigned op)
 {
     enum x86_size s = lift_size(w, 0);
     struct count n = count_of(w, 1, s);
-    ir_value v, before = 0, by = 0;
+    ir_value v, before = 0, by = 0, last;
 
     if (n.known && n.n == 0) {
         return by_nothing(w, s);
@@ -79,7 +79,10 @@ static bool lift_rotate(struct work *w, unsigned op)
         by = lift_register(w, X86_RCX, X86_8);
     }
     lift_write(w, 0, v);
-    if (n.known) {
+    if (n.known && n.n != 1 && !lift_is_memory(w, 0)) { /* as processors do: OF stays */
+        last = op == IR_ROTL ? v : ir_2(w->g, IR_SHR, v, lift_const(w, s, (8u << s) - 1));
+        lift_flags(w, IR_FLAGS_CARRY, s, last, before);
+    } else if (n.known) {
         lift_flags(w, op == IR_ROTL ? IR_FLAGS_ROL_R : IR_FLAGS_ROR_R, s, v, before);
     } else {
         lift_flags_3(w, op == IR_ROTL ? IR_FLAGS_ROL_N : IR_FLAGS_ROR_N, s, v, by,

@@ -110,6 +110,14 @@ void link_forget(struct translate_cpu *t, const struct unit *u)
     }
 }
 
+uint64_t link_recall(const struct translate_cpu *t, uint64_t rip)
+{
+    const struct emit_jump *table = (const struct emit_jump *)(uintptr_t)t->frame.jumps;
+    const struct emit_jump *j = &table[rip & (EMIT_JUMPS - 1)];
+
+    return j->tag == rip ? j->code : 0;
+}
+
 void link_remember(struct translate_cpu *t, uint64_t rip, uint64_t code)
 {
     struct emit_jump *table = (struct emit_jump *)(uintptr_t)t->frame.jumps;
@@ -141,7 +149,7 @@ void link_refresh(struct translate_cpu *t)
     const struct x86_tlb_set *set = t->x.tlbs;
     unsigned n = (unsigned)(set->now - set->space) * 2 + (t->x.r.cpl == 3);
     struct jump_space *s = &t->space[n];
-    uint8_t key = unit_key(&t->x);
+    uint8_t key = (uint8_t)(unit_key(&t->x) | (t->is_counted ? UNIT_COUNTED : 0));
 
     if (!s->is_used || s->generation != set->now->generation || s->key != key) {
         renew(t, n, set->now->generation, key);

@@ -28,6 +28,7 @@
 #include "virt/isa/x86/lift/lift.h"
 #include "virt/isa/x86/memory/tlb.h"
 #include "virt/isa/x86/translate/path.h"
+#include "virt/isa/x86/translate/unit.h"
 
 #define TRACE_INSNS     48  /* of one trace */
 #define TRACE_INSNS_MAX 112 /* of one with loops that are written down round by round */
@@ -36,78 +37,15 @@
 #define PAGE_BUCKETS    4096u
 #define HEAT_SLOTS      8192u
 #define DIRTY_MAX       64
-#define HALVES          2
 #define HALF_SHIFT      24 /* numbers of sites and exits: half << 24 | index */
-#define MARK_WORDS      (MEM_PAGE_BYTES / 64)
 #define SOFT_SLOTS      1024u
 #define SOFT_AFTER      2                /* times that an immediate was written */
 #define JUMP_SPACES     (X86_SPACES * 2) /* each for the system and for users */
-#define NO_EXIT         UINT32_MAX
-
-/* Which bytes of a page. */
-struct marks {
-    uint64_t word[MARK_WORDS];
-};
-
-/* The bytes of one instruction of a unit.  The last `soft` of `bytes` it does not depend
- * on: they are read each time. */
-struct piece {
-    uint16_t at; /* in the page */
-    uint8_t bytes, soft;
-};
 
 /* An instruction whose immediate alone was written while it was translated. */
 struct rewritten {
     gpa at;
     unsigned times;
-};
-
-struct unit {
-    struct unit *next;      /* of the same bucket */
-    struct unit *page_next; /* of the same page */
-    gpa at;
-    uint64_t rip;
-    uint8_t key;
-    uint8_t half;
-    bool is_counted;
-    uint32_t insns;
-    uint64_t code;              /* host address; 0: cannot be translated */
-    uint32_t first_exit, exits; /* numbers of its own */
-    uint32_t incoming;          /* first of those patched to lead here; NO_EXIT: none */
-    uint16_t low, high;         /* all pieces lie in [low, high) of the page */
-    uint16_t pieces;            /* `insns` or, of a trace that was cut short, more */
-    struct piece *piece;
-    struct ir_native *native;
-    struct x86_insn insn[]; /* `pieces` of them, then as many natives and pieces */
-};
-
-struct unit_page {
-    struct unit_page *next;
-    gpa at;
-    struct unit *units;
-    struct marks marks; /* of all units; guarded by the share's lock */
-};
-
-/* A way out of a unit. */
-struct exit_of {
-    uint64_t pc;
-    gpa page;            /* of the unit it leaves */
-    uint8_t *jump;       /* displacement, in the writable view; NULL: the unit is gone */
-    uint8_t *link;       /* under which number it holds; NULL: it needs none */
-    int32_t home;        /* displacement of an exit that is not patched */
-    struct unit *to;     /* NULL: not patched */
-    uint32_t next, prev; /* among those that lead to `to` */
-};
-
-/* Half of the code memory, and what belongs to the code there. */
-struct half {
-    size_t start, end, used; /* in the code memory */
-    struct emit_site *site;
-    uint32_t sites, site_room;
-    struct emit_pend *pend;
-    uint32_t pends, pend_room;
-    struct exit_of *exit;
-    uint32_t exits, exit_room;
 };
 
 struct code_memory {
@@ -120,7 +58,7 @@ struct code_memory {
 struct jump_space {
     uint64_t generation; /* of the soft TLB's space */
     uint32_t link;       /* never the same again */
-    uint8_t key;         /* the way of decoding */
+    uint8_t key;         /* the way of decoding, and UNIT_COUNTED */
     bool is_used;
 };
 
@@ -169,7 +107,7 @@ struct translate_cpu {
     uint32_t drops; /* times that numbers of exits became others */
     int profile;    /* owned; the map for profilers; 0: none */
 
-    /* Guarded by the share's lock. */
+    /* Guarded by the share's lock, but that anybody may ask whether there are any. */
     struct dirty dirty[DIRTY_MAX];
     unsigned dirty_count; /* DIRTY_MAX: too many, drop everything */
 };
@@ -177,6 +115,7 @@ struct translate_cpu {
 /* What a unit depends on beside its bytes: the way of decoding, whether x87 and vector
  * instructions may run without a look (CR0.EM and TS, CR4, XCR0; no x87 exception can
  * happen, `fpu_can_lend`), and whether FS and GS are no more than a base. */
+#define UNIT_COUNTED  0x08 /* of jump tables: it takes from a budget */
 #define UNIT_FPU      0x10
 #define UNIT_SSE      0x20
 #define UNIT_AVX      0x40
@@ -226,14 +165,20 @@ void unit_drop_half(struct translate_cpu *t, unsigned half);
 void unit_take_dirty(struct translate_cpu *t);
 void unit_note_dirty_locked(struct translate_cpu *t, const struct dirty *d);
 void unit_mark_locked(struct unit_page *p, const struct piece *piece, unsigned n);
-bool marks_touch(const struct marks *m, unsigned from, unsigned to); /* [from, to) */
-bool unit_is_soft(struct translate_cpu *t, gpa at); /* the instruction there */
 extern const struct code_more unit_more;
+
+/* soft.c: immediates that are written again and again.  Whether that of the instruction
+ * at `at` is one; whether a store to [from, to) of the unit's page is to one immediate
+ * alone, which is noted. */
+bool soft_is(const struct translate_cpu *t, gpa at);
+bool soft_note(struct translate_cpu *t, const struct unit *u, unsigned from, unsigned to);
 
 /* link.c: patched jumps, and the jump tables */
 struct exit_of *link_exit(struct translate_cpu *t, uint32_t number);
 void link_patch(struct translate_cpu *t, uint32_t number, struct unit *to);
 void link_forget(struct translate_cpu *t, const struct unit *u); /* it is about to go */
+/* The code at `rip` in the table in force; 0: not there. */
+uint64_t link_recall(const struct translate_cpu *t, uint64_t rip);
 void link_remember(struct translate_cpu *t, uint64_t rip, uint64_t code);
 void link_refresh(struct translate_cpu *t); /* the table of the space in force */
 

@@ -105,14 +105,14 @@ static struct unit *unit_at(struct translate_cpu *t, uint64_t rip)
     return u != NULL && u->code != 0 ? u : NULL;
 }
 
-static void enter(struct translate_cpu *t, const struct unit *u)
+static void enter(struct translate_cpu *t, uint64_t code)
 {
     struct x86_cpu *c = &t->x;
 
     x86_flags_pack(c);
     t->frame.flags = c->r.rflags;
     t->frame.late = 0;
-    t->frame.entry = u->code;
+    t->frame.entry = code;
     t->frame.host_mxcsr = _mm_getcsr();
     t->frame.uppers = slow_has_uppers(c);
     t->local = 0;
@@ -147,17 +147,18 @@ static _Noreturn void fault_branch(struct translate_cpu *t)
     x86_raise_error(c, X86_GP, 0);
 }
 
-/* Run translated code from rip on until it has to come back. */
-static void run_units(struct translate_cpu *t, struct unit *u)
+/* Run translated code until it has to come back. */
+static void run_units(struct translate_cpu *t, uint64_t code)
 {
     struct x86_cpu *c = &t->x;
 
     for (;;) {
         uint32_t drops = t->drops;
+        struct unit *u;
         int64_t left;
         uint64_t rip;
 
-        enter(t, u);
+        enter(t, code);
         left = (int64_t)t->frame.leave_exit;
         if (left == EMIT_LEFT_ROUTINE) {
             c->budget += slow_site(t)->left;
@@ -180,6 +181,7 @@ static void run_units(struct translate_cpu *t, struct unit *u)
             link_patch(t, (uint32_t)left, u);
         }
         link_remember(t, rip, u->code);
+        code = u->code;
     }
 }
 
@@ -221,11 +223,30 @@ static void fault(struct translate_cpu *t, int how)
     c->count.interpreted += t->mark - c->budget;
 }
 
+/* Code at rip that may run now, found as generated code finds it if it can be, without a
+ * look at the page; 0: interpret. */
+static uint64_t code_at(struct translate_cpu *t, uint64_t rip)
+{
+    uint64_t code = t->is_counted ? 0 : link_recall(t, rip);
+    const struct unit *u;
+
+    if (code != 0) {
+        return code;
+    }
+    u = unit_at(t, rip);
+    if (u == NULL || (u->is_counted && u->insns > t->x.budget)) {
+        return 0;
+    }
+    if (!t->is_counted) {
+        link_remember(t, rip, u->code);
+    }
+    return u->code;
+}
+
 static void loop(struct translate_cpu *t)
 {
     struct x86_cpu *c = &t->x;
-    uint64_t budget;
-    struct unit *u;
+    uint64_t budget, code;
 
     for (;;) {
         if ((c->wants | atomic_load_explicit(&c->base.kicks, memory_order_relaxed)) !=
@@ -241,12 +262,12 @@ static void loop(struct translate_cpu *t)
         }
         link_refresh(t);
         budget = c->budget;
-        u = is_suitable(c) ? unit_at(t, c->next_rip) : NULL;
+        code = is_suitable(c) ? code_at(t, c->next_rip) : 0;
         if (c->budget != budget) {
             continue; /* it moved on */
         }
-        if (u != NULL && (!u->is_counted || u->insns <= c->budget)) {
-            run_units(t, u);
+        if (code != 0) {
+            run_units(t, code);
         } else {
             translate_interpret(t, CODE_BLOCK_INSNS_MAX);
         }

@@ -167,6 +167,25 @@ static bool store_beside(struct x86_cpu *c, const struct x86_part *p, uint64_t v
     return !is_code;
 }
 
+/* A store to a page that is known to the soft TLB, and plain but for the code in it. */
+static bool is_known_code_page(const struct x86_cpu *c, uint64_t at, unsigned bytes,
+                               struct x86_part *ret_part)
+{
+    const struct x86_tlb_page *p = &c->tlbs->real->page[x86_tlb_index(at)];
+    const struct mem_region *r = p->region;
+
+    if (!p->used || p->linear != (at & ~X86_PAGE_MASK) || (p->allowed & X86_WRITE) == 0 ||
+        crosses(at, bytes) || c->tlb != c->tlbs->real || (c->r.dr[7] & 0xff) != 0 ||
+        r == NULL || r->host == NULL || r->read_only ||
+        r->flags[(p->at - r->base) >> MEM_PAGE_SHIFT] != MEM_CODE) {
+        return false;
+    }
+    ret_part->at = p->at | (at & X86_PAGE_MASK);
+    ret_part->host = r->host + (ret_part->at - r->base);
+    ret_part->bytes = bytes;
+    return true;
+}
+
 void slow_helper(void *cpu)
 {
     struct translate_cpu *t = cpu;
@@ -180,6 +199,10 @@ void slow_helper(void *cpu)
 
     if (s->op == IR_WINDOW) {
         t->frame.slow_value = find_window(t, s);
+        return;
+    }
+    if (writes && is_known_code_page(c, at, s->access.bytes, &p) &&
+        store_beside(c, &p, t->frame.slow_value)) {
         return;
     }
     /* A locked operation is the interpreter's, which also fills the soft TLB for it; and

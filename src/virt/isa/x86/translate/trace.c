@@ -80,12 +80,11 @@ static bool collect_one(struct trace *r, uint64_t pc)
     }
     r->high = r->count == 0 || pc > r->high ? pc : r->high;
     r->pc[r->count] = pc;
-    r->piece[r->count++] =
-        (struct piece){.at = (uint16_t)offset,
-                       .bytes = i->length,
-                       .soft = unit_is_soft(r->t, r->page + offset)
-                                   ? (uint8_t)lift_soft_bytes(r->t->lift, i)
-                                   : 0};
+    r->piece[r->count++] = (struct piece){
+        .at = (uint16_t)offset,
+        .bytes = i->length,
+        .soft = soft_is(r->t, r->page + offset) ? (uint8_t)lift_soft_bytes(r->t->lift, i)
+                                                : 0};
     return true;
 }
 

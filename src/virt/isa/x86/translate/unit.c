@@ -1,4 +1,6 @@
 /* unit.c - which code there is, and how it goes. */
+#include "virt/isa/x86/translate/unit.h"
+
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -64,37 +66,6 @@ void unit_add(struct translate_cpu *t, struct unit_page *p, struct unit *u)
     p->units = u;
     u->next = *bucket;
     *bucket = u;
-}
-
-/* The bits [from, to) of one word, as a mask; `word` counts words. */
-static uint64_t bits_of(unsigned word, unsigned from, unsigned to)
-{
-    unsigned first = from > word * 64 ? from - word * 64 : 0;
-    unsigned last = to < word * 64 + 64 ? to - word * 64 : 64; /* behind the last bit */
-
-    return UINT64_MAX << first & UINT64_MAX >> (64 - last);
-}
-
-static void marks_set(struct marks *m, unsigned from, unsigned to, bool on)
-{
-    unsigned word;
-
-    for (word = from / 64; word * 64 < to; word++) {
-        uint64_t bits = bits_of(word, from, to);
-
-        m->word[word] = on ? m->word[word] | bits : m->word[word] & ~bits;
-    }
-}
-
-bool marks_touch(const struct marks *m, unsigned from, unsigned to)
-{
-    uint64_t found = 0;
-    unsigned word;
-
-    for (word = from / 64; word * 64 < to; word++) {
-        found |= m->word[word] & bits_of(word, from, to);
-    }
-    return found != 0;
 }
 
 static unsigned end_of(const struct piece *p)
@@ -245,47 +216,6 @@ void unit_drop_all(struct translate_cpu *t)
     unlock(t);
 }
 
-static struct rewritten *rewritten_of(struct translate_cpu *t, gpa at)
-{
-    return &t->rewritten[(at ^ at >> 12) & (SOFT_SLOTS - 1)];
-}
-
-bool unit_is_soft(struct translate_cpu *t, gpa at)
-{
-    const struct rewritten *r = rewritten_of(t, at);
-
-    return r->at == at && r->times >= SOFT_AFTER;
-}
-
-static void note_rewritten(struct translate_cpu *t, gpa at)
-{
-    struct rewritten *r = rewritten_of(t, at);
-
-    if (r->at != at) {
-        *r = (struct rewritten){.at = at};
-    }
-    r->times++;
-}
-
-/* Whether only an immediate of the unit was written, which can be fetched when it runs;
- * it will be, if that happens again. */
-static bool is_soft_store(struct translate_cpu *t, const struct unit *u,
-                          const struct doomed *d)
-{
-    unsigned n;
-
-    for (n = 0; n < u->insns; n++) {
-        unsigned soft = lift_soft_bytes(t->lift, &u->insn[n]);
-        unsigned end = (unsigned)u->piece[n].at + u->piece[n].bytes;
-
-        if (d->from >= end - soft && d->to <= end) {
-            note_rewritten(t, (u->at & ~X86_PAGE_MASK) + u->piece[n].at);
-            return true;
-        }
-    }
-    return false;
-}
-
 /* Code that was written to is colder than it ever was: who writes once will often do it
  * again, and few executions are cheaper interpreted. */
 static void cool(struct translate_cpu *t, const struct unit_page *p,
@@ -296,7 +226,7 @@ static void cool(struct translate_cpu *t, const struct unit_page *p,
     for (u = p->units; u != NULL; u = u->page_next) {
         if (is_doomed(u, d)) {
             *heat_of(t, u->rip) =
-                is_soft_store(t, u, d) ? (uint8_t)(t->warm + 1) : t->cold;
+                soft_note(t, u, d->from, d->to) ? (uint8_t)(t->warm + 1) : t->cold;
         }
     }
 }
@@ -319,6 +249,10 @@ void unit_take_dirty(struct translate_cpu *t)
 {
     unsigned n;
 
+    /* Who notes something afterwards kicks, and we come here again. */
+    if (__atomic_load_n(&t->dirty_count, __ATOMIC_RELAXED) == 0) {
+        return;
+    }
     lock(t);
     if (t->dirty_count == DIRTY_MAX) {
         drop_all_locked(t);
@@ -326,7 +260,7 @@ void unit_take_dirty(struct translate_cpu *t)
     for (n = 0; n < t->dirty_count && n < DIRTY_MAX; n++) {
         take_one(t, &t->dirty[n]);
     }
-    t->dirty_count = 0;
+    __atomic_store_n(&t->dirty_count, 0, __ATOMIC_RELAXED);
     unlock(t);
 }
 
@@ -336,7 +270,8 @@ void unit_note_dirty_locked(struct translate_cpu *t, const struct dirty *d)
     struct x86_cpu *c = &t->x;
 
     if (t->dirty_count < DIRTY_MAX) {
-        t->dirty[t->dirty_count++] = *d;
+        t->dirty[t->dirty_count] = *d;
+        __atomic_store_n(&t->dirty_count, t->dirty_count + 1, __ATOMIC_RELAXED);
     }
     if (c->code->is_running && pthread_equal(c->code->runner, pthread_self())) {
         c->wants |= X86_WANT_RELOAD;
@@ -357,7 +292,7 @@ static void distrust_locked(struct x86_cpu *c, gpa page)
     struct translate_cpu *t = translate_of(c);
 
     if (page == CODE_ALL) {
-        t->dirty_count = DIRTY_MAX;
+        __atomic_store_n(&t->dirty_count, DIRTY_MAX, __ATOMIC_RELAXED);
     }
     if (page == CODE_ALL || covers_locked(c, page, 0, MEM_PAGE_BYTES)) {
         unit_note_dirty_locked(t, &(struct dirty){.page = page, .to = MEM_PAGE_BYTES});
