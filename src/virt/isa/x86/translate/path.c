@@ -22,16 +22,17 @@ static uint64_t rip_of(const struct x86_cpu *c)
     return c->code_mode == X86_CODE64 ? c->next_rip : (uint32_t)c->next_rip;
 }
 
-/* A fault on the way leaves by `unwind`: then the next time goes without. */
+/* A fault on the way leaves by `unwind`, and where the way goes through something that the
+ * engine has to look at it ends there: then the next time goes without. */
 bool path_follow(struct translate_cpu *t, uint64_t rip)
 {
     struct x86_cpu *c = &t->x;
     struct path *p = &t->path;
-    bool follows = t->warm > 1 && !(p->is_open && p->start == rip);
+    uint64_t *begun = &p->begun[(rip ^ rip >> 8) % PATH_SLOTS];
+    bool follows = t->warm > 1 && *begun != rip;
 
-    p->start = rip;
     p->count = 0;
-    p->is_open = follows;
+    *begun = follows ? rip : 0;
     while (follows && p->count < PATH_MOST && !is_awaited(t)) {
         uint64_t entry = rip_of(c);
 
@@ -40,12 +41,12 @@ bool path_follow(struct translate_cpu *t, uint64_t rip)
         }
         translate_interpret(t, UINT8_MAX);
         if (c->code->block == NULL || c->wants != 0) {
-            break;
+            return true;
         }
         p->step[p->count].behind = entry + c->code->block->bytes;
         p->step[p->count++].next = rip_of(c);
     }
-    p->is_open = false;
+    *begun = 0;
     return follows;
 }
 

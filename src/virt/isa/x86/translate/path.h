@@ -5,16 +5,16 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define PATH_MOST 64
+#define PATH_MOST  64
+#define PATH_SLOTS 256u
 
 struct translate_cpu;
 
 /* Where the guest went on from an address when it was followed last: blocks of the
  * interpreter, each by the address behind it and the one where it went on. */
 struct path {
-    uint64_t start;
+    uint64_t begun[PATH_SLOTS]; /* starts whose way did not come to its end; 0: none */
     unsigned count;
-    bool is_open; /* it was not followed to its end */
 
     struct {
         uint64_t behind, next;

@@ -468,7 +468,7 @@ static void a_budget_holds_in_code_that_ran_without(void **state)
 
     (void)state;
     machine_init(&m, MACHINE_LONG, MODEL);
-    if (!use_translator(&m, 0)) {
+    if (!use_translator(&m, 0, 0)) {
         machine_fini(&m);
         skip();
     }
@@ -484,6 +484,23 @@ static void a_budget_holds_in_code_that_ran_without(void **state)
         assert_int_equal(r.gpr[X86_RBX], 1000 * n + 100);
     }
     machine_fini(&m);
+}
+
+/* From wherever one begins, the way meets something that the engine has to look at. */
+CODE(looks, ".code64",
+     "mov $3000, %ecx\n mov %cr3, %rdx\n"
+     "1: inc %rbx\n test $1, %cl\n jz 2f\n inc %rsi\n 2: mov %rdx, %cr3\n"
+     "add %rbx, %rdi\n mov %rdx, %cr3\n inc %rbp\n dec %ecx\n jnz 1b\n hlt")
+
+static void a_way_that_does_not_come_to_its_end_is_not_followed_again(void **state)
+{
+    static const struct job j = {looks, looks_end, .warm = 4};
+    struct outcome o;
+
+    (void)state;
+    RUN(&j, &o);
+    assert_int_equal(o.r.gpr[X86_RBP], 3000);
+    assert_true(o.c.interpreted < o.done / 20);
 }
 
 /* Functions on hundreds of pages, again and again: more than the code memory has room
@@ -607,6 +624,7 @@ int main(void)
         cmocka_unit_test(an_immediate_that_is_rewritten_counts_at_once),
         cmocka_unit_test(an_immediate_that_is_rewritten_needs_no_translation),
         cmocka_unit_test(a_budget_holds_in_code_that_ran_without),
+        cmocka_unit_test(a_way_that_does_not_come_to_its_end_is_not_followed_again),
         cmocka_unit_test(a_full_code_memory_loses_nothing),
         cmocka_unit_test(processors_rewrite_each_others_code),
     };
