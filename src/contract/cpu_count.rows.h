@@ -3,8 +3,8 @@
  * Makes the fields of `struct cpu_counters` and the lines of `strata isa run --counters`;
  * undefines CPU_COUNTER at the end. */
 CPU_COUNTER(interpreted, "interpreted", "guest instructions executed by the interpreter")
-CPU_COUNTER(translated, "translated", "... by tier 1, where that is counted")
-CPU_COUNTER(optimised, "optimised", "... by superblocks, where that is counted")
+CPU_COUNTER(translated, "translated", "... in translated code, where that is counted")
+CPU_COUNTER(optimised, "optimised", "translated blocks that were hot, and made again, better")
 CPU_COUNTER(decoded, "decoded", "instructions decoded (cache misses)")
 CPU_COUNTER(blocks, "blocks", "translated blocks made")
 CPU_COUNTER(lifted, "lifted", "guest instructions in them")

@@ -553,6 +553,12 @@ static void write_budget(struct emit *e, uint32_t at, unsigned detail)
                       asm_gs(i->imm != 0 ? e->env->wants : e->env->local), 0);
     s.from = asm_jcc(&e->o, IR_COND_NZ);
     emit_cold(e, &s);
+    if (i->imm != 0 && e->counter != 0) {
+        asm_alu_store_imm(&e->o, ASM_SUB, 32, asm_gs(e->counter), 1);
+        s.kind = COLD_HOT;
+        s.from = asm_jcc(&e->o, IR_COND_C);
+        emit_cold(e, &s);
+    }
     touch_flags(e);
 }
 

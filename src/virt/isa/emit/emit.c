@@ -175,6 +175,7 @@ int emit_region(const struct ir_region *g, const struct emit_env *env,
         .r = ret_result,
         .first_site = at->first_site,
         .first_exit = at->first_exit,
+        .counter = at->counter,
         .o = {.start = at->write, .at = at->write, .end = at->write + at->room}};
 
     ret_result->sites = 0;
@@ -186,7 +187,9 @@ int emit_region(const struct ir_region *g, const struct emit_env *env,
     pin_registers(&e);
     find_uses(&e);
     find_edge_uses(&e);
-    emit_find_loaded(&e);
+    if (e.counter == 0) { /* what is made quickly goes without */
+        emit_find_loaded(&e);
+    }
     return write_region(&e);
 }
 

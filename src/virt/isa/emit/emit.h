@@ -18,14 +18,24 @@
 #define EMIT_SPILLS    32
 #define EMIT_HOST_REGS 16
 
-#define EMIT_JUMPS 4096u
+#define EMIT_JUMP_BITS 12
+#define EMIT_JUMPS     (1u << EMIT_JUMP_BITS)
 
 /* The host's stack while generated code runs begins below a multiple of this, and
  * reaches at most as far down again. */
 #define EMIT_STACK_BYTES 8192
 
-/* Code for a guest address, found by its low bits.  Of an empty place `tag` has other
- * low bits, so that no address finds it. */
+#define EMIT_JUMP_SHIFT 3
+
+/* The place of code for a guest address.  Many begin at multiples of 16, few within 8
+ * bytes of each other. */
+static inline unsigned emit_jump_place(uint64_t pc)
+{
+    return (unsigned)(pc >> EMIT_JUMP_SHIFT) & (EMIT_JUMPS - 1);
+}
+
+/* Code for a guest address.  An empty place has the tag of an address that belongs
+ * elsewhere. */
 struct emit_jump {
     uint64_t tag; /* the whole address */
     uint64_t code;
@@ -35,9 +45,10 @@ struct emit_jump {
 enum emit_left {
     EMIT_LEFT_WANTS = -1, /* somebody waits, or the budget is used up */
     EMIT_LEFT_ROUTINE =
-        -3,               /* behind the routine of the last site, whose state is whole */
-    EMIT_LEFT_MISS = -2,  /* `leave_to` is not in the jump table */
-    EMIT_LEFT_REASON = -3 /* this, and less by the reason of an IR_LEAVE */
+        -3,                /* behind the routine of the last site, whose state is whole */
+    EMIT_LEFT_MISS = -2,   /* `leave_to` is not in the jump table */
+    EMIT_LEFT_REASON = -3, /* this, and less by the reason of an IR_LEAVE */
+    EMIT_LEFT_HOT = -1000  /* `counter` ran out */
 };
 
 /* A window's value is the host address of its beginning, or this.  Then its guest address
@@ -172,6 +183,8 @@ struct emit_place {
     uint8_t *write; /* it runs at the same distance from everything */
     size_t room;
     uint32_t first_site, first_exit; /* numbers of its first site and exit */
+    uint32_t counter; /* 32 bits there count its rounds down, and it leaves when they are
+                         used up; 0: none */
 };
 
 /* Write the region's code.  -ENOSPC: no room; -ENOMEM; -ENOTSUP: an operation that this

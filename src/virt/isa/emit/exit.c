@@ -40,6 +40,8 @@ enum host_reg emit_another(const struct emit *e, enum host_reg a, enum host_reg 
     return H_RAX;
 }
 
+#define JUMP_SHIFT 4 /* of sizeof(struct emit_jump) */
+
 void emit_leave_because(struct emit *e, int32_t why)
 {
     asm_store_imm(&e->o, 64, emit_field(e, offsetof(struct emit_frame, leave_exit)), why);
@@ -50,17 +52,21 @@ void emit_leave_because(struct emit *e, int32_t why)
  * there is none. */
 static void look_up(struct emit *e, enum host_reg to)
 {
-    enum host_reg t = emit_another(e, to, to);
+    enum host_reg t = emit_another(e, to, to), table = emit_another(e, to, t);
+    struct asm_mem m = {.base = (uint8_t)table,
+                        .index = (uint8_t)t,
+                        .scale = JUMP_SHIFT - EMIT_JUMP_SHIFT,
+                        .disp = offsetof(struct emit_jump, tag)};
     uint8_t *miss;
 
     asm_mov(&e->o, 32, t, to);
-    asm_alu_imm(&e->o, ASM_AND, 32, t, (int32_t)EMIT_JUMPS - 1);
-    asm_shift_imm(&e->o, ASM_SHL, 32, t, 4); /* sizeof(struct emit_jump) */
-    asm_alu_load(&e->o, ASM_ADD, 64, t,
-                 emit_field(e, offsetof(struct emit_frame, jumps)));
-    asm_alu_load(&e->o, ASM_CMP, 64, to, asm_at(t, offsetof(struct emit_jump, tag)));
+    asm_alu_imm(&e->o, ASM_AND, 32, t,
+                (int32_t)((EMIT_JUMPS - 1) << EMIT_JUMP_SHIFT)); /* emit_jump_place */
+    asm_load(&e->o, 64, table, emit_field(e, offsetof(struct emit_frame, jumps)));
+    asm_alu_load(&e->o, ASM_CMP, 64, to, m);
     miss = asm_jcc(&e->o, IR_COND_NZ);
-    asm_jmp_mem(&e->o, asm_at(t, offsetof(struct emit_jump, code)));
+    m.disp = offsetof(struct emit_jump, code);
+    asm_jmp_mem(&e->o, m);
     asm_bind(&e->o, miss, e->o.at);
     asm_store(&e->o, 64, emit_field(e, offsetof(struct emit_frame, leave_to)), to);
 }

@@ -300,7 +300,7 @@ void emit_leave(struct emit *e, uint32_t at, unsigned detail)
     emit_leave_because(e, EMIT_LEFT_REASON - (int32_t)e->g->insn[at].aux);
 }
 
-/* Somebody waits: what is pending is stored, and the engine looks.  Behind a routine it
+/* Somebody waits, or the rounds are used up: what is pending is stored, and the engine looks.  Behind a routine it
  * goes where that said: a repeated instruction may have more to do. */
 static void wants(struct emit *e, const struct cold *s)
 {
@@ -316,7 +316,7 @@ static void wants(struct emit *e, const struct cold *s)
         asm_mov_imm(&e->o, t, site->pc);
         asm_store(&e->o, 64, emit_field(e, offsetof(struct emit_frame, leave_to)), t);
     }
-    emit_leave_because(e, EMIT_LEFT_WANTS);
+    emit_leave_because(e, s->kind == COLD_HOT ? EMIT_LEFT_HOT : EMIT_LEFT_WANTS);
 }
 
 /* The arithmetic flags of their home: push; and qword [rsp], 8d5h; popfq */

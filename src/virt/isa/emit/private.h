@@ -30,6 +30,7 @@ enum cold_kind {
     COLD_EXIT,
     COLD_TRAP,
     COLD_WANTS,
+    COLD_HOT,
     COLD_DEEP,
     COLD_NATIVE,
     COLD_FPU,
@@ -80,6 +81,7 @@ struct emit {
     uint32_t home_since; /* the instruction that did it: older gets are not there */
     bool home_whole;     /* the FLAGS global is an image, not late (late.c) */
     uint32_t fpu_block; /* since when the x87 state is lent: block + 1; 0: is not known */
+    uint32_t counter;   /* of `struct emit_place` */
     uint32_t counted;   /* instructions that the region's BUDGET counted; 0: does not */
     uint64_t loaded;    /* globals that are set to what was loaded, as bits */
     uint8_t **block_at; /* start of each block's code */

@@ -100,5 +100,7 @@ void ir_pass_sink(struct ir_region *g); /* sets of unpinned globals go to maps a
 void ir_pass_dead(struct ir_region *g); /* pure values that nobody uses become nop */
 void ir_pass_window(struct ir_region *g); /* accesses near each other share a look-up */
 void ir_optimise(struct ir_region *g);    /* all of them, in order */
+void ir_optimise_quickly(
+    struct ir_region *g); /* those that a back end cannot do without */
 
 #endif

@@ -88,6 +88,14 @@ void ir_pass_dead(struct ir_region *g)
     }
 }
 
+void ir_optimise_quickly(struct ir_region *g)
+{
+    if (!g->forwards || g->has_more_gets) {
+        ir_pass_forward(g);
+    }
+    ir_pass_dead(g);
+}
+
 void ir_optimise(struct ir_region *g)
 {
     ir_pass_peel(g);

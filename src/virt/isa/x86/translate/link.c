@@ -77,10 +77,10 @@ static struct emit_jump *table_of(struct translate_cpu *t, unsigned space)
     return &t->jumps[(size_t)space * EMIT_JUMPS];
 }
 
-/* No address with these low bits has this tag. */
+/* 0 belongs to place 0, and all ones to the last. */
 static void empty_place(struct emit_jump *table, unsigned n)
 {
-    table[n] = (struct emit_jump){.tag = n ^ 1};
+    table[n] = (struct emit_jump){.tag = n == 0 ? ~UINT64_C(0) : 0};
 }
 
 static void empty(struct emit_jump *table)
@@ -91,7 +91,7 @@ static void empty(struct emit_jump *table)
 
 void link_forget(struct translate_cpu *t, const struct unit *u)
 {
-    unsigned place = u->rip & (EMIT_JUMPS - 1);
+    unsigned place = emit_jump_place(u->rip);
     unsigned n;
 
     while (u->incoming != NO_EXIT) {
@@ -113,7 +113,7 @@ void link_forget(struct translate_cpu *t, const struct unit *u)
 uint64_t link_recall(const struct translate_cpu *t, uint64_t rip)
 {
     const struct emit_jump *table = (const struct emit_jump *)(uintptr_t)t->frame.jumps;
-    const struct emit_jump *j = &table[rip & (EMIT_JUMPS - 1)];
+    const struct emit_jump *j = &table[emit_jump_place(rip)];
 
     return j->tag == rip ? j->code : 0;
 }
@@ -122,7 +122,7 @@ void link_remember(struct translate_cpu *t, uint64_t rip, uint64_t code)
 {
     struct emit_jump *table = (struct emit_jump *)(uintptr_t)t->frame.jumps;
 
-    table[rip & (EMIT_JUMPS - 1)] = (struct emit_jump){.tag = rip, .code = code};
+    table[emit_jump_place(rip)] = (struct emit_jump){.tag = rip, .code = code};
 }
 
 static uint32_t next_link(struct translate_cpu *t)

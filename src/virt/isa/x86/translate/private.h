@@ -28,6 +28,7 @@
 #include "virt/isa/x86/lift/lift.h"
 #include "virt/isa/x86/memory/tlb.h"
 #include "virt/isa/x86/translate/path.h"
+#include "virt/isa/x86/translate/translate.h"
 #include "virt/isa/x86/translate/unit.h"
 
 #define TRACE_INSNS     48  /* of one trace */
@@ -95,14 +96,18 @@ struct translate_cpu {
     struct emit_jump *jumps;              /* JUMP_SPACES tables of EMIT_JUMPS */
     struct jump_space space[JUMP_SPACES];
     uint32_t links;           /* given out */
-    uint8_t heat[HEAT_SLOTS]; /* executions left until it is hot, and 1; 0: never seen */
+    uint8_t heat[HEAT_SLOTS]; /* executions left until it is warm, and 1; 0: never seen */
+    uint32_t rounds[HEAT_SLOTS]; /* of quick units: left until they are hot */
     struct rewritten rewritten[SOFT_SLOTS];
     uint8_t warm, cold; /* how many at first, and after a store to it */
-    uint8_t key;        /* the way of decoding in force */
-    struct path path;   /* of the trace in work */
-    bool inside;        /* generated code is running */
-    bool is_counted;    /* this run has a budget that ends */
-    uint64_t mark;      /* the budget when the interpreter went on */
+    uint32_t hot;       /* rounds of a quick unit before it is made better */
+    enum translate_tiers tiers;
+    bool is_quick;    /* how the unit in work is made */
+    uint8_t key;      /* the way of decoding in force */
+    struct path path; /* of the trace in work */
+    bool inside;      /* generated code is running */
+    bool is_counted;  /* this run has a budget that ends */
+    uint64_t mark;    /* the budget when the interpreter went on */
     bool listens;
     uint32_t drops; /* times that numbers of exits became others */
     int profile;    /* owned; the map for profilers; 0: none */
@@ -141,9 +146,14 @@ static inline uint8_t unit_key(const struct x86_cpu *c)
                      (fpu_can_lend(c) ? UNIT_FPU : 0));
 }
 
+static inline unsigned heat_slot(uint64_t rip)
+{
+    return (unsigned)(rip ^ rip >> 13) & (HEAT_SLOTS - 1);
+}
+
 static inline uint8_t *heat_of(struct translate_cpu *t, uint64_t rip)
 {
-    return &t->heat[(rip ^ rip >> 13) & (HEAT_SLOTS - 1)];
+    return &t->heat[heat_slot(rip)];
 }
 
 static inline struct translate_cpu *translate_of(struct x86_cpu *c)
@@ -160,6 +170,7 @@ struct unit *unit_find(struct translate_cpu *t, uint64_t rip, gpa at);
 struct unit_page *unit_page_of(struct translate_cpu *t, gpa page);
 struct unit_page *unit_page_make_locked(struct translate_cpu *t, gpa page); /* or NULL */
 void unit_add(struct translate_cpu *t, struct unit_page *p, struct unit *u);
+void unit_drop(struct translate_cpu *t, struct unit *u); /* not the last of its page */
 void unit_drop_all(struct translate_cpu *t);
 void unit_drop_half(struct translate_cpu *t, unsigned half);
 void unit_take_dirty(struct translate_cpu *t);

@@ -29,7 +29,7 @@ static bool is_suitable(const struct x86_cpu *c)
 }
 
 /* Whether code at rip was executed often enough; counts this time. */
-static bool is_hot(struct translate_cpu *t, uint64_t rip)
+static bool is_warm(struct translate_cpu *t, uint64_t rip)
 {
     uint8_t *left = heat_of(t, rip);
 
@@ -60,7 +60,7 @@ static uint64_t now_ns(void)
 {
     struct timespec s;
 
-    (void)clock_gettime(CLOCK_THREAD_CPUTIME_ID, &s);
+    (void)clock_gettime(CLOCK_MONOTONIC, &s); /* no system call */
     return (uint64_t)s.tv_sec * 1000000000u + (uint64_t)s.tv_nsec;
 }
 
@@ -74,9 +74,43 @@ static struct unit *translate_timed(struct translate_cpu *t, uint64_t rip,
     return u;
 }
 
-/* The unit at rip, made if it is warm; NULL: interpret.  May raise a fetch's fault, and
- * move on on the way. */
-static struct unit *unit_at(struct translate_cpu *t, uint64_t rip)
+/* A unit that is made at once with all there is, from where the guest goes on; NULL: it
+ * went on, or there is none. */
+static struct unit *make_well(struct translate_cpu *t, uint64_t rip, const uint8_t *host,
+                              gpa at)
+{
+    struct x86_cpu *c = &t->x;
+    uint8_t key = unit_key(c);
+    bool moved = path_follow(t, rip);
+    struct unit *u = NULL, *old;
+
+    if (c->wants != 0 || unit_key(c) != key) {
+        return NULL;
+    }
+    make_room(t);
+    old = unit_find(t, rip, at);
+    t->is_quick = false;
+    u = translate_timed(t, rip, host, at);
+    t->x.count.optimised += old != NULL;
+    if (old != NULL && u != NULL) { /* only one is needed */
+        unit_drop(t, u->code != 0 ? old : u);
+    }
+    return moved ? NULL : u;
+}
+
+static struct unit *make_quickly(struct translate_cpu *t, uint64_t rip,
+                                 const uint8_t *host, gpa at)
+{
+    make_room(t);
+    t->is_quick = true;
+    t->path.count = 0;
+    t->rounds[heat_slot(rip)] = t->tiers == TRANSLATE_ADAPTS ? t->hot : UINT32_MAX;
+    return translate_timed(t, rip, host, at);
+}
+
+/* The unit at rip, made if it is warm, and made better if it is hot; NULL: interpret.
+ * May raise a fetch's fault, and move on on the way. */
+static struct unit *unit_at(struct translate_cpu *t, uint64_t rip, bool is_hot)
 {
     struct x86_cpu *c = &t->x;
     const uint8_t *host;
@@ -91,16 +125,11 @@ static struct unit *unit_at(struct translate_cpu *t, uint64_t rip)
         return NULL;
     }
     u = unit_find(t, rip, at);
-    if (u == NULL && is_hot(t, rip)) {
-        uint8_t key = unit_key(c);
-
-        bool moved = path_follow(t, rip);
-
-        if (c->wants == 0 && unit_key(c) == key) {
-            make_room(t);
-            u = translate_timed(t, rip, host, at);
-        }
-        u = moved ? NULL : u;
+    if (u != NULL && u->is_quick && is_hot) {
+        u = make_well(t, rip, host, at);
+    } else if (u == NULL && is_warm(t, rip)) {
+        u = t->tiers == TRANSLATE_OPTIMISES ? make_well(t, rip, host, at)
+                                            : make_quickly(t, rip, host, at);
     }
     return u != NULL && u->code != 0 ? u : NULL;
 }
@@ -173,7 +202,7 @@ static void run_units(struct translate_cpu *t, uint64_t code)
             return; /* not even the page of what comes next is looked at */
         }
         link_refresh(t);
-        u = unit_at(t, rip);
+        u = unit_at(t, rip, left == EMIT_LEFT_HOT);
         if (u == NULL) {
             return;
         }
@@ -233,7 +262,7 @@ static uint64_t code_at(struct translate_cpu *t, uint64_t rip)
     if (code != 0) {
         return code;
     }
-    u = unit_at(t, rip);
+    u = unit_at(t, rip, false);
     if (u == NULL || (u->is_counted && u->insns > t->x.budget)) {
         return 0;
     }

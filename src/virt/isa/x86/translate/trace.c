@@ -337,7 +337,11 @@ static int build(struct trace *r)
         return -ENOTSUP;
     }
     g->insn[budget].imm = r->count;
-    ir_optimise(g);
+    if (r->t->is_quick) {
+        ir_optimise_quickly(g);
+    } else {
+        ir_optimise(g);
+    }
     return g->full ? -ENOSPC : 0;
 }
 
@@ -388,7 +392,10 @@ static int generate(struct trace *r, struct unit *u)
         .write = write,
         .room = h->end - h->used,
         .first_site = (uint32_t)u->half << HALF_SHIFT | h->sites,
-        .first_exit = (uint32_t)u->half << HALF_SHIFT | h->exits};
+        .first_exit = (uint32_t)u->half << HALF_SHIFT | h->exits,
+        .counter = t->is_quick ? (uint32_t)(offsetof(struct translate_cpu, rounds) +
+                                            sizeof t->rounds[0] * heat_slot(u->rip))
+                               : 0};
     int x = emit_region(&t->region, &t->env, &place, &t->result);
 
     if (x == 0) {
@@ -445,6 +452,7 @@ static struct unit *make_unit(const struct trace *r, gpa at)
                            .key = r->key,
                            .half = (uint8_t)r->t->filling,
                            .is_counted = r->t->is_counted,
+                           .is_quick = r->t->is_quick,
                            .incoming = NO_EXIT,
                            .low = MEM_PAGE_BYTES,
                            .pieces = (uint16_t)r->pieces};

@@ -14,6 +14,7 @@
 
 #define CODE_BYTES (32u << 20)
 #define WARM       16
+#define HOT        400
 #define WARM_MOST  254u
 #define COLDER     15 /* times colder is code that was written to */
 
@@ -110,6 +111,8 @@ static int build(struct translate_cpu *t, struct mem *m, const struct x86_model 
         return r;
     }
     warm = o->warm != 0 ? o->warm : WARM;
+    t->tiers = o->tiers;
+    t->hot = o->hot != 0 ? o->hot : HOT;
     t->warm = (uint8_t)(warm < WARM_MOST ? warm : WARM_MOST);
     t->cold = (uint8_t)(t->warm < UINT8_MAX / COLDER ? t->warm * COLDER : UINT8_MAX);
     t->jumps = fault_calloc((size_t)JUMP_SPACES * EMIT_JUMPS, sizeof *t->jumps);

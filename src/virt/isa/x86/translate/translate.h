@@ -14,12 +14,21 @@ struct err;
 struct mem;
 struct x86_model;
 
+/* What is translated how. */
+enum translate_tiers {
+    TRANSLATE_ADAPTS,   /* warm code quickly, hot code once more and better */
+    TRANSLATE_QUICK,    /* all quickly */
+    TRANSLATE_OPTIMISES /* all well, at once */
+};
+
 struct translate_options {
     unsigned index;    /* number of the processor */
     size_t code_bytes; /* room for host code, at least 1 MiB; 0: 32 MiB */
     bool perf_map;     /* name the host code in /tmp/perf-PID.map */
     unsigned warm;     /* executions before code is translated, at most 254; 0: 16; 1: at
                           once, without a look at the way it takes */
+    enum translate_tiers tiers;
+    unsigned hot; /* rounds of quickly translated code before it is hot; 0: 400 */
 };
 
 /* As `interpret_create`.  -ENOTSUP: this host does not let us make code at run time

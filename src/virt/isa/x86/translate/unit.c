@@ -191,6 +191,21 @@ static void empty_half(struct half *h)
     h->exits = 0;
 }
 
+/* Its bytes stay marked, which costs a store to them a look. */
+void unit_drop(struct translate_cpu *t, struct unit *u)
+{
+    struct unit_page *p;
+    struct unit **link;
+
+    lock(t);
+    p = unit_page_of(t, u->at & ~X86_PAGE_MASK);
+    for (link = &p->units; *link != u; link = &(*link)->page_next) {
+    }
+    *link = u->page_next;
+    drop_unit(t, u);
+    unlock(t);
+}
+
 void unit_drop_half(struct translate_cpu *t, unsigned half)
 {
     lock(t);

@@ -34,6 +34,7 @@ struct unit {
     uint8_t key;
     uint8_t half;
     bool is_counted;
+    bool is_quick; /* translated with little work, and counts its rounds */
     uint32_t insns;
     uint64_t code;              /* host address; 0: cannot be translated */
     uint32_t first_exit, exits; /* numbers of its own */
