@@ -72,11 +72,11 @@ static unsigned low3(unsigned r)
 
 /* Prefixes of an instruction whose operands are `reg` and a register or memory. */
 struct shape {
-    unsigned bits;
-    uint8_t prefix; /* 0, 0x66 comes by bits, 0xf2, 0xf3 */
-    bool is_0f;
-    uint8_t opcode;
-    unsigned byte_regs; /* width by which byte registers need REX */
+    uint64_t bits      : 8; /* one word, so that it is made in a register */
+    uint64_t prefix    : 8; /* 0, 0x66 comes by bits, 0xf2, 0xf3 */
+    uint64_t opcode    : 8;
+    uint64_t byte_regs : 8; /* width by which byte registers need REX */
+    uint64_t is_0f     : 8;
 };
 
 /* Bytes that may be absent are written always, and stepped over if they are there: no

@@ -13,33 +13,46 @@
 #include "base/fault.h"
 #include "virt/isa/emit/private.h"
 
-static bool is_lazy(const struct ir_insn *i)
-{
-    return i->op == IR_FLAGS || i->op == IR_COND || (i->op >= IR_EQ && i->op <= IR_SLE);
-}
+/* How a value is made, where its last use is one of its arguments', too. */
+enum made {
+    LAZY = 1,    /* where it is used */
+    SHARES_PLACE /* of its argument */
+};
 
-static bool shares_place(const struct ir_insn *i)
-{
-    return i->op == IR_TRUNC || (i->op == IR_EXTRACT && i->imm == 0) ||
-           i->op == IR_ZEXT || i->op == IR_GET;
-}
+static const uint8_t made[IR_OP_COUNT] = {[IR_FLAGS] = LAZY,
+                                          [IR_COND] = LAZY,
+                                          [IR_EQ] = LAZY,
+                                          [IR_NE] = LAZY,
+                                          [IR_ULT] = LAZY,
+                                          [IR_ULE] = LAZY,
+                                          [IR_SLT] = LAZY,
+                                          [IR_SLE] = LAZY,
+                                          [IR_TRUNC] = SHARES_PLACE,
+                                          [IR_ZEXT] = SHARES_PLACE,
+                                          [IR_EXTRACT] = SHARES_PLACE};
+
+static void use_all_of(struct emit *e, const struct ir_insn *i, uint32_t at);
 
 /* `v` is used at `at`: it, or what it is made from. */
-static void use(struct emit *e, ir_value v, uint32_t at)
+static inline void use(struct emit *e, ir_value v, uint32_t at)
 {
     const struct ir_insn *i = &e->g->insn[v];
-    unsigned n;
 
     /* Whoever used it later has said so of what it is made from. */
     if (v == 0 || e->place[v].last_use >= at) {
         return;
     }
     e->place[v].last_use = at;
-    if (is_lazy(i) || shares_place(i)) {
-        for (n = 0; n < 3; n++) {
-            use(e, i->arg[n], at);
-        }
+    if (made[i->op] != 0 && (i->op != IR_EXTRACT || i->imm == 0)) {
+        use_all_of(e, i, at);
     }
+}
+
+static void use_all_of(struct emit *e, const struct ir_insn *i, uint32_t at)
+{
+    use(e, i->arg[0], at);
+    use(e, i->arg[1], at);
+    use(e, i->arg[2], at);
 }
 
 /* Arguments of the edges are used where their block ends. */
@@ -68,12 +81,10 @@ static void find_uses_of(struct emit *e, uint32_t at)
     const struct ir_insn *i = &g->insn[at];
     uint32_t n;
 
-    if (is_lazy(i)) {
+    if (made[i->op] == LAZY || i->op <= IR_GET) {
         return;
     }
-    for (n = 0; n < 3; n++) {
-        use(e, i->arg[n], at);
-    }
+    use_all_of(e, i, at);
     for (n = 0; i->map != 0 && n < g->map[i->map].count; n++) {
         /* ... through an access: its site is read when operands are dead. */
         use(e, g->pending[g->map[i->map].first + n].value,

@@ -102,8 +102,22 @@ struct asm_mem emit_global(const struct emit *e, uint16_t global);
 struct asm_mem emit_field(const struct emit *e, size_t offset); /* of the frame */
 
 /* regs.c */
-uint32_t emit_root(const struct emit *e, ir_value v);
-bool emit_is_const(const struct emit *e, ir_value v, uint64_t *ret);
+static inline uint32_t emit_root(const struct emit *e, ir_value v)
+{
+    return e->place[v].root;
+}
+
+static inline bool emit_is_const(const struct emit *e, ir_value v, uint64_t *ret)
+{
+    const struct ir_insn *i = &e->g->insn[v];
+
+    if (v == 0 || i->op != IR_CONST) {
+        return false;
+    }
+    *ret = i->imm;
+    return true;
+}
+
 bool emit_imm32(const struct emit *e, ir_value v, unsigned bits, int32_t *ret);
 enum host_reg emit_use(struct emit *e, ir_value v);    /* in a register, locked */
 enum host_reg emit_temp(struct emit *e);               /* a free register, locked */

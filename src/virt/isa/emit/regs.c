@@ -26,11 +26,6 @@ unsigned emit_bits(enum ir_type t)
     }
 }
 
-uint32_t emit_root(const struct emit *e, ir_value v)
-{
-    return e->place[v].root;
-}
-
 enum host_reg emit_home(const struct emit *e, uint16_t global)
 {
     uint8_t pin = e->env->global[global].pin;
@@ -51,17 +46,6 @@ struct asm_mem emit_field(const struct emit *e, size_t offset)
 static struct asm_mem spill_slot(const struct emit *e, unsigned n)
 {
     return emit_field(e, offsetof(struct emit_frame, spill) + 8 * n);
-}
-
-bool emit_is_const(const struct emit *e, ir_value v, uint64_t *ret)
-{
-    const struct ir_insn *i = &e->g->insn[v];
-
-    if (v == 0 || i->op != IR_CONST) {
-        return false;
-    }
-    *ret = i->imm;
-    return true;
 }
 
 bool emit_imm32(const struct emit *e, ir_value v, unsigned bits, int32_t *ret)

@@ -43,6 +43,20 @@ static inline void ir_note(struct ir_region *g, const struct ir_insn *i)
     }
 }
 
+/* By fields: what was written in parts just now is slow to read as a whole. */
+static inline void ir_copy(struct ir_insn *to, const struct ir_insn *i)
+{
+    to->op = i->op;
+    to->type = i->type;
+    to->aux = i->aux;
+    to->arg[0] = i->arg[0];
+    to->arg[1] = i->arg[1];
+    to->arg[2] = i->arg[2];
+    to->access = i->access;
+    to->map = i->map;
+    to->imm = i->imm;
+}
+
 /* Inline, so that what an instruction has not is not looked at. */
 static inline ir_value ir_add(struct ir_region *g, const struct ir_insn *i)
 {
@@ -53,7 +67,7 @@ static inline ir_value ir_add(struct ir_region *g, const struct ir_insn *i)
         return 0;
     }
     ir_note(g, i);
-    g->insn[at] = *i;
+    ir_copy(&g->insn[at], i);
     g->insns = at + 1;
     if (g->blocks > 0) {
         g->block[g->blocks - 1].end = at + 1;

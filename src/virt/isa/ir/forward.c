@@ -9,22 +9,6 @@
 
 #define GLOBALS_MAX 256
 
-/* Whether unknown code runs here that may read and write globals. */
-bool ir_is_opaque(const struct ir_insn *i)
-{
-    return i->op == IR_CALL || i->op == IR_ROUTINE;
-}
-
-/* Every use of an instruction's arguments goes through this table. */
-void ir_rename_arguments(struct ir_insn *i, const ir_value *new_name)
-{
-    unsigned n;
-
-    for (n = 0; n < 3; n++) {
-        i->arg[n] = new_name[i->arg[n]];
-    }
-}
-
 void ir_rename_rest(struct ir_region *g, const ir_value *new_name)
 {
     uint32_t n;
@@ -35,12 +19,6 @@ void ir_rename_rest(struct ir_region *g, const ir_value *new_name)
     for (n = 0; n < g->pendings; n++) {
         g->pending[n].value = new_name[g->pending[n].value];
     }
-}
-
-uint32_t ir_changes(const struct ir_insn *i)
-{
-    return i->op == IR_NATIVE ? ((const struct ir_native *)(uintptr_t)i->imm)->changes
-                              : 0;
 }
 
 static void forget(ir_value *known, uint32_t globals)

@@ -38,13 +38,26 @@ bool ir_compute_cond(enum ir_cond c, uint64_t flags);
 bool ir_pend(struct ir_region *g, uint32_t map, uint16_t global, ir_value v);
 
 /* Whether unknown code runs here, that may read and write globals. */
-bool ir_is_opaque(const struct ir_insn *i);
+static inline bool ir_is_opaque(const struct ir_insn *i)
+{
+    return i->op == IR_CALL || i->op == IR_ROUTINE;
+}
 
 /* Globals that an operation other than a set changes, a bit for each of the first 32. */
-uint32_t ir_changes(const struct ir_insn *i);
+static inline uint32_t ir_changes(const struct ir_insn *i)
+{
+    return i->op == IR_NATIVE ? ((const struct ir_native *)(uintptr_t)i->imm)->changes
+                              : 0;
+}
 
 /* Uses take the new names: of one instruction; of edges and state maps. */
-void ir_rename_arguments(struct ir_insn *i, const ir_value *new_name);
+static inline void ir_rename_arguments(struct ir_insn *i, const ir_value *new_name)
+{
+    i->arg[0] = new_name[i->arg[0]];
+    i->arg[1] = new_name[i->arg[1]];
+    i->arg[2] = new_name[i->arg[2]];
+}
+
 void ir_rename_rest(struct ir_region *g, const ir_value *new_name);
 
 #endif

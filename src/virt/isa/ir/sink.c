@@ -116,13 +116,16 @@ static void sink_block(struct sink *s, uint32_t b, ir_value *new_name)
 
 void ir_pass_sink(struct ir_region *g)
 {
-    struct sink s = {.g = g};
+    struct sink s;                      /* much of it is never looked at */
     ir_value new_name[IR_REGION_INSNS]; /* of what there is now */
     uint32_t b, n;
 
     if (g->full || g->globals > GLOBALS_MAX) {
         return;
     }
+    s.g = g;
+    s.count = 0;
+    memset(s.newest, 0, g->globals * sizeof s.newest[0]);
     memset(new_name, 0, g->insns * sizeof new_name[0]);
     for (b = 0; b < g->blocks; b++) {
         sink_block(&s, b, new_name);

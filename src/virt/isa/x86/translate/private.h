@@ -99,6 +99,7 @@ struct translate_cpu {
     uint8_t heat[HEAT_SLOTS]; /* executions left until it is warm, and 1; 0: never seen */
     uint32_t rounds[HEAT_SLOTS]; /* of quick units: left until they are hot */
     struct rewritten rewritten[SOFT_SLOTS];
+    uint64_t rewrites;  /* noted there */
     uint8_t warm, cold; /* how many at first, and after a store to it */
     uint32_t hot;       /* rounds of a quick unit before it is made better */
     enum translate_tiers tiers;

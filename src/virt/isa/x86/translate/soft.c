@@ -17,7 +17,7 @@ bool soft_is(const struct translate_cpu *t, gpa at)
 {
     const struct rewritten *r = &t->rewritten[place_of(at)];
 
-    return r->at == at && r->times >= SOFT_AFTER;
+    return t->rewrites != 0 && r->at == at && r->times >= SOFT_AFTER;
 }
 
 static void note(struct translate_cpu *t, gpa at)
@@ -28,6 +28,7 @@ static void note(struct translate_cpu *t, gpa at)
         *r = (struct rewritten){.at = at};
     }
     r->times++;
+    t->rewrites++;
 }
 
 bool soft_note(struct translate_cpu *t, const struct unit *u, unsigned from, unsigned to)

@@ -172,6 +172,9 @@ static bool flags_dead_behind(const struct trace *r, unsigned n)
 {
     uint32_t live = lift_flags_touched(r->t->lift, &r->insn[n]), reads, writes;
 
+    if (live == 0) {
+        return false; /* there are none */
+    }
     for (n++; n < r->count; n++) {
         lift_flags_of(r->t->lift, &r->insn[n], &reads, &writes);
         if ((reads & live) != 0 || !lift_is_quiet(r->t->lift, &r->insn[n])) {
