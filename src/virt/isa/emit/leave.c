@@ -129,9 +129,30 @@ static void store_site(struct emit *e, uint32_t site)
                   (int32_t)site);
 }
 
+/* A window across the end of a page is none, which needs no C; returns the branch. */
+static uint8_t *if_crossing(struct emit *e, const struct cold *s)
+{
+    struct ir_window w = ir_window_unpack(e->g->insn[s->at].imm);
+    uint8_t *within, *crossing;
+
+    asm_lea(&e->o, 64, s->dst, asm_at(s->address, (int32_t)w.span - 1));
+    asm_alu(&e->o, ASM_XOR, 64, s->dst, s->address);
+    asm_alu_imm(&e->o, ASM_AND, 64, s->dst, -4096);
+    within = asm_jcc(&e->o, IR_COND_Z);
+    asm_store(
+        &e->o, 64,
+        emit_field(e, offsetof(struct emit_frame, window) + sizeof(uint64_t) * w.number),
+        s->address);
+    asm_mov_imm(&e->o, s->dst, EMIT_NO_WINDOW);
+    crossing = asm_jmp(&e->o);
+    asm_bind(&e->o, within, e->o.at);
+    return crossing;
+}
+
 void emit_slow_access(struct emit *e, const struct cold *s)
 {
     const struct ir_insn *i = &e->g->insn[s->at];
+    uint8_t *crossing = i->op == IR_WINDOW ? if_crossing(e, s) : NULL;
     struct asm_mem value = emit_field(e, offsetof(struct emit_frame, slow_value));
 
     if (i->op == IR_STORE && s->value != H_NONE) {
@@ -147,9 +168,12 @@ void emit_slow_access(struct emit *e, const struct cold *s)
     if (s->goes_on) {
         asm_test(&e->o, 64, s->dst, s->dst);
         asm_bind(&e->o, asm_jcc(&e->o, IR_COND_NS), s->resume);
-        return;
+    } else {
+        asm_bind(&e->o, asm_jmp(&e->o), s->resume);
     }
-    asm_bind(&e->o, asm_jmp(&e->o), s->resume);
+    if (crossing != NULL) {
+        asm_bind(&e->o, crossing, s->goes_on ? e->o.at : s->resume);
+    }
 }
 
 static bool is_free(const struct emit *e, unsigned r)

@@ -34,6 +34,8 @@
 #define TRACE_INSNS     48  /* of one trace */
 #define TRACE_INSNS_MAX 112 /* of one with loops that are written down round by round */
 #define ROUNDS_MOST     8   /* of such a loop */
+#define ROUND_SHORT     10  /* instructions of a loop that is written down four times */
+#define ROUND_LONG      40  /* ... twice */
 #define UNIT_BUCKETS    16384u
 #define PAGE_BUCKETS    4096u
 #define HEAT_SLOTS      8192u

@@ -37,6 +37,8 @@ struct trace {
     unsigned on_way; /* steps of the path that are used up */
     unsigned again;  /* up to so many instructions, some may be there already */
     unsigned most;   /* instructions */
+    unsigned
+        rounds; /* of the whole loop that are still to be written down; 0: not known */
     uint8_t key;
 };
 
@@ -139,12 +141,32 @@ static uint64_t follow(struct trace *r, uint64_t behind, uint64_t to)
                : behind;
 }
 
+/* The trace is back at its start: whether it goes round once more before it closes the
+ * loop, so that accesses of several rounds share look-ups. */
+static bool goes_round(struct trace *r)
+{
+    unsigned n, memory = 0;
+
+    if (r->rounds == 0) {
+        for (n = 0; n < r->count; n++) {
+            memory += r->found[n].is_memory;
+        }
+        r->rounds = memory == 0 || r->again != 0 ? 1
+                    : r->count <= ROUND_SHORT    ? 4
+                    : r->count <= ROUND_LONG     ? 2
+                                                 : 1;
+        r->again = r->rounds * r->count;
+    }
+    r->on_way = 0;
+    return --r->rounds != 0;
+}
+
 static void collect(struct trace *r)
 {
     uint64_t pc = r->start;
 
-    while (r->count < r->most && r->count < TRACE_INSNS_MAX && in_page(r, pc) &&
-           (r->count < r->again || !is_visited(r, pc))) {
+    while ((r->count < r->most || r->count < r->again) && r->count < TRACE_INSNS_MAX &&
+           in_page(r, pc) && (r->count < r->again || !is_visited(r, pc))) {
         const struct x86_insn *i = &r->found[r->count];
 
         if (!collect_one(r, pc)) {
@@ -157,7 +179,10 @@ static void collect(struct trace *r)
         if (is_direct_jump(i)) {
             pc += i->imm;
         } else if (is_direct_branch(i) && pc + i->imm == r->start) {
-            break; /* the loop is closed; what follows is another trace */
+            if (!goes_round(r)) {
+                break; /* the loop is closed; what follows is another trace */
+            }
+            pc = r->start;
         } else if (is_direct_branch(i)) {
             pc = follow(r, pc, pc + i->imm);
         }

@@ -246,6 +246,41 @@ static void a_short_loop_is_part_of_the_trace_around_it(void **state)
     }
 }
 
+/* Loops that only go back to their beginning, of odd numbers of rounds, over memory at all
+ * distances from the ends of pages; the last one faults under way. */
+CODE(rounds, ".code64",
+     "mov $333, %edx\n 1: mov $0x60001, %edi\n mov %edx, %ecx\n"
+     "2: mov %rdi, (%rdi)\n add -5(%rdi), %rbx\n add $13, %rdi\n dec %ecx\n jnz 2b\n"
+     "mov $0x60010, %esi\n lea 1(%rdx), %ecx\n"
+     "3: movaps (%rsi), %xmm0\n paddd %xmm0, %xmm1\n movups %xmm1, -7(%rsi)\n"
+     "add $16, %rsi\n dec %ecx\n jnz 3b\n movq %xmm1, %rbp\n add %rbp, %rbx\n"
+     "dec %edx\n jnz 1b\n"
+     "mov $0x7fffffffff80, %rdi\n 4: inc %rdx\n add (%rsi), %rbx\n add $3, %rsi\n"
+     "lea (%rdi,%rdx), %rax\n add %rax, (%rsi)\n cmp $77, %rdx\n cmove %rdi, %rsi\n"
+     "jmp 5f\n hlt\n 5: cmp $0, %rdx\n jne 4b\n hlt")
+
+static void allow_vectors(struct machine *m, struct x86_regs *r)
+{
+    (void)m;
+    r->cr4 |= X86_CR4_OSFXSR;
+}
+
+static void a_loop_that_is_written_down_twice_ends_where_it_ends(void **state)
+{
+    struct job j = {rounds, rounds_end, allow_vectors};
+    struct outcome o, some;
+
+    (void)state;
+    RUN(&j, &o);
+    assert_int_equal(o.r.gpr[X86_RDX], 78);
+    for (j.warm = 0; j.warm < 12; j.warm += 5) {
+        j.budget = 100 + j.warm;
+        RUN(&j, &some);
+        assert_int_equal(some.r.gpr[X86_RBX], o.r.gpr[X86_RBX]);
+        assert_int_equal(some.c.interpreted + some.c.translated, some.done);
+    }
+}
+
 /* Address n of the function page, in a window of other addresses that mean the same. */
 #define ALIAS 0x700000u
 
@@ -617,6 +652,7 @@ int main(void)
         cmocka_unit_test(a_repeated_instruction_is_done_whole),
         cmocka_unit_test(every_budget_gives_the_same_end),
         cmocka_unit_test(a_short_loop_is_part_of_the_trace_around_it),
+        cmocka_unit_test(a_loop_that_is_written_down_twice_ends_where_it_ends),
         cmocka_unit_test(a_page_at_two_addresses_has_code_for_each),
         cmocka_unit_test(a_user_does_not_reach_code_of_the_system),
         cmocka_unit_test(a_space_runs_its_own_code),
