@@ -80,7 +80,8 @@ struct emit_frame {
     uint64_t host_stack; /* the host's RSP inside the enter trampoline */
     uint32_t host_mxcsr; /* for C code */
     uint32_t fpu_lent;   /* not 0: the host's x87 unit holds the guest's x87 state */
-    uint32_t fpu_word;   /* a control or status word on its way */
+    uint32_t vectors_lent; /* not 0: its vector registers and MXCSR are the guest's */
+    uint32_t fpu_word;     /* a control or status word on its way */
     /* 0: the upper halves of the guest's vector registers are zeros, here and in their
      * home.  So they are not touched, and the host's SSE instructions run at full speed. */
     uint32_t uppers;
@@ -98,6 +99,7 @@ struct emit_frame {
     uint64_t look_up_write;
     uint64_t routine_thunk;
     uint64_t fpu_thunk;
+    uint64_t vectors_thunk;
     uint64_t whole_thunk; /* makes `flags` whole; keeps all registers */
     uint64_t leave;
     uint64_t leave_behind; /* after a routine that asked to leave */

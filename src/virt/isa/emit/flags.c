@@ -60,12 +60,19 @@ static void test_bits(struct emit *e, enum host_reg r, uint32_t mask)
     asm_word32(&e->o, mask);
 }
 
-/* Bits of an image at home or in a value: [test] and a condition, or several steps. */
-static unsigned condition_of_image(struct emit *e, struct asm_mem m, enum ir_cond c)
+/* The bits of an image of which one makes the condition true; 0: it is not so simple. */
+static uint32_t mask_of(enum ir_cond c)
 {
     static const uint32_t masks[IR_COND_COUNT / 2] = {F_O, F_C, F_Z, F_C | F_Z,
                                                       F_S, F_P, 0,   0};
-    uint32_t mask = masks[c / 2];
+
+    return masks[c / 2];
+}
+
+/* Bits of an image at home or in a value: [test] and a condition, or several steps. */
+static unsigned condition_of_image(struct emit *e, struct asm_mem m, enum ir_cond c)
+{
+    uint32_t mask = mask_of(c);
     enum host_reg t = emit_temp(e);
 
     e->host_flags = 0;
@@ -258,6 +265,12 @@ unsigned emit_condition(struct emit *e, ir_value flags, enum ir_cond c)
             r = emit_use(e, f->arg[0]);
             asm_test(&e->o, bits, r, r);
             return c;
+        }
+        break;
+    case IR_FLAGS_BITS:
+        if (mask_of(c) != 0) {
+            test_bits(e, emit_use(e, f->arg[0]), mask_of(c));
+            return (c & 1) != 0 ? IR_COND_Z : IR_COND_NZ;
         }
         break;
     case IR_FLAGS_CARRY:

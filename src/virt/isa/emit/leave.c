@@ -410,6 +410,10 @@ void emit_cold_code(struct emit *e)
         } else if (s->kind == COLD_WHOLE) {
             asm_call_mem(&e->o, emit_field(e, offsetof(struct emit_frame, whole_thunk)));
             asm_bind(&e->o, asm_jmp(&e->o), s->resume);
+        } else if (s->kind == COLD_VECTORS) {
+            asm_call_mem(&e->o,
+                         emit_field(e, offsetof(struct emit_frame, vectors_thunk)));
+            asm_bind(&e->o, asm_jmp(&e->o), s->resume);
         } else if (s->kind == COLD_FPU) {
             emit_fpu_cold(e, s);
         } else if (s->kind == COLD_EXIT) {

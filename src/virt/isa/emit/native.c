@@ -4,6 +4,8 @@
  *   x87      [REX] D8..DF modrm [sib disp]
  *   VEX      C4 RXB.map W.vvvv.L.pp opcode modrm ...
  *
+ * The vector registers and MXCSR are the guest's from the first such instruction on.
+ *
  * A memory operand is reached through the soft TLB.  Where that does not answer, the
  * row's own routine executes the instruction on guest state that is whole. */
 #include <errno.h>
@@ -234,6 +236,45 @@ static void with_memory(struct emit *e, uint32_t at, const struct ir_native *n)
     emit_native_end(e, n, &s);
 }
 
+/* Whether vectors are lent wherever this block is entered from. */
+static bool enters_lent(const struct emit *e, uint32_t block)
+{
+    const struct ir_region *g = e->g;
+    uint32_t b, edge;
+
+    for (b = 0; b < g->blocks; b++) {
+        unsigned op = g->insn[g->block[b].end - 1].op;
+        uint32_t end = g->block[b].edge + (op == IR_JUMP ? 1 : op == IR_BRANCH ? 2 : 0);
+
+        for (edge = g->block[b].edge; edge < end; edge++) {
+            if (g->edge[edge].block == block && b != block &&
+                (b > 63 || (e->lends >> b & 1) == 0)) {
+                return false;
+            }
+        }
+    }
+    return block != 0;
+}
+
+/* The vector registers are the guest's from here on: once in a block. */
+static void claim_vectors(struct emit *e, uint32_t at)
+{
+    struct cold s = {.kind = COLD_VECTORS, .at = at};
+
+    if (e->block < 64 && (e->lends >> e->block & 1) != 0) {
+        return;
+    }
+    if (!enters_lent(e, e->block)) {
+        asm_alu_store_imm(&e->o, ASM_CMP, 32,
+                          emit_field(e, offsetof(struct emit_frame, vectors_lent)), 0);
+        e->host_flags = 0;
+        s.from = asm_jcc(&e->o, IR_COND_Z);
+        s.resume = e->o.at;
+        emit_cold(e, &s);
+    }
+    e->lends |= e->block < 64 ? UINT64_C(1) << e->block : 0;
+}
+
 void emit_native(struct emit *e, uint32_t at)
 {
     const struct ir_native *n = (const struct ir_native *)(uintptr_t)e->g->insn[at].imm;
@@ -243,6 +284,9 @@ void emit_native(struct emit *e, uint32_t at)
     }
     if (emit_fpu_form(e, at, n)) {
         return;
+    }
+    if (n->map != 0 || n->vex) {
+        claim_vectors(e, at);
     }
     if (n->l256 && !e->noted_uppers) {
         asm_store_imm(&e->o, 32, emit_field(e, offsetof(struct emit_frame, uppers)), 1);

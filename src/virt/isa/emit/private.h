@@ -34,6 +34,7 @@ enum cold_kind {
     COLD_DEEP,
     COLD_NATIVE,
     COLD_FPU,
+    COLD_VECTORS,
     COLD_WHOLE,
     COLD_ADDEND
 };
@@ -82,6 +83,7 @@ struct emit {
     bool home_whole;     /* the FLAGS global is an image, not late (late.c) */
     uint32_t fpu_block; /* since when the x87 state is lent: block + 1; 0: is not known */
     uint32_t counter;   /* of `struct emit_place` */
+    uint64_t lends;     /* blocks, of the first 64, at whose end vectors are lent */
     uint32_t counted;   /* instructions that the region's BUDGET counted; 0: does not */
     uint64_t loaded;    /* globals that are set to what was loaded, as bits */
     uint8_t **block_at; /* start of each block's code */

@@ -4,6 +4,10 @@
  *   leave         stores them and returns to who called enter
  *   slow, routine, fpu
  *                 stores them, calls the helper, loads them again, returns
+ *   vectors       loads the guest's vector registers and MXCSR, returns
+ *
+ * Vector registers are lent to the guest from the first instruction on that uses them
+ * (native.c); until then they are C's, and no way in or out has to move them.
  *
  * The stack is aligned to 16 bytes while code of a region runs, and begins where
  * exit.c wants it: below a border of EMIT_STACK_BYTES, with one pair that stands for "no
@@ -98,15 +102,42 @@ static void move_guest(struct asm_out *o, const struct emit_env *env, enum way w
             asm_store(o, 64, asm_gs(g->offset), g->pin);
         }
     }
-    if (env->has_vectors) {
-        move_vectors(o, env, way);
+}
+
+static struct asm_mem vectors_lent(const struct emit_env *env)
+{
+    return asm_gs(field(env, offsetof(struct emit_frame, vectors_lent)));
+}
+
+/* The host's registers become the guest's. */
+static void lend_vectors(struct asm_out *o, const struct emit_env *env)
+{
+    move_vectors(o, env, LOAD);
+    move_mxcsr(o, 2, env->mxcsr);
+}
+
+/* ... and C's again, if they were; then nothing is lent. */
+static void take_vectors(struct asm_out *o, const struct emit_env *env)
+{
+    uint8_t *none;
+
+    if (!env->has_vectors) {
+        return;
     }
-    if (env->has_vectors && way == LOAD) {
-        move_mxcsr(o, 2, env->mxcsr);
-    } else if (env->has_vectors) {
-        move_mxcsr(o, 3, env->mxcsr);
-        move_mxcsr(o, 2, field(env, offsetof(struct emit_frame, host_mxcsr)));
-    }
+    asm_alu_store_imm(o, ASM_CMP, 32, vectors_lent(env), 0);
+    none = asm_jcc(o, IR_COND_Z);
+    move_vectors(o, env, STORE);
+    move_mxcsr(o, 3, env->mxcsr);
+    move_mxcsr(o, 2, field(env, offsetof(struct emit_frame, host_mxcsr)));
+    asm_store_imm(o, 32, vectors_lent(env), 0);
+    asm_bind(o, none, o->at);
+}
+
+static void write_lend(struct asm_out *o, const struct emit_env *env)
+{
+    lend_vectors(o, env);
+    asm_store_imm(o, 32, vectors_lent(env), 1);
+    asm_ret(o);
 }
 
 /* Registers that are pinned to nothing. */
@@ -154,6 +185,7 @@ static void write_leave(struct asm_out *o, const struct emit_env *env)
     size_t n;
 
     move_guest(o, env, STORE);
+    take_vectors(o, env);
     asm_load(o, 64, H_RSP, asm_gs(field(env, offsetof(struct emit_frame, host_stack))));
     for (n = KEPT; n > 0; n--) {
         asm_pop(o, kept_by_c[n - 1]);
@@ -170,14 +202,24 @@ static void write_bottom(struct asm_out *o, const struct emit_env *env)
     asm_jmp_mem(o, asm_gs(field(env, offsetof(struct emit_frame, leave))));
 }
 
+/* A helper that does not come back leaves nothing lent. */
 static void write_call(struct asm_out *o, const struct emit_env *env, size_t helper)
 {
+    uint8_t *none;
+
     move_temps(o, env, STORE);
     move_guest(o, env, STORE);
-    asm_alu_imm(o, ASM_SUB, 64, H_RSP, 8);
+    asm_load(o, 32, H_RAX, vectors_lent(env));
+    asm_push(o, H_RAX);
+    take_vectors(o, env);
     asm_load(o, 64, H_RDI, asm_gs(field(env, offsetof(struct emit_frame, self))));
     asm_call_mem(o, asm_gs(field(env, helper)));
-    asm_alu_imm(o, ASM_ADD, 64, H_RSP, 8);
+    asm_pop(o, H_RAX);
+    asm_test(o, 32, H_RAX, H_RAX);
+    none = asm_jcc(o, IR_COND_Z);
+    lend_vectors(o, env);
+    asm_store_imm(o, 32, vectors_lent(env), 1);
+    asm_bind(o, none, o->at);
     move_guest(o, env, LOAD);
     move_temps(o, env, LOAD);
     asm_ret(o);
@@ -208,6 +250,8 @@ size_t emit_trampolines(const struct emit_env *env, uint8_t *write, const uint8_
     write_call(&o, env, offsetof(struct emit_frame, routine_helper));
     frame->fpu_thunk = base + (uint64_t)(o.at - o.start);
     write_call(&o, env, offsetof(struct emit_frame, fpu_helper));
+    frame->vectors_thunk = base + (uint64_t)(o.at - o.start);
+    write_lend(&o, env);
     frame->whole_thunk = base + (uint64_t)(o.at - o.start);
     emit_whole_thunk(&o, env, base);
     return o.full ? 0 : (size_t)(o.at - o.start);

@@ -281,6 +281,45 @@ static void a_loop_that_is_written_down_twice_ends_where_it_ends(void **state)
     }
 }
 
+/* Vector registers, upper halves and the rounding to -infinity are the guest's across all
+ * that C does in between: pages that are not known yet, instructions by routines, and ways
+ * out that use no vectors themselves. */
+CODE(lent, ".code64",
+     "mov $100, %edx\n movl $0x3f80, 0x60000\n ldmxcsr 0x60000\n mov $7, %eax\n"
+     "1: movq %rdx, %xmm0\n cvtsi2sd %edx, %xmm1\n movq %rdx, %xmm2\n"
+     "vinsertf128 $1, %xmm2, %ymm0, %ymm15\n vpaddq %ymm15, %ymm14, %ymm14\n"
+     "mov $0x100000, %esi\n mov $20, %ecx\n 2: add (%rsi), %rbx\n add $0x1010, %rsi\n"
+     "dec %ecx\n jnz 2b\n lea 3f(%rip), %rdi\n jmp *%rdi\n hlt\n"
+     "3: mov %cr0, %rbp\n push %rdx\n cpuid\n pop %rdx\n mov $7, %eax\n"
+     "cvtsi2sd %eax, %xmm3\n divsd %xmm3, %xmm1\n movq %xmm1, %rdi\n add %rdi, %rbx\n"
+     "vextractf128 $1, %ymm14, %xmm4\n movq %xmm4, %rdi\n add %rdi, %rbx\n"
+     "vzeroupper\n vextractf128 $1, %ymm15, %xmm5\n movq %xmm5, %rdi\n add %rdi, %rbx\n"
+     "movq %xmm15, %rdi\n add %rdi, %rbx\n stmxcsr 0x60004\n add 0x60004, %ebx\n"
+     "test $15, %edx\n jnz 4f\n vzeroall\n 4: dec %edx\n jnz 1b\n"
+     "movq %xmm14, %rsi\n vmovups %ymm14, 0x60020\n mov 0x60030, %rdi\n hlt")
+
+static void allow_wide_vectors(struct machine *m, struct x86_regs *r)
+{
+    allow_vectors(m, r);
+    r->cr4 |= X86_CR4_OSXSAVE;
+    r->xcr0 = 7;
+}
+
+static void vectors_are_the_guests_across_what_c_does(void **state)
+{
+    struct job j = {lent, lent_end, allow_wide_vectors};
+    struct outcome o, some;
+
+    (void)state;
+    RUN(&j, &o);
+    assert_int_equal(o.r.gpr[X86_RDX], 0);
+    assert_int_equal(o.r.gpr[X86_RSI], 15 * 16 / 2);
+    for (j.warm = 2; j.warm < 6; j.warm++) {
+        RUN(&j, &some);
+        assert_int_equal(some.r.gpr[X86_RBX], o.r.gpr[X86_RBX]);
+    }
+}
+
 /* Address n of the function page, in a window of other addresses that mean the same. */
 #define ALIAS 0x700000u
 
@@ -653,6 +692,7 @@ int main(void)
         cmocka_unit_test(every_budget_gives_the_same_end),
         cmocka_unit_test(a_short_loop_is_part_of_the_trace_around_it),
         cmocka_unit_test(a_loop_that_is_written_down_twice_ends_where_it_ends),
+        cmocka_unit_test(vectors_are_the_guests_across_what_c_does),
         cmocka_unit_test(a_page_at_two_addresses_has_code_for_each),
         cmocka_unit_test(a_user_does_not_reach_code_of_the_system),
         cmocka_unit_test(a_space_runs_its_own_code),
