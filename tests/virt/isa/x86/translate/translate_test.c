@@ -273,6 +273,7 @@ static void a_loop_that_is_written_down_twice_ends_where_it_ends(void **state)
     (void)state;
     RUN(&j, &o);
     assert_int_equal(o.r.gpr[X86_RDX], 78);
+    assert_true(o.c.lifted > 120); /* 80 if each is written down once */
     for (j.warm = 0; j.warm < 12; j.warm += 5) {
         j.budget = 100 + j.warm;
         RUN(&j, &some);
