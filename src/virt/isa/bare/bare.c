@@ -193,21 +193,26 @@ static int create_cpu(struct bare *b, unsigned index, struct err *e)
         x86_model_find(b->o.model != NULL ? b->o.model : "host-like");
     struct cpu **ret = &b->cpu[index].cpu;
     const char *engine = b->o.engine;
+    bool is_quick = engine != NULL && strcmp(engine, "quick") == 0;
     int r = -ENOTSUP;
 
     b->cpu[index].bare = b;
     if (model == NULL) {
         return err_set(e, -EINVAL, "'%s' is no processor model", b->o.model);
     }
-    if (engine == NULL || strcmp(engine, "translate") == 0) {
-        const struct translate_options o = {.index = index, .perf_map = b->o.perf_map};
+    if (engine == NULL || is_quick || strcmp(engine, "translate") == 0) {
+        const struct translate_options o = {.index = index,
+                                            .perf_map = b->o.perf_map,
+                                            .tiers = is_quick ? TRANSLATE_QUICK
+                                                              : TRANSLATE_ADAPTS};
 
         r = translate_create(b->mem, model, &b->env, &o, ret, engine != NULL ? e : NULL);
         if (r != -ENOTSUP || engine != NULL) {
             return r;
         }
     } else if (strcmp(engine, "interpret") != 0) {
-        return err_set(e, -EINVAL, "'%s' is no engine: take 'interpret' or 'translate'",
+        return err_set(e, -EINVAL,
+                       "'%s' is no engine: take 'translate', 'quick' or 'interpret'",
                        engine);
     }
     return interpret_create(b->mem, model, &b->env, index, ret, e);

@@ -28,7 +28,8 @@ struct x86_regs;
 #define BARE_CPUS_MAX 64
 
 struct bare_options {
-    const char *engine;    /* "interpret" or "translate"; NULL: the second if it can */
+    const char *engine;    /* "interpret", "translate" or "quick" (that without its second
+                              tier); NULL: the second if it can */
     const char *model;     /* CPUID model; NULL: "host-like" */
     unsigned cpus;         /* 0: 1 */
     bool perf_map;         /* name translated code in /tmp/perf-PID.map */

@@ -241,7 +241,7 @@ bool machine_start(const struct ir_global *globals, uint16_t count)
     cpu.frame.jumps = (uint64_t)(uintptr_t)jumps;
     memcpy(&enter, &start, sizeof enter);
     first = (n + 63) & ~UINT64_C(63);
-    jumps[0].tag = 1;
+    jumps[0].tag = ~UINT64_C(0);
     fill_table();
     return n > 0 && syscall(SYS_arch_prctl, ARCH_SET_GS, &cpu) == 0;
 }

@@ -516,7 +516,7 @@ struct unit *trace_translate(struct translate_cpu *t, uint64_t rip, const uint8_
     r.high = 0;
     r.on_way = 0;
     r.again = 0;
-    r.rounds = 0;
+    r.rounds = t->is_quick; /* known: goes round once */
     r.most = TRACE_INSNS;
     p = collect_watched(&r);
     u = p != NULL ? make_unit(&r, at) : NULL;

@@ -129,7 +129,9 @@ static void make_side(struct world *w, unsigned n, const char *model)
     static const char *const names[] = {"interpreter", "translator"};
     struct side *s = &w->side[n];
     struct translate_options o = {.warm = 1 + draw_below(&w->draw, 3),
-                                  .code_bytes = (256u << 10) << draw_below(&w->draw, 4)};
+                                  .code_bytes = (256u << 10) << draw_below(&w->draw, 4),
+                                  .tiers = (enum translate_tiers)draw_below(&w->draw, 3),
+                                  .hot = 1 + draw_below(&w->draw, 8)};
     struct err e = {0};
     int r;
 

@@ -206,10 +206,12 @@ static int on_exit_of_cpu(void *who, struct cpu *c, struct cpu_exit *x)
 
 static int create_cpu(const char *executor, struct guest *g, struct err *e)
 {
-    const struct translate_options eager = {.warm = 1};
+    bool is_quick = strcmp(executor, "quick") == 0;
+    const struct translate_options eager = {
+        .warm = 1, .tiers = is_quick ? TRANSLATE_QUICK : TRANSLATE_OPTIMISES};
     const struct x86_model *model = x86_model_find("host-like");
 
-    if (strcmp(executor, "translate") == 0) {
+    if (is_quick || strcmp(executor, "translate") == 0) {
         return translate_create(g->mem, model, &g->env, &eager, &g->cpu, e);
     }
     return interpret_create(g->mem, model, &g->env, 0, &g->cpu, e);

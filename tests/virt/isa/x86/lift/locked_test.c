@@ -49,7 +49,8 @@ static void *run_second(void *arg)
 
 static void translate(struct machine *m, unsigned n)
 {
-    const struct translate_options o = {.index = n, .warm = 1};
+    const struct translate_options o = {
+        .index = n, .warm = 1, .tiers = TRANSLATE_OPTIMISES};
 
     cpu_destroy(m->cpu[n]);
     assert_int_equal(

@@ -212,7 +212,8 @@ static void check(int r, const struct err *e)
 static void make_cpu(struct machine *m, unsigned n, const char *executor)
 {
     const struct x86_model *model = x86_model_find("v3");
-    const struct translate_options o = {.index = n, .warm = 1};
+    const struct translate_options o = {
+        .index = n, .warm = 1, .tiers = TRANSLATE_OPTIMISES};
     struct err e = {0};
 
     if (strcmp(executor, "translate") == 0) {

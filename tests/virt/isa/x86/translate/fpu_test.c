@@ -22,7 +22,7 @@ struct pair {
 
 static void begin(struct pair *p, enum machine_mode mode)
 {
-    const struct translate_options eager = {.warm = 1};
+    const struct translate_options eager = {.warm = 1, .tiers = TRANSLATE_OPTIMISES};
 
     for (unsigned n = 0; n < 2; n++) {
         machine_init(&p->m[n], mode, "host-like");

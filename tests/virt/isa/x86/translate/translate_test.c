@@ -1,7 +1,7 @@
 /* translate_test.c - control flow of the translator: calls and returns that do and do
  * not pair, branches to nowhere, address spaces, privilege, code that is written to, a
  * full code memory, budgets of every size.  The truth is the interpreter's.
- * rows: ISA-03 ISA-05 ISA-06 HYP-21 */
+ * rows: ISA-03 ISA-05 ISA-06 ISA-08 HYP-21 */
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -20,14 +20,29 @@
 #define FN    0x40000u /* a page of a function */
 #define LIMIT 50000000u
 
+struct job {
+    const uint8_t *from, *to;
+    void (*prepare)(struct machine *m, struct x86_regs *r); /* NULL: nothing */
+    size_t code_bytes;
+    uint64_t budget; /* of one run; 0: no end */
+    unsigned warm;   /* 0: 1 */
+    unsigned hot;    /* rounds until quick code is made better; 0: all is, at once */
+    bool is_quick;   /* none ever is */
+};
+
 /* The processors become translators, which find all code warm at once. */
-static bool use_translator(struct machine *m, size_t code_bytes, unsigned warm)
+static bool use_translator(struct machine *m, const struct job *j)
 {
     unsigned n;
 
     for (n = 0; n < MACHINE_CPUS; n++) {
-        const struct translate_options o = {
-            .index = n, .warm = warm != 0 ? warm : 1, .code_bytes = code_bytes};
+        const struct translate_options o = {.index = n,
+                                            .warm = j->warm != 0 ? j->warm : 1,
+                                            .code_bytes = j->code_bytes,
+                                            .tiers = j->is_quick  ? TRANSLATE_QUICK
+                                                     : j->hot > 0 ? TRANSLATE_ADAPTS
+                                                                  : TRANSLATE_OPTIMISES,
+                                            .hot = j->hot};
         struct cpu *c = NULL;
         int r = translate_create(m->mem, x86_model_find(MODEL), &m->env, &o, &c, NULL);
 
@@ -40,14 +55,6 @@ static bool use_translator(struct machine *m, size_t code_bytes, unsigned warm)
     }
     return true;
 }
-
-struct job {
-    const uint8_t *from, *to;
-    void (*prepare)(struct machine *m, struct x86_regs *r); /* NULL: nothing */
-    size_t code_bytes;
-    uint64_t budget; /* of one run; 0: no end */
-    unsigned warm;   /* 0: 1 */
-};
 
 struct outcome {
     struct x86_regs r;
@@ -85,7 +92,7 @@ static bool run_both(const struct job *j, struct outcome *ret)
 
     for (engine = 0; engine < 2; engine++) {
         machine_init(&m, MACHINE_LONG, MODEL);
-        if (engine == 1 && !use_translator(&m, j->code_bytes, j->warm)) {
+        if (engine == 1 && !use_translator(&m, j)) {
             machine_fini(&m);
             return false;
         }
@@ -543,7 +550,7 @@ static void a_budget_holds_in_code_that_ran_without(void **state)
 
     (void)state;
     machine_init(&m, MACHINE_LONG, MODEL);
-    if (!use_translator(&m, 0, 0)) {
+    if (!use_translator(&m, &(struct job){.from = NULL})) {
         machine_fini(&m);
         skip();
     }
@@ -665,7 +672,7 @@ static void processors_rewrite_each_others_code(void **state)
 
     (void)state;
     machine_init(&m, MACHINE_LONG, MODEL);
-    if (!use_translator(&m, 0, 0)) {
+    if (!use_translator(&m, &(struct job){.from = NULL})) {
         machine_fini(&m);
         skip();
     }
@@ -683,9 +690,41 @@ static void processors_rewrite_each_others_code(void **state)
     machine_fini(&m);
 }
 
+/* Two loops in one, of which the inner one's branch goes both ways. */
+CODE(warmer, ".code64",
+     "mov $3000, %ecx\n 1: mov $20, %edx\n 2: test $3, %dl\n jz 3f\n add %rdx, %rbx\n"
+     "3: add %rcx, %rsi\n mov %rsi, 0x60000(,%rdx,8)\n dec %edx\n jnz 2b\n"
+     "dec %ecx\n jnz 1b\n hlt")
+
+/* Hot code is made again once, warm code never; both give the same. */
+static void hot_code_is_made_again_and_better(void **state)
+{
+    static const uint64_t budgets[] = {0, 1000};
+    struct job j = {.from = warmer, .to = warmer_end, .warm = 3, .hot = 30};
+    struct outcome o;
+    unsigned n;
+
+    (void)state;
+    for (n = 0; n < 2; n++) {
+        j.budget = budgets[n];
+        j.is_quick = false;
+        RUN(&j, &o);
+        assert_int_equal(o.r.gpr[X86_RBX],
+                         3000 * (20 * 21 / 2 - 4 * (1 + 2 + 3 + 4 + 5)));
+        assert_int_equal(o.r.gpr[X86_RSI], 20ull * 3000 * 3001 / 2);
+        assert_in_range(o.c.optimised, 1, o.c.blocks);
+        assert_in_range(o.c.blocks, 2, 60);
+        j.is_quick = true;
+        RUN(&j, &o);
+        assert_int_equal(o.r.gpr[X86_RSI], 20ull * 3000 * 3001 / 2);
+        assert_int_equal(o.c.optimised, 0);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(hot_code_is_made_again_and_better),
         cmocka_unit_test(a_repetition_that_rewrites_itself_ends_first),
         cmocka_unit_test(a_branch_to_nowhere_faults_at_itself_and_once),
         cmocka_unit_test(returns_go_where_the_stack_says),
