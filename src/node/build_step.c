@@ -11,11 +11,13 @@
  * with root's own id, since what it makes belongs to the image as it is; its output
  * is this process' output.  The exit code is the command's; 255 when it could not be
  * started, with the reason on standard error. */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -31,6 +33,52 @@
 
 #define LAYERS_MOST 500
 #define CANNOT_RUN  255
+#define STEP_PREFIX "build-"
+
+/* RUN/builds.lock: shared by the steps that run; whoever gets it alone knows of none. */
+static int lock_builds(const char *run_dir, int how)
+{
+    char path[PATH_MAX];
+    SCOPED(scope_close) int fd = -1;
+
+    (void)str_print(path, sizeof path, "%s/builds.lock", run_dir);
+    fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    return fd < 0 || flock(fd, how) < 0 ? -errno : scope_take_fd(&fd);
+}
+
+static bool remove_step(const char *root, const char *id)
+{
+    struct container *c = NULL;
+    char group[64];
+    int r = container_open(root, id, &c, NULL);
+
+    if (r == 0) {
+        r = container_delete(c, true, NULL);
+        task_close(container_task(c));
+    } else {
+        (void)str_print(group, sizeof group, "/strata/%s", id);
+        r = container_sweep(root, id, group, NULL);
+    }
+    return r == 0;
+}
+
+int build_sweep(const char *run_dir)
+{
+    SCOPED(scope_close) int lock = lock_builds(run_dir, LOCK_EX | LOCK_NB);
+    SCOPED(scope_dir) DIR *d = NULL;
+    const struct dirent *entry;
+    char root[PATH_MAX];
+    int n = 0;
+
+    (void)str_print(root, sizeof root, "%s/builds", run_dir);
+    d = lock >= 0 ? opendir(root) : NULL;
+    while (d != NULL && (entry = readdir(d)) != NULL) {
+        if (str_starts(entry->d_name, STEP_PREFIX) && remove_step(root, entry->d_name)) {
+            n += 1;
+        }
+    }
+    return n;
+}
 
 static json_t *mount_of(const char *to, const char *type, const char *from,
                         json_t *options)
@@ -162,7 +210,7 @@ static int run(const char *run_dir, const json_t *step, struct err *e)
         strv_add(&lowers, json_string_value(item));
     }
     (void)str_print(root, sizeof root, "%s/builds", run_dir);
-    (void)str_print(id, sizeof id, "build-");
+    (void)str_print(id, sizeof id, STEP_PREFIX);
     (void)word_random_id(id + strlen(id), 12);
     o.lower = (const char *const *)lowers.items;
     o.n = lowers.n < LAYERS_MOST ? lowers.n : LAYERS_MOST;
@@ -189,6 +237,7 @@ int build_step(const char *run_dir)
 {
     json_error_t je;
     SCOPED(scope_json) json_t *step = json_loadf(stdin, 0, &je);
+    SCOPED(scope_close) int lock = -1;
     struct err e = {0};
     int null;
     int r;
@@ -201,6 +250,8 @@ int build_step(const char *run_dir)
     if (null >= 0) {
         (void)dup2(null, 0);
     }
+    (void)build_sweep(run_dir);
+    lock = lock_builds(run_dir, LOCK_SH);
     r = run(run_dir, step, &e);
     if (r < 0) {
         (void)fprintf(stderr, "strata: %s\n", e.text);

@@ -153,7 +153,7 @@ static int claim_userns(struct node *n, struct guest *g, const char *name,
                         struct strv *take, struct err *e)
 {
     unsigned slot;
-    int r = record_first_free(n, "/userns/", USERNS_LEAST, USERNS_MOST, &slot, e);
+    int r = record_free_number(n, "/userns/", USERNS_LEAST, USERNS_MOST, &slot, e);
 
     if (r < 0) {
         return err_set(e, r, "cannot create guest '%s': no host ids are left", name);

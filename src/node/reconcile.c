@@ -211,6 +211,9 @@ int node_reconcile(struct node *n, json_t **ret, struct err *e)
     sweep_dirs(n, n->state, out);
     sweep_dirs(n, n->run, out);
     volume_sweep(n, found_volume, out);
+    if (build_sweep(n->run) > 0) {
+        found(out, "image", "build", "what killed steps had left removed");
+    }
     if (r == 0) {
         r = sweep_keys(n, "/names/", out, e);
     }

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "base/fault.h"
+#include "base/gap.h"
 #include "base/scope.h"
 #include "base/str.h"
 #include "base/word.h"
@@ -248,35 +249,32 @@ int guest_all(struct node *n, json_t **ret, struct err *e)
     return record_list(n, "/guests/", ret, e);
 }
 
-int record_first_free(struct node *n, const char *prefix, unsigned least, unsigned most,
-                      unsigned *ret, struct err *e)
-{
-    struct kv_items items;
+struct numbers {
     struct kv *kv;
-    unsigned free_slot = least;
-    int r = node_kv(n, &kv, e);
+    const char *prefix;
+};
 
-    if (r == 0) {
-        r = kv_list(kv, prefix, &items, e);
-    }
-    if (r < 0) {
-        return r;
-    }
-    for (size_t i = 0; i < items.n; i++) { /* ordered by key: fixed-width numbers */
-        unsigned taken = (unsigned)strtoul(items.items[i].key + strlen(prefix), NULL, 10);
+/* A store that cannot be asked says so when the number is claimed. */
+static bool number_is_taken(void *arg, unsigned number)
+{
+    const struct numbers *s = arg;
+    struct kv_item item = {0};
+    char key[KV_KEY_BYTES];
+    bool found;
 
-        if (taken == free_slot) {
-            free_slot += 1;
-        } else if (taken > free_slot) {
-            break;
-        }
-    }
-    kv_items_fini(&items);
-    if (free_slot > most) {
-        return -ENOSPC;
-    }
-    *ret = free_slot;
-    return 0;
+    (void)str_print(key, sizeof key, "%s%06u", s->prefix, number);
+    found = kv_get(s->kv, key, &item, NULL) == 0;
+    kv_item_fini(&item);
+    return found;
+}
+
+int record_free_number(struct node *n, const char *prefix, unsigned least, unsigned most,
+                       unsigned *ret, struct err *e)
+{
+    struct numbers s = {.prefix = prefix};
+    int r = node_kv(n, &s.kv, e);
+
+    return r < 0 ? r : gap_find(least, most, number_is_taken, &s, ret);
 }
 
 void record_claims_fini(struct record_claims *c)

@@ -19,11 +19,11 @@ int record_load(struct node *n, const char *key, json_t **ret, struct err *e);
 /* The same for every key below `prefix`, as an array; what cannot be read is left out. */
 int record_list(struct node *n, const char *prefix, json_t **ret, struct err *e);
 
-/* The lowest number from `least` to `most` that no key "PREFIX%06u" has; -ENOSPC
- * (without a text) when all are taken.  Somebody else may take it meanwhile:
+/* A number from `least` to `most` that no key "PREFIX%06u" has, as `gap_find` finds it;
+ * -ENOSPC (without a text) when all are taken.  Somebody else may take it meanwhile:
  * `record_claim` tells. */
-int record_first_free(struct node *n, const char *prefix, unsigned least, unsigned most,
-                      unsigned *ret, struct err *e);
+int record_free_number(struct node *n, const char *prefix, unsigned least, unsigned most,
+                       unsigned *ret, struct err *e);
 
 /* Put every key with the value `id`, and the record (NULL: none) of that guest, or
  * nothing: -EEXIST (without a text) when one of them is there already. */

@@ -25,6 +25,9 @@ int worker_clean(const json_t *spec, struct err *e);
  * image that is being built; `run_dir` is the node's.  The exit code. */
 int build_step(const char *run_dir);
 
+/* Remove what steps left whose process was killed, unless one runs; how many. */
+int build_sweep(const char *run_dir);
+
 /* Empty the disk of a guest whose changes are not kept. */
 int worker_reset_disk(const json_t *spec);
 

@@ -175,19 +175,19 @@ static void all_that_could_be_claimed_is_given_back_at_once(void **state)
     record_claims_fini(&c);
 }
 
-static void the_lowest_free_number_is_found(void **state)
+static void a_free_number_is_found(void **state)
 {
     const struct fixture *f = *state;
     const char *const keys[] = {"/n/000016", "/n/000017", "/n/000019"};
     unsigned slot = 0;
     struct err e = {0};
 
-    assert_int_equal(record_first_free(f->n, "/n/", 16, 19, &slot, &e), 0);
+    assert_int_equal(record_free_number(f->n, "/n/", 16, 19, &slot, &e), 0);
     assert_int_equal(slot, 16);
     assert_int_equal(record_claim(f->n, keys, 3, ID, NULL, &e), 0);
-    assert_int_equal(record_first_free(f->n, "/n/", 16, 19, &slot, &e), 0);
+    assert_int_equal(record_free_number(f->n, "/n/", 16, 19, &slot, &e), 0);
     assert_int_equal(slot, 18);
-    assert_int_equal(record_first_free(f->n, "/n/", 16, 17, &slot, &e), -ENOSPC);
+    assert_int_equal(record_free_number(f->n, "/n/", 16, 17, &slot, &e), -ENOSPC);
 }
 
 /* A process of its own, with its own store: 0 when it got the key. */
@@ -256,7 +256,7 @@ int main(void)
                                         fixture_end),
         cmocka_unit_test_setup_teardown(all_that_could_be_claimed_is_given_back_at_once,
                                         fixture_begin, fixture_end),
-        cmocka_unit_test_setup_teardown(the_lowest_free_number_is_found, fixture_begin,
+        cmocka_unit_test_setup_teardown(a_free_number_is_found, fixture_begin,
                                         fixture_end),
         cmocka_unit_test_setup_teardown(of_racing_processes_one_gets_the_key,
                                         fixture_begin, fixture_end),

@@ -14,7 +14,7 @@ export STRATA TOP WORK STATE
 
 # Groups of guests of any state; the empty parent `strata` of all of them may stay.
 list_cgroups() {
-    find /sys/fs/cgroup -type d -regex '.*/strata/[0-9a-f]+' 2>/dev/null | sort
+    find /sys/fs/cgroup -type d -regex '.*/strata/\(build-\)?[0-9a-f]+' 2>/dev/null | sort
 }
 list_cgroups >"$WORK/.cgroups"
 
@@ -143,8 +143,12 @@ left_cgroups() {
     done
 }
 
-# Whether the store of another scenario's state knows the guest of that identifier.
+# Whether another scenario's state knows the guest, or the step of a build, of that identifier.
 is_anothers() {
+    for build in "${WORK%/*}"/strata-scenario-*/*/run/builds/"$1"; do
+        case $build in "$WORK"/*) continue ;; esac
+        [ ! -e "$build" ] || return 0
+    done
     for db in "${WORK%/*}"/strata-scenario-*/*/store.db*; do
         case $db in "$WORK"/*) continue ;; esac
         grep -qas "/guests/$1" "$db" && return 0

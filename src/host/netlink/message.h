@@ -81,6 +81,11 @@ struct netlink {
 int netlink_open(struct netlink *nl, int protocol, int netns_fd);
 void netlink_close(struct netlink *nl);
 
+/* The same for a socket that took away elements of sets: the kernel lets its last holder
+ * wait until no processor looks at them any more, 5 to 15 ms, which a process of its
+ * own does. */
+void netlink_close_aside(struct netlink *nl);
+
 /* Send the batch, hand replies to `fn` (may be NULL), return when all are
  * answered.  0 or -errno; `ret` (may be NULL) tells which message failed.  Every
  * message asks for an acknowledgement by NLM_F_ACK or NLM_F_DUMP, except in

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include <sys/socket.h>
+#include <sys/wait.h>
 
 #include "base/scope.h"
 
@@ -65,6 +66,30 @@ void netlink_close(struct netlink *nl)
 {
     scope_close(&nl->fd);
     nl->fd = -1;
+}
+
+/* Nobody waits for this process: it is a grandchild. */
+static void close_alone(unsigned fd)
+{
+    pid_t child = fork();
+    if (child == 0) {
+        if (fork() == 0) { /* what else was open, locks above all, is let go first */
+            (void)close_range(0, fd - 1, 0);
+            (void)close_range(fd + 1, ~0U, 0);
+        }
+        _exit(0);
+    }
+    if (child > 0) {
+        (void)waitpid(child, NULL, 0);
+    }
+}
+
+void netlink_close_aside(struct netlink *nl)
+{
+    if (nl->fd > 0) {
+        close_alone((unsigned)nl->fd);
+    }
+    netlink_close(nl);
 }
 
 struct reading {

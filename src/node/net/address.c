@@ -5,7 +5,6 @@
 #include "node/net/private.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/scope.h"
@@ -17,25 +16,23 @@
 #define CLAIM_TRIES 16
 
 struct taken {
-    struct kv_items items;
+    struct kv *kv;
     const char *prefix;
 };
 
-static int by_key(const void *key, const void *item)
-{
-    return strcmp(key, ((const struct kv_item *)item)->key);
-}
-
-/* The list is in the order of its keys, as contract/kv.h promises. */
+/* A store that cannot be asked says so when the address is claimed. */
 static bool is_taken(void *arg, const struct network_ip *ip)
 {
     const struct taken *t = arg;
+    struct kv_item item = {0};
     char key[KV_KEY_BYTES];
     char text[NETWORK_TEXT_BYTES];
+    bool found;
 
     (void)str_print(key, sizeof key, "%s%s", t->prefix, network_ip_text(ip, text));
-    return t->items.n > 0 && bsearch(key, t->items.items, t->items.n,
-                                     sizeof t->items.items[0], by_key) != NULL;
+    found = kv_get(t->kv, key, &item, NULL) == 0;
+    kv_item_fini(&item);
+    return found;
 }
 
 /* /addresses/NAME/ADDRESS for the guest, while the network is there: one that is being
@@ -87,15 +84,10 @@ int net_claim_address(struct node *n, struct net_plan *p, const char *id,
         return claim_wanted(n, prefix, wanted, p, id, e);
     }
     for (int i = 0; r == 0 && i < CLAIM_TRIES; i++) {
-        struct taken t = {.prefix = prefix};
+        struct taken t = {.kv = kv, .prefix = prefix};
 
-        r = kv_list(kv, prefix, &t.items, e);
-        if (r < 0) {
-            return r;
-        }
-        r = network_pick_address(&p->spec.subnet4, &p->spec.gateway4,
-                                 &(struct network_ip){0}, is_taken, &t, &p->port.addr4);
-        kv_items_fini(&t.items);
+        r = network_pick_address(&p->spec.subnet4, &p->spec.gateway4, is_taken, &t,
+                                 &p->port.addr4);
         if (r < 0) {
             return err_set(e, r, "network '%s' has no free address", p->spec.name);
         }

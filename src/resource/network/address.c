@@ -7,6 +7,7 @@
 
 #include <arpa/inet.h>
 
+#include "base/gap.h"
 #include "base/str.h"
 
 static unsigned bits_of(const struct network_ip *ip)
@@ -133,29 +134,33 @@ int network_cidr_nth(const struct network_cidr *c, uint32_t n, struct network_ip
     return 0;
 }
 
+struct picking {
+    const struct network_cidr *subnet;
+    const struct network_ip *gateway;
+    bool (*taken)(void *arg, const struct network_ip *ip);
+    void *arg;
+};
+
+static bool number_is_taken(void *arg, unsigned number)
+{
+    const struct picking *p = arg;
+    struct network_ip ip;
+    return network_cidr_nth(p->subnet, number, &ip) < 0 ||
+           network_ip_equal(&ip, p->gateway) || p->taken(p->arg, &ip);
+}
+
 int network_pick_address(const struct network_cidr *subnet,
-                         const struct network_ip *gateway, const struct network_ip *after,
+                         const struct network_ip *gateway,
                          bool (*taken)(void *arg, const struct network_ip *ip), void *arg,
                          struct network_ip *ret)
 {
+    struct picking p = {.subnet = subnet, .gateway = gateway, .taken = taken, .arg = arg};
     uint64_t size = subnet->ip.version == 0 ? 0 : size_of(subnet);
-    if (size < 4) {
-        return -ENOSPC;
-    }
-    uint64_t usable = size - 2; /* neither the network's own nor the broadcast address */
-    uint64_t from = 0;
-    if (after != NULL && network_cidr_has(subnet, after)) {
-        from = number_in(subnet, after);
-    }
-    for (uint64_t i = 0; i < usable; i++) {
-        struct network_ip ip;
-        (void)network_cidr_nth(subnet, (uint32_t)((from + i) % usable + 1), &ip);
-        if (!network_ip_equal(&ip, gateway) && (taken == NULL || !taken(arg, &ip))) {
-            *ret = ip;
-            return 0;
-        }
-    }
-    return -ENOSPC;
+    unsigned number = 0;
+    /* Neither the network's own nor the broadcast address. */
+    int r = size < 4 ? -ENOSPC
+                     : gap_find(1, (unsigned)(size - 2), number_is_taken, &p, &number);
+    return r < 0 ? r : network_cidr_nth(subnet, number, ret);
 }
 
 int network_pair_address(const struct network_cidr *subnet4,

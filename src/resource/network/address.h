@@ -46,11 +46,10 @@ bool network_cidr_overlaps(const struct network_cidr *a, const struct network_ci
 /* The n-th address of a subnet (0: the network itself); -ERANGE outside. */
 int network_cidr_nth(const struct network_cidr *c, uint32_t n, struct network_ip *ret);
 
-/* The lowest address after `after` (version 0: from the start), round the end,
- * that a guest may have: not the network's, the broadcast's, the gateway's, nor
- * one that `taken` tells.  -ENOSPC when there is none. */
+/* An address that a guest may have, as `gap_find` finds it: not the network's, the
+ * broadcast's, the gateway's, nor one that `taken` tells.  -ENOSPC when there is none. */
 int network_pick_address(const struct network_cidr *subnet,
-                         const struct network_ip *gateway, const struct network_ip *after,
+                         const struct network_ip *gateway,
                          bool (*taken)(void *arg, const struct network_ip *ip), void *arg,
                          struct network_ip *ret);
 

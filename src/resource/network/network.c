@@ -64,6 +64,9 @@ void network_close(struct network *net)
 {
     if (net != NULL) {
         netlink_close(&net->route);
+        if (net->took_back) {
+            netlink_close_aside(&net->nft);
+        }
         netlink_close(&net->nft);
         strv_fini(&net->warnings);
         free(net);

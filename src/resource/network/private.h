@@ -12,6 +12,7 @@ struct network {
     struct netlink route;
     struct netlink nft; /* opened on first use */
     bool no_nft;        /* this host withholds nf_tables */
+    bool took_back;     /* elements: closing `nft` takes a while */
     struct strv warnings;
 };
 

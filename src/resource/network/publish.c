@@ -73,6 +73,7 @@ static int take_back(struct network *net, const struct entries *list)
     }
     nft_end(&b);
     int r = n == 0 ? 0 : netlink_send(&net->nft, &b, NULL, NULL, NULL);
+    net->took_back = net->took_back || n > 0;
     return r == -ENOENT ? 0 : r;
 }
 

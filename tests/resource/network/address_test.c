@@ -96,40 +96,42 @@ static void picked_address_is_free_and_usable(void **state)
 {
     struct network_cidr net = cidr("10.1.2.0/28");
     struct network_ip gateway = ip("10.1.2.1");
-    struct network_ip after = ip("10.1.2.13");
     struct network_ip got;
     unsigned below = 0;
     (void)state;
-    assert_int_equal(network_pick_address(&net, &gateway, NULL, NULL, NULL, &got), 0);
+    assert_int_equal(network_pick_address(&net, &gateway, is_low, &below, &got), 0);
     assert_ip(&got, "10.1.2.2");
     below = 9;
-    assert_int_equal(network_pick_address(&net, &gateway, NULL, is_low, &below, &got), 0);
+    assert_int_equal(network_pick_address(&net, &gateway, is_low, &below, &got), 0);
     assert_ip(&got, "10.1.2.9");
-    assert_int_equal(network_pick_address(&net, &gateway, &after, NULL, NULL, &got), 0);
+    below = 14;
+    assert_int_equal(network_pick_address(&net, &gateway, is_low, &below, &got), 0);
     assert_ip(&got, "10.1.2.14"); /* the last: .15 is the broadcast address */
-    assert_int_equal(network_pick_address(&net, &gateway, &got, NULL, NULL, &got), 0);
-    assert_ip(&got, "10.1.2.2"); /* round the end */
     below = 15;
-    assert_int_equal(network_pick_address(&net, &gateway, NULL, is_low, &below, &got),
-                     -ENOSPC);
+    assert_int_equal(network_pick_address(&net, &gateway, is_low, &below, &got), -ENOSPC);
     net = cidr("10.1.2.4/31");
-    assert_int_equal(network_pick_address(&net, &gateway, NULL, NULL, NULL, &got),
-                     -ENOSPC);
+    below = 0;
+    assert_int_equal(network_pick_address(&net, &gateway, is_low, &below, &got), -ENOSPC);
+}
+
+static bool is_seen(void *arg, const struct network_ip *i)
+{
+    return ((const bool *)arg)[i->bytes[3]];
 }
 
 static void every_address_of_a_subnet_is_picked_once(void **state)
 {
     struct network_cidr net = cidr("10.1.2.0/24");
     struct network_ip gateway = ip("10.1.2.77");
-    struct network_ip last = {0};
+    struct network_ip got;
     bool seen[256] = {false};
     (void)state;
     for (unsigned i = 0; i < 253; i++) {
-        assert_int_equal(network_pick_address(&net, &gateway, &last, NULL, NULL, &last),
-                         0);
-        assert_false(seen[last.bytes[3]]);
-        seen[last.bytes[3]] = true;
+        assert_int_equal(network_pick_address(&net, &gateway, is_seen, seen, &got), 0);
+        assert_false(seen[got.bytes[3]]);
+        seen[got.bytes[3]] = true;
     }
+    assert_int_equal(network_pick_address(&net, &gateway, is_seen, seen, &got), -ENOSPC);
     assert_false(seen[0] || seen[77] || seen[255]);
 }
 
