@@ -3,7 +3,8 @@
  * What of an instruction depends on the CPUID model or on the mode is decided here,
  * once, when it is decoded:
  *   - a row whose feature the model lacks raises #UD; but TZCNT and LZCNT are then BSF
- *     and BSR, as F3 before those means nothing (SDM volume 2, LZCNT, TZCNT);
+ *     and BSR, as F3 before those means nothing (SDM volume 2, LZCNT, TZCNT), and their
+ *     row says so to whoever translates;
  *   - a row of protected mode raises #UD in real and virtual-8086 mode;
  *   - LAHF and SAHF in 64-bit mode have a feature of their own. */
 #include <string.h>
@@ -25,10 +26,10 @@ static const struct x86_family *const families[X86_ROW_COUNT] = {
 #include "virt/isa/x86/rows.h"
 };
 
-/* Which routine of a family executes `i`; NULL: there is no such form. */
-static x86_routine *routine_of(const struct x86_insn *i, unsigned row)
+/* Which routine of its row's family executes `i`; NULL: there is no such form. */
+static x86_routine *routine_of(const struct x86_insn *i)
 {
-    const struct x86_family *f = families[row];
+    const struct x86_family *f = families[i->row];
 
     if (f == NULL || i->size >= X86_SIZE_COUNT) {
         return NULL;
@@ -46,18 +47,18 @@ static bool is_feature_there(const struct x86_model *model, const struct x86_ins
 
 void interpret_bind(const struct x86_model *model, bool is_protected, struct x86_insn *i)
 {
-    unsigned row = i->row;
     bool is_allowed =
-        row != X86_INVALID && (x86_rows[row].mode != X86_PROTECTED || is_protected);
+        i->row != X86_INVALID && (x86_rows[i->row].mode != X86_PROTECTED || is_protected);
 
     if (is_allowed && !is_feature_there(model, i)) {
-        if (row == X86_R_TZCNT || row == X86_R_LZCNT) {
-            row = row == X86_R_TZCNT ? X86_R_BSF : X86_R_BSR;
+        if (i->row == X86_R_TZCNT || i->row == X86_R_LZCNT) {
+            i->row = i->row == X86_R_TZCNT ? X86_R_BSF : X86_R_BSR;
+            i->prefix = 0;
         } else {
             is_allowed = false;
         }
     }
-    i->run = is_allowed ? routine_of(i, row) : NULL;
+    i->run = is_allowed ? routine_of(i) : NULL;
     if (i->run == NULL) {
         i->run = x86_bad_insn;
     }

@@ -229,6 +229,45 @@ static struct lift_out by_routine(struct work *w)
     return (struct lift_out){.end = LIFT_GOES_ON};
 }
 
+/* To a memory operand: one to the stack is of another. */
+static bool is_store(const struct ir_insn *i)
+{
+    switch (i->op) {
+    case IR_NATIVE:
+        return ((const struct ir_native *)(uintptr_t)i->imm)->writes_memory;
+    case IR_STORE:
+        return i->aux != X86_SS;
+    case IR_LOAD:
+        return i->access.for_write;
+    default:
+        return i->op == IR_ATOMIC || i->op == IR_CAS;
+    }
+}
+
+/* Outside 64-bit mode code segments can be read, and not written: such a store is its
+ * routine's, which faults. */
+static bool is_refused(const struct work *w, uint32_t before)
+{
+    uint32_t n;
+
+    if (w->i->segment != X86_CS || w->i->mode == X86_CODE64) {
+        return false;
+    }
+    for (n = before; n < w->g->insns; n++) {
+        if (is_store(&w->g->insn[n])) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool lift_form(struct work *w)
+{
+    return w->i->address != X86_16 &&
+           ((w->row->fn != NULL && w->row->fn(w, w->row->detail)) ||
+            (w->row->is_vector && lift_vector(w)) || (w->row->is_x87 && lift_x87(w)));
+}
+
 struct lift_out lift_insn(const struct lift *l, struct ir_region *g,
                           const struct lift_in *in)
 {
@@ -243,14 +282,7 @@ struct lift_out lift_insn(const struct lift *l, struct ir_region *g,
     if (in->insn->row == X86_INVALID) {
         return (struct lift_out){.end = LIFT_CANNOT};
     }
-    if (w.row->fn != NULL && in->insn->address != X86_16 &&
-        w.row->fn(&w, w.row->detail)) {
-        return w.out;
-    }
-    if (w.row->is_vector && in->insn->address != X86_16 && lift_vector(&w)) {
-        return w.out;
-    }
-    if (w.row->is_x87 && in->insn->address != X86_16 && lift_x87(&w)) {
+    if (lift_form(&w) && !is_refused(&w, before)) {
         return w.out;
     }
     /* Nothing of a form that gave up half-way may stay. */

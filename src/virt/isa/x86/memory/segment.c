@@ -121,7 +121,7 @@ static void look_at_flatness(struct x86_cpu *c)
     for (unsigned i = 0; i < sizeof plain / sizeof plain[0]; i++) {
         c->flat &= c->read_base[plain[i]] == 0 && c->write_base[plain[i]] == 0;
     }
-    c->flat &= cs->base == 0 && cs->limit == 0xffffffffu;
+    c->flat &= c->read_base[X86_CS] == 0 && cs->limit == 0xffffffffu;
 }
 
 void x86_segment_changed(struct x86_cpu *c, enum x86_seg s)

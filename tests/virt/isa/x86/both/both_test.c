@@ -3,8 +3,8 @@
  *
  *   both_test [-s SEED | -r] [-n WORLDS] [-m MODE] [-v]
  *
- * -r takes a seed from the clock; -v prints the way of the last step of the interpreter
- * to a difference.
+ * -r takes a seed from the clock; -v looks for the least budget with which the last step
+ * differs, and prints the way of the interpreter to there.
  *
  * rows: ISA-03 ISA-05 CON-09 */
 #include <inttypes.h>
@@ -20,6 +20,7 @@
 #define BEGINS       3
 #define STEPS        40
 #define SHOWN        20
+#define WAY          40
 #define SECONDS_MOST 2
 
 static const char *const mode_names[WORLD_MODES] = {
@@ -70,25 +71,61 @@ static void print_next(struct side *s)
            r.cpl, r.gpr[X86_RIP], text, r.gpr[0], r.gpr[1], r.gpr[3], r.gpr[4], r.rflags);
 }
 
-/* Come to the same place again, and go on by single instructions. */
-static void retrace(uint64_t seed, enum world_mode mode, unsigned steps)
+/* Come to the begin of that step again; its draw is made. */
+static void come_again(struct world *w, uint64_t seed, enum world_mode mode,
+                       unsigned steps)
 {
     struct draw d = {.state = seed};
-    struct world w;
     char text[160];
 
-    world_create(&w, &d, mode);
+    world_create(w, &d, mode);
     for (unsigned n = 0; n < steps; n++) {
         if (n % STEPS == 0 && n > 0) {
-            world_begin(&w);
+            world_begin(w);
         }
         if (n + 1 < steps) {
-            (void)world_step(&w, text, sizeof text);
+            (void)world_step(w, text, sizeof text);
         }
     }
-    world_draw(&w);
-    for (uint64_t n = 0; n < w.budget; n++) {
-        print_next(&w.side[0]);
+    world_draw(w);
+}
+
+/* The least budget for which the step differs, as `text` says. */
+static uint64_t least_budget(uint64_t seed, enum world_mode mode, unsigned steps,
+                             char *text, unsigned bytes)
+{
+    bool is_same = true;
+    uint64_t k = 0, most = 1;
+
+    while (is_same && k < most) {
+        struct world w;
+
+        come_again(&w, seed, mode, steps);
+        most = w.budget;
+        w.budget = ++k;
+        is_same = world_run_both(&w, text, bytes);
+        if (!is_same) {
+            print_next(&w.side[0]);
+            print_next(&w.side[1]);
+        }
+        world_destroy(&w);
+    }
+    return k;
+}
+
+/* How the interpreter went there, by single instructions. */
+static void retrace(uint64_t seed, enum world_mode mode, unsigned steps)
+{
+    char text[160];
+    uint64_t most = least_budget(seed, mode, steps, text, sizeof text);
+    struct world w;
+
+    printf("    differs with a budget of %" PRIu64 ": %s\n", most, text);
+    come_again(&w, seed, mode, steps);
+    for (uint64_t n = 0; n < most; n++) {
+        if (most - n < WAY) {
+            print_next(&w.side[0]);
+        }
         (void)world_run(&w, &w.side[0], 1);
         w.kicks = 0;
     }

@@ -577,9 +577,8 @@ int world_run(struct world *w, struct side *s, uint64_t budget)
     return cpu_run(s->cpu, budget);
 }
 
-bool world_step(struct world *w, char *text, unsigned bytes)
+bool world_run_both(struct world *w, char *text, unsigned bytes)
 {
-    world_draw(w);
     for (unsigned n = 0; n < 2; n++) {
         if (world_run(w, &w->side[n], w->budget) != 0) {
             snprintf(text, bytes, "%s: run fails", w->side[n].name);
@@ -592,4 +591,10 @@ bool world_step(struct world *w, char *text, unsigned bytes)
     }
     settle(w);
     return !registers_differ(w, text, bytes) && !memory_differs(w, text, bytes);
+}
+
+bool world_step(struct world *w, char *text, unsigned bytes)
+{
+    world_draw(w);
+    return world_run_both(w, text, bytes);
 }

@@ -109,8 +109,9 @@ void world_begin(struct world *w);
 /* Run both, for a drawn number of instructions; false: they differ, as `text` says. */
 bool world_step(struct world *w, char *text, unsigned bytes);
 
-/* Its two halves: what is done, and doing it on one side. */
+/* Its two halves: what is done, and doing it on both, or on one side. */
 void world_draw(struct world *w);
+bool world_run_both(struct world *w, char *text, unsigned bytes);
 int world_run(struct world *w, struct side *s, uint64_t budget);
 
 /* program.c: code of that mode into the code pages. */

@@ -24,11 +24,18 @@ struct job {
     const uint8_t *from, *to;
     void (*prepare)(struct machine *m, struct x86_regs *r); /* NULL: nothing */
     size_t code_bytes;
-    uint64_t budget; /* of one run; 0: no end */
-    unsigned warm;   /* 0: 1 */
-    unsigned hot;    /* rounds until quick code is made better; 0: all is, at once */
-    bool is_quick;   /* none ever is */
+    uint64_t budget;   /* of one run; 0: no end */
+    unsigned warm;     /* 0: 1 */
+    unsigned hot;      /* rounds until quick code is made better; 0: all is, at once */
+    bool is_quick;     /* none ever is */
+    const char *model; /* NULL: MODEL */
+    bool is_32;        /* protected mode, not long mode */
 };
+
+static const char *model_of(const struct job *j)
+{
+    return j->model != NULL ? j->model : MODEL;
+}
 
 /* The processors become translators, which find all code warm at once. */
 static bool use_translator(struct machine *m, const struct job *j)
@@ -44,7 +51,8 @@ static bool use_translator(struct machine *m, const struct job *j)
                                                                   : TRANSLATE_OPTIMISES,
                                             .hot = j->hot};
         struct cpu *c = NULL;
-        int r = translate_create(m->mem, x86_model_find(MODEL), &m->env, &o, &c, NULL);
+        int r =
+            translate_create(m->mem, x86_model_find(model_of(j)), &m->env, &o, &c, NULL);
 
         if (r == -ENOTSUP) {
             return false;
@@ -91,7 +99,7 @@ static bool run_both(const struct job *j, struct outcome *ret)
     unsigned engine;
 
     for (engine = 0; engine < 2; engine++) {
-        machine_init(&m, MACHINE_LONG, MODEL);
+        machine_init(&m, j->is_32 ? MACHINE_FLAT32 : MACHINE_LONG, model_of(j));
         if (engine == 1 && !use_translator(&m, j)) {
             machine_fini(&m);
             return false;
@@ -625,6 +633,76 @@ static void a_full_code_memory_loses_nothing(void **state)
     assert_true(o.c.blocks > 2 * FILL_FNS); /* so some were made again */
 }
 
+/* F3 before BSF and BSR means nothing where the model has no TZCNT and LZCNT. */
+CODE(scans, ".code64",
+     "mov $50, %ecx\n mov $0x4040, %edi\n 1: lzcnt %rdi, %rax\n add %rax, %rbx\n"
+     "tzcnt %edi, %eax\n add %rax, %rsi\n dec %ecx\n jnz 1b\n hlt")
+
+static void counts_are_scans_where_the_model_says_so(void **state)
+{
+    struct job j = {scans, scans_end};
+    struct outcome o;
+
+    (void)state;
+    RUN(&j, &o);
+    assert_int_equal(o.r.gpr[X86_RBX], 50 * 49);
+    assert_int_equal(o.r.gpr[X86_RSI], 50 * 6);
+    j.model = "base";
+    RUN(&j, &o);
+    assert_int_equal(o.r.gpr[X86_RBX], 50 * 14);
+    assert_int_equal(o.r.gpr[X86_RSI], 50 * 6);
+}
+
+/* Through CS, outside 64-bit mode: what reads goes, what writes faults. */
+CODE(code_reads, ".code32",
+     "mov $0x100000, %ebx\n movl $3, (%ebx)\n mov $50, %ecx\n"
+     "1: add %cs:(%ebx), %eax\n push %cs:(%ebx)\n pop %edx\n add %edx, %edi\n"
+     "mov %cs:0x100000, %edx\n add %edx, %esi\n dec %ecx\n jnz 1b\n hlt")
+#define GO_ROUND                                                                         \
+    "mov $5, %ecx\n 1: dec %ecx\n jnz 1b\n" /* so that what follows is translated */
+
+CODE(code_store, ".code32", "mov %eax, %cs:0x100000\n hlt")
+CODE(code_store_imm, ".code32", GO_ROUND "movb $1, %cs:(%edx)\n hlt")
+CODE(code_add, ".code32", GO_ROUND "add %eax, %cs:(%edx)\n hlt")
+CODE(code_pop, ".code32", GO_ROUND "pop %cs:(%edx)\n hlt")
+CODE(code_locked, ".code32", GO_ROUND "lock xadd %eax, %cs:(%edx)\n hlt")
+CODE(code_exchange, ".code32", GO_ROUND "cmpxchg %ecx, %cs:(%edx)\n hlt")
+CODE(code_bit, ".code32", GO_ROUND "bts %eax, %cs:(%edx)\n hlt")
+CODE(code_vector, ".code32", GO_ROUND "movups %xmm0, %cs:(%edx)\n hlt")
+CODE(code_x87, ".code32", GO_ROUND "fld1\n fstpl %cs:(%edx)\n hlt")
+
+static void put_data(struct machine *m, struct x86_regs *r)
+{
+    machine_poke(m, MACHINE_DATA, 0, 8);
+    r->gpr[X86_RDX] = MACHINE_DATA;
+    r->cr4 |= X86_CR4_OSFXSR;
+}
+
+static void code_segments_are_read_only(void **state)
+{
+    static const uint8_t *const stores[][2] = {
+        {code_store, code_store_end},   {code_store_imm, code_store_imm_end},
+        {code_add, code_add_end},       {code_pop, code_pop_end},
+        {code_locked, code_locked_end}, {code_exchange, code_exchange_end},
+        {code_bit, code_bit_end},       {code_vector, code_vector_end},
+        {code_x87, code_x87_end}};
+    struct job j = {code_reads, code_reads_end, put_data, .is_32 = true};
+    struct outcome o;
+    unsigned n;
+
+    (void)state;
+    RUN(&j, &o);
+    assert_int_equal(o.r.gpr[X86_RAX], 50 * 3);
+    assert_int_equal(o.r.gpr[X86_RDI], 50 * 3);
+    assert_int_equal(o.r.gpr[X86_RSI], 50 * 3);
+    for (n = 0; n < sizeof stores / sizeof stores[0]; n++) {
+        j.from = stores[n][0];
+        j.to = stores[n][1];
+        RUN(&j, &o);
+        assert_int_equal(o.r.gpr[X86_RIP], 0x4000 + X86_GP * 16 + 1);
+    }
+}
+
 /* Two processors: each writes the immediate of the other's function, says so, and waits
  * until the other has called it.  rdi own function, r8 the other's; r9 own round word,
  * r10 the other's; r12 sum of what the own function gave. */
@@ -742,6 +820,8 @@ int main(void)
         cmocka_unit_test(a_budget_holds_in_code_that_ran_without),
         cmocka_unit_test(a_way_that_does_not_come_to_its_end_is_not_followed_again),
         cmocka_unit_test(a_full_code_memory_loses_nothing),
+        cmocka_unit_test(counts_are_scans_where_the_model_says_so),
+        cmocka_unit_test(code_segments_are_read_only),
         cmocka_unit_test(processors_rewrite_each_others_code),
     };
 
