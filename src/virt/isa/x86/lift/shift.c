@@ -63,40 +63,94 @@ static bool lift_shift(struct work *w, unsigned op)
     return true;
 }
 
+/* What a rotation by one would have to give so that CF is that of `v`, and OF what the
+ * first step of rotating `a` makes: so processors do it, whatever the count. */
+static ir_value as_by_one(struct work *w, unsigned op, enum x86_size s, ir_value a,
+                          ir_value v)
+{
+    unsigned top = (8u << s) - 1;
+    uint64_t carry = op == IR_ROTL ? 1 : UINT64_C(1) << top;
+    uint64_t other = UINT64_C(1) << (op == IR_ROTL ? top : top - 1);
+    ir_value x;
+
+    if (op == IR_ROTL) {
+        x = ir_2(w->g, IR_XOR, a, ir_2(w->g, IR_SHL, a, lift_const(w, s, 1)));
+        x = ir_2(w->g, IR_XOR, x, ir_2(w->g, IR_SHL, v, lift_const(w, s, top)));
+    } else {
+        x = ir_2(w->g, IR_XOR, a, v);
+        x = ir_2(w->g, IR_SHR, x, lift_const(w, s, 1));
+        x = ir_2(w->g, IR_XOR, x, ir_2(w->g, IR_SHL, a, lift_const(w, s, top - 1)));
+    }
+    return ir_2(w->g, IR_OR, ir_2(w->g, IR_AND, v, lift_const(w, s, carry)),
+                ir_2(w->g, IR_AND, x, lift_const(w, s, other)));
+}
+
+/* The flags of a rotation; they become the guest's when its result is written. */
+static struct ir_insn rotate_flags(struct work *w, unsigned op, struct count n,
+                                   ir_value a, ir_value v)
+{
+    enum x86_size s = lift_size(w, 0);
+    ir_value before = ir_get(w->g, LIFT_FLAGS);
+    bool left = op == IR_ROTL;
+
+    if (!n.known) {
+        return (struct ir_insn){
+            .aux = left ? IR_FLAGS_ROL_N : IR_FLAGS_ROR_N,
+            .arg = {as_by_one(w, op, s, a, v), lift_register(w, X86_RCX, X86_8), before}};
+    }
+    if (n.n != 1 && !w->i->is_memory) { /* OF stays */
+        v = left ? v : ir_2(w->g, IR_SHR, v, lift_const(w, s, (8u << s) - 1));
+        return (struct ir_insn){.aux = IR_FLAGS_CARRY, .arg = {v, before}};
+    }
+    v = n.n == 1 ? v : as_by_one(w, op, s, a, v);
+    return (struct ir_insn){.aux = left ? IR_FLAGS_ROL_R : IR_FLAGS_ROR_R,
+                            .arg = {v, before}};
+}
+
 static bool lift_rotate(struct work *w, unsigned op)
 {
     enum x86_size s = lift_size(w, 0);
     struct count n = count_of(w, 1, s);
-    ir_value v, before = 0, by = 0, last;
+    struct ir_insn f = {.op = IR_NOP};
+    ir_value a, v;
 
     if (n.known && n.n == 0) {
         return by_nothing(w, s);
     }
-    v = lift_read_for_write(w, 0);
-    v = ir_2(w->g, op, v, count_value(w, n, s));
+    a = lift_read_for_write(w, 0);
+    v = ir_2(w->g, op, a, count_value(w, n, s));
     if (!w->in->flags_dead) {
-        before = ir_get(w->g, LIFT_FLAGS);
-        by = lift_register(w, X86_RCX, X86_8);
+        f = rotate_flags(w, op, n, a, v);
     }
     lift_write(w, 0, v);
-    if (n.known && n.n != 1 && !lift_is_memory(w, 0)) { /* as processors do: OF stays */
-        last = op == IR_ROTL ? v : ir_2(w->g, IR_SHR, v, lift_const(w, s, (8u << s) - 1));
-        lift_flags(w, IR_FLAGS_CARRY, s, last, before);
-    } else if (n.known) {
-        lift_flags(w, op == IR_ROTL ? IR_FLAGS_ROL_R : IR_FLAGS_ROR_R, s, v, before);
-    } else {
-        lift_flags_3(w, op == IR_ROTL ? IR_FLAGS_ROL_N : IR_FLAGS_ROR_N, s, v, by,
-                     before);
-    }
+    lift_flags_3(w, f.aux, s, f.arg[0], f.arg[1], f.arg[2]);
     return true;
 }
 
-/* By a known count; CF is the last bit that left. */
+/* C and O of a shift of two words by `n`, as bits 0 and 1: C is the last bit that left,
+ * O whether one step changes the sign. */
+static ir_value double_flags(struct work *w, unsigned op, unsigned n, ir_value a,
+                             ir_value b)
+{
+    enum x86_size s = lift_size(w, 0);
+    unsigned bits = 8u << s;
+    bool left = op == IR_SHLD;
+    ir_value c, next;
+
+    c = ir_2(w->g, IR_SHR, a, lift_const(w, s, left ? bits - n : n - 1));
+    next = left ? ir_2(w->g, IR_SHL, a, lift_const(w, s, 1))
+                : ir_2(w->g, IR_SHL, b, lift_const(w, s, bits - 1));
+    next = ir_2(w->g, IR_SHR, ir_2(w->g, IR_XOR, a, next), lift_const(w, s, bits - 2));
+    return ir_2(w->g, IR_XOR, ir_2(w->g, IR_AND, c, lift_const(w, s, 1)),
+                ir_2(w->g, IR_AND, next, lift_const(w, s, 2)));
+}
+
+/* By a known count. */
 static bool lift_double(struct work *w, unsigned op)
 {
     enum x86_size s = lift_size(w, 0);
     struct count n = count_of(w, 2, s);
-    ir_value a, b, v, out, top;
+    ir_value a, b, v, out = 0;
 
     if (s < X86_32 || !n.known) {
         return false;
@@ -107,16 +161,11 @@ static bool lift_double(struct work *w, unsigned op)
     a = lift_read_for_write(w, 0);
     b = lift_read(w, 1);
     v = ir_3(w->g, op, lift_type(s), (ir_value[3]){a, b, lift_const(w, s, n.n)});
-    lift_write(w, 0, v);
     if (!w->in->flags_dead) {
-        out = ir_2(w->g, IR_SHR, a,
-                   lift_const(w, s, op == IR_SHLD ? (8u << s) - n.n : n.n - 1));
-        top = ir_2(w->g, IR_SHR, ir_2(w->g, IR_XOR, a, v),
-                   lift_const(w, s, (8u << s) - 2)); /* O: the sign changed */
-        out = ir_2(w->g, IR_XOR, ir_2(w->g, IR_AND, out, lift_const(w, s, 1)),
-                   ir_2(w->g, IR_AND, top, lift_const(w, s, 2)));
-        lift_flags(w, IR_FLAGS_RESULT, s, v, out);
+        out = double_flags(w, op, n.n, a, b);
     }
+    lift_write(w, 0, v);
+    lift_flags(w, IR_FLAGS_RESULT, s, v, out);
     return true;
 }
 

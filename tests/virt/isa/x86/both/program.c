@@ -242,15 +242,9 @@ static void pick_memory(struct program *p, struct x86_form *f)
     }
 }
 
-/* What only the host knows would differ; and OF behind a rotation by more than one, which
- * the manual leaves open. */
+/* What only the host knows would differ. */
 static bool is_open(unsigned row)
 {
-    const char *id = x86_rows[row].id;
-
-    if (strncmp(id, "ROL_", 4) == 0 || strncmp(id, "ROR_", 4) == 0) {
-        return strcmp(id + strlen(id) - 2, "_1") != 0;
-    }
     return strncmp(x86_rows[row].mnemonic, "rdrand", 6) == 0 ||
            strncmp(x86_rows[row].mnemonic, "rdseed", 6) == 0;
 }

@@ -500,22 +500,6 @@ static const struct field fields[] = {
     FIELD(fpu.ymm),      FIELD(msr),        FIELD(nmi_masked), FIELD(irq_shadow),
     FIELD(debug_shadow), FIELD(a20_mask)};
 
-/* OF behind a rotation by more than one, which random bytes may be, is left open. */
-static void settle(struct world *w)
-{
-    struct x86_regs a, b;
-    struct err e = {0};
-
-    cpu_get(w->side[0].cpu, &a);
-    cpu_get(w->side[1].cpu, &b);
-    if ((a.rflags ^ b.rflags) == X86_OF_BIT) {
-        b.rflags = a.rflags;
-        if (cpu_set(w->side[1].cpu, &b, &e) != 0) {
-            abort();
-        }
-    }
-}
-
 static bool registers_differ(struct world *w, char *text, unsigned bytes)
 {
     struct x86_regs a, b;
@@ -589,7 +573,6 @@ bool world_run_both(struct world *w, char *text, unsigned bytes)
         snprintf(text, bytes, "what went out of the processor");
         return false;
     }
-    settle(w);
     return !registers_differ(w, text, bytes) && !memory_differs(w, text, bytes);
 }
 

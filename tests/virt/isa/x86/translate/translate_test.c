@@ -703,6 +703,33 @@ static void code_segments_are_read_only(void **state)
     }
 }
 
+/* Flags that the manual leaves open, by every count; each goes into a sum. */
+#define SUM        "pushf\n pop %rdx\n imul $5, %rbx\n add %rdx, %rbx\n"
+#define TURN(text) text " %cl, %rax\n" SUM text " $5, %rax\n" SUM text " $1, %eax\n" SUM
+#define TURN_NARROW(text)                                                                \
+    text " %cl, %al\n" SUM text " $3, %ah\n" SUM text " $11, %al\n" SUM text             \
+         " %cl, (%r9)\n" SUM text " $7, 4(%r9)\n" SUM
+#define PAIR(text)                                                                       \
+    text " $13, %rax, %rsi\n" SUM text " $1, %eax, %edi\n" SUM text                      \
+         " %cl, %eax, 8(%r9)\n" SUM text " $9, %eax, 16(%r9)\n" SUM
+
+CODE(turns_of_bits, ".code64",
+     "mov $0x100000, %r9d\n mov $0x123456789abcdef1, %rax\n mov $300, %r8d\n"
+     "1: mov %r8d, %ecx\n" TURN("rol") TURN("ror") TURN("shl") TURN("rcl") TURN("rcr")
+         TURN_NARROW("rolb") TURN_NARROW("rorb") PAIR("shld")
+             PAIR("shrd") "imul $13, %rax\n inc %rax\n dec %r8d\n jnz 1b\n hlt")
+
+static void flags_left_open_are_the_same(void **state)
+{
+    struct job j = {turns_of_bits, turns_of_bits_end, put_data};
+    struct outcome o;
+
+    (void)state;
+    RUN(&j, &o);
+    j.budget = 29;
+    RUN(&j, &o);
+}
+
 /* Two processors: each writes the immediate of the other's function, says so, and waits
  * until the other has called it.  rdi own function, r8 the other's; r9 own round word,
  * r10 the other's; r12 sum of what the own function gave. */
@@ -822,6 +849,7 @@ int main(void)
         cmocka_unit_test(a_full_code_memory_loses_nothing),
         cmocka_unit_test(counts_are_scans_where_the_model_says_so),
         cmocka_unit_test(code_segments_are_read_only),
+        cmocka_unit_test(flags_left_open_are_the_same),
         cmocka_unit_test(processors_rewrite_each_others_code),
     };
 
