@@ -1,7 +1,6 @@
 /* bmi.c - BMI1 and BMI2 (VEX encoded); Intel SDM volume 2.
  *
- * AF is undefined, and clear; PF is undefined, and that of the result, so that translated
- * code, which makes it so at no cost, does the same. */
+ * Undefined flags as current Intel processors have them: clear. */
 #include "virt/isa/x86/integer/operand.h"
 
 /* A family of two sizes (VEX.W), from a body that has `e`, the modrm operand. */
@@ -23,14 +22,14 @@
 
 #define VVVV x86_reg(c, i, i->vvvv, bits)
 
-/* The result, and ZF, SF and PF by it, CF as given, the rest clear. */
+/* The result, and ZF and SF by it, CF as given, the rest clear. */
 ALWAYS void give(struct x86_cpu *c, const struct x86_insn *i, unsigned n, uint64_t v,
                  bool cf, unsigned bits)
 {
     int64_t s = x86_sign_extend(v, bits);
 
     x86_set_reg(c, i, n, v, bits);
-    x86_flags_shift(c, s, cf, false);
+    x86_flags_set(c, (cf ? X86_CF : 0) | (s == 0 ? X86_ZF : 0) | (s < 0 ? X86_SF : 0));
 }
 
 BMI(andn, give(c, i, i->reg, ~VVVV &e, false, bits);)
