@@ -261,7 +261,7 @@ unsigned emit_condition(struct emit *e, ir_value flags, enum ir_cond c)
             test_bits(e, emit_use(e, f->arg[1]), c / 2 == IR_COND_C / 2 ? 1 : 2);
             return (c & 1) != 0 ? IR_COND_Z : IR_COND_NZ;
         }
-        if (only_result_matters(c)) {
+        if (only_result_matters(c) && c / 2 != IR_COND_P / 2) {
             r = emit_use(e, f->arg[0]);
             asm_test(&e->o, bits, r, r);
             return c;
@@ -428,9 +428,13 @@ static void redo_result(struct emit *e, const struct ir_insn *f, struct asm_mem 
     enum host_reg r = emit_use(e, f->arg[0]), t = emit_temp(e), u = emit_temp(e);
 
     asm_mov(&e->o, 32, t, emit_use(e, f->arg[1]));
-    asm_mov(&e->o, 32, u, t);
     asm_test(&e->o, (unsigned)f->imm * 8, r, r);
     emit_push_flags(e, m);
+    asm_mov(&e->o, 32, u, t);
+    asm_alu_imm(&e->o, ASM_AND, 32, u, 4); /* the place of P */
+    asm_unary(&e->o, ASM_NOT, 32, u);
+    asm_alu_store(&e->o, ASM_AND, 32, m, u);
+    asm_mov(&e->o, 32, u, t);
     asm_alu_imm(&e->o, ASM_AND, 32, t, 1);
     asm_alu_imm(&e->o, ASM_AND, 32, u, 2);
     asm_shift_imm(&e->o, ASM_SHL, 32, u, 10);

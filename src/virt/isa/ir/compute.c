@@ -373,7 +373,7 @@ uint64_t ir_compute_flags(enum ir_flags_kind k, unsigned bits, struct ir_words w
     case IR_FLAGS_CARRY:
         return (w.a & 1) | (previous & 0x8d4);
     case IR_FLAGS_RESULT:
-        return from_result(w.a, bits) | (w.b & 1) | (w.b & 2) << 10;
+        return (from_result(w.a, bits) & ~(w.b & 4)) | (w.b & 1) | (w.b & 2) << 10;
     case IR_FLAGS_ROL_N:
     case IR_FLAGS_ROR_N:
         return (w.b & (bits == 64 ? 63 : 31)) == 0

@@ -98,7 +98,7 @@ enum ir_flags_kind {
     IR_FLAGS_ROR_R,
     IR_FLAGS_ROL_N, /* the same by b, modulo as in SHL; 0 gives the flags c */
     IR_FLAGS_ROR_N,
-    IR_FLAGS_RESULT, /* S, Z, P of a; b's lowest bit is C, the next O */
+    IR_FLAGS_RESULT, /* S, Z, P of a; b's lowest bit is C, the next O; bit 2: P is clear */
     IR_FLAGS_KIND_COUNT
 };
 

@@ -194,6 +194,18 @@ static void flags_of_bits_are_those_bits(void **state)
         ir_compute_flags(IR_FLAGS_BITS, 64, (struct ir_words){UINT64_MAX, 0, 0}, 0), ALL);
 }
 
+static void flags_of_a_result_take_carries_from_beside_it(void **state)
+{
+    struct ir_words w = {0x83, 0, 0};
+
+    (void)state;
+    assert_int_equal(ir_compute_flags(IR_FLAGS_RESULT, 8, w, ALL), 0x80);
+    w.a = 0;
+    assert_int_equal(ir_compute_flags(IR_FLAGS_RESULT, 8, w, 0), 0x44);
+    w.b = 7;
+    assert_int_equal(ir_compute_flags(IR_FLAGS_RESULT, 8, w, 0), 0x841);
+}
+
 /* The widest: their carries lie at the top of the word. */
 static void wide_flags_are_the_hosts(void **state)
 {
@@ -281,6 +293,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(flags_at_8_bits_are_the_hosts),
         cmocka_unit_test(a_shift_by_nothing_keeps_the_flags_before),
+        cmocka_unit_test(flags_of_a_result_take_carries_from_beside_it),
         cmocka_unit_test(rotations_and_a_carry_keep_the_rest),
         cmocka_unit_test(a_shift_by_more_than_the_width_is_the_hosts),
         cmocka_unit_test(flags_of_bits_are_those_bits),

@@ -1,8 +1,10 @@
 /* bit.c - single bits, counted bits, and the bit operations of BMI.
  *
  * A bit offset in a register reaches out of a memory operand, in both directions.  Flags
- * that the manual leaves undefined are what is cheapest, but always the same. */
+ * that the manual leaves undefined are those of the routines (integer/bit.c, bmi.c). */
 #include "virt/isa/x86/lift/private.h"
+
+#define NO_PARITY 4 /* of IR_FLAGS_RESULT */
 
 static ir_value bit_carry(struct work *w, ir_value a, ir_value n, enum x86_size s,
                           ir_value before)
@@ -120,11 +122,22 @@ static ir_value is_zero(struct work *w, ir_value v, enum x86_size s)
     return ir_2(w->g, IR_EQ, v, lift_const(w, s, 0));
 }
 
-/* BSF, BSR: of 0 the destination stays, all of it. */
+/* S and Z of `v`, C as given (0: clear), the rest clear. */
+static void result_flags(struct work *w, enum x86_size s, ir_value v, ir_value carry)
+{
+    ir_value b = lift_const(w, s, NO_PARITY);
+
+    if (carry != 0) {
+        b = ir_2(w->g, IR_OR, b, ir_1(w->g, IR_ZEXT, lift_type(s), carry));
+    }
+    lift_flags(w, IR_FLAGS_RESULT, s, v, b);
+}
+
+/* BSF, BSR: of 0 the destination stays, all of it.  P is that of the index. */
 static bool lift_scan(struct work *w, unsigned op)
 {
     enum x86_size s = lift_size(w, 0);
-    ir_value a = lift_read(w, 1), old = ir_get(w->g, w->i->reg), v;
+    ir_value a = lift_read(w, 1), old = ir_get(w->g, w->i->reg), v, f = 0;
 
     if (s < X86_32) {
         return false;
@@ -133,10 +146,15 @@ static bool lift_scan(struct work *w, unsigned op)
     if (op == IR_CLZ) {
         v = ir_2(w->g, IR_XOR, v, lift_const(w, s, (8u << s) - 1));
     }
+    if (!w->in->flags_dead) {
+        f = ir_2(w->g, IR_OR, v, lift_const(w, s, 0x100));
+        f = ir_3(w->g, IR_SELECT, lift_type(s),
+                 (ir_value[3]){is_zero(w, a, s), lift_const(w, s, 0), f});
+    }
     v = lift_extend(w, v, s, X86_64, false);
     ir_set(w->g, w->i->reg,
            ir_3(w->g, IR_SELECT, IR_I64, (ir_value[3]){is_zero(w, a, s), old, v}));
-    lift_flags(w, IR_FLAGS_LOGIC, s, a, 0);
+    lift_flags(w, IR_FLAGS_LOGIC, s, f, 0);
     return true;
 }
 
@@ -147,8 +165,7 @@ static bool lift_count(struct work *w, unsigned op)
 
     lift_write(w, 0, v);
     if (!w->in->flags_dead) {
-        lift_flags(w, IR_FLAGS_RESULT, s, v,
-                   ir_1(w->g, IR_ZEXT, lift_type(s), is_zero(w, a, s)));
+        result_flags(w, s, v, is_zero(w, a, s));
     }
     return true;
 }
@@ -177,7 +194,9 @@ static bool lift_andn(struct work *w, unsigned detail)
 
     (void)detail;
     lift_write(w, 0, v);
-    lift_flags(w, IR_FLAGS_LOGIC, s, v, 0);
+    if (!w->in->flags_dead) {
+        result_flags(w, s, v, 0);
+    }
     return true;
 }
 
@@ -198,7 +217,7 @@ static bool lift_lowest(struct work *w, unsigned op)
     lift_write(w, 0, v);
     if (!w->in->flags_dead) {
         carry = ir_2(w->g, op == IR_NEG ? IR_NE : IR_EQ, a, zero);
-        lift_flags(w, IR_FLAGS_RESULT, s, v, ir_1(w->g, IR_ZEXT, lift_type(s), carry));
+        result_flags(w, s, v, carry);
     }
     return true;
 }
@@ -217,9 +236,7 @@ static bool lift_bzhi(struct work *w, unsigned detail)
     v = ir_3(w->g, IR_SELECT, lift_type(s), (ir_value[3]){small, v, a});
     lift_write(w, 0, v);
     if (!w->in->flags_dead) {
-        lift_flags(w, IR_FLAGS_RESULT, s, v,
-                   ir_2(w->g, IR_XOR, ir_1(w->g, IR_ZEXT, lift_type(s), small),
-                        lift_const(w, s, 1)));
+        result_flags(w, s, v, ir_2(w->g, IR_ULE, lift_const(w, s, 8u << s), n));
     }
     return true;
 }

@@ -173,14 +173,28 @@ static bool is_soft_row(const struct x86_row_info *info)
     return false;
 }
 
+/* BT and its kin, and rotations, leave O as it is where the manual leaves it open. */
+static bool leaves_o(const struct x86_row_info *info)
+{
+    return strncmp(info->mnemonic, "bt", 2) == 0 || strcmp(info->mnemonic, "rol") == 0 ||
+           strcmp(info->mnemonic, "ror") == 0;
+}
+
+/* ... and all flags stay where a count may be 0. */
+static bool keeps_open(const struct x86_row_info *info)
+{
+    return leaves_o(info) || strstr(info->flags, "M:") != NULL;
+}
+
 static void fill_row(struct lift_row *row, const struct x86_row_info *info)
 {
     const struct lift_name *n = find_name(info->mnemonic);
 
     parse_operands(row, info->operands);
     row->reads = flag_bits(info->flags, "R");
-    row->writes = flag_bits(info->flags, "WU");
+    row->writes = flag_bits(info->flags, keeps_open(info) ? "W" : "WU");
     row->touches = flag_bits(info->flags, "WUM");
+    row->writes_by_constant = flag_bits(info->flags, leaves_o(info) ? "WM" : "WUM");
     row->ends = (info->attributes & X86_A_ENDS) != 0;
     row->is_vector = lift_vector_row(&row->vector, info);
     row->is_x87 = lift_x87_row(&row->x87, info);
@@ -303,10 +317,10 @@ void lift_flags_of(const struct lift *l, const struct x86_insn *i, uint32_t *ret
 
     *ret_reads = row->reads;
     *ret_writes = row->writes;
-    /* Shifts by a known count write what by others they may not. */
+    /* Shifts by a known count write what by others they may not; rotations leave O. */
     if (by_constant && row->reads == 0 &&
         (i->imm & (size_of_first(row, i) == X86_64 ? 63 : 31)) != 0) {
-        *ret_writes = row->touches;
+        *ret_writes = row->writes_by_constant;
     }
 }
 

@@ -71,8 +71,9 @@ struct lift_row {
     struct vector_row vector;
     bool is_x87;
     struct x87_row x87;
-    uint32_t reads, writes; /* flags */
-    uint32_t touches;       /* ... that it may change */
+    uint32_t reads, writes;      /* flags */
+    uint32_t touches;            /* ... that it may change */
+    uint32_t writes_by_constant; /* ... by a constant operand that is not 0 */
     bool ends;
     bool uses_stack;
     bool is_soft; /* all that depends on its immediate is a value */

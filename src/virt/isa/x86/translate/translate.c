@@ -114,7 +114,9 @@ static int build(struct translate_cpu *t, struct mem *m, const struct x86_model 
     t->tiers = o->tiers;
     t->hot = o->hot != 0 ? o->hot : HOT;
     t->warm = (uint8_t)(warm < WARM_MOST ? warm : WARM_MOST);
-    t->cold = (uint8_t)(t->warm < UINT8_MAX / COLDER ? t->warm * COLDER : UINT8_MAX);
+    t->cold = (uint8_t)(t->warm == 1                   ? 1
+                        : t->warm < UINT8_MAX / COLDER ? t->warm * COLDER
+                                                       : UINT8_MAX);
     t->jumps = fault_calloc((size_t)JUMP_SPACES * EMIT_JUMPS, sizeof *t->jumps);
     t->lift = lift_create();
     if (t->jumps == NULL || t->lift == NULL) {

@@ -719,15 +719,39 @@ CODE(turns_of_bits, ".code64",
          TURN_NARROW("rolb") TURN_NARROW("rorb") PAIR("shld")
              PAIR("shrd") "imul $13, %rax\n inc %rax\n dec %r8d\n jnz 1b\n hlt")
 
+/* Each of 0, of 1, of a low bit and of the highest. */
+#define BITS_OF(text) text " %rdi, %rax\n" SUM text " %edi, %eax\n" SUM
+CODE(
+    scans_and_masks, ".code64",
+    "mov $260, %r8d\n 1: mov %r8d, %ecx\n mov $0x8000000000000005, %rdi\n"
+    "ror %cl, %rdi\n test $3, %cl\n jnz 2f\n shr %cl, %edi\n xor %esi, %esi\n 2:\n" BITS_OF(
+        "bsf") BITS_OF("bsr") BITS_OF("tzcnt") BITS_OF("lzcnt") BITS_OF("blsr")
+        BITS_OF("blsi")
+            BITS_OF("blsmsk") "andn %rdi, %rsi, %rax\n" SUM "andn %edi, %ecx, %eax\n" SUM
+                              "bzhi %rcx, %rdi, %rax\n" SUM "bzhi %ecx, %edi, %eax\n" SUM
+                              "dec %r8d\n jnz 1b\n hlt")
+
+/* O of a rotation stays behind a BT, and behind a shift by 0. */
+CODE(kept_o, ".code64",
+     "mov $50, %r8d\n mov $0xe0, %r9d\n xor %ecx, %ecx\n 1: mov %r9d, %eax\n"
+     "add $0x7fffffff, %eax\n mov %r9d, %eax\n rol $1, %al\n btc $1, %si\n" SUM
+     "ror $1, %al\n shl %cl, %edi\n stc\n" SUM
+     "add $0x7fffffff, %eax\n ror $1, %al\n rol $3, %si\n" SUM
+     "lea 0x17(%r9), %r9\n dec %r8d\n jnz 1b\n hlt")
+
 static void flags_left_open_are_the_same(void **state)
 {
-    struct job j = {turns_of_bits, turns_of_bits_end, put_data};
+    struct job jobs[] = {{turns_of_bits, turns_of_bits_end, put_data},
+                         {scans_and_masks, scans_and_masks_end},
+                         {kept_o, kept_o_end}};
     struct outcome o;
+    unsigned n;
 
     (void)state;
-    RUN(&j, &o);
-    j.budget = 29;
-    RUN(&j, &o);
+    for (n = 0; n < 2 * sizeof jobs / sizeof jobs[0]; n++) {
+        jobs[n / 2].budget = n % 2 * 29;
+        RUN(&jobs[n / 2], &o);
+    }
 }
 
 /* Two processors: each writes the immediate of the other's function, says so, and waits
