@@ -193,7 +193,7 @@ static void run_units(struct translate_cpu *t, uint64_t code)
             c->budget += slow_site(t)->left;
             c->budget -= slow_site(t)->left > 0 ? 1 : 0;
         }
-        rip = c->next_rip;
+        rip = c->next_rip & c->rip_mask;
         if (left == EMIT_LEFT_MISS && !x86_is_canonical(rip)) {
             fault_branch(t);
         }
@@ -291,7 +291,8 @@ static void loop(struct translate_cpu *t)
         }
         link_refresh(t);
         budget = c->budget;
-        code = is_suitable(c) ? code_at(t, c->next_rip) : 0;
+        /* Behind the last byte below 4 GiB comes the first. */
+        code = is_suitable(c) ? code_at(t, c->next_rip & c->rip_mask) : 0;
         if (c->budget != budget) {
             continue; /* it moved on */
         }

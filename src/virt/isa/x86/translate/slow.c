@@ -281,11 +281,13 @@ static void run_last(struct translate_cpu *t, const struct emit_site *s,
     }
 }
 
-/* A repeated one that stopped because somebody waits is not done. */
+/* A repeated one that stopped because somebody waits is not done; those to and from ports
+ * count with each element. */
 static bool is_interrupted(const struct x86_cpu *c, const struct emit_site *s,
                            const struct x86_insn *i)
 {
-    return i->repeat != 0 && c->next_rip == s->pc && x86_is_awaited(c);
+    return i->repeat != 0 && (x86_rows[i->row].attributes & X86_A_ENDS) == 0 &&
+           c->next_rip == s->pc && x86_is_awaited(c);
 }
 
 bool slow_has_uppers(const struct x86_cpu *c)

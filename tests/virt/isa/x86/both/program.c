@@ -155,6 +155,90 @@ static void store_to_code(struct program *p)
     }
 }
 
+/* A repeated string instruction over the end of a page, of data or of code; forwards or
+ * backwards. */
+static void strings(struct program *p)
+{
+    static const uint8_t ops[] = {0xa4, 0xa5, 0xaa, 0xab, 0xac, 0xad, 0xa6,
+                                  0xa7, 0xae, 0xaf, 0xa4, 0xaa, 0xab};
+    uint32_t end = draw_below(p->d, 8) * 4096 + 4096 - draw_below(p->d, 96);
+    uint32_t base = draw_one_in(p->d, 4)   ? WORLD_CODE
+                    : draw_one_in(p->d, 4) ? WORLD_DATA + WORLD_ALIAS
+                                           : WORLD_DATA;
+
+    base = p->w->mode < WORLD_PAGED32 && base > WORLD_DATA ? WORLD_DATA : base;
+    move(p, X86_RDI, base_of(p, base + (end & 0x7fff)));
+    if (draw_one_in(p->d, 2)) {
+        move(p, X86_RSI,
+             draw_one_in(p->d, 6) ? code_address(p) : base_of(p, WORLD_DATA + end));
+    }
+    move(p, X86_RCX, draw_below(p->d, draw_one_in(p->d, 8) ? 2000 : 120));
+    if (draw_one_in(p->d, 3)) {
+        put_bytes(p, draw_one_in(p->d, 2) ? 0xfd : 0xfc, 1); /* std, cld */
+    }
+    put_bytes(p, draw_one_in(p->d, 4) ? 0xf2 : 0xf3, 1);
+    if (p->mode == X86_CODE64 && draw_one_in(p->d, 2)) {
+        put_bytes(p, 0x48, 1);
+    }
+    put_bytes(p, ops[draw_below(p->d, sizeof ops)], 1);
+}
+
+/* A round of a loop that walks through memory: it ends in the middle of a page, or
+ * faults there where the next one is missing; or walks over its own code. */
+static void walk(struct program *p)
+{
+    static const uint8_t ops[] = {0x01, 0x03, 0x29, 0x2b, 0x31, 0x33, 0x39, 0x3b,
+                                  0x87, 0x89, 0x8b, 0x8b, 0x89, 0x11, 0x1b};
+    uint32_t begin = p->at, to;
+    uint8_t step = (uint8_t)(1u << draw_below(p->d, 8));
+    unsigned n = 1 + draw_below(p->d, 3);
+
+    move(p, X86_RCX, 2 + draw_below(p->d, 120));
+    move(p, X86_RBX,
+         draw_one_in(p->d, 8) ? base_of(p, WORLD_CODE + p->at + 64) : data_address(p));
+    begin = p->at;
+    for (; n > 0; n--) { /* op [rbx + disp8], eax or the like */
+        put_bytes(p, ops[draw_below(p->d, sizeof ops)] - draw_one_in(p->d, 4), 1);
+        put_bytes(p, p->mode == X86_CODE16 ? 0x47 : 0x43, 1);
+        put_bytes(p, draw_below(p->d, 32), 1);
+    }
+    if (p->mode == X86_CODE64) {
+        put_bytes(p, 0x48, 1);
+    }
+    put_bytes(p, 0xc383, 2); /* add rbx, step */
+    put_bytes(p, step, 1);
+    if (draw_one_in(p->d, 2)) {
+        put_bytes(p, 0xe2, 1); /* loop */
+    } else {
+        put_bytes(p, p->mode == X86_CODE64 ? 0xc9ff : 0x49,
+                  p->mode == X86_CODE64 ? 2 : 1);
+        put_bytes(p, 0x75, 1);
+    }
+    to = begin - (p->at + 1);
+    put_bytes(p, to & 0xff, 1);
+}
+
+/* A store close to what executes now: to the bytes that follow soon, that were a moment
+ * ago, or beside them in the same page. */
+static void store_beside(struct program *p)
+{
+    uint32_t at = p->at + draw_below(p->d, 160) - 60;
+    unsigned kind = draw_below(p->d, 3);
+
+    at = base_of(p, WORLD_CODE + (at & (WORLD_CODE_BYTES - 1)));
+    move(p, X86_RDI, at);
+    if (p->mode == X86_CODE16) {
+        put_bytes(p, 0x2e, 1);
+    }
+    if (kind == 0) { /* mov [rdi], al */
+        put_bytes(p, p->mode == X86_CODE16 ? 0x0588 : 0x0788, 2);
+    } else if (kind == 1) { /* inc byte [rdi] */
+        put_bytes(p, p->mode == X86_CODE16 ? 0x05fe : 0x07fe, 2);
+    } else { /* mov byte [rdi], nop */
+        put_bytes(p, p->mode == X86_CODE16 ? 0x9005c6 : 0x9007c6, 3);
+    }
+}
+
 /* Another page behind a linear one, or other rights; then perhaps a flush. */
 static void change_tables(struct program *p)
 {
@@ -228,6 +312,7 @@ static void pick_memory(struct program *p, struct x86_form *f)
 {
     static const uint8_t bases[] = {X86_RBX, X86_RSI, X86_RDI,
                                     X86_RBX, X86_RSP, X86_ZERO};
+    static const uint8_t segments[] = {0x64, 0x65, 0x64, 0x65, 0x26, 0x2e, 0x36, 0x3e};
 
     f->base = bases[draw_below(p->d, p->mode == X86_CODE16 ? 4 : 6)];
     f->index = p->mode != X86_CODE16 && draw_one_in(p->d, 6) ? X86_RCX : X86_ZERO;
@@ -238,7 +323,7 @@ static void pick_memory(struct program *p, struct x86_form *f)
         f->disp = data_address(p);
     }
     if (draw_one_in(p->d, 12)) {
-        f->segment = draw_one_in(p->d, 2) ? 0x64 : 0x65;
+        f->segment = segments[draw_below(p->d, sizeof segments)];
     }
 }
 
@@ -249,11 +334,28 @@ static bool is_open(unsigned row)
            strncmp(x86_rows[row].mnemonic, "rdseed", 6) == 0;
 }
 
+/* Those of integers, which come first, as often as all others. */
+static unsigned draw_row(struct draw *d)
+{
+    return 1 + draw_below(d, draw_one_in(d, 2) ? X86_R_RORX : X86_ROW_COUNT - 1);
+}
+
+/* Registers that pointers are in stay so, mostly. */
+static uint8_t draw_register(struct program *p)
+{
+    uint8_t r = (uint8_t)draw_below(p->d, p->mode == X86_CODE64 ? 16 : 8);
+    bool points = r == X86_RSP || r == X86_RBX || r == X86_RSI || r == X86_RDI;
+
+    return points && !draw_one_in(p->d, r == X86_RSP ? 16 : 4)
+               ? (uint8_t)(draw_one_in(p->d, 2) ? X86_RAX : X86_RDX)
+               : r;
+}
+
 static void instruction(struct program *p)
 {
     struct x86_cell cells[X86_CELLS_MAX];
     uint8_t bytes[X86_INSN_BYTES_MAX];
-    unsigned row = 1 + draw_below(p->d, X86_ROW_COUNT - 1), n;
+    unsigned row = draw_row(p->d), n;
     const struct x86_row_info *info = &x86_rows[row];
     const struct x86_cell *c;
     struct x86_form f;
@@ -266,10 +368,8 @@ static void instruction(struct program *p)
         return;
     }
     x86_form_of_cell(&f, c);
-    f.reg = (uint8_t)draw_below(p->d, p->mode == X86_CODE64 ? 16 : 8);
-    f.rm = (uint8_t)draw_below(p->d, p->mode == X86_CODE64 ? 16 : 8);
-    f.reg = f.reg == X86_RSP && !draw_one_in(p->d, 16) ? X86_RAX : f.reg;
-    f.rm = f.rm == X86_RSP && !draw_one_in(p->d, 16) ? X86_RDX : f.rm;
+    f.reg = draw_register(p);
+    f.rm = draw_register(p);
     f.vvvv = (uint8_t)draw_below(p->d, p->mode == X86_CODE64 ? 16 : 8);
     f.imm = draw_one_in(p->d, 2) ? draw_below(p->d, 256) : draw_word(p->d);
     f.imm8 = (uint8_t)draw_below(p->d, 8);
@@ -312,6 +412,12 @@ static void piece(struct program *p)
         change_machine(p);
     } else if (kind < 31) {
         move(p, X86_RCX, draw_below(p->d, 60));
+    } else if (kind < 33) {
+        strings(p);
+    } else if (kind < 36) {
+        walk(p);
+    } else if (kind < 38) {
+        store_beside(p);
     } else {
         instruction(p);
     }

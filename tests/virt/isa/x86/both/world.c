@@ -75,6 +75,25 @@ static void destroy_guarded(struct mem *m)
 static const struct mem_ops guarded_ops = {
     .name = "guarded", .add_ram = add_guarded, .destroy = destroy_guarded};
 
+/* What devices do: now and then a store of theirs to the code; or an interrupt, which is
+ * seen behind the block that executes, so that it has a place only where that ends. */
+static void surprise(struct side *s, struct cpu *c, const struct cpu_exit *x)
+{
+    uint32_t to = WORLD_CODE + (uint32_t)(s->exits >> 32) % (WORLD_CODE_BYTES - 4);
+    bool is_port = x->kind == CPU_EXIT_OUT || x->kind == CPU_EXIT_IN;
+
+    if (is_port && (s->exits >> 10 & 3) == 0) {
+        s->vector = 32 + (int)(s->exits >> 24 & 0xff) % 224;
+        cpu_kick(c, CPU_KICK_INTERRUPT);
+    }
+    if (is_port && (s->exits >> 12 & 15) == 0) {
+        cpu_kick(c, (s->exits >> 16 & 1) != 0 ? CPU_KICK_NMI : CPU_KICK_FLUSH);
+    }
+    if ((s->exits >> 17 & 7) == 0 && mem_write(s->mem, to, "\x90\x90\x90", 3) != 0) {
+        abort();
+    }
+}
+
 static int on_exit_of_side(void *who, struct cpu *c, struct cpu_exit *x)
 {
     struct side *s = who;
@@ -87,6 +106,7 @@ static int on_exit_of_side(void *who, struct cpu *c, struct cpu_exit *x)
         (s->exits ^ (unsigned)x->kind ^ x->address << 8 ^
          (x->kind == CPU_EXIT_OUT || x->kind == CPU_EXIT_WRITE ? x->value << 20 : 0)) *
         UINT64_C(0x9e3779b97f4a7c15);
+    surprise(s, c, x);
     x->value = s->exits >> 7;
     x->refused = (s->exits & 4) != 0;
     s->is_stuck |= x->kind == CPU_EXIT_HALT || x->kind == CPU_EXIT_SHUTDOWN;
@@ -546,9 +566,10 @@ static bool memory_differs(const struct world *w, char *text, unsigned bytes)
 
 void world_draw(struct world *w)
 {
-    w->budget = 1 + draw_below(&w->draw, draw_one_in(&w->draw, 4) ? 20 : BUDGET_MOST);
+    w->budget = 1 + draw_below(&w->draw, draw_one_in(&w->draw, 3) ? 50 : BUDGET_MOST);
     w->kicks = draw_one_in(&w->draw, 4) ? CPU_KICK_INTERRUPT : 0;
-    w->kicks |= draw_one_in(&w->draw, 24) ? CPU_KICK_NMI : 0;
+    w->kicks |= draw_one_in(&w->draw, 12) ? CPU_KICK_NMI : 0;
+    w->kicks |= draw_one_in(&w->draw, 12) ? CPU_KICK_FLUSH : 0;
     w->vector = 32 + (int)draw_below(&w->draw, 224);
     w->steps++;
 }

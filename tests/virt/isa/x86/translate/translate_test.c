@@ -754,6 +754,58 @@ static void flags_left_open_are_the_same(void **state)
     }
 }
 
+/* The last byte below 4 GiB is a device's, and reads as POP EDX; behind it comes 0. */
+CODE(wraps, ".code32", "mov $0xffffffff, %eax\n push $7\n jmp *%eax")
+
+static void put_halt(struct machine *m, struct x86_regs *r)
+{
+    (void)r;
+    machine_poke(m, 0, 0xf4, 1);
+}
+
+static void code_goes_on_at_zero_behind_4_gib(void **state)
+{
+    static const struct job j = {wraps, wraps_end, put_halt, .is_32 = true};
+    struct outcome o;
+
+    (void)state;
+    RUN(&j, &o);
+    assert_int_equal(o.r.gpr[X86_RIP], 1);
+    assert_int_equal(o.r.gpr[X86_RDX], 7);
+}
+
+/* A port that asks for an interrupt, which is not open, with each byte. */
+CODE(port_string, ".code64",
+     "mov $5, %ebx\n 1: mov $0x100000, %edi\n mov $60, %ecx\n mov $0x10, %edx\n"
+     "rep insb\n dec %ebx\n jnz 1b\n hlt")
+
+static int kick_on_input(void *who, struct cpu *c, struct cpu_exit *x)
+{
+    (void)who;
+    if (x->kind == CPU_EXIT_IN) {
+        cpu_kick(c, CPU_KICK_INTERRUPT);
+        x->value = 0x11;
+    }
+    return x->kind != CPU_EXIT_IN;
+}
+
+static void ask_often(struct machine *m, struct x86_regs *r)
+{
+    (void)r;
+    m->env.exit = kick_on_input;
+}
+
+static void each_element_of_a_port_string_counts(void **state)
+{
+    static const struct job j = {port_string, port_string_end, ask_often, .budget = 20};
+    struct outcome o;
+
+    (void)state;
+    RUN(&j, &o);
+    assert_int_equal(o.r.gpr[X86_RDI], 0x100000 + 60);
+    assert_int_equal(o.runs, (1 + 5 * (3 + 60 + 2) + 1 + 19) / 20);
+}
+
 /* Two processors: each writes the immediate of the other's function, says so, and waits
  * until the other has called it.  rdi own function, r8 the other's; r9 own round word,
  * r10 the other's; r12 sum of what the own function gave. */
@@ -874,6 +926,8 @@ int main(void)
         cmocka_unit_test(counts_are_scans_where_the_model_says_so),
         cmocka_unit_test(code_segments_are_read_only),
         cmocka_unit_test(flags_left_open_are_the_same),
+        cmocka_unit_test(code_goes_on_at_zero_behind_4_gib),
+        cmocka_unit_test(each_element_of_a_port_string_counts),
         cmocka_unit_test(processors_rewrite_each_others_code),
     };
 
