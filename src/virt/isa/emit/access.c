@@ -192,14 +192,12 @@ void emit_load_value(struct emit *e, const struct ir_insn *i, enum host_reg to,
 {
     unsigned from = i->access.bytes * 8u, bits = emit_bits(i->type);
 
-    if (i->access.bytes < 4 && i->type < IR_I32) { /* no partial register writes */
-        asm_load_zx(&e->o, from, to, m);
-    } else if (from >= bits) {
-        asm_load(&e->o, bits < 32 ? from : bits, to, m);
-    } else if (i->access.sign) {
+    if (from < bits && i->access.sign) {
         asm_load_sx(&e->o, bits < 32 ? 32 : bits, from, to, m);
-    } else {
+    } else if (from < bits || bits < 32) { /* no partial register writes */
         asm_load_zx(&e->o, from, to, m);
+    } else {
+        asm_load(&e->o, bits, to, m);
     }
 }
 

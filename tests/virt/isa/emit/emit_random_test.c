@@ -255,8 +255,8 @@ static void random_access(struct ir_region *g, unsigned step)
         ir_add(g, &i);
         return;
     }
-    if (t == IR_I32 || t == IR_I64) {
-        i.access.bytes = (uint8_t)(1u << machine_below(t == IR_I32 ? 3 : 4));
+    if (t != IR_I8) {
+        i.access.bytes = (uint8_t)(1u << machine_below(t - IR_I8 + 1));
         i.access.sign = machine_below(2) == 0;
     }
     write_back(g, machine_below(16), t, ir_add(g, &i));
