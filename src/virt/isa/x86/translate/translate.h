@@ -26,7 +26,8 @@ struct translate_options {
     size_t code_bytes; /* room for host code, at least 1 MiB; 0: 32 MiB */
     bool perf_map;     /* name the host code in /tmp/perf-PID.map */
     unsigned warm;     /* executions before code is translated, at most 254; 0: 16; 1: at
-                          once, without a look at the way it takes */
+                          once, without a look at the way it takes, also after a
+                          store to it */
     enum translate_tiers tiers;
     unsigned hot; /* rounds of quickly translated code before it is hot; 0: 400 */
 };
