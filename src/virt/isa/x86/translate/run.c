@@ -93,7 +93,11 @@ static struct unit *make_well(struct translate_cpu *t, uint64_t rip, const uint8
     u = translate_timed(t, rip, host, at);
     t->x.count.optimised += old != NULL;
     if (old != NULL && u != NULL) { /* only one is needed */
-        unit_drop(t, u->code != 0 ? old : u);
+        struct unit *worse = u->code != 0 ? old : u;
+
+        u = worse == old ? u : old;
+        u->is_quick = false; /* there is no better one */
+        unit_drop(t, worse);
     }
     return moved ? NULL : u;
 }
