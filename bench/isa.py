@@ -1,6 +1,7 @@
 """The processor in software: the kernels of bench/cpu against native and against QEMU's TCG, by
 `strata isa bench --json`.  QEMU is a peer that is only started; where it is not installed, the
-one of the host's own Debian is unpacked privately, without a trace in the package database."""
+one of the host's own Debian is unpacked privately, without a trace in the package database.
+rows: ISA-07 MIO-03"""
 import json
 import os
 import shutil
@@ -79,6 +80,9 @@ def against_qemu(by_name):
         elif n == "spaces":
             yield times("switch of four address spaces: 1 / rate", k["qemu_s"], k["strata_s"],
                         k["peer"], 10, 10)
+        elif n == "paging":
+            yield times("page faults with swap: 1 / rate", k["qemu_s"], k["strata_s"], k["peer"],
+                        1, 3)
         else:
             reach = 1.5 if slower.get(n, 0) > 2 else 1
             yield times(f"{n}: 1 / times as fast as QEMU", k["qemu_s"], k["strata_s"], k["peer"],
@@ -100,6 +104,25 @@ def rate(figure, mips, reach, stretch):
                    reach / stretch)
 
 
+def engines(costs):
+    """Interpretation against translation: start, steady speed, crossing, a page fault."""
+    for n in costs["lengths"]:
+        lib.progress(f"{n['instructions']:>9} instructions: interpreted "
+                     f"{n['interpret_s'] * 1e3:.3f} ms, translated {n['translate_s'] * 1e3:.3f} ms")
+    for name in ("interpret", "translate"):
+        e = costs[name]
+        lib.progress(f"{name}: start {e['start_s'] * 1e6:.0f} us, steady {e['steady_mips']:.0f} M/s, "
+                     f"page fault {e['page_fault_s'] * 1e6:.2f} us")
+    lib.progress(f"translation is quicker from {costs['crossing_instructions']:.0f} instructions on")
+    short, long = costs["lengths"][0], costs["lengths"][-1]
+    yield lib.Row(f"interpreter / translator at {short['instructions']} instructions",
+                  f"{short['interpret_s'] * 1e6:.0f} us", f"translator {short['translate_s'] * 1e6:.0f} us",
+                  short["interpret_s"] / short["translate_s"], 1, 1)
+    yield lib.Row(f"translator / interpreter at {long['instructions']} instructions",
+                  f"{long['translate_s'] * 1e3:.0f} ms", f"interpreter {long['interpret_s'] * 1e3:.0f} ms",
+                  long["translate_s"] / long["interpret_s"], 1 / 5, 1 / 5)
+
+
 def rows():
     said = measure()
     by_name = {k["name"]: k for k in said["kernels"]}
@@ -115,5 +138,7 @@ def rows():
                           1 / stretch if stretch != NONE else NONE)
     yield from against_qemu(by_name)
     yield from against_native(by_name)
+    if said.get("costs"):
+        yield from engines(said["costs"])
     yield rate("interpreter: 60 M/s / its rate", said["interpreter_mips"], 60, 120)
     yield rate("translation: 3 M/s / its rate", said["translation_mips"], 3, 8)

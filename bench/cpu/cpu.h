@@ -25,6 +25,8 @@
 /* The bare kernel's own; Linux answers -ENOSYS. */
 #define CPU_SPACES 0x5354a /* (base, pages, spaces): give each space pages of its own */
 #define CPU_SPACE  0x5354b /* (n): go on in space n */
+#define CPU_PAGED                                                                        \
+    0x5354c /* (base, pages, frames): a window filled on demand, and swapped */
 
 /* Rounds of a program; tests make them fewer. */
 #ifndef CPU_DIVISOR

@@ -169,6 +169,37 @@ kernel_int80:
         popq    %rbx
         iretq
 
+/* Page fault, from a program: it goes on at the same instruction, or not at all. */
+        .global kernel_page
+kernel_page:
+        pushq   %rax
+        pushq   %rcx
+        pushq   %rdx
+        pushq   %rsi
+        pushq   %rdi
+        pushq   %r8
+        pushq   %r9
+        pushq   %r10
+        pushq   %r11
+        subq    $8, %rsp
+        cld
+        movq    80(%rsp), %rdi          /* error code */
+        movq    88(%rsp), %rsi          /* rip */
+        movq    %cr2, %rdx
+        call    kernel_page_fault
+        addq    $8, %rsp
+        popq    %r11
+        popq    %r10
+        popq    %r9
+        popq    %r8
+        popq    %rdi
+        popq    %rsi
+        popq    %rdx
+        popq    %rcx
+        popq    %rax
+        addq    $8, %rsp
+        iretq
+
 /* A gate for each of the 32 exceptions, 16 bytes each. */
         .balign 16
         .global kernel_gates

@@ -3,7 +3,9 @@
  * The program is the first multiboot module: a static ELF of either Linux-like
  * layout.  It gets 4 KiB pages of its own, a stack, SSE and (where there is) AVX,
  * and two system calls of Linux, write and exit; two more of our own make and switch
- * address spaces.  Everything else ends with a line on the serial port.
+ * address spaces, and one gives a window that is paged on demand, with fewer frames than
+ * pages: memory of two tiers, of which the second is only copied to and from.
+ * Everything else ends with a line on the serial port.
  *
  *   physical           linear                          what
  *   0 .. 4 MiB         the same                        the kernel (supervisor)
@@ -29,13 +31,17 @@
 #define CALL_EXIT_32  1
 #define CALL_SPACES   0x5354a
 #define CALL_SPACE    0x5354b
+#define CALL_PAGED    0x5354c
 #define SPACES_MAX    8
+#define PAGED_MAX     512
 #define ENOSYS_HERE   (-38)
 #define EINVAL_HERE   (-22)
 
 #define PTE_P  UINT64_C(1)
 #define PTE_W  UINT64_C(2)
 #define PTE_U  UINT64_C(4)
+#define PTE_A  UINT64_C(0x20)
+#define PTE_D  UINT64_C(0x40)
 #define PTE_PS UINT64_C(0x80)
 #define PTE_NX (UINT64_C(1) << 63)
 
@@ -91,13 +97,15 @@ struct elf_segment_32 {
 #define ELF_W     2
 
 extern uint64_t boot_pml4[];
-extern const uint8_t kernel_gates[], kernel_syscall[], kernel_int80[];
+extern const uint8_t kernel_gates[], kernel_syscall[], kernel_int80[], kernel_page[];
 _Noreturn void kernel_enter(uint64_t rip, uint64_t rsp);
 _Noreturn void kernel_enter_32(uint64_t rip, uint64_t rsp);
 _Noreturn void kernel_main(uint32_t multiboot);
 int64_t kernel_call_32(uint64_t number, uint64_t a, uint64_t b, uint64_t c);
 int64_t kernel_call(uint64_t number, uint64_t a, uint64_t b, uint64_t c);
 _Noreturn void kernel_fault(uint64_t vector, uint64_t error, uint64_t rip, uint64_t cr2);
+
+void kernel_page_fault(uint64_t error, uint64_t rip, uint64_t cr2);
 
 static uint64_t next_free; /* physical, whole pages */
 static uint64_t memory_end;
@@ -403,6 +411,90 @@ static int64_t use_space(uint64_t n)
     return 0;
 }
 
+/* The window that is paged. */
+static struct {
+    uint64_t base, pages, frames;
+    uint64_t used;             /* frames that hold a page */
+    uint64_t hand;             /* the frame that is looked at next for room */
+    uint64_t frame[PAGED_MAX]; /* physical */
+    uint64_t holds[PAGED_MAX]; /* which page, by frame */
+    uint64_t slow[PAGED_MAX];  /* physical, in the second tier, by page; 0: all zeros */
+} paged;
+
+static int64_t make_paged(uint64_t base, uint64_t pages, uint64_t frames)
+{
+    uint64_t i;
+
+    if (paged.pages != 0 || pages == 0 || pages > PAGED_MAX || frames == 0 ||
+        frames > pages || base < UINT64_C(1) << 30 || base >= UINT64_C(1) << 39 ||
+        base % PAGE_BYTES != 0) {
+        return EINVAL_HERE;
+    }
+    paged.base = base;
+    paged.pages = pages;
+    paged.frames = frames;
+    for (i = 0; i < frames; i++) {
+        paged.frame[i] = new_page();
+    }
+    return 0;
+}
+
+static uint64_t *paged_slot(uint64_t page)
+{
+    return slot_of(program_space, paged.base + page * PAGE_BYTES);
+}
+
+static void forget_page(uint64_t page)
+{
+    __asm__ volatile("invlpg (%0)"
+                     :
+                     : "r"((uintptr_t)(paged.base + page * PAGE_BYTES))
+                     : "memory");
+}
+
+/* A frame whose page was not used for a round of the hand (the clock algorithm); what
+ * was written goes to the second tier. */
+static uint64_t free_frame(void)
+{
+    for (;; paged.hand = (paged.hand + 1) % paged.frames) {
+        uint64_t page = paged.holds[paged.hand], *slot = paged_slot(page);
+        uint64_t entry = *slot;
+
+        if ((entry & PTE_A) != 0) {
+            *slot = entry & ~PTE_A;
+            forget_page(page);
+            continue;
+        }
+        *slot = 0;
+        forget_page(page);
+        if ((entry & PTE_D) != 0) {
+            paged.slow[page] = paged.slow[page] != 0 ? paged.slow[page] : new_page();
+            memcpy(direct(paged.slow[page]), direct(paged.frame[paged.hand]), PAGE_BYTES);
+        }
+        return paged.hand;
+    }
+}
+
+void kernel_page_fault(uint64_t error, uint64_t rip, uint64_t cr2)
+{
+    uint64_t page = (cr2 - paged.base) / PAGE_BYTES, frame;
+    uint8_t *bytes;
+
+    if (cr2 < paged.base || page >= paged.pages || (error & 1) != 0) {
+        kernel_fault(14, error, rip, cr2);
+    }
+    frame = paged.used < paged.frames ? paged.used++ : free_frame();
+    bytes = direct(paged.frame[frame]);
+    if (paged.slow[page] != 0) {
+        memcpy(bytes, direct(paged.slow[page]), PAGE_BYTES);
+    } else {
+        memset(bytes, 0, PAGE_BYTES);
+    }
+    paged.holds[frame] = page;
+    /* What came from the second tier and goes unwritten need not go back. */
+    *paged_slot(page) = paged.frame[frame] | PTE_P | PTE_W | PTE_U | PTE_NX;
+}
+
 int64_t kernel_call(uint64_t number, uint64_t a, uint64_t b, uint64_t c)
 {
     switch (number) {
@@ -418,6 +510,8 @@ int64_t kernel_call(uint64_t number, uint64_t a, uint64_t b, uint64_t c)
         return make_spaces(a, b, c);
     case CALL_SPACE:
         return use_space(a);
+    case CALL_PAGED:
+        return make_paged(a, b, c);
     default:
         return ENOSYS_HERE;
     }
@@ -453,6 +547,7 @@ static void set_gates(void)
     for (i = 0; i < 32; i++) {
         set_gate(idt[i], kernel_gates + 16 * i, 0x8e00);
     }
+    set_gate(idt[14], kernel_page, 0x8e00);
     set_gate(idt[0x80], kernel_int80, 0xee00); /* for level 3 */
     pointer.base = (uintptr_t)idt;
     __asm__ volatile("lidt %0" : : "m"(pointer));

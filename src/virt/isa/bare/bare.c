@@ -82,13 +82,14 @@ static void *run_cpu(void *arg)
     struct bare_cpu *one = arg;
     struct bare *b = one->bare;
     bool is_traced = b->o.trace != NULL && one == &b->cpu[0];
+    uint64_t budget = b->o.instructions != 0 ? b->o.instructions : UINT64_MAX;
     bool over = false;
 
     while (!over) {
         if (is_traced) {
             step(b, one->cpu);
         }
-        one->result = cpu_run(one->cpu, is_traced ? 1 : UINT64_MAX);
+        one->result = cpu_run(one->cpu, is_traced ? 1 : budget);
         pthread_mutex_lock(&b->lock);
         over = !is_traced || one->result != 0 || b->ended;
         if (one->result != 0) {
@@ -180,7 +181,11 @@ static int on_exit_of_cpu(void *who, struct cpu *c, struct cpu_exit *x)
         x->refused = true;
         return 0;
     case CPU_EXIT_KICKED:
+        return 1;
     case CPU_EXIT_BUDGET:
+        if (b->o.trace == NULL) {
+            end(b, BARE_STOPPED, 0);
+        }
         return 1;
     default:
         return 0;

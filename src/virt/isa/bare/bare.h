@@ -34,6 +34,7 @@ struct bare_options {
     unsigned cpus;         /* 0: 1 */
     bool perf_map;         /* name translated code in /tmp/perf-PID.map */
     uint64_t memory_bytes; /* whole pages, from address 0; 0: 256 MiB */
+    uint64_t instructions; /* the run ends when a vCPU has done so many; 0: no end */
 
     /* Bytes of the serial port; one call at a time, on the thread of any vCPU. */
     void (*print)(void *who, const char *bytes, size_t n);
@@ -48,7 +49,7 @@ enum bare_end {
     BARE_EXITED,   /* by port 0xf4 */
     BARE_HALTED,   /* all vCPUs that started have halted */
     BARE_SHUTDOWN, /* triple fault */
-    BARE_STOPPED,  /* `bare_stop` */
+    BARE_STOPPED,  /* `bare_stop`, or all instructions are done */
 };
 
 int bare_create(const struct bare_options *o, struct bare **ret_bare, struct err *e);

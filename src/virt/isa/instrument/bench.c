@@ -37,7 +37,7 @@ static const struct kernel kernels[] = {
     {"chase_small", true},  {"chase_large", true}, {"copy_rep", true},
     {"copy_sse", true},     {"vector_int", true},  {"scalar_double", true},
     {"vector_float", true}, {"x87", true},         {"jit_fresh", false},
-    {"jit_rewrite", false}, {"spaces", false},
+    {"jit_rewrite", false}, {"spaces", false},     {"paging", false},
 };
 
 #define KERNELS (sizeof kernels / sizeof *kernels)
@@ -250,12 +250,12 @@ struct means {
 };
 
 static json_t *result_of(const struct bench *b, json_t *rows, const struct means *m,
-                         double interpreter)
+                         double interpreter, json_t *costs)
 {
-    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "kernels", rows, "mean_vs_native",
-                     mean_of(&m->native), "mean_vs_qemu", mean_of(&m->system),
-                     "mean_vs_qemu_user", mean_of(&m->user), "interpreter_mips",
-                     real_or_null(interpreter), "translation_mips",
+    return json_pack("{s:o, s:o?, s:o, s:o, s:o, s:o, s:o}", "kernels", rows, "costs",
+                     costs, "mean_vs_native", mean_of(&m->native), "mean_vs_qemu",
+                     mean_of(&m->system), "mean_vs_qemu_user", mean_of(&m->user),
+                     "interpreter_mips", real_or_null(interpreter), "translation_mips",
                      real_or_null(ratio((double)b->lifted * 1e3, (double)b->lift_ns)));
 }
 
@@ -295,6 +295,7 @@ static json_t *bench_all(struct bench *b, const json_t *names)
 {
     double interpreter =
         json_array_size(names) == 0 && !b->alone ? speed_interpret(b->dir, b->kernel) : 0;
+    json_t *costs = interpreter > 0 ? costs_measure(b->dir, b->kernel) : NULL;
     double end = watch_now() + b->seconds;
     struct means m = {.native = {0}};
     json_t *rows = json_array();
@@ -310,7 +311,7 @@ static json_t *bench_all(struct bench *b, const json_t *names)
             measure_one(b, &kernels[i], now + (end - now) / (double)left--, rows, &m);
         }
     }
-    return result_of(b, rows, &m, interpreter);
+    return result_of(b, rows, &m, interpreter, costs);
 }
 
 static json_t *bench_program(struct bench *b, const char *program)
@@ -324,7 +325,7 @@ static json_t *bench_program(struct bench *b, const char *program)
     add(&m.user, ratio(f.seconds[PEER_USER], f.seconds[PEER_STRATA]));
     b->lifted = f.lifted;
     b->lift_ns = f.lift_ns;
-    return result_of(b, json_pack("[o]", row_of(program, &f)), &m, 0);
+    return result_of(b, json_pack("[o]", row_of(program, &f)), &m, 0, NULL);
 }
 
 static int check_names(const json_t *names, struct err *e)

@@ -13,6 +13,17 @@ static const char *const sensitivities[] = {[X86_INNOCUOUS] = "innocuous",
                                             [X86_CONTROL] = "control",
                                             [X86_BEHAVIOUR] = "behaviour"};
 
+/* What of a row is compared with the host's processor. */
+static const struct {
+    unsigned cells, tried, experiments;
+    const char *why;
+} tested[X86_ROW_COUNT] = {
+
+#define X86_TESTED(id, cells, tried, experiments, why)                                   \
+    [X86_R_##id] = {cells, tried, experiments, why},
+#include "virt/isa/instrument/tested.rows.h"
+};
+
 static json_t *describe(const struct lift *l, enum x86_row row)
 {
     static const char *const features[] = {
@@ -22,12 +33,13 @@ static json_t *describe(const struct lift *l, enum x86_row row)
     const struct x86_row_info *info = &x86_rows[row];
     struct x86_cell cells[X86_CELLS_MAX];
 
-    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:s}", "row", info->id,
-                     "mnemonic", info->mnemonic, "encoding", info->encoding, "feature",
-                     features[info->feature], "privilege", privileges[info->privilege],
-                     "sensitivity", sensitivities[info->sensitivity], "cells",
-                     (json_int_t)x86_cells(row, cells), "translated",
-                     lift_way_of(l, row));
+    return json_pack(
+        "{s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:s, s:I, s:I, s:s}", "row", info->id,
+        "mnemonic", info->mnemonic, "encoding", info->encoding, "feature",
+        features[info->feature], "privilege", privileges[info->privilege], "sensitivity",
+        sensitivities[info->sensitivity], "cells", (json_int_t)x86_cells(row, cells),
+        "translated", lift_way_of(l, row), "tested", (json_int_t)tested[row].tried,
+        "experiments", (json_int_t)tested[row].experiments, "untested", tested[row].why);
 }
 
 int instrument_coverage(const json_t *request, json_t **ret, int *ret_code, struct err *e)

@@ -49,8 +49,10 @@ static void print(void *who, const char *bytes, size_t n)
 
 int peer_load(const struct peer_run *run, struct bare **ret_bare, struct err *e)
 {
-    struct bare_options o = {
-        .engine = run->engine, .memory_bytes = MEMORY_BYTES, .print = print};
+    struct bare_options o = {.engine = run->engine,
+                             .memory_bytes = MEMORY_BYTES,
+                             .instructions = run->instructions,
+                             .print = print};
     SCOPED(scope_free) uint8_t *kernel = NULL;
     SCOPED(scope_free) uint8_t *program = NULL;
     size_t kernel_bytes = 0, program_bytes = 0;

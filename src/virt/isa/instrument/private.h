@@ -72,7 +72,8 @@ extern const struct peer peers[PEERS];
 struct peer_run {
     const struct peer *peer;
     const char *program, *kernel;
-    const char *engine; /* of ours; NULL: the default */
+    const char *engine;    /* of ours; NULL: the default */
+    uint64_t instructions; /* of ours: stop behind so many; 0: run to the end */
 };
 
 struct bare;
@@ -86,5 +87,10 @@ int peer_load(const struct peer_run *run, struct bare **ret_bare, struct err *e)
 /* Million guest instructions a second of the interpreter, over some programs of that
  * directory, each run for a moment (speed.c).  0: none ran. */
 double speed_interpret(const char *dir, const char *kernel);
+
+/* What each engine costs at the start and in the long run, the length of a program from
+ * which the translator is the quicker, and a page fault on each (costs.c).  Takes some
+ * ten seconds.  NULL: a run failed. */
+json_t *costs_measure(const char *dir, const char *kernel);
 
 #endif

@@ -15,7 +15,7 @@
 #include "virt/isa/instrument/private.h"
 
 struct order {
-    const char *file, *program, *engine, *at;
+    const char *file, *program, *engine, *model, *at;
     uint64_t cpus, memory;
     bool counters, trace, registers, perf_map;
 };
@@ -61,6 +61,7 @@ static int read_order(const json_t *request, struct order *o, struct err *e)
 
     r = r < 0 ? r : json_opt_str(request, "", "program", &o->program, e);
     r = r < 0 ? r : json_opt_str(request, "", "engine", &o->engine, e);
+    r = r < 0 ? r : json_opt_str(request, "", "model", &o->model, e);
     r = r < 0 ? r : json_opt_str(request, "", "at", &o->at, e);
     r = r < 0 ? r : json_opt_u64(request, "", "processors", &o->cpus, e);
     r = r < 0 ? r : json_opt_u64(request, "", "memory", &o->memory, e);
@@ -131,6 +132,7 @@ int instrument_run(const json_t *request, json_t **ret, int *ret_code, struct er
         return err_set(e, -EINVAL, "%" PRIu64 " processors are too many", o.cpus);
     }
     options.engine = o.engine;
+    options.model = o.model;
     options.cpus = (unsigned)o.cpus;
     options.memory_bytes = o.memory;
     options.trace = o.registers ? trace_registers : o.trace ? trace : NULL;

@@ -57,6 +57,7 @@ struct finding {
     unsigned passed[PLACES];   /* of those, the ones that do not trap there */
     unsigned ran_v86;
     bool critical_at[PLACES]; /* a sensitive form passes there */
+    bool goes_wrong;          /* in a guest's kernel at level 3, see `is_wrong` */
 };
 
 struct form_run {
@@ -130,6 +131,60 @@ static uint32_t changes_varied(const struct form_run *f)
     return run_at(f, 0, AT_PLAIN, 1u << PART_FLAGS | 1u << PART_CR0, &o) ? o.changed : 0;
 }
 
+/* Segments as they are loaded, but for their level. */
+static bool same_segments(const struct x86_regs *a, const struct x86_regs *b)
+{
+    const uint16_t level = 3u << X86_ATTR_DPL_SHIFT;
+    unsigned s;
+
+    for (s = X86_ES; s <= X86_GS; s++) {
+        if (a->seg[s].base != b->seg[s].base || a->seg[s].limit != b->seg[s].limit ||
+            ((a->seg[s].attr ^ b->seg[s].attr) & ~level) != 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Has what `wanted` did to privileged state not been done? */
+static bool is_dropped(const struct experiment_outcome *wanted,
+                       const struct experiment_outcome *got)
+{
+    const uint32_t apart = 1u << PART_LEVEL | 1u << PART_SEGMENTS;
+    const uint64_t flags = X86_IF | X86_IOPL;
+
+    return (wanted->changed & ~got->changed & ~apart) != 0 ||
+           ((wanted->changed >> PART_FLAGS & 1) != 0 &&
+            ((wanted->regs.rflags ^ got->regs.rflags) & flags) != 0) ||
+           ((wanted->changed >> PART_SEGMENTS & 1) != 0 &&
+            !same_segments(&wanted->regs, &got->regs));
+}
+
+/* Plain trap-and-emulate: a guest's kernel that believes it is at level 0 runs at level 3,
+ * with the monitor's tables and registers instead of its own.  What traps, the monitor
+ * puts right.  What does not must have done what level 0 does, and it is wrong if its
+ * result is another, a change of privileged state was dropped, or the kernel wanted a
+ * trap (`wanted` is NULL). */
+static bool is_wrong(const struct form_run *f, const struct experiment_outcome *wanted)
+{
+    const uint32_t tables = 1u << PART_GDT | 1u << PART_IDT | 1u << PART_LDT |
+                            1u << PART_TASK | 1u << PART_CR0 | 1u << PART_MSR |
+                            1u << PART_XCR0 | 1u << PART_MODEL;
+    const uint32_t monitors[] = {tables, tables | 1u << PART_FLAGS};
+    struct experiment_outcome got, again;
+    unsigned n;
+
+    for (n = 0; n < 2; n++) {
+        if (run_at(f, 3, AT_PLAIN, monitors[n], &got) &&
+            (wanted == NULL || is_dropped(wanted, &got) ||
+             (!same_result(wanted, &got) && run_at(f, 3, AT_PLAIN, monitors[n], &again) &&
+              same_result(&got, &again)))) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void look_at_places(const struct form_run *f, struct finding *to, bool sensitive)
 {
     struct experiment_outcome o;
@@ -168,6 +223,9 @@ static void look(const struct form_run *f, struct finding *to)
         depends |= 1u << PART_LEVEL;
     }
     changes |= changes_varied(f);
+    if (!to->goes_wrong && (changes | depends) != 0) {
+        to->goes_wrong = is_wrong(f, runs0 ? &system : NULL);
+    }
     to->changes |= changes;
     to->depends |= depends;
     if (runs0 || runs3) {
@@ -233,6 +291,15 @@ static const char *verdict_of(const struct finding *f)
                                                          : "innocuous";
 }
 
+/* Segments have their hidden parts from tables that the supervisor made: to load one is
+ * no control. */
+static const char *kind_of(const struct finding *f)
+{
+    return (f->changes & ~(1u << PART_SEGMENTS)) != 0 ? "control"
+           : is_sensitive(f)                          ? "behaviour"
+                                                      : "innocuous";
+}
+
 static void parts_of(uint32_t bits, char text[128])
 {
     size_t n = 0;
@@ -276,9 +343,11 @@ static json_t *row_of(enum x86_row row, const struct finding *f)
 
     parts_of(f->changes, changes);
     parts_of(f->depends, depends);
-    out = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s}", "row", info->id, "mnemonic",
-                    info->mnemonic, "verdict", verdict_of(f), "changes", changes,
-                    "depends", depends, "declared", declared_of(info));
+    out =
+        json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "row", info->id, "mnemonic",
+                  info->mnemonic, "verdict", verdict_of(f), "changes", changes, "depends",
+                  depends, "deprivileged", f->goes_wrong ? "wrong" : "right", "kind",
+                  kind_of(f), "declared", declared_of(info));
     for (place = 0; place < PLACES; place++) {
         (void)json_object_set_new(out, places[place].name,
                                   json_string(traps_at(f, place)));

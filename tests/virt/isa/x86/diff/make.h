@@ -71,6 +71,13 @@ void make_sequence(const struct make *m, struct random *r, enum x86_code_mode mo
 void make_single(const struct make *m, struct random *r, unsigned cell,
                  enum make_place place, struct job *j, struct recipe *ret_recipe);
 
+/* Whether the nth single instruction of a cell is made, when there are `count` at each
+ * place: in turn at all places, without an operand in memory fewer. */
+static inline bool make_wants(const struct make_cell *c, unsigned n, unsigned count)
+{
+    return c->cell.is_memory || n < count * 2 || n % MAKE_PLACES == 0;
+}
+
 /* A random start of the nth kept case (kept.c); false: there are fewer. */
 bool make_kept(const struct make *m, struct random *r, unsigned n, struct job *j,
                struct recipe *ret_recipe);
@@ -82,8 +89,8 @@ void make_begin(struct random *r, enum x86_code_mode mode, struct job *j,
 /* Count an instruction of that cell, and what it leaves undefined. */
 void make_note(const struct make *m, struct recipe *recipe, unsigned cell);
 
-/* How many rows are not tried as tested.rows.h says, or have neither cells nor a reason;
- * and that table as it should be. */
+/* How many rows are not tried as tested.rows.h says, or have neither cells nor a reason,
+ * each named; and that file as it should be. */
 unsigned table_check(const struct make *m);
 void table_print(const struct make *m);
 

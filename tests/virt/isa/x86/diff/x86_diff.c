@@ -178,8 +178,7 @@ static int run_singles(struct run *r, unsigned count, const char *only)
         for (c = 0; c < r->make.cells; c++) {
             const struct make_cell *cell = &r->make.cell[c];
 
-            if (!is_tried(r, cell, only) ||
-                (i >= count * 2 && !cell->cell.is_memory && i % MAKE_PLACES > 0)) {
+            if (!is_tried(r, cell, only) || !make_wants(cell, i, count)) {
                 continue;
             }
             make_single(&r->make, &r->random, c, (enum make_place)(i % MAKE_PLACES),
@@ -369,10 +368,11 @@ int main(int argc, char **argv)
         return 1;
     }
     if (o.list || table_check(&r.make) != 0) {
-        n = o.list ? 0 : 1;
-        table_print(&r.make);
+        if (o.list) {
+            table_print(&r.make);
+        }
         make_fini(&r.make);
-        return n;
+        return o.list ? 0 : 1;
     }
     if (o.only_x87) {
         keep_x87(&r.make);
