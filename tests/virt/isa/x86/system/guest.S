@@ -215,6 +215,8 @@ entry:
     TRIAL 'g'
     xorl %eax, %eax
     movl %eax, %fs
+    .globl guest_null
+guest_null:
     movl %fs:0, %eax
     OVER
     TRIAL 'h'
@@ -231,6 +233,8 @@ entry:
     TRIAL 'k'
     movl $0x80000000, %eax
     orl $0x20000000, %eax
+    .globl guest_paging
+guest_paging:
     movl %eax, %cr0
     OVER
 
@@ -646,6 +650,8 @@ l_double:
     TRIAL64 'T'
     mov %cr0, %rax
     and $0x7fffffff, %eax
+    .globl guest_unpaging
+guest_unpaging:
     mov %rax, %cr0
     OVER
     TRIAL64 'U'

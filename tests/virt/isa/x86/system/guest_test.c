@@ -24,6 +24,7 @@
 
 extern const uint8_t guest_begin[];
 extern const uint8_t guest_end[];
+extern const uint8_t guest_null[], guest_paging[], guest_unpaging[];
 
 #define LOAD 0x100000u
 
@@ -145,8 +146,42 @@ static void all_modes_answer_as_the_manual_says(void **state)
     mem_destroy(mem);
 }
 
+/* For QEMU.  Its TCG does not check null segments (g), CR0.PG without PE (k) or in 64-bit
+ * mode (T), after which it does not go on: there its guest has UD2.  And its SYSRET faults
+ * at level 3 (Q), as AMD's does. */
+static void write_guest(int fd, char *text)
+{
+    static const struct {
+        const uint8_t *at;
+        const char *ours, *theirs;
+    } unlike[] = {{guest_null, "g 0d:00000", "g 06:00000"},
+                  {guest_paging, "k 0d:00000", "k 06:00000"},
+                  {guest_unpaging, "T 0d:00000", "T 06:00000"},
+                  {NULL, "Q 0d:00000", "Q 0d:00003"}};
+
+    static const uint8_t ud2[] = {0x0f, 0x0b};
+    const size_t bytes = (size_t)(guest_end - guest_begin);
+    uint8_t *image = malloc(bytes);
+
+    assert_non_null(image);
+    memcpy(image, guest_begin, bytes);
+    memcpy(text, expected, sizeof expected);
+    for (size_t n = 0; n < sizeof unlike / sizeof unlike[0]; n++) {
+        char *at = strstr(text, unlike[n].ours);
+
+        assert_non_null(at);
+        memcpy(at, unlike[n].theirs, strlen(unlike[n].theirs));
+        if (unlike[n].at != NULL) {
+            memcpy(image + (unlike[n].at - guest_begin), ud2, sizeof ud2);
+        }
+    }
+    assert_int_equal(write(fd, image, bytes), bytes);
+    free(image);
+}
+
 static void a_second_emulator_agrees(void **state)
 {
+    char wanted[sizeof expected];
     char path[] = "/tmp/x86_guest_XXXXXX";
     char command[256];
     char text[4096] = {0};
@@ -160,8 +195,7 @@ static void a_second_emulator_agrees(void **state)
     }
     fd = mkstemp(path);
     assert_true(fd >= 0);
-    assert_int_equal(write(fd, guest_begin, (size_t)(guest_end - guest_begin)),
-                     guest_end - guest_begin);
+    write_guest(fd, wanted);
     (void)close(fd);
     (void)snprintf(command, sizeof command,
                    "timeout 60 qemu-system-x86_64 -accel tcg -cpu max -display none "
@@ -173,7 +207,7 @@ static void a_second_emulator_agrees(void **state)
     assert_true(fread(text, 1, sizeof text - 1, f) > 0);
     (void)pclose(f);
     (void)unlink(path);
-    assert_string_equal(text, expected);
+    assert_string_equal(text, wanted);
 }
 
 int main(void)
