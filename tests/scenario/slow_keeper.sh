@@ -42,7 +42,7 @@ is "what was made is kept" "$(cat "$WORK/list")" made
 
 # The disk of a guest that stands still is not for two: a start waits until it is free.
 mkfifo "$WORK/gate"
-(sleep 2 >"$WORK/gate" && tar -C "$WORK" -cf - file >"$WORK/gate") &
+(sleep 2 && tar -C "$WORK" -cf - file) >"$WORK/gate" & # one writer: a second would come after the end
 strata cp - web:/tmp <"$WORK/gate" &
 copier=$!
 sleep 0.5
