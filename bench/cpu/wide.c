@@ -39,12 +39,12 @@ static uint64_t cell[CELLS];
 #define FOUR(M, n)    M(n##0) M(n##1) M(n##2) M(n##3)
 #define SIXTEEN(M, n) FOUR(M, n##0) FOUR(M, n##1) FOUR(M, n##2) FOUR(M, n##3)
 #define MANY(M, n)    SIXTEEN(M, n##0) SIXTEEN(M, n##1) SIXTEEN(M, n##2) SIXTEEN(M, n##3)
-#define ALL(M)                                                                           \
-    MANY(M, 1)                                                                           \
-    MANY(M, 2)                                                                           \
-    MANY(M, 3) MANY(M, 4) MANY(M, 5) MANY(M, 6) MANY(M, 7) MANY(M, 8) MANY(M, 9)         \
-        MANY(M, 11) MANY(M, 12) MANY(M, 13) MANY(M, 14) MANY(M, 15) MANY(M, 16)          \
-            MANY(M, 17)
+/* clang-format off */
+#define ALL(M)                                                                    \
+    MANY(M, 1)  MANY(M, 2)  MANY(M, 3)  MANY(M, 4)  MANY(M, 5)  MANY(M, 6)        \
+    MANY(M, 7)  MANY(M, 8)  MANY(M, 9)  MANY(M, 11) MANY(M, 12) MANY(M, 13)       \
+    MANY(M, 14) MANY(M, 15) MANY(M, 16) MANY(M, 17)
+/* clang-format on */
 
 ALL(PIECE)
 
