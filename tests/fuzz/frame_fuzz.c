@@ -4,23 +4,23 @@
 #include <string.h>
 
 #include "base/str.h"
-#include "resource/network/usernet/filter.h"
+#include "resource/network/usernet/gate.h"
 #include "resource/network/usernet/usernet.h"
 #include "tests/fuzz/target.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static struct filter filter;
+    static struct gate filter;
     uint8_t *copy = malloc(size + 1);
     struct network_publish publish;
     struct str out = {0};
 
     memcpy(copy, data, size);
     copy[size] = '\0';
-    filter_note(&filter, copy, size);
-    (void)filter_allows(&filter, copy, size);
-    if (filter_is_from_loopback6(copy, size)) {
-        filter_hide_loopback6(copy);
+    gate_note(&filter, copy, size);
+    (void)gate_allows(&filter, copy, size);
+    if (gate_is_from_loopback6(copy, size)) {
+        gate_hide_loopback6(copy);
     }
     memcpy(copy, data, size);
     if (network_publish_parse((const char *)copy, &publish, NULL) == 0) {

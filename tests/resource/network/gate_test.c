@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "resource/network/usernet/filter.h"
+#include "resource/network/usernet/gate.h"
 
 #define TCP 6
 #define UDP 17
@@ -36,63 +36,63 @@ static size_t frame4(uint8_t *f, const uint8_t *from, const uint8_t *to, uint8_t
 
 static void no_connection_is_begun_to_the_gateway(void **state)
 {
-    static struct filter f;
+    static struct gate f;
     uint8_t b[64];
     (void)state;
     size_t n = frame4(b, guest4, gateway4, TCP, 40000, 22);
     b[47] = SYN;
-    assert_false(filter_allows(&f, b, n));
+    assert_false(gate_allows(&f, b, n));
     b[47] = SYN | 0xc0; /* with ECN */
-    assert_false(filter_allows(&f, b, n));
+    assert_false(gate_allows(&f, b, n));
     b[47] = SYN | ACK;
-    assert_true(filter_allows(&f, b, n));
+    assert_true(gate_allows(&f, b, n));
     b[47] = ACK;
-    assert_true(filter_allows(&f, b, n));
-    assert_false(filter_allows(&f, b, 40)); /* cut off before the flags */
-    b[33] = 3;                              /* the name server */
+    assert_true(gate_allows(&f, b, n));
+    assert_false(gate_allows(&f, b, 40)); /* cut off before the flags */
+    b[33] = 3;                            /* the name server */
     b[47] = SYN;
-    assert_true(filter_allows(&f, b, n));
+    assert_true(gate_allows(&f, b, n));
     b[33] = 9; /* nobody: libslirp's answer, not the host's */
-    assert_false(filter_allows(&f, b, n));
+    assert_false(gate_allows(&f, b, n));
 }
 
 static void datagrams_answer_only(void **state)
 {
-    static struct filter f;
+    static struct gate f;
     uint8_t b[64];
     (void)state;
     size_t n = frame4(b, guest4, gateway4, UDP, 53, 40000);
-    assert_false(filter_allows(&f, b, n));
+    assert_false(gate_allows(&f, b, n));
     uint8_t in[64];
     (void)frame4(in, gateway4, guest4, UDP, 40000, 53);
-    filter_note(&f, in, n);
-    assert_true(filter_allows(&f, b, n));
+    gate_note(&f, in, n);
+    assert_true(gate_allows(&f, b, n));
     (void)frame4(b, guest4, gateway4, UDP, 53, 40001);
-    assert_false(filter_allows(&f, b, n));
+    assert_false(gate_allows(&f, b, n));
     (void)frame4(b, guest4, gateway4, UDP, 0, 0);
-    assert_false(filter_allows(&f, b, n));
+    assert_false(gate_allows(&f, b, n));
 }
 
 static void fragments_and_other_protocols_do_not_pass(void **state)
 {
-    static struct filter f;
+    static struct gate f;
     uint8_t b[64];
     (void)state;
     size_t n = frame4(b, guest4, gateway4, TCP, 1, 2);
     b[47] = ACK;
     b[20] = 0x20; /* more fragments */
-    assert_false(filter_allows(&f, b, n));
+    assert_false(gate_allows(&f, b, n));
     b[20] = 0;
     b[21] = 1; /* not the first */
-    assert_false(filter_allows(&f, b, n));
+    assert_false(gate_allows(&f, b, n));
     n = frame4(b, guest4, gateway4, 132, 1, 2);
-    assert_false(filter_allows(&f, b, n));
+    assert_false(gate_allows(&f, b, n));
     n = frame4(b, guest4, gateway4, 1, 1, 2);
-    assert_true(filter_allows(&f, b, n));
+    assert_true(gate_allows(&f, b, n));
     b[14] = 0x4f; /* options beyond the end */
-    assert_false(filter_allows(&f, b, 40));
+    assert_false(gate_allows(&f, b, 40));
     b[30] = 8; /* elsewhere: anything */
-    assert_true(filter_allows(&f, b, 40));
+    assert_true(gate_allows(&f, b, 40));
 }
 
 static uint16_t udp6_sum(const uint8_t *f, size_t udp_len)
@@ -123,18 +123,18 @@ static void hidden_loopback_keeps_the_checksum_right(void **state)
         f[60] = (uint8_t)(sum >> 8);
         f[61] = (uint8_t)sum;
         assert_int_equal(udp6_sum(f, 16), 0xffff);
-        assert_true(filter_is_from_loopback6(f, sizeof f));
-        filter_hide_loopback6(f);
+        assert_true(gate_is_from_loopback6(f, sizeof f));
+        gate_hide_loopback6(f);
         assert_int_equal(udp6_sum(f, 16), 0xffff);
         assert_int_equal(f[22], 0xfd);
-        assert_false(filter_is_from_loopback6(f, sizeof f));
+        assert_false(gate_is_from_loopback6(f, sizeof f));
     }
-    assert_false(filter_is_from_loopback6(f, 61));
+    assert_false(gate_is_from_loopback6(f, 61));
 }
 
 static void any_bytes_are_fine(void **state)
 {
-    static struct filter f;
+    static struct gate f;
     (void)state;
     srand(2);
     for (unsigned round = 0; round < 20000; round++) {
@@ -150,9 +150,9 @@ static void any_bytes_are_fine(void **state)
         }
         uint8_t *exact = malloc(n == 0 ? 1 : n);
         memcpy(exact, b, n);
-        filter_note(&f, exact, n);
-        (void)filter_allows(&f, exact, n);
-        (void)filter_is_from_loopback6(exact, n);
+        gate_note(&f, exact, n);
+        (void)gate_allows(&f, exact, n);
+        (void)gate_is_from_loopback6(exact, n);
         free(exact);
         free(b);
     }

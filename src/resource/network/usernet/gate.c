@@ -11,7 +11,7 @@
  *
  * The name server's address is no gateway: it leads to the host's resolver.  In IPv6
  * every other address of the guest's network is taken for the gateway. */
-#include "resource/network/usernet/filter.h"
+#include "resource/network/usernet/gate.h"
 
 #include <string.h>
 
@@ -105,10 +105,9 @@ static bool is_gateway(bool six, const uint8_t *ip)
            (memcmp(ip, net4, sizeof net4) == 0 && ip[3] != 3);
 }
 
-static struct filter_flow *flow_of(struct filter *f, bool six, unsigned guest,
-                                   unsigned peer)
+static struct gate_flow *flow_of(struct gate *f, bool six, unsigned guest, unsigned peer)
 {
-    return &f->flows[(guest * 31 + peer * 2 + six) % FILTER_FLOWS];
+    return &f->flows[(guest * 31 + peer * 2 + six) % GATE_FLOWS];
 }
 
 /* Replace 16 bytes that a checksum covers: RFC 1624, 3, equation 3. */
@@ -128,7 +127,7 @@ static void replace(uint8_t *at, const uint8_t to[16], uint8_t *sum_at)
     memcpy(at, to, 16);
 }
 
-bool filter_is_from_loopback6(const void *frame, size_t len)
+bool gate_is_from_loopback6(const void *frame, size_t len)
 {
     static const uint8_t loopback[16] = {[15] = 1};
     struct frame p;
@@ -136,26 +135,26 @@ bool filter_is_from_loopback6(const void *frame, size_t len)
            p.l4_bytes >= UDP_BYTES && memcmp(p.source, loopback, sizeof loopback) == 0;
 }
 
-void filter_hide_loopback6(void *frame)
+void gate_hide_loopback6(void *frame)
 {
     static const uint8_t gateway[16] = {0xfd, [15] = 2};
     uint8_t *ip = (uint8_t *)frame + ETHER_BYTES;
     replace(ip + IP6_SOURCE, gateway, ip + IP6_BYTES + UDP_SUM);
 }
 
-void filter_note(struct filter *f, const void *frame, size_t len)
+void gate_note(struct gate *f, const void *frame, size_t len)
 {
     struct frame p;
     if (read_frame(frame, len, &p) && p.proto == PROTO_UDP && p.l4_bytes >= 4 &&
         is_gateway(p.six, p.source)) {
         unsigned peer = be16(p.l4);
         unsigned guest = be16(p.l4 + 2);
-        *flow_of(f, p.six, guest, peer) = (struct filter_flow){
+        *flow_of(f, p.six, guest, peer) = (struct gate_flow){
             .guest = (uint16_t)guest, .peer = (uint16_t)peer, .six = p.six};
     }
 }
 
-bool filter_allows(struct filter *f, const void *frame, size_t len)
+bool gate_allows(struct gate *f, const void *frame, size_t len)
 {
     struct frame p;
     if (!read_frame(frame, len, &p) || !is_gateway(p.six, p.destination)) {
@@ -171,7 +170,7 @@ bool filter_allows(struct filter *f, const void *frame, size_t len)
     if (p.proto == PROTO_UDP && p.l4_bytes >= 4) {
         unsigned guest = be16(p.l4);
         unsigned peer = be16(p.l4 + 2);
-        const struct filter_flow *flow = flow_of(f, p.six, guest, peer);
+        const struct gate_flow *flow = flow_of(f, p.six, guest, peer);
         return guest != 0 && flow->guest == guest && flow->peer == peer &&
                flow->six == p.six;
     }

@@ -17,7 +17,7 @@
 #include "base/err.h"
 #include "base/scope.h"
 #include "base/str.h"
-#include "resource/network/usernet/filter.h"
+#include "resource/network/usernet/gate.h"
 
 #define CONFIG_VERSION 4
 #define FRAME_BYTES    (USERNET_MTU + 64)
@@ -39,7 +39,7 @@ struct usernet_stack {
     struct pollfd *polls; /* owned */
     size_t n_polls;
     size_t cap_polls;
-    struct filter filter;
+    struct gate gate;
     int broken; /* -errno of the guest's descriptor, or of an allocation */
 };
 
@@ -56,12 +56,12 @@ static ssize_t send_frame(const void *buf, size_t len, void *opaque)
 {
     struct usernet_stack *s = opaque;
     uint8_t copy[FRAME_BYTES];
-    if (len <= sizeof copy && filter_is_from_loopback6(buf, len)) {
+    if (len <= sizeof copy && gate_is_from_loopback6(buf, len)) {
         memcpy(copy, buf, len);
-        filter_hide_loopback6(copy);
+        gate_hide_loopback6(copy);
         buf = copy;
     }
-    filter_note(&s->filter, buf, len);
+    gate_note(&s->gate, buf, len);
     ssize_t n = write(s->fd, buf, len);
     if (n < 0 && (errno == EAGAIN || errno == ENOBUFS || errno == EINTR)) {
         return (ssize_t)len;
@@ -150,7 +150,7 @@ static struct in6_addr ip6(const char *text)
     return a;
 }
 
-/* The host's loopback is open here, for answers to its clients; the filter lets
+/* The host's loopback is open here, for answers to its clients; the gate lets
  * nothing else through. */
 static Slirp *open_slirp(struct usernet_stack *s, bool no_ipv6)
 {
@@ -335,7 +335,7 @@ static void read_frames(struct usernet_stack *s)
     for (unsigned i = 0; i < FRAMES_AT_ONCE; i++) {
         ssize_t n = read(s->fd, frame, sizeof frame);
         if (n > 0) {
-            if (filter_allows(&s->filter, frame, (size_t)n)) {
+            if (gate_allows(&s->gate, frame, (size_t)n)) {
                 slirp_input(s->slirp, frame, (int)n);
             }
             continue;
