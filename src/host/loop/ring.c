@@ -1,0 +1,266 @@
+/* ring.c - the driver that waits for everything in one io_uring.
+ *
+ * File operations and descriptor watches are entries of one ring; a turn submits
+ * what was queued and waits, in one call of the kernel.  A watch is a poll that is
+ * asked once and, after its handler, again: level triggered, as a new poll looks at
+ * the descriptor before it waits.
+ *
+ * Each watch has a `poll` on the heap, since the kernel's answer may come after the
+ * owner has gone: `watch` NULL then, and the answer frees it.
+ *
+ * Sources: io_uring(7), io_uring_enter(2); flags SINGLE_ISSUER and DEFER_TASKRUN
+ * (Linux 6.1) let the kernel finish work only where this thread asks for it. */
+#include <assert.h>
+#include <errno.h>
+#include <liburing.h>
+#include <poll.h>
+#include <stdlib.h>
+
+#include "base/fault.h"
+#include "host/loop/private.h"
+
+#ifndef IORING_SETUP_SINGLE_ISSUER
+#    define IORING_SETUP_SINGLE_ISSUER (1u << 12) /* linux/io_uring.h, 6.0 */
+#endif
+#ifndef IORING_SETUP_DEFER_TASKRUN
+#    define IORING_SETUP_DEFER_TASKRUN (1u << 13) /* linux/io_uring.h, 6.1 */
+#endif
+
+#define RING_ENTRIES 256
+#define MARK_POLL    1u /* lowest bit of the user data: a poll, not a job */
+
+struct poll {
+    struct loop_watch *watch; /* NULL: nobody waits for the answer */
+    uint32_t events;          /* that the kernel was asked for */
+    bool asked;               /* an answer will come */
+    bool handling;            /* its handler runs; what changes is seen after it */
+};
+
+struct state {
+    struct io_uring ring;
+    unsigned in_flight;
+};
+
+static struct io_uring_sqe *next_sqe(struct state *s)
+{
+    struct io_uring_sqe *sqe = io_uring_get_sqe(&s->ring);
+
+    while (sqe == NULL) { /* the queue is full: hand it over */
+        (void)io_uring_submit(&s->ring);
+        sqe = io_uring_get_sqe(&s->ring);
+    }
+    return sqe;
+}
+
+static int ring_create(struct loop *l)
+{
+    struct state *s = fault_calloc(1, sizeof *s);
+    struct io_uring_params p = {.flags = IORING_SETUP_SINGLE_ISSUER |
+                                         IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_CLAMP};
+    int r;
+
+    if (s == NULL) {
+        return -ENOMEM;
+    }
+    r = io_uring_queue_init_params(RING_ENTRIES, &s->ring, &p);
+    if (r == -EINVAL) {
+        p = (struct io_uring_params){.flags = IORING_SETUP_CLAMP};
+        r = io_uring_queue_init_params(RING_ENTRIES, &s->ring, &p);
+    }
+    if (r == 0 && crew_create(l) != 0) {
+        io_uring_queue_exit(&s->ring);
+        r = -ENOMEM;
+    }
+    if (r != 0) {
+        free(s);
+        return r;
+    }
+    l->state = s;
+    return 0;
+}
+
+static void answer_poll(struct loop *l, struct poll *p, int result);
+
+/* Collect the answers of polls that nobody wants any more. */
+static void ring_destroy(struct loop *l)
+{
+    struct state *s = l->state;
+    struct io_uring_cqe *cqe;
+
+    while (s->in_flight > 0 && io_uring_submit_and_wait(&s->ring, 1) >= 0) {
+        while (io_uring_peek_cqe(&s->ring, &cqe) == 0) {
+            uint64_t data = cqe->user_data;
+            int result = cqe->res;
+
+            io_uring_cqe_seen(&s->ring, cqe);
+            if ((data & MARK_POLL) != 0) {
+                s->in_flight--;
+                answer_poll(l, (struct poll *)(uintptr_t)(data & ~(uint64_t)MARK_POLL),
+                            result);
+            }
+        }
+    }
+    io_uring_queue_exit(&s->ring);
+    free(s);
+}
+
+static void ring_submit(struct loop *l, struct job *j)
+{
+    struct state *s = l->state;
+    struct io_uring_sqe *sqe;
+
+    if (j->kind == JOB_CALL) {
+        crew_submit(l, j);
+        return;
+    }
+    sqe = next_sqe(s);
+    switch (j->kind) {
+    case JOB_READ:
+        io_uring_prep_readv(sqe, j->fd, j->iov, j->count, j->off);
+        break;
+    case JOB_WRITE:
+        io_uring_prep_writev2(sqe, j->fd, j->iov, j->count, j->off,
+                              j->sync ? RWF_DSYNC : 0);
+        break;
+    case JOB_SYNC:
+        io_uring_prep_fsync(sqe, j->fd, IORING_FSYNC_DATASYNC);
+        break;
+    default:
+        io_uring_prep_fallocate(sqe, j->fd, j->mode, (off_t)j->off, (off_t)j->bytes);
+        break;
+    }
+    io_uring_sqe_set_data(sqe, j);
+    s->in_flight++;
+}
+
+/* ---- watches ---- */
+
+static void ask(struct state *s, struct poll *p)
+{
+    struct io_uring_sqe *sqe = next_sqe(s);
+
+    p->events = p->watch->events;
+    io_uring_prep_poll_add(sqe, p->watch->fd, p->events | POLLERR | POLLHUP);
+    io_uring_sqe_set_data64(sqe, (uintptr_t)p | MARK_POLL);
+    p->asked = true;
+    s->in_flight++;
+}
+
+static void take_back(struct state *s, struct poll *p)
+{
+    struct io_uring_sqe *sqe = next_sqe(s);
+
+    io_uring_prep_poll_remove(sqe, (uintptr_t)p | MARK_POLL);
+    io_uring_sqe_set_data64(sqe, MARK_POLL); /* no poll: its answer means nothing */
+    s->in_flight++;
+}
+
+static int ring_watch(struct loop *l, struct loop_watch *w)
+{
+    struct poll *p = w->driver_mark;
+
+    if (p == NULL) {
+        p = fault_calloc(1, sizeof *p);
+        if (p == NULL) {
+            return -ENOMEM;
+        }
+        p->watch = w;
+        w->driver_mark = p;
+    }
+    if (p->handling) {
+        return 0;
+    }
+    if (!p->asked && w->events != 0) {
+        ask(l->state, p);
+    } else if (p->asked && (w->events & ~p->events) != 0) {
+        take_back(l->state, p); /* answered with -ECANCELED, and asked anew */
+    }
+    return 0;
+}
+
+static void ring_unwatch(struct loop *l, struct loop_watch *w)
+{
+    struct poll *p = w->driver_mark;
+
+    if (p == NULL) {
+        return;
+    }
+    w->driver_mark = NULL;
+    p->watch = NULL;
+    if (p->asked) {
+        take_back(l->state, p);
+    } else if (!p->handling) {
+        free(p);
+    }
+}
+
+static void answer_poll(struct loop *l, struct poll *p, int result)
+{
+    struct loop_watch *w;
+
+    if (p == NULL) {
+        return; /* that of a removal */
+    }
+    p->asked = false;
+    w = p->watch;
+    if (w != NULL && result > 0) {
+        uint32_t wanted = w->events | POLLERR | POLLHUP;
+
+        if (((uint32_t)result & wanted) != 0 && w->events != 0) {
+            p->handling = true;
+            w->fn(w, (uint32_t)result & wanted);
+            p->handling = false;
+        }
+    }
+    if (p->watch == NULL) {
+        free(p);
+    } else if (p->watch->events != 0) {
+        ask(l->state, p);
+    }
+}
+
+static int ring_wait(struct loop *l, int64_t timeout_ns)
+{
+    struct state *s = l->state;
+    struct __kernel_timespec t = {.tv_sec = timeout_ns / 1000000000,
+                                  .tv_nsec = timeout_ns % 1000000000};
+    struct io_uring_cqe *cqe = NULL;
+    int r;
+
+    if (timeout_ns == 0) {
+        r = io_uring_submit_and_get_events(&s->ring);
+    } else {
+        r = io_uring_submit_and_wait_timeout(&s->ring, &cqe, 1,
+                                             timeout_ns < 0 ? NULL : &t, NULL);
+    }
+    if (r < 0 && r != -ETIME && r != -EINTR && r != -EAGAIN && r != -EBUSY) {
+        return r;
+    }
+    while (io_uring_peek_cqe(&s->ring, &cqe) == 0) {
+        uint64_t data = cqe->user_data;
+        int result = cqe->res;
+
+        io_uring_cqe_seen(&s->ring, cqe);
+        s->in_flight--;
+        if ((data & MARK_POLL) != 0) {
+            answer_poll(l, (struct poll *)(uintptr_t)(data & ~(uint64_t)MARK_POLL),
+                        result);
+        } else {
+            struct job *j = (struct job *)(uintptr_t)data;
+
+            j->result = result;
+            job_done(j);
+        }
+    }
+    return 0;
+}
+
+const struct loop_driver loop_ring_driver = {
+    .name = "ring",
+    .create = ring_create,
+    .destroy = ring_destroy,
+    .submit = ring_submit,
+    .watch = ring_watch,
+    .unwatch = ring_unwatch,
+    .wait = ring_wait,
+};

@@ -1,0 +1,283 @@
+/* leaf_test.c - files and devices of the host, with QEMU's tools as the other side. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <linux/loop.h>
+
+#include "base/err.h"
+#include "contract/blk_graph.h"
+#include "host/loop/loop.h"
+#include "resource/storage/leaf/leaf.h"
+#include "tests/base/check.h"
+#include "tests/contract/blk_suite.h"
+
+#define SIZE_BYTES (1024 * 1024)
+
+struct file {
+    struct loop *loop;
+    char name[64];
+    struct blk_edge edge;
+};
+
+static int start(void **state)
+{
+    static struct file f;
+
+    f = (struct file){.edge = {.user = "test", .uses = BLK_USE_ALL}};
+    (void)strcpy(f.name, "/var/tmp/leaf-test-XXXXXX");
+    int fd = mkostemp(f.name, O_CLOEXEC);
+
+    assert_true(fd >= 0);
+    assert_int_equal(ftruncate(fd, SIZE_BYTES), 0);
+    (void)close(fd);
+    assert_int_equal(loop_create(LOOP_DRIVER_AUTO, &f.loop, NULL), 0);
+    *state = &f;
+    return 0;
+}
+
+static int stop(void **state)
+{
+    struct file *f = *state;
+
+    loop_destroy(f->loop);
+    return unlink(f->name);
+}
+
+static int open_disk(struct file *f, const char *path, struct leaf_file_options o,
+                     struct err *e)
+{
+    int fd = open(path, (o.read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC);
+    struct blk *b = NULL;
+    int r;
+
+    must(fd >= 0);
+    o.label = "scratch";
+    r = leaf_file_create(f->loop, fd, &o, &b, e);
+    if (r == 0) {
+        f->edge.uses = o.read_only ? BLK_USE_READ : BLK_USE_ALL;
+        must_be_0(blk_attach(&f->edge, b, e));
+    }
+    return r;
+}
+
+/* The exit status of a command; 127: there is none of that name. */
+static int shell(const char *command, const char *name)
+{
+    char line[256];
+
+    (void)snprintf(line, sizeof line, "file='%s'; %s", name, command);
+    return WEXITSTATUS(system(line));
+}
+
+static void need_qemu(void)
+{
+    if (shell("command -v qemu-io >/dev/null 2>&1", "") != 0) {
+        print_message("skipped: qemu-io is not installed\n");
+        skip();
+    }
+}
+
+#define QEMU_WRITES "qemu-io -f raw -c 'write 0 4096' \"$file\" >/dev/null 2>&1"
+#define QEMU_READS  "qemu-io -r -f raw -c 'read 0 4096' \"$file\" >/dev/null 2>&1"
+
+static int keep_qemu_away(void *arg)
+{
+    struct file *f = arg;
+    struct leaf_file_options writer = {0};
+    struct leaf_file_options shown = {.let_others_read = true};
+    struct leaf_file_options reader = {.read_only = true};
+
+    must_be_0(open_disk(f, f->name, writer, NULL));
+    must(shell(QEMU_WRITES, f->name) != 0);
+    must(shell(QEMU_READS, f->name) != 0);
+    blk_detach(&f->edge);
+    must(shell(QEMU_WRITES, f->name) == 0);
+
+    must_be_0(open_disk(f, f->name, shown, NULL));
+    must(shell(QEMU_WRITES, f->name) != 0);
+    blk_detach(&f->edge);
+
+    must_be_0(open_disk(f, f->name, reader, NULL));
+    must(shell(QEMU_WRITES, f->name) != 0);
+    must(shell(QEMU_READS, f->name) == 0);
+    blk_detach(&f->edge);
+    return 0;
+}
+
+static void qemu_honours_our_locks(void **state)
+{
+    struct file *f = *state;
+
+    need_qemu();
+    assert_int_equal(loop_do(f->loop, keep_qemu_away, f), 0);
+}
+
+static int find_locked(void *arg)
+{
+    struct file *f = arg;
+    struct err e = {0};
+
+    must(open_disk(f, f->name, (struct leaf_file_options){0}, &e) == -EBUSY);
+    must(strstr(e.text, "scratch") != NULL && strstr(e.text, "another process") != NULL);
+    return 0;
+}
+
+static int find_free(void *arg)
+{
+    struct file *f = arg;
+
+    must_be_0(open_disk(f, f->name, (struct leaf_file_options){0}, NULL));
+    blk_detach(&f->edge);
+    return 0;
+}
+
+/* QEMU holds the image while it waits at its standard input; killed, it leaves no
+ * lock behind. */
+static void we_honour_qemus_locks(void **state)
+{
+    struct file *f = *state;
+    int in[2];
+    int out[2];
+    char first;
+    pid_t child;
+
+    need_qemu();
+    assert_int_equal(pipe(in) | pipe(out), 0);
+    child = fork();
+    if (child == 0) {
+        (void)dup2(in[0], 0);
+        (void)dup2(out[1], 1);
+        (void)close(in[1]);
+        (void)close(out[0]);
+        (void)execlp("qemu-io", "qemu-io", "-f", "raw", f->name, (char *)NULL);
+        _exit(127);
+    }
+    (void)close(out[1]);
+    assert_int_equal(write(in[1], "read 0 512\n", 11), 11);
+    assert_int_equal(read(out[0], &first, 1), 1); /* it has opened the image */
+    assert_int_equal(loop_do(f->loop, find_locked, f), 0);
+    (void)kill(child, SIGKILL);
+    (void)waitpid(child, NULL, 0);
+    assert_int_equal(loop_do(f->loop, find_free, f), 0);
+    (void)close(in[0]);
+    (void)close(in[1]);
+    (void)close(out[0]);
+}
+
+static int end_in_a_block(void *arg)
+{
+    struct file *f = arg;
+    char room[1024];
+
+    must_be_0(truncate(f->name, 700));
+    must_be_0(shell("printf '%700s' '' | tr ' ' x >\"$file\"", f->name));
+    must_be_0(open_disk(f, f->name, (struct leaf_file_options){0}, NULL));
+    must(blk_size(f->edge.disk) == 1024);
+    must_be_0(blk_read(f->edge.disk, room, 1024, 0));
+    must(room[699] == 'x' && room[700] == 0 && room[1023] == 0);
+    must_be_0(truncate(f->name, 100)); /* behind our back */
+    must(blk_read(f->edge.disk, room, 1024, 0) == -EIO);
+    blk_detach(&f->edge);
+    return 0;
+}
+
+static void a_file_may_end_inside_a_block(void **state)
+{
+    struct file *f = *state;
+
+    assert_int_equal(loop_do(f->loop, end_in_a_block, f), 0);
+}
+
+static int refuse_others(void *arg)
+{
+    struct file *f = arg;
+    struct err e = {0};
+
+    must(open_disk(f, "/dev/null", (struct leaf_file_options){.no_lock = true}, &e) ==
+         -EINVAL);
+    must(strstr(e.text, "neither") != NULL);
+    return 0;
+}
+
+static void other_kinds_of_file_are_refused(void **state)
+{
+    struct file *f = *state;
+
+    assert_int_equal(loop_do(f->loop, refuse_others, f), 0);
+}
+
+/* A file behind a loop device with sectors of 4096 bytes. */
+struct device {
+    struct file *file;
+    char path[32];
+};
+
+static int use_device(void *arg)
+{
+    struct device *d = arg;
+    struct file *f = d->file;
+    static char room[8192];
+    static char back[8192];
+
+    for (int direct = 0; direct < 2; direct++) {
+        must_be_0(open_disk(f, d->path, (struct leaf_file_options){.direct = direct != 0},
+                            NULL));
+        must(blk_size(f->edge.disk) == SIZE_BYTES);
+        must(blk_block_bytes(f->edge.disk) == 4096);
+        memset(room, 'a' + direct, sizeof room);
+        must_be_0(blk_write(f->edge.disk, room, sizeof room, 4096, BLK_FUA));
+        must_be_0(blk_read(f->edge.disk, back, sizeof back, 4096));
+        must(memcmp(room, back, sizeof room) == 0);
+        must_be_0(blk_zero(f->edge.disk, 4096, 4096, BLK_UNMAP));
+        must_be_0(blk_read(f->edge.disk, back, sizeof back, 4096));
+        must(back[0] == 0 && back[4095] == 0 && back[4096] == room[0]);
+        must(blk_resize(f->edge.disk, 2 * SIZE_BYTES, NULL) == -EOPNOTSUPP);
+        must_be_0(blk_flush(f->edge.disk));
+        blk_detach(&f->edge);
+    }
+    return 0;
+}
+
+static void a_device_of_the_host_is_a_disk(void **state)
+{
+    struct device d = {.file = *state};
+    struct loop_config c = {.block_size = 4096};
+    int control = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
+    int number = control >= 0 ? ioctl(control, LOOP_CTL_GET_FREE) : -1;
+    int fd;
+
+    if (number < 0) {
+        print_message("skipped: no loop devices (%s)\n", strerror(errno));
+        skip();
+    }
+    (void)snprintf(d.path, sizeof d.path, "/dev/loop%d", number);
+    fd = open(d.path, O_RDWR | O_CLOEXEC);
+    c.fd = (unsigned)open(d.file->name, O_RDWR | O_CLOEXEC);
+    if (fd < 0 || ioctl(fd, LOOP_CONFIGURE, &c) != 0) {
+        print_message("skipped: no loop device to be had (%s)\n", strerror(errno));
+        skip();
+    }
+    assert_int_equal(loop_do(d.file->loop, use_device, &d), 0);
+    assert_int_equal(ioctl(fd, LOOP_CLR_FD), 0);
+    (void)close((int)c.fd);
+    (void)close(fd);
+    (void)close(control);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(qemu_honours_our_locks, start, stop),
+        cmocka_unit_test_setup_teardown(we_honour_qemus_locks, start, stop),
+        cmocka_unit_test_setup_teardown(a_file_may_end_inside_a_block, start, stop),
+        cmocka_unit_test_setup_teardown(other_kinds_of_file_are_refused, start, stop),
+        cmocka_unit_test_setup_teardown(a_device_of_the_host_is_a_disk, start, stop),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
