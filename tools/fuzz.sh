@@ -11,7 +11,7 @@ if [ ! -f build/fuzz/build.ninja ]; then
     CC=clang meson setup build/fuzz -Dfuzz=true -Dwerror=false >build/fuzz-setup.log 2>&1 ||
         { cat build/fuzz-setup.log; exit 1; }
 fi
-ninja -C build/fuzz --quiet
+ninja -C build/fuzz --quiet fuzz
 failed=
 for program in build/fuzz/tests/fuzz/*_fuzz; do
     name=$(basename "$program" _fuzz)
