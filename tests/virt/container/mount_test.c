@@ -314,6 +314,62 @@ static void a_shared_root_is_shared_inside_alone(void **state)
     assert_int_equal(box_exec(b, "grep -q ' / [^ ]* shared:' /proc/self/mountinfo"), 0);
 }
 
+/* The same for a bind mount that is "rshared", of a directory that the host shares, in a root
+ * with this propagation. */
+static const char *spread_below(struct box *b, const char *root)
+{
+    static char seen[64];
+    char command[512];
+    const char *data = box_path(b, "data");
+
+    assert_int_equal(mkdir(box_path(b, "rootfs/data"), 0755), 0);
+    assert_int_equal(mkdir(box_path(b, "data/host"), 0755), 0);
+    assert_int_equal(mkdir(box_path(b, "data/inside"), 0755), 0);
+    assert_int_equal(mount(data, data, NULL, MS_BIND, NULL), 0);
+    assert_int_equal(mount(NULL, data, NULL, MS_SHARED, NULL), 0);
+    box_set(b, "linux.rootfsPropagation", json_string(root));
+    box_set(b, "process.capabilities",
+            json_pack("{s:[s], s:[s], s:[s]}", "bounding", "CAP_SYS_ADMIN", "effective",
+                      "CAP_SYS_ADMIN", "permitted", "CAP_SYS_ADMIN"));
+    box_mount(b, "/data", "bind", data, "rbind rshared");
+    must(b, box_create(b, "spread", "sleep 1000"));
+    (void)snprintf(command, sizeof command,
+                   "mount -t tmpfs outside %s/host && touch %s/host/seen", data, data);
+    assert_int_equal(system(command), 0); /* the test is the host here */
+    (void)snprintf(seen, sizeof seen, "%s",
+                   box_exec(b, "test -e /data/host/seen") == 0 ? "in" : "-");
+    must(b, box_exec(b, "/bin/busybox mount -t tmpfs inside /data/inside"));
+    (void)snprintf(command, sizeof command,
+                   "grep -q ' %s/inside .* tmpfs inside' /proc/self/mountinfo", data);
+    strcat(seen, system(command) == 0 ? " out" : " -");
+    (void)umount2(box_path(b, "data/inside"), MNT_DETACH);
+    (void)umount2(box_path(b, "data/host"), MNT_DETACH);
+    (void)umount2(data, MNT_DETACH);
+    return seen;
+}
+
+static void a_shared_mount_in_a_shared_root_spreads_both_ways(void **state)
+{
+    assert_string_equal(spread_below(*state, "rshared"), "in out");
+}
+
+static void a_shared_mount_in_another_root_is_shared_inside_alone(void **state)
+{
+    struct box *b = *state;
+
+    assert_string_equal(spread_below(b, "rslave"), "in -");
+    assert_int_equal(box_exec(b, "grep -q ' /data [^ ]* shared:' /proc/self/mountinfo"),
+                     0);
+}
+
+static void nothing_spreads_out_of_a_user_namespace(void **state)
+{
+    struct box *b = *state;
+
+    box_map(b, 700000);
+    assert_string_equal(spread_below(b, "rshared"), "in -");
+}
+
 static void an_unbindable_root_sees_nothing_and_cannot_be_bound(void **state)
 {
     struct box *b = *state;
@@ -340,6 +396,9 @@ int main(void)
         T(a_private_root_sees_nothing_and_tells_nothing),
         T(a_slave_root_sees_later_mounts_of_the_host),
         T(a_shared_root_is_shared_inside_alone),
+        T(a_shared_mount_in_a_shared_root_spreads_both_ways),
+        T(a_shared_mount_in_another_root_is_shared_inside_alone),
+        T(nothing_spreads_out_of_a_user_namespace),
         T(an_unbindable_root_sees_nothing_and_cannot_be_bound),
     };
 

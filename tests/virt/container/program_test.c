@@ -370,6 +370,23 @@ static void what_the_program_is_executed_by_is_not_handed_on(void **state)
     assert_int_equal(t.dir, -1);
 }
 
+/* Executed by a descriptor, and still called by a name: that of the file that runs. */
+static void the_first_process_is_called_after_the_file_that_runs(void **state)
+{
+    static const char *const rows[][4] = {
+        {"/bin/busybox", "cat", "/proc/self/comm", NULL}, /* itself */
+        {"/bin/cat", "/proc/self/comm", NULL},            /* a link to it */
+        {"/script", "/proc/self/comm", NULL},             /* its interpreter's file */
+    };
+    struct box *b = *state;
+
+    box_write(b, "rootfs/script", "#!/bin/cat\n");
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        must(b, box_run_args(b, rows[i]));
+        assert_non_null(strstr(b->out, "busybox\n"));
+    }
+}
+
 /* A filter may know execve only. */
 static void a_filter_without_execveat_is_respected(void **state)
 {
@@ -431,6 +448,7 @@ int main(void)
         T(a_program_that_cannot_be_read_still_runs),
         T(a_program_can_be_a_descriptor_that_was_handed_on),
         cmocka_unit_test(what_the_program_is_executed_by_is_not_handed_on),
+        T(the_first_process_is_called_after_the_file_that_runs),
         T(a_filter_without_execveat_is_respected),
         T(a_missing_root_is_named_with_a_user_namespace_too),
         T(ids_that_cannot_be_mapped_are_an_error),

@@ -92,7 +92,9 @@ static int send_one(struct setup *s, const json_t *mount, const struct mount_pla
     if (fd < 0) {
         return fd;
     }
-    (void)mount_setattr(fd, "", AT_EMPTY_PATH | AT_RECURSIVE, &slave, sizeof slave);
+    if (!mount_stays_shared(s, p)) {
+        (void)mount_setattr(fd, "", AT_EMPTY_PATH | AT_RECURSIVE, &slave, sizeof slave);
+    }
     if (p->idmap && ns >= 0) {
         r = shift(fd, ns, p->idmap_recursive);
     }

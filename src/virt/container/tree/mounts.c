@@ -4,8 +4,9 @@
  * its attributes, and then attached to a descriptor of its mount point (point.c).
  *
  * With a user namespace the new process may not read the sources or shift their
- * ids; then the parent opens them and they arrive over the sync socket, in the
- * order of the configuration.
+ * ids, and what it sees of the host's mounts is a slave of them; so the parent opens
+ * such sources, and those of mounts that stay shared with the host, and they arrive
+ * over the sync socket, in the order of the configuration.
  *
  * Sources: mount_setattr(2), fsconfig(2), openat2(2); runtime-spec 1.2,
  * config.md "Mounts" for the option words. */
@@ -213,9 +214,18 @@ void mount_plan_fini(struct mount_plan *p)
     strv_fini(&p->data);
 }
 
+bool mount_stays_shared(const struct setup *s, const struct mount_plan *p)
+{
+    return p->bind && !ns_has(&s->ns, NS_USER) &&
+           (p->flat.propagation == MS_SHARED || p->deep.propagation == MS_SHARED) &&
+           strstr(config_text(s->config, "linux.rootfsPropagation", ""), "shared") !=
+               NULL;
+}
+
 bool mount_needs_parent(const struct setup *s, const struct mount_plan *p)
 {
-    return p->bind && (p->idmap || (ns_has(&s->ns, NS_USER) && !s->rootless));
+    return p->bind && (p->idmap || (ns_has(&s->ns, NS_USER) && !s->rootless) ||
+                       mount_stays_shared(s, p));
 }
 
 static int set_attr(int fd, unsigned flags, struct mount_attr a)

@@ -26,6 +26,11 @@ struct mount_plan {
 int mount_plan_read(const json_t *mount, struct mount_plan *p, struct err *e);
 void mount_plan_fini(struct mount_plan *p);
 
+/* Whether mounts below it spread to the host and back: a bind mount that is "shared", in a
+ * root whose propagation is "shared", too, as engines ask for it; never from a user
+ * namespace. */
+bool mount_stays_shared(const struct setup *s, const struct mount_plan *p);
+
 /* Whether the parent must open the source and send it. */
 bool mount_needs_parent(const struct setup *s, const struct mount_plan *p);
 

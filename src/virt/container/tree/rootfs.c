@@ -188,15 +188,19 @@ static int without_pivot(struct setup *s, struct err *e)
 int rootfs_pivot(struct setup *s, struct err *e)
 {
     const char *word = config_text(s->config, "linux.rootfsPropagation", "");
+    SCOPED(scope_close) int old = -1;
 
     if (s->n->no_pivot) {
         return without_pivot(s, e);
     }
-    if (fchdir(s->root) < 0 || syscall(SYS_pivot_root, ".", ".") < 0) {
+    /* Below "/" lies the host's root, which the new one covers. */
+    old = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (old < 0 || fchdir(s->root) < 0 || syscall(SYS_pivot_root, ".", ".") < 0) {
         return err_sys(e, -errno, "cannot enter the root file system");
     }
-    /* The old root now lies on the new one: let go of it, with no event to the host. */
-    if (mount(NULL, ".", NULL, MS_SLAVE | MS_REC, NULL) < 0 ||
+    /* The old root now lies on the new one: let go of it, with no event to the host, and
+     * without a change of the new one's mounts. */
+    if (fchdir(old) < 0 || mount(NULL, ".", NULL, MS_SLAVE | MS_REC, NULL) < 0 ||
         umount2(".", MNT_DETACH) < 0 || chdir("/") < 0) {
         return err_sys(e, -errno, "cannot leave the host's root file system");
     }
