@@ -71,6 +71,9 @@ int cmd_doctor(struct cli *c, const struct op_doctor *a)
     bool missing = false;
     struct node *n = cli_node(c, &lost);
     (void)a;
+    if (n != NULL && node_need_places(n, &lost) < 0) {
+        n = NULL;
+    }
     int r = node_doctor(n, &findings, &e);
     if (n == NULL) {
         add_lost_state(findings, &lost);

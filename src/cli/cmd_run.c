@@ -217,8 +217,10 @@ int cmd_console(struct cli *c, const struct op_console *a)
     struct err e = {0};
     SCOPED(scope_close) int console = -1;
     bool terminal = false;
+    struct terminal keys;
     struct node *n = cli_node(c, &e);
-    int r = n == NULL ? -1 : node_guest_console(n, a->guest, &console, &terminal, &e);
+    int r = n == NULL ? -1 : terminal_parse_keys(a->detach_keys, &keys, &e);
+    r = r < 0 ? r : node_guest_console(n, a->guest, &console, &terminal, &e);
     if (r < 0) {
         return cli_fail(c, &e);
     }

@@ -217,17 +217,15 @@ static int claim(struct node *n, struct guest *g, const char *name, struct err *
                    name);
 }
 
-static int new_record(struct node *n, const json_t *order, struct guest *g, struct err *e)
+/* What the order alone decides; nothing of the host is touched. */
+static int new_record(const json_t *order, struct guest *g, struct err *e)
 {
     const char *name = json_string_value(json_object_get(order, "name"));
-    const char *image = json_string_value(json_object_get(order, "image"));
-    const char *policy = json_string_value(json_object_get(order, "pull"));
     char made[WORD_NAME_BYTES];
     char time[UNITS_TEXT_BYTES];
     struct timespec now;
-    struct record_claims early = {0};
     json_t *config = NULL;
-    int r = order_to_config(n, order, &config, e);
+    int r = order_to_config(order, &config, e);
 
     if (r == 0) {
         r = word_random_id(g->id, NODE_ID_DIGITS);
@@ -250,13 +248,22 @@ static int new_record(struct node *n, const json_t *order, struct guest *g, stru
                        "'%s' cannot be the name of a guest: want letters, digits, _ . -",
                        name);
     }
-    r = volume_claim(n, g, &early, e); /* before an image is fetched in vain */
+    return json_is_string(json_object_get(order, "image"))
+               ? 0
+               : err_set(e, -EINVAL, "no image was named");
+}
+
+static int choose_image(struct node *n, const json_t *order, struct guest *g,
+                        struct err *e)
+{
+    const char *image = json_string_value(json_object_get(order, "image"));
+    const char *policy = json_string_value(json_object_get(order, "pull"));
+    struct record_claims early = {0};
+    int r = volume_claim(n, g, &early, e); /* before an image is fetched in vain */
+
     record_claims_fini(&early);
-    if (r < 0) {
-        return r;
-    }
-    return image == NULL
-               ? err_set(e, -EINVAL, "no image was named")
+    return r < 0
+               ? r
                : take_image(n, image, policy != NULL ? policy : "missing", g->record, e);
 }
 
@@ -285,7 +292,7 @@ static int record_guest(struct node *n, const json_t *order, struct guest *g,
 {
     SCOPED(scope_close) int lock = -1;
     char path[PATH_MAX];
-    int r = new_record(n, order, g, e);
+    int r = choose_image(n, order, g, e);
 
     if (r == 0) {
         r = guest_lock(n, g, 0, &lock, e);
@@ -310,8 +317,11 @@ int guest_make(struct node *n, const json_t *order, const struct guest_source *f
 {
     SCOPED(scope_close) int lock = -1;
     struct image_store *store;
-    int r = node_images(n, &store, e);
+    int r = new_record(order, g, e);
 
+    if (r == 0) {
+        r = node_images(n, &store, e);
+    }
     if (r == 0) {
         r = image_hold(store, e); /* what is found is not pruned before it is recorded */
     }

@@ -34,7 +34,11 @@ static int use_tool(struct node *n, const char *op, json_t *request, json_t **re
 {
     char path[PATH_MAX];
     struct image_tool tool = {path, progress, n};
+    int r = node_need_places(n, e);
 
+    if (r < 0) {
+        return r;
+    }
     (void)str_print(path, sizeof path, "%s/image", n->libexec);
     (void)json_object_set_new(request, "state", json_string(n->state));
     return image_tool_run(&tool, op, request, ret, e);

@@ -43,8 +43,11 @@ struct node_options {
     const struct log *log;
 };
 
-/* Cheap: opens nothing that the first call does not need. */
+/* Cheap: opens nothing, and makes no directory, that the first call does not need. */
 int node_open(const struct node_options *o, struct node **ret, struct err *e);
+
+/* The directories of the state are there and ours; every call that needs them sees to it. */
+int node_need_places(struct node *n, struct err *e);
 void node_close(struct node *n); /* NULL is fine */
 
 /* Progress of long work, for a terminal.  `total` 0: not known. */
@@ -146,7 +149,8 @@ int node_exec_code(int pidfd);
 int node_guest_cp(struct node *n, const char *from, const char *to, bool follow,
                   struct err *e);
 
-/* Record that an operation on `object` (NULL: none) was refused, and who had asked. */
+/* Record that an operation on `object` (NULL: none) was refused, and who had asked; not
+ * when that was before a state directory was needed. */
 void node_refused(struct node *n, const char *op, const char *object,
                   const struct err *e);
 

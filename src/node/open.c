@@ -1,8 +1,9 @@
 /* open.c - where a node keeps things, and what it opens when first needed.
  *
  * Root: /var/lib/strata and /run/strata.  A user: strata below XDG_DATA_HOME
- * and XDG_RUNTIME_DIR, else below HOME, else /tmp/strata-UID.  --state DIR: DIR and DIR/run.  Directories are made on
- * first use, for the owner only: below them lie the guests' files. */
+ * and XDG_RUNTIME_DIR, else below HOME, else /tmp/strata-UID.  --state DIR: DIR and DIR/run.  Directories are made when
+ * the store or the images are first asked for, so that what is refused before makes none; for
+ * the owner only: below them lie the guests' files. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -111,12 +112,16 @@ static int make_place(const char *path, struct err *e)
     return 0;
 }
 
-static int make_places(struct node *n, struct err *e)
+int node_need_places(struct node *n, struct err *e)
 {
     static const char *const in_state[] = {"guests", "images", "layers", "volumes"};
     char path[PATH_MAX];
-    int r = make_place(n->state, e);
+    int r;
 
+    if (n->placed) {
+        return 0;
+    }
+    r = make_place(n->state, e);
     if (r == 0) {
         r = make_place(n->run, e);
     }
@@ -130,6 +135,7 @@ static int make_places(struct node *n, struct err *e)
     if (r == 0 && mkdir(path, 0711) < 0 && errno != EEXIST) {
         r = err_sys(e, -errno, "cannot make '%s'", path);
     }
+    n->placed = r == 0;
     return r;
 }
 
@@ -177,9 +183,6 @@ static int open_places(const struct node_options *o, const char *state, const ch
     if (n->state == NULL || n->run == NULL || n->program == NULL || n->libexec == NULL) {
         r = err_set(e, -ENOMEM, "cannot start: no memory");
     }
-    if (r == 0) {
-        r = make_places(n, e);
-    }
     if (r < 0) {
         node_close(n);
         return r;
@@ -205,9 +208,9 @@ void node_close(struct node *n)
 int node_kv(struct node *n, struct kv **ret, struct err *e)
 {
     char path[PATH_MAX];
-    int r = 0;
+    int r = node_need_places(n, e);
 
-    if (n->kv == NULL) {
+    if (r == 0 && n->kv == NULL) {
         (void)str_print(path, sizeof path, "%s/store.db", n->state);
         r = store_open_sqlite(path, &n->kv, e);
     }
@@ -217,9 +220,9 @@ int node_kv(struct node *n, struct kv **ret, struct err *e)
 
 int node_images(struct node *n, struct image_store **ret, struct err *e)
 {
-    int r = 0;
+    int r = node_need_places(n, e);
 
-    if (n->images == NULL) {
+    if (r == 0 && n->images == NULL) {
         r = image_store_open(n->state, &n->images, e);
     }
     *ret = n->images;

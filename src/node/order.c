@@ -202,16 +202,43 @@ static int check_names(const json_t *config, struct err *e)
     return r;
 }
 
-int order_to_config(struct node *n, const json_t *order, json_t **ret_config,
-                    struct err *e)
+/* Networks that are no objects of the store; an address or a port belongs to none of them. */
+static bool is_plain(const char *network)
+{
+    return strcmp(network, "none") == 0 || strcmp(network, "host") == 0 ||
+           strcmp(network, "user") == 0;
+}
+
+static int check_network(const json_t *config, struct err *e)
+{
+    const json_t *publish = json_object_get(config, "publish");
+    const json_t *ip = json_object_get(config, "ip");
+    const char *name = "auto";
+    int r = json_opt_str(config, "", "network", &name, e);
+
+    if (r == 0 && !word_is_name(name)) {
+        r = err_set(e, -EINVAL, "cannot use --network '%s': not the name of a network",
+                    name);
+    }
+    if (r == 0 && json_array_size(publish) != 0 &&
+        (strcmp(name, "host") == 0 || strcmp(name, "none") == 0)) {
+        r = err_set(e, -EINVAL, "cannot publish ports of a guest on network '%s'", name);
+    }
+    if (r == 0 && is_plain(name) && (json_is_string(ip) || json_array_size(ip) != 0)) {
+        r = err_set(e, -EINVAL, "cannot use --ip with network '%s': it gives no address",
+                    name);
+    }
+    return r;
+}
+
+int order_to_config(const json_t *order, json_t **ret_config, struct err *e)
 {
     static int (*const checks[])(const json_t *, struct err *) = {
-        check_words,   check_restart, check_limits,
-        check_volumes, check_tmpfs,   check_names};
+        check_words, check_restart, check_limits,  check_volumes,
+        check_tmpfs, check_names,   check_network, spec_check};
     json_t *config = json_deep_copy(order);
     int r = 0;
 
-    (void)n;
     if (config == NULL) {
         return err_set(e, -ENOMEM, "cannot read the order: no memory");
     }

@@ -24,6 +24,7 @@ struct node {
     char *program; /* owned */
     char *libexec; /* owned */
     bool rootless; /* not run by root: user namespaces, user-mode network */
+    bool placed;   /* the directories are there, and ours */
     const struct log *log;
     struct kv *kv;              /* owned; NULL until `node_kv` */
     struct image_store *images; /* owned; NULL until `node_images` */
@@ -156,9 +157,12 @@ void notes_begin(struct node *n, const struct guest *g, struct notes *s);
 void notes_end(struct node *n, const struct notes *s);
 json_t *notes_read(struct node *n, const struct guest *g); /* array of texts */
 
-/* order.c: check an order and make the configuration part of a record. */
-int order_to_config(struct node *n, const json_t *order, json_t **ret_config,
-                    struct err *e);
+/* order.c: check an order and make the configuration part of a record; nothing of the host
+ * is looked at. */
+int order_to_config(const json_t *order, json_t **ret_config, struct err *e);
+
+/* spec/check.c: what a plan is made of can be read. */
+int spec_check(const json_t *config, struct err *e);
 
 /* spec/spec.c: the plan that a worker carries out, from a record. */
 int spec_build(struct node *n, const struct guest *g, json_t **ret_spec, struct err *e);

@@ -134,12 +134,8 @@ static void sweep_dirs(struct node *n, const char *place, json_t *out)
 static int sweep_keys(struct node *n, const char *prefix, json_t *out, struct err *e)
 {
     struct kv_items items;
-    struct kv *kv;
-    int r = node_kv(n, &kv, e);
+    int r = record_items(n, prefix, &items, e);
 
-    if (r == 0) {
-        r = kv_list(kv, prefix, &items, e);
-    }
     if (r < 0) {
         return r;
     }

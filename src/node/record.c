@@ -70,15 +70,19 @@ int record_load(struct node *n, const char *key, json_t **ret, struct err *e)
     return r;
 }
 
-int record_list(struct node *n, const char *prefix, json_t **ret, struct err *e)
+int record_items(struct node *n, const char *prefix, struct kv_items *ret, struct err *e)
 {
-    struct kv_items items;
     struct kv *kv;
     int r = node_kv(n, &kv, e);
 
-    if (r == 0) {
-        r = kv_list(kv, prefix, &items, e);
-    }
+    return r < 0 ? r : kv_list(kv, prefix, ret, e);
+}
+
+int record_list(struct node *n, const char *prefix, json_t **ret, struct err *e)
+{
+    struct kv_items items;
+    int r = record_items(n, prefix, &items, e);
+
     if (r < 0) {
         return r;
     }

@@ -8,6 +8,7 @@
 #include "base/str.h"
 
 struct err;
+struct kv_items;
 struct node;
 
 #define RECORD_KEYS_MOST 60 /* of one transaction, and as many that must be there */
@@ -16,7 +17,10 @@ struct node;
  * not know stay in it. */
 int record_load(struct node *n, const char *key, json_t **ret, struct err *e);
 
-/* The same for every key below `prefix`, as an array; what cannot be read is left out. */
+/* Every key below `prefix` with its value; the caller ends it with `kv_items_fini`. */
+int record_items(struct node *n, const char *prefix, struct kv_items *ret, struct err *e);
+
+/* What `record_load` gives for every key below `prefix`, as an array; what cannot be read is left out. */
 int record_list(struct node *n, const char *prefix, json_t **ret, struct err *e);
 
 /* A number from `least` to `most` that no key "PREFIX%06u" has, as `gap_find` finds it;

@@ -64,6 +64,13 @@ int node_open(const struct node_options *o, struct node **ret, struct err *e)
     return 0;
 }
 
+int node_need_places(struct node *n, struct err *e)
+{
+    (void)n;
+    (void)e;
+    return 0;
+}
+
 void node_close(struct node *n)
 {
     (void)n;

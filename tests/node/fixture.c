@@ -20,7 +20,7 @@ int fixture_begin(void **state)
     (void)str_print(f->dir, sizeof f->dir, "/tmp/strata-node-XXXXXX");
     assert_non_null(mkdtemp(f->dir));
     o.state = f->dir;
-    if (node_open(&o, &f->n, &e) < 0) {
+    if (node_open(&o, &f->n, &e) < 0 || node_need_places(f->n, &e) < 0) {
         fail_msg("%s", e.text);
     }
     *state = f;

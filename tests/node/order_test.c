@@ -11,7 +11,7 @@ static int check(const char *order, struct err *e)
     int r;
 
     assert_non_null(j);
-    r = order_to_config(NULL, j, &config, e);
+    r = order_to_config(j, &config, e);
     assert_true((r == 0) == (config != NULL));
     json_decref(config);
     json_decref(j);
@@ -50,6 +50,16 @@ static void bad_orders_are_refused_by_name(void **state)
         {"{\"label\":[\"novalue\"]}", "--label 'novalue'"},
         {"{\"label\":[\"=x\"]}", "--label '=x'"},
         {"{\"sysctl\":[\"x\"]}", "--sysctl 'x'"},
+        {"{\"cap_add\":[\"chown\",\"CAP_NONSENSE\"]}", "'CAP_NONSENSE'"},
+        {"{\"cap_drop\":[\"none\"]}", "'none'"},
+        {"{\"ulimit\":[\"nofile\"]}", "--ulimit 'nofile'"},
+        {"{\"ulimit\":[\"nonsense=1\"]}", "there is no such limit"},
+        {"{\"device\":[\"null\"]}", "--device 'null'"},
+        {"{\"device\":[\"\"]}", "--device ''"},
+        {"{\"security_opt\":[\"nonsense\"]}", "--security-opt 'nonsense'"},
+        {"{\"network\":\"a b\"}", "--network 'a b'"},
+        {"{\"network\":\"none\",\"publish\":[\"80:80\"]}", "on network 'none'"},
+        {"{\"network\":\"host\",\"ip\":[\"10.0.0.2\"]}", "--ip with network 'host'"},
     };
 
     (void)state;
@@ -74,7 +84,12 @@ static void limits_are_accepted_up_to_their_ends(void **state)
         "{\"restart\":\"on-failure:0\"}",
         "{\"restart\":\"no\",\"rm\":true}",
         "{\"volume\":[\"data:/x:ro\",\"./here:/y\",\"/:/z\"]}",
-        "{\"label\":[\"a=\",\"b==\"]}"};
+        "{\"label\":[\"a=\",\"b==\"]}",
+        "{\"cap_add\":[\"ALL\"],\"cap_drop\":[\"cap_chown\",\"net_raw\"]}",
+        "{\"ulimit\":[\"nofile=10:20\",\"CORE=0\"]}",
+        "{\"device\":[\"/dev/null\",\"/dev/x:/dev/y:r\"]}",
+        "{\"security_opt\":[\"no-new-privileges\",\"seccomp=/not/looked/at\"]}",
+        "{\"network\":\"blue\",\"ip\":[\"10.0.0.2\"],\"publish\":[\"80:80\"]}"};
 
     (void)state;
     for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
@@ -95,7 +110,7 @@ static void members_of_one_command_are_left_out_and_unknown_ones_kept(void **sta
     struct err e = {0};
 
     (void)state;
-    assert_int_equal(order_to_config(NULL, order, &config, &e), 0);
+    assert_int_equal(order_to_config(order, &config, &e), 0);
     assert_null(json_object_get(config, "detach"));
     assert_null(json_object_get(config, "name"));
     assert_null(json_object_get(config, "pull"));

@@ -54,6 +54,7 @@ static int open_as_user(void)
             _exit(100);
         }
         r = node_open(&o, &n, &e);
+        r = r == 0 ? node_need_places(n, &e) : r;
         node_close(n);
         _exit(-r);
     }

@@ -117,6 +117,9 @@ static bool is_failure(int code)
 
 void node_refused(struct node *n, const char *op, const char *object, const struct err *e)
 {
+    if (!n->placed) {
+        return;
+    }
     append(n, json_pack("{s:s, s:s, s:s, s:s*, s:s, s:i}", "type", "operation", "event",
                         is_failure(e->code) ? "failed" : "refused", "operation", op,
                         "name", object, "detail", e->text, "pid", (int)getpid()));

@@ -210,9 +210,15 @@ int node_events(struct node *n, int64_t since_ns, bool go_on, node_event_fn *fn,
                               .since_ns = since_ns,
                               .fn = fn,
                               .arg = arg};
-    SCOPED(scope_close) int dir = event_dir(n);
-    int r = dir < 0 ? dir : read_events(&rd, dir, go_on);
+    SCOPED(scope_close) int dir = -1;
+    int r = node_need_places(n, e);
 
+    if (r < 0) {
+        json_decref(rd.names);
+        return r;
+    }
+    dir = event_dir(n);
+    r = dir < 0 ? dir : read_events(&rd, dir, go_on);
     close_source(&rd.former);
     close_source(&rd.now);
     json_decref(rd.names);

@@ -190,11 +190,6 @@ int net_allocate(struct node *n, struct guest *g, struct err *e)
         return r;
     }
     if (json_array_size(publish) != 0) {
-        if (strcmp(name, "host") == 0 || strcmp(name, "none") == 0) {
-            json_decref(made);
-            return err_set(e, -EINVAL, "cannot publish ports of a guest on network '%s'",
-                           name);
-        }
         (void)json_object_set(made, "publish", (json_t *)(uintptr_t)publish);
     }
     if (json_integer_value(json_object_get(config, "network_rate")) > 0) {

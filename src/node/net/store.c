@@ -10,58 +10,37 @@
 #include "base/word.h"
 #include "contract/kv.h"
 #include "node/private.h"
+#include "node/record.h"
 
 int net_get(struct node *n, const char *name, json_t **ret, struct err *e)
 {
     char key[KV_KEY_BYTES];
-    struct kv_item item;
-    struct kv *kv;
-    int r = node_kv(n, &kv, e);
 
-    if (r < 0) {
-        return r;
-    }
     if (!word_is_name(name)) {
         return err_set(e, -EINVAL, "'%s' cannot be the name of a network", name);
     }
     (void)str_print(key, sizeof key, "/networks/%s", name);
-    r = kv_get(kv, key, &item, e);
-    if (r < 0) {
-        return r;
-    }
-    r = json_parse(item.value, item.len, key, ret, e);
-    kv_item_fini(&item);
-    return r;
+    return record_load(n, key, ret, e);
 }
 
 int net_all(struct node *n, json_t **ret_list, struct network_spec *specs, size_t *ret_n,
             struct err *e)
 {
-    struct kv_items items;
-    struct kv *kv;
     size_t count = 0;
-    int r = node_kv(n, &kv, e);
+    size_t i;
+    json_t *made;
+    int r = record_list(n, "/networks/", ret_list, e);
 
-    if (r == 0) {
-        r = kv_list(kv, "/networks/", &items, e);
-    }
     if (r < 0) {
         return r;
     }
-    *ret_list = json_array();
-    for (size_t i = 0; i < items.n && count < NETS_MOST; i++) {
-        json_t *j = NULL;
-
-        if (json_parse(items.items[i].value, items.items[i].len, "network", &j, NULL) ==
-            0) {
-            (void)json_array_append_new(*ret_list, j);
+    json_array_foreach(*ret_list, i, made)
+    {
+        if (count < NETS_MOST) {
             memset(&specs[count], 0, sizeof specs[count]);
-            if (net_spec_read(j, &specs[count], NULL) == 0) {
-                count += 1;
-            }
+            count += net_spec_read(made, &specs[count], NULL) == 0 ? 1 : 0;
         }
     }
-    kv_items_fini(&items);
     *ret_n = count;
     return 0;
 }

@@ -39,14 +39,22 @@ static int order_to_spec(const json_t *order, struct network_spec *s, struct err
         strcmp(s->name, "none") == 0 || strcmp(s->name, "user") == 0) {
         return err_set(e, -EINVAL, "'%s' cannot be the name of a network", s->name);
     }
-    if (subnet != NULL && network_cidr_parse(subnet, &s->subnet4) < 0) {
+    if (subnet != NULL &&
+        (network_cidr_parse(subnet, &s->subnet4) < 0 || s->subnet4.ip.version != 4)) {
         return err_set(e, -EINVAL, "'%s' is not a subnet like 10.1.2.0/24", subnet);
     }
-    if (subnet6 != NULL && network_cidr_parse(subnet6, &s->subnet6) < 0) {
+    if (subnet6 != NULL &&
+        (network_cidr_parse(subnet6, &s->subnet6) < 0 || s->subnet6.ip.version != 6)) {
         return err_set(e, -EINVAL, "'%s' is not a subnet like fd00:1::/64", subnet6);
     }
-    if (gateway != NULL && network_ip_parse(gateway, &s->gateway4) < 0) {
-        return err_set(e, -EINVAL, "'%s' is not an address", gateway);
+    if (gateway != NULL &&
+        (network_ip_parse(gateway, &s->gateway4) < 0 || s->gateway4.version != 4)) {
+        return err_set(e, -EINVAL, "'%s' is not an IPv4 address", gateway);
+    }
+    if (gateway != NULL && subnet != NULL &&
+        !network_cidr_has(&s->subnet4, &s->gateway4)) {
+        return err_set(e, -EINVAL, "the gateway '%s' is not within subnet '%s'", gateway,
+                       subnet);
     }
     s->driver = NETWORK_BRIDGE;
     s->internal = json_is_true(json_object_get(order, "internal"));
@@ -141,17 +149,13 @@ static int network_remove(struct node *n, const char *name, struct err *e)
     size_t users;
     struct kv_items items = {0};
     struct net_plan p;
-    struct kv *kv;
-    int r = node_kv(n, &kv, e);
+    int r = net_get(n, name, &made, e);
 
-    if (r == 0) {
-        r = net_get(n, name, &made, e);
-    }
     if (r < 0) {
         return r == -ENOENT ? err_set(e, r, "network '%s' does not exist", name) : r;
     }
     (void)str_print(prefix, sizeof prefix, "/addresses/%s/", name);
-    r = kv_list(kv, prefix, &items, e);
+    r = record_items(n, prefix, &items, e);
     users = r == 0 ? count_users(n, &items) : 0;
     if (users != 0) {
         r = err_set(e, -EBUSY, "cannot delete network '%s': %zu %s on it", name, users,

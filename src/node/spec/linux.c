@@ -136,39 +136,47 @@ static json_t *resources(const struct plan *p)
     return res;
 }
 
-/* HOST[:GUEST[:rwm]] */
+int spec_read_device(const char *text, struct spec_device *d, struct err *e)
+{
+    int n;
+
+    (void)str_print(d->access, sizeof d->access, "rwm");
+    n = sscanf(text, "%4095[^:]:%4095[^:]:%3[rwm]", d->host, d->guest, d->access);
+    if (n == 1) {
+        (void)str_print(d->guest, sizeof d->guest, "%s", d->host);
+    }
+    return n >= 1 && d->guest[0] == '/'
+               ? 0
+               : err_set(e, -EINVAL,
+                         "cannot use --device '%s': want DEVICE[:/PATH[:rwm]]", text);
+}
+
 static int add_device(json_t *linux_part, const char *text, struct err *e)
 {
     json_t *devices = json_object_get(linux_part, "devices");
     json_t *rules = json_object_get(json_object_get(linux_part, "resources"), "devices");
-    char host[PATH_MAX];
-    char guest[PATH_MAX];
-    char access[4] = "rwm";
+    struct spec_device d;
     struct stat st;
-    int n = sscanf(text, "%4095[^:]:%4095[^:]:%3[rwm]", host, guest, access);
+    int r = spec_read_device(text, &d, e);
 
-    if (n < 2) {
-        (void)str_print(guest, sizeof guest, "%s", host);
+    if (r < 0) {
+        return r;
     }
-    if (n < 1 || guest[0] != '/') {
-        return err_set(e, -EINVAL, "cannot use --device '%s': want DEVICE[:/PATH[:rwm]]",
-                       text);
-    }
-    if (stat(host, &st) < 0) {
-        return err_sys(e, -errno, "cannot use device '%s'", host);
+    if (stat(d.host, &st) < 0) {
+        return err_sys(e, -errno, "cannot use device '%s'", d.host);
     }
     if (!S_ISCHR(st.st_mode) && !S_ISBLK(st.st_mode)) {
-        return err_set(e, -ENODEV, "cannot use device '%s': it is not one", host);
+        return err_set(e, -ENODEV, "cannot use device '%s': it is not one", d.host);
     }
     (void)json_array_append_new(
-        devices, json_pack("{s:s, s:s, s:i, s:i, s:i, s:i, s:i}", "path", guest, "type",
+        devices, json_pack("{s:s, s:s, s:i, s:i, s:i, s:i, s:i}", "path", d.guest, "type",
                            S_ISCHR(st.st_mode) ? "c" : "b", "major",
                            (int)major(st.st_rdev), "minor", (int)minor(st.st_rdev),
                            "fileMode", (int)(st.st_mode & 0777), "uid", 0, "gid", 0));
     (void)json_array_append_new(
         rules, json_pack("{s:b, s:s, s:i, s:i, s:s}", "allow", 1, "type",
                          S_ISCHR(st.st_mode) ? "c" : "b", "major", (int)major(st.st_rdev),
-                         "minor", (int)minor(st.st_rdev), "access", access));
+                         "minor", (int)minor(st.st_rdev), "access", d.access));
     return 0;
 }
 
@@ -274,23 +282,18 @@ int spec_build_linux(const struct plan *p, struct err *e)
     return r;
 }
 
-/* "seccomp=FILE|unconfined|default" */
-int spec_build_seccomp(const struct plan *p, json_t *spec, struct err *e)
+int spec_read_seccomp(const json_t *config, const char **ret, struct err *e)
 {
-    const char *choice = spec_flag(p->config, "privileged") ? "unconfined" : "default";
-    SCOPED(scope_free) char *text = NULL;
-    json_t *profile = NULL;
-    size_t len = 0;
     size_t i;
     json_t *item;
-    int r;
 
-    json_array_foreach(json_object_get(p->config, "security_opt"), i, item)
+    *ret = spec_flag(config, "privileged") ? "unconfined" : "default";
+    json_array_foreach(json_object_get(config, "security_opt"), i, item)
     {
         const char *word = json_string_value(item);
 
         if (str_starts(word, "seccomp=")) {
-            choice = word + 8;
+            *ret = word + 8;
         } else if (strcmp(word, "no-new-privileges") != 0) {
             return err_set(
                 e, -EINVAL,
@@ -298,6 +301,20 @@ int spec_build_seccomp(const struct plan *p, json_t *spec, struct err *e)
                 "no-new-privileges",
                 word);
         }
+    }
+    return 0;
+}
+
+int spec_build_seccomp(const struct plan *p, json_t *spec, struct err *e)
+{
+    SCOPED(scope_free) char *text = NULL;
+    const char *choice = "default";
+    json_t *profile = NULL;
+    size_t len = 0;
+    int r = spec_read_seccomp(p->config, &choice, e);
+
+    if (r < 0) {
+        return r;
     }
     if (strcmp(choice, "unconfined") == 0 || strcmp(choice, "default") == 0) {
         (void)json_object_set_new(spec, "seccomp", json_string(choice));

@@ -24,6 +24,19 @@ const char *spec_text(const json_t *obj, const char *key, const char *other);
 bool spec_flag(const json_t *obj, const char *key);
 void spec_add_text(json_t *list, const char *text);
 
+/* What people write, read: capabilities with "ALL", NAME=SOFT[:HARD] as an OCI limit,
+ * HOST[:GUEST[:rwm]], and the one word after "seccomp=". */
+struct spec_device {
+    char host[PATH_MAX];
+    char guest[PATH_MAX];
+    char access[4];
+};
+
+int spec_read_caps(const json_t *list, uint64_t *ret, bool *ret_all, struct err *e);
+int spec_read_ulimit(const char *text, json_t **ret, struct err *e);
+int spec_read_device(const char *text, struct spec_device *ret, struct err *e);
+int spec_read_seccomp(const json_t *config, const char **ret, struct err *e);
+
 /* Each adds its part to `p->oci`. */
 int spec_build_process(struct plan *p, struct err *e);
 int spec_build_mounts(const struct plan *p, struct err *e);

@@ -10,6 +10,7 @@
 #include "base/str.h"
 #include "node/spec/private.h"
 #include "virt/container/confine/caps.h"
+#include "virt/container/container.h"
 
 #define PATH_DEFAULT "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -97,8 +98,7 @@ static json_t *environment(const struct plan *p)
     return env;
 }
 
-/* The capabilities of a list of words; "ALL" is one, too. */
-static int read_caps(const json_t *list, uint64_t *ret, bool *ret_all, struct err *e)
+int spec_read_caps(const json_t *list, uint64_t *ret, bool *ret_all, struct err *e)
 {
     size_t i;
     json_t *item;
@@ -128,10 +128,10 @@ static int choose_caps(const struct plan *p, uint64_t *ret, struct err *e)
     uint64_t drop;
     bool add_all;
     bool drop_all;
-    int r = read_caps(json_object_get(p->config, "cap_add"), &add, &add_all, e);
+    int r = spec_read_caps(json_object_get(p->config, "cap_add"), &add, &add_all, e);
 
     if (r == 0) {
-        r = read_caps(json_object_get(p->config, "cap_drop"), &drop, &drop_all, e);
+        r = spec_read_caps(json_object_get(p->config, "cap_drop"), &drop, &drop_all, e);
     }
     if (r < 0) {
         return r;
@@ -185,6 +185,32 @@ static bool has_word(const json_t *list, const char *word)
 }
 
 /* "nofile=1024[:4096]" */
+int spec_read_ulimit(const char *text, json_t **ret, struct err *e)
+{
+    char name[40] = "RLIMIT_";
+    char word[24];
+    json_int_t soft;
+    json_int_t hard;
+    int n = sscanf(text, "%23[a-zA-Z]=%" SCNd64 ":%" SCNd64, word, (int64_t *)&soft,
+                   (int64_t *)&hard);
+
+    if (n < 2) {
+        return err_set(e, -EINVAL, "cannot use --ulimit '%s': want NAME=SOFT[:HARD]",
+                       text);
+    }
+    for (size_t k = 0; word[k] != '\0'; k++) {
+        name[7 + k] = (char)toupper((unsigned char)word[k]);
+        name[8 + k] = '\0';
+    }
+    if (!container_has_limit(name)) {
+        return err_set(e, -EINVAL, "cannot use --ulimit '%s': there is no such limit",
+                       text);
+    }
+    *ret = json_pack("{s:s, s:I, s:I}", "type", name, "soft", soft, "hard",
+                     n == 3 ? hard : soft);
+    return 0;
+}
+
 static int resource_limits(const struct plan *p, json_t *process, struct err *e)
 {
     json_t *list = json_array();
@@ -194,25 +220,13 @@ static int resource_limits(const struct plan *p, json_t *process, struct err *e)
     (void)json_object_set_new(process, "rlimits", list);
     json_array_foreach(json_object_get(p->config, "ulimit"), i, item)
     {
-        const char *text = json_string_value(item);
-        char name[40] = "RLIMIT_";
-        char word[24];
-        json_int_t soft;
-        json_int_t hard;
-        int n = sscanf(text, "%23[a-zA-Z]=%" SCNd64 ":%" SCNd64, word, (int64_t *)&soft,
-                       (int64_t *)&hard);
+        json_t *limit = NULL;
+        int r = spec_read_ulimit(json_string_value(item), &limit, e);
 
-        if (n < 2) {
-            return err_set(e, -EINVAL, "cannot use --ulimit '%s': want NAME=SOFT[:HARD]",
-                           text);
+        if (r < 0) {
+            return r;
         }
-        for (size_t k = 0; word[k] != '\0'; k++) {
-            name[7 + k] = (char)toupper((unsigned char)word[k]);
-            name[8 + k] = '\0';
-        }
-        (void)json_array_append_new(list,
-                                    json_pack("{s:s, s:I, s:I}", "type", name, "soft",
-                                              soft, "hard", n == 3 ? hard : soft));
+        (void)json_array_append_new(list, limit);
     }
     return 0;
 }

@@ -32,6 +32,26 @@ static void read_limits(const json_t *order, struct task_limits *l)
     }
 }
 
+/* What is said is possible at all, whichever guest it is for; below zero means "none". */
+static int check_changes(const json_t *order, struct err *e)
+{
+    SCOPED(scope_json) json_t *said = json_object();
+    json_t *config = NULL;
+    const char *key;
+    json_t *value;
+    int r;
+
+    json_object_foreach((json_t *)(uintptr_t)order, key, value)
+    {
+        if (!json_is_integer(value) || json_integer_value(value) >= 0) {
+            (void)json_object_set(said, key, value);
+        }
+    }
+    r = order_to_config(said, &config, e);
+    json_decref(config);
+    return r;
+}
+
 int node_guest_resize(struct node *n, const char *guest, const json_t *order,
                       struct err *e)
 {
@@ -43,8 +63,11 @@ int node_guest_resize(struct node *n, const char *guest, const json_t *order,
     struct task *t = NULL;
     struct guest g = {0};
     json_t *checked = NULL;
-    int r = verb_find(n, guest, &g, &st, e);
+    int r = check_changes(order, e);
 
+    if (r == 0) {
+        r = verb_find(n, guest, &g, &st, e);
+    }
     if (r < 0) {
         return r;
     }
@@ -58,7 +81,7 @@ int node_guest_resize(struct node *n, const char *guest, const json_t *order,
             (void)json_object_set(guest_config(&g), keys[i], v);
         }
     }
-    r = order_to_config(n, guest_config(&g), &checked, e);
+    r = order_to_config(guest_config(&g), &checked, e);
     json_decref(checked);
     if (r == 0 && json_is_integer(json_object_get(order, "network_rate"))) {
         json_int_t rate = json_integer_value(json_object_get(order, "network_rate"));

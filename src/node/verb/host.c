@@ -120,8 +120,11 @@ int node_host_info(struct node *n, json_t **ret, struct err *e)
     struct utsname u;
     struct sysinfo si;
     cpu_set_t cpus;
-    int r = probe_run(NULL, &rows, &count, e);
+    int r = node_need_places(n, e);
 
+    if (r == 0) {
+        r = probe_run(NULL, &rows, &count, e);
+    }
     if (r < 0) {
         return r;
     }

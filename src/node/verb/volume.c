@@ -158,13 +158,12 @@ int volume_claimed(struct node *n, const struct guest *g, struct strv *keys,
 {
     const json_t *list = json_object_get(guest_config(g), "volume");
     struct kv_items items;
-    struct kv *kv;
-    int r = json_array_size(list) == 0 ? 0 : node_kv(n, &kv, e);
+    int r;
 
-    if (r < 0 || json_array_size(list) == 0) {
-        return r;
+    if (json_array_size(list) == 0) {
+        return 0;
     }
-    r = kv_list(kv, "/owners/", &items, e);
+    r = record_items(n, "/owners/", &items, e);
     if (r < 0) {
         return r;
     }
@@ -181,8 +180,11 @@ int volume_claimed(struct node *n, const struct guest *g, struct strv *keys,
 static int lock_places(struct node *n)
 {
     char path[PATH_MAX];
-    int fd;
+    int fd = node_need_places(n, NULL); /* who needs the store, too, says why not */
 
+    if (fd < 0) {
+        return fd;
+    }
     (void)str_print(path, sizeof path, "%s/volumes", n->state);
     fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0 || flock(fd, LOCK_EX) < 0) {

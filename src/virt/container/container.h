@@ -132,6 +132,9 @@ json_t *container_features(void);
 /* `oci COMMAND ...` as engines call it; argv[0] is ignored.  The exit code. */
 int container_oci_main(int argc, char **argv);
 
+/* Whether there is a resource limit of that name ("RLIMIT_NOFILE"). */
+bool container_has_limit(const char *type);
+
 /* Whether this host does not let the hard limit `type` ("RLIMIT_NOFILE") be raised so far:
  * without CAP_SYS_RESOURCE above our own, with it above the kernel's most (fs.nr_open).
  * Then programs get `*ret_most`.  Tried out and undone. */

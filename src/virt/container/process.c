@@ -61,6 +61,11 @@ int process_limit(const char *name)
     return -1;
 }
 
+bool container_has_limit(const char *type)
+{
+    return process_limit(type) >= 0;
+}
+
 bool container_limit_stays(const char *type, uint64_t hard, uint64_t *ret_most)
 {
     int resource = process_limit(type);
