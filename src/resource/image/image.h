@@ -58,6 +58,10 @@ struct image_layer {
     char chain[IMAGE_DIGEST_BYTES];   /* of this layer on those below it */
 };
 
+/* Fill in the chain of a layer on `below` (NULL: none): image-spec 1.0, config.md "Layer
+ * ChainID", SHA-256 of "CHAIN-BELOW DIFF-ID". */
+void image_layer_chain(struct image_layer *l, const struct image_layer *below);
+
 struct image {
     char name[IMAGE_NAME_BYTES]; /* "" when found by digest */
     struct image_desc manifest;

@@ -102,8 +102,7 @@ static int load_settings(struct image *img, struct err *e)
     return r;
 }
 
-/* ChainID of the image specification: SHA-256 of "CHAIN-BELOW DIFF-ID". */
-static void fill_chain(struct image_layer *l, const struct image_layer *below)
+void image_layer_chain(struct image_layer *l, const struct image_layer *below)
 {
     char text[2 * IMAGE_DIGEST_BYTES];
     uint8_t sum[SHA256_BYTES];
@@ -149,7 +148,7 @@ static int load_layers(const json_t *manifest, struct image *img, struct err *e)
             return err_set(e, -EINVAL, "'rootfs.diff_ids[%zu]' is not a digest", i);
         }
         (void)str_print(l->diff_id, sizeof l->diff_id, "%s", id);
-        fill_chain(l, i > 0 ? l - 1 : NULL);
+        image_layer_chain(l, i > 0 ? l - 1 : NULL);
         img->blob_bytes += l->blob.size;
     }
     img->n_layers = n;

@@ -12,9 +12,12 @@
 
 #include "base/scope.h"
 #include "host/file.h"
+#include "tests/base/check.h"
 
 #define BUSYBOX "/bin/busybox"
 #define PATHS   8
+
+#define TEST_MOST_SECONDS 100
 
 static const char config_text[] =
     "{'ociVersion':'1.2.0','root':{'path':'rootfs'},'hostname':'box',"
@@ -349,4 +352,34 @@ void box_map(struct box *b, unsigned base)
     box_namespace(b, "user", true, NULL);
     box_set(b, "linux.uidMappings", map);
     box_set(b, "linux.gidMappings", json_deep_copy(map));
+}
+
+int box_begin(void **state)
+{
+    struct box *b;
+
+    if (box_missing() != NULL) {
+        print_message("skip: %s\n", box_missing());
+        exit(77);
+    }
+    b = malloc(sizeof *b);
+    assert_non_null(b);
+    box_init(b);
+    (void)alarm(TEST_MOST_SECONDS);
+    *state = b;
+    return 0;
+}
+
+int box_end(void **state)
+{
+    box_fini(*state);
+    free(*state);
+    return 0;
+}
+
+void box_must(const struct box *b, int r)
+{
+    if (r != 0) {
+        fail_msg("%d %s: %s", r, b->e.text, b->out);
+    }
 }

@@ -27,6 +27,14 @@ const char *box_missing(void);
 void box_init(struct box *b);
 void box_fini(struct box *b);
 
+/* For cmocka: a box of each test's own as its state; exits with 77, and the reason, where
+ * there can be none.  No test may hang. */
+int box_begin(void **state);
+int box_end(void **state);
+
+/* What failed, and what the program said, are printed. */
+void box_must(const struct box *b, int r);
+
 /* Run a shell script as the first program to its end.  Its exit code, or the
  * negative errno of the step that failed, with the reason in `e`. */
 int box_run(struct box *b, const char *script);

@@ -17,32 +17,10 @@
 
 static int set_up(void **state)
 {
-    struct box *b = malloc(sizeof *b);
+    int r = box_begin(state);
 
-    if (box_missing() != NULL) {
-        print_message("skip: %s\n", box_missing());
-        free(b);
-        exit(77);
-    }
-    box_init(b);
-    box_write(b, "outside", SECRET);
-    *state = b;
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    box_fini(*state);
-    free(*state);
-    return 0;
-}
-
-static void must(struct box *b, int r)
-{
-    if (r != 0) {
-        print_error("%d %s: %s\n", r, b->e.text, b->out);
-    }
-    assert_int_equal(r, 0);
+    box_write(*state, "outside", SECRET);
+    return r;
 }
 
 /* Nothing of the secret came out, whatever the script's code is. */
@@ -89,9 +67,10 @@ static void a_descriptor_of_the_host_is_not_inherited(void **state)
     char cwd[64];
 
     assert_true(fd > 2);
-    must(b,
-         box_run(
-             b, "ls /proc/self/fd | busybox wc -l; cat /proc/self/fd/*/outside; exit 0"));
+    box_must(
+        b,
+        box_run(b,
+                "ls /proc/self/fd | busybox wc -l; cat /proc/self/fd/*/outside; exit 0"));
     assert_null(strstr(b->out, SECRET));
     for (int i = 3; i < 24; i++) {
         (void)snprintf(cwd, sizeof cwd, "/proc/self/fd/%d", i);
@@ -140,8 +119,8 @@ static void exec_refuses_the_runtime_too(void **state)
     struct container_exec x = {.process = process, .stdio = {0, 1, 2}};
     pid_t pid;
 
-    must(b, box_create(b, "exec-exe", "sleep 100"));
-    must(b, task_start(container_task(b->c), &b->e));
+    box_must(b, box_create(b, "exec-exe", "sleep 100"));
+    box_must(b, task_start(container_task(b->c), &b->e));
     assert_int_equal(container_exec(b->c, &x, &pid, NULL, &b->e), -EPERM);
     json_decref(process);
 }
@@ -183,7 +162,7 @@ static void a_mount_point_outside_is_made_inside(void **state)
 
     assert_int_equal(symlink("../../../..", box_path(b, "rootfs/up")), 0);
     box_mount(b, "/up/strata-escape-test", "tmpfs", "tmpfs", "");
-    must(b, box_run(b, "ls -d /strata-escape-test"));
+    box_must(b, box_run(b, "ls -d /strata-escape-test"));
     assert_true(stat("/strata-escape-test", &st) < 0);
 }
 
@@ -198,7 +177,7 @@ static void a_false_null_device_is_replaced(void **state)
     (void)json_array_remove(mounts, 2); /* devpts */
     (void)json_array_remove(mounts, 1); /* the tmpfs of /dev */
     box_add(b, "linux.maskedPaths", json_string("/hidden"));
-    must(b, box_run(b, "[ -c /dev/null ] && cat /hidden /dev/null; echo end"));
+    box_must(b, box_run(b, "[ -c /dev/null ] && cat /hidden /dev/null; echo end"));
     assert_string_equal(b->out, "end\n");
 }
 
@@ -214,8 +193,8 @@ static void a_false_proc_is_not_written_to(void **state)
     (void)json_array_remove(json_object_get(b->config, "mounts"), 0); /* proc */
     assert_int_equal(mkdir(box_path(b, "rootfs/proc/self"), 0755), 0);
     box_write(b, "rootfs/proc/self/oom_score_adj", "untouched");
-    must(b, box_create(b, "false-proc", "sleep 100"));
-    must(b, task_start(container_task(b->c), &b->e));
+    box_must(b, box_create(b, "false-proc", "sleep 100"));
+    box_must(b, task_start(container_task(b->c), &b->e));
     assert_int_equal(container_exec(b->c, &x, &pid, NULL, &b->e), -ENODEV);
     assert_int_equal(file_read(AT_FDCWD, box_path(b, "rootfs/proc/self/oom_score_adj"),
                                64, &text, NULL),
@@ -293,10 +272,11 @@ static void a_joining_process_cannot_be_opened(void **state)
 {
     struct box *b = *state;
 
-    must(b, box_create(b, "peek",
-                       "while true; do for p in /proc/[0-9]*; do "
-                       "busybox readlink $p/exe; done; done > /tmp/exes 2>/dev/null"));
-    must(b, task_start(container_task(b->c), &b->e));
+    box_must(b,
+             box_create(b, "peek",
+                        "while true; do for p in /proc/[0-9]*; do "
+                        "busybox readlink $p/exe; done; done > /tmp/exes 2>/dev/null"));
+    box_must(b, task_start(container_task(b->c), &b->e));
     for (int i = 0; i < 20; i++) {
         assert_int_equal(box_exec(b, "true"), 0);
     }
@@ -307,7 +287,7 @@ static void a_joining_process_cannot_be_opened(void **state)
 
 int main(void)
 {
-#define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+#define T(f) cmocka_unit_test_setup_teardown(f, set_up, box_end)
     const struct CMUnitTest tests[] = {
         T(an_absolute_path_stays_inside),
         T(dots_stay_inside),

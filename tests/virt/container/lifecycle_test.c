@@ -16,35 +16,6 @@
 #include "tests/base/check.h"
 #include "tests/virt/container/box.h"
 
-static int set_up(void **state)
-{
-    struct box *b = malloc(sizeof *b);
-
-    if (box_missing() != NULL) {
-        print_message("skip: %s\n", box_missing());
-        free(b);
-        exit(77);
-    }
-    box_init(b);
-    *state = b;
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    box_fini(*state);
-    free(*state);
-    return 0;
-}
-
-static void must(struct box *b, int r)
-{
-    if (r < 0) {
-        print_error("%s\n", b->e.text);
-    }
-    assert_true(r >= 0);
-}
-
 static const char *status(struct box *b)
 {
     static char word[32];
@@ -70,23 +41,23 @@ static void states_follow_the_specification(void **state)
     struct err e = {0};
     pid_t pid;
 
-    must(b, box_create(b, "one", "sleep 100"));
+    box_must(b, box_create(b, "one", "sleep 100"));
     pid = container_pid(b->c);
     assert_string_equal(status(b), "created");
     assert_int_equal(container_delete(b->c, false, &e), -EBUSY);
-    must(b, task_start(container_task(b->c), &b->e));
+    box_must(b, task_start(container_task(b->c), &b->e));
     assert_string_equal(status(b), "running");
     err_clear(&e);
     assert_int_equal(task_start(container_task(b->c), &e), -EBUSY);
     assert_non_null(strstr(e.text, "created"));
-    must(b, task_pause(container_task(b->c), &b->e));
+    box_must(b, task_pause(container_task(b->c), &b->e));
     assert_string_equal(status(b), "paused");
-    must(b, task_resume(container_task(b->c), &b->e));
+    box_must(b, task_resume(container_task(b->c), &b->e));
     assert_string_equal(status(b), "running");
-    must(b, task_signal(container_task(b->c), SIGKILL, false, &b->e));
+    box_must(b, task_signal(container_task(b->c), SIGKILL, false, &b->e));
     assert_int_equal(waitpid(pid, NULL, 0), pid);
     assert_string_equal(status(b), "stopped");
-    must(b, container_delete(b->c, false, &b->e));
+    box_must(b, container_delete(b->c, false, &b->e));
 }
 
 static void an_id_is_used_once(void **state)
@@ -94,7 +65,7 @@ static void an_id_is_used_once(void **state)
     struct box *b = *state;
     struct container *first;
 
-    must(b, box_create(b, "same", "true"));
+    box_must(b, box_create(b, "same", "true"));
     first = b->c;
     assert_int_equal(box_create(b, "same", "true"), -EEXIST);
     assert_non_null(strstr(b->e.text, "same"));
@@ -118,7 +89,7 @@ static void racing_starts_have_one_winner(void **state)
     pid_t pids[4];
     int won = 0;
 
-    must(b, box_create(b, "race", "sleep 1"));
+    box_must(b, box_create(b, "race", "sleep 1"));
     for (size_t i = 0; i < 4; i++) {
         pids[i] = fork();
         if (pids[i] == 0) {
@@ -147,7 +118,7 @@ static void another_process_can_start_and_delete(void **state)
     int s = 0;
     pid_t pid;
 
-    must(b, box_create(b, "other", "sleep 100"));
+    box_must(b, box_create(b, "other", "sleep 100"));
     pid = fork();
     if (pid == 0) {
         struct err e = {0};
@@ -166,8 +137,8 @@ static void one_more_program_runs_inside(void **state)
 {
     struct box *b = *state;
 
-    must(b, box_create(b, "exec", "sleep 100"));
-    must(b, task_start(container_task(b->c), &b->e));
+    box_must(b, box_create(b, "exec", "sleep 100"));
+    box_must(b, task_start(container_task(b->c), &b->e));
     assert_int_equal(box_exec(b, "echo $PPID $$; cat /proc/1/comm; exit 5"), 5);
     assert_non_null(strstr(b->out, "sleep"));
     assert_int_equal(box_exec(b, "ls /nowhere"), 1);
@@ -179,9 +150,9 @@ static void exec_into_a_stopped_one_is_refused(void **state)
     struct box *b = *state;
     pid_t pid;
 
-    must(b, box_create(b, "gone", "true"));
+    box_must(b, box_create(b, "gone", "true"));
     pid = container_pid(b->c);
-    must(b, task_start(container_task(b->c), &b->e));
+    box_must(b, task_start(container_task(b->c), &b->e));
     (void)waitpid(pid, NULL, 0);
     assert_true(box_exec(b, "true") < 0);
     assert_non_null(strstr(b->e.text, "gone"));
@@ -213,7 +184,7 @@ static void hooks_run_in_order_with_the_state(void **state)
                 json_pack("{s:s, s:[s, s, s]}", "path", box_path(b, "hook"), "args",
                           "hook", kinds[i], box_path(b, "order")));
     }
-    must(b, box_run(b, "true"));
+    box_must(b, box_run(b, "true"));
     assert_int_equal(file_read(AT_FDCWD, box_path(b, "order"), 4096, &text, NULL), 0);
     assert_string_equal(
         text, "prestart\ncreateRuntime\ncreateContainer\npoststart\npoststop\n");
@@ -274,14 +245,14 @@ static void delete_leaves_nothing(void **state)
     pid_t pid;
 
     box_set(b, "linux.resources.pids.limit", json_integer(50));
-    must(b, box_create(b, id, "sleep 1000 & sleep 1000 & sleep 1000"));
+    box_must(b, box_create(b, id, "sleep 1000 & sleep 1000 & sleep 1000"));
     pid = container_pid(b->c);
-    must(b, task_start(container_task(b->c), &b->e));
+    box_must(b, task_start(container_task(b->c), &b->e));
     assert_true(count_groups("/sys/fs/cgroup", id, 4) > 0);
     after = mount_table();
     assert_string_equal(before, after); /* not while it runs, either */
     free(after);
-    must(b, container_delete(b->c, true, &b->e));
+    box_must(b, container_delete(b->c, true, &b->e));
     assert_true(kill(pid, 0) < 0 && errno == ESRCH);
     assert_int_equal(count_groups("/sys/fs/cgroup", id, 4), 0);
     assert_true(stat(box_path(b, "state/leaves-nothing-behind"), &st) < 0);
@@ -309,10 +280,10 @@ static void limits_change_while_it_runs(void **state)
     struct box *b = *state;
     json_t *r = json_pack("{s:{s:i}}", "pids", "limit", 3);
 
-    must(b, box_create(b, "update", "sleep 100"));
-    must(b, task_start(container_task(b->c), &b->e));
+    box_must(b, box_create(b, "update", "sleep 100"));
+    box_must(b, task_start(container_task(b->c), &b->e));
     assert_int_equal(box_exec(b, "true & true & true & true & wait; echo ok"), 0);
-    must(b, container_update(b->c, r, &b->e));
+    box_must(b, container_update(b->c, r, &b->e));
     (void)box_exec(b, "sleep 1 & sleep 1 & sleep 1 & sleep 1 & wait; echo end");
     assert_non_null(strstr(b->out, "fork"));
     json_decref(r);
@@ -336,9 +307,9 @@ static void a_terminal_is_handed_back(void **state)
             json_pack("[s, s, s]", "/bin/sh", "-c",
                       "[ -t 0 ] && echo is-a-terminal; busybox stty size; "
                       "busybox tty; echo on-console > /dev/console"));
-    must(b, container_create(&n, &b->c, &master, &b->e));
+    box_must(b, container_create(&n, &b->c, &master, &b->e));
     assert_true(master >= 0);
-    must(b, task_start(container_task(b->c), &b->e));
+    box_must(b, task_start(container_task(b->c), &b->e));
     for (;;) {
         ssize_t got = read(master, text + len, sizeof text - 1 - len);
 
@@ -366,7 +337,7 @@ static void the_user_and_limits_are_as_said(void **state)
         b, "process.rlimits",
         json_pack("[{s:s, s:i, s:i}]", "type", "RLIMIT_NOFILE", "soft", 64, "hard", 65));
     box_set(b, "process.cwd", json_string("/made/for/it"));
-    must(
+    box_must(
         b,
         box_run(
             b,
@@ -389,14 +360,14 @@ static void the_callers_signals_are_not_inherited(void **state)
 
     (void)sigfillset(&all);
     (void)sigprocmask(SIG_BLOCK, &all, &before);
-    must(b, box_run(b, "busybox grep -E 'SigBlk|SigIgn' /proc/self/status"));
+    box_must(b, box_run(b, "busybox grep -E 'SigBlk|SigIgn' /proc/self/status"));
     (void)sigprocmask(SIG_SETMASK, &before, NULL);
     assert_non_null(strstr(b->out, "SigBlk:\t0000000000000000"));
 }
 
 int main(void)
 {
-#define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+#define T(f) cmocka_unit_test_setup_teardown(f, box_begin, box_end)
     const struct CMUnitTest tests[] = {
         T(the_program_runs_and_its_code_comes_back),
         T(states_follow_the_specification),

@@ -15,36 +15,18 @@
 
 static int set_up(void **state)
 {
-    struct box *b = malloc(sizeof *b);
+    int r = box_begin(state);
+    struct box *b = *state;
 
-    if (box_missing() != NULL) {
-        print_message("skip: %s\n", box_missing());
-        free(b);
-        exit(77);
-    }
-    box_init(b);
     assert_int_equal(mkdir(box_path(b, "data"), 0755), 0);
     box_write(b, "data/file", "from the host\n");
-    *state = b;
-    return 0;
+    return r;
 }
 
 static int tear_down(void **state)
 {
-    struct box *b = *state;
-
-    (void)umount2(box_path(b, "data/below"), MNT_DETACH);
-    box_fini(b);
-    free(b);
-    return 0;
-}
-
-static void must(struct box *b, int r)
-{
-    if (r != 0) {
-        print_error("%d %s: %s\n", r, b->e.text, b->out);
-    }
-    assert_int_equal(r, 0);
+    (void)umount2(box_path(*state, "data/below"), MNT_DETACH);
+    return box_end(state);
 }
 
 /* The options of the mount on `to`, as the container sees them. */
@@ -57,7 +39,7 @@ static const char *options_of(struct box *b, const char *to)
         "while read a b c d e f rest; do [ \"$e\" = %s ] && echo \"$f $rest\"; done "
         "< /proc/self/mountinfo; true",
         to);
-    must(b, box_run(b, script));
+    box_must(b, box_run(b, script));
     return b->out;
 }
 
@@ -96,7 +78,8 @@ static void a_bind_mount_is_written_through_or_not(void **state)
     box_mount(b, "/rw", "bind", box_path(b, "data"), "bind");
     box_mount(b, "/ro", "bind", box_path(b, "data"), "bind ro");
     box_mount(b, "/etc/one", "bind", box_path(b, "data/file"), "bind ro");
-    must(b, box_run(b, "echo x > /rw/made; echo y > /ro/other; cat /etc/one; exit 0"));
+    box_must(b,
+             box_run(b, "echo x > /rw/made; echo y > /ro/other; cat /etc/one; exit 0"));
     assert_non_null(strstr(b->out, "Read-only"));
     assert_non_null(strstr(b->out, "from the host"));
     assert_int_equal(stat(box_path(b, "data/made"), &st), 0);
@@ -113,12 +96,12 @@ static void read_only_below_needs_the_recursive_word(void **state)
     assert_int_equal(mount("tmpfs", box_path(b, "data/below"), "tmpfs", 0, NULL), 0);
     mounts = json_deep_copy(json_object_get(b->config, "mounts"));
     box_mount(b, "/data", "bind", box_path(b, "data"), "rbind ro");
-    must(b, box_run(b, "echo x > /data/below/a; echo x > /data/b; true"));
+    box_must(b, box_run(b, "echo x > /data/below/a; echo x > /data/b; true"));
     assert_null(strstr(b->out, "below/a"));
     assert_non_null(strstr(b->out, "/data/b"));
     box_set(b, "mounts", mounts);
     box_mount(b, "/data", "bind", box_path(b, "data"), "rbind rro");
-    must(b, box_run(b, "echo x > /data/below/a; true"));
+    box_must(b, box_run(b, "echo x > /data/below/a; true"));
     assert_non_null(strstr(b->out, "below/a"));
 }
 
@@ -130,8 +113,8 @@ static void a_tmpfs_can_begin_with_the_images_content(void **state)
     box_write(b, "rootfs/etc/kept", "of the image\n");
     assert_int_equal(symlink("kept", box_path(b, "rootfs/etc/link")), 0);
     box_mount(b, "/etc", "tmpfs", "tmpfs", "tmpcopyup");
-    must(b, box_run(b, "cat /etc/kept /etc/link; echo more > /etc/new; "
-                       "busybox grep -c ' /etc tmpfs' /proc/mounts"));
+    box_must(b, box_run(b, "cat /etc/kept /etc/link; echo more > /etc/new; "
+                           "busybox grep -c ' /etc tmpfs' /proc/mounts"));
     assert_string_equal(b->out, "of the image\nof the image\n1\n");
     assert_true(stat(box_path(b, "rootfs/etc/new"), &st) < 0);
 }
@@ -150,7 +133,7 @@ static void an_idmapped_mount_shifts_owners(void **state)
     assert_int_equal(stat(box_path(b, "data/file"), &st), 0);
     assert_int_equal(st.st_uid, 0);
     box_add(b, "mounts", m);
-    must(b, box_run(b, "busybox stat -c %u /data/file"));
+    box_must(b, box_run(b, "busybox stat -c %u /data/file"));
     assert_string_equal(b->out, "5000\n");
 }
 
@@ -170,9 +153,9 @@ static void mounts_inside_do_not_reach_the_host(void **state)
     assert_int_equal(file_read(AT_FDCWD, "/proc/self/mountinfo", 1 << 20, &before, NULL),
                      0);
     box_mount(b, "/data", "bind", box_path(b, "data"), "rbind rslave");
-    must(b,
-         box_run(b, "busybox mkdir /data/m /tmp/m; busybox mount -t tmpfs t /data/m && "
-                    "busybox mount -t tmpfs t /tmp/m && echo done"));
+    box_must(
+        b, box_run(b, "busybox mkdir /data/m /tmp/m; busybox mount -t tmpfs t /data/m && "
+                      "busybox mount -t tmpfs t /tmp/m && echo done"));
     assert_string_equal(b->out, "done\n");
     assert_int_equal(file_read(AT_FDCWD, "/proc/self/mountinfo", 1 << 20, &after, NULL),
                      0);
@@ -186,7 +169,7 @@ static void the_root_can_be_read_only(void **state)
     struct box *b = *state;
 
     box_set(b, "root.readonly", json_true());
-    must(b, box_run(b, "echo x > /x; echo y > /dev/shm-is-not-here; true"));
+    box_must(b, box_run(b, "echo x > /x; echo y > /dev/shm-is-not-here; true"));
     assert_non_null(strstr(b->out, "/x: Read-only"));
 }
 
@@ -201,7 +184,7 @@ static void hidden_and_protected_paths_are(void **state)
     box_add(b, "linux.maskedPaths", json_string("/etc/shadow"));
     box_add(b, "linux.maskedPaths", json_string("/not/there"));
     box_add(b, "linux.readonlyPaths", json_string("/etc"));
-    must(
+    box_must(
         b,
         box_run(
             b,
@@ -223,7 +206,7 @@ static void usual_devices_are_there_and_others_are_not(void **state)
     box_add(b, "linux.devices",
             json_pack("{s:s, s:s}", "path", "/dev/pipe", "type", "p"));
     box_set(b, "linux.resources.devices", json_array());
-    must(
+    box_must(
         b,
         box_run(
             b,
@@ -245,7 +228,7 @@ static void settings_of_its_own_namespaces_are_set(void **state)
 
     box_set(b, "linux.sysctl",
             json_pack("{s:s, s:s}", "kernel.msgmax", "4096", "net.ipv4.ip_forward", "1"));
-    must(b, box_run(b, "cat /proc/sys/kernel/msgmax /proc/sys/net/ipv4/ip_forward"));
+    box_must(b, box_run(b, "cat /proc/sys/kernel/msgmax /proc/sys/net/ipv4/ip_forward"));
     assert_string_equal(b->out, "4096\n1\n");
 }
 
@@ -256,7 +239,7 @@ static void mount_points_are_made_also_behind_links(void **state)
     assert_int_equal(symlink("/run/deep", box_path(b, "rootfs/var")), 0);
     box_mount(b, "/var/lib/x", "tmpfs", "tmpfs", "");
     box_mount(b, "/a/b/c", "bind", box_path(b, "data/file"), "bind");
-    must(b, box_run(b, "ls -d /run/deep/lib/x; cat /a/b/c"));
+    box_must(b, box_run(b, "ls -d /run/deep/lib/x; cat /a/b/c"));
     assert_string_equal(b->out, "/run/deep/lib/x\nfrom the host\n");
 }
 
@@ -332,13 +315,13 @@ static const char *spread_below(struct box *b, const char *root)
             json_pack("{s:[s], s:[s], s:[s]}", "bounding", "CAP_SYS_ADMIN", "effective",
                       "CAP_SYS_ADMIN", "permitted", "CAP_SYS_ADMIN"));
     box_mount(b, "/data", "bind", data, "rbind rshared");
-    must(b, box_create(b, "spread", "sleep 1000"));
+    box_must(b, box_create(b, "spread", "sleep 1000"));
     (void)snprintf(command, sizeof command,
                    "mount -t tmpfs outside %s/host && touch %s/host/seen", data, data);
     assert_int_equal(system(command), 0); /* the test is the host here */
     (void)snprintf(seen, sizeof seen, "%s",
                    box_exec(b, "test -e /data/host/seen") == 0 ? "in" : "-");
-    must(b, box_exec(b, "/bin/busybox mount -t tmpfs inside /data/inside"));
+    box_must(b, box_exec(b, "/bin/busybox mount -t tmpfs inside /data/inside"));
     (void)snprintf(command, sizeof command,
                    "grep -q ' %s/inside .* tmpfs inside' /proc/self/mountinfo", data);
     strcat(seen, system(command) == 0 ? " out" : " -");

@@ -17,35 +17,6 @@
 
 #define BASE 300000 /* first id of the mapped user namespaces */
 
-static int set_up(void **state)
-{
-    struct box *b = malloc(sizeof *b);
-
-    if (box_missing() != NULL) {
-        print_message("skip: %s\n", box_missing());
-        free(b);
-        exit(77);
-    }
-    box_init(b);
-    *state = b;
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    box_fini(*state);
-    free(*state);
-    return 0;
-}
-
-static void must(struct box *b, int r)
-{
-    if (r != 0) {
-        print_error("%d %s: %s\n", r, b->e.text, b->out);
-    }
-    assert_int_equal(r, 0);
-}
-
 /* "pid:[4026531836]" of this process. */
 static const char *own(const char *file, char out[64])
 {
@@ -67,7 +38,7 @@ static void those_asked_for_are_new_and_the_others_the_callers(void **state)
     struct box *b = *state;
     char link[64];
 
-    must(b, box_run(b, all_links));
+    box_must(b, box_run(b, all_links));
     for (size_t i = 0; i < sizeof fresh / sizeof fresh[0]; i++) {
         assert_null(strstr(b->out, own(fresh[i], link)));
     }
@@ -85,7 +56,7 @@ static void each_can_be_left_out(void **state)
     for (size_t i = 0; i < 4; i++) {
         box_namespace(b, kinds[i][0], false, NULL);
     }
-    must(b, box_run(b, all_links));
+    box_must(b, box_run(b, all_links));
     for (size_t i = 0; i < 4; i++) {
         assert_non_null(strstr(b->out, own(kinds[i][1], link)));
     }
@@ -95,8 +66,8 @@ static void processes_and_names_are_its_own(void **state)
 {
     struct box *b = *state;
 
-    must(b, box_run(b, "echo pid $$; hostname; ls -d /proc/[0-9]* | busybox wc -l"
-                       " ; busybox ifconfig lo | busybox grep -c 'UP LOOPBACK'"));
+    box_must(b, box_run(b, "echo pid $$; hostname; ls -d /proc/[0-9]* | busybox wc -l"
+                           " ; busybox ifconfig lo | busybox grep -c 'UP LOOPBACK'"));
     assert_non_null(strstr(b->out, "pid 1\n"));
     assert_non_null(strstr(b->out, "box\n"));
     assert_non_null(strstr(b->out, "\n1\n"));
@@ -107,7 +78,7 @@ static void the_cgroup_namespace_is_rooted_at_its_own_group(void **state)
     struct box *b = *state;
 
     box_set(b, "linux.resources.pids.limit", json_integer(20));
-    must(b, box_run(b, "cat /proc/self/cgroup; ls /sys/fs/cgroup"));
+    box_must(b, box_run(b, "cat /proc/self/cgroup; ls /sys/fs/cgroup"));
     assert_null(strstr(b->out, "strata")); /* no path of the host */
     assert_non_null(strstr(b->out, ":/\n"));
 }
@@ -152,7 +123,7 @@ static void it_joins_those_it_is_given(void **state)
         (void)snprintf(path, sizeof path, "/proc/%d/ns/%s", holder, kinds[i][1]);
         box_namespace(b, kinds[i][0], true, path);
     }
-    must(b, box_run(b, all_links));
+    box_must(b, box_run(b, all_links));
     for (size_t i = 0; i < 3; i++) {
         ssize_t n;
 
@@ -180,7 +151,7 @@ static void it_joins_a_pid_namespace_and_the_caller_stays(void **state)
     (void)snprintf(path, sizeof path, "/proc/%d/ns/pid", container_pid(other->c));
     (void)own("pid_for_children", before);
     box_namespace(b, "pid", true, path);
-    must(b, box_run(b, "cat /proc/1/comm; echo self $$"));
+    box_must(b, box_run(b, "cat /proc/1/comm; echo self $$"));
     assert_non_null(strstr(b->out, "sleep"));
     assert_null(strstr(b->out, "self 1\n"));
     assert_string_equal(own("pid_for_children", after), before);
@@ -214,7 +185,7 @@ static void clocks_are_moved_by_their_offsets(void **state)
     box_set(b, "linux.timeOffsets",
             json_pack("{s:{s:i}, s:{s:i}}", "boottime", "secs", 1000000, "monotonic",
                       "secs", 5000));
-    must(b, box_run(b, "cat /proc/uptime"));
+    box_must(b, box_run(b, "cat /proc/uptime"));
     inside = strtod(b->out, NULL);
     assert_true(inside > host + 999990 && inside < host + 1000100);
 }
@@ -226,8 +197,8 @@ static void root_in_it_is_not_root_on_the_host(void **state)
     char *text = NULL;
 
     box_map(b, BASE);
-    must(b, box_create(b, "mapped", "sleep 100"));
-    must(b, task_start(container_task(b->c), &b->e));
+    box_must(b, box_create(b, "mapped", "sleep 100"));
+    box_must(b, task_start(container_task(b->c), &b->e));
     assert_int_equal(
         box_exec(b, "busybox id -u; cat /proc/self/uid_map; ls -la /dev/null"), 0);
     assert_int_equal(strncmp(b->out, "0\n", 2), 0);
@@ -250,7 +221,7 @@ static void it_joins_a_user_namespace_with_new_ones_below(void **state)
     assert_int_equal(task_start(container_task(other->c), &other->e), 0);
     (void)snprintf(path, sizeof path, "/proc/%d/ns/user", container_pid(other->c));
     box_namespace(b, "user", true, path);
-    must(b, box_run(b, "busybox id -u; cat /proc/self/uid_map; echo pid $$"));
+    box_must(b, box_run(b, "busybox id -u; cat /proc/self/uid_map; echo pid $$"));
     assert_non_null(strstr(b->out, "300000"));
     assert_non_null(strstr(b->out, "pid 1\n"));
     box_fini(other);
@@ -278,8 +249,8 @@ static void layers_are_mapped_and_nothing_is_chowned(void **state)
     o.work = work;
     b->overlay = &o;
     box_map(b, BASE);
-    must(b, box_run(b, "ls -lan /bin/busybox; echo new > /made; ls -lan /made; "
-                       "echo more >> /etc/changed; busybox id -u"));
+    box_must(b, box_run(b, "ls -lan /bin/busybox; echo new > /made; ls -lan /made; "
+                           "echo more >> /etc/changed; busybox id -u"));
     assert_null(strstr(b->out, "65534"));
     assert_int_equal(stat(box_path(b, "rootfs/bin/busybox"), &st), 0);
     assert_int_equal(st.st_uid, 0);
@@ -289,7 +260,7 @@ static void layers_are_mapped_and_nothing_is_chowned(void **state)
 
 int main(void)
 {
-#define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+#define T(f) cmocka_unit_test_setup_teardown(f, box_begin, box_end)
     const struct CMUnitTest tests[] = {
         T(those_asked_for_are_new_and_the_others_the_callers),
         T(each_can_be_left_out),

@@ -19,36 +19,6 @@
 
 #define RACES 150
 
-static int set_up(void **state)
-{
-    struct box *b = malloc(sizeof *b);
-
-    if (box_missing() != NULL) {
-        print_message("skip: %s\n", box_missing());
-        free(b);
-        exit(77);
-    }
-    box_init(b);
-    (void)alarm(100); /* none of these may hang */
-    *state = b;
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    box_fini(*state);
-    free(*state);
-    return 0;
-}
-
-static void must(struct box *b, int r)
-{
-    if (r != 0) {
-        print_error("%d %s: %s\n", r, b->e.text, b->out);
-    }
-    assert_int_equal(r, 0);
-}
-
 /* ---- nobody can exchange it ---- */
 
 /* A process that exchanges two files for each other as fast as it can. */
@@ -100,8 +70,8 @@ static void a_program_cannot_be_exchanged_for_the_runtime(void **state)
     struct box *b = *state;
     pid_t pid;
 
-    must(b, box_create(b, "exchange", "sleep 1000"));
-    must(b, task_start(container_task(b->c), &b->e));
+    box_must(b, box_create(b, "exchange", "sleep 1000"));
+    box_must(b, task_start(container_task(b->c), &b->e));
     assert_int_equal(link(box_path(b, "rootfs/bin/busybox"), box_path(b, "rootfs/bin/a")),
                      0);
     assert_int_equal(unlink(box_path(b, "rootfs/bin/true")), 0);
@@ -119,8 +89,8 @@ static void an_interpreter_cannot_be_exchanged_either(void **state)
     struct box *b = *state;
     pid_t pid;
 
-    must(b, box_create(b, "exchange", "sleep 1000"));
-    must(b, task_start(container_task(b->c), &b->e));
+    box_must(b, box_create(b, "exchange", "sleep 1000"));
+    box_must(b, task_start(container_task(b->c), &b->e));
     box_write(b, "rootfs/script", "#!/bin/ash\nexit 0\n");
     assert_int_equal(
         link(box_path(b, "rootfs/bin/busybox"), box_path(b, "rootfs/bin/ash")), 0);
@@ -175,7 +145,7 @@ static void one_that_waits_holds_nothing_of_the_host(void **state)
 
     assert_int_equal(mkdir(box_path(b, "outside"), 0755), 0);
     fd = open(box_path(b, "outside"), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    must(b, box_create(b, "waits", "true"));
+    box_must(b, box_create(b, "waits", "true"));
     if (count_the_hosts(b, container_pid(b->c), name) != 0) {
         fail_msg("it holds %s", name);
     }
@@ -242,8 +212,8 @@ static void one_that_joins_holds_nothing_of_the_host(void **state)
 
     assert_int_equal(mkdir(box_path(b, "outside"), 0755), 0);
     fd = open(box_path(b, "outside"), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    must(b, box_create(b, "joined", "sleep 1000"));
-    must(b, task_start(container_task(b->c), &b->e));
+    box_must(b, box_create(b, "joined", "sleep 1000"));
+    box_must(b, task_start(container_task(b->c), &b->e));
     assert_int_equal(pipe2(gate, O_CLOEXEC), 0);
     pid = fork();
     if (pid == 0) {
@@ -251,7 +221,7 @@ static void one_that_joins_holds_nothing_of_the_host(void **state)
     }
     assert_int_equal(read(gate[0], &byte, 1), 1);
     for (int i = 0; i < 50; i++) {
-        must(b, box_exec(b, "true"));
+        box_must(b, box_exec(b, "true"));
     }
     assert_int_equal(waitpid(pid, &status, WNOHANG), 0); /* it found nothing */
     (void)kill(pid, SIGKILL);
@@ -382,7 +352,7 @@ static void the_first_process_is_called_after_the_file_that_runs(void **state)
 
     box_write(b, "rootfs/script", "#!/bin/cat\n");
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        must(b, box_run_args(b, rows[i]));
+        box_must(b, box_run_args(b, rows[i]));
         assert_non_null(strstr(b->out, "busybox\n"));
     }
 }
@@ -404,7 +374,7 @@ static void a_filter_without_execveat_is_respected(void **state)
                 box_set(b, "process.capabilities.effective",
                         json_pack("[s]", "CAP_SYS_ADMIN"));
             }
-            must(b, box_run(b, "echo ran"));
+            box_must(b, box_run(b, "echo ran"));
             assert_string_equal(b->out, "ran\n");
         }
     }
@@ -437,7 +407,7 @@ static void ids_that_cannot_be_mapped_are_an_error(void **state)
 
 int main(void)
 {
-#define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+#define T(f) cmocka_unit_test_setup_teardown(f, box_begin, box_end)
     const struct CMUnitTest tests[] = {
         T(a_program_cannot_be_exchanged_for_the_runtime),
         T(an_interpreter_cannot_be_exchanged_either),

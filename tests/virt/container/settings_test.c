@@ -27,36 +27,6 @@
 #define LISTEN_WAIT_MS 20000
 #define FAKE_PID       4711
 
-static int set_up(void **state)
-{
-    struct box *b = malloc(sizeof *b);
-
-    if (box_missing() != NULL) {
-        print_message("skip: %s\n", box_missing());
-        free(b);
-        exit(77);
-    }
-    box_init(b);
-    (void)alarm(100); /* none of these may hang */
-    *state = b;
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    box_fini(*state);
-    free(*state);
-    return 0;
-}
-
-static void must(struct box *b, int r)
-{
-    if (r != 0) {
-        print_error("%d %s: %s\n", r, b->e.text, b->out);
-    }
-    assert_int_equal(r, 0);
-}
-
 /* ---- linux.seccomp.listenerPath ---- */
 
 static int listen_at(const char *path)
@@ -156,9 +126,9 @@ static void the_listener_of_a_filter_gets_state_and_calls(void **state)
     json_t *m;
 
     ask_a_listener(b);
-    must(b, box_create(b, "listened",
-                       "busybox mkdir /tmp/never; echo $? > /tmp/code; sleep 1000"));
-    must(b, task_start(container_task(b->c), &b->e));
+    box_must(b, box_create(b, "listened",
+                           "busybox mkdir /tmp/never; echo $? > /tmp/code; sleep 1000"));
+    box_must(b, task_start(container_task(b->c), &b->e));
     /* One more program has a filter, and so a listener, of its own. */
     assert_int_equal(box_exec(b, "busybox mkdir /tmp/never"), 1);
     assert_non_null(strstr(b->out, "mkdir")); /* the errno that was answered */
@@ -205,8 +175,8 @@ static void a_program_whose_listener_is_gone_is_ended(void **state)
     struct timespec end;
 
     ask_a_listener(b);
-    must(b, box_create(b, "left", "sleep 1000"));
-    must(b, task_start(container_task(b->c), &b->e));
+    box_must(b, box_create(b, "left", "sleep 1000"));
+    box_must(b, task_start(container_task(b->c), &b->e));
     (void)close(server);
     (void)clock_gettime(CLOCK_MONOTONIC, &begin);
     assert_true(box_exec(b, "sleep 30") < 0);
@@ -228,7 +198,7 @@ static void devices_move_in_with_their_addresses(void **state)
         skip(); /* no veth or no ip here */
     }
     box_set(b, "linux.netDevices", json_pack("{s:{s:s}}", "sd0", "name", "eth7"));
-    must(b, box_run(b, "busybox ip addr show eth7; [ ! -e /sys/class/net/sd0 ]"));
+    box_must(b, box_run(b, "busybox ip addr show eth7; [ ! -e /sys/class/net/sd0 ]"));
     assert_non_null(strstr(b->out, "10.9.8.7/24"));
     assert_non_null(strstr(b->out, "UP"));
     box_set(b, "linux.netDevices", json_pack("{s:{}}", "no-such-device"));
@@ -251,14 +221,14 @@ static void memory_comes_from_the_nodes_that_are_named(void **state)
     box_set(b, "linux.memoryPolicy",
             json_pack("{s:s, s:s, s:[s]}", "mode", "MPOL_BIND", "nodes", "0", "flags",
                       "MPOL_F_STATIC_NODES"));
-    must(b, box_run(b, "busybox grep -m 1 -o 'bind=static:0' /proc/self/numa_maps"));
+    box_must(b, box_run(b, "busybox grep -m 1 -o 'bind=static:0' /proc/self/numa_maps"));
     assert_string_equal(b->out, "bind=static:0\n");
     box_set(b, "linux.memoryPolicy",
             json_pack("{s:s, s:s}", "mode", "MPOL_INTERLEAVE", "nodes", "0"));
-    must(b, box_run(b, "busybox grep -m 1 -o 'interleave:0' /proc/self/numa_maps"));
+    box_must(b, box_run(b, "busybox grep -m 1 -o 'interleave:0' /proc/self/numa_maps"));
     box_set(b, "linux.memoryPolicy",
             json_pack("{s:s, s:s}", "mode", "MPOL_DEFAULT", "nodes", ""));
-    must(b, box_run(b, "true"));
+    box_must(b, box_run(b, "true"));
 }
 
 static void a_memory_policy_that_is_none_is_refused(void **state)
@@ -295,7 +265,7 @@ static void hooks_inside_know_the_process(void **state)
 
     box_write(b, "rootfs/hook", "#!/bin/sh\nbusybox cat > /state\n");
     box_add(b, "hooks.startContainer", json_pack("{s:s}", "path", "/hook"));
-    must(b, box_run(b, "cat /state"));
+    box_must(b, box_run(b, "cat /state"));
     assert_non_null(strstr(b->out, "\"status\":\"created\""));
     assert_non_null(strstr(b->out, "\"pid\":1"));
 }
@@ -315,7 +285,7 @@ static void hooks_outside_know_the_process(void **state)
                 json_pack("{s:s, s:[s, s], s:[s]}", "path", box_path(b, "hook"), "args",
                           "hook", box_path(b, kinds[i]), "env", "PATH=/bin:/usr/bin"));
     }
-    must(b, box_create(b, "hooked", "true"));
+    box_must(b, box_create(b, "hooked", "true"));
     for (int i = 0; i < 2; i++) {
         char pid[32];
 
@@ -354,8 +324,8 @@ static void mount_points_are_made_in_a_root_that_keeps_nothing(void **state)
             if (user == 1) {
                 box_map(b, 700000);
             }
-            must(b, box_run(b, "[ -d /not/in/the/image ] && cat /etc/new && "
-                               "! busybox touch /new 2>/dev/null"));
+            box_must(b, box_run(b, "[ -d /not/in/the/image ] && cat /etc/new && "
+                                   "! busybox touch /new 2>/dev/null"));
             assert_string_equal(b->out, "a file of the host");
         }
         box_namespace(b, "user", false, NULL);
@@ -367,7 +337,7 @@ static void mount_points_are_made_in_a_root_that_keeps_nothing(void **state)
 
 int main(void)
 {
-#define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+#define T(f) cmocka_unit_test_setup_teardown(f, box_begin, box_end)
     const struct CMUnitTest tests[] = {
         T(the_listener_of_a_filter_gets_state_and_calls),
         T(a_listener_that_is_not_there_is_named),

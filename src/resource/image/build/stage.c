@@ -10,22 +10,6 @@
 #include "base/fault.h"
 #include "base/scope.h"
 
-/* Chain of the image specification: sum of "CHAIN-BELOW DIFF-ID". */
-static void fill_chain(struct image_layer *l, const struct image_layer *below)
-{
-    char text[2 * IMAGE_DIGEST_BYTES];
-    uint8_t sum[SHA256_BYTES];
-
-    if (below == NULL) {
-        memcpy(l->chain, l->diff_id, sizeof l->chain);
-        return;
-    }
-    (void)str_print(text, sizeof text, "%s %s", below->chain, l->diff_id);
-    sha256_sum(text, strlen(text), sum);
-    memcpy(l->chain, "sha256:", 7);
-    sha256_hex(sum, l->chain + 7);
-}
-
 int stage_add_layer(struct stage *s, const struct image_layer *layer, struct err *e)
 {
     if (s->n_layers == s->cap_layers) {
@@ -42,8 +26,8 @@ int stage_add_layer(struct stage *s, const struct image_layer *layer, struct err
         return err_set(e, -E2BIG, "more than %d layers", VIEW_LAYERS_MAX);
     }
     s->layers[s->n_layers] = *layer;
-    fill_chain(&s->layers[s->n_layers],
-               s->n_layers > 0 ? &s->layers[s->n_layers - 1] : NULL);
+    image_layer_chain(&s->layers[s->n_layers],
+                      s->n_layers > 0 ? &s->layers[s->n_layers - 1] : NULL);
     s->n_layers++;
     cache_fold(s, "layer", layer->diff_id, strlen(layer->diff_id));
     return 0;

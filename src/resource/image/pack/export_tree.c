@@ -9,6 +9,7 @@
 #include "base/scope.h"
 #include "base/str.h"
 #include "resource/image/pack/export.h"
+#include "resource/image/pack/scan.h"
 
 #define CAPS_BYTES_MAX 64 /* security.capability: 20 or 24 */
 
@@ -28,26 +29,6 @@ static int add_name(void *arg, const char *name)
 static int by_name(const void *a, const void *b)
 {
     return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-static char type_of(uint32_t mode)
-{
-    switch (mode & S_IFMT) {
-    case S_IFREG:
-        return '-';
-    case S_IFDIR:
-        return 'd';
-    case S_IFLNK:
-        return 'l';
-    case S_IFCHR:
-        return 'c';
-    case S_IFBLK:
-        return 'b';
-    case S_IFIFO:
-        return 'p';
-    default:
-        return '\0'; /* a socket */
-    }
 }
 
 static const char *find_twin(struct walk *w, const struct tree_stat *st)
@@ -101,7 +82,7 @@ static int put_one(struct walk *w, struct err *e)
     if (r < 0) {
         return err_sys(e, r, "cannot read '%s'", x.path);
     }
-    x.type = type_of(st.mode);
+    x.type = scan_entry_type(st.mode);
     x.mode = st.mode & 07777;
     x.uid = st.uid;
     x.gid = st.gid;

@@ -140,7 +140,7 @@ static int read_xattrs(struct walk *w, int dir, const char *name)
     return r;
 }
 
-static char type_of(mode_t mode)
+char scan_entry_type(uint32_t mode)
 {
     switch (mode & S_IFMT) {
     case S_IFREG:
@@ -156,7 +156,7 @@ static char type_of(mode_t mode)
     case S_IFIFO:
         return 'p';
     default:
-        return '\0';
+        return '\0'; /* a socket */
     }
 }
 
@@ -244,7 +244,7 @@ static int put_entry(struct walk *w, int dir, const char *name, const struct sta
     char link[PATH_MAX] = "";
     struct tar_entry x = {.path = str_text(&w->path),
                           .link = link,
-                          .type = type_of(st->st_mode),
+                          .type = scan_entry_type(st->st_mode),
                           .mode = st->st_mode & 07777,
                           .uid = map_id(w->scan->uid, w->scan->n_uid, st->st_uid),
                           .gid = map_id(w->scan->gid, w->scan->n_gid, st->st_gid),
@@ -323,7 +323,7 @@ static int scan_one(struct walk *w, int dir, const char *name, struct err *e)
     if (w->whiteout) {
         return scan_put_whiteout(w->tar, str_text(&w->path), e);
     }
-    return type_of(st.st_mode) == '\0' ? 0 : put_entry(w, dir, name, &st, e);
+    return scan_entry_type(st.st_mode) == '\0' ? 0 : put_entry(w, dir, name, &st, e);
 }
 
 static int by_name(const void *a, const void *b)

@@ -8,6 +8,9 @@
 /* The tree below `dir`, sorted by name, so that equal trees give equal tars. */
 int scan_dir(struct tar_write *tar, int dir, const struct pack_scan *scan, struct err *e);
 
+/* The type of an entry as a tar writer has it; 0: none (a socket). */
+char scan_entry_type(uint32_t mode);
+
 /* "a/b" becomes the entry "a/.wh.b". */
 int scan_put_whiteout(struct tar_write *tar, const char *path, struct err *e);
 
