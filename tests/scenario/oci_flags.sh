@@ -69,6 +69,24 @@ oci delete web
 fails 1 oci state web
 oci delete --force web # fine when there is none
 
+# Memory that ran out is told, too: the second program is ended for it, the first goes on.
+bundle hog "sh('while [ ! -e /go ]; do sleep 0.1; done; dd if=/dev/zero of=/dev/null bs=64M count=1; sleep 1000')
+c['linux'].setdefault('resources', {})['memory'] = {'limit': 16 << 20, 'swap': 16 << 20}"
+[ -e "$WORK/hog/rootfs/bin/dd" ] || ln -s busybox "$WORK/hog/rootfs/bin/dd"
+oci create --bundle "$WORK/hog" hog
+oci start hog
+if [ "$(oci events --stats hog | python3 -c 'import json,sys
+print(json.load(sys.stdin)["data"]["memory"]["usage"].get("limit"))')" = $((16 << 20)) ]; then
+    oci events --interval 100ms hog >"$WORK/ooms" &
+    events=$!
+    : >"$WORK/hog/rootfs/go"
+    within 10 grep -q '"type":"oom","id":"hog"' "$WORK/ooms"
+    oci kill hog KILL
+    wait "$events" || fail "the events did not end with the container"
+    is "told once" "$(grep -c '"oom"' "$WORK/ooms")" 1
+fi
+oci delete --force hog
+
 # A root that cannot be exchanged, and what cannot be said in the log file.
 bundle ram "sh('ls / | grep -c bin; ls /../../../$WORK 2>&1 | grep -c No')"
 is "without pivot" "$(oci run --bundle "$WORK/ram" --no-pivot ram | tr '\n' ' ')" "1 1 "

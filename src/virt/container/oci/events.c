@@ -1,4 +1,5 @@
-/* events.c - what a container uses, once or again and again until it ends. */
+/* events.c - what a container uses, once or again and again until it ends, and that its
+ * memory ran out: one "oom" for each process that the kernel ended for it, by the next look. */
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
@@ -43,20 +44,27 @@ static json_t *figures(const char *id, const struct task_stats *s)
                      "memory", "usage", memory, "pids", pids, "blkio", io);
 }
 
-static int print_once(struct container *c, const char *id, struct err *e)
+/* Takes the event. */
+static int print_event(json_t *event, struct err *e)
 {
-    SCOPED(scope_json) json_t *line = NULL;
-    struct task_stats s;
+    SCOPED(scope_json) json_t *line = event;
 
-    if (task_stats(container_task(c), &s, e) < 0) {
-        return e->code;
+    return line == NULL || json_dumpf(line, stdout, JSON_COMPACT) < 0 ||
+                   putchar('\n') < 0 || fflush(stdout) < 0
+               ? err_set(e, -EIO, "cannot print the figures")
+               : 0;
+}
+
+/* `told`: how many of them have been. */
+static int print_ooms(const struct task_stats *s, const char *id, uint64_t *told,
+                      struct err *e)
+{
+    int r = 0;
+
+    for (; r == 0 && s->oom_kills != UINT64_MAX && *told < s->oom_kills; *told += 1) {
+        r = print_event(json_pack("{s:s, s:s}", "type", "oom", "id", id), e);
     }
-    line = figures(id, &s);
-    if (line == NULL || json_dumpf(line, stdout, JSON_COMPACT) < 0 || putchar('\n') < 0 ||
-        fflush(stdout) < 0) {
-        return err_set(e, -EIO, "cannot print the figures");
-    }
-    return 0;
+    return r;
 }
 
 int oci_events(struct oci *o, const struct oci_args *a, struct err *e)
@@ -64,6 +72,8 @@ int oci_events(struct oci *o, const struct oci_args *a, struct err *e)
     const char *text = oci_arg(a, "interval");
     struct container *c = NULL;
     uint64_t interval = INTERVAL_MS;
+    uint64_t ooms = 0;
+    struct task_stats now;
     int r;
 
     if (text != NULL && units_parse_duration(text, &interval) < 0) {
@@ -76,10 +86,17 @@ int oci_events(struct oci *o, const struct oci_args *a, struct err *e)
         int pidfd = (int)syscall(SYS_pidfd_open, container_pid(c), 0);
         struct pollfd p = {.fd = pidfd, .events = POLLIN};
 
-        r = print_once(c, a->rest[0], e);
-        if (r < 0 || oci_has(a, "stats") || pidfd < 0 ||
-            poll(&p, 1, (int)interval) != 0) {
-            break; /* its end ends the events */
+        r = task_stats(container_task(c), &now, e);
+        r = r == 0 && !oci_has(a, "stats") ? print_ooms(&now, a->rest[0], &ooms, e) : r;
+        r = r == 0 ? print_event(figures(a->rest[0], &now), e) : r;
+        if (r < 0 || oci_has(a, "stats") || pidfd < 0) {
+            break;
+        }
+        if (poll(&p, 1, (int)interval) != 0) { /* its end ends the events */
+            if (task_stats(container_task(c), &now, NULL) == 0) {
+                r = print_ooms(&now, a->rest[0], &ooms, e);
+            }
+            break;
         }
     }
     if (c != NULL) {
