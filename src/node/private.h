@@ -220,8 +220,11 @@ void net_doctor(struct node *n, json_t *findings); /* networks nobody needs */
 int net_set_rate(struct node *n, struct guest *g, uint64_t bytes_per_second,
                  struct err *e);
 
-/* Link running guests again whose bridge or rules somebody removed; how many. */
-int net_mend(struct node *n, struct err *e);
+/* Of these guests' records: link those that run again when somebody removed their bridge
+ * or rules; how many.  Two round trips for each network that is whole.  The other one only
+ * warns: for commands that look. */
+int net_mend(struct node *n, const json_t *records, struct err *e);
+void net_mend_quietly(struct node *n, const json_t *records);
 
 /* Link the guest of a plan to its network, with the programs that carry
  * what the kernel does not; and take it off again. */

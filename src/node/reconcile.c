@@ -185,7 +185,7 @@ static int sweep_network(struct node *n, json_t *out, struct err *e)
         r = network_sweep(net, live, e);
     }
     network_close(net);
-    if (r >= 0 && net_mend(n, e) > 0) {
+    if (r >= 0 && net_mend(n, records, e) > 0) {
         found(out, "network", table, "running guests linked again");
     }
     if (r > 0) {

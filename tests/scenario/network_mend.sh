@@ -35,6 +35,16 @@ strata run --rm busybox true
 within 5 serves 127.0.0.1:28561 one
 is "names of neighbours" "$(strata exec one wget -q -O - http://one/)" one
 
+# So does the next command that looks, once, and says so.
+nft delete table inet "$table"
+has "told" "$(strata list 2>&1)" "2 of them are linked again"
+within 5 serves 127.0.0.1:28561 one
+within 5 serves 127.0.0.1:28562 two
+is "told once" "$(strata list 2>&1 >/dev/null)" ""
+ip link delete "$(bridge "$STATE" blue)"
+has "told" "$(strata inspect one 2>&1 >/dev/null)" "linked again"
+within 5 serves 127.0.0.1:28562 two
+
 # So does reconciling, which says what it did.
 ip link delete "$(bridge "$STATE" blue)"
 nft delete table inet "$table"

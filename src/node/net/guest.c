@@ -31,53 +31,47 @@ static void warn(struct node *n, const struct network *net)
     }
 }
 
-/* Link one running guest again. */
-static int mend_guest(struct network *net, const json_t *record, struct err *e)
+/* Whether a guest that runs is on a network of this state directory; its plan. */
+static bool is_linked(struct node *n, const json_t *record, struct net_plan *p)
 {
-    struct net_plan p;
-    int r = net_plan_read(json_object_get(record, "network"),
-                          json_string_value(json_object_get(record, "id")), &p, e);
+    const char *id = json_string_value(json_object_get(record, "id"));
+    const json_t *network = json_object_get(record, "network");
+    struct guest_status st;
 
-    if (r == 0) {
-        r = network_up(net, &p.spec, e);
-    }
-    return r < 0 ? r : network_restore(net, &p.spec, &p.port, e);
+    return net_plan_read(network, id, p, NULL) == 0 && p->spec.driver == NETWORK_BRIDGE &&
+           guest_status(n, id, &st, NULL) == 0 && guest_is_alive(&st) && !st.lost;
+}
+
+/* Link one running guest again. */
+static int mend_guest(struct network *net, const struct net_plan *p, struct err *e)
+{
+    int r = network_up(net, &p->spec, e);
+
+    return r < 0 ? r : network_restore(net, &p->spec, &p->port, e);
 }
 
 /* Somebody removed a bridge or flushed the rules, which all networks of this state
  * directory share: link every running guest again. */
-static int mend_all(struct node *n, struct network *net, struct err *e)
+static int mend_all(struct node *n, struct network *net, const json_t *records)
 {
-    SCOPED(scope_json) json_t *records = NULL;
     size_t i;
     json_t *record;
     int mended = 0;
-    int r = guest_all(n, &records, e);
 
     json_array_foreach(records, i, record)
     {
-        const char *id = json_string_value(json_object_get(record, "id"));
-        const char *driver = json_string_value(
-            json_object_get(json_object_get(record, "network"), "driver"));
-        struct guest_status st;
         struct err own = {0};
+        struct net_plan p;
+        int r = is_linked(n, record, &p) ? mend_guest(net, &p, &own) : -ESRCH;
 
-        if (driver == NULL || strcmp(driver, "bridge") != 0 ||
-            guest_status(n, id, &st, NULL) < 0 || !guest_is_alive(&st) || st.lost) {
-            continue;
-        }
-        r = mend_guest(net, record, &own);
-        if (r == -ENODEV || r == -ENOENT || r == -ESRCH) {
-            r = 0; /* it ended in the meantime */
-        } else if (r < 0) {
+        if (r >= 0) {
+            mended += 1;
+        } else if (r != -ENODEV && r != -ENOENT && r != -ESRCH) { /* it ended meanwhile */
             log_warn(n->log, "guest '%s' is not linked again: %s",
                      json_string_value(json_object_get(record, "name")), own.text);
-            r = 0;
-        } else {
-            mended += 1;
         }
     }
-    return r < 0 ? r : mended;
+    return mended;
 }
 
 /* Whether the ports are free, before anything is made; the owner by its name. */
@@ -110,6 +104,7 @@ static int check_ports(struct node *n, struct network *net, const struct net_pla
 int net_ensure_up(struct node *n, const struct guest *g, struct err *e)
 {
     const json_t *network = json_object_get(g->record, "network");
+    SCOPED(scope_json) json_t *records = NULL;
     struct network *net = NULL;
     struct net_plan p;
     int r = net_plan_read(network, g->id, &p, e);
@@ -122,7 +117,8 @@ int net_ensure_up(struct node *n, const struct guest *g, struct err *e)
         r = network_up(net, &p.spec, e);
     }
     if (r > 0) {
-        r = mend_all(n, net, e);
+        r = guest_all(n, &records, e);
+        r = r < 0 ? r : mend_all(n, net, records);
     }
     if (r >= 0) {
         r = check_ports(n, net, &p, e);
@@ -132,42 +128,47 @@ int net_ensure_up(struct node *n, const struct guest *g, struct err *e)
     return r < 0 ? r : 0;
 }
 
-/* Bring up what running guests need; how many were linked again. */
-int net_mend(struct node *n, struct err *e)
+/* Bring up what running guests need, each network once; how many were linked again. */
+int net_mend(struct node *n, const json_t *records, struct err *e)
 {
-    SCOPED(scope_json) json_t *records = NULL;
+    SCOPED(strv_fini) struct strv seen = {0};
     struct network *net = NULL;
-    char table[32];
     bool flushed = false;
     size_t i;
     json_t *record;
-    int r = n->rootless ? 0 : guest_all(n, &records, e);
+    int r = 0;
 
-    if (r < 0 || n->rootless) {
-        return r;
-    }
-    net_table_name(n, table);
-    r = open_network(n, table, &net, e);
     json_array_foreach(records, i, record)
     {
-        const char *id = json_string_value(json_object_get(record, "id"));
-        struct guest_status st;
         struct net_plan p;
 
-        if (r == 0 && guest_status(n, id, &st, NULL) == 0 && guest_is_alive(&st) &&
-            !st.lost &&
-            net_plan_read(json_object_get(record, "network"), id, &p, NULL) == 0 &&
-            p.spec.driver == NETWORK_BRIDGE) {
-            r = network_up(net, &p.spec, e);
-            flushed |= r > 0;
-            r = r > 0 ? 0 : r;
+        if (r < 0 || n->rootless || !is_linked(n, record, &p) ||
+            strv_has(&seen, p.spec.name)) {
+            continue;
         }
+        strv_add(&seen, p.spec.name);
+        r = net != NULL ? 0 : open_network(n, p.table, &net, e);
+        r = r == 0 ? network_up(net, &p.spec, e) : r;
+        flushed |= r > 0;
     }
-    if (r == 0 && flushed) {
-        r = mend_all(n, net, e);
-    }
+    r = r < 0 ? r : flushed ? mend_all(n, net, records) : 0;
     network_close(net);
     return r;
+}
+
+void net_mend_quietly(struct node *n, const json_t *records)
+{
+    struct err why = {0};
+    int r = net_mend(n, records, &why);
+
+    if (r < 0) {
+        log_warn(n->log, "the guests' network is not whole: %s", why.text);
+    } else if (r > 0) {
+        log_warn(n->log,
+                 "somebody took the guests' network away: %d of them %s linked "
+                 "again",
+                 r, r == 1 ? "is" : "are");
+    }
 }
 
 int net_set_rate(struct node *n, struct guest *g, uint64_t bytes_per_second,

@@ -55,6 +55,7 @@ int node_guest_list(struct node *n, bool all, const char *const *filters, json_t
     if (r < 0) {
         return r;
     }
+    net_mend_quietly(n, records);
     *ret = json_array();
     json_array_foreach(records, i, record)
     {
@@ -88,6 +89,11 @@ int node_guest_inspect(struct node *n, const char *guest, json_t **ret, struct e
     int r = verb_find(n, guest, &g, &st, e);
 
     if (r == 0) {
+        SCOPED(scope_json) json_t *records = NULL;
+
+        if (guest_is_alive(&st) && guest_all(n, &records, NULL) == 0) {
+            net_mend_quietly(n, records);
+        }
         *ret = guest_inspection(n, &g, &st);
     }
     guest_fini(&g);
