@@ -2,6 +2,7 @@
  * have prepared that place. */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -105,6 +106,38 @@ static void a_link_in_its_place_is_not_followed(void **state)
     assert_int_equal(rmdir(target), 0);
 }
 
+/* Opened, asked what cannot be, and only then what can: a directory comes with the last. */
+static void what_is_refused_makes_no_directory(void **state)
+{
+    char dir[] = "/tmp/strata-place-XXXXXX";
+    char place[64];
+    struct node_options o = {.state = place, .program = "/x", .libexec = "/x"};
+    json_t *order = json_pack("{s:s, s:i}", "image", "x", "memory", 4095);
+    json_t *ret = NULL;
+    struct node *n = NULL;
+    struct err e = {0};
+
+    (void)state;
+    assert_non_null(mkdtemp(dir));
+    (void)snprintf(place, sizeof place, "%s/state", dir);
+    assert_int_equal(node_open(&o, &n, &e), 0);
+    assert_true(node_guest_create(n, order, &ret, &e) < 0);
+    assert_non_null(strstr(e.text, "--memory 4095"));
+    node_refused(n, "create", "x", &e);
+    err_clear(&e);
+    assert_true(node_guest_resize(n, "x", order, &e) < 0);
+    assert_non_null(strstr(e.text, "--memory 4095"));
+    assert_int_equal(access(place, F_OK), -1);
+    err_clear(&e);
+    assert_int_equal(node_guest_list(n, true, NULL, &ret, &e), 0);
+    assert_int_equal(json_array_size(ret), 0);
+    assert_int_equal(access(place, F_OK), 0);
+    json_decref(ret);
+    json_decref(order);
+    node_close(n);
+    assert_int_equal(file_remove_tree(AT_FDCWD, dir), 0);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, need_root, remove_place)
 
 int main(void)
@@ -113,6 +146,7 @@ int main(void)
         T(without_a_home_the_place_is_the_users_alone),
         T(a_place_that_somebody_else_made_is_refused),
         T(a_link_in_its_place_is_not_followed),
+        cmocka_unit_test(what_is_refused_makes_no_directory),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -63,4 +63,13 @@ refused 2 "no duration" stop --timeout soon web
 refused 2 "no such signal" kill --signal NONSENSE web
 refused 2 "neither a time" logs --since soon web
 refused 2 "cannot find command" nonsense
+
+# The root of an OCI runtime is no exception.
+oci() { "$STRATA" oci --root "$none" "$@"; }
+echo '{"ociVersion":"1.0.0","process":{"args":[]}}' >"$WORK/config.json"
+for words in create 'create one two' 'create --bundle /none one' 'run a/b' "run --bundle $WORK one" \
+    'kill one NONSENSE' 'exec one' 'events --interval soon one' 'start one' nonsense; do
+    oci $words >/dev/null 2>&1 && fail "'oci $words' was accepted"
+    [ ! -e "$none" ] || fail "'oci $words' made a directory"
+done
 is "what was there" "$(strata volume list --quiet)" kept
