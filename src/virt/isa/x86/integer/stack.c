@@ -271,19 +271,26 @@ ALWAYS uint64_t copy_frames(struct x86_cpu *c, uint64_t sp, unsigned level, unsi
 }
 
 /* The last access is a trial: a store at the new top must be possible. */
+/* All of an operand at the final stack pointer is looked at as for a store (SDM volume 2,
+ * ENTER, the page fault). */
+ALWAYS void check_end(struct x86_cpu *c, uint64_t sp, unsigned bits)
+{
+    uint64_t linear = x86_linear(c, X86_SS, sp, bits / 8, X86_WRITE);
+
+    x86_linear_probe(c, (enum x86_rights)c->tlbs->rights, linear, bits / 8, X86_WRITE);
+}
+
 ALWAYS void enter(struct x86_cpu *c, const struct x86_insn *i, unsigned bits,
                   bool is_memory)
 {
     uint64_t frame = x86_stack_top(c, X86_RSP, -(int64_t)(bits / 8));
     uint64_t sp;
-    uint8_t *host;
 
     (void)is_memory;
     x86_store(c, X86_SS, frame, c->r.gpr[X86_RBP], bits);
     sp = copy_frames(c, frame, i->imm8 & 31, bits);
     sp = (sp - (uint16_t)i->imm) & x86_stack_mask(c);
-    (void)x86_linear(c, X86_SS, sp, bits / 8, X86_WRITE);
-    (void)x86_span(c, X86_SS, sp, 1, true, false, &host);
+    check_end(c, sp, bits);
     x86_set_low(&c->r.gpr[X86_RBP], (c->r.gpr[X86_RSP] & ~x86_stack_mask(c)) | frame,
                 bits);
     x86_set_stack_reg(c, X86_RSP, sp);

@@ -47,6 +47,7 @@ struct vector_row {
     bool reg_is_integer, rm_is_integer, result; /* the integer is what comes out */
     bool memory_is_first;                       /* ... of the operands: it is written */
     bool gives_flags, aligned;
+    bool marks_first; /* sets MXCSR's flags also where its store faults */
     bool has_xmm, has_mmx, reg_is_mmx, rm_is_mmx, is_emms;
     uint8_t memory_bytes;
 };

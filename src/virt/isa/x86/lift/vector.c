@@ -203,6 +203,7 @@ bool lift_vector_row(struct vector_row *v, const struct x86_row_info *info)
     }
     v->l256 = is_256;
     v->gives_flags = info->flags[0] != 0;
+    v->marks_first = strcmp(info->mnemonic, "vcvtps2ph") == 0;
     v->aligned = v->vex ? has_word(aligned_vex, info->mnemonic)
                         : v->memory_bytes == 16 && !has_word(unaligned, info->mnemonic);
     return true;
@@ -274,7 +275,7 @@ bool lift_vector(struct work *w)
     fill_native(w, v, n);
     gives = n->gives_flags || n->reg_is_result || n->rm_is_result;
     if (w->i->is_memory) {
-        if (v->reg_is_integer && !v->result) {
+        if ((v->reg_is_integer && !v->result) || v->marks_first) {
             return false;
         }
         i = lift_address(w);

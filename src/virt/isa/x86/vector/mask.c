@@ -1,7 +1,8 @@
 /* mask.c - loads and stores of some elements only: VMASKMOV, VPMASKMOV, MASKMOVDQU
  * and the gathers.
  *
- * Elements that the mask leaves out are not accessed and cannot fault.  A store faults
+ * An operand's address is one: its elements follow each other, beyond 64 KiB too.  Those
+ * that the mask leaves out are not accessed and cannot fault.  A store faults
  * before it writes: inside one page of a flat segment all elements share the fate of
  * the first; elsewhere each is checked for writing before one is written.
  *
@@ -38,8 +39,7 @@ static inline void mask_load(struct x86_cpu *c, const struct x86_insn *i, unsign
     at = x86_ea(c, i);
     for (unsigned n = 0; n < bytes; n += width) {
         if (is_chosen(mask, n, width)) {
-            uint64_t v =
-                load_element(c, (enum x86_seg)i->segment, wrap(i, at + n), width);
+            uint64_t v = load_element(c, (enum x86_seg)i->segment, at + n, width);
 
             memcpy(t.b + n, &v, width);
         }
@@ -67,13 +67,13 @@ static inline void store_chosen(struct x86_cpu *c, const struct x86_insn *i, uin
     for (unsigned n = is_one_page(c, s, at, m.bytes) ? m.bytes : 0; n < m.bytes;
          n += m.width) {
         if (is_chosen(m.mask, n, m.width)) {
-            x86_rmw_begin(c, s, wrap(i, at + n), m.width, false);
+            x86_rmw_begin(c, s, at + n, m.width, false);
             x86_rmw_end(c);
         }
     }
     for (unsigned n = 0; n < m.bytes; n += m.width) {
         if (is_chosen(m.mask, n, m.width)) {
-            x86_store_bytes(c, s, wrap(i, at + n), m.v->b + n, m.width);
+            x86_store_bytes(c, s, at + n, m.v->b + n, m.width);
         }
     }
 }

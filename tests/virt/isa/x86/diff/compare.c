@@ -92,6 +92,8 @@ enum open_question {
     OPEN_MMX = 4, /* an MMX instruction that faults: some have set TOP and tags by then */
     OPEN_PE = 8,  /* an unmasked over- or underflow: is the unseen result inexact */
     OPEN_ORDER = 32, /* CMPS with two bad operands: which one is reported */
+    OPEN_POPA = 64,  /* POPA that faults: what it has popped may stay in the registers
+                     * (SDM volume 3A, 6.5, the note on faults without restart) */
     OPEN_HALF = 16, /* 80-bit and BCD stores over a page's end: is the first part there */
 };
 
@@ -130,6 +132,7 @@ static unsigned open_questions(const struct job *j)
     if (strncmp(row->mnemonic, "cmps", 4) == 0 && strpbrk(row->operands, "XY") != NULL) {
         q |= OPEN_ORDER;
     }
+    q |= strncmp(row->mnemonic, "popa", 4) == 0 ? OPEN_POPA : 0;
     if (strcmp(row->mnemonic, "fstp") == 0 || strcmp(row->mnemonic, "fbstp") == 0) {
         q |= OPEN_HALF;
     }
@@ -145,6 +148,11 @@ static bool is_access_fault(int vector)
     return vector == X86_GP || vector == X86_SS_FAULT || vector == X86_PF;
 }
 
+static bool is_operand_fault(int vector)
+{
+    return is_access_fault(vector) || vector == X86_AC;
+}
+
 /* The parts that an open question is about become alike. */
 static void settle(unsigned q, const struct job *native, struct job *ours)
 {
@@ -154,11 +162,17 @@ static void settle(unsigned q, const struct job *native, struct job *ours)
         ours->error = native->error;
         ours->address = native->address;
     }
-    if ((q & OPEN_ORDER) != 0) {
-        ours->address = native->address;
-        ours->vector = ours->vector == X86_AC || native->vector == X86_AC ? native->vector
-                                                                          : ours->vector;
+    if ((q & OPEN_ORDER) != 0 && is_operand_fault(native->vector) &&
+        is_operand_fault(ours->vector)) {
+        ours->vector = native->vector;
         ours->error = native->error;
+        ours->address = native->address;
+    }
+    if ((q & OPEN_POPA) != 0 && is_operand_fault(native->vector)) {
+        uint64_t rsp = ours->end.gpr[X86_RSP];
+
+        memcpy(ours->end.gpr, native->end.gpr, sizeof ours->end.gpr);
+        ours->end.gpr[X86_RSP] = rsp;
     }
     if ((q & OPEN_HALF) != 0) {
         memcpy(ours->end.stack, native->end.stack, sizeof ours->end.stack);
@@ -174,14 +188,17 @@ static void settle(unsigned q, const struct job *native, struct job *ours)
     }
 }
 
-/* MASKMOVxx without a byte to write: some processors look at the page, some do not. */
+/* MASKMOVDQU and MASKMOVQ where the mask chooses no byte at a bad address: processors may
+ * look there or not (SDM volume 2, MASKMOVDQU, "a mask of all 0s"). */
 static bool is_masked_fault(const struct job *native, const struct job *ours)
 {
     const struct x86_row_info *row = last_row(native);
 
-    return (native->vector == X86_PF || native->vector == X86_GP) &&
+    return is_access_fault(native->vector) &&
            (ours->vector != native->vector || ours->end.rip != native->end.rip) &&
-           row->mnemonic != NULL && strstr(row->mnemonic, "maskmov") != NULL;
+           row->mnemonic != NULL &&
+           (strncmp(row->mnemonic, "maskmov", 7) == 0 ||
+            strcmp(row->mnemonic, "vmaskmovdqu") == 0);
 }
 
 /* Accesses whose alignment processors check in ways of their own when EFLAGS.AC is set

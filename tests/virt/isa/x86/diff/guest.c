@@ -6,7 +6,7 @@
  * CPL 3.
  *
  *   physical    linear                what
- *   0x000000    KERNEL + 0            GDT, IDT, TSS, handlers, stack (supervisor)
+ *   0x000000    KERNEL + 0            GDT, LDT, IDT, TSS, handlers, stack (supervisor)
  *   0x100000    JOB_CODE, ...         the pages of the job (user)
  *   0x200000    -                     page tables, as they are needed */
 #include <errno.h>
@@ -28,6 +28,7 @@
 
 #define KERNEL           UINT64_C(0xffffffff80000000)
 #define GDT              0x0000u
+#define LDT              0x0800u
 #define IDT              0x1000u
 #define TSS              0x2000u
 #define HANDLERS         0x3000u
@@ -45,6 +46,7 @@
 #define USER_DS      0x2b
 #define USER_CS64    0x33
 #define TSS_SELECTOR 0x40
+#define LDT_SELECTOR 0x50
 
 #define PTE_P  1u
 #define PTE_W  2u
@@ -129,6 +131,15 @@ static void map_all(struct guest *g)
     map_page(g, JOB_STACK, physical_of(JOB_STACK), rw | PTE_NX);
 }
 
+/* Of a job that pops a selector, on purpose or because it jumped into its own bytes. */
+static void write_local(struct guest *g, enum job_entry entry, uint64_t access,
+                        uint64_t base, uint64_t limit)
+{
+    put64(g, LDT + entry * 8u,
+          (limit & 0xffff) | (base & 0xffffff) << 16 | (access & 0xf0ff) << 40 |
+              (base >> 24 & 0xff) << 56);
+}
+
 /* Gates of vectors 3 and 4 are open to programs, as Linux has them. */
 static void write_tables(struct guest *g)
 {
@@ -148,6 +159,11 @@ static void write_tables(struct guest *g)
           0x67 | (tss & 0xffffff) << 16 | UINT64_C(0x89) << 40 |
               ((tss >> 24) & 0xff) << 56);
     put64(g, GDT + TSS_SELECTOR + 8, tss >> 32);
+    write_local(g, JOB_LDT_CODE16, 0x00fb, JOB_CODE, 0xffff);
+    write_local(g, JOB_LDT_DATA16, 0x00f3, JOB_DATA, 0xffff);
+    write_local(g, JOB_LDT_STACK16, 0x00f3, JOB_STACK, 0xffff);
+    write_local(g, JOB_LDT_FS, 0x40f3, JOB_DATA, JOB_FS_LIMIT);
+    write_local(g, JOB_LDT_GS, 0x40f7, JOB_DATA, JOB_GS_LIMIT);
     put64(g, TSS + 4, KERNEL + KERNEL_STACK_TOP);
     put(g, TSS + 0x66, "\xff\xff", 2); /* no I/O bitmap */
     for (v = 0; v < 256; v++) {
@@ -179,7 +195,10 @@ static void set_clean(struct guest *g)
     r->seg[X86_ES] = segment(USER_DS, 0xc0f3);
     r->seg[X86_FS] = (struct x86_segment){.attr = X86_ATTR_NULL};
     r->seg[X86_GS] = (struct x86_segment){.attr = X86_ATTR_NULL};
-    r->seg[X86_LDTR] = (struct x86_segment){.attr = X86_ATTR_NULL};
+    r->seg[X86_LDTR] = (struct x86_segment){.selector = LDT_SELECTOR,
+                                            .attr = 0x82,
+                                            .limit = JOB_LDT_COUNT * 8 - 1,
+                                            .base = KERNEL + LDT};
     r->seg[X86_TR] = (struct x86_segment){
         .selector = TSS_SELECTOR, .attr = 0x8b, .limit = 0x67, .base = KERNEL + TSS};
     r->gdtr = (struct x86_table){.base = KERNEL + GDT, .limit = TSS_SELECTOR + 15};

@@ -71,6 +71,25 @@ static bool has_strayed(const struct job *native, const struct job *ours)
            (native->error & ~(uint64_t)1) == ours->error;
 }
 
+/* A jump into other bytes came to an instruction that is not tried. */
+static bool ends_excluded(const struct run *r, const struct job *j)
+{
+    unsigned at = (unsigned)(j->end.rip - j->start.rip), n;
+    struct x86_insn i;
+
+    if (j->vector == X86_BP || at >= JOB_CODE_BYTES ||
+        x86_decode(j->code + at, JOB_CODE_BYTES - at, (enum x86_code_mode)j->mode, &i) !=
+            X86_DECODED) {
+        return false;
+    }
+    for (n = r->make.first[j->mode]; n < r->make.end[j->mode]; n++) {
+        if (r->make.cell[n].cell.row == i.row && r->make.cell[n].excluded != NULL) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void count_kinds(struct run *r, const struct job *native,
                         const struct recipe *recipe)
 {
@@ -112,7 +131,8 @@ static void check_one(struct run *r, const struct job *native,
                       sizeof text)) {
         return;
     }
-    if (has_strayed(native, &ours)) {
+    if (has_strayed(native, &ours) || ends_excluded(r, native) ||
+        ends_excluded(r, &ours)) {
         r->strayed++;
     } else {
         report(r, native, &ours, recipe, text);

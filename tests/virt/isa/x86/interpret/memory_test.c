@@ -318,6 +318,32 @@ static void real_mode_has_its_own(void **state)
     machine_fini(&m);
 }
 
+CODE(popa_over_limit, ".code32", "popa\nhlt\n")
+
+/* The manual lets a processor leave some of them popped; restarting is better. */
+static void popa_over_the_stacks_end_pops_nothing(void **state)
+{
+    struct machine m;
+    struct x86_regs before;
+    struct x86_regs after;
+
+    (void)state;
+    machine_init(&m, MACHINE_FLAT32, "v3");
+    machine_regs(&m, &before);
+    before.seg[X86_SS].limit = 0x7ffff;
+    before.seg[X86_SS].attr = 0x4093;
+    for (unsigned n = 0; n < 8; n++) {
+        before.gpr[n] = 0x11111111 * n;
+    }
+    before.gpr[X86_RSP] = 0x7fff4;
+    machine_run(&m, popa_over_limit, popa_over_limit_end, &before, &after);
+    assert_int_equal(machine_vector(&m, &after), X86_SS_FAULT);
+    for (unsigned n = 0; n < 8; n++) {
+        assert_int_equal(after.gpr[n], n == X86_RSP ? 0x7fff4 - 16 : before.gpr[n]);
+    }
+    machine_fini(&m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -329,6 +355,7 @@ int main(void)
         cmocka_unit_test(exchanges_work_over_pages_and_in_sixteen_bytes),
         cmocka_unit_test(locked_changes_of_two_processors_all_count),
         cmocka_unit_test(real_mode_has_its_own),
+        cmocka_unit_test(popa_over_the_stacks_end_pops_nothing),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
