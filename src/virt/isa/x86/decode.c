@@ -4,8 +4,9 @@
  * (tables.h); the modrm byte; now all facts are known and the row is found; then
  * memory operand and immediates, as the row's shape asks.  Bytes are read in
  * their order, so that a shorter buffer ends inside the instruction, or does not
- * matter.  A buffer of less than PADDED_BYTES is copied into one with zeros
- * behind: what decoding then consumes beyond `have` tells that more is needed.
+ * matter.  They are copied once, with zeros behind: what decoding then consumes
+ * beyond `have` tells that more is needed, and another processor that rewrites the
+ * code meanwhile cannot show it two values of one byte.
  *
  * Choices where processors differ: as Intel's do.
  *   - 66 before near branches in 64-bit mode is ignored (AMD: 16-bit offset).
@@ -476,15 +477,16 @@ static bool decode_padded(struct decoding *d, enum x86_code_mode mode, struct x8
 enum x86_decode_result x86_decode(const uint8_t *bytes, unsigned have,
                                   enum x86_code_mode mode, struct x86_insn *ret_insn)
 {
-    struct decoding d = {.bytes = bytes, .segment = X86_NO_SEGMENT};
-    uint8_t padded[PADDED_BYTES];
+    uint8_t padded[PADDED_BYTES] = {0};
+    struct decoding d = {.bytes = padded, .segment = X86_NO_SEGMENT};
     bool fits;
 
-    if (have < PADDED_BYTES) {
-        memset(padded, 0, sizeof padded);
-        memcpy(padded, bytes, have < X86_INSN_BYTES_MAX ? have : X86_INSN_BYTES_MAX);
-        d.bytes = padded;
+    if (have >= X86_INSN_BYTES_MAX) {
+        memcpy(padded, bytes, X86_INSN_BYTES_MAX);
+    } else {
+        memcpy(padded, bytes, have);
     }
+    __asm__ volatile("" : : "r"(padded) : "memory"); /* not read a second time */
     fits = decode_padded(&d, mode, ret_insn);
     ret_insn->length = (uint8_t)(fits ? d.at : X86_INSN_BYTES_MAX);
     if (d.at > have && have < X86_INSN_BYTES_MAX) {

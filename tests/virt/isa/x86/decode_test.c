@@ -2,6 +2,8 @@
  * SDM, volume 2A, chapter 2, and what processors were seen to do.
  *
  * rows: CON-09 */
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -385,6 +387,47 @@ static void a_piece_asks_for_more(void **state)
     }
 }
 
+#define DECODED 20000000u
+
+struct flipper {
+    _Alignas(64) uint8_t bytes[64]; /* 66 or 90, then C3 */
+    atomic_bool ends;
+};
+
+static void *flip(void *arg)
+{
+    struct flipper *f = arg;
+
+    for (uint64_t n = 0; n < 1000 * (uint64_t)DECODED && !atomic_load(&f->ends); n++) {
+        __atomic_store_n(&f->bytes[0], 0x66, __ATOMIC_RELAXED);
+        __atomic_store_n(&f->bytes[0], 0x90, __ATOMIC_RELAXED);
+    }
+    return NULL;
+}
+
+/* A byte that changes meanwhile is the old or the new one: NOP, or RET with a prefix. */
+static void a_byte_that_is_rewritten_is_read_once(void **state)
+{
+    static struct flipper f;
+    unsigned neither = 0;
+    pthread_t t;
+
+    (void)state;
+    f.bytes[0] = 0x90;
+    f.bytes[1] = 0xc3;
+    assert_int_equal(pthread_create(&t, NULL, flip, &f), 0);
+    for (unsigned n = 0; n < DECODED; n++) {
+        struct x86_insn i;
+
+        x86_decode(f.bytes, sizeof f.bytes, X86_CODE64, &i);
+        neither += !(i.row == X86_R_NOP && i.length == 1) &&
+                   !(i.row == X86_R_RET && i.length == 2);
+    }
+    atomic_store(&f.ends, true);
+    pthread_join(t, NULL);
+    assert_int_equal(neither, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -406,6 +449,7 @@ int main(void)
         cmocka_unit_test(fifteen_bytes_are_the_limit),
         cmocka_unit_test(the_limit_holds_for_what_is_undefined),
         cmocka_unit_test(a_piece_asks_for_more),
+        cmocka_unit_test(a_byte_that_is_rewritten_is_read_once),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -146,7 +146,8 @@ static unsigned first_table(struct x86_cpu *c, struct walk *w, gpa *ret_table)
     return 22;
 }
 
-/* An entry, from the RAM that held the one before, or from wherever it is. */
+/* An entry, from the RAM that held the one before, or from wherever it is; at once, since
+ * another processor may set bits in it. */
 static uint64_t read_entry(struct x86_cpu *c, struct walk *w, gpa at)
 {
     const struct mem_region *r = w->tables;
@@ -160,8 +161,9 @@ static uint64_t read_entry(struct x86_cpu *c, struct walk *w, gpa at)
         return x86_physical_load(c, at, w->entry_bytes);
     }
     host = r->host + (at - r->base);
-    return w->entry_bytes == 8 ? *(const volatile x86_u64 *)host
-                               : *(const volatile x86_u32 *)host;
+    return w->entry_bytes == 8
+               ? __atomic_load_n((const uint64_t *)(const void *)host, __ATOMIC_RELAXED)
+               : __atomic_load_n((const uint32_t *)(const void *)host, __ATOMIC_RELAXED);
 }
 
 /* Go down to the entry that maps the page. */

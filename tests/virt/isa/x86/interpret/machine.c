@@ -20,9 +20,9 @@ static int on_exit(void *who, struct cpu *c, struct cpu_exit *x)
 {
     struct machine *m = who;
 
-    (void)c;
-    m->exits[m->exit_count++ % 64] = *x;
-    m->seen[x->kind]++;
+    (void)c; /* processors on threads come here, too */
+    m->exits[__atomic_fetch_add(&m->exit_count, 1, __ATOMIC_RELAXED) % 64] = *x;
+    __atomic_fetch_add(&m->seen[x->kind], 1, __ATOMIC_RELAXED);
     if (x->kind == CPU_EXIT_IN || x->kind == CPU_EXIT_READ) {
         x->value = 0x5a5a5a5a5a5a5a5au;
         return 0;
