@@ -295,6 +295,17 @@ static void the_a20_gate_folds_the_second_megabyte(void **state)
     bench_flat32(b, 0);
     b->c.r.a20_mask = ~(uint64_t)0x100000;
     assert_int_equal(x86_load32(&b->c, X86_DS, 0x100010), 0x20);
+    /* Entries of tables and the frames that they name as well. */
+    bench_poke(b, PDPT, 4, 0x83);
+    bench_poke(b, PDPT + 4, 4, 0x400083);
+    b->c.r.cr0 |= X86_CR0_PG;
+    b->c.r.cr4 = X86_CR4_PSE;
+    b->c.r.cr3 = PDPT | 0x100000;
+    x86_memory_refresh(&b->c);
+    x86_tlb_flush_all(&b->c, true);
+    bench_poke(b, 0x400024, 4, 0x21);
+    assert_int_equal(x86_load32(&b->c, X86_DS, 0x100010), 0x20);
+    assert_int_equal(x86_load32(&b->c, X86_DS, 0x500024), 0x21);
     bench_free(b);
 }
 

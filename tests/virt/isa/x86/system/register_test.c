@@ -396,7 +396,12 @@ static void model_specific_registers(void **state)
     assert_int_equal(b->c.r.msr.mtrr_fixed[10], 0x0606060606060606);
     assert_int_equal(msr(b, &x86_do_rdmsr, 0x26f, 0), NO_FAULT);
     assert_int_equal(pair(b), 0x0606060606060606);
+    assert_int_equal(msr(b, &x86_do_wrmsr, 0xc0000082, 1ull << 47), X86_GP); /* LSTAR */
+    assert_int_equal(msr(b, &x86_do_wrmsr, 0xc0000103, 1ull << 32), X86_GP); /* TSC_AUX */
     assert_int_equal(b->exits, 0);
+    assert_int_equal(msr(b, &x86_do_wrmsr, 0x1b, 0xfee00900), NO_FAULT); /* is told */
+    assert_int_equal(b->last.kind, CPU_EXIT_MSR_WRITE);
+    assert_int_equal(b->last.address, 0x1b);
     b->answer = 0x1234;
     assert_int_equal(msr(b, &x86_do_rdmsr, 0x802, 0), NO_FAULT); /* x2APIC */
     assert_int_equal(b->last.kind, CPU_EXIT_MSR_READ);

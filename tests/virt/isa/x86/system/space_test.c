@@ -152,6 +152,40 @@ static void invpcid_has_four_types(void **state)
     bench_free(b);
 }
 
+static unsigned try_access(struct bench *b, uint32_t at, bool writes)
+{
+    if (setjmp(b->c.unwind) != 0) {
+        return b->c.fault.vector;
+    }
+    if (writes) {
+        x86_store32(&b->c, X86_DS, at, 1);
+    } else {
+        (void)load(b, at);
+    }
+    return NO_FAULT;
+}
+
+/* A page that is known already: CR0.WP for a supervisor's store, CR4.SMAP for its load. */
+static void rights_of_a_known_page_follow_cr0_and_cr4(void **state)
+{
+    struct bench *b = bench_make("host-like");
+
+    (void)state;
+    bench_long(b, 0);
+    assert_fine(b, WRITE_CR, 0, X86_CR0_PE | X86_CR0_PG);
+    poke(b, PD + (PLAIN >> 21) * 8, 8, PLAIN | (PAGE & ~2u)); /* read-only, for users */
+    assert_int_equal(try_access(b, PLAIN, true), NO_FAULT);
+    assert_fine(b, WRITE_CR, 0, X86_CR0_PE | X86_CR0_PG | X86_CR0_WP);
+    assert_int_equal(try_access(b, PLAIN, true), X86_PF);
+    assert_int_equal(b->c.fault.error, 3);
+    assert_int_equal(try_access(b, PLAIN, false), NO_FAULT);
+    poke(b, PD, 8, 0x83); /* what the test itself needs is the system's */
+    assert_fine(b, WRITE_CR, 4, X86_CR4_PAE | X86_CR4_SMAP);
+    assert_int_equal(try_access(b, PLAIN, false), X86_PF);
+    assert_int_equal(b->c.fault.error, 1);
+    bench_free(b);
+}
+
 /* Two directories of 4 MiB pages: in the second, OTHER leads to NEW's page. */
 static void put_directories(struct bench *b)
 {
@@ -237,6 +271,7 @@ int main(void)
         cmocka_unit_test(mov_to_cr3_keeps_global_pages_and_cr4_none),
         cmocka_unit_test(spaces_are_numbered_and_kept_if_bit_63_says_so),
         cmocka_unit_test(invpcid_has_four_types),
+        cmocka_unit_test(rights_of_a_known_page_follow_cr0_and_cr4),
         cmocka_unit_test(a_task_brings_its_tables_and_its_trap),
         cmocka_unit_test(a_port_breakpoint_needs_de_and_its_bytes),
     };
