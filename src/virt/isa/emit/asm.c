@@ -125,7 +125,10 @@ static inline uint8_t *put_sib_and_disp(uint8_t *at, unsigned reg, struct asm_me
     return at + (mod == 2 ? 4 : mod);
 }
 
-static void put_rm(struct asm_out *o, struct shape s, unsigned reg, struct asm_mem m)
+/* Inline everywhere: most of the shape is constant where it is called. */
+static inline __attribute__((always_inline)) void put_rm(struct asm_out *o,
+                                                         struct shape s, unsigned reg,
+                                                         struct asm_mem m)
 {
     unsigned rex = is_high(reg) ? REX_R : 0;
     bool force = needs_rex8(s.byte_regs, reg);

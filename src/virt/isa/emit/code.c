@@ -43,8 +43,8 @@ static uint32_t flags_behind(const struct emit *e, uint32_t at, enum ir_flags_ki
     for (n = at + 1; n < end && n <= at + 4; n++) {
         const struct ir_insn *f = &e->g->insn[n];
 
-        if (f->op == IR_FLAGS && f->aux == kind && f->imm * 8 == width(e, at) &&
-            f->arg[0] == (of_result ? at : i->arg[0]) &&
+        if (f->op == IR_FLAGS && e->place[n].last_use != 0 && f->aux == kind &&
+            f->imm * 8 == width(e, at) && f->arg[0] == (of_result ? at : i->arg[0]) &&
             (kind == IR_FLAGS_LOGIC || kind == IR_FLAGS_INC_R || kind == IR_FLAGS_DEC_R ||
              f->arg[1] == i->arg[1])) {
             return n;
@@ -478,8 +478,7 @@ static void write_get(struct emit *e, uint32_t at, unsigned detail)
     } else if (e->owner[home] != 0) {
         emit_alias(e, at, e->owner[home]);
     } else {
-        e->owner[home] = at;
-        e->owned |= UINT32_C(1) << home;
+        emit_own(e, home, at);
         e->place[at].reg = (uint8_t)home;
     }
 }
@@ -666,7 +665,7 @@ void emit_insn(struct emit *e, uint32_t at)
     const struct form *f = &forms[i->op];
 
     e->now = at;
-    if (i->op == IR_NOP || i->op == IR_CONST) {
+    if (i->op == IR_NOP || i->op == IR_CONST || e->place[at].is_dead) {
         return; /* nothing dies here */
     }
     if (f->write == NULL) {

@@ -28,6 +28,7 @@ void emit_param(struct emit *e, uint32_t at, unsigned detail)
     e->place[at].spill = (uint8_t)(EMIT_SPILLS - 1 - n);
     e->spill_owner[e->place[at].spill] = at;
     e->spilled |= UINT32_C(1) << e->place[at].spill;
+    e->next_death = 0; /* nothing is known of it */
 }
 
 /* Every argument of the edge lies in a register or slot, or is constant. */

@@ -12,6 +12,7 @@
 
 #include "base/fault.h"
 #include "virt/isa/emit/private.h"
+#include "virt/isa/ir/private.h"
 
 /* How a value is made, where its last use is one of its arguments', too. */
 enum made {
@@ -33,18 +34,17 @@ static const uint8_t made[IR_OP_COUNT] = {[IR_FLAGS] = LAZY,
 
 static void use_all_of(struct emit *e, const struct ir_insn *i, uint32_t at);
 
-/* `v` is used at `at`: it, or what it is made from. */
+/* `v` is used at `at`: it, or what it is made from.  Whoever used it later has said so of
+ * what it is made from; value 0 is used for ever. */
 static inline void use(struct emit *e, ir_value v, uint32_t at)
 {
-    const struct ir_insn *i = &e->g->insn[v];
+    if (e->place[v].last_use < at) {
+        const struct ir_insn *i = &e->g->insn[v];
 
-    /* Whoever used it later has said so of what it is made from. */
-    if (v == 0 || e->place[v].last_use >= at) {
-        return;
-    }
-    e->place[v].last_use = at;
-    if (made[i->op] != 0 && (i->op != IR_EXTRACT || i->imm == 0)) {
-        use_all_of(e, i, at);
+        e->place[v].last_use = at;
+        if (made[i->op] != 0 && (i->op != IR_EXTRACT || i->imm == 0)) {
+            use_all_of(e, i, at);
+        }
     }
 }
 
@@ -84,6 +84,9 @@ static void find_uses_of(struct emit *e, uint32_t at)
     if (made[i->op] == LAZY || i->op <= IR_GET) {
         return;
     }
+    if (i->op == IR_SET) {
+        e->place[i->arg[0]].set_at = at;
+    }
     use_all_of(e, i, at);
     for (n = 0; i->map != 0 && n < g->map[i->map].count; n++) {
         /* ... through an access: its site is read when operands are dead. */
@@ -92,18 +95,36 @@ static void find_uses_of(struct emit *e, uint32_t at)
     }
 }
 
+/* Values that nobody uses, and sets that others overtake, are not written; but arguments
+ * of edges are not known yet. */
+static bool is_dead(const struct emit *e, uint32_t at, uint64_t *again)
+{
+    const struct ir_insn *i = &e->g->insn[at];
+
+    return ir_is_overtaken(i, again) || (e->place[at].last_use == 0 && !ir_stays(i) &&
+                                         i->op != IR_PARAM && e->g->args == 0);
+}
+
 static void find_uses(struct emit *e)
 {
     const struct ir_region *g = e->g;
+    uint64_t again;
     uint32_t b, at;
 
-    e->place[0] = (struct place){.reg = H_NONE, .spill = NO_SPILL};
+    e->place[0] =
+        (struct place){.reg = H_NONE, .spill = NO_SPILL, .last_use = UINT32_MAX};
     for (b = 0; b < g->blocks; b++) {
         for (at = g->block[b].first; at < g->block[b].end; at++) {
             e->place[at] = (struct place){.root = at, .reg = H_NONE, .spill = NO_SPILL};
         }
-        for (; at > g->block[b].first; at--) {
-            find_uses_of(e, at - 1);
+        for (again = 0; at-- > g->block[b].first;) {
+            if (g->insn[at].op <= IR_CONST) {
+                continue;
+            }
+            e->place[at].is_dead = is_dead(e, at, &again);
+            if (!e->place[at].is_dead) {
+                find_uses_of(e, at);
+            }
         }
     }
 }
@@ -198,6 +219,7 @@ int emit_region(const struct ir_region *g, const struct emit_env *env,
     pin_registers(&e);
     find_uses(&e);
     find_edge_uses(&e);
+    e.place[0].last_use = 0;
     if (e.counter == 0) { /* what is made quickly goes without */
         emit_find_loaded(&e);
     }

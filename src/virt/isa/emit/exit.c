@@ -30,14 +30,9 @@
 
 enum host_reg emit_another(const struct emit *e, enum host_reg a, enum host_reg b)
 {
-    unsigned r;
+    uint32_t left = e->temps & ~(UINT32_C(1) << (a & 31)) & ~(UINT32_C(1) << (b & 31));
 
-    for (r = 0; r < EMIT_HOST_REGS; r++) {
-        if (r != H_RSP && e->pinned_to[r] == NOT_PINNED && r != a && r != b) {
-            return r;
-        }
-    }
-    return H_RAX;
+    return left != 0 ? (enum host_reg)__builtin_ctz(left) : H_RAX;
 }
 
 #define JUMP_SHIFT 4 /* of sizeof(struct emit_jump) */

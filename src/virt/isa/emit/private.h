@@ -18,10 +18,12 @@ struct ir_native; /* ir/native.h */
 
 struct place {
     uint32_t last_use;
-    uint32_t root; /* itself, or the value whose place it shares */
-    uint8_t reg;   /* H_NONE: not in a register */
-    uint8_t spill; /* 0xff: no slot */
-    bool clean;    /* bits above its type are zeros */
+    uint32_t root;   /* itself, or the value whose place it shares */
+    uint32_t set_at; /* the first set of a global to it; 0: none */
+    uint8_t reg;     /* H_NONE: not in a register */
+    uint8_t spill;   /* 0xff: no slot */
+    bool clean;      /* bits above its type are zeros */
+    bool is_dead;    /* nobody sees what the instruction does: it is not written */
 };
 
 enum cold_kind {
@@ -72,7 +74,8 @@ struct emit {
     struct place *place;            /* by value */
     uint32_t owner[EMIT_HOST_REGS]; /* root of the value that lives there; 0 */
     uint32_t owned;                 /* the registers whose owner may not be 0, as bits */
-    uint32_t temps;                 /* those that are not pinned */
+    uint32_t next_death; /* no value that has a place is used for the last time before */
+    uint32_t temps;      /* those that are not pinned */
     uint16_t pinned_to[EMIT_HOST_REGS]; /* global; NOT_PINNED */
     bool locked[EMIT_HOST_REGS];        /* operand of the instruction in work */
     uint32_t spill_owner[EMIT_SPILLS];
@@ -118,6 +121,16 @@ static inline bool emit_is_const(const struct emit *e, ir_value v, uint64_t *ret
     }
     *ret = i->imm;
     return true;
+}
+
+/* From here on the value lives in that register. */
+static inline void emit_own(struct emit *e, enum host_reg r, uint32_t root)
+{
+    e->owner[r] = root;
+    e->owned |= UINT32_C(1) << r;
+    if (e->place[root].last_use < e->next_death) {
+        e->next_death = e->place[root].last_use;
+    }
 }
 
 bool emit_imm32(const struct emit *e, ir_value v, unsigned bits, int32_t *ret);

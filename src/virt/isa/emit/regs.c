@@ -74,8 +74,7 @@ bool emit_dies(const struct emit *e, ir_value v)
 
 static void take(struct emit *e, enum host_reg r, uint32_t root)
 {
-    e->owner[r] = root;
-    e->owned |= UINT32_C(1) << r;
+    emit_own(e, r, root);
     e->place[root].reg = (uint8_t)r;
     e->locked[r] = true;
 }
@@ -204,8 +203,7 @@ void emit_evict(struct emit *e, enum host_reg r)
     e->locked[r] = true;
     to = any_temp(e);
     asm_mov(&e->o, 64, to, r);
-    e->owner[to] = root;
-    e->owned |= UINT32_C(1) << to;
+    emit_own(e, to, root);
     e->place[root].reg = (uint8_t)to;
 }
 
@@ -256,12 +254,15 @@ static enum host_reg wished_home(const struct emit *e, ir_value v)
     uint32_t at, end = e->g->block[e->block].end;
     uint32_t read = 0; /* pinned registers that are read in between */
 
+    if (e->place[v].set_at == 0) {
+        return H_NONE;
+    }
     for (at = v + 1; at < end && at < v + 8; at++) {
         const struct ir_insn *i = &e->g->insn[at];
         enum host_reg home =
             i->op == IR_SET || i->op == IR_GET ? emit_home(e, (uint16_t)i->imm) : H_NONE;
 
-        if (i->op == IR_SET && e->place[i->arg[0]].root == v) {
+        if (i->op == IR_SET && e->place[i->arg[0]].root == v && !e->place[at].is_dead) {
             bool free =
                 home != H_NONE && !e->locked[home] && (read >> home & 1) == 0 &&
                 (e->owner[home] == 0 || e->place[e->owner[home]].last_use <= e->now);
@@ -351,6 +352,10 @@ void emit_done(struct emit *e)
     unsigned r;
 
     memset(e->locked, 0, sizeof e->locked);
+    if (e->next_death > e->now) {
+        return;
+    }
+    e->next_death = UINT32_MAX;
     for (owned = e->owned; owned != 0; owned &= owned - 1) {
         uint32_t root;
 
@@ -360,6 +365,8 @@ void emit_done(struct emit *e)
             e->owned &= ~(UINT32_C(1) << r);
             e->owner[r] = 0;
             e->place[root].reg = H_NONE;
+        } else if (e->place[root].last_use < e->next_death) {
+            e->next_death = e->place[root].last_use;
         }
     }
     for (spilled = e->spilled; spilled != 0; spilled &= spilled - 1) {
@@ -367,6 +374,8 @@ void emit_done(struct emit *e)
         if (e->place[e->spill_owner[r]].last_use <= e->now) {
             e->spill_owner[r] = 0;
             e->spilled &= ~(UINT32_C(1) << r);
+        } else if (e->place[e->spill_owner[r]].last_use < e->next_death) {
+            e->next_death = e->place[e->spill_owner[r]].last_use;
         }
     }
 }
@@ -409,6 +418,7 @@ void emit_reset_regs(struct emit *e)
 {
     memset(e->owner, 0, sizeof e->owner);
     e->owned = 0;
+    e->next_death = 0;
     memset(e->locked, 0, sizeof e->locked);
     memset(e->spill_owner, 0, sizeof e->spill_owner);
     e->spilled = 0;

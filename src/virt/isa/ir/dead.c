@@ -6,36 +6,6 @@
 
 #include "virt/isa/ir/private.h"
 
-#define GLOBALS_MOST 64 /* of which sets are looked at */
-
-/* What can look at globals: whoever may leave, code that is not the IR's, other blocks. */
-static bool looks(const struct ir_insn *i)
-{
-    return i->map != 0 || i->op == IR_NATIVE || ir_is_opaque(i) ||
-           (ir_ops[i->op].traits & IR_END) != 0;
-}
-
-/* `again`: globals that are set further on, as bits. */
-static bool is_overtaken(const struct ir_insn *i, uint64_t *again)
-{
-    uint64_t bit = i->imm < GLOBALS_MOST ? UINT64_C(1) << i->imm : 0;
-    bool ret = i->op == IR_SET && (*again & bit) != 0;
-
-    if (i->op == IR_SET) {
-        *again |= bit;
-    } else if (i->op == IR_GET) {
-        *again &= ~bit;
-    } else if (looks(i)) {
-        *again = 0;
-    }
-    return ret;
-}
-
-static bool stays(const struct ir_insn *i)
-{
-    return i->op != IR_GET && (ir_ops[i->op].traits & ~(unsigned)IR_PURE) != 0;
-}
-
 static void mark_map(const struct ir_region *g, uint32_t map, bool *used)
 {
     const struct ir_map *m = &g->map[map];
@@ -54,7 +24,7 @@ static void mark_insn(struct ir_region *g, uint32_t at, bool *used)
     if (i->op == IR_NOP || i->op == IR_PARAM) {
         return;
     }
-    if (!stays(i) && !used[at]) {
+    if (!ir_stays(i) && !used[at]) {
         *i = (struct ir_insn){.op = IR_NOP};
         return;
     }
@@ -80,7 +50,7 @@ void ir_pass_dead(struct ir_region *g)
     for (b = g->blocks; b > 0; b--) {
         again = 0;
         for (n = g->block[b - 1].end; n > g->block[b - 1].first; n--) {
-            if (is_overtaken(&g->insn[n - 1], &again)) {
+            if (ir_is_overtaken(&g->insn[n - 1], &again)) {
                 g->insn[n - 1] = (struct ir_insn){.op = IR_NOP};
             }
             mark_insn(g, n - 1, used);
@@ -93,7 +63,6 @@ void ir_optimise_quickly(struct ir_region *g)
     if (!g->forwards || g->has_more_gets) {
         ir_pass_forward(g);
     }
-    ir_pass_dead(g);
 }
 
 void ir_optimise(struct ir_region *g)

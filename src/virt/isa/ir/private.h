@@ -43,6 +43,38 @@ static inline bool ir_is_opaque(const struct ir_insn *i)
     return i->op == IR_CALL || i->op == IR_ROUTINE;
 }
 
+/* What can look at globals: whoever may leave, code that is not the IR's, other blocks. */
+static inline bool ir_looks(const struct ir_insn *i)
+{
+    return i->map != 0 || i->op == IR_NATIVE || ir_is_opaque(i) ||
+           (ir_ops[i->op].traits & IR_END) != 0;
+}
+
+#define IR_OVERTAKEN_MOST 64 /* globals of which sets are looked at */
+
+/* From the end of a block: whether this is the set of a global that is set again before
+ * anybody can look.  `again`: globals that are set further on, as bits. */
+static inline bool ir_is_overtaken(const struct ir_insn *i, uint64_t *again)
+{
+    uint64_t bit;
+    bool ret = false;
+
+    if (i->op == IR_SET || i->op == IR_GET) {
+        bit = i->imm < IR_OVERTAKEN_MOST ? UINT64_C(1) << i->imm : 0;
+        ret = i->op == IR_SET && (*again & bit) != 0;
+        *again = i->op == IR_SET ? *again | bit : *again & ~bit;
+    } else if (ir_looks(i)) {
+        *again = 0;
+    }
+    return ret;
+}
+
+/* Whether it does more than give a value. */
+static inline bool ir_stays(const struct ir_insn *i)
+{
+    return i->op != IR_GET && (ir_ops[i->op].traits & ~(unsigned)IR_PURE) != 0;
+}
+
 /* Globals that an operation other than a set changes, a bit for each of the first 32. */
 static inline uint32_t ir_changes(const struct ir_insn *i)
 {

@@ -179,7 +179,7 @@ ir_value ir_3(struct ir_region *g, enum ir_op op, enum ir_type t, const ir_value
         g->insn[g->insn[arg[0]].arg[0]].type == i.type) {
         return g->insn[arg[0]].arg[0];
     }
-    if (ir_fold(g, &i, &folded)) {
+    if (g->insn[arg[0]].op == IR_CONST && ir_fold(g, &i, &folded)) {
         return ir_const(g, i.type, folded);
     }
     return ir_add(g, &i);

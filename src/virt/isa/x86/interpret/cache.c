@@ -38,9 +38,14 @@ void x86_code_fini(struct x86_cpu *c)
     }
 }
 
+static unsigned bucket_number(gpa at)
+{
+    return (unsigned)(at >> MEM_PAGE_SHIFT) & (CODE_BUCKETS - 1);
+}
+
 static struct code_page **bucket_of(struct x86_code *code, gpa at)
 {
-    return &code->bucket[at >> MEM_PAGE_SHIFT & (CODE_BUCKETS - 1)];
+    return &code->bucket[bucket_number(at)];
 }
 
 /* Forget everything.  Flags of pages stay; a later store finds nothing to drop and
@@ -61,9 +66,9 @@ static void drop_all(struct x86_cpu *c)
     pthread_mutex_unlock(&code->share->lock);
 }
 
-static struct code_page *find_page(struct x86_code *code, gpa at, uint8_t key)
+static struct code_page *find_page(const struct x86_code *code, gpa at, uint8_t key)
 {
-    struct code_page *p = *bucket_of(code, at);
+    struct code_page *p = code->bucket[bucket_number(at)];
 
     while (p != NULL && (p->at != at || p->key != key)) {
         p = p->next;
@@ -189,7 +194,7 @@ struct code_dropped x86_code_drop_locked(struct x86_code *code, gpa page, unsign
 bool x86_code_covers_locked(const struct x86_code *code, gpa page, unsigned from,
                             unsigned to)
 {
-    const struct code_page *p = code->bucket[page >> MEM_PAGE_SHIFT & (CODE_BUCKETS - 1)];
+    const struct code_page *p = code->bucket[bucket_number(page)];
     bool covers = false;
 
     for (; p != NULL; p = p->next) {
@@ -198,10 +203,35 @@ bool x86_code_covers_locked(const struct x86_code *code, gpa page, unsigned from
     return covers;
 }
 
+struct x86_known x86_known_locked(const struct x86_code *code, gpa page, uint8_t key)
+{
+    return (struct x86_known){.code = code, .page = find_page(code, page, key)};
+}
+
+const struct x86_insn *x86_known_at(struct x86_known *k, unsigned offset)
+{
+    uint32_t slot;
+
+    if (k->page == NULL) {
+        return NULL;
+    }
+    if (k->block == NULL || k->n == k->block->count || k->offset != offset) {
+        slot = k->page->slot[offset];
+        k->block = slot != 0 ? (const void *)(k->code->arena + slot) : NULL;
+        k->n = 0;
+        k->offset = offset;
+    }
+    if (k->block == NULL) {
+        return NULL;
+    }
+    k->offset += k->block->insn[k->n].length;
+    return &k->block->insn[k->n++];
+}
+
 uint64_t x86_code_provisional_locked(const struct x86_code *code, gpa at)
 {
     uint64_t waits = code->provisional;
-    const struct code_page *p = code->bucket[at >> MEM_PAGE_SHIFT & (CODE_BUCKETS - 1)];
+    const struct code_page *p = code->bucket[bucket_number(at)];
 
     for (; p != NULL; p = p->next) {
         waits |= p->at == at ? p->provisional : 0;

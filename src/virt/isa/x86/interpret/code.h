@@ -146,6 +146,19 @@ struct code_dropped x86_code_drop_locked(struct x86_code *code, gpa page, unsign
 bool x86_code_covers_locked(const struct x86_code *code, gpa page, unsigned from,
                             unsigned to);
 
+/* What is decoded of a page, instruction by instruction; good while the lock is held. */
+struct x86_known {
+    const struct x86_code *code;
+    const struct code_page *page;  /* NULL: nothing */
+    const struct x86_block *block; /* the one that is read; NULL: none */
+    unsigned n, offset;            /* its next instruction, and where in the page */
+};
+
+struct x86_known x86_known_locked(const struct x86_code *code, gpa page, uint8_t key);
+
+/* The instruction at that offset of the page; NULL: not known. */
+const struct x86_insn *x86_known_at(struct x86_known *k, unsigned offset);
+
 /* Of the processors that pages at `at` wait for (`provisional`); the lock is held. */
 uint64_t x86_code_provisional_locked(const struct x86_code *code, gpa at);
 

@@ -273,6 +273,7 @@ bool lift_vector(struct work *w)
         return false;
     }
     fill_native(w, v, n);
+    w->out.names = true;
     gives = n->gives_flags || n->reg_is_result || n->rm_is_result;
     if (w->i->is_memory) {
         if ((v->reg_is_integer && !v->result) || v->marks_first) {

@@ -32,6 +32,11 @@ int code_memory_create(struct code_memory *m, size_t bytes)
     return 0;
 }
 
+void code_memory_touch(const struct code_memory *m, size_t from, size_t to)
+{
+    (void)madvise(m->write + from, to - from, MADV_POPULATE_WRITE);
+}
+
 void code_memory_destroy(struct code_memory *m)
 {
     if (m->write != NULL) {

@@ -167,6 +167,9 @@ static inline struct translate_cpu *translate_of(struct x86_cpu *c)
 /* memory.c */
 int code_memory_create(struct code_memory *m, size_t bytes);
 void code_memory_destroy(struct code_memory *m);
+/* Pages of [from, to) come at once, which is quicker than one by one; if they cannot, they
+ * come when they are written. */
+void code_memory_touch(const struct code_memory *m, size_t from, size_t to);
 
 /* unit.c */
 struct unit *unit_find(struct translate_cpu *t, uint64_t rip, gpa at);

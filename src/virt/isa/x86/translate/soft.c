@@ -36,7 +36,7 @@ bool soft_note(struct translate_cpu *t, const struct unit *u, unsigned from, uns
     unsigned n;
 
     for (n = 0; n < u->insns; n++) {
-        unsigned soft = lift_soft_bytes(t->lift, &u->insn[n]);
+        unsigned soft = u->piece[n].field;
         unsigned end = (unsigned)u->piece[n].at + u->piece[n].bytes;
 
         if (from >= end - soft && to <= end) {

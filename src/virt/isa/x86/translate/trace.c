@@ -20,6 +20,8 @@
 #include "virt/isa/x86/memory/memory.h"
 #include "virt/isa/x86/translate/private.h"
 
+#define FLAGS_ALL UINT32_MAX
+
 struct trace {
     struct translate_cpu *t;
     const uint8_t *host; /* the page's bytes */
@@ -28,9 +30,9 @@ struct trace {
     uint64_t start;
     uint64_t pc[TRACE_INSNS_MAX];
     struct piece piece[TRACE_INSNS_MAX];
-    struct x86_insn found[TRACE_INSNS_MAX];
-    const struct x86_insn *insn; /* `found`; then the unit's */
-    struct ir_native *native;    /* the unit's */
+    struct x86_insn insn[TRACE_INSNS_MAX];
+    struct ir_native native[TRACE_INSNS_MAX]; /* of those that have one */
+    bool flags_dead[TRACE_INSNS_MAX];         /* nobody sees those that it leaves */
     unsigned count, pieces;
     uint64_t next;   /* behind the last one */
     uint64_t high;   /* no step is behind this address */
@@ -40,6 +42,8 @@ struct trace {
     unsigned
         rounds; /* of the whole loop that are still to be written down; 0: not known */
     uint8_t key;
+    bool names;             /* the region names an instruction or a native */
+    struct x86_known known; /* what the interpreter has decoded */
 };
 
 static bool in_page(const struct trace *r, uint64_t pc)
@@ -62,20 +66,33 @@ static bool is_visited(const struct trace *r, uint64_t pc)
     return false;
 }
 
-/* Decode one instruction at `pc`; false: the trace ends in front of it. */
-static bool collect_one(struct trace *r, uint64_t pc)
+/* As the interpreter has it, who knows most of what is warm; else decoded.  False: it is
+ * none, or not all in the page. */
+static bool decode(struct trace *r, unsigned offset, struct x86_insn *i)
 {
-    struct x86_cpu *c = &r->t->x;
-    struct x86_insn *i = &r->found[r->count];
-    unsigned offset = (unsigned)(pc - r->base);
+    const struct x86_cpu *c = &r->t->x;
+    const struct x86_insn *known = x86_known_at(&r->known, offset);
 
+    if (known != NULL) {
+        *i = *known;
+        return i->run != x86_long_insn;
+    }
     if (x86_decode(r->host + offset, MEM_PAGE_BYTES - offset,
                    (enum x86_code_mode)c->code_mode, i) != X86_DECODED ||
         offset + i->length > MEM_PAGE_BYTES) {
         return false;
     }
     interpret_bind(c->model, (x86_code_key(c) & 4) != 0, i);
-    if (i->row == X86_INVALID || i->run == x86_bad_insn ||
+    return true;
+}
+
+/* Take one instruction at `pc`; false: the trace ends in front of it. */
+static bool collect_one(struct trace *r, uint64_t pc)
+{
+    struct x86_insn *i = &r->insn[r->count];
+    unsigned offset = (unsigned)(pc - r->base);
+
+    if (!decode(r, offset, i) || i->row == X86_INVALID || i->run == x86_bad_insn ||
         ((r->key & UNIT_SEGMENTS) != 0 &&
          (i->segment == X86_FS || i->segment == X86_GS))) {
         return false;
@@ -84,7 +101,8 @@ static bool collect_one(struct trace *r, uint64_t pc)
     r->pc[r->count] = pc;
     r->piece[r->count++] = (struct piece){
         .at = (uint16_t)offset,
-        .bytes = i->length,
+        .bytes = i->length & 15,
+        .field = lift_soft_bytes(r->t->lift, i) & 15,
         .soft = soft_is(r->t, r->page + offset) ? (uint8_t)lift_soft_bytes(r->t->lift, i)
                                                 : 0};
     return true;
@@ -93,7 +111,7 @@ static bool collect_one(struct trace *r, uint64_t pc)
 /* Nobody knows yet where it goes. */
 static bool is_soft_branch(const struct trace *r, unsigned n)
 {
-    return r->piece[n].soft != 0 && x86_rows[r->found[n].row].operands[0] == 'J';
+    return r->piece[n].soft != 0 && x86_rows[r->insn[n].row].operands[0] == 'J';
 }
 
 static bool is_direct_jump(const struct x86_insn *i)
@@ -149,7 +167,7 @@ static bool goes_round(struct trace *r)
 
     if (r->rounds == 0) {
         for (n = 0; n < r->count; n++) {
-            memory += r->found[n].is_memory;
+            memory += r->insn[n].is_memory;
         }
         r->rounds = memory == 0 || r->again != 0 ? 1
                     : r->count <= ROUND_SHORT    ? 4
@@ -167,7 +185,7 @@ static void collect(struct trace *r)
 
     while ((r->count < r->most || r->count < r->again) && r->count < TRACE_INSNS_MAX &&
            in_page(r, pc) && (r->count < r->again || !is_visited(r, pc))) {
-        const struct x86_insn *i = &r->found[r->count];
+        const struct x86_insn *i = &r->insn[r->count];
 
         if (!collect_one(r, pc)) {
             break;
@@ -193,24 +211,26 @@ static void collect(struct trace *r)
     r->next = pc;
 }
 
-static bool flags_dead_behind(const struct trace *r, unsigned n)
+/* From the end: the flags that are needed behind each instruction.  Whoever may fault or
+ * leave needs them all. */
+static void find_dead_flags(struct trace *r)
 {
-    uint32_t live = lift_flags_touched(r->t->lift, &r->insn[n]), reads, writes;
+    const struct lift *l = r->t->lift;
+    uint32_t needed = FLAGS_ALL, reads, writes;
+    unsigned n;
 
-    if (live == 0) {
-        return false; /* there are none */
-    }
-    for (n++; n < r->count; n++) {
-        lift_flags_of(r->t->lift, &r->insn[n], &reads, &writes);
-        if ((reads & live) != 0 || !lift_is_quiet(r->t->lift, &r->insn[n])) {
-            return false;
+    for (n = r->count; n > 0; n--) {
+        const struct x86_insn *i = &r->insn[n - 1];
+        uint32_t touched = lift_flags_touched(l, i);
+
+        r->flags_dead[n - 1] = touched != 0 && (touched & needed) == 0;
+        if (!lift_is_quiet(l, i)) {
+            needed = FLAGS_ALL;
+        } else {
+            lift_flags_of(l, i, &reads, &writes);
+            needed = (needed & ~writes) | reads;
         }
-        live &= ~writes;
-        if (live == 0) {
-            return true;
-        }
     }
-    return false;
 }
 
 /* Whether a way out to `to` leads to another page, whose translation may change. */
@@ -290,7 +310,7 @@ static bool lift_step(struct trace *r, unsigned n)
     struct lift_in in = {.insn = i,
                          .pc = r->pc[n],
                          .done = n,
-                         .flags_dead = flags_dead_behind(r, n),
+                         .flags_dead = r->flags_dead[n],
                          .sse = (r->key & UNIT_SSE) != 0,
                          .avx = (r->key & UNIT_AVX) != 0,
                          .fpu = (r->key & UNIT_FPU) != 0,
@@ -301,6 +321,7 @@ static bool lift_step(struct trace *r, unsigned n)
     bool last = n + 1 == r->count;
     uint64_t next = last ? r->next : r->pc[n + 1];
 
+    r->names |= out.names;
     switch (out.end) {
     case LIFT_CANNOT:
         leave(r, in.pc);
@@ -355,6 +376,8 @@ static int build(struct trace *r)
                                          .aux = r->t->is_counted,
                                          .imm = 1,
                                          .map = ir_map_at(g, r->start, 0)});
+    find_dead_flags(r);
+    r->names = false;
     for (n = 0; n < r->count && lift_step(r, n); n++) {
     }
     if (n == r->count &&
@@ -453,6 +476,7 @@ static struct unit_page *collect_watched(struct trace *r)
         p = unit_page_make_locked(t, r->page);
     }
     if (p != NULL) {
+        r->known = x86_known_locked(t->x.code, r->page, x86_code_key(&t->x));
         collect(r);
         r->pieces = r->count;
         if (r->count ==
@@ -466,42 +490,146 @@ static struct unit_page *collect_watched(struct trace *r)
     return p;
 }
 
-static struct unit *make_unit(const struct trace *r, gpa at)
+/* What generated code names must live as long as it: the instructions that are executed by
+ * their routines, and what the host executes.  The rest of a trace's is forgotten. */
+struct kept {
+    unsigned insns, natives;
+    uint8_t insn[TRACE_INSNS_MAX], native[TRACE_INSNS_MAX]; /* place and 1; 0: not kept */
+};
+
+static const struct ir_native *native_of(const struct ir_insn *i)
 {
-    size_t insns = r->pieces * sizeof(struct x86_insn);
-    size_t pieces = r->pieces * sizeof(struct piece);
-    struct unit *u =
-        fault_malloc(sizeof *u + insns + r->pieces * sizeof(struct ir_native) + pieces);
-    unsigned n;
+    return (const struct ir_native *)(uintptr_t)i->imm;
+}
 
-    if (u != NULL) {
-        *u = (struct unit){.at = at,
-                           .rip = r->start,
-                           .key = r->key,
-                           .half = (uint8_t)r->t->filling,
-                           .is_counted = r->t->is_counted,
-                           .is_quick = r->t->is_quick,
-                           .incoming = NO_EXIT,
-                           .low = MEM_PAGE_BYTES,
-                           .pieces = (uint16_t)r->pieces};
-        memcpy(u->insn, r->found, r->count * sizeof u->insn[0]);
-        u->native = (struct ir_native *)(void *)&u->insn[r->pieces];
-        u->piece = (struct piece *)(void *)&u->native[r->pieces];
-        memcpy(u->piece, r->piece, pieces);
-        for (n = 0; n < r->pieces; n++) {
-            unsigned end = (unsigned)r->piece[n].at + r->piece[n].bytes;
+static void keep_insn(const struct trace *r, struct kept *k, uintptr_t insn)
+{
+    uint8_t *place = &k->insn[(const struct x86_insn *)insn - r->insn];
 
-            u->low = r->piece[n].at < u->low ? r->piece[n].at : u->low;
-            u->high = end > u->high ? (uint16_t)end : u->high;
+    if (*place == 0) {
+        *place = (uint8_t)++k->insns;
+    }
+}
+
+static void find_kept(const struct trace *r, struct kept *k)
+{
+    const struct ir_region *g = &r->t->region;
+    uint32_t n;
+
+    memset(k, 0, sizeof *k);
+    for (n = 1; r->names && n < g->insns; n++) {
+        const struct ir_insn *i = &g->insn[n];
+
+        if (i->op == IR_ROUTINE) {
+            keep_insn(r, k, (uintptr_t)i->imm);
+        } else if (i->op == IR_NATIVE) {
+            uint8_t *place = &k->native[native_of(i) - r->native];
+
+            if (*place == 0) {
+                *place = (uint8_t)++k->natives;
+                keep_insn(r, k, native_of(i)->routine);
+            }
         }
     }
+}
+
+/* The region names what the unit keeps from here on. */
+static void move_kept(const struct trace *r, const struct kept *k, struct unit *u)
+{
+    struct x86_insn *insn = (struct x86_insn *)(void *)u->kept;
+    struct ir_native *native = (struct ir_native *)(void *)&insn[k->insns];
+    struct ir_region *g = &r->t->region;
+    unsigned n;
+
+    for (n = 0; n < r->count; n++) {
+        if (k->insn[n] != 0) {
+            insn[k->insn[n] - 1] = r->insn[n];
+        }
+        if (k->native[n] != 0) {
+            native[k->native[n] - 1] = r->native[n];
+            native[k->native[n] - 1].routine = (uintptr_t)&insn[k->insn[n] - 1];
+        }
+    }
+    for (n = 1; n < g->insns; n++) {
+        struct ir_insn *i = &g->insn[n];
+
+        if (i->op == IR_ROUTINE) {
+            unsigned at =
+                (unsigned)((const struct x86_insn *)(uintptr_t)i->imm - r->insn);
+
+            i->imm = (uint64_t)(uintptr_t)&insn[k->insn[at] - 1];
+        } else if (i->op == IR_NATIVE) {
+            i->imm =
+                (uint64_t)(uintptr_t)&native[k->native[native_of(i) - r->native] - 1];
+        }
+    }
+}
+
+static struct unit *make_unit(const struct trace *r, gpa at, const struct kept *k)
+{
+    size_t kept =
+        k->insns * sizeof(struct x86_insn) + k->natives * sizeof(struct ir_native);
+    size_t pieces = r->pieces * sizeof(struct piece);
+    struct unit *u = fault_malloc(sizeof *u + kept + pieces);
+    unsigned n;
+
+    if (u == NULL) {
+        return NULL;
+    }
+    *u = (struct unit){.at = at,
+                       .rip = r->start,
+                       .key = r->key,
+                       .half = (uint8_t)r->t->filling,
+                       .is_counted = r->t->is_counted,
+                       .is_quick = r->t->is_quick,
+                       .incoming = NO_EXIT,
+                       .low = MEM_PAGE_BYTES,
+                       .pieces = (uint16_t)r->pieces};
+    u->piece = (struct piece *)(void *)((uint8_t *)u->kept + kept);
+    memcpy(u->piece, r->piece, pieces);
+    for (n = 0; n < r->pieces; n++) {
+        unsigned end = (unsigned)r->piece[n].at + r->piece[n].bytes;
+
+        u->low = r->piece[n].at < u->low ? r->piece[n].at : u->low;
+        u->high = end > u->high ? (uint16_t)end : u->high;
+    }
+    if (kept != 0) {
+        move_kept(r, k, u);
+    }
     return u;
+}
+
+/* One that is too long for the host's registers or the room is tried shorter.  NULL: no
+ * memory. */
+static struct unit *make(struct trace *r, gpa at)
+{
+    unsigned most = TRACE_INSNS_MAX;
+    struct unit *u = NULL;
+    struct kept k;
+
+    for (;; most /= 2) {
+        if (r->count > most) {
+            r->count = most;
+            r->next = r->pc[most];
+        }
+        if (most == 0 || r->count == 0) {
+            return make_unit(r, at, &(struct kept){.insns = 0});
+        }
+        if (build(r) == 0) {
+            find_kept(r, &k);
+            u = make_unit(r, at, &k);
+            if (u == NULL || generate(r, u) == 0) {
+                return u;
+            }
+            free(u);
+        }
+    }
 }
 
 struct unit *trace_translate(struct translate_cpu *t, uint64_t rip, const uint8_t *host,
                              gpa at)
 {
-    unsigned offset = (unsigned)(at & X86_PAGE_MASK), most = TRACE_INSNS_MAX;
+    unsigned offset = (unsigned)(at & X86_PAGE_MASK);
     struct unit_page *p;
     struct unit *u;
     struct trace r; /* much of it is never looked at */
@@ -519,23 +647,10 @@ struct unit *trace_translate(struct translate_cpu *t, uint64_t rip, const uint8_
     r.rounds = t->is_quick; /* known: goes round once */
     r.most = TRACE_INSNS;
     p = collect_watched(&r);
-    u = p != NULL ? make_unit(&r, at) : NULL;
-    if (u == NULL) {
-        return NULL;
+    u = p != NULL ? make(&r, at) : NULL;
+    if (u != NULL) {
+        u->insns = r.count;
+        unit_add(t, p, u);
     }
-    r.insn = u->insn;
-    r.native = u->native;
-    /* One that is too long for the host's registers or the room is tried shorter. */
-    for (;; most /= 2) {
-        if (r.count > most) {
-            r.count = most;
-            r.next = r.pc[most];
-        }
-        if (most == 0 || r.count == 0 || (build(&r) == 0 && generate(&r, u) == 0)) {
-            break;
-        }
-    }
-    u->insns = r.count;
-    unit_add(t, p, u);
     return u;
 }

@@ -77,6 +77,8 @@ static void make_halves(struct translate_cpu *t, size_t first)
     t->half[0].start = t->half[0].used = first;
     t->half[0].end = t->half[1].start = t->half[1].used = middle;
     t->half[1].end = t->code.bytes;
+    t->half[0].ready = first;
+    t->half[1].ready = middle;
 }
 
 static int make_code(struct translate_cpu *t, size_t bytes)

@@ -75,8 +75,13 @@ static unsigned end_of(const struct piece *p)
 
 void unit_mark_locked(struct unit_page *p, const struct piece *piece, unsigned n)
 {
-    for (; n > 0; n--, piece++) {
-        marks_set(&p->marks, piece->at, end_of(piece), true);
+    while (n > 0) { /* what lies side by side, at once */
+        unsigned from = piece->at, end;
+
+        do {
+            end = end_of(piece++);
+        } while (--n > 0 && piece->at == end);
+        marks_set(&p->marks, from, end, true);
     }
 }
 

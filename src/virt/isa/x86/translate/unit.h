@@ -19,11 +19,13 @@ struct marks {
 void marks_set(struct marks *m, unsigned from, unsigned to, bool on); /* [from, to) */
 bool marks_touch(const struct marks *m, unsigned from, unsigned to);
 
-/* The bytes of one instruction of a unit.  The last `soft` of `bytes` it does not depend
- * on: they are read each time. */
+/* The bytes of one instruction of a unit.  The last `field` of `bytes` are an immediate or
+ * a target that could be read each time; `soft` of them are, and it does not depend on
+ * those. */
 struct piece {
     uint16_t at; /* in the page */
-    uint8_t bytes, soft;
+    uint8_t bytes : 4, field : 4;
+    uint8_t soft;
 };
 
 struct unit {
@@ -42,8 +44,7 @@ struct unit {
     uint16_t low, high;         /* all pieces lie in [low, high) of the page */
     uint16_t pieces;            /* `insns` or, of a trace that was cut short, more */
     struct piece *piece;
-    struct ir_native *native;
-    struct x86_insn insn[]; /* `pieces` of them, then as many natives and pieces */
+    uint64_t kept[]; /* what the code names of its instructions and natives; the pieces */
 };
 
 struct unit_page {
@@ -67,6 +68,7 @@ struct exit_of {
 /* Half of the code memory, and what belongs to the code there. */
 struct half {
     size_t start, end, used; /* in the code memory */
+    size_t ready;            /* up to here its pages are there */
     struct emit_site *site;
     uint32_t sites, site_room;
     struct emit_pend *pend;
