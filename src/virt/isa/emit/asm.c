@@ -432,6 +432,11 @@ void asm_mfence(struct asm_out *o)
     asm_byte(o, 0xf0);
 }
 
+void asm_load_mxcsr(struct asm_out *o, struct asm_mem m)
+{
+    put_rm(o, two_byte(32, 0, 0xae), 2, m);
+}
+
 void asm_push_mem(struct asm_out *o, struct asm_mem m)
 {
     put_rm(o, (struct shape){.bits = 32, .opcode = 0xff}, 6, m);

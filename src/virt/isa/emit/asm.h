@@ -159,6 +159,7 @@ void asm_cmpxchg(struct asm_out *o, unsigned bits, struct asm_mem m, enum host_r
 void asm_xadd(struct asm_out *o, unsigned bits, struct asm_mem m, enum host_reg r);
 void asm_swap(struct asm_out *o, unsigned bits, struct asm_mem m, enum host_reg r);
 void asm_mfence(struct asm_out *o);
+void asm_load_mxcsr(struct asm_out *o, struct asm_mem m);
 
 void asm_push_mem(struct asm_out *o, struct asm_mem m);
 void asm_pop_mem(struct asm_out *o, struct asm_mem m);

@@ -14,6 +14,10 @@
 #include "virt/isa/emit/private.h"
 #include "virt/isa/ir/native.h"
 
+/* Intel SDM volume 1, 10.2.3. */
+#define MXCSR_MASKS    0x1f80
+#define MXCSR_RESERVED 0xffff0000u
+
 struct parts {
     unsigned reg, rm; /* host numbers */
     bool memory;
@@ -93,7 +97,7 @@ static void put_instruction(struct emit *e, const struct ir_native *n,
     asm_byte(&e->o, n->opcode);
     if (p->memory) {
         put_memory(e, p);
-    } else {
+    } else if (!n->no_modrm) {
         asm_byte(&e->o, (uint8_t)(0xc0 | (p->reg & 7) << 3 | (p->rm & 7)));
     }
     if (n->has_imm8) {
@@ -275,6 +279,25 @@ static void claim_vectors(struct emit *e, uint32_t at)
     e->lends |= e->block < 64 ? UINT64_C(1) << e->block : 0;
 }
 
+/* What unmasks an exception, or sets what is reserved, is the routine's. */
+static void load_mxcsr(struct emit *e, uint32_t at)
+{
+    struct cold s = {.kind = COLD_NATIVE, .at = at, .dst = H_NONE};
+    enum host_reg v = emit_use(e, e->g->insn[at].arg[2]), t = emit_temp(e);
+    struct asm_mem word = emit_field(e, offsetof(struct emit_frame, fpu_word));
+
+    asm_mov(&e->o, 32, t, v);
+    asm_alu_imm(&e->o, ASM_AND, 32, t, (int32_t)(MXCSR_MASKS | MXCSR_RESERVED));
+    asm_alu_imm(&e->o, ASM_CMP, 32, t, MXCSR_MASKS);
+    e->host_flags = 0;
+    s.site = emit_site_at(e, at);
+    s.from = asm_jcc(&e->o, IR_COND_NZ);
+    asm_store(&e->o, 32, word, v);
+    asm_load_mxcsr(&e->o, word);
+    s.resume = e->o.at;
+    emit_cold(e, &s);
+}
+
 void emit_native(struct emit *e, uint32_t at)
 {
     const struct ir_native *n = (const struct ir_native *)(uintptr_t)e->g->insn[at].imm;
@@ -285,8 +308,12 @@ void emit_native(struct emit *e, uint32_t at)
     if (emit_fpu_form(e, at, n)) {
         return;
     }
-    if (n->map != 0 || n->vex) {
+    if ((n->map != 0 || n->vex) && !n->no_vectors) {
         claim_vectors(e, at);
+    }
+    if (n->check == IR_NATIVE_MXCSR) {
+        load_mxcsr(e, at);
+        return;
     }
     if (n->l256 && !e->noted_uppers) {
         asm_store_imm(&e->o, 32, emit_field(e, offsetof(struct emit_frame, uppers)), 1);

@@ -26,7 +26,8 @@ enum ir_native_fpu {
 enum ir_native_check {
     IR_NATIVE_ALWAYS,
     IR_NATIVE_DIVIDES_U, /* where the quotient fits; else by the routine */
-    IR_NATIVE_DIVIDES_S  /* where that is seen easily */
+    IR_NATIVE_DIVIDES_S, /* where that is seen easily */
+    IR_NATIVE_MXCSR /* LDMXCSR of c, where it masks all exceptions; else the routine */
 };
 
 struct ir_native {
@@ -35,6 +36,8 @@ struct ir_native {
     uint8_t map;    /* 0 none, 1 0F, 2 0F38, 3 0F3A */
     uint8_t opcode;
     bool vex, wide, l256;
+    bool no_modrm;       /* the opcode is all */
+    bool no_vectors;     /* it is nothing to vector registers and MXCSR */
     uint8_t vvvv;        /* as in the guest's instruction */
     uint8_t reg;         /* modrm.reg, when it is a vector register */
     uint8_t rm;          /* modrm.rm, when it is a vector register */
@@ -55,7 +58,7 @@ struct ir_native {
 
     bool is_integer;
     uint8_t bits;      /* its operand's width */
-    uint8_t check;     /* `enum ir_native_check` */
+    uint8_t check;     /* `enum ir_native_check`, of others too */
     bool stores_flags; /* the host's RFLAGS behind it go to the place of the flags */
     uint32_t changes;  /* globals, a bit each */
 };

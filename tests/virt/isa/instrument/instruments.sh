@@ -55,6 +55,17 @@ assert row["qemu_s"] is None and row["vs_qemu"] is None, row
 assert abs(result["mean_vs_native"] - row["vs_native"]) < 1e-6 * row["vs_native"], result
 P
 
+"$isa" bench '{"kernel":["wide"],"seconds":1,"alone":true}' 3>"$work/answer" >"$work/out"
+python3 - "$work/answer" <<'P' || failed=1
+import json
+import sys
+
+result = json.load(open(sys.argv[1]))["result"]
+assert result["kernels"][0]["problem"] == "", result
+assert result["translation_wide_mips"] > 0, result
+assert result["mean_vs_native"] is None and result["translation_mips"] is None, result
+P
+
 "$isa" bench '{"kernel":["nothing"]}' 3>"$work/answer" && fail "a program that is not there is timed"
 grep -q "no program 'nothing'" "$work/answer" || fail "the answer is $(cat "$work/answer")"
 exit $failed

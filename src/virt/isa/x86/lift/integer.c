@@ -197,6 +197,13 @@ static bool lift_bswap(struct work *w, unsigned detail)
     return true;
 }
 
+static bool lift_movbe(struct work *w, unsigned detail)
+{
+    (void)detail;
+    lift_write(w, 0, ir_1(w->g, IR_BSWAP, IR_VOID, lift_read(w, 1)));
+    return true;
+}
+
 static bool lift_nop(struct work *w, unsigned detail)
 {
     (void)w;
@@ -262,6 +269,8 @@ const struct lift_name lift_integer_names[] = {
     {"cdq", lift_sign_rdx, X86_32},
     {"cqo", lift_sign_rdx, X86_64},
     {"bswap", lift_bswap, 0},
+    {"movbe", lift_movbe, 0},
+    {"movnti", lift_mov, 0},
     {"nop", lift_nop, 0},
     {"endbr64", lift_nop, 0},
     {"prefetchnta", lift_nop, 0},

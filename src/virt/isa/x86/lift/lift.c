@@ -1,6 +1,7 @@
 /* lift.c - the table of rows, and one instruction through it. */
 #include "virt/isa/x86/lift/lift.h"
 
+#include <assert.h>
 #include <ctype.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -137,23 +138,60 @@ static uint32_t flag_bits(const char *text, const char *kinds)
     return f;
 }
 
-static const struct lift_name *find_name(const char *mnemonic)
+#define INDEX_HEADS 256
+#define INDEX_NAMES 512
+
+/* The names of all tables, by a few of their letters. */
+struct index {
+    uint16_t head[INDEX_HEADS]; /* place and 1; 0: none */
+    uint16_t next[INDEX_NAMES];
+    const struct lift_name *name[INDEX_NAMES];
+    unsigned count;
+};
+
+static unsigned letters_of(const char *mnemonic)
+{
+    size_t n = strlen(mnemonic);
+
+    return ((uint8_t)mnemonic[0] + (uint8_t)mnemonic[n / 2] * 7u +
+            (uint8_t)mnemonic[n - 1] * 31u + (unsigned)n) %
+           INDEX_HEADS;
+}
+
+static void add_table(struct index *x, const struct lift_name *n)
+{
+    for (; n->mnemonic != NULL; n++) {
+        uint16_t *head = &x->head[letters_of(n->mnemonic)];
+
+        assert(x->count < INDEX_NAMES);
+        x->name[x->count] = n;
+        x->next[x->count] = *head;
+        *head = (uint16_t)++x->count;
+    }
+}
+
+static void fill_index(struct index *x)
 {
     const struct lift_name *const tables[] = {
         lift_integer_names,  lift_shift_names, lift_bit_names,  lift_exchange_names,
         lift_multiply_names, lift_flag_names,  lift_loop_names, lift_control_names};
     unsigned t;
 
+    memset(x->head, 0, sizeof x->head);
+    x->count = 0;
     for (t = 0; t < sizeof tables / sizeof tables[0]; t++) {
-        const struct lift_name *n;
-
-        for (n = tables[t]; n->mnemonic != NULL; n++) {
-            if (strcmp(n->mnemonic, mnemonic) == 0) {
-                return n;
-            }
-        }
+        add_table(x, tables[t]);
     }
-    return NULL;
+}
+
+static const struct lift_name *find_name(const struct index *x, const char *mnemonic)
+{
+    unsigned n = x->head[letters_of(mnemonic)];
+
+    while (n != 0 && strcmp(x->name[n - 1]->mnemonic, mnemonic) != 0) {
+        n = x->next[n - 1];
+    }
+    return n != 0 ? x->name[n - 1] : NULL;
 }
 
 /* A full immediate or displacement, and a form that only reads it. */
@@ -186,10 +224,9 @@ static bool keeps_open(const struct x86_row_info *info)
     return leaves_o(info) || strstr(info->flags, "M:") != NULL;
 }
 
-static void fill_row(struct lift_row *row, const struct x86_row_info *info)
+static void fill_row(struct lift_row *row, const struct x86_row_info *info,
+                     const struct lift_name *n)
 {
-    const struct lift_name *n = find_name(info->mnemonic);
-
     parse_operands(row, info->operands);
     row->reads = flag_bits(info->flags, "R");
     row->writes = flag_bits(info->flags, keeps_open(info) ? "W" : "WU");
@@ -217,10 +254,12 @@ static void fill_row(struct lift_row *row, const struct x86_row_info *info)
 struct lift *lift_create(void)
 {
     struct lift *l = fault_calloc(1, sizeof *l);
+    struct index names;
     unsigned row;
 
+    fill_index(&names);
     for (row = X86_INVALID + 1; l != NULL && row < X86_ROW_COUNT; row++) {
-        fill_row(&l->row[row], &x86_rows[row]);
+        fill_row(&l->row[row], &x86_rows[row], find_name(&names, x86_rows[row].mnemonic));
     }
     return l;
 }

@@ -54,6 +54,19 @@ static bool lift_mul(struct work *w, unsigned is_signed)
     return on_rax(w, is_signed ? 5 : 4, IR_NATIVE_ALWAYS);
 }
 
+/* The low half first: where both go to one register it is the high one that stays. */
+static bool lift_mulx(struct work *w, unsigned detail)
+{
+    enum x86_size s = lift_size(w, 0);
+    ir_value a = lift_register(w, X86_RDX, s), b = lift_read(w, 2);
+    ir_value low = ir_2(w->g, IR_MUL, a, b), high = ir_2(w->g, IR_MULH_U, a, b);
+
+    (void)detail;
+    lift_write(w, 1, low);
+    lift_write(w, 0, high);
+    return true;
+}
+
 static bool lift_div(struct work *w, unsigned is_signed)
 {
     if (lift_size(w, 0) == X86_8) {
@@ -64,6 +77,6 @@ static bool lift_div(struct work *w, unsigned is_signed)
 }
 
 const struct lift_name lift_multiply_names[] = {
-    {"imul", lift_mul, 1}, {"mul", lift_mul, 0}, {"div", lift_div, 0},
-    {"idiv", lift_div, 1}, {NULL, NULL, 0},
+    {"imul", lift_mul, 1}, {"mul", lift_mul, 0},   {"div", lift_div, 0},
+    {"idiv", lift_div, 1}, {"mulx", lift_mulx, 0}, {NULL, NULL, 0},
 };

@@ -49,6 +49,8 @@ struct vector_row {
     bool gives_flags, aligned;
     bool marks_first; /* sets MXCSR's flags also where its store faults */
     bool has_xmm, has_mmx, reg_is_mmx, rm_is_mmx, is_emms;
+    bool is_fence, is_zero; /* VZEROUPPER, VZEROALL */
+    bool loads_mxcsr;
     uint8_t memory_bytes;
 };
 

@@ -27,10 +27,10 @@ static bool has_word(const char *words, const char *word)
  * where one would be expected, or state of the processor. */
 static const char by_routine[] =
     "pcmpestri pcmpestrm pcmpistri pcmpistrm vpcmpestri vpcmpestrm vpcmpistri vpcmpistrm "
-    "maskmovdqu vmaskmovdqu maskmovq vmaskmovps vmaskmovpd vpmaskmovd vpmaskmovq ldmxcsr "
-    "stmxcsr vldmxcsr vstmxcsr fxsave fxrstor fxsave64 fxrstor64 vgatherdps vgatherdpd "
-    "vgatherqps vgatherqpd vpgatherdd vpgatherdq vpgatherqd vpgatherqq clflush clflushopt "
-    "movnti";
+    "maskmovdqu vmaskmovdqu maskmovq vmaskmovps vmaskmovpd vpmaskmovd vpmaskmovq fxsave "
+    "fxrstor fxsave64 fxrstor64 vgatherdps vgatherdpd "
+    "vgatherqps vgatherqpd vpgatherdd vpgatherdq vpgatherqd vpgatherqq clflush clflushopt";
+static const char fences[] = "lfence mfence sfence";
 /* Legacy instructions that take any address; VEX ones that do not. */
 static const char unaligned[] = "movups movupd movdqu lddqu";
 static const char aligned_vex[] =
@@ -170,7 +170,7 @@ static bool parse_operands(struct vector_row *v, const char *text, bool is_256)
 {
     unsigned n = 0;
 
-    while (*text != 0) {
+    while (*text != 0 && strcmp(text, "-") != 0) {
         char one[8] = {0};
         size_t bytes = strcspn(text, ",");
 
@@ -184,7 +184,7 @@ static bool parse_operands(struct vector_row *v, const char *text, bool is_256)
         }
         text += bytes + (text[bytes] == ',' ? 1 : 0);
     }
-    return v->has_xmm || v->has_mmx;
+    return v->has_xmm || v->has_mmx || v->is_fence;
 }
 
 bool lift_vector_row(struct vector_row *v, const struct x86_row_info *info)
@@ -197,6 +197,10 @@ bool lift_vector_row(struct vector_row *v, const struct x86_row_info *info)
     if (v->is_emms) {
         return true;
     }
+    v->is_fence = has_word(fences, info->mnemonic);
+    v->is_zero = strncmp(info->mnemonic, "vzero", 5) == 0;
+    v->loads_mxcsr = strstr(info->mnemonic, "ldmxcsr") != NULL;
+    v->has_xmm = v->is_zero || strstr(info->mnemonic, "mxcsr") != NULL;
     if (has_word(by_routine, info->mnemonic) || !parse_encoding(v, info->encoding) ||
         !parse_operands(v, info->operands, is_256)) {
         return false;
@@ -225,6 +229,9 @@ static void fill_native(const struct work *w, const struct vector_row *v,
         .wide = v->wide ||
                 ((v->rm_is_integer || v->reg_is_integer) && i->size == X86_64 && !v->vex),
         .l256 = v->l256,
+        .no_modrm = v->is_zero,
+        .no_vectors = v->is_fence,
+        .check = v->loads_mxcsr ? IR_NATIVE_MXCSR : IR_NATIVE_ALWAYS,
         .vvvv = i->vvvv,
         .reg = v->digit != 0xff ? v->digit
                : v->reg_is_mmx  ? i->reg & 7
@@ -261,6 +268,18 @@ static void take_result(struct work *w, const struct ir_native *n, ir_value v)
     }
 }
 
+/* What its memory operand holds goes to MXCSR. */
+static bool load_mxcsr(struct work *w, struct ir_native *n)
+{
+    n->rm_is_memory = false;
+    n->writes_memory = false;
+    ir_add(w->g, &(struct ir_insn){.op = IR_NATIVE,
+                                   .arg = {0, 0, lift_read(w, 0)},
+                                   .imm = (uint64_t)(uintptr_t)n,
+                                   .map = lift_map(w)});
+    return true;
+}
+
 bool lift_vector(struct work *w)
 {
     const struct vector_row *v = &w->row->vector;
@@ -268,12 +287,18 @@ bool lift_vector(struct work *w)
     struct ir_insn i = {.op = IR_NATIVE};
     bool gives;
 
+    if (v->is_zero && w->i->mode != X86_CODE64) {
+        return false; /* half as many registers */
+    }
     if (n == NULL || (v->vex && !w->in->avx) || (v->has_xmm && !v->vex && !w->in->sse) ||
         (v->has_mmx && !w->in->fpu)) {
         return false;
     }
     fill_native(w, v, n);
     w->out.names = true;
+    if (v->loads_mxcsr) {
+        return load_mxcsr(w, n);
+    }
     gives = n->gives_flags || n->reg_is_result || n->rm_is_result;
     if (w->i->is_memory) {
         if ((v->reg_is_integer && !v->result) || v->marks_first) {

@@ -336,6 +336,32 @@ static void vectors_are_the_guests_across_what_c_does(void **state)
     }
 }
 
+/* All four roundings by turns, and now and then one with an exception unmasked. */
+CODE(roundings, ".code64",
+     "mov $400, %edx\n 1: mov %edx, %ecx\n and $3, %ecx\n shl $13, %ecx\n"
+     "or $0x1f80, %ecx\n mov %ecx, 0x60000\n ldmxcsr 0x60000\n cvtsi2sd %edx, %xmm0\n"
+     "mulsd 2f(%rip), %xmm0\n cvtsd2si %xmm0, %eax\n lea (%rbx,%rbx,2), %rbx\n"
+     "add %rax, %rbx\n test $31, %edx\n jnz 3f\n movl $0x3f00, 0x60000\n"
+     "vldmxcsr 0x60000\n nop\n 3: vstmxcsr 0x60008\n add 0x60008, %esi\n dec %edx\n"
+     "jnz 1b\n hlt\n .balign 8\n 2: .double 0.37")
+
+static void roundings_are_the_guests_at_once(void **state)
+{
+    struct job j = {roundings, roundings_end, allow_wide_vectors};
+    struct outcome o;
+
+    (void)state;
+    for (j.warm = 1; j.warm < 4; j.warm++) {
+        RUN(&j, &o);
+        assert_int_equal(o.r.gpr[X86_RDX], 0);
+        /* Inexact each time; every 32nd with rounding down and the invalid unmasked. */
+        assert_int_equal((uint32_t)o.r.gpr[X86_RSI],
+                         400 * (0x1f80 + 0x20) + 100 * (0x2000 + 0x4000 + 0x6000) +
+                             12 * (0x2000 - 0x80 - 0x20));
+        j.is_quick = j.warm == 1;
+    }
+}
+
 /* Address n of the function page, in a window of other addresses that mean the same. */
 #define ALIAS 0x700000u
 
@@ -914,6 +940,7 @@ int main(void)
         cmocka_unit_test(a_short_loop_is_part_of_the_trace_around_it),
         cmocka_unit_test(a_loop_that_is_written_down_twice_ends_where_it_ends),
         cmocka_unit_test(vectors_are_the_guests_across_what_c_does),
+        cmocka_unit_test(roundings_are_the_guests_at_once),
         cmocka_unit_test(a_page_at_two_addresses_has_code_for_each),
         cmocka_unit_test(a_user_does_not_reach_code_of_the_system),
         cmocka_unit_test(a_space_runs_its_own_code),
