@@ -14,11 +14,14 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/fault.h"
 #include "virt/isa/x86/memory/memory.h"
 
 #define VOTES_MOST 16 /* so that another majority is soon seen */
+#define SHIFT_4M   22
+#define SHIFT_1G   30
 
 /* Of a table of zeros: make the two places empty where zeros mean page 0. */
 static void prepare(struct x86_tlb *t)
@@ -61,13 +64,37 @@ static void flush_table(struct x86_tlb *t, bool also_global)
         }
     }
     if (also_global) {
-        t->has_large = false;
+        memset(t->large, 0, sizeof t->large);
+        t->huge = 0;
     }
+}
+
+static void note_size(struct x86_tlb *t, const struct x86_tlb_page *p)
+{
+    if (p->shift > SHIFT_4M) {
+        x86_fold_set(&t->huge, 1, p->linear >> SHIFT_1G);
+    } else if (p->shift > MEM_PAGE_SHIFT) {
+        x86_fold_set(t->large, X86_TLB_LARGE_WORDS, p->linear >> SHIFT_4M);
+    }
+}
+
+/* Whether what is held may be a piece of a large page that this address is in. */
+static bool may_be_piece(const struct x86_tlb *t, uint64_t linear)
+{
+    return x86_fold_has(&t->huge, 1, linear >> SHIFT_1G) ||
+           x86_fold_has(t->large, X86_TLB_LARGE_WORDS, linear >> SHIFT_4M);
+}
+
+/* Who keeps what linear addresses of code mean finds it out of date. */
+static void renew(struct x86_cpu *c, struct x86_space *s)
+{
+    s->generation = ++c->map_generation;
+    memset(s->fetched, 0, sizeof s->fetched);
 }
 
 static void flush_space(struct x86_cpu *c, struct x86_space *s, bool also_global)
 {
-    s->generation = ++c->map_generation;
+    renew(c, s);
     if (!s->used) {
         return;
     }
@@ -188,7 +215,7 @@ static void drop_page(struct x86_tlb *t, uint64_t linear, bool only_global)
         (t->page[index].global || !only_global)) {
         drop(t, index);
     }
-    if (!t->has_large) {
+    if (!may_be_piece(t, linear)) {
         return;
     }
     for (unsigned i = next_place(t, 0); i < X86_TLB_ENTRIES; i = next_place(t, i + 1)) {
@@ -201,13 +228,29 @@ static void drop_page(struct x86_tlb *t, uint64_t linear, bool only_global)
     }
 }
 
+/* Whether code may have come from that page, or from another of the same large page. */
+static bool may_be_code(const struct x86_space *s, uint64_t linear)
+{
+    bool ret = x86_fold_has(s->fetched, X86_FETCHED_WORDS, linear >> MEM_PAGE_SHIFT);
+
+    for (unsigned as = 0; as < X86_AS_COUNT; as++) {
+        ret |= may_be_piece(&s->as[as], linear);
+    }
+    return ret;
+}
+
 void x86_tlb_flush_page(struct x86_cpu *c, uint16_t pcid, uint64_t linear)
 {
     for (unsigned i = 0; i < X86_SPACES; i++) {
         struct x86_space *s = &c->tlbs->space[i];
 
-        s->generation = ++c->map_generation;
-        for (unsigned as = 0; s->used && as < X86_AS_COUNT; as++) {
+        if (!s->used) {
+            continue;
+        }
+        if (may_be_code(s, linear)) {
+            renew(c, s);
+        }
+        for (unsigned as = 0; as < X86_AS_COUNT; as++) {
             drop_page(&s->as[as], linear, s->pcid != pcid);
         }
     }
@@ -309,7 +352,7 @@ void x86_translate(struct x86_cpu *c, uint64_t linear, enum x86_access access,
         x86_walk(c, linear, access, as, &found);
         *p = found;
         t->used[index / 64] |= 1ull << index % 64;
-        t->has_large |= found.shift > MEM_PAGE_SHIFT;
+        note_size(t, &found);
     }
     if (p->region != NULL && p->region->host != NULL) {
         (void)mem_present(c->mem, p->region, p->at);

@@ -19,8 +19,10 @@
 #define X86_TLB_ENTRIES 2048
 #define X86_TLB_NOTHING                                                                  \
     0x800u /* no page address, nor one with what an alignment check keeps */
-#define X86_SPACES    8
-#define X86_PAGE_MASK ((uint64_t)MEM_PAGE_BYTES - 1)
+#define X86_TLB_LARGE_WORDS 4
+#define X86_FETCHED_WORDS   16
+#define X86_SPACES          8
+#define X86_PAGE_MASK       ((uint64_t)MEM_PAGE_BYTES - 1)
 
 /* A linear base that no entry matches: bit 62 is neither canonical nor 32-bit. */
 #define X86_BASE_SLOW (1ull << 62)
@@ -58,7 +60,10 @@ struct x86_tlb {
     struct x86_tlb_entry entry[X86_TLB_ENTRIES];
     struct x86_tlb_page page[X86_TLB_ENTRIES];
     uint64_t used[X86_TLB_ENTRIES / 64]; /* which places hold something */
-    bool has_large;                      /* ... of pages larger than 4 KiB */
+    /* Where pages of 2 and 4 MiB, and of 1 GiB, may be held in pieces: by 4 MiB and by
+     * 1 GiB of the linear address, folded. */
+    uint64_t large[X86_TLB_LARGE_WORDS];
+    uint64_t huge;
     uint8_t votes;
     uint64_t usual_addend; /* of most pages that were entered */
 };
@@ -68,7 +73,9 @@ struct x86_space {
     uint16_t pcid;
     bool used;
     uint64_t last_use;
-    uint64_t generation; /* another, when some linear address may mean another page */
+    uint64_t generation; /* another, when some address of code may mean another page */
+    /* Pages that code was fetched from since it got that: by linear page, folded. */
+    uint64_t fetched[X86_FETCHED_WORDS];
     struct x86_tlb as[X86_AS_COUNT];
 };
 
@@ -114,6 +121,26 @@ void x86_note_watched(struct x86_cpu *c, uint64_t linear, unsigned bytes,
 static inline unsigned x86_tlb_index(uint64_t linear)
 {
     return (unsigned)(linear >> MEM_PAGE_SHIFT) & (X86_TLB_ENTRIES - 1);
+}
+
+/* A small set of numbers, which may say yes for one that is not there. */
+static inline unsigned x86_fold(unsigned words, uint64_t number)
+{
+    return (unsigned)(number * UINT64_C(0x9e3779b97f4a7c15) >> 40) % (words * 64);
+}
+
+static inline void x86_fold_set(uint64_t *word, unsigned words, uint64_t number)
+{
+    unsigned n = x86_fold(words, number);
+
+    word[n / 64] |= UINT64_C(1) << n % 64;
+}
+
+static inline bool x86_fold_has(const uint64_t *word, unsigned words, uint64_t number)
+{
+    unsigned n = x86_fold(words, number);
+
+    return (word[n / 64] >> n % 64 & 1) != 0;
 }
 
 static inline bool x86_is_canonical(uint64_t linear)

@@ -314,6 +314,38 @@ static void invlpg_forgets_one_page_and_its_large_pieces(void **state)
     bench_free(b);
 }
 
+/* Whether INVLPG of that address says that code may mean something else. */
+static bool concerns_code(struct bench *b, uint64_t linear)
+{
+    uint64_t before = b->c.tlbs->now->generation;
+
+    x86_tlb_flush_page(&b->c, 0, linear);
+    return b->c.tlbs->now->generation != before;
+}
+
+static void invlpg_concerns_code_where_code_was(void **state)
+{
+    struct bench *b = bench_make();
+    const uint64_t entry[] = {0x200000 | P | W, 0x201000 | P | W};
+    unsigned room;
+    gpa at;
+
+    (void)state;
+    map_pages(b, PML4, entry, 2);
+    bench_poke(b, PD + 8, 8, 0x400000 | P | W | PS);
+    bench_long(b, PML4, 0);
+    x86_store32(&b->c, X86_DS, 0x1000, 1);
+    assert_false(concerns_code(b, 0x1000));
+    assert_non_null(x86_fetch_page(&b->c, 0x1010, &room, &at));
+    assert_int_equal(at, 0x201010);
+    assert_false(concerns_code(b, 0));
+    assert_true(concerns_code(b, 0x1fff));
+    assert_false(concerns_code(b, 0x1000)); /* nobody knows of it any more */
+    assert_non_null(x86_fetch_page(&b->c, 0x205000, &room, &at));
+    assert_true(concerns_code(b, 0x3ff000)); /* of the same large page */
+    bench_free(b);
+}
+
 static void spaces_by_pcid_stay_warm_and_apart(void **state)
 {
     struct bench *b = bench_make();
@@ -623,6 +655,7 @@ int main(void)
         cmocka_unit_test(stores_into_rom_are_dropped),
         cmocka_unit_test(stores_to_flagged_pages_are_told),
         cmocka_unit_test(invlpg_forgets_one_page_and_its_large_pieces),
+        cmocka_unit_test(invlpg_concerns_code_where_code_was),
         cmocka_unit_test(spaces_by_pcid_stay_warm_and_apart),
         cmocka_unit_test(privilege_has_its_own_entries),
         cmocka_unit_test(data_breakpoints_are_noted_for_exactly_their_bytes),
