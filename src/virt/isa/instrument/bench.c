@@ -51,7 +51,7 @@ struct bench {
     char dir[PATH_MAX], kernel[PATH_MAX];
     double seconds;                     /* for all */
     uint64_t lifted, lift_ns;           /* over the everyday mix */
-    uint64_t much_lifted, much_lift_ns; /* of MUCH_CODE */
+    uint64_t much_lifted, much_lift_ns; /* of MUCH_CODE, its quickest run */
     bool alone;                         /* no peers, no interpreter */
 };
 
@@ -59,7 +59,7 @@ struct figures {
     double seconds[PEERS]; /* medians; 0: none */
     unsigned runs[PEERS];
     unsigned peer; /* the quickest of QEMU's machines; 0: none */
-    uint64_t lifted, lift_ns;
+    uint64_t lifted, lift_ns, least_lift_ns; /* of the last run; of the quickest */
     char problem[128];
 };
 
@@ -109,6 +109,9 @@ static void run_once(struct turn *t, unsigned way)
         if (way == PEER_STRATA) {
             f->lifted = result.lifted;
             f->lift_ns = result.lift_ns;
+            f->least_lift_ns = f->least_lift_ns == 0 || result.lift_ns < f->least_lift_ns
+                                   ? result.lift_ns
+                                   : f->least_lift_ns;
         }
         return;
     }
@@ -301,7 +304,7 @@ static void measure_one(struct bench *b, const struct kernel *k, double end, jso
     }
     if (strcmp(k->name, MUCH_CODE) == 0) {
         b->much_lifted = f.lifted;
-        b->much_lift_ns = f.lift_ns;
+        b->much_lift_ns = f.least_lift_ns;
     }
 }
 
