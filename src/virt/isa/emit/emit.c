@@ -100,9 +100,12 @@ static void find_uses_of(struct emit *e, uint32_t at)
 static bool is_dead(const struct emit *e, uint32_t at, uint64_t *again)
 {
     const struct ir_insn *i = &e->g->insn[at];
+    bool is_unused = e->place[at].last_use == 0 && e->g->args == 0;
 
-    return ir_is_overtaken(i, again) || (e->place[at].last_use == 0 && !ir_stays(i) &&
-                                         i->op != IR_PARAM && e->g->args == 0);
+    if (ir_ops[i->op].traits == IR_PURE) {
+        return is_unused && i->op != IR_PARAM;
+    }
+    return ir_is_overtaken(i, again) || (is_unused && i->op == IR_GET);
 }
 
 static void find_uses(struct emit *e)

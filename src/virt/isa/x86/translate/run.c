@@ -17,8 +17,6 @@
 #include "virt/isa/x86/translate/private.h"
 
 #define ROOM_FOR_ONE    65536u
-#define TOUCHED_AHEAD   8192u /* more than most units take */
-#define TOUCHED_AT_ONCE 65536u
 #define HWCAP2_FSGSBASE 2u /* arch/x86/include/uapi/asm/hwcap2.h */
 
 /* The translator's code assumes these; anything else is interpreted. */
@@ -49,19 +47,12 @@ static bool is_warm(struct translate_cpu *t, uint64_t rip)
  * which is older, goes and is filled next. */
 static void make_room(struct translate_cpu *t)
 {
-    struct half *h = &t->half[t->filling];
+    const struct half *h = &t->half[t->filling];
 
     if (h->end - h->used < ROOM_FOR_ONE || h->exits >> (HALF_SHIFT - 1) != 0 ||
         h->sites >> (HALF_SHIFT - 1) != 0) {
         t->filling ^= 1;
         unit_drop_half(t, t->filling);
-        h = &t->half[t->filling];
-    }
-    if (h->ready < h->used + TOUCHED_AHEAD && h->end - h->ready >= TOUCHED_AT_ONCE) {
-        size_t to = (h->ready + TOUCHED_AT_ONCE) & ~(size_t)(TOUCHED_AT_ONCE - 1);
-
-        code_memory_touch(&t->code, h->ready & ~(size_t)(MEM_PAGE_BYTES - 1), to);
-        h->ready = to;
     }
 }
 

@@ -20,7 +20,9 @@
 #include "virt/isa/x86/memory/memory.h"
 #include "virt/isa/x86/translate/private.h"
 
-#define FLAGS_ALL UINT32_MAX
+#define FLAGS_ALL       UINT32_MAX
+#define TOUCHED_AHEAD   8192u /* more than most units take */
+#define TOUCHED_AT_ONCE 65536u
 
 struct trace {
     struct translate_cpu *t;
@@ -434,6 +436,17 @@ static int keep(struct trace *r, struct unit *u, uint8_t *write)
     return 0;
 }
 
+/* Pages for what is about to be written come before it, many at once. */
+static void touch_ahead(struct translate_cpu *t, struct half *h)
+{
+    size_t to = (h->ready + TOUCHED_AT_ONCE) & ~(size_t)(TOUCHED_AT_ONCE - 1);
+
+    if (h->ready < h->used + TOUCHED_AHEAD && to <= h->end) {
+        code_memory_touch(&t->code, h->ready & ~(size_t)(MEM_PAGE_BYTES - 1), to);
+        h->ready = to;
+    }
+}
+
 static int generate(struct trace *r, struct unit *u)
 {
     struct translate_cpu *t = r->t;
@@ -447,8 +460,10 @@ static int generate(struct trace *r, struct unit *u)
         .counter = t->is_quick ? (uint32_t)(offsetof(struct translate_cpu, rounds) +
                                             sizeof t->rounds[0] * heat_slot(u->rip))
                                : 0};
-    int x = emit_region(&t->region, &t->env, &place, &t->result);
+    int x;
 
+    touch_ahead(t, h);
+    x = emit_region(&t->region, &t->env, &place, &t->result);
     if (x == 0) {
         x = keep(r, u, write);
     }
