@@ -28,13 +28,24 @@
 #    include <ucontext.h>
 #endif
 
-#if defined(__SANITIZE_ADDRESS__)
+/* gcc defines a name, clang answers a question. */
+#if !defined(__has_feature)
+#    define __has_feature(x) 0
+#endif
+#if defined(__SANITIZE_ADDRESS__) || __has_feature(address_sanitizer)
+#    define WITH_ASAN 1
+#endif
+#if defined(__SANITIZE_THREAD__) || __has_feature(thread_sanitizer)
+#    define WITH_TSAN 1
+#endif
+
+#if defined(WITH_ASAN)
 #    include <sanitizer/common_interface_defs.h>
 #    define STACK_BYTES (512 * 1024) /* frames are several times as large */
 #else
 #    define STACK_BYTES (128 * 1024) /* touched pages only are memory */
 #endif
-#if defined(__SANITIZE_THREAD__)
+#if defined(WITH_TSAN)
 #    include <sanitizer/tsan_interface.h>
 #endif
 
@@ -48,12 +59,12 @@ struct place {
 #else
     ucontext_t context;
 #endif
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(WITH_ASAN)
     void *fake;
     const void *bottom;
     size_t bytes;
 #endif
-#if defined(__SANITIZE_THREAD__)
+#if defined(WITH_TSAN)
     void *fiber;
 #endif
 };
@@ -109,10 +120,10 @@ __asm__(".text\n"
 /* Leave `from` for `to`; `leaving` when `from` never goes on. */
 static void go(struct place *from, struct place *to, bool leaving)
 {
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(WITH_ASAN)
     __sanitizer_start_switch_fiber(leaving ? NULL : &from->fake, to->bottom, to->bytes);
 #endif
-#if defined(__SANITIZE_THREAD__)
+#if defined(WITH_TSAN)
     __tsan_switch_to_fiber(to->fiber, 0);
 #endif
     (void)leaving;
@@ -121,7 +132,7 @@ static void go(struct place *from, struct place *to, bool leaving)
 #else
     (void)swapcontext(&from->context, &to->context);
 #endif
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(WITH_ASAN)
     __sanitizer_finish_switch_fiber(from->fake, NULL, NULL);
 #endif
 }
@@ -135,7 +146,7 @@ static struct place *place_of(struct strand_pool *pool, struct strand *s)
  * spare strand is resumed where it ended the last one. */
 static void strand_main(struct strand *s)
 {
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(WITH_ASAN)
     const void *bottom = NULL;
     size_t bytes = 0;
 
@@ -206,7 +217,7 @@ static void make_context(struct strand *s)
 
 static void strand_free(struct strand *s)
 {
-#if defined(__SANITIZE_THREAD__)
+#if defined(WITH_TSAN)
     __tsan_destroy_fiber(s->place.fiber);
 #endif
     (void)munmap(s->stack, GUARD_BYTES + STACK_BYTES);
@@ -228,11 +239,11 @@ static struct strand *strand_new(struct strand_pool *pool)
     }
     (void)mprotect(s->stack, GUARD_BYTES, PROT_NONE);
     s->pool = pool;
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(WITH_ASAN)
     s->place.bottom = s->stack + GUARD_BYTES;
     s->place.bytes = STACK_BYTES;
 #endif
-#if defined(__SANITIZE_THREAD__)
+#if defined(WITH_TSAN)
     s->place.fiber = __tsan_create_fiber(0);
 #endif
     make_context(s);
@@ -299,7 +310,7 @@ void strand_resume(struct strand *s)
     assert(s != pool->current && !s->done);
     s->caller = pool->current;
     pool->current = s;
-#if defined(__SANITIZE_THREAD__)
+#if defined(WITH_TSAN)
     if (s->caller == NULL) {
         pool->base.fiber = __tsan_get_current_fiber();
     }

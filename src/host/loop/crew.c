@@ -35,7 +35,7 @@ struct crew {
     struct job *done;
 };
 
-ssize_t job_perform(const struct job *j)
+ssize_t loop_job_perform(const struct job *j)
 {
     ssize_t n = 0;
 
@@ -94,7 +94,7 @@ static void *work(void *arg)
         }
         c->first = j->next;
         (void)pthread_mutex_unlock(&c->lock);
-        j->result = job_perform(j);
+        j->result = loop_job_perform(j);
         hand_back(c, j);
         (void)pthread_mutex_lock(&c->lock);
     }
@@ -115,12 +115,12 @@ static void take_back(struct loop_task *t)
     while (j != NULL) {
         struct job *next = j->next;
 
-        job_done(j);
+        loop_job_done(j);
         j = next;
     }
 }
 
-int crew_create(struct loop *l)
+int loop_crew_create(struct loop *l)
 {
     struct crew *c = fault_calloc(1, sizeof *c);
 
@@ -136,7 +136,7 @@ int crew_create(struct loop *l)
     return 0;
 }
 
-void crew_destroy(struct loop *l)
+void loop_crew_destroy(struct loop *l)
 {
     struct crew *c = l->crew;
 
@@ -176,12 +176,13 @@ static bool start_threads(struct crew *c)
     return c->started > 0;
 }
 
-void crew_submit(struct loop *l, struct job *j)
+void loop_crew_submit(struct loop *l, struct job *j)
 {
     struct crew *c = l->crew;
 
     if (!start_threads(c)) {
-        j->result = job_perform(j); /* a host without threads: it blocks, but works */
+        j->result =
+            loop_job_perform(j); /* a host without threads: it blocks, but works */
         hand_back(c, j);
         return;
     }
@@ -220,7 +221,7 @@ static int epoll_driver_create(struct loop *l)
         free(s);
         return r;
     }
-    if (crew_create(l) != 0) {
+    if (loop_crew_create(l) != 0) {
         (void)close(s->fd);
         free(s);
         return -ENOMEM;
@@ -296,7 +297,7 @@ const struct loop_driver loop_crew_driver = {
     .name = "crew",
     .create = epoll_driver_create,
     .destroy = epoll_driver_destroy,
-    .submit = crew_submit,
+    .submit = loop_crew_submit,
     .watch = epoll_driver_watch,
     .unwatch = epoll_driver_unwatch,
     .wait = epoll_driver_wait,

@@ -1,7 +1,8 @@
 /* file_io.c - files read and written from inside strands.
  *
  * A read of a buffered file is tried with RWF_NOWAIT first: what the page cache
- * holds costs one call and no hand-over.  A buffered write copies into the page cache
+ * holds costs one call and no hand-over; a file system that does not know the flag (tmpfs)
+ * is read as it is written.  A buffered write copies into the page cache
  * and as a rule does not wait; it is made in place, and timed.  One that took
  * longer than `SLOW_NS` (the kernel throttles whoever dirties too much) sends the
  * next ones through the driver for `SLOW_PERIOD_NS`. */
@@ -16,16 +17,18 @@
 #define SLOW_PERIOD_NS 50000000
 #define PIECES_MOST    1024 /* UIO_MAXIOV */
 
-void job_done(struct job *j)
+void loop_job_done(struct job *j)
 {
     strand_resume(j->waiter);
 }
 
-ssize_t job_run(struct loop *l, struct job *j)
+ssize_t loop_job_run(struct loop *l, struct job *j)
 {
     j->waiter = strand_current(l->strands);
+    l->jobs++;
     l->driver->submit(l, j);
     strand_suspend(l->strands);
+    l->jobs--;
     return j->result;
 }
 
@@ -35,7 +38,7 @@ static ssize_t run(struct loop *l, struct job *j)
     ssize_t n;
 
     do {
-        n = job_run(l, j);
+        n = loop_job_run(l, j);
     } while (n == -EINTR || n == -EAGAIN);
     return n;
 }
@@ -68,6 +71,24 @@ static size_t sum_of(const struct iovec *iov, unsigned count)
     return sum;
 }
 
+/* In place and timed, or by the driver when the file was slow a short while ago. */
+static ssize_t run_timed(struct file_io *f, struct job *j)
+{
+    uint64_t before = loop_clock_ns();
+    uint64_t after;
+    ssize_t n;
+
+    if (before < f->slow_until) {
+        return run(f->loop, j);
+    }
+    n = loop_job_perform(j);
+    after = loop_clock_ns();
+    if (after - before > SLOW_NS) {
+        f->slow_until = after + SLOW_PERIOD_NS;
+    }
+    return n;
+}
+
 /* One attempt: in place where that does not wait, else by the driver. */
 static ssize_t read_some(struct file_io *f, const struct iovec *iov, unsigned count,
                          uint64_t off)
@@ -83,7 +104,7 @@ static ssize_t read_some(struct file_io *f, const struct iovec *iov, unsigned co
         }
         f->no_nowait = errno == EOPNOTSUPP;
     }
-    return run(f->loop, &j);
+    return f->no_nowait ? run_timed(f, &j) : run(f->loop, &j);
 }
 
 static ssize_t write_some(struct file_io *f, const struct iovec *iov, unsigned count,
@@ -95,23 +116,8 @@ static ssize_t write_some(struct file_io *f, const struct iovec *iov, unsigned c
                     .count = count,
                     .off = off,
                     .sync = sync};
-    uint64_t before;
-    uint64_t after;
-    ssize_t n;
 
-    if (f->direct || sync) {
-        return run(f->loop, &j);
-    }
-    before = clock_ns();
-    if (before < f->slow_until) {
-        return run(f->loop, &j);
-    }
-    n = job_perform(&j);
-    after = clock_ns();
-    if (after - before > SLOW_NS) {
-        f->slow_until = after + SLOW_PERIOD_NS;
-    }
-    return n;
+    return f->direct || sync ? run(f->loop, &j) : run_timed(f, &j);
 }
 
 static ssize_t transfer(struct file_io *f, const struct job *what)
@@ -193,5 +199,5 @@ int file_io_call(struct loop *l, int (*fn)(void *arg), void *arg)
 {
     struct job j = {.kind = JOB_CALL, .call = fn, .arg = arg};
 
-    return (int)job_run(l, &j);
+    return (int)loop_job_run(l, &j);
 }

@@ -22,9 +22,10 @@
 #include "base/fault.h"
 #include "host/loop/private.h"
 
-#define NS_PER_MS 1000000
+#define NS_PER_MS  1000000
+#define SKIPS_MOST 16 /* turns without asking the driver, while pollers are busy */
 
-uint64_t clock_ns(void)
+uint64_t loop_clock_ns(void)
 {
     struct timespec t;
 
@@ -127,7 +128,7 @@ void loop_timer_set(struct loop *l, struct loop_timer *t, uint64_t after_ns)
     struct loop_timer **at = &l->timers;
 
     loop_timer_clear(l, t);
-    l->now_ns = clock_ns();
+    l->now_ns = loop_clock_ns();
     t->at_ns = l->now_ns + after_ns;
     while (*at != NULL && (*at)->at_ns <= t->at_ns) {
         at = &(*at)->next;
@@ -257,6 +258,11 @@ void loop_poller_remove(struct loop *l, struct loop_poller *p)
     }
 }
 
+void loop_expect_more(struct loop *l)
+{
+    l->hot_until_ns = l->now_ns + 4 * (uint64_t)LOOP_SPIN_NS;
+}
+
 static bool poll_all(struct loop *l)
 {
     bool found = false;
@@ -280,10 +286,10 @@ static bool spin(struct loop *l)
     }
     for (;;) {
         if (poll_all(l)) {
-            l->hot_until_ns = l->now_ns + 4 * (uint64_t)LOOP_SPIN_NS;
+            loop_expect_more(l);
             return true;
         }
-        l->now_ns = clock_ns();
+        l->now_ns = loop_clock_ns();
         if (l->now_ns >= end) {
             return false;
         }
@@ -310,16 +316,21 @@ static int64_t patience(const struct loop *l, int timeout_ms)
 
 int loop_turn(struct loop *l, int timeout_ms)
 {
+    bool busy = false; /* pollers bring enough: the driver may wait a little */
     int64_t ns;
-    int r;
+    int r = 0;
 
-    l->now_ns = clock_ns();
+    l->now_ns = loop_clock_ns();
     ns = run_timers(l) ? 0 : patience(l, timeout_ms);
     if (ns != 0 && l->pollers != NULL && spin(l)) {
         ns = 0;
+        busy = l->jobs == 0 && ++l->skipped < SKIPS_MOST;
     }
-    r = l->driver->wait(l, ns);
-    l->now_ns = clock_ns();
+    if (!busy) {
+        r = l->driver->wait(l, ns);
+        l->skipped = 0;
+    }
+    l->now_ns = loop_clock_ns();
     (void)run_timers(l);
     run_tasks(l);
     return r;
@@ -427,7 +438,7 @@ int loop_create(enum loop_driver_kind kind, struct loop **ret_loop, struct err *
         loop_destroy(l);
         return err_sys(e, r, "cannot start the event loop");
     }
-    l->now_ns = clock_ns();
+    l->now_ns = loop_clock_ns();
     *ret_loop = l;
     return 0;
 }
@@ -437,7 +448,7 @@ void loop_destroy(struct loop *l)
     if (l == NULL) {
         return;
     }
-    crew_destroy(l);
+    loop_crew_destroy(l);
     loop_unwatch(&l->post_watch);
     if (l->driver != NULL) {
         l->driver->destroy(l);

@@ -93,15 +93,18 @@ void loop_later(struct loop *l, struct loop_task *t); /* queued already: once */
 /* From any thread, one poster at a time per task: run it on the loop's thread. */
 void loop_post(struct loop *l, struct loop_task *t);
 
-/* Looks for work without waiting; true: found some.  While one of the last looks
- * found something the loop spins for up to `LOOP_SPIN_NS` before it sleeps, which
- * saves the wake-up of a busy peer; an idle loop sleeps. */
+/* Looks for work without waiting; true: found some.  After `loop_expect_more`, and while
+ * looks find something, the loop spins for up to `LOOP_SPIN_NS` before it sleeps,
+ * which saves the wake-up of a busy peer; an idle loop sleeps. */
 struct loop_poller {
     bool (*fn)(struct loop_poller *p);
     struct loop_poller *next;
 };
 
 #define LOOP_SPIN_NS 50000
+
+/* More is likely to come at once: look around before the next sleep. */
+void loop_expect_more(struct loop *l);
 
 void loop_poller_add(struct loop *l, struct loop_poller *p);
 void loop_poller_remove(struct loop *l, struct loop_poller *p);

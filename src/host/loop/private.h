@@ -41,7 +41,7 @@ struct loop_driver {
     int (*create)(struct loop *l);
     void (*destroy)(struct loop *l);
 
-    /* Take a job; `job_done` follows, never inside the call. */
+    /* Take a job; `loop_job_done` follows, never inside the call. */
     void (*submit)(struct loop *l, struct job *j);
 
     /* Watch for w->events from now on; called again when they change. */
@@ -65,6 +65,8 @@ struct loop {
     struct loop_task **tasks_end;
     struct loop_poller *pollers;
     uint64_t now_ns;
+    unsigned jobs;         /* file operations under way */
+    unsigned skipped;      /* turns since the driver was last asked */
     uint64_t hot_until_ns; /* pollers found something not long before */
     bool stopping;
 
@@ -75,20 +77,20 @@ struct loop {
 };
 
 /* A job has its result: let its strand go on. */
-void job_done(struct job *j);
+void loop_job_done(struct job *j);
 
 /* In a strand: hand the job over and wait for its result. */
-ssize_t job_run(struct loop *l, struct job *j);
+ssize_t loop_job_run(struct loop *l, struct job *j);
 
 /* Do the job here and now. */
-ssize_t job_perform(const struct job *j);
+ssize_t loop_job_perform(const struct job *j);
 
-/* Threads that perform jobs; started when the first one comes.  `crew_submit` returns at
+/* Threads that perform jobs; started when the first one comes.  `loop_crew_submit` returns at
  * once; the finished ones come back through the loop. */
-int crew_create(struct loop *l);
-void crew_destroy(struct loop *l);
-void crew_submit(struct loop *l, struct job *j);
+int loop_crew_create(struct loop *l);
+void loop_crew_destroy(struct loop *l);
+void loop_crew_submit(struct loop *l, struct job *j);
 
-uint64_t clock_ns(void);
+uint64_t loop_clock_ns(void);
 
 #endif

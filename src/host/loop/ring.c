@@ -5,8 +5,11 @@
  * asked once and, after its handler, again: level triggered, as a new poll looks at
  * the descriptor before it waits.
  *
- * Each watch has a `poll` on the heap, since the kernel's answer may come after the
- * owner has gone: `watch` NULL then, and the answer frees it.
+ * Each watch has a `poll` on the heap, since the kernel's answers may come after the
+ * owner has gone: `watch` NULL then, and the last answer frees it.  A poll whose
+ * descriptor just woke cannot be taken back (-EALREADY) and yet may go to sleep
+ * again, if somebody else has read what woke it: the removal is repeated until the poll has
+ * answered.  A poll left behind would keep the descriptor's file open.
  *
  * Sources: io_uring(7), io_uring_enter(2); flags SINGLE_ISSUER and DEFER_TASKRUN
  * (Linux 6.1) let the kernel finish work only where this thread asks for it. */
@@ -27,12 +30,15 @@
 #endif
 
 #define RING_ENTRIES 256
-#define MARK_POLL    1u /* lowest bit of the user data: a poll, not a job */
+#define MARK_POLL    1u /* lowest bits of the user data: a poll, not a job, */
+#define MARK_REMOVAL 2u /* or the removal of one */
+#define MARKS        (MARK_POLL | MARK_REMOVAL)
 
 struct poll {
     struct loop_watch *watch; /* NULL: nobody waits for the answer */
     uint32_t events;          /* that the kernel was asked for */
     bool asked;               /* an answer will come */
+    unsigned removals;        /* answers of removals that will come */
     bool handling;            /* its handler runs; what changes is seen after it */
 };
 
@@ -67,7 +73,7 @@ static int ring_create(struct loop *l)
         p = (struct io_uring_params){.flags = IORING_SETUP_CLAMP};
         r = io_uring_queue_init_params(RING_ENTRIES, &s->ring, &p);
     }
-    if (r == 0 && crew_create(l) != 0) {
+    if (r == 0 && loop_crew_create(l) != 0) {
         io_uring_queue_exit(&s->ring);
         r = -ENOMEM;
     }
@@ -79,7 +85,7 @@ static int ring_create(struct loop *l)
     return 0;
 }
 
-static void answer_poll(struct loop *l, struct poll *p, int result);
+static void answer(struct loop *l, uint64_t data, int result);
 
 /* Collect the answers of polls that nobody wants any more. */
 static void ring_destroy(struct loop *l)
@@ -93,11 +99,7 @@ static void ring_destroy(struct loop *l)
             int result = cqe->res;
 
             io_uring_cqe_seen(&s->ring, cqe);
-            if ((data & MARK_POLL) != 0) {
-                s->in_flight--;
-                answer_poll(l, (struct poll *)(uintptr_t)(data & ~(uint64_t)MARK_POLL),
-                            result);
-            }
+            answer(l, data, result);
         }
     }
     io_uring_queue_exit(&s->ring);
@@ -110,7 +112,7 @@ static void ring_submit(struct loop *l, struct job *j)
     struct io_uring_sqe *sqe;
 
     if (j->kind == JOB_CALL) {
-        crew_submit(l, j);
+        loop_crew_submit(l, j);
         return;
     }
     sqe = next_sqe(s);
@@ -151,8 +153,17 @@ static void take_back(struct state *s, struct poll *p)
     struct io_uring_sqe *sqe = next_sqe(s);
 
     io_uring_prep_poll_remove(sqe, (uintptr_t)p | MARK_POLL);
-    io_uring_sqe_set_data64(sqe, MARK_POLL); /* no poll: its answer means nothing */
+    io_uring_sqe_set_data64(sqe, (uintptr_t)p | MARK_REMOVAL);
+    p->removals++;
     s->in_flight++;
+}
+
+/* Nobody waits for it, and nothing of it will come any more. */
+static void free_if_over(struct poll *p)
+{
+    if (p->watch == NULL && !p->asked && p->removals == 0 && !p->handling) {
+        free(p);
+    }
 }
 
 static int ring_watch(struct loop *l, struct loop_watch *w)
@@ -172,7 +183,7 @@ static int ring_watch(struct loop *l, struct loop_watch *w)
     }
     if (!p->asked && w->events != 0) {
         ask(l->state, p);
-    } else if (p->asked && (w->events & ~p->events) != 0) {
+    } else if (p->asked && p->removals == 0 && (w->events & ~p->events) != 0) {
         take_back(l->state, p); /* answered with -ECANCELED, and asked anew */
     }
     return 0;
@@ -187,22 +198,17 @@ static void ring_unwatch(struct loop *l, struct loop_watch *w)
     }
     w->driver_mark = NULL;
     p->watch = NULL;
-    if (p->asked) {
+    if (p->asked && p->removals == 0) {
         take_back(l->state, p);
-    } else if (!p->handling) {
-        free(p);
     }
+    free_if_over(p);
 }
 
 static void answer_poll(struct loop *l, struct poll *p, int result)
 {
-    struct loop_watch *w;
+    struct loop_watch *w = p->watch;
 
-    if (p == NULL) {
-        return; /* that of a removal */
-    }
     p->asked = false;
-    w = p->watch;
     if (w != NULL && result > 0) {
         uint32_t wanted = w->events | POLLERR | POLLHUP;
 
@@ -212,10 +218,36 @@ static void answer_poll(struct loop *l, struct poll *p, int result)
             p->handling = false;
         }
     }
-    if (p->watch == NULL) {
-        free(p);
-    } else if (p->watch->events != 0) {
+    if (p->watch != NULL && p->watch->events != 0) {
         ask(l->state, p);
+    }
+    free_if_over(p);
+}
+
+static void answer_removal(struct loop *l, struct poll *p, int result)
+{
+    p->removals--;
+    if (result == -EALREADY && p->asked && p->removals == 0) {
+        take_back(l->state, p);
+    }
+    free_if_over(p);
+}
+
+static void answer(struct loop *l, uint64_t data, int result)
+{
+    struct state *s = l->state;
+    void *at = (void *)(uintptr_t)(data & ~(uint64_t)MARKS);
+
+    s->in_flight--;
+    if ((data & MARK_POLL) != 0) {
+        answer_poll(l, at, result);
+    } else if ((data & MARK_REMOVAL) != 0) {
+        answer_removal(l, at, result);
+    } else {
+        struct job *j = at;
+
+        j->result = result;
+        loop_job_done(j);
     }
 }
 
@@ -241,16 +273,7 @@ static int ring_wait(struct loop *l, int64_t timeout_ns)
         int result = cqe->res;
 
         io_uring_cqe_seen(&s->ring, cqe);
-        s->in_flight--;
-        if ((data & MARK_POLL) != 0) {
-            answer_poll(l, (struct poll *)(uintptr_t)(data & ~(uint64_t)MARK_POLL),
-                        result);
-        } else {
-            struct job *j = (struct job *)(uintptr_t)data;
-
-            j->result = result;
-            job_done(j);
-        }
+        answer(l, data, result);
     }
     return 0;
 }

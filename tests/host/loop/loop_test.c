@@ -271,6 +271,33 @@ static void other_threads_post(void **state)
     assert_int_equal(sum, POSTS);
 }
 
+/* A descriptor that woke, was read by somebody else and then given up, is closed:
+ * nothing of the loop keeps its file open.  The peer sees the end. */
+static void a_closed_descriptor_is_let_go(void **state)
+{
+    struct loop *l = loop_of(state);
+
+    for (unsigned i = 0; i < 200; i++) {
+        struct reader r = {.watch = {.events = EPOLLIN, .fn = count_call}};
+        int pair[2];
+        char byte;
+
+        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+        r.watch.fd = pair[0];
+        assert_int_equal(loop_watch(l, &r.watch), 0);
+        assert_int_equal(loop_turn(l, 0), 0);
+        assert_int_equal(write(pair[1], "x", 1), 1);
+        assert_int_equal(recv(pair[0], &byte, 1, MSG_DONTWAIT), 1);
+        loop_unwatch(&r.watch);
+        (void)close(pair[0]);
+        for (unsigned k = 0; k < 10 && recv(pair[1], &byte, 1, MSG_DONTWAIT) != 0; k++) {
+            assert_int_equal(loop_turn(l, 0), 0);
+        }
+        assert_int_equal(recv(pair[1], &byte, 1, MSG_DONTWAIT), 0);
+        (void)close(pair[1]);
+    }
+}
+
 /* ---- files ---- */
 
 struct file_job {
@@ -521,6 +548,7 @@ int main(void)
         BOTH(a_watch_is_level_triggered),
         BOTH(a_watch_may_rest_and_leave),
         BOTH(a_handler_may_change_its_watch),
+        BOTH(a_closed_descriptor_is_let_go),
         BOTH(timers_fire_in_their_order),
         BOTH(a_task_runs_once_at_the_end_of_the_turn),
         BOTH(other_threads_post),
