@@ -7,6 +7,7 @@ checked and every guest is seen to have run.  The release build is measured.
 import os
 import sys
 
+import disk
 import guests
 import image
 import isa
@@ -22,6 +23,7 @@ SECTIONS = {
     "idle": guests.section(guests.many_idle),
     "image": image.rows,
     "native": native.rows,
+    "disk": disk.rows,
     "isa": isa.rows,
 }
 

@@ -10,15 +10,15 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static struct gate filter;
+    static struct gate gate;
     uint8_t *copy = malloc(size + 1);
     struct network_publish publish;
     struct str out = {0};
 
     memcpy(copy, data, size);
     copy[size] = '\0';
-    gate_note(&filter, copy, size);
-    (void)gate_allows(&filter, copy, size);
+    gate_note(&gate, copy, size);
+    (void)gate_allows(&gate, copy, size);
     if (gate_is_from_loopback6(copy, size)) {
         gate_hide_loopback6(copy);
     }
