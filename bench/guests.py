@@ -12,6 +12,7 @@ RUNS = 5
 LANES = 100
 IDLE = int(os.environ.get("BENCH_IDLE", "500"))
 BATCH = 10
+IDLE_ROUNDS = 3
 LIMITS = ("--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024")
 
 
@@ -140,26 +141,48 @@ def batch_ms(scratch, number, *args):
     return lib.total_ms(runs)
 
 
+def start_batch(scratch, number):
+    return batch_ms(scratch, number, "run", "--detach", "--name", "@", "busybox", "--", "sleep",
+                    "100000")
+
+
+def expect_running(scratch, count):
+    running = len(scratch.strata("list", "--running", "--quiet").split())
+    if running != count:
+        raise RuntimeError(f"{running} guests run, not {count}")
+
+
+def a_few_more(scratch):
+    """Start, exec and stop of guests beside those that idle: milliseconds by verb."""
+    few = [9000 + n for n in range(3)]
+    ms = {"start": [start_batch(scratch, n) for n in few],
+          "exec": [batch_ms(scratch, n, "exec", "@", "--", "true") for n in few],
+          "stop": [batch_ms(scratch, n, "stop", "--timeout", "0s", "@") for n in few]}
+    for n in few:
+        batch_ms(scratch, n, "delete", "@")
+    return {verb: lib.median(found) for verb, found in ms.items()}
+
+
 def many_idle(scratch):
-    """All start, an exec in each, all stop; the last ten beside the first ten."""
-    batches = IDLE // BATCH
-    ms = {"start": [], "exec": [], "stop": []}
-    steps = {"start": ("run", "--detach", "--name", "@", "busybox", "--", "sleep", "100000"),
-             "exec": ("exec", "@", "--", "true"),
-             "stop": ("stop", "--timeout", "0s", "@")}
-    for verb, words in steps.items():
-        for n in range(batches):
-            ms[verb].append(batch_ms(scratch, n, *words))
-        lib.progress(f"{IDLE} idle, {verb}: first {ms[verb][0]:.1f} ms, last {ms[verb][-1]:.1f} ms")
-        running = len(scratch.strata("list", "--running", "--quiet").split())
-        if running != (0 if verb == "stop" else IDLE):
-            raise RuntimeError(f"{running} guests run after {verb}")
-    ms["stop"].reverse()  # the first ones stopped stood among most neighbours
-    worst = max(ms, key=lambda v: lib.median(ms[v][-3:]) / lib.median(ms[v][:3]))
-    yield lib.Row(f"{IDLE} idle guests, worst verb: {worst}",
-                  f"at {IDLE}: {lib.median(ms[worst][-3:]):.1f} ms",
-                  f"at {BATCH}: {lib.median(ms[worst][:3]):.1f} ms",
-                  lib.median(ms[worst][-3:]) / lib.median(ms[worst][:3]), 1.5, 1.5)
+    """A few more guests beside ten that idle and beside hundreds, in turns; an exec in each."""
+    found = {BATCH: [], IDLE: []}
+    start_batch(scratch, 0)
+    for _ in range(IDLE_ROUNDS):
+        found[BATCH].append(a_few_more(scratch))
+        for n in range(1, IDLE // BATCH):
+            start_batch(scratch, n)
+        expect_running(scratch, IDLE)
+        found[IDLE].append(a_few_more(scratch))
+        for n in range(1, IDLE // BATCH):
+            batch_ms(scratch, n, "exec", "@", "--", "true")
+            batch_ms(scratch, n, "stop", "--timeout", "0s", "@")
+            batch_ms(scratch, n, "delete", "@")
+        expect_running(scratch, BATCH)
+        lib.progress(f"{IDLE} idle: {found[IDLE][-1]}, {BATCH}: {found[BATCH][-1]}")
+    for verb in ("start", "exec", "stop"):
+        many, few = ([r[verb] for r in found[n]] for n in (IDLE, BATCH))
+        yield lib.Row(f"{verb} beside {IDLE} idle guests", f"{lib.median(many):.1f} ms",
+                      f"beside {BATCH}: {lib.median(few):.1f} ms", lib.paired(many, few), 1.5, 1.5)
 
 
 def section(part):
