@@ -242,3 +242,28 @@ int cmd_volume_delete(struct cli *c, const struct op_volume_delete *a)
 {
     return pass_each(c, node_volume, a, "name", a->volume, a->n_volume);
 }
+
+int cmd_volume_resize(struct cli *c, const struct op_volume_resize *a)
+{
+    return pass_on(c, node_volume, a);
+}
+
+static void tell_address(void *arg, const char *address)
+{
+    (void)arg;
+    (void)printf("%s\n", address);
+    (void)fflush(stdout);
+}
+
+int cmd_volume_export(struct cli *c, const struct op_volume_export *a)
+{
+    struct err e = {0};
+    SCOPED(scope_json) json_t *order = NULL;
+    struct node *n = cli_node(c, &e);
+    int r = n == NULL ? -1 : cli_order(c, a, true, &order, &e);
+
+    if (r == 0) {
+        r = node_volume_export(n, a->name, order, tell_address, NULL, &e);
+    }
+    return cli_finish(c, r, NULL, &e);
+}

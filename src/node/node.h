@@ -173,11 +173,17 @@ int node_snapshot_delete(struct node *n, const char *guest, const char *name,
 int node_image(struct node *n, const char *op, const json_t *order, json_t **ret,
                struct err *e);
 
-/* Networks and volumes: `op` is create, list, inspect or delete. */
+/* Networks and volumes: `op` is create, list, inspect, delete; of volumes also resize. */
 int node_network(struct node *n, const char *op, const json_t *order, json_t **ret,
                  struct err *e);
 int node_volume(struct node *n, const char *op, const json_t *order, json_t **ret,
                 struct err *e);
+
+/* Serve a volume that is a disk until it is interrupted; `ready` is called with its
+ * address once clients can connect. */
+int node_volume_export(struct node *n, const char *name, const json_t *order,
+                       void (*ready)(void *arg, const char *address), void *arg,
+                       struct err *e);
 
 /* The host: `info` (an object) and `doctor` (an array of findings; `n` may be NULL where
  * none can be opened). */

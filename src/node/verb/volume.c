@@ -1,7 +1,8 @@
-/* volume.c - named directories that outlive guests.
+/* volume.c - named directories and disks that outlive guests.
  *
- *     STATE/volumes/NAME/data   the files
- *     /volumes/NAME             mode and labels, a JSON object
+ *     STATE/volumes/NAME/data   the files, or
+ *     STATE/volumes/NAME/disk   the blocks of a volume that is a disk (volume_disk.c)
+ *     /volumes/NAME             kind, mode and labels, a JSON object
  *     /owners/NAME/ID           ID of a guest that has it
  *     /owners/NAME/private      the same, of the one guest that has a private volume
  *
@@ -27,6 +28,7 @@
 #include "host/file.h"
 #include "node/private.h"
 #include "node/record.h"
+#include "node/verb/private.h"
 
 static void volume_path(const struct node *n, const char *name, const char *tail,
                         char out[PATH_MAX])
@@ -114,6 +116,12 @@ static int claim_one(struct node *n, const char *name, const char *id,
 
     if (r < 0) {
         return r;
+    }
+    if (volume_is_disk(volume)) {
+        return err_set(e, -EOPNOTSUPP,
+                       "volume '%s' is a disk, and a container takes files (see 'strata "
+                       "volume export')",
+                       name);
     }
     if (is_private(volume)) {
         owners = users(n, name);
@@ -209,15 +217,19 @@ static int put_away(int places, const char *name, char gone[WORD_NAME_BYTES + 32
     return renameat(places, name, places, gone) < 0 && errno != ENOENT ? -errno : 0;
 }
 
-static int make_place(struct node *n, int places, const char *name)
+static int make_place(struct node *n, int places, const char *name, uint64_t disk_bytes)
 {
     char gone[WORD_NAME_BYTES + 32];
     char path[PATH_MAX];
     int r = put_away(places, name, gone); /* of one whose deletion was killed */
 
-    volume_path(n, name, "/data", path);
+    volume_path(n, name, disk_bytes == 0 ? "/data" : "", path);
     if (r == 0) {
         r = file_make_dirs(path, 0755);
+    }
+    if (r == 0 && disk_bytes != 0) {
+        volume_path(n, name, "/disk", path);
+        r = volume_disk_make(path, disk_bytes);
     }
     if (r == 0) {
         r = file_remove_tree(places, gone);
@@ -253,16 +265,23 @@ int volume_make(struct node *n, const struct guest *g, struct err *e)
 static json_t *new_volume(struct node *n, const char *name, const json_t *order)
 {
     const char *mode = json_string_value(json_object_get(order, "mode"));
+    json_int_t size = json_integer_value(json_object_get(order, "size"));
+    json_t *record;
     char path[PATH_MAX];
     char created[UNITS_TEXT_BYTES];
     struct timespec now;
 
-    volume_path(n, name, "/data", path);
+    volume_path(n, name, size > 0 ? "/disk" : "/data", path);
     (void)clock_gettime(CLOCK_REALTIME, &now);
     units_print_time(now.tv_sec * 1000000000LL + now.tv_nsec, created);
-    return json_pack("{s:s, s:s, s:s, s:s, s:O*}", "name", name, "mode",
-                     mode != NULL ? mode : "shared", "path", path, "created_at", created,
-                     "labels", json_object_get(order, "label"));
+    record = json_pack("{s:s, s:s, s:s, s:s, s:s, s:O*}", "name", name, "kind",
+                       size > 0 ? "disk" : "files", "mode",
+                       mode != NULL ? mode : "shared", "path", path, "created_at",
+                       created, "labels", json_object_get(order, "label"));
+    if (size > 0) {
+        (void)json_object_set_new(record, "size_bytes", json_integer(size));
+    }
+    return record;
 }
 
 static int create(struct node *n, const char *name, const json_t *order, json_t **ret,
@@ -289,7 +308,8 @@ static int create(struct node *n, const char *name, const json_t *order, json_t 
         return err_set(e, r, "volume '%s' exists already", name);
     }
     if (r == 0) {
-        r = make_place(n, places, name);
+        r = make_place(n, places, name,
+                       (uint64_t)json_integer_value(json_object_get(order, "size")));
         if (r < 0) {
             (void)record_release(n, keys, 1, NULL);
         }
@@ -341,6 +361,10 @@ static int delete (struct node *n, const char *name, struct err *e)
 
     if (r < 0) {
         return r;
+    }
+    r = volume_is_disk(volume) ? volume_disk_free(volume, e) : 0;
+    if (r < 0) {
+        return err_wrap(e, "cannot delete volume '%s'", name);
     }
     owners = users(n, name);
     r = json_array_size(owners) != 0 ? -EBUSY : forget(n, name, e);
@@ -408,6 +432,43 @@ static int list(struct node *n, json_t **ret, struct err *e)
     return 0;
 }
 
+/* Record and file agree, also after a crash in between: the record is what counts, and a
+ * file that is larger than it says loses nothing. */
+static int resize(struct node *n, const char *name, const json_t *order, json_t **ret,
+                  struct err *e)
+{
+    SCOPED(scope_json) json_t *volume = NULL;
+    SCOPED(scope_close) int places = lock_places(n);
+    SCOPED(scope_free) char *text = NULL;
+    char key[KV_KEY_BYTES];
+    struct kv *kv;
+    int r = load(n, name, &volume, e);
+
+    r = r == 0 ? volume_disk_resize(volume, order, e) : r;
+    r = r == 0 ? node_kv(n, &kv, e) : r;
+    if (r < 0) {
+        return r;
+    }
+    text = json_dumps(volume, JSON_COMPACT);
+    (void)str_print(key, sizeof key, "/volumes/%s", name);
+    r = text == NULL ? -ENOMEM : kv_put(kv, key, kv_text(text), NULL, e);
+    if (r < 0) {
+        return err_sys(e, r, "cannot resize volume '%s'", name);
+    }
+    *ret = json_incref(volume);
+    return 0;
+}
+
+int node_volume_export(struct node *n, const char *name, const json_t *order,
+                       void (*ready)(void *arg, const char *address), void *arg,
+                       struct err *e)
+{
+    SCOPED(scope_json) json_t *volume = NULL;
+    int r = load(n, name, &volume, e);
+
+    return r < 0 ? r : volume_disk_serve(n, volume, order, ready, arg, e);
+}
+
 int node_volume(struct node *n, const char *op, const json_t *order, json_t **ret,
                 struct err *e)
 {
@@ -429,8 +490,14 @@ int node_volume(struct node *n, const char *op, const json_t *order, json_t **re
     if (strcmp(op, "delete") == 0) {
         return delete (n, name, e);
     }
+    if (strcmp(op, "resize") == 0) {
+        return resize(n, name, order, ret, e);
+    }
     r = load(n, name, ret, e);
-    if (r == 0) {
+    if (r == 0 && volume_is_disk(*ret)) {
+        (void)json_object_set_new(*ret, "guests", json_array());
+        volume_disk_describe(*ret);
+    } else if (r == 0) {
         volume_path(n, name, "/data", path);
         (void)json_object_set_new(*ret, "guests", users(n, name));
         (void)json_object_set_new(
