@@ -40,6 +40,7 @@
 #endif
 
 #if defined(WITH_ASAN)
+#    include <sanitizer/asan_interface.h>
 #    include <sanitizer/common_interface_defs.h>
 #    define STACK_BYTES (512 * 1024) /* frames are several times as large */
 #else
@@ -219,6 +220,10 @@ static void strand_free(struct strand *s)
 {
 #if defined(WITH_TSAN)
     __tsan_destroy_fiber(s->place.fiber);
+#endif
+#if defined(WITH_ASAN)
+    /* The first frame never returned: what is mapped here next is not its own. */
+    __asan_unpoison_memory_region(s->stack + GUARD_BYTES, STACK_BYTES);
 #endif
     (void)munmap(s->stack, GUARD_BYTES + STACK_BYTES);
     free(s);

@@ -1,6 +1,7 @@
 /* strand_test.c - functions that stop in the middle. */
 #include <errno.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "base/strand.h"
 #include "tests/base/check.h"
@@ -246,6 +247,35 @@ static int create_and_start(void *arg)
     return r;
 }
 
+static void note_place(void *arg)
+{
+    char here = 0;
+
+    *(uintptr_t *)arg = (uintptr_t)&here;
+}
+
+/* The address sanitizer complains here if marks of a frame are left. */
+static void memory_where_a_stack_was_can_be_used(void **state)
+{
+    struct strand_pool *pool = NULL;
+    uintptr_t place = 0;
+    size_t bytes = 64 * 1024;
+    char *room;
+
+    (void)state;
+    assert_int_equal(strand_pool_create(&pool), 0);
+    assert_int_equal(strand_start(pool, note_place, &place), 0);
+    strand_pool_destroy(pool);
+    place = (place & ~(uintptr_t)4095) + 4096 - bytes;
+    room = mmap((void *)place, bytes, PROT_READ | PROT_WRITE,
+                MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+    if (room == MAP_FAILED) { /* somebody else has it by now */
+        return;
+    }
+    memset(room, 1, bytes);
+    assert_int_equal(munmap(room, bytes), 0);
+}
+
 static void no_memory_means_that_nothing_ran(void **state)
 {
     (void)state;
@@ -260,6 +290,7 @@ int main(void)
         cmocka_unit_test(frames_are_aligned_as_the_abi_says),
         cmocka_unit_test(many_keep_their_own_frames),
         cmocka_unit_test(a_queue_wakes_in_order),
+        cmocka_unit_test(memory_where_a_stack_was_can_be_used),
         cmocka_unit_test(a_lock_is_held_over_a_suspend),
         cmocka_unit_test(no_memory_means_that_nothing_ran),
     };
