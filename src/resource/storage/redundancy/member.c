@@ -27,7 +27,8 @@
  * Every change of a state makes the event greater and is written to all members that
  * are in before anything that happened after the change is acknowledged.  So:
  *
- *  - the member with the greatest event knows the truth about all;
+ *  - the member with the greatest event knows the truth about all, unless one that it
+ *    calls in calls it out: then its event is of a change that reached nobody else;
  *  - one that it calls in sync may lack the last event only (the power went while it
  *    was written) and is as good;
  *  - all others are out, whatever they say of themselves: they never win;
@@ -263,6 +264,27 @@ static bool may_lead(const struct super *x)
     return own == MEMBER_IN_SYNC || own == MEMBER_FOLLOWS;
 }
 
+/* Somebody that it calls in calls it out, and knows as much.  A change of states that was
+ * cut reached this one only; the others went on without it from where they were. */
+static bool is_overruled(const struct assembly *a, const struct super *x)
+{
+    for (unsigned i = 0; i < MEMBER_MOST; i++) {
+        const struct super *y = &a->at[i];
+
+        if (may_lead(y) && event_of(y) >= event_of(x) &&
+            state_in(y, role_of(x)) == MEMBER_OUT &&
+            state_in(x, role_of(y)) != MEMBER_OUT) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool is_candidate(const struct assembly *a, unsigned role)
+{
+    return may_lead(&a->at[role]) && !is_overruled(a, &a->at[role]);
+}
+
 /* The superblock that tells the truth. */
 static int find_leader(const struct assembly *a, const struct super **ret, struct err *e)
 {
@@ -275,7 +297,8 @@ static int find_leader(const struct assembly *a, const struct super **ret, struc
     }
     for (unsigned i = 0; i < MEMBER_MOST; i++) {
         for (unsigned k = 0; k < i; k++) {
-            if (is_split(&a->at[i], &a->at[k])) {
+            if (is_candidate(a, i) && is_candidate(a, k) &&
+                is_split(&a->at[i], &a->at[k])) {
                 return err_set(
                     e, -ESTALE,
                     "members %u and %u have gone on without each other: one of "
@@ -283,7 +306,7 @@ static int find_leader(const struct assembly *a, const struct super **ret, struc
                     k, i);
             }
         }
-        if (may_lead(&a->at[i]) &&
+        if (is_candidate(a, i) &&
             (best == NULL || event_of(&a->at[i]) > event_of(best))) {
             best = &a->at[i];
         }
@@ -506,10 +529,10 @@ int member_save(struct member_set *s)
 {
     int r = 0;
 
-    if (!s->unsaved) {
+    if (!s->unsaved && !s->lock.held) {
         return 0;
     }
-    strand_lock(s->strands, &s->lock);
+    strand_lock(s->strands, &s->lock); /* behind whoever is writing the change just now */
     while (r == 0 && s->unsaved) {
         s->unsaved = false;
         r = save_round(s);

@@ -325,6 +325,36 @@ static int a_stale_member_never_wins(void *arg)
     return 0;
 }
 
+/* The power went while a state was saved: it reached one member, which is then away while the
+ * others go on.  It has as many generations as they have, and does not win. */
+static int a_half_saved_change_does_not_win(void *arg)
+{
+    struct members *s = arg;
+    char *model = calloc(1, DISK_BYTES);
+    char super[8192];
+
+    begin(s, 3, false);
+    open_mirror(s, 7, plain);
+    must_be_0(blk_read(s->base[1], super, sizeof super, 0));
+    must_be_0(mirror_fail(s->disk, 2, NULL));
+    members_close(s);
+    must_be_0(blk_write(s->base[1], super, sizeof super, 0, 0));
+    open_mirror(s, 6, alone);
+    for (unsigned i = 0; i < 20; i++) {
+        members_write(s, model, DISK_BYTES, 64);
+    }
+    members_close(s);
+    open_mirror(s, 7, plain);
+    wait_until_ok(s);
+    members_compare(s, model, DISK_BYTES);
+    members_close(s);
+    must_be_equal(s, 0, 1);
+    must_be_equal(s, 0, 2);
+    members_drop(s);
+    free(model);
+    return 0;
+}
+
 static int a_split_asks_for_a_winner(void *arg)
 {
     struct members *s = arg;
@@ -605,6 +635,7 @@ int main(void)
     run(a_read_error_is_repaired, "a read error is repaired");
     run(a_member_comes_back_in_use, "a member comes back in use");
     run(a_stale_member_never_wins, "a stale member never wins");
+    run(a_half_saved_change_does_not_win, "a half saved change does not win");
     run(a_split_asks_for_a_winner, "a split asks for a winner");
     run(a_survivor_has_all_that_was_acknowledged, "a survivor has all");
     run(a_follower_is_a_past_within_the_window, "a follower is a past");

@@ -380,7 +380,8 @@ static void write_until_cut(struct members *s, struct block_history *h, int dyin
     }
 }
 
-static void must_be_whole(struct members *s, struct block_history *h)
+static void must_be_whole(struct members *s, struct block_history *h, const char *when,
+                          unsigned away)
 {
     for (uint64_t b = 0; b < DISK_BYTES / 512; b++) {
         uint32_t room[128];
@@ -389,8 +390,10 @@ static void must_be_whole(struct members *s, struct block_history *h)
         must_be_0(blk_read(s->disk, room, sizeof room, b * 512));
         version = room[1];
         if (version < h->least[b] || version > h->most[b]) {
-            (void)fprintf(stderr, "block %llu has version %u of %u to %u\n",
-                          (unsigned long long)b, version, h->least[b], h->most[b]);
+            (void)fprintf(stderr,
+                          "%s, without %x of %u: block %llu has version %u of %u to %u\n",
+                          when, away, s->count, (unsigned long long)b, version,
+                          h->least[b], h->most[b]);
             abort();
         }
         for (unsigned i = 0; i < 128; i += 2) {
@@ -425,11 +428,11 @@ static int a_cut_and_a_loss_tear_no_block(void *arg)
             members_close(s);
             s->plan = (struct filter_fault_plan){0};
             open_array(s, shapes[k].level, all & ~away, true);
-            must_be_whole(s, h);
+            must_be_whole(s, h, dying >= 0 ? "one first" : "at once", away);
             members_close(s);
             open_array(s, shapes[k].level, all, false);
             wait_until_rebuilt(s);
-            must_be_whole(s, h);
+            must_be_whole(s, h, "rebuilt", away);
             scrub(s, false, 0, 0);
             members_close(s);
         }
