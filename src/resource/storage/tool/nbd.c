@@ -120,6 +120,9 @@ int tool_nbd(struct request *r)
         e = set_up(r, server);
     }
     if (e == 0) {
+        e = tool_confine(request_get(r, "socket"), r->e);
+    }
+    if (e == 0) {
         (void)request_answer(r, "listening", request_get(r, "socket"));
         serve(r, server, signals);
         (void)unlink(request_get(r, "socket"));

@@ -60,6 +60,14 @@ for driver in ring crew; do
     qemu-img compare -f raw -F raw "nbd:unix:$work/$driver.sock:exportname=data" "$work/same" >/dev/null ||
         fail "$driver: what qemu-img reads"
 
+    # it has given up what it does not need
+    status=$(cat "/proc/$last/status")
+    for line in 'CapEff:.0000000000000000' 'CapBnd:.0000000000000000' 'NoNewPrivs:.1' 'Seccomp:.2'; do
+        echo "$status" | grep -q "$line" || [ "$(id -u)" != 0 ] || fail "not confined: $line"
+    done
+    [ "$(readlink "/proc/$last/ns/net")" != "$(readlink /proc/self/ns/net)" ] || [ "$(id -u)" != 0 ] ||
+        fail "not confined: the network"
+
     # four connections write side by side; then flush, zero, trim, a write with FUA
     dd if=/dev/urandom of="$work/new" bs=1M count=64 status=none
     nbdcopy --connections=4 --requests=32 "$work/new" "$uri"
