@@ -233,6 +233,16 @@ int blk_status(struct blk *b, uint64_t off, uint64_t bytes, struct blk_extent *r
     return r;
 }
 
+int blk_pages(struct blk *b, uint64_t off, uint64_t bytes, int *ret_fd, uint64_t *ret_at)
+{
+    int r = check(b, off, bytes, false);
+
+    if (r == 0 && (b->ops->pages == NULL || b->drained > 0)) {
+        r = -EOPNOTSUPP;
+    }
+    return r == 0 ? b->ops->pages(b, off, bytes, ret_fd, ret_at) : r;
+}
+
 int blk_resize(struct blk *b, uint64_t size_bytes, struct err *e)
 {
     if (b->read_only) {

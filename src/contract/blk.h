@@ -90,6 +90,11 @@ int blk_flush(struct blk *b);
 int blk_status(struct blk *b, uint64_t off, uint64_t bytes,
                struct blk_extent *ret_extent);
 
+/* Where a range lies as pages of a file of the host that can be sent without a copy; asked
+ * anew for each use, as it holds until the disk is written or changed.  Never suspends.
+ * -EOPNOTSUPP: read it. */
+int blk_pages(struct blk *b, uint64_t off, uint64_t bytes, int *ret_fd, uint64_t *ret_at);
+
 /* Grow or shrink; what lies behind a smaller end is lost, new room reads zeros. */
 int blk_resize(struct blk *b, uint64_t size_bytes, struct err *e);
 

@@ -34,6 +34,12 @@ struct blk_ops {
     /* NULL: all of it is allocated data. */
     int (*status)(struct blk *b, uint64_t off, uint64_t bytes, struct blk_extent *ret);
 
+    /* The file of the host, and the offset in it, whose page cache has all of [off, off + bytes)
+     * now; never waits.  -EOPNOTSUPP: the bytes are elsewhere, or would have to be
+     * waited for.  NULL: they always are. */
+    int (*pages)(struct blk *b, uint64_t off, uint64_t bytes, int *ret_fd,
+                 uint64_t *ret_at);
+
     /* Sets `size_bytes`.  NULL: the size is fixed. */
     int (*resize)(struct blk *b, uint64_t size_bytes, struct err *e);
 

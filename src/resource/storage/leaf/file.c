@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/err.h"
@@ -289,6 +290,43 @@ static int file_status(struct blk *b, uint64_t off, uint64_t bytes,
     return 0;
 }
 
+/* ---- pages ---- */
+
+/* linux/mman.h, 6.5; the C library has no name for it. */
+struct cache_range {
+    uint64_t off;
+    uint64_t len;
+};
+
+struct cache_state {
+    uint64_t cached;
+    uint64_t dirty;
+    uint64_t writeback;
+    uint64_t evicted;
+    uint64_t recently_evicted;
+};
+
+#define CALL_CACHESTAT 451 /* cachestat(2) of every architecture */
+
+static int file_pages(struct blk *b, uint64_t off, uint64_t bytes, int *ret_fd,
+                      uint64_t *ret_at)
+{
+    struct file *f = file_of(b);
+    struct cache_range range = {off, bytes};
+    struct cache_state state = {0};
+    uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+
+    if (f->io.direct || f->is_device || off + bytes > f->end ||
+        ((off | bytes) & (page - 1)) != 0 ||
+        syscall(CALL_CACHESTAT, f->io.fd, &range, &state, 0) != 0 ||
+        state.cached < bytes / page) {
+        return -EOPNOTSUPP;
+    }
+    *ret_fd = f->io.fd;
+    *ret_at = off;
+    return 0;
+}
+
 /* ---- life ---- */
 
 static void file_destroy(struct blk *b)
@@ -308,6 +346,7 @@ static const struct blk_ops file_ops = {
     .discard = file_discard,
     .flush = file_flush,
     .status = file_status,
+    .pages = file_pages,
     .resize = file_resize,
     .destroy = file_destroy,
 };

@@ -50,6 +50,8 @@ struct request {
     unsigned head_bytes;
     const char *data; /* behind the head; mostly `buf` */
     size_t data_bytes;
+    int file; /* the data are pages of this file, not copied; -1: they are not */
+    uint64_t file_at;
     char *text; /* owned; an answer of another shape: block status */
 };
 

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/sendfile.h>
 
 #include "resource/storage/nbd/private.h"
 #include "resource/storage/nbd/protocol.h"
@@ -126,7 +127,26 @@ void nbd_reply_text(struct request *r, uint16_t type, char *take_text, size_t by
     queue_answer(r);
 }
 
-/* The pieces of the answers that wait, from the first byte that has not gone. */
+/* The first answer's data are pages of a file and their turn has come. */
+static bool is_pages_turn(const struct connection *c)
+{
+    const struct request *r = c->out_first;
+
+    return r->file >= 0 && c->out_sent >= r->head_bytes;
+}
+
+static ssize_t send_file(const struct connection *c)
+{
+    const struct request *r = c->out_first;
+    size_t done = c->out_sent - r->head_bytes;
+    off_t at = (off_t)(r->file_at + done);
+    ssize_t n = sendfile(c->fd, r->file, &at, r->data_bytes - done);
+
+    return n < 0 ? -errno : (n == 0 ? -EIO : n); /* 0: the file became shorter */
+}
+
+/* The pieces of the answers that wait, from the first byte that has not gone, up to the
+ * first that are pages of a file. */
 static int gather(const struct connection *c, struct iovec *pieces)
 {
     size_t skip = c->out_sent;
@@ -139,6 +159,9 @@ static int gather(const struct connection *c, struct iovec *pieces)
             skip = 0;
         } else {
             skip -= r->head_bytes;
+        }
+        if (r->file >= 0) {
+            break;
         }
         if (r->data_bytes > skip) {
             pieces[n++] =
@@ -180,7 +203,8 @@ void nbd_reply_send(struct connection *c)
 
     c->out_bytes = 0;
     while (c->out_first != NULL && !c->out_blocked && !c->broken) {
-        ssize_t n = nbd_send(c, pieces, gather(c, pieces));
+        ssize_t n =
+            is_pages_turn(c) ? send_file(c) : nbd_send(c, pieces, gather(c, pieces));
 
         if (n > 0) {
             advance(c, (size_t)n);

@@ -189,7 +189,9 @@ static void tune(int fd)
 {
     int yes = 1;
     int bytes = SOCKET_BYTES;
+    int flags = fcntl(fd, F_GETFL);
 
+    (void)fcntl(fd, F_SETFL, flags | O_NONBLOCK);
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
     if (setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &bytes, sizeof bytes) != 0) {
         (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes);

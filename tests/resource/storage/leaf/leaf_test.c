@@ -193,6 +193,42 @@ static void a_file_may_end_inside_a_block(void **state)
     assert_int_equal(loop_do(f->loop, end_in_a_block, f), 0);
 }
 
+/* Pages of the cache may be sent as they are; holes and the range behind the end are read. */
+static int lend_pages(void *arg)
+{
+    struct file *f = arg;
+    static char room[65536];
+    static char back[65536];
+    uint64_t at = 0;
+    int fd = -1;
+    int r;
+
+    must_be_0(open_disk(f, f->name, (struct leaf_file_options){0}, NULL));
+    memset(room, 'p', sizeof room);
+    must_be_0(blk_write(f->edge.disk, room, sizeof room, 131072, 0));
+    r = blk_pages(f->edge.disk, 131072, sizeof room, &fd, &at);
+    if (r == 0) { /* Linux 6.5 */
+        must(pread(fd, back, sizeof back, (off_t)at) == (ssize_t)sizeof back);
+        must(memcmp(room, back, sizeof room) == 0);
+    }
+    must(r == 0 || r == -EOPNOTSUPP);
+    must(blk_pages(f->edge.disk, 524288, sizeof room, &fd, &at) == -EOPNOTSUPP);
+    must(blk_pages(f->edge.disk, 131072, 512, &fd, &at) == -EOPNOTSUPP);
+    must(blk_pages(f->edge.disk, SIZE_BYTES, 4096, &fd, &at) == -ERANGE);
+    blk_drain_begin(f->edge.disk);
+    must(blk_pages(f->edge.disk, 131072, sizeof room, &fd, &at) == -EOPNOTSUPP);
+    blk_drain_end(f->edge.disk);
+    blk_detach(&f->edge);
+    return 0;
+}
+
+static void pages_are_lent_only_if_cached(void **state)
+{
+    struct file *f = *state;
+
+    assert_int_equal(loop_do(f->loop, lend_pages, f), 0);
+}
+
 static int refuse_others(void *arg)
 {
     struct file *f = arg;
@@ -275,6 +311,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(qemu_honours_our_locks, start, stop),
         cmocka_unit_test_setup_teardown(we_honour_qemus_locks, start, stop),
         cmocka_unit_test_setup_teardown(a_file_may_end_inside_a_block, start, stop),
+        cmocka_unit_test_setup_teardown(pages_are_lent_only_if_cached, start, stop),
         cmocka_unit_test_setup_teardown(other_kinds_of_file_are_refused, start, stop),
         cmocka_unit_test_setup_teardown(a_device_of_the_host_is_a_disk, start, stop),
     };
