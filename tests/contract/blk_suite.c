@@ -834,7 +834,9 @@ int suite_main(const struct suite_disk *disks, unsigned count)
             run_promise(&disks[i], &promises[k],
                         k % 2 == 0 ? LOOP_DRIVER_AUTO : LOOP_DRIVER_CREW);
         }
-        run_promise(&disks[i], &memory, LOOP_DRIVER_AUTO);
+        if (!disks[i].far) {
+            run_promise(&disks[i], &memory, LOOP_DRIVER_AUTO);
+        }
     }
     return 0;
 }

@@ -33,6 +33,7 @@ struct suite_disk {
     uint64_t lose_bytes;   /* what of its size is for itself: rounded down to this */
     bool lower_grows;      /* the disk below is a file that grows */
     bool fixed_size;       /* resize is refused */
+    bool far;              /* another's memory may run out: with other signs */
     bool is_volatile;      /* what was flushed does not outlive it */
     bool absorbs;          /* writes are held in memory: errors come at the flush */
     unsigned power_rounds; /* power cuts tried; 0: the default */

@@ -1,0 +1,16 @@
+/* nbd_client.h - a disk behind an NBD server, by libnbd. */
+#ifndef RESOURCE_STORAGE_NBD_CLIENT_NBD_CLIENT_H
+#define RESOURCE_STORAGE_NBD_CLIENT_NBD_CLIENT_H
+
+#include <stdbool.h>
+
+struct blk;
+struct err;
+struct loop;
+
+/* Connect to `uri` (the protocol's doc/uri.md: nbd://, nbd+unix://, nbds://).  In a strand.
+ * When the connection is lost every request fails with -ENODEV. */
+int nbd_client_create(struct loop *l, const char *uri, bool read_only,
+                      struct blk **ret_disk, struct err *e);
+
+#endif
