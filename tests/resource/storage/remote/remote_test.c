@@ -1,4 +1,4 @@
-/* nbd_client_test.c - the promises of disks over NBD: our client at our server, and at nbdkit. */
+/* remote_test.c - the promises of disks over NBD: our client at our server, and at nbdkit. */
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -12,7 +12,7 @@
 #include "contract/blk_ops.h"
 #include "host/loop/loop.h"
 #include "resource/storage/nbd/nbd.h"
-#include "resource/storage/nbd_client/nbd_client.h"
+#include "resource/storage/remote/remote.h"
 #include "tests/contract/blk_suite.h"
 
 /* A client that takes its server with it. */
@@ -111,7 +111,7 @@ static int make(struct loop *l, struct blk **take_lower, uint64_t size_bytes,
         blk_drop(take_lower[0]);
     }
     r = r != 0 ? r : nbd_server_listen(t->pair.server, listen_on(t->socket), e);
-    r = r != 0 ? r : nbd_client_create(l, uri, false, &client, e);
+    r = r != 0 ? r : remote_nbd_create(l, uri, false, &client, e);
     if (r != 0) {
         through_destroy(&t->blk);
         return r;
@@ -161,7 +161,7 @@ static int use_other(void *arg)
     char uri[128];
 
     (void)snprintf(uri, sizeof uri, "nbd+unix:///?socket=%s", x->socket);
-    must_be_0(nbd_client_create(x->loop, uri, false, &b, &e));
+    must_be_0(remote_nbd_create(x->loop, uri, false, &b, &e));
     must_be_0(blk_attach(&edge, b, &e));
     must(blk_size(b) == 8 << 20);
     memset(room, 'k', sizeof room);
@@ -181,7 +181,7 @@ static int use_other(void *arg)
     must(blk_read(b, room, sizeof room, 4096) == -ENODEV);
     must(blk_write(b, room, sizeof room, 4096, 0) == -ENODEV);
     blk_detach(&edge);
-    must(nbd_client_create(x->loop, uri, false, &b, &e) < 0);
+    must(remote_nbd_create(x->loop, uri, false, &b, &e) < 0);
     must(strstr(e.text, "cannot connect to") != NULL);
     return 0;
 }

@@ -1,4 +1,4 @@
-/* nbd_client.c - a disk behind an NBD server, by libnbd.
+/* nbd.c - a disk behind an NBD server, by libnbd.
  *
  * Connecting blocks, so it runs on another thread; then the handle belongs to the loop:
  * its descriptor is watched for what libnbd wants, and each request is a strand that
@@ -7,7 +7,7 @@
  *
  * A server may not know zeroing, trimming or contexts: what it lacks is answered as the
  * contract says for a slot that is missing. */
-#include "resource/storage/nbd_client/nbd_client.h"
+#include "resource/storage/remote/remote.h"
 
 #include <errno.h>
 #include <libnbd.h>
@@ -413,7 +413,7 @@ static int set_up(struct client *c, const char *uri, bool read_only, struct err 
     return r;
 }
 
-int nbd_client_create(struct loop *l, const char *uri, bool read_only,
+int remote_nbd_create(struct loop *l, const char *uri, bool read_only,
                       struct blk **ret_disk, struct err *e)
 {
     struct client *c = fault_calloc(1, sizeof *c);

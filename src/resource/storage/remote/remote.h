@@ -1,6 +1,6 @@
-/* nbd_client.h - a disk behind an NBD server, by libnbd. */
-#ifndef RESOURCE_STORAGE_NBD_CLIENT_NBD_CLIENT_H
-#define RESOURCE_STORAGE_NBD_CLIENT_NBD_CLIENT_H
+/* remote.h - disks that others serve: over NBD, by libnbd. */
+#ifndef RESOURCE_STORAGE_REMOTE_REMOTE_H
+#define RESOURCE_STORAGE_REMOTE_REMOTE_H
 
 #include <stdbool.h>
 
@@ -10,7 +10,7 @@ struct loop;
 
 /* Connect to `uri` (the protocol's doc/uri.md: nbd://, nbd+unix://, nbds://).  In a strand.
  * When the connection is lost every request fails with -ENODEV. */
-int nbd_client_create(struct loop *l, const char *uri, bool read_only,
+int remote_nbd_create(struct loop *l, const char *uri, bool read_only,
                       struct blk **ret_disk, struct err *e);
 
 #endif
