@@ -1,0 +1,92 @@
+/* protocol.h - the numbers of iSCSI, RFC 7143 section 11. */
+#ifndef RESOURCE_STORAGE_ISCSI_PROTOCOL_H
+#define RESOURCE_STORAGE_ISCSI_PROTOCOL_H
+
+#define ISCSI_HEAD_BYTES 48u
+
+enum iscsi_opcode {
+    ISCSI_NOP_OUT = 0x00,
+    ISCSI_COMMAND = 0x01,
+    ISCSI_TASK = 0x02,
+    ISCSI_LOGIN = 0x03,
+    ISCSI_TEXT = 0x04,
+    ISCSI_DATA_OUT = 0x05,
+    ISCSI_LOGOUT = 0x06,
+    ISCSI_SNACK = 0x10,
+    ISCSI_NOP_IN = 0x20,
+    ISCSI_RESPONSE = 0x21,
+    ISCSI_TASK_RESPONSE = 0x22,
+    ISCSI_LOGIN_RESPONSE = 0x23,
+    ISCSI_TEXT_RESPONSE = 0x24,
+    ISCSI_DATA_IN = 0x25,
+    ISCSI_LOGOUT_RESPONSE = 0x26,
+    ISCSI_R2T = 0x31,
+    ISCSI_ASYNC = 0x32,
+    ISCSI_REJECT = 0x3f
+};
+
+#define ISCSI_OPCODE_MASK 0x3f
+#define ISCSI_IMMEDIATE   0x40
+#define ISCSI_FINAL       0x80
+#define ISCSI_CONTINUE    0x40 /* text, login */
+#define ISCSI_NO_TAG      0xffffffffu
+
+/* Flags of a command, a response and Data-In. */
+#define ISCSI_COMMAND_READ  0x40
+#define ISCSI_COMMAND_WRITE 0x20
+#define ISCSI_OVERFLOW      0x04
+#define ISCSI_UNDERFLOW     0x02
+#define ISCSI_STATUS        0x01 /* Data-In carries the status */
+
+enum iscsi_task {
+    ISCSI_ABORT_TASK = 1,
+    ISCSI_ABORT_TASK_SET = 2,
+    ISCSI_CLEAR_ACA = 3,
+    ISCSI_CLEAR_TASK_SET = 4,
+    ISCSI_LUN_RESET = 5,
+    ISCSI_WARM_RESET = 6,
+    ISCSI_COLD_RESET = 7,
+    ISCSI_REASSIGN = 8
+};
+
+enum iscsi_task_answer {
+    ISCSI_TASK_DONE = 0,
+    ISCSI_TASK_NONE = 1,
+    ISCSI_TASK_NO_UNIT = 2,
+    ISCSI_TASK_UNSUPPORTED = 5,
+    ISCSI_TASK_NO_REASSIGN = 4,
+    ISCSI_TASK_REJECTED = 255
+};
+
+enum iscsi_reject {
+    ISCSI_REJECT_DIGEST = 2,
+    ISCSI_REJECT_SNACK = 3,
+    ISCSI_REJECT_PROTOCOL = 4,
+    ISCSI_REJECT_UNSUPPORTED = 5,
+    ISCSI_REJECT_IMMEDIATE = 6,
+    ISCSI_REJECT_FIELD = 9
+};
+
+/* Class and detail of a login's status. */
+enum iscsi_login_status {
+    ISCSI_LOGIN_GOOD = 0x0000,
+    ISCSI_LOGIN_BAD = 0x0200,
+    ISCSI_LOGIN_DENIED = 0x0201,
+    ISCSI_LOGIN_FORBIDDEN = 0x0202,
+    ISCSI_LOGIN_NOT_FOUND = 0x0203,
+    ISCSI_LOGIN_VERSION = 0x0205,
+    ISCSI_LOGIN_CONNECTIONS = 0x0206,
+    ISCSI_LOGIN_MISSING = 0x0207,
+    ISCSI_LOGIN_TYPE = 0x0209,
+    ISCSI_LOGIN_NO_SESSION = 0x020a,
+    ISCSI_LOGIN_OUT_OF_STAGE = 0x020b,
+    ISCSI_LOGIN_NO_RESOURCES = 0x0302
+};
+
+enum iscsi_stage {
+    ISCSI_STAGE_SECURITY = 0,
+    ISCSI_STAGE_OPERATION = 1,
+    ISCSI_STAGE_FULL = 3
+};
+
+#endif
