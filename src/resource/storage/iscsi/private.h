@@ -67,6 +67,7 @@ struct connection {
     struct loop_poller poller;
     struct loop_task send_task;
     struct loop_task end_task;
+    uint64_t last_ns; /* when something came in */
 
     uint8_t *in; /* owned, ISCSI_IN_BYTES */
     size_t in_at;

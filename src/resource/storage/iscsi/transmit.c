@@ -23,6 +23,7 @@
 
 #define BIG_BYTES       32768u /* segments from here on are received in place */
 #define SEND_PDUS       96u    /* answers of so many PDUs leave at once */
+#define SOON_NS         200000 /* one that comes back so fast is waited for awake */
 #define TAKES_A_TURN    8      /* calls of recv before others have their turn */
 #define HEAD_AND_DIGEST (ISCSI_HEAD_BYTES + 4)
 
@@ -431,12 +432,27 @@ bool iscsi_transmit_take(struct connection *c)
     return any;
 }
 
+/* An initiator that keeps coming back at once is waited for without sleeping. */
+static void note_pace(struct connection *c)
+{
+    uint64_t now = loop_now_ns(c->server->loop);
+
+    if (now - c->last_ns < SOON_NS) {
+        loop_expect_more(c->server->loop);
+    }
+    c->last_ns = now;
+}
+
 static bool look(struct loop_poller *p)
 {
     struct connection *c =
         (struct connection *)((char *)p - offsetof(struct connection, poller));
 
-    return (c->watch.events & EPOLLIN) != 0 && iscsi_transmit_take(c);
+    if ((c->watch.events & EPOLLIN) == 0 || !iscsi_transmit_take(c)) {
+        return false;
+    }
+    note_pace(c);
+    return true;
 }
 
 static void came(struct loop_watch *w, uint32_t events)
@@ -454,6 +470,7 @@ static void came(struct loop_watch *w, uint32_t events)
     }
     if (c->phase == PHASE_FULL && (w->events & EPOLLIN) != 0) {
         (void)iscsi_transmit_take(c);
+        note_pace(c);
     } else if ((events & (EPOLLHUP | EPOLLERR)) != 0) {
         c->broken = true;
         (void)loop_watch_change(w, 0);

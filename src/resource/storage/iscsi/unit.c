@@ -12,6 +12,7 @@
 
 #define SERIAL_MOST 64
 #define LUN_MOST    16383
+#define TURN_NS     1000 /* the loop has run what was queued */
 
 enum scsi_sense scsi_attention_sense(enum scsi_attention what)
 {
@@ -213,6 +214,9 @@ void scsi_unit_free(struct scsi_unit *u)
 {
     while (u->strands > 0) {
         strand_wait(loop_strands(u->loop), &u->idle);
+    }
+    while (u->reap_task.queued) {
+        loop_sleep(u->loop, TURN_NS);
     }
     blk_detach(&u->edge);
     free_parts(u);

@@ -33,7 +33,7 @@
 /* Every right on files that Landlock's first version knows. */
 #define FILE_RIGHTS ((LANDLOCK_ACCESS_FS_MAKE_SYM << 1) - 1)
 
-/* Only the socket may still be taken away, from its directory. */
+/* Only the socket (NULL: there is none) may still be taken away, from its directory. */
 static void drop_files(const char *socket)
 {
     struct landlock_ruleset_attr attr = {.handled_access_fs = FILE_RIGHTS};
@@ -47,8 +47,10 @@ static void drop_files(const char *socket)
     if (rules < 0) {
         return;
     }
-    (void)snprintf(path, sizeof path, "%s", socket);
-    directory = open(dirname(path), O_PATH | O_CLOEXEC);
+    if (socket != NULL) {
+        (void)snprintf(path, sizeof path, "%s", socket);
+        directory = open(dirname(path), O_PATH | O_CLOEXEC);
+    }
     if (directory >= 0) {
         rule.parent_fd = directory;
         (void)syscall(SYS_landlock_add_rule, rules, LANDLOCK_RULE_PATH_BENEATH, &rule, 0);

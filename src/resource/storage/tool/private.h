@@ -33,11 +33,12 @@ int request_answer(const struct request *r, const char *key, const char *value);
  * In a strand. */
 int request_open_disk(const struct request *r, struct blk **ret_disk);
 
-/* Give up all that a server does not need; the socket at this path may still be taken
- * away.  Before the first client; not undone. */
+/* Give up all that a server does not need; the socket at this path (NULL: there is
+ * none) may still be taken away.  Before the first client; not undone. */
 int tool_confine(const char *socket, struct err *e);
 
 /* The operations, in strands; each checks its own words. */
 int tool_nbd(struct request *r);
+int tool_iscsi(struct request *r);
 
 #endif

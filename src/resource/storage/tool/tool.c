@@ -19,6 +19,7 @@ static const struct operation {
     int (*run)(struct request *r);
 } operations[] = {
     {"nbd", tool_nbd},
+    {"iscsi", tool_iscsi},
 };
 
 const char *request_get(const struct request *r, const char *key)

@@ -1,9 +1,10 @@
 #!/bin/sh
 # The iSCSI server against initiators from Debian: iscsi-ls, iscsi-inq, iscsi-test-cu, qemu-img, qemu-io.
 #
-#     tools.sh SERVE-PROGRAM
+#     tools.sh SERVE-PROGRAM VOLUME-PROGRAM
 set -eu
 serve=$1
+volume=$2
 work=$(mktemp -d /var/tmp/iscsi-tools-XXXXXX)
 pids=
 finish() {
@@ -87,6 +88,25 @@ both="iscsi://me%opensesame123@127.0.0.1:$port/iqn.2024-01.t:both/0"
 iscsi-inq "$both?target_user=it&target_password=itisitself456" >/dev/null || fail "CHAP both ways"
 ! iscsi-inq "$both?target_user=it&target_password=itisitself457" >/dev/null 2>&1 || fail "a target that lies"
 stop
+
+# the program: secrets in a file, a unit number, registrations in a file
+: >"$work/out"
+printf 'me\nopensesame123\n' >"$work/chap"
+"$volume" iscsi portal=127.0.0.1:$port portal-2=127.0.0.1:$second target=iqn.2024-01.t:v lun=5 file="$work/same" \
+    read-only chap="$work/chap" keep="$work/kept" >"$work/out" 2>"$work/err" &
+last=$!
+pids="$pids $last"
+for i in $(seq 100); do
+    grep -q listening "$work/out" && break
+    sleep 0.05
+done
+iscsi-inq "iscsi://me%opensesame123@127.0.0.1:$port/iqn.2024-01.t:v/5" >/dev/null || fail "the program"
+! iscsi-inq "$base/iqn.2024-01.t:v/5" >/dev/null 2>&1 || fail "the program needs no secret"
+! qemu-io -f raw -c 'write 0 4k' "iscsi://me%opensesame123@127.0.0.1:$second/iqn.2024-01.t:v/5" >/dev/null 2>&1 ||
+    fail "written though read only"
+stop
+! "$volume" iscsi portal=127.0.0.1:$port target=x file="$work/nothing" >/dev/null 2>&1 || fail "no file"
+! "$volume" iscsi target=x file="$work/same" >/dev/null 2>&1 || fail "no portal"
 
 # the suite of libiscsi
 truncate -s 128M "$work/suite"
