@@ -69,6 +69,7 @@ struct command {
 /* A PDU on its way in. */
 struct incoming {
     bool active;
+    bool ignored; /* nothing is done with it */
     uint8_t head[ISCSI_HEAD_BYTES];
     uint8_t *to;  /* where its data goes; NULL: nowhere */
     uint8_t *own; /* owned: data of PDUs that are no command's */

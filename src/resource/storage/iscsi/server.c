@@ -210,11 +210,15 @@ static void end_now(struct loop_task *t)
     struct connection **at = &s->connections;
     struct strand_queue gone = c->gone;
 
+    loop_unwatch(&c->watch);
+    if (c->send_task.queued) { /* behind this one: it goes first */
+        loop_later(s->loop, t);
+        return;
+    }
     while (*at != c) {
         at = &(*at)->next;
     }
     *at = c->next;
-    loop_unwatch(&c->watch);
     (void)close(c->fd);
     connection_free(c);
     s->counts.sessions--;

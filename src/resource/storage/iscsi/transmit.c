@@ -198,7 +198,7 @@ static int prepare(struct connection *c)
     unsigned opcode = n->head[0] & ISCSI_OPCODE_MASK;
 
     if (!in_order(c)) {
-        n->head[0] = 0xff; /* nothing is done with it */
+        n->ignored = true;
         return 0;
     }
     if (opcode == ISCSI_COMMAND && !c->discovery) {
@@ -226,7 +226,7 @@ static int finish(struct connection *c)
     int r;
 
     n->active = false;
-    if (n->head[0] == 0xff) {
+    if (n->ignored) {
         return 0;
     }
     if (opcode == ISCSI_COMMAND && !c->discovery) {
