@@ -366,17 +366,25 @@ static ssize_t fetch(struct connection *c)
     return n;
 }
 
+/* Handle what is in the buffer; false: the connection has ended. */
+static bool digest_or_end(struct connection *c)
+{
+    if (digest(c) == 0) {
+        return true;
+    }
+    nbd_connection_end(c);
+    return false;
+}
+
+/* Each fetch is digested at once: what came with the last one wakes nobody. */
 bool nbd_transmit_take(struct connection *c)
 {
     bool any = false;
+    bool goes_on = digest_or_end(c);
 
-    for (unsigned i = 0; i < TAKES_A_TURN && c->phase == PHASE_TRANSMIT; i++) {
+    for (unsigned i = 0; i < TAKES_A_TURN && goes_on; i++) {
         ssize_t n;
 
-        if (digest(c) != 0) {
-            nbd_connection_end(c);
-            return true;
-        }
         if (is_full(c)) {
             (void)loop_watch_change(&c->watch, c->watch.events & ~(uint32_t)EPOLLIN);
             break;
@@ -391,11 +399,9 @@ bool nbd_transmit_take(struct connection *c)
             nbd_connection_end(c);
             break;
         }
+        goes_on = digest_or_end(c);
         if (c->ssl == NULL && c->incoming == NULL && (size_t)n < NBD_IN_BYTES &&
             !c->big) {
-            if (digest(c) != 0) {
-                nbd_connection_end(c);
-            }
             break; /* all that was there: another recv would find nothing */
         }
     }

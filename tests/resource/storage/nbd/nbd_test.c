@@ -464,6 +464,41 @@ static void a_client_may_change_the_size(void **state)
     assert_int_equal(simple_answer(t), 22);
 }
 
+/* However many calls of recv a payload takes, the last byte is as good as the first:
+ * nothing more comes that would wake the server. */
+static void a_payload_in_any_number_of_parts_is_answered(void **state)
+{
+    struct test *t = *state;
+
+    enum {
+        BYTES = 262144
+    };
+
+    greet(t);
+    go(t);
+    memset(t->got, 'w', BYTES);
+    request(t, 0, NBD_CMD_WRITE, 0, BYTES); /* from now on payloads are big */
+    for (size_t sent = 0; sent < BYTES;) {
+        ssize_t n = send(t->fd, t->got, BYTES - sent, MSG_NOSIGNAL);
+
+        sent += n > 0 ? (size_t)n : 0;
+        assert_int_equal(loop_turn(t->loop, 0), 0);
+    }
+    assert_int_equal(simple_answer(t), 0);
+    for (unsigned parts = 1; parts <= 20; parts++) {
+        size_t part = 4096;
+
+        request(t, 0, NBD_CMD_WRITE, 0, (uint32_t)(parts * part));
+        for (unsigned i = 0; i < parts; i++) {
+            tell(t, t->got, part);
+            if (i % 3 == parts % 3) {
+                assert_int_equal(loop_turn(t->loop, 0), 0);
+            }
+        }
+        assert_int_equal(simple_answer(t), 0);
+    }
+}
+
 static void a_client_that_vanishes_leaves_nothing(void **state)
 {
     struct test *t = *state;
@@ -502,6 +537,7 @@ int main(void)
         WITH(a_bitmap_is_served_beside_the_allocation),
         WITH(extended_heads_carry_64_bits),
         WITH(a_client_may_change_the_size),
+        WITH(a_payload_in_any_number_of_parts_is_answered),
         WITH(a_client_that_vanishes_leaves_nothing),
     };
 
