@@ -221,8 +221,5 @@ struct chap_keys {
 unsigned iscsi_chap_step(struct chap *h, const struct target *x,
                          const struct chap_keys *k, struct text *t);
 
-/* md5.c: RFC 1321.  crc32c.c: RFC 7143 section 13.1, of `bytes` behind a sum before. */
-void iscsi_md5(const void *data, size_t bytes, uint8_t ret[16]);
-uint32_t iscsi_crc32c(uint32_t before, const void *data, size_t bytes);
 
 #endif

@@ -10,6 +10,7 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
+#include "base/crc32c.h"
 #include "base/fault.h"
 #include "resource/storage/iscsi/bytes.h"
 #include "resource/storage/iscsi/private.h"
@@ -45,16 +46,16 @@ static void seal(const struct connection *c, struct pdu *p)
     p->tail_bytes = pad;
     put24(p->head + 5, (uint32_t)p->data_bytes);
     if (c->settings.header_digest) {
-        uint32_t sum = iscsi_crc32c(0, p->head, ISCSI_HEAD_BYTES);
+        uint32_t sum = crc32c(0, p->head, ISCSI_HEAD_BYTES);
 
         memcpy(p->head + ISCSI_HEAD_BYTES, &sum, sizeof sum); /* low byte first */
         p->head_bytes += 4;
     }
     memset(p->tail, 0, sizeof p->tail);
     if (c->settings.data_digest && p->data_bytes > 0) {
-        uint32_t sum = iscsi_crc32c(0, p->data, p->data_bytes);
+        uint32_t sum = crc32c(0, p->data, p->data_bytes);
 
-        sum = iscsi_crc32c(sum, p->tail, pad);
+        sum = crc32c(sum, p->tail, pad);
         memcpy(p->tail + pad, &sum, sizeof sum);
         p->tail_bytes += 4;
     }

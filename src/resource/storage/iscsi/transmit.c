@@ -17,6 +17,7 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
+#include "base/crc32c.h"
 #include "base/fault.h"
 #include "resource/storage/iscsi/bytes.h"
 #include "resource/storage/iscsi/private.h"
@@ -254,8 +255,8 @@ static int check_data(struct connection *c)
         n->keep < n->bytes) {
         return 0;
     }
-    sum = iscsi_crc32c(0, n->to, n->bytes);
-    sum = iscsi_crc32c(sum, n->tail_bytes, pad);
+    sum = crc32c(0, n->to, n->bytes);
+    sum = crc32c(sum, n->tail_bytes, pad);
     memcpy(&told, n->tail_bytes + pad, sizeof told);
     if (sum == told) {
         return 0;
@@ -273,7 +274,7 @@ static int take_head(struct connection *c, const uint8_t *at, size_t bytes)
         uint32_t told;
 
         memcpy(&told, at + bytes - 4, sizeof told);
-        if (iscsi_crc32c(0, at, bytes - 4) != told) {
+        if (crc32c(0, at, bytes - 4) != told) {
             return -EBADMSG;
         }
     }
@@ -411,13 +412,12 @@ static bool take_once(struct connection *c, bool *ret_any)
         iscsi_connection_end(c);
         return false;
     }
-    if (!c->big && (size_t)n < ISCSI_IN_BYTES / 2) {
-        if (digest(c) != 0) {
-            iscsi_connection_end(c);
-        }
-        return false; /* all that was there: another recv would find nothing */
+    if (digest(c) != 0) { /* at once: what came with the last fetch wakes nobody */
+        iscsi_connection_end(c);
+        return false;
     }
-    return true;
+    /* Less: that was all, another recv would find nothing. */
+    return c->big || (size_t)n >= ISCSI_IN_BYTES / 2;
 }
 
 bool iscsi_transmit_take(struct connection *c)
