@@ -250,8 +250,10 @@ int cmd_volume_resize(struct cli *c, const struct op_volume_resize *a)
 
 static void tell_address(void *arg, const char *address)
 {
-    (void)arg;
-    (void)printf("%s\n", address);
+    const struct cli *c = arg;
+    SCOPED(scope_json) json_t *result = json_pack("{s:s}", "address", address);
+
+    (void)output_result(&c->output, c->op, result);
     (void)fflush(stdout);
 }
 
@@ -263,7 +265,7 @@ int cmd_volume_export(struct cli *c, const struct op_volume_export *a)
     int r = n == NULL ? -1 : cli_order(c, a, true, &order, &e);
 
     if (r == 0) {
-        r = node_volume_export(n, a->name, order, tell_address, NULL, &e);
+        r = node_volume_export(n, a->name, order, tell_address, c, &e);
     }
     return cli_finish(c, r, NULL, &e);
 }
