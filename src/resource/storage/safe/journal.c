@@ -86,8 +86,7 @@ static int store_batch(struct journal *j)
     j->fill_bytes = 0;
     j->batch = batch;
     if (!j->broken && j->place + padded(records) <= j->bytes) {
-        r = put_batch(j, batch, records);
-        j->broken = r != 0;
+        r = put_batch(j, batch, records); /* the next one goes to the same place */
     }
     if (r == 0) {
         j->place += padded(records);
@@ -128,6 +127,13 @@ int journal_append(struct journal *j, const void *record, size_t bytes)
     }
     strand_unlock(&j->lock);
     return r;
+}
+
+uint64_t journal_room(const struct journal *j)
+{
+    uint64_t left = j->bytes - j->place;
+
+    return j->broken || left < 2 * UNIT_BYTES ? 0 : left - 2 * UNIT_BYTES;
 }
 
 int journal_restart(struct journal *j)

@@ -31,7 +31,7 @@ struct journal {
     uint64_t failed_from;
     uint64_t failed_to; /* records (from, to] were not stored, because of `failure` */
     int failure;
-    bool broken;   /* a batch was not written whole: restart */
+    bool broken;   /* to be restarted: opened, or a restart failed */
     uint8_t *fill; /* owned; records that wait */
     size_t fill_bytes;
     uint8_t *batch; /* owned; what is being written */
@@ -49,8 +49,11 @@ int journal_open(struct journal *j,
 void journal_close(struct journal *j);
 
 /* Durable when it returns 0.  -EAGAIN: settle and restart first.  Other errors: it may or
- * may not be there after a crash, and the journal has to be restarted. */
+ * may not be there after a crash; it may be tried again. */
 int journal_append(struct journal *j, const void *record, size_t bytes);
+
+/* Bytes of records that one append is sure to have room for. */
+uint64_t journal_room(const struct journal *j);
 
 /* Forget all records; nobody may be appending.  After an error they may come back. */
 int journal_restart(struct journal *j);
