@@ -8,6 +8,7 @@
 #include "host/loop/loop.h"
 #include "resource/storage/filter/fault.h"
 #include "resource/storage/leaf/leaf.h"
+#include "resource/storage/safe/journal.h"
 #include "resource/storage/safe/range.h"
 #include "resource/storage/safe/slot.h"
 #include "tests/contract/blk_suite.h"
@@ -113,6 +114,149 @@ static int damaged_records_are_refused(void *arg)
     return 0;
 }
 
+/* ---- the journal ---- */
+
+struct story {
+    unsigned acknowledged; /* records 1 .. acknowledged have to come back, in order */
+    unsigned asked;
+    unsigned came;
+};
+
+static int tell(void *arg, const uint8_t *record, size_t bytes)
+{
+    struct story *t = arg;
+
+    t->came++;
+    must(bytes == t->came % 700 + 1 && record[0] == (uint8_t)t->came);
+    must(record[bytes - 1] == (uint8_t)t->came);
+    return 0;
+}
+
+static struct journal journal_on(struct blk *b)
+{
+    return (struct journal){.disk = b, .at = 4096, .bytes = 65536, .id = 99};
+}
+
+/* Append until the power goes or it is full; what is full is restarted. */
+static void append_some(struct journal *j, struct story *t)
+{
+    uint8_t record[701];
+    int r = 0;
+
+    for (unsigned i = 0; r == 0 && i < 60; i++) {
+        unsigned n = t->asked + 1;
+
+        memset(record, (int)(n & 0xff), sizeof record);
+        r = journal_append(j, record, n % 700 + 1);
+        if (r == -EAGAIN) {
+            r = journal_restart(j); /* its owner has it all in place */
+            *t = (struct story){0};
+        } else {
+            t->asked = n;
+            t->acknowledged = r == 0 ? n : t->acknowledged;
+        }
+    }
+}
+
+static int acknowledged_records_come_back(void *arg)
+{
+    struct loop *l = arg;
+    struct blk *base = NULL;
+    struct blk_edge keep = {.user = "test", .lets = BLK_USE_ALL};
+    uint64_t random = 3;
+
+    must_be_0(leaf_memory_create(loop_strands(l), 1 << 20, 512, &base, NULL));
+    must_be_0(blk_attach(&keep, base, NULL));
+    for (unsigned i = 0; i < 200; i++) {
+        struct filter_fault_plan plan = {.seed = suite_random(&random),
+                                         .holds_back = true};
+        struct story t = {0};
+        struct blk *disk = NULL;
+        struct journal j;
+
+        must_be_0(filter_fault_create(l, base, &plan, &disk, NULL));
+        j = journal_on(disk);
+        j.id = 100 + i; /* another owner: nothing of the last one comes back */
+        must_be_0(journal_open(&j, tell, &t));
+        must(t.came == 0);
+        must(journal_append(&j, "x", 1) == -EAGAIN);
+        must_be_0(journal_restart(&j));
+        must(journal_append(&j, NULL, journal_most(&j) + 1) == -E2BIG);
+        filter_fault_cut_after(disk, suite_random(&random) % 60);
+        append_some(&j, &t);
+        if (!filter_fault_is_cut(disk)) {
+            filter_fault_cut(disk);
+        }
+        journal_close(&j);
+        blk_drop(disk);
+        j = journal_on(base);
+        j.id = 100 + i;
+        must_be_0(journal_open(&j, tell, &t));
+        must(t.came >= t.acknowledged || t.asked == 0);
+        must(t.came <= t.asked || t.asked == 0);
+        journal_close(&j);
+    }
+    blk_detach(&keep);
+    return 0;
+}
+
+/* Many at once share writes, and each one's record is there. */
+struct crowd {
+    struct loop *loop;
+    struct journal *j;
+    unsigned running;
+    unsigned done;
+};
+
+static void append_one(void *arg)
+{
+    struct crowd *c = arg;
+    uint32_t record[8] = {7};
+
+    for (unsigned i = 0; i < 10; i++) {
+        must_be_0(journal_append(c->j, record, sizeof record));
+        c->done++;
+    }
+    c->running--;
+}
+
+static int count_records(void *arg, const uint8_t *record, size_t bytes)
+{
+    must(bytes == 32 && record[0] == 7);
+    ++*(unsigned *)arg;
+    return 0;
+}
+
+static int many_appends_share_writes(void *arg)
+{
+    struct filter_fault_plan slow = {.seed = 1, .delay_one_in = 1, .delay_ns = 200000};
+    struct blk *base = NULL;
+    struct blk *disk = NULL;
+    struct journal j;
+    struct crowd c = {.loop = arg, .j = &j, .running = 50};
+    unsigned came = 0;
+
+    must_be_0(leaf_memory_create(loop_strands(c.loop), 1 << 20, 512, &base, NULL));
+    must_be_0(filter_fault_create(c.loop, base, &slow, &disk, NULL));
+    j = (struct journal){.disk = disk, .at = 4096, .bytes = 524288, .id = 99};
+    must_be_0(journal_open(&j, count_records, &came));
+    must_be_0(journal_restart(&j));
+    for (unsigned i = 0; i < 50; i++) {
+        must_be_0(strand_start(loop_strands(c.loop), append_one, &c));
+    }
+    while (c.running > 0) {
+        loop_sleep(c.loop, 100000);
+    }
+    must(c.done == 500 && filter_fault_writes(disk) < 100);
+    journal_close(&j);
+    j = (struct journal){.disk = disk, .at = 4096, .bytes = 524288, .id = 99};
+    must_be_0(journal_open(&j, count_records, &came));
+    must(came == 500);
+    journal_close(&j);
+    blk_drop(disk);
+    return 0;
+}
+
 /* ---- ranges ---- */
 
 struct field {
@@ -183,6 +327,8 @@ int main(void)
     run(sums_are_those_of_the_rfc, "sums are those of the RFC");
     run(a_record_is_replaced_whole, "a record is replaced whole");
     run(damaged_records_are_refused, "damaged records are refused");
+    run(acknowledged_records_come_back, "acknowledged records come back");
+    run(many_appends_share_writes, "many appends share writes");
     run(ranges_exclude_each_other, "ranges exclude each other");
     return 0;
 }
