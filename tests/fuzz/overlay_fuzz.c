@@ -10,9 +10,8 @@
 #include "tests/fuzz/pages.h"
 #include "tests/fuzz/target.h"
 
-#define SIZE_BYTES   (256u * 1024)
-#define STORE_BYTES  (512u * 1024)
-#define RESIZE_BYTES 4096
+#define SIZE_BYTES  (256u * 1024)
+#define STORE_BYTES (512u * 1024)
 
 struct input {
     struct loop *loop;
