@@ -10,6 +10,7 @@
 
 #include "contract/blk.h"
 #include "resource/storage/filter/page.h"
+#include "resource/storage/safe/bytes.h"
 
 #define PAGES_HEAD_BYTES 4u
 
@@ -31,8 +32,8 @@ static inline void pages_patch_one(struct blk *store, uint64_t off, const uint8_
     }
     memcpy(page + at, patch + PAGES_HEAD_BYTES, bytes);
     if ((patch[3] & 0x80) == 0) {
-        struct filter_page_mark mark = {filter_get_32(page), filter_get_64(page + 8),
-                                        filter_get_64(page + 16)};
+        struct filter_page_mark mark = {bytes_get32(page), bytes_get64(page + 8),
+                                        bytes_get64(page + 16)};
 
         filter_page_seal(page, &mark);
     }

@@ -357,13 +357,14 @@ static int mark_in_use(struct cache *c)
 
 static int write_through(struct cache *c, struct blk_vec from, uint64_t off)
 {
-    struct filter_span span;
+    struct range_hold span;
     int r = mark_in_use(c);
 
     if (r != 0) {
         return r;
     }
-    filter_span_hold(c->blk.strands, &c->spans, &span, off, off + from.bytes);
+    span = (struct range_hold){.first = off, .end = off + from.bytes};
+    range_take(c->blk.strands, &c->ranges, &span);
     mask_lines(c, off, from.bytes);
     r = blk_writev(cache_slow(c), from, off, 0);
     while (r == 0 && from.bytes > 0) {
@@ -373,7 +374,7 @@ static int write_through(struct cache *c, struct blk_vec from, uint64_t off)
         off += n;
         from = blk_vec_part(from, n, from.bytes - n);
     }
-    filter_span_free(&c->spans, &span);
+    range_give(&c->ranges, &span);
     return r;
 }
 
@@ -404,7 +405,7 @@ static int past_store(struct cache *c, uint64_t off, uint64_t bytes, unsigned fl
                       bool discard)
 {
     struct cache_work w;
-    struct filter_span span;
+    struct range_hold span;
     int r;
 
     if (c->options.write_back) {
@@ -415,11 +416,12 @@ static int past_store(struct cache *c, uint64_t off, uint64_t bytes, unsigned fl
         return r;
     }
     begin_write(c, &w, off, bytes);
-    filter_span_hold(c->blk.strands, &c->spans, &span, off, off + bytes);
+    span = (struct range_hold){.first = off, .end = off + bytes};
+    range_take(c->blk.strands, &c->ranges, &span);
     mask_lines(c, off, bytes);
     r = discard ? blk_discard(cache_slow(c), off, bytes)
                 : blk_zero(cache_slow(c), off, bytes, flags);
-    filter_span_free(&c->spans, &span);
+    range_give(&c->ranges, &span);
     end_work(&c->writes, &w);
     return r;
 }

@@ -28,6 +28,7 @@
 #include "base/fault.h"
 #include "base/scope.h"
 #include "resource/storage/cache/private.h"
+#include "resource/storage/safe/bytes.h"
 
 #define HEAD_KIND   0x31484143u /* "CAH1" */
 #define INDEX_KIND  0x31494143u /* "CAI1" */
@@ -51,10 +52,10 @@ static void fill_page(void *arg, uint64_t number, char *room)
         const struct cache_slot *s = &c->slot[i];
 
         if (s->state >= CACHE_CLEAN && s->epoch <= c->closing && s->valid != 0) {
-            filter_put_64(room, s->line);
-            filter_put_64(room + 8, s->epoch);
-            filter_put_64(room + 16, s->valid);
-            filter_put_64(room + 24, s->state == CACHE_CLEAN ? 0 : FLAG_DIRTY);
+            bytes_put64(room, s->line);
+            bytes_put64(room + 8, s->epoch);
+            bytes_put64(room + 16, s->valid);
+            bytes_put64(room + 24, s->state == CACHE_CLEAN ? 0 : FLAG_DIRTY);
         }
         room += CACHE_ENTRY_BYTES;
     }
@@ -71,13 +72,13 @@ int cache_write_head(struct cache *c, bool in_use)
     if (page == NULL) {
         return -ENOMEM;
     }
-    filter_put_32(room, c->line_bytes);
-    filter_put_32(room + 4, in_use ? HEAD_IN_USE : 0);
-    filter_put_64(room + 8, c->slots);
-    filter_put_64(room + 16, c->blk.size_bytes);
-    filter_put_64(room + 24, c->other_bytes);
-    filter_put_64(room + 32, c->closing);
-    filter_put_64(room + 40, c->done);
+    bytes_put32(room, c->line_bytes);
+    bytes_put32(room + 4, in_use ? HEAD_IN_USE : 0);
+    bytes_put64(room + 8, c->slots);
+    bytes_put64(room + 16, c->blk.size_bytes);
+    bytes_put64(room + 24, c->other_bytes);
+    bytes_put64(room + 32, c->closing);
+    bytes_put64(room + 40, c->done);
     filter_page_seal(page, &mark);
     r = blk_write(cache_store(c), page, FILTER_PAGE_UNIT_BYTES, 0, 0);
     r = r == 0 ? blk_flush(cache_store(c)) : r;
@@ -264,12 +265,12 @@ int cache_index_begin(struct cache *c, struct err *e)
 static int check_head(struct cache *c, const char *room, uint64_t *ret_slots,
                       struct err *e)
 {
-    uint64_t size = filter_get_64(room + 16);
-    uint64_t slots = filter_get_64(room + 8);
-    uint32_t line = filter_get_32(room);
+    uint64_t size = bytes_get64(room + 16);
+    uint64_t slots = bytes_get64(room + 8);
+    uint32_t line = bytes_get32(room);
 
-    c->sealed = filter_get_64(room + 32);
-    c->done = filter_get_64(room + 40);
+    c->sealed = bytes_get64(room + 32);
+    c->done = bytes_get64(room + 40);
     if (line == 0 || (line & (line - 1)) != 0 || line / c->blk.block_bytes > 64 ||
         line % c->blk.block_bytes != 0 || slots < 4 || slots > SLOTS_MOST ||
         c->done > c->sealed || c->sealed >= UINT64_MAX / 2) {
@@ -279,11 +280,11 @@ static int check_head(struct cache *c, const char *room, uint64_t *ret_slots,
     if (bytes_for(c, slots) > blk_size(cache_store(c))) {
         return err_set(e, -EUCLEAN, "cannot open a cache: its store has lost its end");
     }
-    if (size != c->blk.size_bytes && filter_get_64(room + 24) != c->blk.size_bytes) {
+    if (size != c->blk.size_bytes && bytes_get64(room + 24) != c->blk.size_bytes) {
         return err_set(e, -ESTALE, "cannot open a cache: its disk had %llu bytes",
                        (unsigned long long)size);
     }
-    c->head_in_use = (filter_get_32(room + 4) & HEAD_IN_USE) != 0;
+    c->head_in_use = (bytes_get32(room + 4) & HEAD_IN_USE) != 0;
     c->head_done = c->done;
     c->closing = c->sealed;
     c->epoch = c->sealed + 1;
@@ -307,7 +308,7 @@ static int read_head(struct cache *c, uint64_t *ret_slots, struct err *e)
     if (r != 0) {
         return err_sys(e, r, "cannot read the head of a cache");
     }
-    mark.life = c->life = filter_get_64(page + 8);
+    mark.life = c->life = bytes_get64(page + 8);
     if (c->life == 0 || filter_page_check(page, &mark) != 1) {
         return err_set(e, -EUCLEAN, "cannot open a cache: its store has no head");
     }
@@ -326,10 +327,10 @@ static uint64_t bits_of_line(const struct cache *c, uint64_t line)
 /* Take an entry in, or leave its slot to be freed. */
 static int take_entry(struct cache *c, struct cache_slot *s, const char *at)
 {
-    uint64_t line = filter_get_64(at);
-    uint64_t epoch = filter_get_64(at + 8);
-    uint64_t valid = filter_get_64(at + 16);
-    uint64_t flags = filter_get_64(at + 24);
+    uint64_t line = bytes_get64(at);
+    uint64_t epoch = bytes_get64(at + 8);
+    uint64_t valid = bytes_get64(at + 16);
+    uint64_t flags = bytes_get64(at + 24);
     bool dirty = (flags & FLAG_DIRTY) != 0;
 
     if (valid == 0) {

@@ -6,7 +6,7 @@
 #include "contract/blk_ops.h"
 #include "resource/storage/cache/cache.h"
 #include "resource/storage/filter/page.h"
-#include "resource/storage/filter/span.h"
+#include "resource/storage/safe/range.h"
 
 #define CACHE_ENTRY_BYTES  32u
 #define CACHE_PAGE_ENTRIES (FILTER_PAGE_ROOM / CACHE_ENTRY_BYTES)
@@ -84,7 +84,7 @@ struct cache {
 
     struct cache_work *writes; /* under way */
     struct cache_work *fills;
-    struct filter_spans spans; /* write-through: blocks being written */
+    struct range_lock ranges; /* write-through: blocks being written */
 
     bool tending;               /* the strand that writes back and makes room runs */
     struct strand_queue room;   /* those that wait for a free slot */

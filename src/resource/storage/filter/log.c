@@ -19,6 +19,7 @@
 #include "contract/blk_ops.h"
 #include "host/loop/loop.h"
 #include "resource/storage/filter/log_private.h"
+#include "resource/storage/safe/bytes.h"
 
 #define RING        8192u /* a power of two */
 #define BATCH_UNITS 8u
@@ -154,12 +155,12 @@ static struct filter_page_mark mark_of(const struct log_disk *g, uint64_t page)
 
 static void put_record(char *at, const struct filter_log_record *r)
 {
-    filter_put_64(at, r->at_ns);
-    filter_put_64(at + 8, r->off);
-    filter_put_64(at + 16, r->bytes);
-    filter_put_64(at + 24, r->took_ns);
-    filter_put_32(at + 32, (uint32_t)r->result);
-    filter_put_32(at + 36, (uint32_t)(r->kind + 1) | r->flags << 16);
+    bytes_put64(at, r->at_ns);
+    bytes_put64(at + 8, r->off);
+    bytes_put64(at + 16, r->bytes);
+    bytes_put64(at + 24, r->took_ns);
+    bytes_put32(at + 32, (uint32_t)r->result);
+    bytes_put32(at + 36, (uint32_t)(r->kind + 1) | r->flags << 16);
 }
 
 /* Where page `n` lies in the room for units, the first of which has page `first`. */
@@ -422,7 +423,7 @@ static int begin_trace(struct log_disk *g)
     if (r != 0) {
         return r;
     }
-    filter_put_32(filter_page_room(g->unit), LOG_PAGE_RECORDS);
+    bytes_put32(filter_page_room(g->unit), LOG_PAGE_RECORDS);
     mark = mark_of(g, 0);
     filter_page_seal(g->unit, &mark);
     g->page = 1;

@@ -13,7 +13,7 @@
  * show it is written over only by newer bytes of its granule: each block is old or new
  * after a cut.
  *
- * Writes of a granule exclude each other (`spans`), since a partial one fills the
+ * Writes of a granule exclude each other (`ranges`), since a partial one fills the
  * rest of the place from the base.  Pages are read when they are first needed.
  *
  * A smaller end moves `visible` down, the part of the base that shows, and clears the
@@ -30,7 +30,8 @@
 #include "contract/blk_graph.h"
 #include "contract/blk_ops.h"
 #include "resource/storage/filter/page.h"
-#include "resource/storage/filter/span.h"
+#include "resource/storage/safe/bytes.h"
+#include "resource/storage/safe/range.h"
 
 #define GRANULE        4096u
 #define GROUP_GRANULES (FILTER_PAGE_ROOM * 4) /* two bits each */
@@ -66,7 +67,7 @@ struct overlay {
     struct group **group; /* owned, each owned; NULL: not looked at yet */
     uint64_t groups;
     struct group *changed;
-    struct filter_spans spans;
+    struct range_lock ranges;
     struct strand_lock load;  /* one group at a time is read */
     struct strand_lock flush; /* one flush at a time */
 };
@@ -327,16 +328,17 @@ static int write_piece(struct overlay *v, struct group *g, struct blk_vec from,
     return r;
 }
 
-static void hold(struct overlay *v, struct filter_span *s, uint64_t off, uint64_t bytes)
+static void hold(struct overlay *v, struct range_hold *s, uint64_t off, uint64_t bytes)
 {
-    filter_span_hold(v->blk.strands, &v->spans, s, off / GRANULE,
-                     (off + bytes + GRANULE - 1) / GRANULE);
+    *s = (struct range_hold){.first = off / GRANULE,
+                             .end = (off + bytes + GRANULE - 1) / GRANULE};
+    range_take(v->blk.strands, &v->ranges, s);
 }
 
 static int overlay_write(struct blk *b, struct blk_vec from, uint64_t off, unsigned flags)
 {
     struct overlay *v = overlay_of(b);
-    struct filter_span span;
+    struct range_hold span;
     int r = 0;
 
     (void)flags;
@@ -352,7 +354,7 @@ static int overlay_write(struct blk *b, struct blk_vec from, uint64_t off, unsig
         off += n;
         from = blk_vec_part(from, n, from.bytes - n);
     }
-    filter_span_free(&v->spans, &span);
+    range_give(&v->ranges, &span);
     return r;
 }
 
@@ -391,7 +393,7 @@ static int zero_piece(struct overlay *v, uint64_t off, uint64_t bytes, bool unma
 
 static int zero_all(struct overlay *v, uint64_t off, uint64_t bytes, bool unmap)
 {
-    struct filter_span span;
+    struct range_hold span;
     int r = 0;
 
     hold(v, &span, off, bytes);
@@ -402,7 +404,7 @@ static int zero_all(struct overlay *v, uint64_t off, uint64_t bytes, bool unmap)
         off += n;
         bytes -= n;
     }
-    filter_span_free(&v->spans, &span);
+    range_give(&v->ranges, &span);
     return r;
 }
 
@@ -440,10 +442,10 @@ static int write_head(struct overlay *v)
     struct filter_page_mark mark = {HEAD_KIND, v->life, 0};
     char content[32] = {0};
 
-    filter_put_32(content, GRANULE);
-    filter_put_64(content + 8, v->blk.size_bytes);
-    filter_put_64(content + 16, v->visible);
-    filter_put_64(content + 24, v->base_bytes);
+    bytes_put32(content, GRANULE);
+    bytes_put64(content + 8, v->blk.size_bytes);
+    bytes_put64(content + 16, v->visible);
+    bytes_put64(content + 24, v->base_bytes);
     return write_page(v, &mark, content, sizeof content, 0);
 }
 
@@ -627,7 +629,7 @@ static int forget(struct overlay *v, uint64_t from, uint64_t to)
 static int overlay_resize(struct blk *b, uint64_t size_bytes, struct err *e)
 {
     struct overlay *v = overlay_of(b);
-    struct filter_span span;
+    struct range_hold span;
     int r;
 
     hold(v, &span, 0, BLK_SIZE_MOST_BYTES);
@@ -643,7 +645,7 @@ static int overlay_resize(struct blk *b, uint64_t size_bytes, struct err *e)
         v->head_changed = true;
         r = overlay_flush(b);
     }
-    filter_span_free(&v->spans, &span);
+    range_give(&v->ranges, &span);
     return r == 0 ? 0 : err_sys(e, r, "cannot resize '%s'", b->label);
 }
 
@@ -680,17 +682,17 @@ static const struct blk_ops overlay_ops = {
 
 static int check_head(struct overlay *v, const char *content, struct err *e)
 {
-    uint64_t size = filter_get_64(content + 8);
+    uint64_t size = bytes_get64(content + 8);
 
-    v->visible = filter_get_64(content + 16);
-    if (filter_get_32(content) != GRANULE || size > FILTER_OVERLAY_SIZE_MOST_BYTES ||
+    v->visible = bytes_get64(content + 16);
+    if (bytes_get32(content) != GRANULE || size > FILTER_OVERLAY_SIZE_MOST_BYTES ||
         size % v->blk.block_bytes != 0 || v->visible > size ||
         v->visible % v->blk.block_bytes != 0) {
         return err_set(e, -EUCLEAN, "cannot open an overlay: its head makes no sense");
     }
-    if (filter_get_64(content + 24) != v->base_bytes || v->visible > v->base_bytes) {
+    if (bytes_get64(content + 24) != v->base_bytes || v->visible > v->base_bytes) {
         return err_set(e, -ESTALE, "cannot open an overlay: its base had %llu bytes",
-                       (unsigned long long)filter_get_64(content + 24));
+                       (unsigned long long)bytes_get64(content + 24));
     }
     v->blk.size_bytes = size;
     return 0;
@@ -712,7 +714,7 @@ static int read_head(struct overlay *v, struct err *e)
     if (r != 0) {
         return err_sys(e, r, "cannot read the head of an overlay");
     }
-    v->life = filter_get_64(room + 8);
+    v->life = bytes_get64(room + 8);
     mark.life = v->life;
     if (v->life == 0 || filter_page_check(room, &mark) != 1) {
         return err_set(e, -EUCLEAN, "cannot open an overlay: its store has no head");

@@ -6,7 +6,6 @@
  * `sum` is the CRC-32C of the page with 0 in its place. */
 #include "resource/storage/filter/page.h"
 
-#include <endian.h>
 #include <errno.h>
 #include <string.h>
 #include <sys/random.h>
@@ -15,37 +14,10 @@
 #include "base/fault.h"
 #include "base/scope.h"
 #include "contract/blk.h"
+#include "resource/storage/safe/bytes.h"
 
 #define HEAD_BYTES (FILTER_PAGE_BYTES - FILTER_PAGE_ROOM)
 #define UNITS_MOST 16u /* in one request */
-
-void filter_put_32(char *at, uint32_t v)
-{
-    v = htole32(v);
-    memcpy(at, &v, sizeof v);
-}
-
-void filter_put_64(char *at, uint64_t v)
-{
-    v = htole64(v);
-    memcpy(at, &v, sizeof v);
-}
-
-uint32_t filter_get_32(const char *at)
-{
-    uint32_t v;
-
-    memcpy(&v, at, sizeof v);
-    return le32toh(v);
-}
-
-uint64_t filter_get_64(const char *at)
-{
-    uint64_t v;
-
-    memcpy(&v, at, sizeof v);
-    return le64toh(v);
-}
 
 char *filter_page_room(char *page)
 {
@@ -63,11 +35,11 @@ static uint32_t sum_of(const char *page)
 
 void filter_page_seal(char *page, const struct filter_page_mark *mark)
 {
-    filter_put_32(page, mark->kind);
-    filter_put_64(page + 8, mark->life);
-    filter_put_64(page + 16, mark->number);
-    filter_put_64(page + 24, 0);
-    filter_put_32(page + 4, sum_of(page));
+    bytes_put32(page, mark->kind);
+    bytes_put64(page + 8, mark->life);
+    bytes_put64(page + 16, mark->number);
+    bytes_put64(page + 24, 0);
+    bytes_put32(page + 4, sum_of(page));
 }
 
 static bool is_zero(const char *page)
@@ -79,16 +51,16 @@ static bool is_zero(const char *page)
 
 int filter_page_check(const char *page, const struct filter_page_mark *mark)
 {
-    if (filter_get_32(page + 4) != sum_of(page)) {
+    if (bytes_get32(page + 4) != sum_of(page)) {
         return is_zero(page) ? 0 : -EUCLEAN;
     }
-    if (filter_get_32(page) != mark->kind) {
+    if (bytes_get32(page) != mark->kind) {
         return -EUCLEAN;
     }
-    if (filter_get_64(page + 8) != mark->life) {
+    if (bytes_get64(page + 8) != mark->life) {
         return 0;
     }
-    return filter_get_64(page + 16) == mark->number ? 1 : -EUCLEAN;
+    return bytes_get64(page + 16) == mark->number ? 1 : -EUCLEAN;
 }
 
 int filter_page_new_life(uint64_t *ret_life)

@@ -65,10 +65,4 @@ static inline void filter_page_mark_dirty(uint64_t *dirty, uint64_t number)
     dirty[number / 64] |= (uint64_t)1 << number % 64;
 }
 
-/* Numbers at any place, little endian. */
-void filter_put_32(char *at, uint32_t v);
-void filter_put_64(char *at, uint64_t v);
-uint32_t filter_get_32(const char *at);
-uint64_t filter_get_64(const char *at);
-
 #endif

@@ -14,6 +14,7 @@
 #include "host/loop/loop.h"
 #include "resource/storage/filter/log.h"
 #include "resource/storage/filter/log_private.h"
+#include "resource/storage/safe/bytes.h"
 
 #define DEPTH_DEFAULT 64u
 #define DEPTH_MOST    256u
@@ -26,17 +27,17 @@
 /* 1: a record, 0: none, -EUCLEAN. */
 static int get_record(const char *at, struct filter_log_record *r)
 {
-    uint32_t what = filter_get_32(at + 36);
+    uint32_t what = bytes_get32(at + 36);
 
     if (what == 0) {
         return 0;
     }
     *r = (struct filter_log_record){
-        .at_ns = filter_get_64(at),
-        .off = filter_get_64(at + 8),
-        .bytes = filter_get_64(at + 16),
-        .took_ns = filter_get_64(at + 24),
-        .result = (int32_t)filter_get_32(at + 32),
+        .at_ns = bytes_get64(at),
+        .off = bytes_get64(at + 8),
+        .bytes = bytes_get64(at + 16),
+        .took_ns = bytes_get64(at + 24),
+        .result = (int32_t)bytes_get32(at + 32),
         .flags = what >> 16,
     };
     if ((what & 0xffff) > BLK_KIND_COUNT || r->at_ns > INT64_MAX ||
@@ -89,7 +90,7 @@ static int read_pages(struct blk *trace, char *room,
             char *page = room + i * FILTER_PAGE_BYTES;
 
             if (u == 0 && i == 1) {
-                mark.life = filter_get_64(room + 8);
+                mark.life = bytes_get64(room + 8);
             }
             mark.number = u * FILTER_PAGE_UNIT_PAGES + i;
             r = filter_page_check(page, &mark);
@@ -115,9 +116,9 @@ int filter_log_read(struct blk *trace,
     }
     r = r == 0 ? blk_read(trace, room, FILTER_PAGE_UNIT_BYTES, 0) : r;
     if (r == 0) {
-        mark.life = filter_get_64(room + 8);
+        mark.life = bytes_get64(room + 8);
         r = mark.life != 0 && filter_page_check(room, &mark) == 1 &&
-                    filter_get_32(filter_page_room(room)) == LOG_PAGE_RECORDS
+                    bytes_get32(filter_page_room(room)) == LOG_PAGE_RECORDS
                 ? 0
                 : -EUCLEAN;
     }

@@ -29,6 +29,7 @@
 #include "base/fault.h"
 #include "base/scope.h"
 #include "resource/storage/filter/tier_private.h"
+#include "resource/storage/safe/bytes.h"
 
 #define COPY_BYTES (256u * 1024)
 
@@ -99,7 +100,7 @@ static void fill_page(void *arg, uint64_t number, char *room)
             filter_page_mark_dirty(t->map_dirty, number); /* for the next commit */
             t->map_changed = true;
         }
-        filter_put_64(room, word);
+        bytes_put64(room, word);
         room += 8;
     }
 }
@@ -114,10 +115,10 @@ static int write_head(struct tier *t)
     if (page == NULL) {
         return -ENOMEM;
     }
-    filter_put_32(room, t->extent_bytes);
-    filter_put_64(room + 8, t->blk.size_bytes);
-    filter_put_64(room + 16, t->slots[TIER_FAST]);
-    filter_put_64(room + 24, t->slots[TIER_SLOW]);
+    bytes_put32(room, t->extent_bytes);
+    bytes_put64(room + 8, t->blk.size_bytes);
+    bytes_put64(room + 16, t->slots[TIER_FAST]);
+    bytes_put64(room + 24, t->slots[TIER_SLOW]);
     filter_page_seal(page, &mark);
     return blk_write(t->edge[TIER_FAST].disk, page, FILTER_PAGE_UNIT_BYTES, 0, 0);
 }

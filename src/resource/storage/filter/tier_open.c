@@ -6,6 +6,7 @@
 #include "base/fault.h"
 #include "base/scope.h"
 #include "resource/storage/filter/tier_private.h"
+#include "resource/storage/safe/bytes.h"
 
 static uint64_t pages_for(uint64_t extents)
 {
@@ -92,10 +93,10 @@ static int begin_fresh(struct tier *t, struct err *e)
 
 static int check_head(struct tier *t, const char *room, struct err *e)
 {
-    uint64_t size = filter_get_64(room + 8);
-    uint64_t fast = filter_get_64(room + 16);
-    uint64_t slow = filter_get_64(room + 24);
-    uint32_t bytes = filter_get_32(room);
+    uint64_t size = bytes_get64(room + 8);
+    uint64_t fast = bytes_get64(room + 16);
+    uint64_t slow = bytes_get64(room + 24);
+    uint32_t bytes = bytes_get32(room);
 
     if (bytes < 4096 || bytes > 16u * 1024 * 1024 || (bytes & (bytes - 1)) != 0 ||
         fast < 2 || slow < 2 || fast > TIER_EXTENTS_MOST || slow > TIER_EXTENTS_MOST ||
@@ -123,7 +124,7 @@ static int take_page(void *arg, uint64_t number, const char *room)
     uint64_t end = (t->blk.size_bytes + t->extent_bytes - 1) / t->extent_bytes;
 
     for (uint64_t i = first; i < first + TIER_PAGE_WORDS && i < t->extents; i++) {
-        uint64_t word = filter_get_64(room + (i - first) * 8);
+        uint64_t word = bytes_get64(room + (i - first) * 8);
         enum tier_disk d = tier_disk_of(word);
         uint64_t n = word & TIER_WORD_SLOT;
 
@@ -158,7 +159,7 @@ static int begin_old(struct tier *t, struct err *e)
     if (r != 0) {
         return err_sys(e, r, "cannot read the head of tiers");
     }
-    mark.life = t->life = filter_get_64(page + 8);
+    mark.life = t->life = bytes_get64(page + 8);
     if (t->life == 0 || filter_page_check(page, &mark) != 1) {
         return err_set(e, -EUCLEAN, "cannot open tiers: the fast disk has no head");
     }
