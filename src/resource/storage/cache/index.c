@@ -257,6 +257,10 @@ int cache_index_begin(struct cache *c, struct err *e)
     set_area(c, slots);
     c->epoch = 1;
     if (r == 0 && !c->options.is_volatile) {
+        r = filter_page_clear(cache_store(c), c->index.off,
+                              filter_page_area_bytes(c->index.count));
+    }
+    if (r == 0 && !c->options.is_volatile) {
         r = cache_write_head(c, !c->options.write_back);
     }
     return r == 0 ? 0 : err_sys(e, r, "cannot make a cache");

@@ -430,7 +430,8 @@ static int begin_trace(struct log_disk *g)
     if (blk_size(g->edge[1].disk) < FILTER_PAGE_UNIT_BYTES && !g->edge[1].disk->grows) {
         return -ENOSPC;
     }
-    r = blk_write(g->edge[1].disk, g->unit, FILTER_PAGE_UNIT_BYTES, 0, 0);
+    r = filter_page_clear(g->edge[1].disk, 0, blk_size(g->edge[1].disk));
+    r = r == 0 ? blk_write(g->edge[1].disk, g->unit, FILTER_PAGE_UNIT_BYTES, 0, 0) : r;
     return r == 0 ? blk_flush(g->edge[1].disk) : r;
 }
 

@@ -722,6 +722,23 @@ static int read_head(struct overlay *v, struct err *e)
     return check_head(v, filter_page_room(room), e);
 }
 
+/* No page of the map may show what the store had: at once, or one after the other. */
+static int clear_map(struct overlay *v)
+{
+    struct blk *store = store_of(v);
+    int r = blk_zero(store, 0, blk_size(store), BLK_UNMAP | BLK_NO_SLOW);
+
+    if (r != -EOPNOTSUPP) {
+        return r;
+    }
+    r = 0;
+    for (uint64_t off = group_off(0); r == 0 && off < blk_size(store);
+         off += GROUP_STRIDE) {
+        r = filter_page_clear(store, off, FILTER_PAGE_UNIT_BYTES);
+    }
+    return r;
+}
+
 static int begin_fresh(struct overlay *v, uint64_t size_bytes, struct err *e)
 {
     int r = filter_page_new_life(&v->life);
@@ -738,7 +755,8 @@ static int begin_fresh(struct overlay *v, uint64_t size_bytes, struct err *e)
     v->visible = v->base_bytes < v->blk.size_bytes ? v->base_bytes : v->blk.size_bytes;
     v->visible -= v->visible % v->blk.block_bytes;
     if (r == 0 && !v->discard_at_end) {
-        r = write_head(v);
+        r = clear_map(v);
+        r = r == 0 ? write_head(v) : r;
         r = r == 0 ? blk_flush(store_of(v)) : r;
     }
     return r == 0 ? 0 : err_sys(e, r, "cannot make an overlay");

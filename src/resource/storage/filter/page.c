@@ -133,6 +133,16 @@ int filter_page_load(const struct filter_page_area *a,
     return r;
 }
 
+int filter_page_clear(struct blk *disk, uint64_t off, uint64_t bytes)
+{
+    uint64_t size = blk_size(disk);
+
+    if (off >= size) {
+        return 0;
+    }
+    return blk_zero(disk, off, bytes < size - off ? bytes : size - off, BLK_UNMAP);
+}
+
 /* The bits of the pages of one unit: they lie in one word. */
 static uint64_t unit_mask(uint64_t unit)
 {

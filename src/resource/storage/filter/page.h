@@ -48,6 +48,10 @@ struct filter_page_area {
 /* Bytes on the disk, whole units. */
 uint64_t filter_page_area_bytes(uint64_t count);
 
+/* Make [off, off + bytes), as far as the disk has it, read as pages that were never
+ * written.  In a strand. */
+int filter_page_clear(struct blk *disk, uint64_t off, uint64_t bytes);
+
 /* Give each page that was ever written to `take`; its first error ends it.  In a
  * strand. */
 int filter_page_load(const struct filter_page_area *a,

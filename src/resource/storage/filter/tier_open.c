@@ -85,6 +85,10 @@ static int begin_fresh(struct tier *t, struct err *e)
     r = r == 0 ? choose_layout(t, e) : r;
     r = r == 0 ? lay_out(t) : r;
     if (r == 0) {
+        r = filter_page_clear(t->map.disk, t->map.off,
+                              filter_page_area_bytes(t->map.count));
+    }
+    if (r == 0) {
         t->head_changed = true;
         r = t->blk.ops->flush(&t->blk);
     }

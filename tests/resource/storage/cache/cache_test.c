@@ -23,6 +23,16 @@ struct world {
     char *model;
 };
 
+/* What a store had before is of no account. */
+static void put_garbage(struct blk *b)
+{
+    char *room = malloc(blk_size(b));
+
+    memset(room, 0xa5, blk_size(b));
+    must_be_0(blk_write(b, room, blk_size(b), 0, 0));
+    free(room);
+}
+
 static void begin(struct world *w)
 {
     w->random = 99;
@@ -34,6 +44,7 @@ static void begin(struct world *w)
         w->keep[i] = (struct blk_edge){.user = "test", .lets = BLK_USE_ALL};
         must_be_0(blk_attach(&w->keep[i], w->base[i], NULL));
     }
+    put_garbage(w->base[1]);
 }
 
 static int open_cache(struct world *w, struct cache_options o, struct err *e)

@@ -37,6 +37,16 @@ static struct blk *keep_memory(struct world *w, unsigned i, uint64_t bytes)
     return b;
 }
 
+/* What a store had before is of no account. */
+static void put_garbage(struct blk *b)
+{
+    char *room = malloc(blk_size(b));
+
+    memset(room, 0xa5, blk_size(b));
+    must_be_0(blk_write(b, room, blk_size(b), 0, 0));
+    free(room);
+}
+
 static void begin(struct world *w)
 {
     w->random = 5;
@@ -44,6 +54,8 @@ static void begin(struct world *w)
     w->base = keep_memory(w, 0, SIZE_BYTES);
     w->trace[0] = keep_memory(w, 1, TRACE_BYTES);
     w->trace[1] = keep_memory(w, 2, TRACE_BYTES);
+    put_garbage(w->trace[0]);
+    put_garbage(w->trace[1]);
 }
 
 static void finish(struct world *w)

@@ -34,12 +34,23 @@ static struct blk *keep_memory(struct world *w, unsigned i, uint64_t bytes)
     return b;
 }
 
+/* What a store had before is of no account. */
+static void put_garbage(struct blk *b)
+{
+    char *room = malloc(blk_size(b));
+
+    memset(room, 0xa5, blk_size(b));
+    must_be_0(blk_write(b, room, blk_size(b), 0, 0));
+    free(room);
+}
+
 static void begin(struct world *w)
 {
     w->random = 77;
     w->base = keep_memory(w, 0, SIZE_BYTES);
     for (unsigned i = 0; i < 2; i++) {
         w->store[i] = keep_memory(w, i + 1, STORE_BYTES);
+        put_garbage(w->store[i]);
         w->model[i] = malloc(SIZE_BYTES);
     }
     for (uint64_t i = 0; i < SIZE_BYTES; i++) {

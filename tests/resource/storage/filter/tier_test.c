@@ -24,6 +24,16 @@ struct world {
     char *model;
 };
 
+/* What a store had before is of no account. */
+static void put_garbage(struct blk *b)
+{
+    char *room = malloc(blk_size(b));
+
+    memset(room, 0xa5, blk_size(b));
+    must_be_0(blk_write(b, room, blk_size(b), 0, 0));
+    free(room);
+}
+
 static void begin(struct world *w)
 {
     w->random = 31;
@@ -35,6 +45,8 @@ static void begin(struct world *w)
         w->keep[i] = (struct blk_edge){.user = "test", .lets = BLK_USE_ALL};
         must_be_0(blk_attach(&w->keep[i], w->base[i], NULL));
     }
+    put_garbage(w->base[0]);
+    put_garbage(w->base[1]);
 }
 
 static int open_tier(struct world *w, struct filter_tier_options o, struct err *e)
