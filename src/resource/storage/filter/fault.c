@@ -236,10 +236,26 @@ static int keep(struct fault *f, struct blk_vec from, uint64_t off, unsigned fla
     return 0;
 }
 
+/* A disk below that grows has done so. */
+static void reached(struct fault *f, uint64_t end)
+{
+    if (end > f->blk.size_bytes) {
+        f->blk.size_bytes = end;
+    }
+}
+
 static int put(struct fault *f, struct blk_vec from, uint64_t off, unsigned flags)
 {
-    return f->plan.holds_back ? keep(f, from, off, flags)
-                              : blk_writev(f->lower.disk, from, off, flags);
+    int r;
+
+    if (f->plan.holds_back) {
+        return keep(f, from, off, flags);
+    }
+    r = blk_writev(f->lower.disk, from, off, flags);
+    if (r == 0) {
+        reached(f, off + from.bytes);
+    }
+    return r;
 }
 
 static int fault_write(struct blk *b, struct blk_vec from, uint64_t off, unsigned flags)
@@ -278,8 +294,14 @@ static int fault_zero(struct blk *b, uint64_t off, uint64_t bytes, unsigned flag
     if (r != 0) {
         return r;
     }
-    return f->plan.holds_back ? keep_zeros(f, off, bytes, flags)
-                              : blk_zero(f->lower.disk, off, bytes, flags);
+    if (f->plan.holds_back) {
+        return keep_zeros(f, off, bytes, flags);
+    }
+    r = blk_zero(f->lower.disk, off, bytes, flags);
+    if (r == 0) {
+        reached(f, off + bytes);
+    }
+    return r;
 }
 
 static int fault_discard(struct blk *b, uint64_t off, uint64_t bytes)

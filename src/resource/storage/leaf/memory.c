@@ -65,11 +65,23 @@ static char *chunk_for_write(struct memory *m, uint64_t off)
     return *chunk;
 }
 
+static int memory_resize(struct blk *b, uint64_t size_bytes, struct err *e);
+
+/* `grows`: make room up to `end`. */
+static int reach(struct blk *b, uint64_t end)
+{
+    return end <= b->size_bytes ? 0 : memory_resize(b, end, NULL) != 0 ? -ENOSPC : 0;
+}
+
 static int memory_write(struct blk *b, struct blk_vec from, uint64_t off, unsigned flags)
 {
     struct memory *m = memory_of(b);
+    int r = reach(b, off + from.bytes);
 
     (void)flags;
+    if (r != 0) {
+        return r;
+    }
     while (from.bytes > 0) {
         size_t n = in_chunk(off, from.bytes);
         char *chunk = chunk_for_write(m, off);
@@ -87,8 +99,12 @@ static int memory_write(struct blk *b, struct blk_vec from, uint64_t off, unsign
 static int memory_zero(struct blk *b, uint64_t off, uint64_t bytes, unsigned flags)
 {
     struct memory *m = memory_of(b);
+    int r = reach(b, off + bytes);
 
     (void)flags;
+    if (r != 0) {
+        return r;
+    }
     while (bytes > 0) {
         size_t n = in_chunk(off, bytes);
         char **chunk = &m->chunk[off / CHUNK_BYTES];
