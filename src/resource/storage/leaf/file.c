@@ -333,6 +333,7 @@ static void file_destroy(struct blk *b)
 {
     struct file *f = file_of(b);
 
+    leaf_unlock(f->io.fd);
     (void)close(f->io.fd);
     free(f->label);
     free(f);

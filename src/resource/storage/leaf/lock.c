@@ -95,3 +95,10 @@ int leaf_lock(int fd, bool writes, bool let_others_read, const char *label, stru
     }
     return 0;
 }
+
+void leaf_unlock(int fd)
+{
+    struct flock lock = {.l_type = F_UNLCK, .l_whence = SEEK_SET};
+
+    (void)fcntl(fd, F_OFD_SETLK, &lock);
+}

@@ -167,7 +167,7 @@ int qcow2_reclaim(struct qcow2 *q)
 
 void qcow2_alloc_undo(struct qcow2 *q, struct qcow2_run run)
 {
-    if (!qcow2_has_data_file(q) && run.count > 0) {
+    if (run.count > 0) {
         (void)qcow2_ref_lower(q, run.cluster, run.count);
     }
 }

@@ -29,7 +29,10 @@ static int open_named(struct qcow2 *q, const struct qcow2_open_options *o,
     }
     r = o->source->open(o->source, name, format, reads, &disk, e);
     if (r != 0) {
-        return err_wrap(e, "it needs '%s'", name);
+        if (e != NULL && strlen(e->text) <= ERR_TEXT_BYTES / 2) {
+            (void)err_wrap(e, "it needs '%s'", name);
+        } /* of a long chain, what is wrong at its end counts */
+        return r;
     }
     q->edge[edge] = (struct blk_edge){.user = q->label,
                                       .uses = reads ? BLK_USE_READ : BLK_USE_ALL,

@@ -248,9 +248,9 @@ int qcow2_header_parse(struct qcow2_header *h, const uint8_t *bytes, size_t room
     if (r == 0) {
         r = parse_extensions(h, bytes, room, e);
     }
-    if (r == 0 && h->backing_at != 0 &&
-        keep_name(&h->backing_name, bytes + h->backing_at, h->backing_bytes) != 0) {
-        r = err_set(e, -EUCLEAN, "the name of its backing file is not valid");
+    if (r == 0 && h->backing_at != 0) {
+        r = keep_name(&h->backing_name, bytes + h->backing_at, h->backing_bytes);
+        r = r == 0 ? 0 : err_sys(e, r, "the name of its backing file is not valid");
     }
     return r != 0 ? r : check_features(h, e);
 }

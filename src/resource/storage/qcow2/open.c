@@ -352,7 +352,9 @@ int qcow2_open(struct blk *take_file, const struct qcow2_open_options *o,
     r = blk_attach(&q->edge[EDGE_FILE], take_file, e);
     r = r != 0 ? r : start(q, o, e);
     if (r != 0) {
-        (void)err_wrap(e, "cannot open '%s'", label);
+        if (e == NULL || strlen(e->text) <= ERR_TEXT_BYTES / 2) {
+            (void)err_wrap(e, "cannot open '%s'", label);
+        }
         slot_destroy(&q->blk);
         return r;
     }

@@ -184,35 +184,53 @@ static int pack(void *arg)
     return 0;
 }
 
+/* One more reference to the host cluster that the next packed cluster begins in, if
+ * it is partly used, still: it may have been freed since. */
+static int pin_last(struct qcow2 *q, bool *ret_pinned)
+{
+    uint64_t at = q->packed_end;
+    struct qcow2_slice *s;
+    uint64_t refs;
+    uint32_t i;
+    int r;
+
+    *ret_pinned = false;
+    if (at % q->cluster_bytes == 0) {
+        return 0;
+    }
+    r = qcow2_ref_slice(q, at / q->cluster_bytes, &s, &i);
+    if (r != 0 || q->packed_end != at) {
+        return r;
+    }
+    refs = qcow2_ref_read(q, s->data, i);
+    if (refs > 0 && refs < qcow2_ref_most(q)) {
+        qcow2_ref_write(q, s->data, i, refs + 1);
+        qcow2_slice_dirty(q, s);
+        *ret_pinned = true;
+    }
+    return 0;
+}
+
 /* Room for `bytes` behind the last packed cluster, its host clusters counted. */
 static int find_place(struct qcow2 *q, size_t bytes, uint64_t *ret_at)
 {
     uint64_t c = q->cluster_bytes;
-    uint64_t left = q->packed_end % c == 0 ? 0 : c - q->packed_end % c;
     struct qcow2_run run = {0};
-    uint64_t refs = 0;
+    uint64_t left;
+    bool pinned;
     bool fresh;
-    int r = 0;
+    int r = pin_last(q, &pinned);
 
-    if (left > 0) { /* others may have freed what is in the last cluster */
-        r = qcow2_ref_get(q, q->packed_end / c, &refs);
-        left = refs == 0 || refs == qcow2_ref_most(q) ? 0 : left;
-    }
+    left = pinned ? c - q->packed_end % c : 0;
     if (r == 0 && left < bytes) {
         r = qcow2_alloc(q, 1, 1, &run, &fresh);
     }
-    if (r != 0) {
-        return r;
+    if (pinned &&
+        (r != 0 || (run.count > 0 && run.cluster * c != q->packed_end + left))) {
+        (void)qcow2_ref_lower(q, q->packed_end / c, 1);
+        pinned = false;
     }
-    if (left > 0 && (run.count == 0 || run.cluster * c == q->packed_end + left)) {
-        r = qcow2_ref_raise(q, q->packed_end / c, 1);
-        *ret_at = q->packed_end;
-    } else {
-        *ret_at = run.cluster * c;
-    }
-    if (r != 0) {
-        qcow2_alloc_undo(q, run);
-    }
+    *ret_at = pinned ? q->packed_end : run.cluster * c;
     return r;
 }
 

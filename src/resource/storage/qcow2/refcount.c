@@ -185,6 +185,9 @@ int qcow2_ref_lower(struct qcow2 *q, uint64_t cluster, uint64_t count)
                 qcow2_cache_drop(q, i * q->cluster_bytes, q->cluster_bytes);
                 (void)qcow2_uses_set(q, i, 1, USE_NONE);
             }
+            if (i == q->packed_end / q->cluster_bytes) {
+                q->packed_end = 0; /* what is packed next goes elsewhere */
+            }
             recycle(q, i);
         }
     }

@@ -321,7 +321,9 @@ static int take_snapshot(struct qcow2 *q, const char *name)
     r = r != 0 ? r : copy_l1(q, q->l1.entry, q->l1.count, &s->l1_at);
     r = r != 0 ? r : raise_all(q, q->l1.entry, q->l1.count);
     if (r == 0) {
-        memcpy(all, q->snapshot, count * sizeof *all);
+        for (uint32_t i = 0; i < count; i++) {
+            all[i] = q->snapshot[i];
+        }
         r = switch_table(q, all, count + 1);
     }
     if (r != 0 && q->snapshot != all) {
@@ -413,7 +415,9 @@ static int go_back(struct qcow2 *q, const struct qcow2_snapshot *s)
     if (r != 0) {
         return r;
     }
-    memcpy(l1, loaded, s->l1_count * sizeof *l1);
+    for (uint32_t i = 0; i < s->l1_count; i++) {
+        l1[i] = loaded[i];
+    }
     r = clear_flags(q, l1, count);
     r = r != 0 ? r : copy_l1(q, l1, count, &at);
     r = r != 0 ? r : raise_all(q, l1, count);

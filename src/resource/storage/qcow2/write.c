@@ -219,6 +219,13 @@ static int find_hosts(struct qcow2 *q, uint64_t off, uint64_t count,
     return qcow2_alloc(q, 1, count, ret, ret_fresh);
 }
 
+static void lose_hosts(struct qcow2 *q, struct qcow2_run run)
+{
+    if (!qcow2_has_data_file(q)) {
+        qcow2_alloc_undo(q, run);
+    }
+}
+
 /* ---- the ways ---- */
 
 bool qcow2_is_ready(const struct qcow2_extent *x)
@@ -246,7 +253,7 @@ static int write_new(struct qcow2 *q, struct blk_vec from, uint64_t off, size_t 
         r = set_hosts(q, x.begin, run.count, x.host, UINT32_MAX);
     }
     if (r != 0) {
-        qcow2_alloc_undo(q, run);
+        lose_hosts(q, run);
     }
     *ret_did = from.bytes;
     return r;
@@ -268,7 +275,7 @@ static int give_hosts(struct qcow2 *q, uint64_t off, uint64_t bytes)
     if (r == 0) {
         r = set_hosts(q, begin, run.count, run.cluster * q->cluster_bytes, UINT64_MAX);
         if (r != 0) {
-            qcow2_alloc_undo(q, run);
+            lose_hosts(q, run);
         }
     }
     return r;

@@ -1,6 +1,7 @@
 /* leaf_test.c - files and devices of the host, with QEMU's tools as the other side. */
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -91,12 +92,24 @@ static int keep_qemu_away(void *arg)
     struct leaf_file_options writer = {0};
     struct leaf_file_options shown = {.let_others_read = true};
     struct leaf_file_options reader = {.read_only = true};
+    pid_t child;
 
     must_be_0(open_disk(f, f->name, writer, NULL));
     must(shell(QEMU_WRITES, f->name) != 0);
     must(shell(QEMU_READS, f->name) != 0);
     blk_detach(&f->edge);
     must(shell(QEMU_WRITES, f->name) == 0);
+
+    must_be_0(open_disk(f, f->name, writer, NULL));
+    child = fork(); /* holds the open file a little longer */
+    if (child == 0) {
+        (void)pause();
+        _exit(0);
+    }
+    blk_detach(&f->edge);
+    must(shell(QEMU_WRITES, f->name) == 0);
+    (void)kill(child, SIGKILL);
+    (void)waitpid(child, NULL, 0);
 
     must_be_0(open_disk(f, f->name, shown, NULL));
     must(shell(QEMU_WRITES, f->name) != 0);

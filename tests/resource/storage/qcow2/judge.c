@@ -2,6 +2,7 @@
 #include "tests/resource/storage/qcow2/judge.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,6 +26,16 @@ static void remove_dir(void)
     (void)system(line);
 }
 
+/* A failed assertion leaves nothing behind, either. */
+static void remove_and_die(int number)
+{
+    (void)signal(number, SIG_DFL);
+    if (getenv("JUDGE_KEEP") == NULL) {
+        remove_dir();
+    }
+    (void)raise(number);
+}
+
 const char *judge_dir(void)
 {
     if (the_dir[0] == '\0') {
@@ -34,6 +45,7 @@ const char *judge_dir(void)
             must(mkdtemp(the_dir) != NULL);
         }
         (void)atexit(remove_dir);
+        (void)signal(SIGABRT, remove_and_die);
     }
     return the_dir;
 }

@@ -12,39 +12,88 @@
 #include "tests/contract/blk_suite.h"
 #include "tests/resource/storage/qcow2/judge.h"
 
-static int open_image(struct loop *l, struct blk **take_lower, uint64_t size_bytes,
-                      struct blk **ret_disk, struct err *e)
-{
-    struct qcow2_open_options o = {.label = "image"};
-
-    (void)l;
-    (void)size_bytes;
-    return qcow2_open(take_lower[0], &o, ret_disk, e);
-}
-
 /* Leaks of earlier cuts stay until somebody repairs. */
 static bool was_cut;
 
-static int make_image(struct blk **take_lower, struct qcow2_create_options o,
+/* "zeros": a disk of zeros that are data; "data": the second disk below. */
+struct suite_source {
+    struct blk_source source; /* first */
+    struct loop *loop;
+    struct blk *data;
+};
+
+static int open_named(struct blk_source *base, const char *name, const char *format,
+                      bool read_only, struct blk **ret, struct err *e)
+{
+    struct suite_source *s = (struct suite_source *)base;
+    static const char zeros[1u << 20];
+    int r;
+
+    (void)format;
+    (void)read_only;
+    if (strcmp(name, "data") == 0) {
+        *ret = s->data;
+        s->data = NULL;
+        return 0;
+    }
+    r = leaf_memory_create(loop_strands(s->loop), sizeof zeros, 512, ret, e);
+    if (r == 0) {
+        r = blk_write(*ret, zeros, sizeof zeros, 0, 0);
+        if (r != 0) {
+            blk_drop(*ret);
+        }
+    }
+    return r;
+}
+
+static int open_with(struct loop *l, struct blk **take_lower, struct blk *take_data,
+                     struct blk **ret_disk, struct err *e)
+{
+    struct suite_source s = {{open_named}, l, take_data};
+    struct qcow2_open_options o = {.label = "image", .source = &s.source};
+    int r = qcow2_open(take_lower[0], &o, ret_disk, e);
+
+    blk_drop(s.data);
+    return r;
+}
+
+static int open_image(struct loop *l, struct blk **take_lower, uint64_t size_bytes,
                       struct blk **ret_disk, struct err *e)
+{
+    (void)size_bytes;
+    return open_with(l, take_lower, NULL, ret_disk, e);
+}
+
+static int open_with_data(struct loop *l, struct blk **take_lower, uint64_t size_bytes,
+                          struct blk **ret_disk, struct err *e)
+{
+    (void)size_bytes;
+    return open_with(l, take_lower, take_lower[1], ret_disk, e);
+}
+
+static int make_image(struct loop *l, struct blk **take_lower,
+                      struct qcow2_create_options o, struct blk **ret_disk, struct err *e)
 {
     int r = qcow2_create(take_lower[0], &o, e);
 
     was_cut = false;
     if (r != 0) {
         blk_drop(take_lower[0]);
+        if (o.data_name != NULL) {
+            blk_drop(take_lower[1]);
+        }
         return r;
     }
-    return open_image(NULL, take_lower, o.size_bytes, ret_disk, e);
+    return open_with(l, take_lower, o.data_name != NULL ? take_lower[1] : NULL, ret_disk,
+                     e);
 }
 
 #define MAKE(name, ...)                                                                  \
     static int name(struct loop *l, struct blk **take_lower, uint64_t size_bytes,        \
                     struct blk **ret_disk, struct err *e)                                \
     {                                                                                    \
-        (void)l;                                                                         \
         return make_image(                                                               \
-            take_lower,                                                                  \
+            l, take_lower,                                                               \
             (struct qcow2_create_options){.size_bytes = size_bytes, __VA_ARGS__},        \
             ret_disk, e);                                                                \
     }
@@ -60,6 +109,29 @@ MAKE(make_extended_large, .extended_l2 = true, .cluster_bytes = 131072)
 MAKE(make_lazy, .lazy_refcounts = true, .cluster_bytes = 4096)
 MAKE(make_preallocated, .preallocate_metadata = true, .cluster_bytes = 4096)
 
+MAKE(make_based, .backing_name = "zeros", .backing_format = "raw")
+MAKE(make_based_small, .cluster_bytes = 2048, .backing_name = "zeros",
+     .backing_format = "raw")
+MAKE(make_based_extended, .extended_l2 = true, .cluster_bytes = 131072,
+     .backing_name = "zeros", .backing_format = "raw")
+MAKE(make_with_data, .cluster_bytes = 4096, .data_name = "data")
+
+/* All that is written from now on is shared with a snapshot first. */
+static int make_with_snapshot(struct loop *l, struct blk **take_lower,
+                              uint64_t size_bytes, struct blk **ret_disk, struct err *e)
+{
+    int r = make_small(l, take_lower, size_bytes, ret_disk, e);
+
+    if (r == 0) {
+        r = blk_zero(*ret_disk, 0, size_bytes, 0);
+        r = r != 0 ? r : qcow2_snapshot_create(*ret_disk, "before", e);
+        if (r != 0) {
+            blk_drop(*ret_disk);
+        }
+    }
+    return r;
+}
+
 static void judge(struct loop *l, struct blk **lower, bool after_cut)
 {
     int r;
@@ -70,6 +142,7 @@ static void judge(struct loop *l, struct blk **lower, bool after_cut)
     }
     was_cut |= after_cut;
     judge_save(lower[0], "judged");
+    (void)judge_run("touch zeros data");
     r = judge_check("judged");
     if (r != 0 && !(r == 3 && was_cut)) {
         (void)judge_run("cat check.log; cp judged /var/tmp/judged.qcow2");
@@ -107,6 +180,16 @@ int main(void)
         {.name = "extended, large", IMAGE, .make = make_extended_large, .judge = judge},
         {.name = "lazy", IMAGE, .make = make_lazy, .judge = judge_lazy},
         {.name = "preallocated", IMAGE, .make = make_preallocated, .judge = judge},
+        {.name = "based", IMAGE, .make = make_based, .judge = judge},
+        {.name = "based, small", IMAGE, .make = make_based_small, .judge = judge},
+        {.name = "based, extended", IMAGE, .make = make_based_extended, .judge = judge},
+        {.name = "snapshot", IMAGE, .make = make_with_snapshot, .judge = judge},
+        {.name = "data file",
+         .lowers = 2,
+         .lower_grows = true,
+         .open = open_with_data,
+         .make = make_with_data,
+         .judge = judge},
     };
 
     return suite_main(disks, sizeof disks / sizeof disks[0]);
