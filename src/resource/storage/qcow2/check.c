@@ -16,6 +16,8 @@
 #include "resource/storage/qcow2/bitmap.h"
 #include "resource/storage/qcow2/snapshot.h"
 
+#define REPAIR_TURNS 3
+
 /* ---- counting ---- */
 
 /* A region of whole clusters; false: it is not in the file. */
@@ -42,6 +44,10 @@ static int count_table(struct qcow2_walk *w, uint64_t *l1_entry)
         c->result.corruptions++;
     }
     if ((*l1_entry & QCOW2_OFFSET) == 0) {
+        return 1;
+    }
+    if (++c->tables > c->end / c->q->cluster_bytes) { /* more than there can be */
+        c->result.corruptions++;
         return 1;
     }
     return count_region(c, *l1_entry & QCOW2_OFFSET, 1);
@@ -95,7 +101,9 @@ static int count_snapshots(struct check *c)
         uint64_t *l1 = NULL;
 
         r = count_region(c, s->l1_at, (uint64_t)s->l1_count * 8);
-        if (r == 0) {
+        if (r == 0 && qcow2_count_of(&c->count, s->l1_at / q->cluster_bytes) > 1) {
+            c->result.corruptions++; /* two trees with one root: count it once */
+        } else if (r == 0) {
             r = qcow2_io_table(q, s->l1_at, s->l1_count, &l1);
             r = r != 0 ? r : count_tree(c, l1, s->l1_count);
             free(l1);
@@ -254,7 +262,7 @@ static int flag_table(struct qcow2_walk *w, uint64_t *l1_entry)
     uint64_t now;
     int r;
 
-    if (!in_file(c, *l1_entry)) {
+    if (!in_file(c, *l1_entry) || ++c->tables > c->end / c->q->cluster_bytes) {
         return 1;
     }
     r = right_flag(c, *l1_entry, &now);
@@ -290,6 +298,7 @@ static int check_flags(struct check *c)
         .table = flag_table, .cluster = flag_cluster, .q = c->q, .arg = c};
 
     c->flags_wrong = 0;
+    c->tables = 0;
     return qcow2_walk(&w, c->q->l1.entry, c->q->l1.count);
 }
 
@@ -336,24 +345,39 @@ static int repair(struct check *c, bool leaks_only)
     return r != 0 ? r : qcow2_uses_build(q);
 }
 
+static bool is_sound(const struct check *c)
+{
+    return c->result.corruptions == 0 && c->result.leaks == 0;
+}
+
+static uint64_t fewer(uint64_t before, uint64_t now)
+{
+    return before > now ? before - now : 0;
+}
+
+/* New tables of counts may be larger than they turn out to need: a second turn frees
+ * the rest. */
+static int repair_in_turns(struct check *c, enum qcow2_repair how)
+{
+    struct qcow2_check_result before = c->result;
+    int r = 0;
+
+    for (unsigned turn = 0; r == 0 && turn < REPAIR_TURNS && !is_sound(c); turn++) {
+        r = repair(c, how == QCOW2_REPAIR_LEAKS);
+        r = r != 0 ? r : look(c);
+    }
+    c->result.repaired_corruptions = fewer(before.corruptions, c->result.corruptions);
+    c->result.repaired_leaks = fewer(before.leaks, c->result.leaks);
+    return r;
+}
+
 static int check_and_repair(struct check *c, enum qcow2_repair how)
 {
     struct qcow2 *q = c->q;
-    struct qcow2_check_result before;
     int r = look(c);
 
-    if (r != 0 || how == QCOW2_REPAIR_NOTHING ||
-        (c->result.corruptions == 0 && c->result.leaks == 0)) {
-        before = c->result;
-    } else {
-        before = c->result;
-        r = repair(c, how == QCOW2_REPAIR_LEAKS);
-        r = r != 0 ? r : look(c);
-        c->result.repaired_corruptions = before.corruptions > c->result.corruptions
-                                             ? before.corruptions - c->result.corruptions
-                                             : 0;
-        c->result.repaired_leaks =
-            before.leaks > c->result.leaks ? before.leaks - c->result.leaks : 0;
+    if (r == 0 && how != QCOW2_REPAIR_NOTHING && !is_sound(c)) {
+        r = repair_in_turns(c, how);
     }
     if (r == 0 && how == QCOW2_REPAIR_ALL && c->result.corruptions == 0 &&
         (q->header.incompatible & (QCOW2_DIRTY | QCOW2_CORRUPT)) != 0) {

@@ -35,7 +35,8 @@ struct check {
     bool without_counts; /* count all but the tables of counts themselves */
     bool fix_flags;
     bool in_active;
-    uint64_t end; /* of the file, whole clusters */
+    uint64_t tables; /* visited in this tree */
+    uint64_t end;    /* of the file, whole clusters */
     uint64_t flags_wrong;
     uint64_t flags_fixed;
 };
