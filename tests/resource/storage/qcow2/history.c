@@ -12,7 +12,7 @@
 #include "tests/resource/storage/qcow2/judge.h"
 
 #define SIZE_BYTES  (3u * 1024 * 1024 + 13 * 512) /* ends inside a cluster */
-#define TURNS       4
+#define TURNS       2
 #define OUR_STEPS   60
 #define THEIR_STEPS 25
 #define MOST_BLOCKS 300u
@@ -335,6 +335,8 @@ static int make_ours(void *arg)
 
 static void run_kind(const struct kind *kind, uint64_t seed)
 {
+    const char *more = getenv("HISTORY_TURNS");
+    unsigned turns = more != NULL ? (unsigned)strtoul(more, NULL, 10) : TURNS;
     struct run h = {.kind = kind, .random = seed * 2 + 1};
     struct err e = {0};
 
@@ -352,7 +354,7 @@ static void run_kind(const struct kind *kind, uint64_t seed)
                        kind->based ? "-b middle -F qcow2" : "", kind->options,
                        SIZE_BYTES) == 0);
     }
-    for (unsigned i = 0; i < TURNS; i++) {
+    for (unsigned i = 0; i < turns; i++) {
         must_be_0(loop_do(h.loop, our_turn, &h));
         judge(&h);
         their_turn(&h);
