@@ -438,7 +438,7 @@ static int store_parts(struct blk *file, const uint8_t *bytes, size_t room, bool
     return r;
 }
 
-int qcow2_header_store(struct qcow2 *q)
+static int store(struct qcow2 *q)
 {
     SCOPED(scope_free) uint8_t *bytes = fault_aligned(4096, q->cluster_bytes);
     size_t end = 0;
@@ -456,5 +456,16 @@ int qcow2_header_store(struct qcow2 *q)
         q->header.backing_bytes = qcow2_get32(bytes + 16);
         q->header.name_is_new = false;
     }
+    return r;
+}
+
+/* An older header must not come after a newer one. */
+int qcow2_header_store(struct qcow2 *q)
+{
+    int r;
+
+    strand_lock(q->blk.strands, &q->header_lock);
+    r = store(q);
+    strand_unlock(&q->header_lock);
     return r;
 }

@@ -139,7 +139,9 @@ struct qcow2 {
     uint32_t l2_bits;     /* log2 of entries in a table */
     uint32_t subs;        /* subclusters in a cluster: 1 or 32 */
     uint32_t sub_bytes;
-    uint32_t ref_bits; /* log2 of entries in a refcount block */
+    uint32_t sub_bits;
+    uint32_t span_bits; /* log2 of the guest bytes of an L2 table */
+    uint32_t ref_bits;  /* log2 of entries in a refcount block */
 
     struct qcow2_table l1;
     struct qcow2_table rt;
@@ -155,6 +157,7 @@ struct qcow2 {
     struct strand_lock alloc_lock;
     struct strand_lock table_lock;
     struct strand_lock commit_lock;
+    struct strand_lock header_lock; /* one writes the header at a time */
     uint64_t commits_begun;
     int commit_result; /* of the last one */
     int late_error;    /* of a quiesce, told by the next flush */

@@ -27,6 +27,14 @@ static int slot_read(struct blk *b, struct blk_vec to, uint64_t off)
     return r;
 }
 
+/* Without its backing file an image is not written: what surrounds a write would be
+ * missing. */
+static int may_write(const struct qcow2 *q)
+{
+    return q->header.backing_name != NULL && q->edge[EDGE_BACKING].disk == NULL ? -EACCES
+                                                                                : 0;
+}
+
 static int slot_write(struct blk *b, struct blk_vec from, uint64_t off, unsigned flags)
 {
     struct qcow2 *q = qcow2_of(b);
@@ -34,7 +42,8 @@ static int slot_write(struct blk *b, struct blk_vec from, uint64_t off, unsigned
     int r;
 
     (void)flags;
-    r = qcow2_bitmaps_touch(q, off, from.bytes);
+    r = may_write(q);
+    r = r != 0 ? r : qcow2_bitmaps_touch(q, off, from.bytes);
     r = r != 0 ? r : qcow2_guest_write(q, from, off);
     qcow2_leave(q, epoch);
     return r;
@@ -46,7 +55,8 @@ static int slot_zero(struct blk *b, uint64_t off, uint64_t bytes, unsigned flags
     unsigned epoch = qcow2_enter(q);
     int r;
 
-    r = qcow2_bitmaps_touch(q, off, bytes);
+    r = may_write(q);
+    r = r != 0 ? r : qcow2_bitmaps_touch(q, off, bytes);
     r = r != 0 ? r : qcow2_guest_zero(q, off, bytes, (flags & BLK_UNMAP) != 0);
     qcow2_leave(q, epoch);
     return r;
@@ -58,7 +68,8 @@ static int slot_discard(struct blk *b, uint64_t off, uint64_t bytes)
     unsigned epoch = qcow2_enter(q);
     int r;
 
-    r = qcow2_bitmaps_touch(q, off, bytes);
+    r = may_write(q);
+    r = r != 0 ? r : qcow2_bitmaps_touch(q, off, bytes);
     r = r != 0 ? r : qcow2_guest_drop(q, off, bytes);
     qcow2_leave(q, epoch);
     return r;
@@ -137,6 +148,11 @@ static const struct blk_ops qcow2_ops = {
     .destroy = slot_destroy,
 };
 
+bool qcow2_is_image(const struct blk *b)
+{
+    return b->ops == &qcow2_ops;
+}
+
 /* ---- opening ---- */
 
 static int read_header(struct qcow2 *q, struct err *e)
@@ -174,6 +190,8 @@ static void set_geometry(struct qcow2 *q)
     q->l2_bits = h->cluster_bits - (q->entry_bytes == 16 ? 4 : 3);
     q->subs = q->entry_bytes == 16 ? QCOW2_SUBCLUSTERS : 1;
     q->sub_bytes = q->cluster_bytes / q->subs;
+    q->sub_bits = h->cluster_bits - (q->subs > 1 ? 5 : 0);
+    q->span_bits = h->cluster_bits + q->l2_bits;
     q->ref_bits = h->cluster_bits + 3 - h->refcount_order;
     q->lazy = h->version == 3 && (h->compatible & QCOW2_LAZY) != 0;
     q->corrupt = (h->incompatible & QCOW2_CORRUPT) != 0;

@@ -157,6 +157,8 @@ struct qcow2_extent {
 /* What the first bytes of [off, off + bytes) are.  May suspend. */
 int qcow2_map(struct qcow2 *q, uint64_t off, uint64_t bytes, struct qcow2_extent *ret);
 
+bool qcow2_is_image(const struct blk *b);
+
 /* ---- table.c ---- */
 
 /* Make the L2 table of `off` exist and be ours alone.  May suspend. */

@@ -61,7 +61,8 @@ struct qcow2_open_options {
     const char *label; /* names it in messages; copied; NULL: "qcow2" */
     bool read_only;
     struct blk_source *source; /* opens what the image names; NULL: nobody does */
-    bool alone;                /* do not open the backing file: it reads zeros */
+    bool alone;                /* do not open the backing file: it reads zeros, and data
+                                  is not written (-EACCES) */
     const char *assume_format; /* of a backing file whose image does not say; NULL:
                                   refuse such an image */
     unsigned depth;            /* images that stand on this one: a source that opens an
@@ -173,7 +174,8 @@ int qcow2_rebase(struct blk *disk, const char *name, const char *format, struct 
 int qcow2_flatten(struct blk *disk, uint64_t *at, uint64_t bytes, struct err *e);
 
 /* Write one whole cluster of data (the last one: up to the end of the disk), packed
- * when that is smaller; for converting.  `off` is the begin of a cluster. */
+ * when that is smaller; for converting: nobody drains the disk meanwhile.  `off` is the
+ * begin of a cluster. */
 int qcow2_write_packed(struct blk *disk, const void *data, size_t bytes, uint64_t off);
 
 #endif

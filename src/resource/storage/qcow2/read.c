@@ -13,7 +13,7 @@
 
 uint64_t qcow2_l2_span(const struct qcow2 *q)
 {
-    return (uint64_t)q->cluster_bytes << q->l2_bits;
+    return (uint64_t)1 << q->span_bits;
 }
 
 uint64_t qcow2_entries_left(const struct qcow2 *q, uint64_t off)
@@ -91,7 +91,7 @@ static int map_slice(struct qcow2 *q, const uint8_t *entry, uint64_t left, uint6
 
     while (left > 0 && x->bytes < bytes) {
         uint64_t at = off + x->bytes;
-        uint32_t sub = (uint32_t)((at & mask) / q->sub_bytes);
+        uint32_t sub = (uint32_t)((at & mask) >> q->sub_bits);
         struct qcow2_extent next;
         uint32_t subs;
         int r = read_entry(q, entry, sub, &next, &subs);
@@ -100,7 +100,7 @@ static int map_slice(struct qcow2 *q, const uint8_t *entry, uint64_t left, uint6
             return x->bytes > 0 ? 0 : r;
         }
         next.host += next.has_host ? at & mask : 0;
-        next.bytes = (uint64_t)(sub + subs) * q->sub_bytes - (at & mask);
+        next.bytes = ((uint64_t)(sub + subs) << q->sub_bits) - (at & mask);
         if (x->bytes == 0) {
             *x = next;
         } else if (follows(x, &next)) {
@@ -132,6 +132,21 @@ static bool map_hole(struct qcow2 *q, uint64_t off, struct qcow2_extent *x)
     return true;
 }
 
+/* The slice of the L2 table that tells about a guest offset, and the byte in it.  0:
+ * there is no table. */
+static int find_entry(const struct qcow2 *q, uint64_t off, uint64_t *ret_slice,
+                      uint32_t *ret_byte)
+{
+    uint64_t i = off >> q->span_bits;
+    uint64_t table = i < q->l1.count ? q->l1.entry[i] & QCOW2_OFFSET : 0;
+    uint64_t entry = (off >> q->header.cluster_bits & (((uint64_t)1 << q->l2_bits) - 1));
+    uint64_t byte = entry * q->entry_bytes;
+
+    *ret_slice = table == 0 ? 0 : table + (byte & ~(uint64_t)(q->slice_bytes - 1));
+    *ret_byte = (uint32_t)(byte & (q->slice_bytes - 1));
+    return (table & (q->cluster_bytes - 1)) != 0 ? -EUCLEAN : 0;
+}
+
 int qcow2_map(struct qcow2 *q, uint64_t off, uint64_t bytes, struct qcow2_extent *ret)
 {
     struct qcow2_extent x = {0};
@@ -139,35 +154,51 @@ int qcow2_map(struct qcow2 *q, uint64_t off, uint64_t bytes, struct qcow2_extent
 
     while (more == 1 && x.bytes < bytes) {
         uint64_t at = off + x.bytes;
-        uint64_t i = at / qcow2_l2_span(q);
-        uint64_t table = i < q->l1.count ? q->l1.entry[i] & QCOW2_OFFSET : 0;
-        uint64_t byte =
-            ((at & (qcow2_l2_span(q) - 1)) >> q->header.cluster_bits) * q->entry_bytes;
         struct qcow2_slice *s;
-        int r;
+        uint64_t place;
+        uint32_t byte;
+        int r = find_entry(q, at, &place, &byte);
 
-        if (table == 0) {
+        if (r == 0 && place == 0) {
             more = map_hole(q, off, &x) ? 1 : 0;
             continue;
         }
-        if ((table & (q->cluster_bytes - 1)) != 0) {
-            r = -EUCLEAN;
-        } else {
-            r = qcow2_slice_get(q, table + byte / q->slice_bytes * q->slice_bytes, USE_L2,
-                                &s);
-        }
-        if (r == 0) {
-            more = map_slice(q, s->data + byte % q->slice_bytes,
-                             qcow2_entries_left(q, at), off, bytes, &x);
-            r = more < 0 ? more : 0;
-        }
+        r = r != 0 ? r : qcow2_slice_get(q, place, USE_L2, &s);
         if (r != 0) {
             return r;
+        }
+        more = map_slice(q, s->data + byte, qcow2_entries_left(q, at), off, bytes, &x);
+        if (more < 0) {
+            return more;
         }
     }
     x.bytes = x.bytes < bytes ? x.bytes : bytes;
     *ret = x;
     return 0;
+}
+
+/* Whether an image is known to hold nothing in the range, from what is in memory. */
+static bool holds_nothing(struct qcow2 *q, uint64_t off, uint64_t bytes)
+{
+    struct qcow2_extent x = {0};
+    struct qcow2_slice *s;
+    uint64_t place;
+    uint32_t byte;
+
+    if (find_entry(q, off, &place, &byte) != 0) {
+        return false;
+    }
+    if (place == 0) {
+        return bytes <= qcow2_l2_span(q) - (off & (qcow2_l2_span(q) - 1));
+    }
+    s = qcow2_slice_find(q, place);
+    if (s == NULL || s->loading || s->kind != USE_L2) {
+        return false;
+    }
+    s->recent = true;
+    return map_slice(q, s->data + byte, qcow2_entries_left(q, off), off, bytes, &x) >=
+               0 &&
+           x.kind == KIND_NOTHING && x.bytes >= bytes;
 }
 
 /* ---- reading ---- */
@@ -200,13 +231,21 @@ static int read_host(struct qcow2 *q, struct blk_vec to, uint64_t host)
     return r == 0 && q->crypt != NULL ? decrypt(q, to, host) : r;
 }
 
+/* Images of the chain that hold nothing there are passed over without a call, as long
+ * as that needs no suspension: a long chain costs a look at each table. */
 static int read_backing(struct qcow2 *q, struct blk_vec to, uint64_t off)
 {
-    if (q->edge[EDGE_BACKING].disk == NULL) {
+    struct blk *b = q->edge[EDGE_BACKING].disk;
+
+    while (b != NULL && qcow2_is_image(b) && b->drained == 0 &&
+           off + to.bytes <= blk_size(b) && holds_nothing(qcow2_of(b), off, to.bytes)) {
+        b = qcow2_of(b)->edge[EDGE_BACKING].disk;
+    }
+    if (b == NULL) {
         blk_vec_zero(to);
         return 0;
     }
-    return qcow2_io_readv(q->edge[EDGE_BACKING].disk, to, off);
+    return qcow2_io_readv(b, to, off);
 }
 
 static int read_extent(struct qcow2 *q, struct blk_vec to, uint64_t off,

@@ -59,7 +59,7 @@ static int new_table(struct qcow2 *q, uint32_t i)
 
 int qcow2_own_table(struct qcow2 *q, uint64_t off)
 {
-    uint64_t i = off / qcow2_l2_span(q);
+    uint64_t i = off >> q->span_bits;
     int r = q->corrupt ? -EUCLEAN : 0;
 
     if (r == 0 && q->lazy && (q->header.incompatible & QCOW2_DIRTY) == 0) {
@@ -81,7 +81,7 @@ int qcow2_own_table(struct qcow2 *q, uint64_t off)
 int qcow2_entry(struct qcow2 *q, uint64_t off, struct qcow2_slice **ret_slice,
                 uint8_t **ret_entry)
 {
-    uint64_t table = q->l1.entry[off / qcow2_l2_span(q)] & QCOW2_OFFSET;
+    uint64_t table = q->l1.entry[off >> q->span_bits] & QCOW2_OFFSET;
     uint64_t byte =
         ((off & (qcow2_l2_span(q) - 1)) >> q->header.cluster_bits) * q->entry_bytes;
     int r;

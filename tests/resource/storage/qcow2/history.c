@@ -58,6 +58,8 @@ static const struct kind kinds[] = {
     {.name = "preallocated of QEMU", .options = "preallocation=metadata"},
     {.name = "data file", .ours.data_name = "data"},
     {.name = "data file, extended", .ours = {.data_name = "data", .extended_l2 = true}},
+    {.name = "data file, preallocated",
+     .ours = {.data_name = "data", .preallocate_metadata = true}},
     {.name = "raw data file", .ours = {.data_name = "data", .data_is_raw = true}},
     {.name = "data file of QEMU", .options = "data_file=data,data_file_raw=off"},
     {.name = "raw data file of QEMU", .options = "data_file=data,data_file_raw=on"},

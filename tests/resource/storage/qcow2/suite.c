@@ -165,7 +165,7 @@ static void judge_lazy(struct loop *l, struct blk **lower, bool after_cut)
     }
 }
 
-#define IMAGE .lowers = 1, .lower_grows = true, .open = open_image, .power_rounds = 20
+#define IMAGE .lowers = 1, .lower_grows = true, .open = open_image, .power_rounds = 12
 
 int main(void)
 {
@@ -187,7 +187,7 @@ int main(void)
         {.name = "data file",
          .lowers = 2,
          .lower_grows = true,
-         .power_rounds = 20,
+         .power_rounds = 12,
          .open = open_with_data,
          .make = make_with_data,
          .judge = judge},

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "host/loop/loop.h"
 #include "tests/base/check.h"
@@ -248,6 +249,45 @@ static void chains_that_do_not_end_are_refused(void **state)
     assert_int_equal(loop_do(t->loop, make_loop, t), 0);
 }
 
+static int climb(void *arg)
+{
+    struct test *t = arg;
+    struct qcow2_create_options o = {.size_bytes = MIB, .cluster_bytes = 4096};
+    struct err e = {0};
+    char name[16];
+    char below[16];
+
+    file_create_image(t->loop, "chain0", &o);
+    open_it(t, "chain0");
+    write_it(t, 0, MIB, 7);
+    blk_detach(&t->edge);
+    for (unsigned i = 1; i < QCOW2_CHAIN_MOST; i++) {
+        (void)snprintf(below, sizeof below, "chain%u", i - 1);
+        (void)snprintf(name, sizeof name, "chain%u", i);
+        o.backing_name = below;
+        o.backing_format = "qcow2";
+        file_create_image(t->loop, name, &o);
+    }
+    must_be_0(try_open(t, name, false, NULL, &e));
+    must(reads(t, 0, 65536, 7));
+    write_it(t, 4096 + 512, 512, 9);
+    must(reads(t, 4096, 512, 7) && reads(t, 4608, 512, 9) && reads(t, 5120, 4096, 7));
+    blk_detach(&t->edge);
+    return 0;
+}
+
+static void a_chain_may_be_256_images_long(void **state)
+{
+    struct rlimit files = {1024, 1024};
+    struct test *t = *state;
+
+    (void)getrlimit(RLIMIT_NOFILE, &files);
+    if (files.rlim_cur < 2 * QCOW2_CHAIN_MOST) {
+        skip();
+    }
+    assert_int_equal(loop_do(t->loop, climb, t), 0);
+}
+
 static int flatten_it(void *arg)
 {
     struct test *t = arg;
@@ -470,6 +510,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(bitmaps_are_shared_with_qemu, start, stop),
         cmocka_unit_test_setup_teardown(a_bitmap_in_use_is_not_believed, start, stop),
         cmocka_unit_test_setup_teardown(chains_that_do_not_end_are_refused, start, stop),
+        cmocka_unit_test_setup_teardown(a_chain_may_be_256_images_long, start, stop),
         cmocka_unit_test_setup_teardown(a_flattened_image_stands_alone, start, stop),
         cmocka_unit_test_setup_teardown(a_rebased_image_names_another_file, start, stop),
         cmocka_unit_test_setup_teardown(new_room_reads_zeros_over_a_longer_base, start,
