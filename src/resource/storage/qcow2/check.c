@@ -382,6 +382,7 @@ static int check_and_repair(struct check *c, enum qcow2_repair how)
     if (r == 0 && how == QCOW2_REPAIR_ALL && c->result.corruptions == 0 &&
         (q->header.incompatible & (QCOW2_DIRTY | QCOW2_CORRUPT)) != 0) {
         q->header.incompatible &= ~(QCOW2_DIRTY | QCOW2_CORRUPT);
+        q->dirty_marked = false;
         r = qcow2_header_store(q);
         q->corrupt = false;
     }

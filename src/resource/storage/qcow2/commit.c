@@ -306,9 +306,10 @@ int qcow2_mark_dirty(struct qcow2 *q)
 {
     int r = 0;
 
-    if (q->lazy && (q->header.incompatible & QCOW2_DIRTY) == 0) {
+    if (q->lazy && !q->dirty_marked) {
         q->header.incompatible |= QCOW2_DIRTY;
         r = qcow2_header_store(q);
+        q->dirty_marked = r == 0;
         if (r != 0) {
             q->header.incompatible &= ~QCOW2_DIRTY;
             q->header_unsure = true;
@@ -323,6 +324,7 @@ int qcow2_mark_clean(struct qcow2 *q)
 
     if ((q->header.incompatible & QCOW2_DIRTY) != 0) {
         q->header.incompatible &= ~QCOW2_DIRTY;
+        q->dirty_marked = false;
         r = qcow2_header_store(q);
         if (r != 0) {
             q->header.incompatible |= QCOW2_DIRTY;

@@ -152,6 +152,7 @@ struct qcow2 {
     bool overlaps; /* two structures claim the same cluster: not to be written */
     bool corrupt;
     bool lazy;
+    bool dirty_marked;  /* the dirty bit is durable in the file */
     bool header_unsure; /* writing it failed: the file may have the old one */
 
     struct strand_lock alloc_lock;

@@ -62,7 +62,7 @@ int qcow2_own_table(struct qcow2 *q, uint64_t off)
     uint64_t i = off >> q->span_bits;
     int r = q->corrupt ? -EUCLEAN : 0;
 
-    if (r == 0 && q->lazy && (q->header.incompatible & QCOW2_DIRTY) == 0) {
+    if (r == 0 && q->lazy && !q->dirty_marked) {
         strand_lock(q->blk.strands, &q->table_lock);
         r = qcow2_mark_dirty(q);
         strand_unlock(&q->table_lock);
