@@ -51,7 +51,7 @@ static void open_disk(struct bench *s, bool holds_back)
     if (qcow2_open(s->lower, &o, &s->disk, &e) != 0) {
         (void)fprintf(stderr, "%s\n", e.text);
         judge_save(s->base, "bad");
-        (void)judge_run("qemu-img check bad; cp bad /var/tmp/");
+        (void)judge_run("qemu-img check bad");
         abort();
     }
     s->edge = (struct blk_edge){.user = "test", .uses = BLK_USE_ALL};
@@ -224,7 +224,7 @@ static void look_after(struct bench *s, const char *name)
         (void)judge_run("touch another a-name-that-is-longer");
         if (judge_check("after") != 0) {
             (void)fprintf(stderr, "%s:\n", name);
-            (void)judge_run("tail -5 check.log; cp after /var/tmp/");
+            (void)judge_run("tail -5 check.log");
             abort();
         }
     }

@@ -249,8 +249,7 @@ static void judge(const struct run *h)
         judge_run("qemu-img compare -f qcow2 -F raw image model >compare.log 2>&1") !=
             0) {
         (void)fprintf(stderr, "%s:\n", h->kind->name);
-        (void)judge_run("cat check.log compare.log; rm -rf /var/tmp/bad; cp -r . "
-                        "/var/tmp/bad");
+        (void)judge_run("cat check.log compare.log");
         abort();
     }
 }

@@ -9,7 +9,8 @@ struct blk;
 /* Whether the tools are there. */
 bool judge_is_there(void);
 
-/* Run a command of the shell with $dir, a directory of this process that ends with it;
+/* Run a command of the shell in a directory of this process that ends with it (unless
+ * JUDGE_KEEP is in the environment and a test fails);
  * its exit status. */
 int judge_run(const char *format, ...) __attribute__((format(printf, 1, 2)));
 const char *judge_dir(void);

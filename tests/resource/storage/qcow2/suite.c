@@ -145,7 +145,7 @@ static void judge(struct loop *l, struct blk **lower, bool after_cut)
     (void)judge_run("touch zeros data");
     r = judge_check("judged");
     if (r != 0 && !(r == 3 && was_cut)) {
-        (void)judge_run("cat check.log; cp judged /var/tmp/judged.qcow2");
+        (void)judge_run("cat check.log");
         abort();
     }
 }
