@@ -4,7 +4,8 @@
  * the formats of resource/storage; used by its copying.
  *
  * Threads: those of the disks, in strands.
- * Order:   calls of `write` may overlap; they begin in the order of their offsets. */
+ * Order:   calls of `write` may overlap and come in any order; each has a number, from
+ *          0 on without gaps, in the order of the offsets. */
 #ifndef CONTRACT_BLK_SINK_H
 #define CONTRACT_BLK_SINK_H
 
@@ -16,8 +17,10 @@ struct err;
 
 struct blk_sink_ops {
     /* Take the unit at `off`, a multiple of `unit_bytes`; `bytes` is less only at the
-     * end of the disk.  What is never written reads zeros. */
-    int (*write)(struct blk_sink *s, const void *data, size_t bytes, uint64_t off);
+     * end of the disk.  What is never written reads zeros; so does a number that
+     * brings 0 bytes.  `data` NULL: the caller has failed and brings nothing. */
+    int (*write)(struct blk_sink *s, uint64_t number, const void *data, size_t bytes,
+                 uint64_t off);
 
     /* After the last write: complete the image and make it durable. */
     int (*finish)(struct blk_sink *s, struct err *e);

@@ -17,7 +17,7 @@ const struct format_row format_table[] = {
     {"vmdk", "VMware, sparse in one file; read: also flat and split", true, vmdk_open,
      vmdk_create, NULL},
     {"vmdk-stream", "VMware, stream-optimised: compressed, for OVF and OVA", false,
-     vmdk_open, NULL, NULL},
+     vmdk_open, NULL, vmdk_stream_create},
     {"vhdx", "Hyper-V", false, vhdx_open, NULL, NULL},
     {"vhd", "Virtual PC, Hyper-V, Azure", false, vhd_open, NULL, NULL},
     {"vdi", "VirtualBox", false, vdi_open, NULL, NULL},

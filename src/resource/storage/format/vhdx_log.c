@@ -261,7 +261,7 @@ int vhdx_read_log(struct vhdx *v, struct err *e)
     struct ring g = {.size = v->header.log_bytes,
                      .budget = BUDGET * v->header.log_bytes,
                      .guid = v->header.log};
-    struct sequence active;
+    struct sequence active = {0};
     int r;
 
     if (g.size == 0 || g.size % VHDX_MIB != 0 || g.size > VHDX_LOG_MOST ||

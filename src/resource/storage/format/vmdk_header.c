@@ -85,23 +85,29 @@ void vmdk_header_put(const struct vmdk_header *x, void *to)
     bytes_put_le16(h + AT_COMPRESSION, x->compression);
 }
 
+uint32_t vmdk_new_id(void)
+{
+    uint32_t id = 0;
+
+    if (getrandom(&id, sizeof id, 0) != sizeof id || id == VMDK_NO_PARENT) {
+        id = 1;
+    }
+    return id;
+}
+
 unsigned vmdk_text_make(char *to, unsigned room, uint64_t sectors, bool stream)
 {
     const char *kind = stream ? "streamOptimized" : "monolithicSparse";
     uint64_t cylinders = sectors / ((uint64_t)HEADS * TRACK);
-    uint32_t id = 0;
-    int n;
-
-    (void)getrandom(&id, sizeof id, 0);
-    id = id == VMDK_NO_PARENT ? 1 : id;
-    n = snprintf(to, room,
+    int n =
+        snprintf(to, room,
                  "# Disk DescriptorFile\nversion=1\nCID=%08" PRIx32
                  "\nparentCID=ffffffff\ncreateType=\"%s\"\n\n# Extent description\n"
                  "RW %" PRIu64 " SPARSE \"disk.vmdk\"\n\n# The Disk Data Base\n#DDB\n\n"
                  "ddb.virtualHWVersion = \"4\"\nddb.geometry.cylinders = \"%" PRIu64
                  "\"\nddb.geometry.heads = \"%u\"\nddb.geometry.sectors = \"%u\"\n"
                  "ddb.adapterType = \"ide\"\n",
-                 id, kind, sectors, cylinders < CYLINDERS ? cylinders : CYLINDERS, HEADS,
-                 TRACK);
+                 vmdk_new_id(), kind, sectors,
+                 cylinders < CYLINDERS ? cylinders : CYLINDERS, HEADS, TRACK);
     return (unsigned)n;
 }

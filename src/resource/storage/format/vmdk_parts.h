@@ -60,6 +60,9 @@ struct vmdk_header {
 int vmdk_header_parse(const void *from, struct vmdk_header *ret);
 void vmdk_header_put(const struct vmdk_header *h, void *to);
 
+/* A content ID for a descriptor. */
+uint32_t vmdk_new_id(void);
+
 /* The text of a descriptor for one extent that is in the same file; how long. */
 unsigned vmdk_text_make(char *to, unsigned room, uint64_t sectors, bool stream);
 

@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/random.h>
 
 #include "base/fault.h"
 #include "base/scope.h"
@@ -22,7 +21,6 @@ static int renew_in(char *text)
 {
     char *at = strncmp(text, "CID=", 4) == 0 ? text : strstr(text, "\nCID=");
     char digits[9];
-    uint32_t id = 0;
 
     if (at == NULL) {
         return 0;
@@ -31,8 +29,7 @@ static int renew_in(char *text)
     if (strspn(at, "0123456789abcdefABCDEF") != 8) {
         return 0;
     }
-    (void)getrandom(&id, sizeof id, 0);
-    (void)snprintf(digits, sizeof digits, "%08x", id == VMDK_NO_PARENT ? 1 : id);
+    (void)snprintf(digits, sizeof digits, "%08x", vmdk_new_id());
     memcpy(at, digits, 8);
     return 1;
 }

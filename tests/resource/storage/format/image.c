@@ -92,7 +92,7 @@ void images_fill(struct images *s, const char *name, uint64_t bytes, uint64_t se
     assert_true(fd >= 0);
     assert_int_equal(ftruncate(fd, (off_t)bytes), 0);
     for (unsigned i = 0; i < 40; i++) {
-        uint64_t n = suite_random(&random) % (i % 4 == 0 ? 3 : 586) + 1;
+        uint64_t n = suite_random(&random) % (i % 4 == 0 ? 3 : 585) + 1;
         uint64_t at = suite_random(&random) % (bytes / 512) * 512;
 
         n = n * 512 < bytes - at ? n * 512 : bytes - at;
