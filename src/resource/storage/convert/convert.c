@@ -169,6 +169,9 @@ static int copy_unit(struct run *c, const struct piece *p, char *buf)
     size_t bytes = (size_t)p->bytes;
     int w;
 
+    if (r != 0) {
+        fail(c, r); /* before the sink tells others that somebody failed */
+    }
     if (r == 0 && is_zero(buf, bytes)) {
         bytes = 0;
     }
@@ -256,7 +259,7 @@ static int finish(struct run *c, struct err *e)
     if (r == 0 && j->sink != NULL) {
         return j->sink->ops->finish(j->sink, e);
     }
-    if (r == 0) {
+    if (r == 0 && !j->no_flush) {
         r = blk_flush(j->to);
     }
     return r == 0 ? 0 : err_sys(e, r, "cannot copy '%s'", j->from->label);

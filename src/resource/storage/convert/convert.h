@@ -19,6 +19,7 @@ struct transcode_job {
     struct blk *to;        /* at least as large; or NULL */
     struct blk_sink *sink; /* instead; it is finished, not destroyed */
     bool to_is_zero;       /* `to` is new: zeros need no writing */
+    bool no_flush;         /* `to` need not survive a power cut yet */
     unsigned in_flight;    /* pieces at once; 0: the usual */
 
     /* After each piece; not 0: stop, and give that back.  NULL: nobody asks. */
@@ -31,7 +32,7 @@ struct transcode_result {
     uint64_t zero_bytes;   /* read as zeros or known as such */
 };
 
-/* Flushes at the end.  After an error the target has an unknown part. */
+/* Flushes at the end, unless told not to.  After an error the target has an unknown part. */
 int transcode_run(const struct transcode_job *j, struct transcode_result *ret,
                   struct err *e);
 
