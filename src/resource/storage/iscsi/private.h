@@ -221,5 +221,4 @@ struct chap_keys {
 unsigned iscsi_chap_step(struct chap *h, const struct target *x,
                          const struct chap_keys *k, struct text *t);
 
-
 #endif

@@ -15,8 +15,6 @@ int leaf_lock(int fd, bool writes, bool let_others_read, const char *label,
 
 /* Let go of all locks now: the file lives on behind its last close(2) for as long as an
  * io_uring or a child process still refers to it. */
-/* Give the locks back at once.  Closing does so only when the kernel has let go of the last
- * asynchronous request on the file, which may be a little later. */
 void leaf_unlock(int fd);
 
 #endif
