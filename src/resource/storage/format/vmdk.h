@@ -2,8 +2,8 @@
  *
  * Specification: VMware, Virtual Disk Format 5.0 (technical note, December 2011).
  * Read: monolithic sparse, stream-optimised, and descriptor files with flat, sparse
- * and zero extents.  Written: monolithic sparse and flat ones; stream-optimised ones
- * once, from begin to end. */
+ * and zero extents.  Written: monolithic sparse ones; stream-optimised ones once, from
+ * begin to end. */
 #ifndef RESOURCE_STORAGE_FORMAT_VMDK_H
 #define RESOURCE_STORAGE_FORMAT_VMDK_H
 
