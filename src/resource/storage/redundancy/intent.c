@@ -41,6 +41,35 @@ int intent_init(struct intent *x, struct member_set *set)
     return x->marked != NULL && x->state != NULL && x->batch != NULL ? 0 : -ENOMEM;
 }
 
+int intent_resize(struct intent *x, uint64_t regions)
+{
+    uint64_t units = units_for(regions);
+    uint8_t *marked;
+    uint8_t *state;
+
+    if (units > (x->set->data_at - MEMBER_AREA_AT) / INTENT_UNIT_BYTES) {
+        return -ENOSPC;
+    }
+    marked = fault_calloc(regions + 1, 1);
+    state = fault_calloc(units + 1, 1);
+    if (marked == NULL || state == NULL) {
+        free(marked);
+        free(state);
+        return -ENOMEM;
+    }
+    strand_lock(x->set->strands, &x->lock);
+    memcpy(marked, x->marked, regions < x->regions ? regions : x->regions);
+    memset(state, INTENT_CHANGED, units); /* bits behind an earlier end may stand there */
+    free(x->marked);
+    free(x->state);
+    x->marked = marked;
+    x->state = state;
+    x->regions = regions;
+    x->units = units;
+    strand_unlock(&x->lock);
+    return 0;
+}
+
 void intent_fini(struct intent *x)
 {
     free(x->marked);

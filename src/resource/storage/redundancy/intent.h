@@ -36,6 +36,10 @@ uint64_t intent_bytes(uint64_t regions); /* room that it takes on a member */
 int intent_init(struct intent *x, struct member_set *set);
 void intent_fini(struct intent *x);
 
+/* For as many regions as the set has now; -ENOSPC: the area has no room for their marks.
+ * New ones are not marked.  Nobody marks or clears meanwhile. */
+int intent_resize(struct intent *x, uint64_t regions);
+
 /* Add what is marked on a member; a damaged sheet counts as marked. */
 int intent_load(struct intent *x, unsigned role);
 

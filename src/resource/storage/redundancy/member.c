@@ -203,11 +203,12 @@ static int load(struct blk *disk, struct super *x)
     return 0;
 }
 
-/* The parts that never change, but for the role. */
+/* The parts that never change, but for the role: not the size, which the leader knows. */
 static bool is_same_set(const struct super *a, const struct super *b)
 {
     return memcmp(a->text, b->text, 20) == 0 &&
-           memcmp(a->text + 24, b->text + 24, 24) == 0;
+           memcmp(a->text + 24, b->text + 24, 8) == 0 &&
+           memcmp(a->text + 40, b->text + 40, 8) == 0;
 }
 
 struct assembly {
@@ -394,8 +395,7 @@ static int attach(struct assembly *a, struct err *e)
     for (unsigned i = 0; r == 0 && i < a->s->count; i++) {
         struct member *m = &a->s->member[i];
 
-        *m->edge =
-            (struct blk_edge){.user = "redundancy", .uses = BLK_USE_READ | BLK_USE_WRITE};
+        *m->edge = (struct blk_edge){.user = "redundancy", .uses = BLK_USE_ALL};
         if (a->disk[i] != NULL) {
             r = blk_attach(m->edge, a->disk[i], e);
         }
@@ -549,8 +549,7 @@ static int take_other_disk(struct member_set *s, unsigned role, struct blk *take
     int r;
 
     blk_detach(m->edge);
-    *m->edge =
-        (struct blk_edge){.user = "redundancy", .uses = BLK_USE_READ | BLK_USE_WRITE};
+    *m->edge = (struct blk_edge){.user = "redundancy", .uses = BLK_USE_ALL};
     r = blk_attach(m->edge, take_disk, e);
     if (r != 0) {
         blk_drop(take_disk);
@@ -600,6 +599,68 @@ int member_run(struct blk_request *request, unsigned count)
         }
     }
     return 0;
+}
+
+int member_fit_back(struct member_set *s, uint64_t bytes, struct err *e)
+{
+    bool somebody = false;
+
+    for (unsigned i = 0; i < s->count; i++) {
+        somebody =
+            somebody || (s->edge[i].disk != NULL && blk_size(s->edge[i].disk) >= bytes);
+    }
+    return somebody ? member_fit(s, bytes, e)
+                    : err_set(e, -EUCLEAN, "all members are smaller than they say");
+}
+
+int member_fit(struct member_set *s, uint64_t bytes, struct err *e)
+{
+    int r = 0;
+
+    for (unsigned i = 0; r == 0 && i < s->count; i++) {
+        struct blk *disk = s->edge[i].disk;
+
+        if (disk != NULL && blk_size(disk) < bytes) {
+            r = blk_resize(disk, bytes, e);
+        }
+    }
+    return r;
+}
+
+int member_clear(struct member_set *s, uint64_t off, uint64_t bytes)
+{
+    struct blk_request request[MEMBER_MOST];
+    unsigned n = 0;
+    int r = 0;
+
+    for (unsigned pass = 0; bytes > 0 && r == 0 && pass < 2; pass++) {
+        n = 0;
+        for (unsigned i = 0; i < s->count; i++) {
+            if (member_is_live(&s->member[i])) {
+                request[n++] = (struct blk_request){
+                    .disk = s->edge[i].disk,
+                    .kind = pass == 0 ? BLK_ZERO : BLK_FLUSH,
+                    .flags = pass == 0 ? BLK_UNMAP : 0,
+                    .off = pass == 0 ? s->data_at + off : 0,
+                    .bytes = pass == 0 ? bytes : 0,
+                };
+            }
+        }
+        r = member_run(request, n);
+    }
+    return r;
+}
+
+int member_set_size(struct member_set *s, uint64_t size)
+{
+    uint64_t was = s->size;
+    int r;
+
+    s->size = size;
+    s->unsaved = true;
+    r = member_save(s);
+    s->size = r == 0 ? size : was;
+    return r;
 }
 
 void member_detach_all(struct member_set *s)

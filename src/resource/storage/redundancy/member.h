@@ -90,6 +90,19 @@ int member_replace(struct member_set *s, unsigned role, struct blk *take_disk,
  * want of memory is not taken for a failure of the member. */
 int member_run(struct blk_request *request, unsigned count);
 
+/* Make every member that is there at least this large. */
+int member_fit(struct member_set *s, uint64_t bytes, struct err *e);
+
+/* The same when members are opened: one was away when the others grew.  -EUCLEAN: none is
+ * as large, so that no superblock tells the truth. */
+int member_fit_back(struct member_set *s, uint64_t bytes, struct err *e);
+
+/* Zeros, durable, on all that are in; `off` from `data_at` on. */
+int member_clear(struct member_set *s, uint64_t off, uint64_t bytes);
+
+/* Another size of the disk on top; after an error some members may have it. */
+int member_set_size(struct member_set *s, uint64_t size);
+
 bool member_is_live(const struct member *m); /* there and not out */
 unsigned member_count(const struct member_set *s, enum member_state state);
 void member_detach_all(struct member_set *s);

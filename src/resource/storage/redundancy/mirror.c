@@ -436,6 +436,7 @@ static const struct blk_ops mirror_ops = {
     .discard = mirror_discard,
     .flush = mirror_flush,
     .status = mirror_extent,
+    .resize = mirror_resize,
     .quiesce = mirror_quiesce,
     .destroy = mirror_destroy,
 };
@@ -451,6 +452,7 @@ int mirror_format(struct blk *const *disk, unsigned count, const struct mirror_f
     struct member_set *s;
     uint64_t least = UINT64_MAX;
     uint32_t region = f->region_bytes != 0 ? f->region_bytes : MIRROR_REGION_BYTES;
+    uint64_t most;
     int r;
 
     if (count < 1 || count > MIRROR_MOST || (region & (region - 1)) != 0 ||
@@ -468,9 +470,9 @@ int mirror_format(struct blk *const *disk, unsigned count, const struct mirror_f
     s->count = count;
     s->unit_bytes = region;
     s->async = f->async;
-    s->data_at =
-        MEMBER_AREA_AT +
-        round_up(intent_bytes((f->size_bytes != 0 ? f->size_bytes : least) / region + 1));
+    most = f->size_bytes != 0 ? f->size_bytes : least;
+    most = f->most_bytes > most ? f->most_bytes : most;
+    s->data_at = MEMBER_AREA_AT + round_up(intent_bytes(most / region + 1));
     s->size = f->size_bytes != 0 || least < s->data_at
                   ? f->size_bytes
                   : (least - s->data_at) & ~(uint64_t)4095;
@@ -544,12 +546,13 @@ static void spread_marks(struct mirror *m)
     }
 }
 
-static int start(struct mirror *m)
+static int start(struct mirror *m, struct err *e)
 {
     uint32_t block = 512;
     bool fast = true;
-    int r = intent_init(&m->intent, &m->set);
+    int r = member_fit_back(&m->set, m->set.data_at + m->set.size, e);
 
+    r = r == 0 ? intent_init(&m->intent, &m->set) : r;
     r = r == 0 ? alloc_regions(m) : r;
     r = r == 0 ? load_marks(m) : r;
     if (r != 0) {
@@ -561,9 +564,6 @@ static int start(struct mirror *m)
 
         if (d == NULL) {
             continue;
-        }
-        if (m->set.size > d->size_bytes - m->set.data_at) {
-            return -EUCLEAN;
         }
         block = d->block_bytes > block ? d->block_bytes : block;
         fast = fast && d->zeroes_fast;
@@ -614,7 +614,7 @@ int mirror_open(struct loop *l, struct blk *const *take_disk, unsigned count,
         r = err_set(e, -EUCLEAN, "cannot open a mirror of %u members", m->set.count);
     }
     if (r == 0) {
-        r = start(m);
+        r = start(m, e);
         r = r == 0 ? 0 : err_sys(e, r, "cannot open a mirror");
     }
     if (r != 0) {

@@ -24,7 +24,8 @@ struct loop;
 #define MIRROR_WINDOW_NS    1000000000u
 
 struct mirror_format {
-    uint64_t size_bytes;   /* 0: as large as the smallest member allows */
+    uint64_t size_bytes; /* 0: as large as the smallest member allows */
+    uint64_t most_bytes; /* leave room for the marks of a disk that grows to this size */
     uint32_t region_bytes; /* 0: MIRROR_REGION_BYTES; what one mark stands for */
     bool async;            /* the first disk is the primary */
     bool same;             /* the disks have the same bytes already */

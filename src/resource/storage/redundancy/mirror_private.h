@@ -67,6 +67,9 @@ int mirror_pick(struct mirror *m, uint64_t first, uint64_t end, int not );
 void mirror_add_pending(struct mirror *m, unsigned role, uint64_t region);
 void mirror_drop_pending(struct mirror *m, unsigned role, uint64_t region);
 
+/* resize.c */
+int mirror_resize(struct blk *b, uint64_t size_bytes, struct err *e);
+
 /* Start to copy if there is something to copy and nobody does. */
 void mirror_kick(struct mirror *m);
 

@@ -214,6 +214,7 @@ static const struct blk_ops raid_ops = {
     .read = raid_read,
     .write = raid_write,
     .flush = raid_flush,
+    .resize = raid_resize,
     .quiesce = raid_quiesce,
     .destroy = raid_destroy,
 };
@@ -336,17 +337,23 @@ static int check(struct raid *x, struct err *e)
     uint64_t width = (uint64_t)x->chunk * x->data;
     uint32_t block = 512;
 
+    int r;
+
     x->stripes = (x->set.size + width - 1) / width;
     if (away > x->parity) {
         return err_set(e, -ENODEV, "%u of %u members are not in sync: too many", away,
                        x->set.count);
     }
+    if (x->stripes > (BLK_SIZE_MOST_BYTES - x->set.data_at) / x->chunk) {
+        return err_set(e, -EUCLEAN, "the size of the array is not possible");
+    }
+    r = member_fit_back(&x->set, x->set.data_at + x->stripes * x->chunk, e);
+    if (r != 0) {
+        return r;
+    }
     for (unsigned i = 0; i < x->set.count; i++) {
         const struct blk *d = x->set.edge[i].disk;
 
-        if (d != NULL && (x->stripes > (d->size_bytes - x->set.data_at) / x->chunk)) {
-            return err_set(e, -EUCLEAN, "member '%s' is too small", d->label);
-        }
         block = d != NULL && d->block_bytes > block ? d->block_bytes : block;
     }
     x->blk.block_bytes = block;

@@ -89,6 +89,9 @@ int raid_journal_replay(struct raid *x);
 int raid_journal_settle(struct raid *x); /* all of it in place; it begins anew */
 int raid_unstick(struct raid *x, uint64_t stripe); /* UINT64_MAX: all */
 
+/* resize.c */
+int raid_resize(struct blk *b, uint64_t size_bytes, struct err *e);
+
 /* raid_write.c, raid_copy.c */
 int raid_write_stripe(struct raid *x, uint64_t stripe, struct blk_vec from, uint64_t at);
 int raid_read_hard(struct raid *x, uint64_t stripe, unsigned index, struct blk_vec to,

@@ -289,6 +289,86 @@ static int a_member_comes_back_in_use(void *arg)
     return 0;
 }
 
+/* ---- other sizes ---- */
+
+/* One member is away while the disk grows and is written behind its old end. */
+static int grows_without_a_member(void *arg)
+{
+    struct members *s = arg;
+    char *model = calloc(1, 2 * DISK_BYTES);
+
+    begin(s, 2, false);
+    open_mirror(s, 3, plain);
+    for (unsigned i = 0; i < 50; i++) {
+        members_write(s, model, DISK_BYTES, 64);
+    }
+    members_close(s);
+    open_mirror(s, 1, alone);
+    must_be_0(blk_resize(s->disk, 2 * DISK_BYTES, NULL));
+    for (unsigned i = 0; i < 50; i++) {
+        members_write(s, model, 2 * DISK_BYTES, 64);
+    }
+    members_compare(s, model, 2 * DISK_BYTES);
+    members_close(s);
+    open_mirror(s, 3, plain);
+    must(blk_size(s->disk) == 2 * DISK_BYTES);
+    wait_until_ok(s);
+    members_close(s);
+    open_mirror(s, 2, alone); /* the one that came back has it all */
+    members_compare(s, model, 2 * DISK_BYTES);
+    members_close(s);
+    members_drop(s);
+    free(model);
+    return 0;
+}
+
+/* The power goes at any moment of a change of size: it is the old or the new one, what was
+ * in both is there, and what is new reads zeros. */
+static int a_cut_leaves_the_old_or_the_new_size(void *arg)
+{
+    struct members *s = arg;
+    char *model = calloc(1, 2 * DISK_BYTES);
+    uint64_t size = DISK_BYTES;
+    unsigned changed = 0;
+
+    begin(s, 2, false);
+    for (unsigned i = 0; i < 80; i++) {
+        uint64_t to = DISK_BYTES / 2 + suite_random(&s->random) % 300 * 4096;
+
+        s->plan = (struct filter_fault_plan){0};
+        open_mirror(s, 3, plain);
+        must(blk_size(s->disk) == size);
+        for (unsigned k = 0; k < 20; k++) {
+            members_write(s, model, size, 64);
+        }
+        must_be_0(blk_flush(s->disk));
+        members_close(s);
+        s->plan = (struct filter_fault_plan){.holds_back = true};
+        open_mirror(s, 3, plain);
+        for (unsigned k = 0; k < 2; k++) {
+            filter_fault_cut_after(s->lower[k], suite_random(&s->random) % 14);
+        }
+        (void)blk_resize(s->disk, to, NULL);
+        members_cut(s);
+        members_close(s);
+        s->plan = (struct filter_fault_plan){0};
+        open_mirror(s, 3, plain);
+        must(blk_size(s->disk) == size || blk_size(s->disk) == to);
+        if (blk_size(s->disk) != size) {
+            changed++;
+            memset(model + (to < size ? to : size), 0,
+                   2 * DISK_BYTES - (to < size ? to : size));
+            size = to;
+        }
+        members_compare(s, model, size);
+        members_close(s);
+    }
+    must(changed > 10 && changed < 80);
+    members_drop(s);
+    free(model);
+    return 0;
+}
+
 /* ---- generations ---- */
 
 static int a_stale_member_never_wins(void *arg)
@@ -614,19 +694,16 @@ int main(void)
         {.name = "mirror of 2",
          .lowers = 2,
          .lower_bytes = MEMBER_BYTES,
-         .fixed_size = true,
          .make = make_two,
          .open = open_two},
         {.name = "mirror of 3",
          .lowers = 3,
          .lower_bytes = MEMBER_BYTES,
-         .fixed_size = true,
          .make = make_three,
          .open = open_three},
         {.name = "mirror, asynchronous",
          .lowers = 2,
          .lower_bytes = MEMBER_BYTES,
-         .fixed_size = true,
          .make = make_async,
          .open = open_two},
     };
@@ -634,6 +711,8 @@ int main(void)
     run(only_what_differs_is_copied, "only what differs is copied");
     run(a_read_error_is_repaired, "a read error is repaired");
     run(a_member_comes_back_in_use, "a member comes back in use");
+    run(grows_without_a_member, "grows without a member");
+    run(a_cut_leaves_the_old_or_the_new_size, "a cut leaves the old or the new size");
     run(a_stale_member_never_wins, "a stale member never wins");
     run(a_half_saved_change_does_not_win, "a half saved change does not win");
     run(a_split_asks_for_a_winner, "a split asks for a winner");

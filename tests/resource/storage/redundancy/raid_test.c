@@ -572,6 +572,61 @@ static void corrupt(struct members *s, unsigned role, uint64_t stripe)
     must_be_0(blk_write(s->base[role], block, sizeof block, at, 0));
 }
 
+/* The power goes at any moment of a change of size, and a member with it: the size is the
+ * old or the new one, what was in both is there, what is new reads zeros, parities are
+ * right. */
+static int a_cut_leaves_the_old_or_the_new_size(void *arg)
+{
+    struct members *s = arg;
+    char *model = calloc(1, 2 * DISK_BYTES);
+    uint64_t size = DISK_BYTES;
+    unsigned changed = 0;
+
+    begin(s, 4, 5);
+    for (unsigned i = 0; i < 60; i++) {
+        uint64_t to = DISK_BYTES / 2 + suite_random(&s->random) % 300 * 4096;
+        uint64_t both = to < size ? to : size;
+        unsigned away = (unsigned)(suite_random(&s->random) % 4);
+
+        s->plan = (struct filter_fault_plan){0};
+        open_array(s, 5, 15, false);
+        wait_until_rebuilt(s);
+        for (unsigned k = 0; k < 20; k++) {
+            members_write(s, model, size, 64);
+        }
+        members_close(s);
+        s->plan = (struct filter_fault_plan){.holds_back = true};
+        open_array(s, 5, 15, false);
+        for (unsigned k = 0; k < 4; k++) {
+            filter_fault_cut_after(s->lower[k], suite_random(&s->random) % 14);
+        }
+        (void)blk_resize(s->disk, to, NULL);
+        members_cut(s);
+        members_close(s);
+        s->plan = (struct filter_fault_plan){0};
+        if (try_open(s, 5, 15 & ~(1u << away), true, NULL) != 0) {
+            open_array(s, 5, 15, false); /* another one failed before the cut */
+        }
+        must(blk_size(s->disk) == size || blk_size(s->disk) == to);
+        if (blk_size(s->disk) != size) {
+            changed++;
+            memset(model + both, 0, 2 * DISK_BYTES - both);
+            size = to;
+        }
+        members_compare(s, model, size);
+        members_close(s);
+    }
+    must(changed > 10 && changed < 60);
+    open_array(s, 5, 15, false);
+    wait_until_rebuilt(s);
+    scrub(s, false, 0, 0);
+    members_compare(s, model, size);
+    members_close(s);
+    members_drop(s);
+    free(model);
+    return 0;
+}
+
 static int scrub_finds_and_mends(void *arg)
 {
     struct members *s = arg;
@@ -732,7 +787,6 @@ int main(void)
     {.name = text,                                                                       \
      .lowers = count,                                                                    \
      .lower_bytes = MEMBER_BYTES,                                                        \
-     .fixed_size = true,                                                                 \
      .make = made,                                                                       \
      .open = opened}
         SUITE("raid 0", 3, make_zero, open_zero),
@@ -749,6 +803,7 @@ int main(void)
         run(a_cut_and_a_loss_tear_no_block, "a cut and a loss tear no block");
         run(writes_read_as_little_as_possible, "writes read as little as possible");
         run(a_member_is_rebuilt_in_use, "a member is rebuilt in use");
+        run(a_cut_leaves_the_old_or_the_new_size, "a cut leaves the old or the new size");
         run(scrub_finds_and_mends, "scrub finds and mends");
         run(a_read_error_is_mended, "a read error is mended");
         run(hostile_superblocks_are_refused, "hostile superblocks are refused");
