@@ -48,6 +48,41 @@ static void a_link_put_in_the_way_keeps_the_mode_of_what_it_leads_to(void **stat
     assert_int_equal(mode_of(dir, "file") & 07777, 04755);
 }
 
+/* Snapshots and clones keep them: the copy takes the room of one file. */
+static void names_of_one_file_stay_names_of_one_file(void **state)
+{
+    static const struct copy_how exact = {.keep_owner = true, .raw = true};
+    const struct fixture *f = *state;
+    SCOPED(scope_close) int from = open_dir(f, "from");
+    SCOPED(scope_close) int to = open_dir(f, "to");
+    struct err e = {0};
+    struct stat a;
+    struct stat b;
+
+    fixture_write(f, "from/tree/one", "x");
+    fixture_write(f, "from/tree/other", "y");
+    assert_int_equal(mkdirat(from, "tree/sub", 0755), 0);
+    assert_int_equal(linkat(from, "tree/one", from, "tree/sub/two", 0), 0);
+    assert_int_equal(linkat(from, "tree/one", from, "three", 0), 0); /* not copied */
+    assert_int_equal(symlinkat("one", from, "tree/link"), 0);
+    assert_int_equal(linkat(from, "tree/link", from, "tree/sub/link", 0), 0);
+    for (unsigned round = 0; round < 2; round++) { /* the second over the first */
+        assert_int_equal(copy_tree(from, "tree", to, "copy", &exact, &e), 0);
+        assert_int_equal(fstatat(to, "copy/one", &a, 0), 0);
+        assert_int_equal(fstatat(to, "copy/sub/two", &b, 0), 0);
+        assert_int_equal(a.st_ino, b.st_ino);
+        assert_int_equal(a.st_nlink, 2);
+        assert_int_equal(fstatat(to, "copy/link", &a, AT_SYMLINK_NOFOLLOW), 0);
+        assert_int_equal(fstatat(to, "copy/sub/link", &b, AT_SYMLINK_NOFOLLOW), 0);
+        assert_int_equal(a.st_ino, b.st_ino);
+        assert_int_equal(fstatat(to, "copy/other", &a, 0), 0);
+        assert_int_equal(a.st_nlink, 1);
+    }
+    assert_int_equal(copy_tree(from, "tree", to, "plain", &plainly, &e), 0);
+    assert_int_equal(fstatat(to, "plain/one", &a, 0), 0);
+    assert_int_equal(a.st_nlink, 1);
+}
+
 static void a_tree_arrives_with_links_and_modes(void **state)
 {
     const struct fixture *f = *state;
@@ -110,6 +145,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(
             a_link_put_in_the_way_keeps_the_mode_of_what_it_leads_to, fixture_begin,
             fixture_end),
+        cmocka_unit_test_setup_teardown(names_of_one_file_stay_names_of_one_file,
+                                        fixture_begin, fixture_end),
         cmocka_unit_test_setup_teardown(a_tree_arrives_with_links_and_modes,
                                         fixture_begin, fixture_end),
         cmocka_unit_test_setup_teardown(links_at_the_destination_are_not_followed,

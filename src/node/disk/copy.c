@@ -7,12 +7,14 @@
  *
  * `raw` copies what overlayfs itself keeps in an upper directory: character
  * device 0:0 for a removed name and the trusted.overlay or user.overlay
- * attributes.  Hard links inside one tree become separate files. */
+ * attributes.  Nobody changes such a tree meanwhile, so that hard links inside it
+ * are made anew; in other copies they become separate files. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <linux/securebits.h>
+#include <search.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/fsuid.h>
@@ -23,6 +25,7 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include "base/fault.h"
 #include "base/scope.h"
 #include "base/str.h"
 #include "host/file.h"
@@ -32,8 +35,69 @@
 #define IDS        65536 /* of a guest */
 #define NOBODY     65534
 
-static int copy_entry(int from, const char *from_name, int to, const char *to_name,
-                      const struct copy_how *how, int depth);
+/* A file with several names, and the first one that it got in the copy. */
+struct linked {
+    dev_t dev;
+    ino_t ino;
+    char *path; /* below the top of the copy */
+};
+
+struct run {
+    const struct copy_how *how;
+    int top;         /* directory that the copy is made in */
+    struct str path; /* of the entry at hand, below it */
+    void *links;     /* of struct linked: tsearch(3) */
+};
+
+static int copy_entry(struct run *c, int from, const char *from_name, int to,
+                      const char *to_name, int depth);
+
+/* ---- files with several names ---- */
+
+static int by_inode(const void *a, const void *b)
+{
+    const struct linked *x = a;
+    const struct linked *y = b;
+
+    if (x->dev != y->dev) {
+        return x->dev < y->dev ? -1 : 1;
+    }
+    return x->ino == y->ino ? 0 : x->ino < y->ino ? -1 : 1;
+}
+
+static void free_linked(void *arg)
+{
+    struct linked *x = arg;
+
+    free(x->path);
+    free(x);
+}
+
+/* Another name for what was copied: 1.  0: it was not, and has this name from now on. */
+static int link_again(struct run *c, const struct stat *st, int to, const char *to_name)
+{
+    struct linked key = {.dev = st->st_dev, .ino = st->st_ino};
+    struct linked **at = tfind(&key, &c->links, by_inode);
+    struct linked *new;
+
+    if (at != NULL) {
+        (void)unlinkat(to, to_name, 0);
+        return linkat(c->top, (*at)->path, to, to_name, 0) < 0 ? -errno : 1;
+    }
+    new = fault_malloc(sizeof *new);
+    key.path = fault_strdup(str_text(&c->path));
+    if (new != NULL && key.path != NULL) {
+        *new = key;
+        if (tsearch(new, &c->links, by_inode) != NULL) {
+            return 0;
+        }
+    }
+    free(key.path);
+    free(new);
+    return -ENOMEM;
+}
+
+/* ---- one entry of each type ---- */
 
 /* Attributes of one file, through /proc since there is no f-call for O_PATH. */
 static int copy_attributes(int from, int to, bool raw)
@@ -177,8 +241,8 @@ static int copy_link(int from, const char *from_name, int to, const char *to_nam
     return symlinkat(target, to, to_name) < 0 ? -errno : 0;
 }
 
-static int copy_directory(int from, const char *from_name, int to, const char *to_name,
-                          const struct copy_how *how, int depth)
+static int copy_directory(struct run *c, int from, const char *from_name, int to,
+                          const char *to_name, int depth)
 {
     SCOPED(scope_close)
     int in = openat(from, from_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -208,15 +272,20 @@ static int copy_directory(int from, const char *from_name, int to, const char *t
         errno = 0;
         entry = readdir(d);
         if (entry == NULL) {
-            return errno != 0 ? -errno : copy_attributes(in, out, how->raw);
+            return errno != 0 ? -errno : copy_attributes(in, out, c->how->raw);
         }
         if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) {
             continue;
         }
-        r = copy_entry(in, entry->d_name, out, entry->d_name, how, depth + 1);
+        str_addf(&c->path, "/%s", entry->d_name);
+        r = str_failed(&c->path)
+                ? -ENOMEM
+                : copy_entry(c, in, entry->d_name, out, entry->d_name, depth + 1);
         if (r < 0) {
             return r;
         }
+        c->path.len -= strlen(entry->d_name) + 1;
+        c->path.data[c->path.len] = '\0';
     }
 }
 
@@ -236,9 +305,10 @@ static int copy_special(int to, const char *to_name, const struct stat *st,
                                                                                 : 0;
 }
 
-static int copy_entry(int from, const char *from_name, int to, const char *to_name,
-                      const struct copy_how *how, int depth)
+static int copy_entry(struct run *c, int from, const char *from_name, int to,
+                      const char *to_name, int depth)
 {
+    const struct copy_how *how = c->how;
     struct stat st;
     int r;
 
@@ -248,9 +318,15 @@ static int copy_entry(int from, const char *from_name, int to, const char *to_na
     if (fstatat(from, from_name, &st, AT_SYMLINK_NOFOLLOW) < 0) {
         return -errno;
     }
+    if (how->raw && st.st_nlink > 1 && (S_ISREG(st.st_mode) || S_ISLNK(st.st_mode))) {
+        r = link_again(c, &st, to, to_name);
+        if (r != 0) {
+            return r > 0 ? 0 : r;
+        }
+    }
     switch (st.st_mode & S_IFMT) {
     case S_IFDIR:
-        r = copy_directory(from, from_name, to, to_name, how, depth);
+        r = copy_directory(c, from, from_name, to, to_name, depth);
         break;
     case S_IFREG:
         r = copy_file(from, from_name, to, to_name, how->raw);
@@ -290,11 +366,15 @@ void copy_identity_end(const struct copy_identity *was)
 int copy_tree(int from, const char *from_name, int to, const char *to_name,
               const struct copy_how *how, struct err *e)
 {
+    struct run c = {.how = how, .top = to};
     struct copy_identity was;
     int r;
 
+    str_add(&c.path, to_name);
     copy_identity_begin(how, &was);
-    r = copy_entry(from, from_name, to, to_name, how, 0);
+    r = str_failed(&c.path) ? -ENOMEM : copy_entry(&c, from, from_name, to, to_name, 0);
     copy_identity_end(&was);
+    tdestroy(c.links, free_linked);
+    str_fini(&c.path);
     return r < 0 ? err_sys(e, r, "cannot copy '%s'", from_name) : 0;
 }
