@@ -469,3 +469,8 @@ int leaf_file_create(struct loop *l, int take_fd, const struct leaf_file_options
     *ret_disk = &f->blk;
     return 0;
 }
+
+void leaf_file_let_grow(struct blk *b)
+{
+    b->grows = !file_of(b)->is_device;
+}

@@ -31,6 +31,10 @@ struct leaf_file_options {
 int leaf_file_create(struct loop *l, int take_fd, const struct leaf_file_options *o,
                      struct blk **ret_disk, struct err *e);
 
+/* From now on writes to a disk of `leaf_file_create` may end behind its end (`grows`), if it
+ * is a regular file. */
+void leaf_file_let_grow(struct blk *b);
+
 /* Sparse memory that reads zeros where nothing was written. */
 int leaf_memory_create(struct strand_pool *strands, uint64_t size_bytes,
                        uint32_t block_bytes, struct blk **ret_disk, struct err *e);

@@ -21,13 +21,15 @@ static int open_named(struct qcow2 *q, const struct qcow2_open_options *o,
                       const char *name, const char *format, int edge, struct err *e)
 {
     bool reads = edge == EDGE_BACKING || q->blk.read_only;
+    struct blk_source *source =
+        edge == EDGE_DATA && o->data_source != NULL ? o->data_source : o->source;
     struct blk *disk = NULL;
     int r;
 
-    if (o->source == NULL) {
+    if (source == NULL) {
         return err_set(e, -EACCES, "it needs '%s', which nothing may open here", name);
     }
-    r = o->source->open(o->source, name, format, reads, &disk, e);
+    r = source->open(source, name, format, reads, &disk, e);
     if (r != 0) {
         if (e != NULL && strlen(e->text) <= ERR_TEXT_BYTES / 2) {
             (void)err_wrap(e, "it needs '%s'", name);

@@ -60,7 +60,8 @@ int qcow2_create(struct blk *file, const struct qcow2_create_options *o, struct 
 struct qcow2_open_options {
     const char *label; /* names it in messages; copied; NULL: "qcow2" */
     bool read_only;
-    struct blk_source *source; /* opens what the image names; NULL: nobody does */
+    struct blk_source *source;      /* opens what the image names; NULL: nobody does */
+    struct blk_source *data_source; /* the data file; NULL: `source` does */
     bool alone;                /* do not open the backing file: it reads zeros, and data
                                   is not written (-EACCES) */
     const char *assume_format; /* of a backing file whose image does not say; NULL:

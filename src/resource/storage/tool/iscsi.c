@@ -4,12 +4,10 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <netdb.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -18,13 +16,13 @@
 #include "base/fault.h"
 #include "base/scope.h"
 #include "base/sha256.h"
-#include "contract/blk_graph.h"
 #include "host/loop/loop.h"
 #include "resource/storage/iscsi/iscsi.h"
 #include "resource/storage/tool/private.h"
 
 #define BACKLOG      64
 #define SECRETS_MOST 2048
+#define PORTALS      2
 
 static const char *const keys[] = {
     "file",   "fd",  "format",    "read-only", "direct", "driver", "portal", "portal-2",
@@ -38,7 +36,8 @@ struct service {
     char secrets[SECRETS_MOST]; /* lines of the file that `chap` names */
     struct place *kept;         /* owned, two */
     uint64_t turn;
-    int keep_fd; /* owned; -1: none */
+    int keep_fd;           /* owned; -1: none */
+    int listener[PORTALS]; /* owned; -1: none */
 };
 
 /* A listening socket at HOST:PORT, the host being an address. */
@@ -73,21 +72,35 @@ static int listen_on(const char *portal, struct err *e)
     return scope_take_fd(&fd);
 }
 
-static int open_portals(const struct service *s)
-{
-    const char *const names[] = {"portal", "portal-2"};
-    int e = 0;
+static const char *const portals[PORTALS] = {"portal", "portal-2"};
 
-    if (!request_has(s->r, "portal")) {
+/* Listening sockets; -1 where no portal is named. */
+static int open_portals(struct service *s)
+{
+    if (!request_has(s->r, portals[0])) {
         return err_set(s->r->e, -EINVAL, "no portal is named (portal=ADDRESS:PORT)");
     }
-    for (unsigned i = 0; e == 0 && i < 2; i++) {
-        const char *portal = request_get(s->r, names[i]);
+    for (unsigned i = 0; i < PORTALS; i++) {
+        const char *portal = request_get(s->r, portals[i]);
 
         if (portal != NULL) {
-            int fd = listen_on(portal, s->r->e);
+            s->listener[i] = listen_on(portal, s->r->e);
+            if (s->listener[i] < 0) {
+                return s->listener[i];
+            }
+        }
+    }
+    return 0;
+}
 
-            e = fd < 0 ? fd : iscsi_server_listen(s->server, fd, portal, s->r->e);
+static int start_portals(struct service *s)
+{
+    int e = 0;
+
+    for (unsigned i = 0; e == 0 && i < PORTALS; i++) {
+        if (s->listener[i] >= 0) {
+            e = iscsi_server_listen(s->server, scope_take_fd(&s->listener[i]),
+                                    request_get(s->r, portals[i]), s->r->e);
         }
     }
     return e;
@@ -229,16 +242,10 @@ static int add_unit(struct service *s, const char *target)
     };
     int e = load_kept(s, &u);
 
-    if (e == 0) {
-        e = request_open_disk(s->r, &u.disk);
-    }
-    if (e == 0) {
-        e = iscsi_server_add_unit(s->server, target, &u, s->r->e);
-        if (e != 0) {
-            blk_drop(u.disk);
-        }
-    }
-    return e;
+    e = e != 0 ? e : request_plan_file(s->r);
+    e = e != 0 ? e : tool_confine(NULL, s->r->e);
+    e = e != 0 ? e : request_make(s->r, &u.disk);
+    return e != 0 ? e : iscsi_server_add_unit(s->server, target, &u, s->r->e);
 }
 
 static int set_up(struct service *s)
@@ -253,33 +260,19 @@ static int set_up(struct service *s)
     e = load_secrets(s, &t.chap);
     e = e != 0 ? e : iscsi_server_create(s->r->loop, &o, &s->server, s->r->e);
     e = e != 0 ? e : iscsi_server_add_target(s->server, &t, s->r->e);
+    e = e != 0 ? e : open_portals(s);
     e = e != 0 ? e : add_unit(s, t.name);
-    return e != 0 ? e : open_portals(s);
-}
-
-/* SIGTERM and SIGINT as a descriptor. */
-static int catch_signals(void)
-{
-    sigset_t set;
-
-    (void)sigemptyset(&set);
-    (void)sigaddset(&set, SIGTERM);
-    (void)sigaddset(&set, SIGINT);
-    (void)sigprocmask(SIG_BLOCK, &set, NULL);
-    return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    return e != 0 ? e : start_portals(s);
 }
 
 int tool_iscsi(struct request *r)
 {
-    SCOPED(scope_close) int signals = catch_signals();
-    struct service s = {.r = r, .keep_fd = -1};
+    SCOPED(scope_close) int signals = request_signals();
+    struct service s = {.r = r, .keep_fd = -1, .listener = {-1, -1}};
     int e = request_check(r, keys);
 
     if (e == 0) {
         e = set_up(&s);
-    }
-    if (e == 0) {
-        e = tool_confine(NULL, r->e);
     }
     if (e == 0) {
         (void)request_answer(r, "listening", request_get(r, "portal"));
@@ -288,6 +281,8 @@ int tool_iscsi(struct request *r)
     iscsi_server_destroy(s.server);
     free(s.kept);
     scope_close(&s.keep_fd);
+    scope_close(&s.listener[0]);
+    scope_close(&s.listener[1]);
     explicit_bzero(s.secrets, sizeof s.secrets);
     return e;
 }

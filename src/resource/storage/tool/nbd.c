@@ -1,18 +1,13 @@
 /* nbd.c - serve a disk over NBD until a signal ends it, or the last client leaves. */
 #include <errno.h>
-#include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include "base/err.h"
 #include "base/scope.h"
-#include "contract/blk_graph.h"
 #include "host/loop/loop.h"
 #include "resource/storage/nbd/nbd.h"
 #include "resource/storage/tool/private.h"
@@ -44,9 +39,8 @@ static int listen_on(const char *path, struct err *e)
     return scope_take_fd(&fd);
 }
 
-static int set_up(struct request *r, struct nbd_server *server)
+static int offer(struct request *r, struct nbd_server *server)
 {
-    const char *path = request_get(r, "socket");
     const char *name = request_get(r, "name");
     struct nbd_export x = {
         .name = name != NULL ? name : "",
@@ -54,38 +48,25 @@ static int set_up(struct request *r, struct nbd_server *server)
         .read_only = request_has(r, "read-only"),
         .resizable = request_has(r, "resizable"),
     };
-    int fd;
+    int e = request_make(r, &x.disk);
+
+    return e != 0 ? e : nbd_server_add(server, &x, r->e);
+}
+
+/* All that has to be opened; the socket, or -errno. */
+static int open_all(struct request *r)
+{
+    const char *path = request_get(r, "socket");
     int e;
 
     if (path == NULL) {
         return err_set(r->e, -EINVAL, "no socket is named (socket=PATH)");
     }
-    e = request_open_disk(r, &x.disk);
-    if (e != 0) {
-        return e;
-    }
-    e = nbd_server_add(server, &x, r->e);
-    if (e != 0) {
-        blk_drop(x.disk);
-        return e;
-    }
-    fd = listen_on(path, r->e);
-    return fd < 0 ? fd : nbd_server_listen(server, fd, r->e);
+    e = request_plan_file(r);
+    return e != 0 ? e : listen_on(path, r->e);
 }
 
-/* SIGTERM and SIGINT as a descriptor. */
-static int catch_signals(void)
-{
-    sigset_t set;
-
-    (void)sigemptyset(&set);
-    (void)sigaddset(&set, SIGTERM);
-    (void)sigaddset(&set, SIGINT);
-    (void)sigprocmask(SIG_BLOCK, &set, NULL);
-    return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-}
-
-static void serve(struct request *r, struct nbd_server *server, int signals)
+static void wait_for_end(struct request *r, struct nbd_server *server, int signals)
 {
     bool once = request_has(r, "once");
 
@@ -102,12 +83,29 @@ static void serve(struct request *r, struct nbd_server *server, int signals)
     }
 }
 
+static int serve(struct request *r, struct nbd_server *server, int *take_listener,
+                 int signals)
+{
+    const char *socket = request_get(r, "socket");
+    int e = tool_confine(socket, r->e);
+
+    e = e != 0 ? e : offer(r, server);
+    e = e != 0 ? e : nbd_server_listen(server, scope_take_fd(take_listener), r->e);
+    if (e == 0) {
+        (void)request_answer(r, "listening", socket);
+        wait_for_end(r, server, signals);
+    }
+    (void)unlink(socket);
+    return e;
+}
+
 int tool_nbd(struct request *r)
 {
     const char *directory = request_get(r, "tls");
     struct nbd_server_options o = {.tls_required = directory != NULL};
     struct nbd_server *server = NULL;
-    SCOPED(scope_close) int signals = catch_signals();
+    SCOPED(scope_close) int signals = request_signals();
+    SCOPED(scope_close) int listener = -1;
     int e = request_check(r, keys);
 
     if (e == 0 && directory != NULL) {
@@ -117,15 +115,8 @@ int tool_nbd(struct request *r)
         e = nbd_server_create(r->loop, &o, &server, r->e);
     }
     if (e == 0) {
-        e = set_up(r, server);
-    }
-    if (e == 0) {
-        e = tool_confine(request_get(r, "socket"), r->e);
-    }
-    if (e == 0) {
-        (void)request_answer(r, "listening", request_get(r, "socket"));
-        serve(r, server, signals);
-        (void)unlink(request_get(r, "socket"));
+        listener = open_all(r);
+        e = listener < 0 ? listener : serve(r, server, &listener, signals);
     }
     nbd_server_destroy(server);
     nbd_tls_free(o.tls);

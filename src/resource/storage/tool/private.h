@@ -7,6 +7,7 @@
 
 struct blk;
 struct err;
+struct graph;
 struct loop;
 
 /* A request: its words behind the operation, each KEY or KEY=VALUE. */
@@ -15,6 +16,7 @@ struct request {
     unsigned count;
     int answer_fd;
     struct loop *loop;
+    struct graph *graph; /* owned by who runs the operation; of the words `node=` */
     struct err *e;
 };
 
@@ -22,19 +24,34 @@ struct request {
 const char *request_get(const struct request *r, const char *key);
 bool request_has(const struct request *r, const char *key);
 
-/* -EINVAL, with the word in the text, when there is one that is not in `keys`
- * (which ends with NULL). */
+/* A size or a count; `without`: the key is not there.  -EINVAL. */
+int request_number(const struct request *r, const char *key, uint64_t without,
+                   uint64_t *ret);
+
+/* -EINVAL, with the word in the text, when there is one that is neither `node`, `top`,
+ * `driver` nor in `keys` (which ends with NULL). */
 int request_check(const struct request *r, const char *const *keys);
 
 /* Add a line to the answer. */
 int request_answer(const struct request *r, const char *key, const char *value);
+int request_answer_number(const struct request *r, const char *key, uint64_t value);
 
-/* The disk that the words describe: file=PATH or fd=N, format=, read-only, direct.
- * In a strand. */
-int request_open_disk(const struct request *r, struct blk **ret_disk);
+/* SIGTERM and SIGINT as a descriptor, to be closed by the caller. */
+int request_signals(void);
+
+/* Plan the words `node=` and make those that a confined process could not open.  In a
+ * strand, like all below. */
+int request_plan(const struct request *r);
+
+/* The same, where instead of nodes there may be file=PATH or fd=N, format=, read-only and
+ * direct. */
+int request_plan_file(const struct request *r);
+
+/* Make all nodes; the disk that `top=` names or that of the last one, borrowed. */
+int request_make(const struct request *r, struct blk **ret_disk);
 
 /* Give up all that a server does not need; the socket at this path (NULL: there is
- * none) may still be taken away.  Before the first client; not undone. */
+ * none) may still be taken away.  Before the first foreign byte; not undone. */
 int tool_confine(const char *socket, struct err *e);
 
 /* The operations, in strands; each checks its own words. */

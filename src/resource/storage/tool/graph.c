@@ -1,0 +1,458 @@
+/* graph.c - words become nodes, nodes become disks. */
+#include "resource/storage/tool/graph.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "base/fault.h"
+#include "base/units.h"
+#include "base/word.h"
+#include "contract/blk_ops.h"
+#include "resource/storage/leaf/leaf.h"
+#include "resource/storage/tool/node.h"
+
+#define NODES_MOST    4096
+#define NO_PIECE      "-"
+#define TYPES_MOST    64
+#define TYPE_AND_NAME 2 /* parts of a word in front of its keys */
+
+struct graph {
+    struct loop *loop;
+    struct graph_node *first; /* owned */
+    struct graph_node *last;
+    unsigned count;
+};
+
+int graph_create(struct loop *l, struct graph **ret_graph, struct err *e)
+{
+    struct graph *g = fault_calloc(1, sizeof *g);
+
+    if (g == NULL) {
+        return err_sys(e, -ENOMEM, "cannot make a graph of disks");
+    }
+    g->loop = l;
+    *ret_graph = g;
+    return 0;
+}
+
+struct loop *graph_loop(const struct graph *g)
+{
+    return g->loop;
+}
+
+struct graph_node *graph_first(const struct graph *g)
+{
+    return g->first;
+}
+
+static struct graph_node *find(const struct graph *g, const char *name)
+{
+    struct graph_node *n = g->first;
+
+    while (n != NULL && strcmp(n->name, name) != 0) {
+        n = n->next;
+    }
+    return n;
+}
+
+static void free_node(struct graph_node *n)
+{
+    blk_detach(&n->hold);
+    if (n->object != NULL && n->type->drop != NULL) {
+        n->type->drop(n);
+    }
+    free(n->words);
+    free(n->text);
+    free(n);
+}
+
+/* The words that are left name it no more. */
+static void forget_name(struct graph *g, const struct graph_node *gone)
+{
+    for (struct graph_node *n = g->first; n != NULL; n = n->next) {
+        for (unsigned i = 0; i < n->count; i++) {
+            if (n->words[i].node == gone) {
+                n->words[i].node = NULL;
+            }
+        }
+    }
+}
+
+static void remove_node(struct graph *g, struct graph_node *n)
+{
+    struct graph_node *before = NULL;
+
+    for (struct graph_node *x = g->first; x != n; x = x->next) {
+        before = x;
+    }
+    if (before == NULL) {
+        g->first = n->next;
+    } else {
+        before->next = n->next;
+    }
+    if (g->last == n) {
+        g->last = before;
+    }
+    g->count--;
+    forget_name(g, n);
+    free_node(n);
+}
+
+void graph_destroy(struct graph *g)
+{
+    while (g != NULL && g->last != NULL) { /* parents first */
+        remove_node(g, g->last);
+    }
+    free(g);
+}
+
+/* ---- a word into parts ---- */
+
+/* Cut at single commas, in place; two of them are one of the value.  How many parts. */
+static unsigned cut(char *text)
+{
+    unsigned count = 1;
+    char *to = text;
+
+    for (const char *at = text; *at != '\0'; at++) {
+        if (*at != ',') {
+            *to++ = *at;
+        } else if (at[1] == ',') {
+            *to++ = ',';
+            at++;
+        } else {
+            *to++ = '\0';
+            count++;
+        }
+    }
+    *to = '\0';
+    return count;
+}
+
+static const struct graph_type *find_type(const char *name, struct err *e)
+{
+    const char *names[TYPES_MOST];
+    const char *near;
+    unsigned n = 0;
+
+    for (; graph_types[n] != NULL; n++) {
+        assert(n < TYPES_MOST);
+        if (strcmp(graph_types[n]->name, name) == 0) {
+            return graph_types[n];
+        }
+        names[n] = graph_types[n]->name;
+    }
+    near = word_nearest(name, names, n);
+    (void)err_set(e, -EINVAL, "'%.40s' is no type of a disk%s%s%s", name,
+                  near != NULL ? " (did you mean '" : "", near != NULL ? near : "",
+                  near != NULL ? "'?)" : "");
+    return NULL;
+}
+
+static const struct graph_key *find_key(const struct graph_type *t, const char *name,
+                                        size_t bytes)
+{
+    const struct graph_key *k = t->keys;
+
+    while (k->name != NULL &&
+           (strlen(k->name) != bytes || strncmp(k->name, name, bytes) != 0)) {
+        k++;
+    }
+    return k->name != NULL ? k : NULL;
+}
+
+static int take_number(struct graph_word *w, struct err *e)
+{
+    char *end = NULL;
+
+    if (w->key->kind == GRAPH_KEY_NUMBER) {
+        return units_parse_size(w->value, &w->number) == 0
+                   ? 0
+                   : err_set(e, -EINVAL, "%s=%.40s is no number", w->key->name, w->value);
+    }
+    w->number = strtoul(w->value, &end, 10);
+    return w->value[0] >= '0' && w->value[0] <= '9' && *end == '\0' &&
+                   w->number <= INT32_MAX
+               ? 0
+               : err_set(e, -EINVAL, "%s=%.40s is no descriptor", w->key->name, w->value);
+}
+
+static int take_node(const struct graph *g, struct graph_word *w, struct err *e)
+{
+    if (w->key->kind == GRAPH_KEY_PIECES && strcmp(w->value, NO_PIECE) == 0) {
+        return 0;
+    }
+    w->node = find(g, w->value);
+    return w->node != NULL
+               ? 0
+               : err_set(e, -ENOENT, "no disk before it is called '%.64s'", w->value);
+}
+
+/* KEY[=VALUE] */
+static int take_word(const struct graph *g, struct graph_node *n, const char *part,
+                     struct err *e)
+{
+    size_t bytes = strcspn(part, "=");
+    struct graph_word w = {.key = find_key(n->type, part, bytes)};
+    bool has_value = part[bytes] == '=';
+
+    if (w.key == NULL) {
+        return err_set(e, -EINVAL, "'%.40s' is no word of a disk of type %s", part,
+                       n->type->name);
+    }
+    if (has_value == (w.key->kind == GRAPH_KEY_FLAG)) {
+        return err_set(e, -EINVAL, "'%s' takes %s value", w.key->name,
+                       has_value ? "no" : "a");
+    }
+    if (w.key->kind != GRAPH_KEY_PIECES && graph_node_has(n, w.key->name)) {
+        return err_set(e, -EINVAL, "'%s' is said twice", w.key->name);
+    }
+    w.value = part + bytes + has_value;
+    n->words[n->count++] = w;
+    switch (w.key->kind) {
+    case GRAPH_KEY_NUMBER:
+    case GRAPH_KEY_FD:
+        return take_number(&n->words[n->count - 1], e);
+    case GRAPH_KEY_NODE:
+    case GRAPH_KEY_PIECES:
+        return take_node(g, &n->words[n->count - 1], e);
+    default:
+        return 0;
+    }
+}
+
+static int check_required(const struct graph_node *n, struct err *e)
+{
+    for (const struct graph_key *k = n->type->keys; k->name != NULL; k++) {
+        if (k->required && !graph_node_has(n, k->name)) {
+            return err_set(e, -EINVAL, "'%s=' is missing", k->name);
+        }
+    }
+    return 0;
+}
+
+static int parse(const struct graph *g, struct graph_node *n, unsigned parts,
+                 struct err *e)
+{
+    const char *part = n->text + strlen(n->text) + 1;
+    int r = 0;
+
+    if (!word_is_name(n->name)) {
+        return err_set(e, -EINVAL, "'%.64s' is no name", n->name);
+    }
+    if (parts < TYPE_AND_NAME || find(g, n->name) != NULL) {
+        return err_set(e, parts < TYPE_AND_NAME ? -EINVAL : -EEXIST,
+                       parts < TYPE_AND_NAME ? "its type is missing"
+                                             : "there is one of this name");
+    }
+    n->type = find_type(part, e);
+    if (n->type == NULL) {
+        return -EINVAL;
+    }
+    for (unsigned i = TYPE_AND_NAME; r == 0 && i < parts; i++) {
+        part += strlen(part) + 1;
+        r = take_word(g, n, part, e);
+    }
+    return r != 0 ? r : check_required(n, e);
+}
+
+int graph_plan(struct graph *g, const char *word, struct err *e)
+{
+    struct graph_node *n = fault_calloc(1, sizeof *n);
+    unsigned parts;
+    int r = 0;
+
+    if (n != NULL) {
+        n->text = fault_strdup(word);
+    }
+    parts = n != NULL && n->text != NULL ? cut(n->text) : 0;
+    if (parts > 0) {
+        n->name = n->text;
+        n->words = fault_calloc(parts, sizeof *n->words);
+    }
+    if (n == NULL || n->words == NULL) {
+        r = err_sys(e, -ENOMEM, "cannot plan a disk");
+    } else if (g->count == NODES_MOST) {
+        r = err_set(e, -E2BIG, "there are too many disks");
+    } else {
+        r = parse(g, n, parts, e);
+        r = r == 0 ? 0 : err_wrap(e, "node '%.64s'", n->name);
+    }
+    if (r != 0) {
+        if (n != NULL) {
+            free_node(n);
+        }
+        return r;
+    }
+    if (g->last != NULL) {
+        g->last->next = n;
+    } else {
+        g->first = n;
+    }
+    g->last = n;
+    g->count++;
+    return 0;
+}
+
+/* ---- making ---- */
+
+static int make(struct graph *g, struct graph_node *n, struct err *e)
+{
+    struct blk *disk = NULL;
+    int r = n->type->make(g, n, &disk, e);
+
+    n->hold = (struct blk_edge){.user = n->name, .lets = BLK_USE_ALL};
+    if (r == 0) {
+        r = blk_attach(&n->hold, disk, e);
+    }
+    return r == 0 ? 0 : err_wrap(e, "node '%s'", n->name);
+}
+
+int graph_make(struct graph *g, bool leaves_only, struct err *e)
+{
+    int r = 0;
+
+    for (struct graph_node *n = g->first; r == 0 && n != NULL; n = n->next) {
+        if (n->hold.disk == NULL && (n->type->leaf || !leaves_only)) {
+            r = make(g, n, e);
+        }
+    }
+    return r;
+}
+
+int graph_add(struct graph *g, const char *word, struct err *e)
+{
+    int r = graph_plan(g, word, e);
+
+    if (r == 0) {
+        r = make(g, g->last, e);
+        if (r != 0) {
+            remove_node(g, g->last);
+        }
+    }
+    return r;
+}
+
+/* ---- looking ---- */
+
+struct blk *graph_disk(const struct graph *g, const char *name, struct err *e)
+{
+    const struct graph_node *n = find(g, name);
+
+    if (n == NULL || n->hold.disk == NULL) {
+        (void)err_set(e, -ENOENT, "no disk is called '%.64s'", name);
+        return NULL;
+    }
+    return n->hold.disk;
+}
+
+struct blk *graph_top(const struct graph *g, struct err *e)
+{
+    if (g->last == NULL) {
+        (void)err_set(e, -EINVAL, "no disk is named (node=NAME,TYPE...)");
+        return NULL;
+    }
+    return graph_disk(g, g->last->name, e);
+}
+
+const char *graph_type_of(const struct graph *g, const char *name)
+{
+    const struct graph_node *n = find(g, name);
+
+    return n != NULL ? n->type->name : NULL;
+}
+
+struct filter_throttle_group *graph_throttle(const struct graph *g, const char *name)
+{
+    const struct graph_node *n = find(g, name);
+
+    return n != NULL && n->type->make == graph_node_throttle.make ? n->object : NULL;
+}
+
+int graph_forget(struct graph *g, const char *name, struct err *e)
+{
+    struct graph_node *n = find(g, name);
+
+    if (n == NULL) {
+        return err_set(e, -ENOENT, "no disk is called '%.64s'", name);
+    }
+    remove_node(g, n);
+    return 0;
+}
+
+/* ---- what a word says ---- */
+
+const struct graph_word *graph_node_word(const struct graph_node *n, const char *key)
+{
+    for (unsigned i = 0; i < n->count; i++) {
+        if (strcmp(n->words[i].key->name, key) == 0) {
+            return &n->words[i];
+        }
+    }
+    return NULL;
+}
+
+const char *graph_node_text(const struct graph_node *n, const char *key)
+{
+    const struct graph_word *w = graph_node_word(n, key);
+
+    return w != NULL ? w->value : NULL;
+}
+
+uint64_t graph_node_number(const struct graph_node *n, const char *key, uint64_t without)
+{
+    const struct graph_word *w = graph_node_word(n, key);
+
+    return w != NULL ? w->number : without;
+}
+
+bool graph_node_has(const struct graph_node *n, const char *key)
+{
+    return graph_node_word(n, key) != NULL;
+}
+
+struct graph_node *graph_node_below(const struct graph_node *n, const char *key)
+{
+    const struct graph_word *w = graph_node_word(n, key);
+
+    return w != NULL ? w->node : NULL;
+}
+
+struct blk *graph_node_disk(const struct graph_node *n, const char *key)
+{
+    const struct graph_node *below = graph_node_below(n, key);
+
+    return below != NULL ? below->hold.disk : NULL;
+}
+
+unsigned graph_node_pieces(const struct graph_node *n, const char *key, struct blk **ret,
+                           unsigned most)
+{
+    unsigned count = 0;
+
+    for (unsigned i = 0; i < n->count && count < most; i++) {
+        const struct graph_word *w = &n->words[i];
+
+        if (strcmp(w->key->name, key) == 0) {
+            ret[count++] = w->node != NULL ? w->node->hold.disk : NULL;
+        }
+    }
+    return count;
+}
+
+const char *graph_node_label(const struct graph_node *n)
+{
+    const char *label = graph_node_text(n, "label");
+
+    return label != NULL ? label : n->name;
+}
+
+void graph_node_let_grow(struct graph_node *n)
+{
+    if (n != NULL && n->type->make == graph_node_file.make && !n->hold.disk->read_only) {
+        leaf_file_let_grow(n->hold.disk);
+    }
+}

@@ -1,0 +1,55 @@
+/* graph.h - disks made of words, one word for each: NAME,TYPE[,KEY[=VALUE]]...
+ *
+ * A word names only words before it, so nothing can stand on itself.  A comma in a
+ * value is doubled.  The types and their keys are rows of `graph_types`.
+ *
+ * The graph keeps an edge to each of its disks that asks for nothing and allows
+ * everything, so that a disk is there until it is forgotten or the graph ends, and
+ * as long as somebody else uses it.  Who may use which disk for what is decided by the
+ * edges (contract/blk_graph.h): a word whose disk is written by two is refused.
+ *
+ * Descriptors that words name stay the caller's: the graph duplicates them.
+ *
+ * Threads: that of the loop; all functions in a strand. */
+#ifndef RESOURCE_STORAGE_TOOL_GRAPH_H
+#define RESOURCE_STORAGE_TOOL_GRAPH_H
+
+#include <stdbool.h>
+
+struct blk;
+struct err;
+struct filter_throttle_group;
+struct graph;
+struct loop;
+
+int graph_create(struct loop *l, struct graph **ret_graph, struct err *e);
+
+/* Give all disks up that nobody else uses.  NULL is allowed. */
+void graph_destroy(struct graph *g);
+
+/* Take a word in, without opening anything: only what it says is looked at. */
+int graph_plan(struct graph *g, const char *word, struct err *e);
+
+/* Make what is planned.  `leaves_only`: files, memory, connections - what a confined
+ * process cannot open, and what can be opened without reading what others wrote. */
+int graph_make(struct graph *g, bool leaves_only, struct err *e);
+
+/* Both, for one more word; on failure it is forgotten. */
+int graph_add(struct graph *g, const char *word, struct err *e);
+
+/* The disk of that name, borrowed; NULL and a text: there is none. */
+struct blk *graph_disk(const struct graph *g, const char *name, struct err *e);
+
+/* The disk of the last word. */
+struct blk *graph_top(const struct graph *g, struct err *e);
+
+/* The type of a node, as its word has it; NULL: there is no such node. */
+const char *graph_type_of(const struct graph *g, const char *name);
+
+/* The limits of a disk of type throttle; NULL: it is none. */
+struct filter_throttle_group *graph_throttle(const struct graph *g, const char *name);
+
+/* Leave a disk, which goes when it has no users; the name is free again. */
+int graph_forget(struct graph *g, const char *name, struct err *e);
+
+#endif
