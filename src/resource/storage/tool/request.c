@@ -8,7 +8,7 @@
 #include "base/err.h"
 #include "base/str.h"
 #include "base/units.h"
-#include "resource/storage/tool/graph.h"
+#include "resource/storage/graph/graph.h"
 #include "resource/storage/tool/private.h"
 
 /* Of every operation. */

@@ -6,7 +6,7 @@
 
 #include "base/err.h"
 #include "host/loop/loop.h"
-#include "resource/storage/tool/graph.h"
+#include "resource/storage/graph/graph.h"
 #include "resource/storage/tool/private.h"
 
 static const struct operation {

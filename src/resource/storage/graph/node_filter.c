@@ -11,10 +11,10 @@
 #include "resource/storage/filter/overlay.h"
 #include "resource/storage/filter/throttle.h"
 #include "resource/storage/filter/tier.h"
+#include "resource/storage/graph/limits.h"
+#include "resource/storage/graph/node.h"
 #include "resource/storage/redundancy/mirror.h"
 #include "resource/storage/redundancy/raid.h"
-#include "resource/storage/tool/limits.h"
-#include "resource/storage/tool/node.h"
 
 /* ---- throttle ---- */
 
@@ -64,7 +64,7 @@ static const struct graph_key throttle_keys[] = {
     {"group", GRAPH_KEY_NODE, false},
     {"op-bytes", GRAPH_KEY_NUMBER, false},
 #define LIMIT(word, what, field) {word, GRAPH_KEY_NUMBER, false},
-#include "resource/storage/tool/limits.rows.h"
+#include "resource/storage/graph/limits.rows.h"
 #undef LIMIT
     {0},
 };

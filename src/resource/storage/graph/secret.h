@@ -1,6 +1,6 @@
 /* secret.h - passphrases from descriptors, wiped when they are given up. */
-#ifndef RESOURCE_STORAGE_TOOL_SECRET_H
-#define RESOURCE_STORAGE_TOOL_SECRET_H
+#ifndef RESOURCE_STORAGE_GRAPH_SECRET_H
+#define RESOURCE_STORAGE_GRAPH_SECRET_H
 
 #include <stddef.h>
 

@@ -2,9 +2,9 @@
 #include <errno.h>
 
 #include "base/err.h"
+#include "resource/storage/graph/node.h"
 #include "resource/storage/redundancy/mirror.h"
 #include "resource/storage/redundancy/raid.h"
-#include "resource/storage/tool/node.h"
 
 #define LEVEL_MIRROR 1 /* an array of this level is a mirror */
 

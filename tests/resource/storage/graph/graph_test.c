@@ -11,8 +11,8 @@
 #include "contract/blk_graph.h"
 #include "host/loop/loop.h"
 #include "resource/storage/filter/throttle.h"
+#include "resource/storage/graph/graph.h"
 #include "resource/storage/qcow2/qcow2.h"
-#include "resource/storage/tool/graph.h"
 #include "tests/base/check.h"
 #include "tests/contract/blk_suite.h"
 

@@ -4,10 +4,10 @@
 #include "base/err.h"
 #include "contract/blk_source.h"
 #include "resource/storage/format/format.h"
+#include "resource/storage/graph/node.h"
+#include "resource/storage/graph/secret.h"
 #include "resource/storage/luks/luks.h"
 #include "resource/storage/qcow2/qcow2.h"
-#include "resource/storage/tool/node.h"
-#include "resource/storage/tool/secret.h"
 
 #define NAMES_MOST 256 /* other files that an image names */
 

@@ -1,5 +1,5 @@
 /* secret.c - passphrases from descriptors. */
-#include "resource/storage/tool/secret.h"
+#include "resource/storage/graph/secret.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -4,9 +4,9 @@
 
 #include "base/err.h"
 #include "host/loop/loop.h"
+#include "resource/storage/graph/node.h"
 #include "resource/storage/leaf/leaf.h"
 #include "resource/storage/remote/remote.h"
-#include "resource/storage/tool/node.h"
 
 static int open_file(const struct graph_node *n, bool read_only, struct err *e)
 {

@@ -1,6 +1,6 @@
 /* node.h - the nodes of a graph, for those who make disks of them. */
-#ifndef RESOURCE_STORAGE_TOOL_NODE_H
-#define RESOURCE_STORAGE_TOOL_NODE_H
+#ifndef RESOURCE_STORAGE_GRAPH_NODE_H
+#define RESOURCE_STORAGE_GRAPH_NODE_H
 
 #include <stdbool.h>
 #include <stdint.h>

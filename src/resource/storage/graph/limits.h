@@ -1,6 +1,6 @@
 /* limits.h - limits of a throttled disk from words. */
-#ifndef RESOURCE_STORAGE_TOOL_LIMITS_H
-#define RESOURCE_STORAGE_TOOL_LIMITS_H
+#ifndef RESOURCE_STORAGE_GRAPH_LIMITS_H
+#define RESOURCE_STORAGE_GRAPH_LIMITS_H
 
 #include <stdint.h>
 

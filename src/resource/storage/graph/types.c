@@ -1,5 +1,5 @@
 /* types.c - the types of disks that a word can ask for. */
-#include "resource/storage/tool/node.h"
+#include "resource/storage/graph/node.h"
 
 const struct graph_type *const graph_types[] = {
     /* without a disk below */

@@ -11,8 +11,8 @@
  * Descriptors that words name stay the caller's: the graph duplicates them.
  *
  * Threads: that of the loop; all functions in a strand. */
-#ifndef RESOURCE_STORAGE_TOOL_GRAPH_H
-#define RESOURCE_STORAGE_TOOL_GRAPH_H
+#ifndef RESOURCE_STORAGE_GRAPH_GRAPH_H
+#define RESOURCE_STORAGE_GRAPH_GRAPH_H
 
 #include <stdbool.h>
 

@@ -1,5 +1,5 @@
 /* graph.c - words become nodes, nodes become disks. */
-#include "resource/storage/tool/graph.h"
+#include "resource/storage/graph/graph.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -11,8 +11,8 @@
 #include "base/units.h"
 #include "base/word.h"
 #include "contract/blk_ops.h"
+#include "resource/storage/graph/node.h"
 #include "resource/storage/leaf/leaf.h"
-#include "resource/storage/tool/node.h"
 
 #define NODES_MOST    4096
 #define NO_PIECE      "-"

@@ -1,5 +1,5 @@
 /* limits.c - limits of a throttled disk from words. */
-#include "resource/storage/tool/limits.h"
+#include "resource/storage/graph/limits.h"
 
 #include <errno.h>
 #include <stddef.h>
@@ -22,7 +22,7 @@ static const struct row {
 } rows[] = {
 
 #define LIMIT(word, what, field) {word, FILTER_THROTTLE_##what, FIELD_##field},
-#include "resource/storage/tool/limits.rows.h"
+#include "resource/storage/graph/limits.rows.h"
 #undef LIMIT
 };
 
