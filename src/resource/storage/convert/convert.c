@@ -35,6 +35,7 @@ struct run {
     uint64_t next;
     uint64_t known_until; /* the last status speaks up to here */
     bool known_data;
+    bool known_absent; /* `allocated_only`: not there */
     uint64_t numbers;
     uint64_t done;
     uint64_t told;
@@ -61,10 +62,12 @@ static void look(struct run *c)
 
     if (blk_status(c->job->from, c->next, c->size - c->next, &x) != 0) {
         x = (struct blk_extent){.bytes = least(PIECE_BYTES, c->size - c->next),
-                                .state = BLK_DATA}; /* reading it will tell */
+                                .state =
+                                    BLK_DATA | BLK_ALLOCATED}; /* reading it will tell */
     }
     c->known_until = c->next + x.bytes;
     c->known_data = (x.state & BLK_DATA) != 0;
+    c->known_absent = c->job->allocated_only && (x.state & BLK_ALLOCATED) == 0;
 }
 
 /* Whole units: one that has data anywhere is data.  False: nothing in them. */
@@ -101,13 +104,14 @@ static bool take_locked(struct run *c, struct piece *ret)
 
             *ret = (struct piece){.off = c->next, .data = c->known_data};
             ret->bytes = ret->data ? least(left, c->piece_bytes) : left;
-            work = ret->data || !c->job->to_is_zero;
+            ret->bytes = c->known_absent ? left : ret->bytes;
+            work = !c->known_absent && (ret->data || !c->job->to_is_zero);
         }
         c->next += ret->bytes;
         if (work) {
             return true;
         }
-        c->result.zero_bytes += ret->bytes;
+        c->result.zero_bytes += c->known_absent ? 0 : ret->bytes;
         c->done += ret->bytes;
     }
     return false;

@@ -365,11 +365,37 @@ const char *graph_type_of(const struct graph *g, const char *name)
     return n != NULL ? n->type->name : NULL;
 }
 
+const char *graph_name_of(const struct graph *g, const struct blk *disk)
+{
+    const struct graph_node *n = g->first;
+
+    while (n != NULL && n->hold.disk != disk) {
+        n = n->next;
+    }
+    return n != NULL ? n->name : NULL;
+}
+
+void graph_let_grow(const struct graph *g, const struct blk *disk)
+{
+    for (struct graph_node *n = g->first; n != NULL; n = n->next) {
+        if (n->hold.disk == disk) {
+            graph_node_let_grow(n);
+        }
+    }
+}
+
 struct filter_throttle_group *graph_throttle(const struct graph *g, const char *name)
 {
     const struct graph_node *n = find(g, name);
 
     return n != NULL && n->type->make == graph_node_throttle.make ? n->object : NULL;
+}
+
+struct dedup *graph_dedup(const struct graph *g, const char *name)
+{
+    const struct graph_node *n = find(g, name);
+
+    return n != NULL && n->type->make == graph_node_dedup.make ? n->object : NULL;
 }
 
 int graph_forget(struct graph *g, const char *name, struct err *e)

@@ -17,6 +17,7 @@
 #include <stdbool.h>
 
 struct blk;
+struct dedup;
 struct err;
 struct filter_throttle_group;
 struct graph;
@@ -46,8 +47,17 @@ struct blk *graph_top(const struct graph *g, struct err *e);
 /* The type of a node, as its word has it; NULL: there is no such node. */
 const char *graph_type_of(const struct graph *g, const char *name);
 
+/* The name of a disk; NULL: it is none of the graph's. */
+const char *graph_name_of(const struct graph *g, const struct blk *disk);
+
+/* Let writes end behind the end of a disk, if it is a regular file of the host. */
+void graph_let_grow(const struct graph *g, const struct blk *disk);
+
 /* The limits of a disk of type throttle; NULL: it is none. */
 struct filter_throttle_group *graph_throttle(const struct graph *g, const char *name);
+
+/* The store of a disk of type dedup, while the node is there; NULL: it is none. */
+struct dedup *graph_dedup(const struct graph *g, const char *name);
 
 /* Leave a disk, which goes when it has no users; the name is free again. */
 int graph_forget(struct graph *g, const char *name, struct err *e);

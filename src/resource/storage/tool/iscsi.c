@@ -267,16 +267,16 @@ static int set_up(struct service *s)
 
 int tool_iscsi(struct request *r)
 {
-    SCOPED(scope_close) int signals = request_signals();
     struct service s = {.r = r, .keep_fd = -1, .listener = {-1, -1}};
     int e = request_check(r, keys);
 
+    request_catch_signals(r);
     if (e == 0) {
         e = set_up(&s);
     }
     if (e == 0) {
         (void)request_answer(r, "listening", request_get(r, "portal"));
-        (void)loop_wait_fd(r->loop, signals, EPOLLIN, -1);
+        (void)loop_wait_fd(r->loop, r->signals, EPOLLIN, -1);
     }
     iscsi_server_destroy(s.server);
     free(s.kept);

@@ -66,7 +66,7 @@ static int open_all(struct request *r)
     return e != 0 ? e : listen_on(path, r->e);
 }
 
-static void wait_for_end(struct request *r, struct nbd_server *server, int signals)
+static void wait_for_end(struct request *r, struct nbd_server *server)
 {
     bool once = request_has(r, "once");
 
@@ -76,15 +76,14 @@ static void wait_for_end(struct request *r, struct nbd_server *server, int signa
         if (once && n.accepted > 0 && n.clients == 0) {
             return;
         }
-        if (loop_wait_fd(r->loop, signals, EPOLLIN,
+        if (loop_wait_fd(r->loop, r->signals, EPOLLIN,
                          once ? (int64_t)LOOK_MS * NS_PER_MS : -1) > 0) {
             return;
         }
     }
 }
 
-static int serve(struct request *r, struct nbd_server *server, int *take_listener,
-                 int signals)
+static int serve(struct request *r, struct nbd_server *server, int *take_listener)
 {
     const char *socket = request_get(r, "socket");
     int e = tool_confine(socket, r->e);
@@ -93,7 +92,7 @@ static int serve(struct request *r, struct nbd_server *server, int *take_listene
     e = e != 0 ? e : nbd_server_listen(server, scope_take_fd(take_listener), r->e);
     if (e == 0) {
         (void)request_answer(r, "listening", socket);
-        wait_for_end(r, server, signals);
+        wait_for_end(r, server);
     }
     (void)unlink(socket);
     return e;
@@ -104,10 +103,10 @@ int tool_nbd(struct request *r)
     const char *directory = request_get(r, "tls");
     struct nbd_server_options o = {.tls_required = directory != NULL};
     struct nbd_server *server = NULL;
-    SCOPED(scope_close) int signals = request_signals();
     SCOPED(scope_close) int listener = -1;
     int e = request_check(r, keys);
 
+    request_catch_signals(r);
     if (e == 0 && directory != NULL) {
         e = nbd_tls_load(directory, request_has(r, "tls-verify"), &o.tls, r->e);
     }
@@ -116,7 +115,7 @@ int tool_nbd(struct request *r)
     }
     if (e == 0) {
         listener = open_all(r);
-        e = listener < 0 ? listener : serve(r, server, &listener, signals);
+        e = listener < 0 ? listener : serve(r, server, &listener);
     }
     nbd_server_destroy(server);
     nbd_tls_free(o.tls);

@@ -17,6 +17,7 @@ struct request {
     int answer_fd;
     struct loop *loop;
     struct graph *graph; /* owned by who runs the operation; of the words `node=` */
+    int signals; /* owned by who runs the operation; -1: `request_catch_signals` did not run */
     struct err *e;
 };
 
@@ -28,16 +29,21 @@ bool request_has(const struct request *r, const char *key);
 int request_number(const struct request *r, const char *key, uint64_t without,
                    uint64_t *ret);
 
+/* The value of the n-th word (0: the first) of that key; NULL: there are fewer. */
+const char *request_nth(const struct request *r, const char *key, unsigned n);
+
 /* -EINVAL, with the word in the text, when there is one that is neither `node`, `top`,
  * `driver` nor in `keys` (which ends with NULL). */
 int request_check(const struct request *r, const char *const *keys);
 
-/* Add a line to the answer. */
+/* Add a line to the answer; bytes that are no text of one line become \xNN. */
 int request_answer(const struct request *r, const char *key, const char *value);
 int request_answer_number(const struct request *r, const char *key, uint64_t value);
+int request_answer_flag(const struct request *r, const char *key, bool value);
 
-/* SIGTERM and SIGINT as a descriptor, to be closed by the caller. */
-int request_signals(void);
+/* From now on SIGTERM and SIGINT are to be read from `signals`.  Before the process is
+ * confined. */
+void request_catch_signals(struct request *r);
 
 /* Plan the words `node=` and make those that a confined process could not open.  In a
  * strand, like all below. */
@@ -50,6 +56,22 @@ int request_plan_file(const struct request *r);
 /* Make all nodes; the disk that `top=` names or that of the last one, borrowed. */
 int request_make(const struct request *r, struct blk **ret_disk);
 
+/* An operation that opens disks, does something and ends: check its words, plan, confine,
+ * make. */
+int request_open(const struct request *r, const char *const *keys, struct blk **ret_disk);
+
+/* The disk of the node that a key names.  -EINVAL: it names none. */
+int request_disk(const struct request *r, const char *key, struct blk **ret_disk);
+
+/* How far a long operation is: a line at times; -ECANCELED once a signal that
+ * is caught asks for the end.  For `progress` of `struct transcode_job`. */
+struct request_progress {
+    const struct request *r;
+    uint64_t told_ns;
+};
+
+int request_progress(void *arg, uint64_t done, uint64_t total);
+
 /* Give up all that a server does not need; the socket at this path (NULL: there is
  * none) may still be taken away.  Before the first foreign byte; not undone. */
 int tool_confine(const char *socket, struct err *e);
@@ -57,5 +79,27 @@ int tool_confine(const char *socket, struct err *e);
 /* The operations, in strands; each checks its own words. */
 int tool_nbd(struct request *r);
 int tool_iscsi(struct request *r);
+int tool_create(struct request *r);
+int tool_arrange(struct request *r);
+int tool_info(struct request *r);
+int tool_check(struct request *r);
+int tool_resize(struct request *r);
+int tool_map(struct request *r);
+int tool_convert(struct request *r);
+int tool_marks(struct request *r);
+int tool_merge(struct request *r);
+int tool_rebase(struct request *r);
+int tool_key(struct request *r);
+int tool_scrub(struct request *r);
+
+/* Make an image of that format in a file, which may grow and whose contents are lost; other
+ * words of the request (`CREATE_KEYS`) say how. */
+int tool_create_image(const struct request *r, const char *format, struct blk *file,
+                      uint64_t size_bytes);
+
+#define CREATE_KEYS                                                                      \
+    "format", "size", "cluster", "backing-name", "backing-format", "version",            \
+        "extended-l2", "lazy-refcounts", "refcount-bits", "compression", "data-name",    \
+        "data-is-raw", "preallocate", "key", "rounds", "memory", "threads", "sector"
 
 #endif

@@ -4,12 +4,16 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/signalfd.h>
+#include <unistd.h>
 
 #include "base/err.h"
 #include "base/str.h"
 #include "base/units.h"
+#include "host/loop/loop.h"
 #include "resource/storage/graph/graph.h"
 #include "resource/storage/tool/private.h"
+
+#define PROGRESS_NS 200000000u /* between two lines */
 
 /* Of every operation. */
 static const char *const common[] = {"node", "top", "driver", NULL};
@@ -21,16 +25,21 @@ static bool word_is(const char *word, const char *key)
     return strncmp(word, key, n) == 0 && (word[n] == '=' || word[n] == '\0');
 }
 
-const char *request_get(const struct request *r, const char *key)
+const char *request_nth(const struct request *r, const char *key, unsigned n)
 {
-    size_t n = strlen(key);
+    size_t bytes = strlen(key);
 
     for (unsigned i = 0; i < r->count; i++) {
-        if (word_is(r->words[i], key)) {
-            return r->words[i][n] == '=' ? r->words[i] + n + 1 : "";
+        if (word_is(r->words[i], key) && n-- == 0) {
+            return r->words[i][bytes] == '=' ? r->words[i] + bytes + 1 : "";
         }
     }
     return NULL;
+}
+
+const char *request_get(const struct request *r, const char *key)
+{
+    return request_nth(r, key, 0);
 }
 
 bool request_has(const struct request *r, const char *key)
@@ -71,9 +80,28 @@ int request_check(const struct request *r, const char *const *keys)
     return 0;
 }
 
+/* ---- answers ---- */
+
 int request_answer(const struct request *r, const char *key, const char *value)
 {
-    return dprintf(r->answer_fd, "%s=%s\n", key, value) < 0 ? -errno : 0;
+    struct str line = {0};
+    int e = -ENOMEM;
+
+    str_addf(&line, "%s=", key);
+    for (; *value != '\0'; value++) {
+        unsigned char c = (unsigned char)*value;
+
+        if (c < ' ' || c == 0x7f || c == '\\') {
+            str_addf(&line, "\\x%02x", c);
+        } else {
+            str_add_bytes(&line, value, 1);
+        }
+    }
+    if (!str_failed(&line)) {
+        e = dprintf(r->answer_fd, "%s\n", str_text(&line)) < 0 ? -errno : 0;
+    }
+    str_fini(&line);
+    return e;
 }
 
 int request_answer_number(const struct request *r, const char *key, uint64_t value)
@@ -82,7 +110,29 @@ int request_answer_number(const struct request *r, const char *key, uint64_t val
                                                                                   : 0;
 }
 
-int request_signals(void)
+int request_answer_flag(const struct request *r, const char *key, bool value)
+{
+    return request_answer(r, key, value ? "yes" : "no");
+}
+
+int request_progress(void *arg, uint64_t done, uint64_t total)
+{
+    struct request_progress *p = arg;
+    struct signalfd_siginfo signal;
+    uint64_t now = loop_now_ns(p->r->loop);
+
+    if (read(p->r->signals, &signal, sizeof signal) == (ssize_t)sizeof signal) {
+        return -ECANCELED;
+    }
+    if (now - p->told_ns >= PROGRESS_NS || done == total) {
+        p->told_ns = now;
+        (void)dprintf(p->r->answer_fd, "progress=%llu %llu\n", (unsigned long long)done,
+                      (unsigned long long)total);
+    }
+    return 0;
+}
+
+void request_catch_signals(struct request *r)
 {
     sigset_t set;
 
@@ -90,7 +140,7 @@ int request_signals(void)
     (void)sigaddset(&set, SIGTERM);
     (void)sigaddset(&set, SIGINT);
     (void)sigprocmask(SIG_BLOCK, &set, NULL);
-    return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    r->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
 /* ---- disks ---- */
@@ -178,4 +228,24 @@ int request_make(const struct request *r, struct blk **ret_disk)
         e = *ret_disk != NULL ? 0 : -ENOENT;
     }
     return e;
+}
+
+int request_open(const struct request *r, const char *const *keys, struct blk **ret_disk)
+{
+    int e = request_check(r, keys);
+
+    e = e != 0 ? e : request_plan(r);
+    e = e != 0 ? e : tool_confine(NULL, r->e);
+    return e != 0 ? e : request_make(r, ret_disk);
+}
+
+int request_disk(const struct request *r, const char *key, struct blk **ret_disk)
+{
+    const char *name = request_get(r, key);
+
+    if (name == NULL) {
+        return err_set(r->e, -EINVAL, "no disk is named (%s=NODE)", key);
+    }
+    *ret_disk = graph_disk(r->graph, name, r->e);
+    return *ret_disk != NULL ? 0 : -ENOENT;
 }

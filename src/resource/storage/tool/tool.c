@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/err.h"
+#include "base/scope.h"
 #include "host/loop/loop.h"
 #include "resource/storage/graph/graph.h"
 #include "resource/storage/tool/private.h"
@@ -13,8 +14,11 @@ static const struct operation {
     const char *name;
     int (*run)(struct request *r);
 } operations[] = {
-    {"nbd", tool_nbd},
-    {"iscsi", tool_iscsi},
+    {"nbd", tool_nbd},         {"iscsi", tool_iscsi}, {"create", tool_create},
+    {"arrange", tool_arrange}, {"info", tool_info},   {"check", tool_check},
+    {"resize", tool_resize},   {"map", tool_map},     {"convert", tool_convert},
+    {"marks", tool_marks},     {"merge", tool_merge}, {"rebase", tool_rebase},
+    {"key", tool_key},         {"scrub", tool_scrub},
 };
 
 struct running {
@@ -31,6 +35,7 @@ static int run(void *arg)
     if (r == 0) {
         r = x->operation->run(&x->request);
         graph_destroy(x->request.graph);
+        scope_close(&x->request.signals);
     }
     return r;
 }
@@ -46,9 +51,11 @@ static int start_loop(const struct request *r, struct loop **ret)
 
 int tool_run(char **words, unsigned count, int answer_fd, struct err *e)
 {
-    struct running x = {
-        .request = {
-            .words = words + 1, .count = count - 1, .answer_fd = answer_fd, .e = e}};
+    struct running x = {.request = {.words = words + 1,
+                                    .count = count - 1,
+                                    .answer_fd = answer_fd,
+                                    .signals = -1,
+                                    .e = e}};
     int r;
 
     for (unsigned i = 0; i < sizeof operations / sizeof operations[0]; i++) {

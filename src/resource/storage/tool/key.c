@@ -1,0 +1,132 @@
+/* key.c - the passphrases of an encrypted disk. */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/err.h"
+#include "contract/blk_graph.h"
+#include "resource/storage/graph/graph.h"
+#include "resource/storage/graph/secret.h"
+#include "resource/storage/luks/luks.h"
+#include "resource/storage/tool/private.h"
+
+struct keys {
+    const struct request *r;
+    struct luks *header;
+    struct luks_cost cost;
+};
+
+static int with_secret(const struct keys *k, const char *word, struct secret *ret)
+{
+    const char *fd = request_get(k->r, word);
+
+    return fd != NULL ? secret_read(atoi(fd), ret, k->r->e)
+                      : err_set(k->r->e, -EINVAL,
+                                "no passphrase is given (%s=DESCRIPTOR)", word);
+}
+
+static int answer_slot(const struct keys *k, int slot)
+{
+    return slot < 0 ? slot : request_answer_number(k->r, "slot", (unsigned)slot);
+}
+
+static int add(const struct keys *k, const struct luks_secret *old)
+{
+    struct secret more = {0};
+    int e = luks_unlock(k->header, old, k->r->e);
+
+    e = e < 0 ? e : with_secret(k, "add", &more);
+    if (e >= 0) {
+        e = answer_slot(k, luks_add_key(k->header,
+                                        &(struct luks_secret){more.bytes, more.count},
+                                        &k->cost, k->r->e));
+    }
+    secret_fini(&more);
+    return e;
+}
+
+static int change(const struct keys *k, const struct luks_secret *old)
+{
+    struct secret more = {0};
+    int e = with_secret(k, "change", &more);
+
+    if (e == 0) {
+        e = answer_slot(k, luks_change_key(k->header, old,
+                                           &(struct luks_secret){more.bytes, more.count},
+                                           &k->cost, k->r->e));
+    }
+    secret_fini(&more);
+    return e;
+}
+
+/* Who has no passphrase removes none: the disk is theirs who have. */
+static int remove_slot(const struct keys *k, const struct luks_secret *old)
+{
+    uint64_t slot = 0;
+    int e = luks_unlock(k->header, old, k->r->e);
+
+    e = e < 0 ? e : request_number(k->r, "remove", 0, &slot);
+    if (e == 0 && slot >= LUKS_SLOTS) {
+        e = err_set(k->r->e, -EINVAL, "there is no slot %llu", (unsigned long long)slot);
+    }
+    return e < 0 ? e : luks_remove_key(k->header, (unsigned)slot, k->r->e);
+}
+
+static int choose_cost(struct keys *k)
+{
+    uint64_t rounds = 0;
+    uint64_t memory = 0;
+    uint64_t threads = 0;
+    int e = request_number(k->r, "rounds", 0, &rounds);
+
+    e = e != 0 ? e : request_number(k->r, "memory", 0, &memory);
+    e = e != 0 ? e : request_number(k->r, "threads", 0, &threads);
+    if (e == 0 && (rounds | memory | threads) > UINT32_MAX) {
+        e = err_set(k->r->e, -ERANGE, "that costs too much");
+    }
+    k->cost = (struct luks_cost){.rounds = (uint32_t)rounds,
+                                 .memory_kib = (uint32_t)memory,
+                                 .threads = (uint32_t)threads};
+    return e;
+}
+
+static int act(struct keys *k)
+{
+    struct secret old = {0};
+    int e = choose_cost(k);
+    struct luks_secret s;
+
+    e = e != 0 ? e : with_secret(k, "key", &old);
+    s = (struct luks_secret){old.bytes, old.count};
+    if (e != 0) {
+        return e;
+    }
+    if (request_has(k->r, "add")) {
+        e = add(k, &s);
+    } else if (request_has(k->r, "change")) {
+        e = change(k, &s);
+    } else if (request_has(k->r, "remove")) {
+        e = remove_slot(k, &s);
+    } else {
+        e = answer_slot(k, luks_unlock(k->header, &s, k->r->e)); /* does it open? */
+    }
+    secret_fini(&old);
+    return e;
+}
+
+static const char *const words[] = {"key",    "add",    "change",  "remove",
+                                    "rounds", "memory", "threads", NULL};
+
+int tool_key(struct request *r)
+{
+    struct blk_edge edge = {.user = "key", .uses = BLK_USE_READ | BLK_USE_WRITE};
+    struct keys k = {.r = r};
+    struct blk *disk = NULL;
+    int e = request_open(r, words, &disk);
+
+    e = e != 0 ? e : blk_attach(&edge, disk, r->e);
+    e = e != 0 ? e : luks_open(r->loop, disk, &k.header, r->e);
+    e = e != 0 ? e : act(&k);
+    luks_close(k.header);
+    blk_detach(&edge);
+    return e == 0 ? 0 : err_sys(r->e, e, "cannot change the passphrases");
+}
