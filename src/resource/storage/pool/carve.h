@@ -1,0 +1,78 @@
+/* carve.h - a device of the host that holds many thin disks that grow.
+ *
+ * A store is a disk (a block device, or a file as one) cut into extents of the same size.
+ * A carved disk, named by an id and the number of a part, takes extents as it grows and gives
+ * them back when they are discarded, zeroed with BLK_UNMAP, or behind a smaller end.
+ * It behaves as a file that grows: a format can lie on it.
+ *
+ * Several processes use one store at the same time; each carved disk is open for writing in
+ * one of them only, or for reading in any number.  Locks are those of the open file
+ * (F_OFD_SETLK), so a dead process holds none, and what it had set aside is found.
+ *
+ * Threads: that of the disks, in strands. */
+#ifndef RESOURCE_STORAGE_POOL_CARVE_H
+#define RESOURCE_STORAGE_POOL_CARVE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct blk;
+struct err;
+struct loop;
+struct pool_store;
+
+/* The extent for a device of that size: 64 KiB to 512 KiB. */
+uint32_t pool_store_extent_for(uint64_t device_bytes);
+
+/* Write an empty store to a disk, which stays the caller's.  `extent_bytes`: a power of two
+ * from 65536 to 524288; 0: chosen by the size.  -ENOSPC: the disk is too small. */
+int pool_store_format(struct blk *disk, uint32_t extent_bytes, struct err *e);
+
+/* Use a store on a disk; takes both, also on failure.  `take_lock_fd`: a descriptor of the
+ * device (dup(2) of the one that the disk has) that locks are made on; opened for
+ * reading and writing if disks are to be written.  -1: nobody else uses the store.  A leaf
+ * below is opened with `no_lock` and without `grows`. */
+int pool_store_open(struct loop *l, struct blk *take_disk, int take_lock_fd,
+                    struct pool_store **ret_store, struct err *e);
+
+/* Done with it; it goes when its last carved disk does.  NULL is allowed. */
+void pool_store_unref(struct pool_store *s);
+
+struct pool_room {
+    uint64_t total_bytes;
+    uint64_t free_bytes; /* not taken by any disk, nor set aside for one */
+    uint32_t extent_bytes;
+};
+
+/* Reads one block of the device. */
+int pool_store_room(struct pool_store *s, struct pool_room *ret);
+
+/* Take back what dead processes set aside, finish removals, and count the room anew.  Done by
+ * itself when the store is full.  Reads the whole table. */
+int pool_store_sweep(struct pool_store *s);
+
+struct pool_carved {
+    uint64_t id;
+    uint32_t part;
+    uint64_t size_bytes;
+};
+
+/* Every carved disk, in no order; stops at the first answer that is not 0 and gives it back. */
+int pool_store_list(struct pool_store *s,
+                    int (*visit)(const struct pool_carved *c, void *arg), void *arg);
+
+/* An empty disk of 0 bytes.  -EEXIST, -ENOSPC. */
+int pool_carve_add(struct pool_store *s, uint64_t id, uint32_t part, struct err *e);
+
+/* The disk of a name; it keeps the store.  -ENOENT; -EBUSY: it is open in a way that excludes
+ * this one. */
+int pool_carve_open(struct pool_store *s, uint64_t id, uint32_t part, bool read_only,
+                    struct blk **ret_disk, struct err *e);
+
+/* Give all its extents back.  -ENOENT; -EBUSY: somebody has it open. */
+int pool_carve_remove(struct pool_store *s, uint64_t id, uint32_t part, struct err *e);
+
+/* Bytes of the device that a carved disk has in use. */
+uint64_t pool_carve_taken(const struct blk *carved);
+
+#endif
