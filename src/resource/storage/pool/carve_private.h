@@ -1,0 +1,229 @@
+/* carve_private.h - the bodies of a store and of a carved disk.  The layout is at the head of
+ * sheet.c, what protects what at the heads of room.c and keep.c. */
+#ifndef RESOURCE_STORAGE_POOL_CARVE_PRIVATE_H
+#define RESOURCE_STORAGE_POOL_CARVE_PRIVATE_H
+
+#include "base/strand.h"
+#include "contract/blk_graph.h"
+#include "contract/blk_ops.h"
+#include "resource/storage/pool/carve.h"
+#include "resource/storage/pool/extent_map.h"
+#include "resource/storage/pool/grace.h"
+#include "resource/storage/safe/range.h"
+
+#define POOL_CHUNK_BYTES   65536u /* of sheets, handled at once */
+#define POOL_SHEET_TAIL    32u
+#define POOL_ENTRY_BYTES   24u
+#define POOL_ROW_BYTES     40u
+#define POOL_RESERVE_MOST  32u
+#define POOL_EXTENTS_MOST  0xfffffff0u
+#define POOL_GRANULE_LEAST 4096u
+
+/* The first sheet of each area, and what fits in a sheet. */
+struct pool_area {
+    uint64_t at;
+    uint32_t sheets;
+    uint32_t per_sheet;
+};
+
+struct pool_store {
+    struct blk_edge disk;
+    struct loop *loop;
+    struct strand_pool *strands;
+    int lock_fd; /* owned; -1: nobody else uses the store */
+    unsigned users;
+    bool read_only;
+    uint64_t uid;
+    uint32_t sheet_bytes;
+    uint32_t extent_bytes;
+    uint32_t extents;
+    struct pool_area room; /* one sheet, which counts what is free */
+    struct pool_area rows;
+    struct pool_area table;
+    uint64_t data_at;
+    struct strand_lock edit;     /* one change of a sheet by this process at a time */
+    struct strand_lock changing; /* one change of what is free: see `pool_room_lock` */
+    uint32_t cursor;             /* sheet of the table where room was found last */
+    uint64_t swept_ns;           /* when; 0: never */
+    bool unsettled;              /* the device knows that what is free is being changed */
+    bool miscounted;             /* a change failed: what is free is to be counted anew */
+    struct carve *open;
+};
+
+enum pool_entry_state {
+    POOL_ENTRY_FREE,
+    POOL_ENTRY_RESERVED, /* set aside for a disk; holds nothing */
+    POOL_ENTRY_USED,
+    POOL_ENTRY_STATE_COUNT
+};
+
+struct pool_entry {
+    uint64_t id;
+    uint64_t bits;
+    uint32_t index;
+    uint16_t part;
+    uint16_t state;
+};
+
+enum pool_row_state {
+    POOL_ROW_FREE,
+    POOL_ROW_LIVE,
+    POOL_ROW_DYING, /* being removed */
+    POOL_ROW_STATE_COUNT
+};
+
+/* A carved disk in the directory. */
+struct pool_row {
+    uint64_t id;
+    uint64_t size;
+    uint32_t first; /* sheets of the table that may have its entries: [first, end) */
+    uint32_t end;
+    uint16_t part;
+    uint16_t state;
+};
+
+struct carve {
+    struct blk blk;
+    struct blk_edge edge;
+    struct pool_store *store; /* one of its users is this disk */
+    struct carve *next;       /* of the store's open ones */
+    struct pool_row row;      /* as it is on the device */
+    uint32_t row_number;
+    char label[40];
+    uint32_t granule_shift;
+    struct extent_map map;
+    struct grace grace;
+    struct range_lock growing; /* of those who fill granules or take them away */
+    struct strand_lock place;  /* one takes an extent for a new index at a time */
+    struct strand_lock keep;   /* one tells the table at a time */
+    uint32_t reserve[POOL_RESERVE_MOST]; /* extents set aside, in order */
+    unsigned reserve_first;
+    unsigned reserve_end;
+    unsigned batch;    /* how many to set aside next */
+    uint32_t *changed; /* owned; indices whose slot is `changed` */
+    uint32_t changed_count;
+    uint32_t changed_room;
+    uint32_t *freed; /* owned; extents that go back to the store */
+    uint32_t freed_count;
+    uint32_t freed_room;
+    uint32_t freed_trimmed; /* of them, the first ones: dropped below as well */
+    bool clipped; /* slots behind the end were dropped: durable before the end moves */
+    int late;     /* an error that the next flush tells */
+};
+
+/* ---- sheet.c ---- */
+
+struct pool_change {
+    /* Change a sheet, whose number in its area is given: 1 changed, 0 not, or -errno. */
+    int (*sheet)(struct pool_store *s, uint8_t *sheet, uint32_t number, void *arg);
+    void *arg;
+};
+
+/* Read sheets [first, first + count), at most POOL_CHUNK_BYTES.  -EUCLEAN: one is damaged. */
+int pool_sheets_read(struct pool_store *s, const struct pool_area *area, uint32_t first,
+                     uint32_t count, uint8_t *to);
+uint32_t pool_chunk_sheets(const struct pool_store *s);
+
+/* Read, change and write sheets while no other process does.  Not flushed. */
+int pool_sheets_change(struct pool_store *s, const struct pool_area *area, uint32_t first,
+                       uint32_t count, const struct pool_change *change);
+
+struct pool_entry pool_entry_get(const uint8_t *sheet, uint32_t n);
+void pool_entry_put(uint8_t *sheet, uint32_t n, const struct pool_entry *entry);
+struct pool_row pool_row_get(const uint8_t *sheet, uint32_t n);
+void pool_row_put(uint8_t *sheet, uint32_t n, const struct pool_row *row);
+uint32_t pool_sheet_flags(const struct pool_store *s, const uint8_t *sheet);
+void pool_sheet_set_flags(const struct pool_store *s, uint8_t *sheet, uint32_t flags);
+
+/* ---- lock.c: bytes far behind the end of the device ---- */
+
+enum pool_lock_kind {
+    POOL_LOCK_SHEET, /* by the number on the device */
+    POOL_LOCK_ROW,   /* of the directory: whoever has that disk open */
+    POOL_LOCK_STORE, /* 0: whoever uses it; 1: whoever changes what is free */
+    POOL_LOCK_KIND_COUNT
+};
+
+/* 0, or -EBUSY: another process excludes us. */
+int pool_lock_try(const struct pool_store *s, enum pool_lock_kind kind, uint64_t first,
+                  uint64_t count, bool writes);
+
+/* In a strand: until nobody excludes us.  -EIO: somebody does for half a minute. */
+int pool_lock_wait(const struct pool_store *s, enum pool_lock_kind kind, uint64_t first,
+                   uint64_t count, bool writes);
+void pool_lock_drop(const struct pool_store *s, enum pool_lock_kind kind, uint64_t first,
+                    uint64_t count);
+/* Keep away from whoever uses the device as something else. */
+int pool_lock_device(const struct pool_store *s, const char *label, struct err *e);
+bool pool_lock_is_held(const struct pool_store *s, enum pool_lock_kind kind, uint64_t at);
+
+/* ---- rows.c ---- */
+
+int pool_row_find(struct pool_store *s, uint64_t id, uint32_t part, uint32_t *ret_number,
+                  struct pool_row *ret);
+int pool_row_read(struct pool_store *s, uint32_t number, struct pool_row *ret);
+int pool_row_write(struct pool_store *s, uint32_t number, const struct pool_row *row);
+
+/* With the room locked.  -EBUSY, -ENOENT: it is another's by now. */
+int pool_row_remove_locked(struct pool_store *s, uint32_t number, uint64_t id,
+                           uint32_t part);
+int pool_rows_visit(struct pool_store *s,
+                    int (*visit)(struct pool_store *s, uint32_t number,
+                                 const struct pool_row *row, void *arg),
+                    void *arg);
+
+/* ---- room.c ---- */
+
+int pool_room_lock(struct pool_store *s);
+void pool_room_unlock(struct pool_store *s);
+
+/* Set one extent or more aside for a disk, durably. */
+int pool_reserve(struct carve *c);
+
+/* Give extents of a disk back to the store; those that are not its own are left alone. */
+int pool_release(struct pool_store *s, const struct pool_row *owner, const uint32_t *at,
+                 uint32_t count);
+int pool_remove_entries(struct pool_store *s, const struct pool_row *row);
+int pool_room_set(struct pool_store *s, uint64_t free, bool settled);
+int pool_room_get(struct pool_store *s, uint64_t *ret_free, bool *ret_settled);
+
+/* ---- sweep.c ---- */
+
+int pool_sweep_locked(struct pool_store *s);
+
+/* ---- keep.c ---- */
+
+int carve_load(struct carve *c, struct err *e);
+int carve_keep(struct carve *c); /* flush */
+int carve_settle_freed(struct carve *c);
+int carve_give_reserve(struct carve *c);
+int carve_resize(struct blk *b, uint64_t size_bytes, struct err *e);
+
+/* Room for one more slot in all lists: what follows cannot fail. */
+int carve_make_room(struct carve *c);
+void carve_note(struct carve *c, struct extent_slot *slot);
+
+/* Take the extent of a slot out of the disk; `carve_settle_freed` gives it back. */
+void carve_let_go(struct carve *c, struct extent_slot *slot);
+
+/* ---- carve.c ---- */
+
+extern const struct blk_ops carve_ops;
+
+/* Zeros in [off, off + bytes); what is whole is taken away, if `gives_back`. */
+int carve_erase(struct carve *c, uint64_t off, uint64_t bytes, bool gives_back,
+                bool exactly);
+
+static inline uint64_t pool_extent_off(const struct pool_store *s, uint32_t extent)
+{
+    return s->data_at + (uint64_t)extent * s->extent_bytes;
+}
+
+static inline uint32_t pool_granules(const struct pool_store *s)
+{
+    return s->extent_bytes / 64 > POOL_GRANULE_LEAST
+               ? 64
+               : s->extent_bytes / POOL_GRANULE_LEAST;
+}
+
+#endif

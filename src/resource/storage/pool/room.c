@@ -1,0 +1,428 @@
+/* room.c - who may have which extent.
+ *
+ * Free entries are zeros.  A disk that needs extents sets a few aside, more at a time the
+ * faster it grows: entries that name the disk and hold nothing.  They are durable before
+ * anything is written to the extents, so bytes of one disk never lie in an extent that the
+ * table gives to another after a power cut.  Nothing waits for entries that become free:
+ * whoever takes them makes both durable at once.
+ *
+ * `pool_room_lock` is between all processes: whoever has it alone changes what is free, and the
+ * count of it.  A process that died in between leaves a count that is wrong by one batch;
+ * the next sweep counts anew.  What is free is decided by the entries alone. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/fault.h"
+#include "base/scope.h"
+#include "host/loop/loop.h"
+#include "resource/storage/pool/carve_private.h"
+#include "resource/storage/safe/bytes.h"
+
+#define SWEEP_EVERY_NS 1000000000u
+
+int pool_room_lock(struct pool_store *s)
+{
+    int r;
+
+    if (s->read_only) {
+        return -EROFS;
+    }
+    strand_lock(s->strands, &s->changing);
+    r = pool_lock_wait(s, POOL_LOCK_STORE, 1, 1, true);
+    if (r != 0) {
+        strand_unlock(&s->changing);
+    }
+    return r;
+}
+
+void pool_room_unlock(struct pool_store *s)
+{
+    pool_lock_drop(s, POOL_LOCK_STORE, 1, 1);
+    strand_unlock(&s->changing);
+}
+
+/* ---- the count ---- */
+
+struct count {
+    uint64_t free;
+    int64_t more;
+    bool set;
+    bool unsettled;
+};
+
+static int put_count(struct pool_store *s, uint8_t *sheet, uint32_t number, void *arg)
+{
+    const struct count *c = arg;
+    uint64_t free = c->set ? c->free : bytes_get64(sheet);
+
+    (void)number;
+    if (!c->set) {
+        free += (uint64_t)c->more;
+        if (free > s->extents) { /* it was wrong */
+            free = c->more > 0 ? s->extents : 0;
+        }
+    }
+    bytes_put64(sheet, free);
+    bytes_put32(sheet + 8, c->unsettled);
+    return 1;
+}
+
+int pool_room_set(struct pool_store *s, uint64_t free, bool settled)
+{
+    struct count c = {.free = free, .set = true, .unsettled = !settled};
+    struct pool_change change = {put_count, &c};
+
+    return pool_sheets_change(s, &s->room, 0, 1, &change);
+}
+
+int pool_room_get(struct pool_store *s, uint64_t *ret_free, bool *ret_settled)
+{
+    SCOPED(scope_free) uint8_t *sheet = fault_aligned(4096, 4096);
+    int r = sheet == NULL ? -ENOMEM : pool_sheets_read(s, &s->room, 0, 1, sheet);
+
+    if (r == 0) {
+        *ret_free = bytes_get64(sheet) < s->extents ? bytes_get64(sheet) : s->extents;
+        *ret_settled = bytes_get32(sheet + 8) == 0;
+    }
+    return r;
+}
+
+static int add_count(struct pool_store *s, int64_t more)
+{
+    struct count c = {.more = more, .unsettled = true};
+    struct pool_change change = {put_count, &c};
+
+    return pool_sheets_change(s, &s->room, 0, 1, &change);
+}
+
+/* Before the first change: whoever finds the store after all have died counts anew. */
+static int begin_changes(struct pool_store *s)
+{
+    int r = 0;
+
+    if (!s->unsettled) {
+        r = add_count(s, 0);
+        r = r == 0 ? blk_flush(s->disk.disk) : r;
+        s->unsettled = r == 0;
+    }
+    return r;
+}
+
+/* With the room locked, whatever came of it. */
+static int end_changes(struct pool_store *s, int r)
+{
+    if (r != 0 && r != -ENOSPC) {
+        s->miscounted = true;
+    }
+    return r;
+}
+
+static int count_if_needed(struct pool_store *s)
+{
+    return s->miscounted ? pool_sweep_locked(s) : 0;
+}
+
+/* ---- setting aside ---- */
+
+struct take {
+    struct carve *disk;
+    unsigned wanted;
+    unsigned got;
+    uint32_t at[POOL_RESERVE_MOST];
+};
+
+/* Ours, though its entry is free: a write that freed it told of an error. */
+static bool is_half_freed(const struct carve *c, uint32_t at)
+{
+    for (uint32_t i = 0; i < c->freed_count; i++) {
+        if (c->freed[i] == at) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static int take_entries(struct pool_store *s, uint8_t *sheet, uint32_t number, void *arg)
+{
+    struct take *t = arg;
+    struct pool_entry mine = {
+        .id = t->disk->row.id, .part = t->disk->row.part, .state = POOL_ENTRY_RESERVED};
+    unsigned before = t->got;
+
+    for (uint32_t i = 0; i < s->table.per_sheet && t->got < t->wanted; i++) {
+        uint32_t at = number * s->table.per_sheet + i;
+
+        if (at < s->extents && pool_entry_get(sheet, i).state == POOL_ENTRY_FREE &&
+            !is_half_freed(t->disk, at)) {
+            pool_entry_put(sheet, i, &mine);
+            t->at[t->got++] = at;
+        }
+    }
+    return t->got > before;
+}
+
+static bool has_free(const struct pool_store *s, const uint8_t *sheet, uint32_t number)
+{
+    for (uint32_t i = 0; i < s->table.per_sheet; i++) {
+        if (number * s->table.per_sheet + i < s->extents &&
+            pool_entry_get(sheet, i).state == POOL_ENTRY_FREE) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* What sheets [first, first + count) have.  A damaged one has nothing. */
+static int take_from(struct pool_store *s, uint32_t first, uint32_t count, uint8_t *text,
+                     struct take *t)
+{
+    struct pool_change change = {take_entries, t};
+    int r = pool_sheets_read(s, &s->table, first, count, text);
+
+    if (r == -EUCLEAN && count > 1) {
+        r = 0;
+        for (uint32_t i = 0; r == 0 && i < count && t->got < t->wanted; i++) {
+            r = take_from(s, first + i, 1, text, t);
+        }
+        return r;
+    }
+    if (r != 0) {
+        return r == -EUCLEAN ? 0 : r;
+    }
+    for (uint32_t i = 0; r == 0 && i < count && t->got < t->wanted; i++) {
+        if (has_free(s, text + (size_t)i * s->sheet_bytes, first + i)) {
+            r = pool_sheets_change(s, &s->table, first + i, 1, &change);
+            s->cursor = first + i;
+        }
+    }
+    return r;
+}
+
+/* Go once around the table from where room was found last. */
+static int find_free(struct pool_store *s, struct take *t)
+{
+    SCOPED(scope_free) uint8_t *text = fault_aligned(4096, POOL_CHUNK_BYTES);
+    uint32_t most = pool_chunk_sheets(s);
+    uint32_t at = s->cursor;
+    uint32_t left = s->table.sheets;
+    int r = text == NULL ? -ENOMEM : 0;
+
+    while (r == 0 && left > 0 && t->got == 0) {
+        uint32_t n = left < most ? left : most;
+
+        n = s->table.sheets - at < n ? s->table.sheets - at : n;
+        r = take_from(s, at, n, text, t);
+        at = (at + n) % s->table.sheets;
+        left -= n;
+    }
+    return r;
+}
+
+/* The row says which sheets have entries of the disk. */
+static int widen(struct carve *c, const struct take *t)
+{
+    struct pool_row row = c->row;
+    int r = 0;
+
+    for (unsigned i = 0; i < t->got; i++) {
+        uint32_t sheet = t->at[i] / c->store->table.per_sheet;
+
+        if (row.first >= row.end) {
+            row.first = sheet;
+            row.end = sheet + 1;
+        }
+        row.first = sheet < row.first ? sheet : row.first;
+        row.end = sheet >= row.end ? sheet + 1 : row.end;
+    }
+    if (row.first != c->row.first || row.end != c->row.end) {
+        r = pool_row_write(c->store, c->row_number, &row);
+        if (r == 0) {
+            c->row = row;
+        }
+    }
+    return r;
+}
+
+static bool may_sweep(struct pool_store *s)
+{
+    uint64_t now = s->loop != NULL ? loop_now_ns(s->loop) : 0;
+
+    if (s->swept_ns != 0 && now - s->swept_ns < SWEEP_EVERY_NS) {
+        return false;
+    }
+    s->swept_ns = now + 1;
+    return true;
+}
+
+static int reserve_locked(struct carve *c, struct take *t)
+{
+    struct pool_store *s = c->store;
+    uint64_t free = 0;
+    bool settled;
+    int r = pool_room_get(s, &free, &settled);
+
+    if (r == 0 && free == 0 && may_sweep(s)) {
+        r = pool_sweep_locked(s);
+        r = r == 0 ? pool_room_get(s, &free, &settled) : r;
+    }
+    if (r == 0 && free == 0) {
+        return -ENOSPC;
+    }
+    if (r == 0 && t->wanted > free / 64 + 1) {
+        t->wanted = (unsigned)(free / 64 + 1);
+    }
+    r = r == 0 ? begin_changes(s) : r;
+    r = r == 0 ? find_free(s, t) : r;
+    if (r == 0 && t->got == 0) { /* the count was wrong */
+        r = may_sweep(s) ? pool_sweep_locked(s) : 0;
+        r = r == 0 ? find_free(s, t) : r;
+    }
+    if (r == 0) {
+        r = t->got == 0 ? -ENOSPC : add_count(s, -(int64_t)t->got);
+    }
+    r = r == 0 ? widen(c, t) : r;
+    return r == 0 ? blk_flush(s->disk.disk) : r;
+}
+
+/* The table may have them for us or not; they were not written to. */
+static void take_unsure(struct carve *c, const struct take *t)
+{
+    for (unsigned i = 0; i < t->got; i++) {
+        c->freed[c->freed_count++] = c->freed[c->freed_trimmed];
+        c->freed[c->freed_trimmed++] = t->at[i];
+    }
+}
+
+int pool_reserve(struct carve *c)
+{
+    struct take t = {.disk = c, .wanted = c->batch};
+    int r = pool_room_lock(c->store);
+
+    if (r != 0) {
+        return r;
+    }
+    r = count_if_needed(c->store);
+    r = end_changes(c->store, r == 0 ? reserve_locked(c, &t) : r);
+    pool_room_unlock(c->store);
+    if (r == 0) {
+        memcpy(c->reserve, t.at, t.got * sizeof t.at[0]);
+        c->reserve_first = 0;
+        c->reserve_end = t.got;
+        c->batch = c->batch * 2 < POOL_RESERVE_MOST ? c->batch * 2 : POOL_RESERVE_MOST;
+    } else {
+        take_unsure(c, &t);
+    }
+    return r;
+}
+
+/* ---- giving back ---- */
+
+struct give {
+    const struct pool_row *owner;
+    const uint32_t *at; /* ascending; NULL: all of the owner's */
+    uint32_t count;
+    uint32_t next;
+    uint32_t gave;
+};
+
+static int free_entry(uint8_t *sheet, uint32_t n, struct give *g)
+{
+    struct pool_entry entry = pool_entry_get(sheet, n);
+
+    if (entry.state == POOL_ENTRY_FREE || entry.id != g->owner->id ||
+        entry.part != g->owner->part) {
+        return 0;
+    }
+    pool_entry_put(sheet, n, &(struct pool_entry){0});
+    g->gave++;
+    return 1;
+}
+
+static int give_entries(struct pool_store *s, uint8_t *sheet, uint32_t number, void *arg)
+{
+    struct give *g = arg;
+    uint32_t first = number * s->table.per_sheet;
+    int changed = 0;
+
+    for (uint32_t i = 0; g->at == NULL && i < s->table.per_sheet; i++) {
+        changed |= free_entry(sheet, i, g);
+    }
+    while (g->at != NULL && g->next < g->count &&
+           g->at[g->next] / s->table.per_sheet == number) {
+        changed |= free_entry(sheet, g->at[g->next] - first, g);
+        g->next++;
+    }
+    return changed;
+}
+
+static int compare(const void *a, const void *b)
+{
+    uint32_t x = *(const uint32_t *)a;
+    uint32_t y = *(const uint32_t *)b;
+
+    return x < y ? -1 : x > y;
+}
+
+static int give_sorted(struct pool_store *s, struct give *g)
+{
+    struct pool_change change = {give_entries, g};
+    uint32_t most = pool_chunk_sheets(s);
+    int r = 0;
+
+    while (r == 0 && g->next < g->count) {
+        uint32_t first = g->at[g->next] / s->table.per_sheet;
+        uint32_t end = first + 1;
+
+        for (uint32_t i = g->next; i < g->count; i++) {
+            uint32_t sheet = g->at[i] / s->table.per_sheet;
+
+            if (sheet > end || sheet + 1 - first > most) {
+                break;
+            }
+            end = sheet + 1;
+        }
+        r = pool_sheets_change(s, &s->table, first, end - first, &change);
+    }
+    return r;
+}
+
+int pool_release(struct pool_store *s, const struct pool_row *owner, const uint32_t *at,
+                 uint32_t count)
+{
+    SCOPED(scope_free) uint32_t *sorted = fault_malloc((size_t)count * sizeof *sorted);
+    struct give g = {.owner = owner, .at = sorted, .count = count};
+    int r = sorted == NULL ? -ENOMEM : 0;
+
+    if (r != 0) {
+        return r;
+    }
+    memcpy(sorted, at, (size_t)count * sizeof *sorted);
+    qsort(sorted, count, sizeof *sorted, compare);
+    r = pool_room_lock(s);
+    if (r != 0) {
+        return r;
+    }
+    r = begin_changes(s);
+    r = r == 0 ? give_sorted(s, &g) : r;
+    r = r == 0 && g.gave > 0 ? add_count(s, g.gave) : r;
+    r = end_changes(s, r);
+    pool_room_unlock(s);
+    return r;
+}
+
+int pool_remove_entries(struct pool_store *s, const struct pool_row *row)
+{
+    struct give g = {.owner = row};
+    struct pool_change change = {give_entries, &g};
+    uint32_t end = row->end < s->table.sheets ? row->end : s->table.sheets;
+    uint32_t most = pool_chunk_sheets(s);
+    int r = begin_changes(s);
+
+    for (uint32_t at = row->first; r == 0 && at < end; at += most) {
+        uint32_t n = end - at < most ? end - at : most;
+
+        r = pool_sheets_change(s, &s->table, at, n, &change);
+    }
+    return end_changes(s, r == 0 ? add_count(s, g.gave) : r);
+}

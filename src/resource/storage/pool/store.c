@@ -1,0 +1,340 @@
+/* store.c - making a store, and beginning and ending to use one.  Its layout is at the head of
+ * sheet.c. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "base/fault.h"
+#include "host/loop/loop.h"
+#include "resource/storage/pool/carve_private.h"
+#include "resource/storage/safe/bytes.h"
+#include "resource/storage/safe/slot.h"
+
+#define SUPER_MAGIC   0x65726f7473727473u /* "strstore" */
+#define SUPER_VERSION 1
+#define SLOT_BYTES    4096u
+#define SUPER_BYTES   56u
+#define ROOM_AT       8192u
+#define ROWS_AT       12288u
+#define EXTENT_LEAST  65536u
+#define EXTENT_MOST   524288u
+#define EXTENTS_AIM   ((uint64_t)1 << 21)
+#define ROWS_LEAST    64u
+#define ROWS_MOST     65536u
+
+enum {
+    AT_UID = 0,
+    AT_SHEET_BYTES = 8,
+    AT_EXTENT_BYTES = 12,
+    AT_EXTENTS = 16,
+    AT_ROW_SHEETS = 20,
+    AT_TABLE_AT = 24,
+    AT_DATA_AT = 32,
+};
+
+uint32_t pool_store_extent_for(uint64_t device_bytes)
+{
+    uint32_t extent = EXTENT_LEAST;
+
+    while (extent < EXTENT_MOST && device_bytes / extent > EXTENTS_AIM) {
+        extent *= 2;
+    }
+    return extent;
+}
+
+static struct slot slot_of(struct blk *disk)
+{
+    return (struct slot){.disk = disk,
+                         .bytes = SLOT_BYTES,
+                         .magic = SUPER_MAGIC,
+                         .version = SUPER_VERSION};
+}
+
+static uint64_t round_up(uint64_t n, uint64_t to)
+{
+    return (n + to - 1) / to * to;
+}
+
+/* Where everything lies on a device: as many extents as there is room for. */
+static int lay_out(struct pool_store *s, uint64_t bytes)
+{
+    uint64_t extents = bytes / s->extent_bytes;
+    uint64_t rows;
+    uint64_t sheets;
+
+    extents = extents < POOL_EXTENTS_MOST ? extents : POOL_EXTENTS_MOST;
+    rows = extents / 4 < ROWS_LEAST  ? ROWS_LEAST
+           : extents / 4 < ROWS_MOST ? extents / 4
+                                     : ROWS_MOST;
+    s->rows.sheets = (uint32_t)((rows + s->rows.per_sheet - 1) / s->rows.per_sheet);
+    s->table.at = round_up(s->rows.at + (uint64_t)s->rows.sheets * s->sheet_bytes, 4096);
+    sheets = (extents + s->table.per_sheet - 1) / s->table.per_sheet;
+    s->data_at = round_up(s->table.at + sheets * s->sheet_bytes, s->extent_bytes);
+    if (s->data_at >= bytes || (bytes - s->data_at) / s->extent_bytes == 0) {
+        return -ENOSPC;
+    }
+    if (extents > (bytes - s->data_at) / s->extent_bytes) {
+        extents = (bytes - s->data_at) / s->extent_bytes;
+    }
+    s->extents = (uint32_t)extents;
+    s->table.sheets = (s->extents + s->table.per_sheet - 1) / s->table.per_sheet;
+    return 0;
+}
+
+static void set_sheets(struct pool_store *s, uint32_t sheet_bytes)
+{
+    uint32_t room = sheet_bytes - POOL_SHEET_TAIL;
+
+    s->sheet_bytes = sheet_bytes;
+    s->room = (struct pool_area){ROOM_AT, 1, 1};
+    s->rows.at = ROWS_AT;
+    s->rows.per_sheet = room / POOL_ROW_BYTES;
+    s->table.per_sheet = room / POOL_ENTRY_BYTES;
+}
+
+static int write_empty(struct pool_store *s)
+{
+    uint8_t text[SUPER_BYTES] = {0};
+    struct slot slot = slot_of(s->disk.disk);
+    int r = blk_zero(s->disk.disk, 0, s->data_at, 0); /* an old store too */
+
+    bytes_put64(text + AT_UID, s->uid);
+    bytes_put32(text + AT_SHEET_BYTES, s->sheet_bytes);
+    bytes_put32(text + AT_EXTENT_BYTES, s->extent_bytes);
+    bytes_put32(text + AT_EXTENTS, s->extents);
+    bytes_put32(text + AT_ROW_SHEETS, s->rows.sheets);
+    bytes_put64(text + AT_TABLE_AT, s->table.at);
+    bytes_put64(text + AT_DATA_AT, s->data_at);
+    r = r == 0 ? pool_room_set(s, s->extents, true) : r;
+    r = r == 0 ? blk_flush(s->disk.disk) : r;
+    r = r == 0 ? slot_store(&slot, text, sizeof text) : r;
+    return r == 0 ? blk_flush(s->disk.disk) : r;
+}
+
+int pool_store_format(struct blk *disk, uint32_t extent_bytes, struct err *e)
+{
+    uint32_t extent =
+        extent_bytes != 0 ? extent_bytes : pool_store_extent_for(blk_size(disk));
+    struct pool_store s = {
+        .disk.disk = disk,
+        .strands = disk->strands,
+        .lock_fd = -1,
+        .extent_bytes = extent,
+    };
+    int r;
+
+    if (extent < EXTENT_LEAST || extent > EXTENT_MOST || (extent & (extent - 1)) != 0) {
+        return err_set(e, -EINVAL, "cannot make a store on '%s': extents of %u bytes",
+                       disk->label, extent);
+    }
+    set_sheets(&s, blk_block_bytes(disk));
+    r = lay_out(&s, blk_size(disk));
+    if (r == 0 && getrandom(&s.uid, sizeof s.uid, 0) != sizeof s.uid) {
+        r = -EIO;
+    }
+    r = r == 0 ? write_empty(&s) : r;
+    return r == 0 ? 0 : err_sys(e, r, "cannot make a store on '%s'", disk->label);
+}
+
+/* ---- opening ---- */
+
+/* Nothing that the device says is believed before it fits. */
+static int parse(struct pool_store *s, const uint8_t *text)
+{
+    uint64_t bytes = blk_size(s->disk.disk);
+    uint32_t sheet = bytes_get32(text + AT_SHEET_BYTES);
+    uint64_t table_end;
+
+    s->uid = bytes_get64(text + AT_UID);
+    s->extent_bytes = bytes_get32(text + AT_EXTENT_BYTES);
+    s->extents = bytes_get32(text + AT_EXTENTS);
+    s->data_at = bytes_get64(text + AT_DATA_AT);
+    if (sheet < BLK_BLOCK_LEAST_BYTES || sheet > BLK_BLOCK_MOST_BYTES ||
+        (sheet & (sheet - 1)) != 0 || s->extent_bytes < EXTENT_LEAST ||
+        s->extent_bytes > EXTENT_MOST || (s->extent_bytes & (s->extent_bytes - 1)) != 0) {
+        return -EUCLEAN;
+    }
+    if (sheet < blk_block_bytes(s->disk.disk)) {
+        return -EOPNOTSUPP;
+    }
+    set_sheets(s, sheet);
+    s->rows.sheets = bytes_get32(text + AT_ROW_SHEETS);
+    s->table.at = bytes_get64(text + AT_TABLE_AT);
+    if (s->extents == 0 || s->extents > POOL_EXTENTS_MOST || s->rows.sheets == 0 ||
+        s->rows.sheets > ROWS_MOST || s->table.at > bytes || s->data_at > bytes ||
+        s->table.at % 4096 != 0 || s->data_at % s->extent_bytes != 0) {
+        return -EUCLEAN;
+    }
+    s->table.sheets = (s->extents - 1) / s->table.per_sheet + 1;
+    table_end = s->table.at + (uint64_t)s->table.sheets * sheet;
+    if (s->rows.at + (uint64_t)s->rows.sheets * sheet > s->table.at ||
+        table_end > s->data_at || (bytes - s->data_at) / s->extent_bytes < s->extents) {
+        return -EUCLEAN;
+    }
+    return 0;
+}
+
+static int load(struct pool_store *s, struct err *e)
+{
+    struct slot slot = slot_of(s->disk.disk);
+    uint8_t text[SLOT_BYTES];
+    size_t n = 0;
+    int r =
+        blk_size(s->disk.disk) < 2 * SLOT_BYTES ? -ENOENT : slot_load(&slot, text, &n);
+
+    r = r == 0 && n < SUPER_BYTES ? -EUCLEAN : r;
+    r = r == 0 ? parse(s, text) : r;
+    return r == 0 ? 0
+           : r == -ENOENT
+               ? err_set(e, -EUCLEAN, "cannot use '%s': there is no store on it",
+                         s->disk.disk->label)
+               : err_sys(e, r, "cannot use the store on '%s'", s->disk.disk->label);
+}
+
+/* The first one to use a store finds out whether the last ones ended in order. */
+static int greet(struct pool_store *s, struct err *e)
+{
+    uint64_t free;
+    bool settled = true;
+    int r = pool_lock_device(s, s->disk.disk->label, e);
+
+    if (r != 0 || s->read_only) {
+        return r;
+    }
+    if (pool_lock_try(s, POOL_LOCK_STORE, 0, 1, true) == 0) {
+        r = pool_room_get(s, &free, &settled);
+        if (r == -EUCLEAN || (r == 0 && !settled)) {
+            r = pool_store_sweep(s);
+        }
+        r = r == -EUCLEAN ? 0 : r; /* the damaged part tells of itself */
+    }
+    if (r == 0) {
+        r = pool_lock_wait(s, POOL_LOCK_STORE, 0, 1, false);
+    }
+    return r == 0 ? 0
+                  : err_sys(e, r, "cannot use the store on '%s'", s->disk.disk->label);
+}
+
+/* Alone and in order: the next one need not count. */
+static void settle(struct pool_store *s)
+{
+    uint64_t free;
+    bool settled;
+
+    if (s->miscounted && pool_store_sweep(s) != 0) {
+        return;
+    }
+    if (pool_lock_try(s, POOL_LOCK_STORE, 0, 1, true) == 0 &&
+        blk_flush(s->disk.disk) == 0 && pool_room_get(s, &free, &settled) == 0) {
+        (void)pool_room_set(s, free, true);
+        (void)blk_flush(s->disk.disk);
+    }
+}
+
+static void end(struct pool_store *s)
+{
+    if (s->unsettled) {
+        settle(s);
+    }
+    for (unsigned i = 0; i < POOL_LOCK_KIND_COUNT; i++) {
+        pool_lock_drop(s, (enum pool_lock_kind)i, 0, (uint64_t)1 << 50);
+    }
+}
+
+static void destroy(struct pool_store *s)
+{
+    blk_detach(&s->disk);
+    if (s->lock_fd >= 0) {
+        (void)close(s->lock_fd);
+    }
+    free(s);
+}
+
+void pool_store_unref(struct pool_store *s)
+{
+    if (s != NULL && --s->users == 0) {
+        end(s);
+        destroy(s);
+    }
+}
+
+int pool_store_open(struct loop *l, struct blk *take_disk, int take_lock_fd,
+                    struct pool_store **ret_store, struct err *e)
+{
+    struct pool_store *s = fault_calloc(1, sizeof *s);
+    int r;
+
+    if (s == NULL) {
+        blk_drop(take_disk);
+        if (take_lock_fd >= 0) {
+            (void)close(take_lock_fd);
+        }
+        return err_sys(e, -ENOMEM, "cannot use a store");
+    }
+    s->loop = l;
+    s->strands = take_disk->strands;
+    s->lock_fd = take_lock_fd;
+    s->users = 1;
+    s->read_only = take_disk->read_only;
+    s->disk = (struct blk_edge){
+        .user = "store",
+        .uses = s->read_only ? BLK_USE_READ : BLK_USE_READ | BLK_USE_WRITE,
+        .lets = BLK_USE_READ | BLK_USE_WRITE,
+    };
+    r = blk_attach(&s->disk, take_disk, e);
+    if (r != 0) {
+        blk_drop(take_disk);
+    }
+    r = r == 0 ? load(s, e) : r;
+    r = r == 0 ? greet(s, e) : r;
+    if (r != 0) {
+        destroy(s);
+        return r;
+    }
+    *ret_store = s;
+    return 0;
+}
+
+int pool_store_room(struct pool_store *s, struct pool_room *ret)
+{
+    uint64_t free;
+    bool settled;
+    int r = pool_room_get(s, &free, &settled);
+
+    if (r == 0) {
+        *ret = (struct pool_room){
+            .total_bytes = (uint64_t)s->extents * s->extent_bytes,
+            .free_bytes = free * s->extent_bytes,
+            .extent_bytes = s->extent_bytes,
+        };
+    }
+    return r;
+}
+
+struct list {
+    int (*visit)(const struct pool_carved *c, void *arg);
+    void *arg;
+};
+
+static int list_row(struct pool_store *s, uint32_t number, const struct pool_row *row,
+                    void *arg)
+{
+    const struct list *l = arg;
+    struct pool_carved c = {row->id, row->part, row->size};
+
+    (void)s;
+    (void)number;
+    return row->state == POOL_ROW_LIVE ? l->visit(&c, l->arg) : 0;
+}
+
+int pool_store_list(struct pool_store *s,
+                    int (*visit)(const struct pool_carved *c, void *arg), void *arg)
+{
+    struct list l = {visit, arg};
+
+    return pool_rows_visit(s, list_row, &l);
+}
