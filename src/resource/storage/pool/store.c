@@ -100,7 +100,7 @@ static int write_empty(struct pool_store *s)
 {
     uint8_t text[SUPER_BYTES] = {0};
     struct slot slot = slot_of(s->disk.disk);
-    int r = blk_zero(s->disk.disk, 0, s->data_at, 0); /* an old store too */
+    int r = blk_zero(s->disk.disk, 0, s->data_at, BLK_UNMAP); /* an old store too */
 
     bytes_put64(text + AT_UID, s->uid);
     bytes_put32(text + AT_SHEET_BYTES, s->sheet_bytes);
