@@ -566,6 +566,8 @@ static void set_up(struct carve *c, uint64_t id, uint32_t part, bool read_only)
     c->blk.zeroes_fast = true;
     c->granule_shift = (uint32_t)__builtin_ctz(s->extent_bytes / pool_granules(s));
     c->batch = 1;
+    c->blk.edge = &c->edge;
+    c->blk.edge_count = 1;
     c->edge = (struct blk_edge){
         .user = c->label,
         .uses = c->blk.read_only ? BLK_USE_READ : BLK_USE_READ | BLK_USE_WRITE,

@@ -1,0 +1,103 @@
+/* span_suite.c - a span keeps the promises of disks: over three pieces, as what a plain disk
+ * became, and while a segment is always on its way from one piece to another. */
+#include "contract/blk_ops.h"
+#include "host/loop/loop.h"
+#include "resource/storage/pool/span.h"
+#include "tests/contract/blk_suite.h"
+
+#define MAP     3 /* the last of the lower disks */
+#define SEGMENT 65536u
+
+/* Room that makes the pieces take turns. */
+static uint64_t room_of(void *arg, unsigned piece)
+{
+    (void)arg;
+    return piece + 1;
+}
+
+static int open_span(struct loop *l, struct blk **take_lower, pool_room_fn room,
+                     struct blk **ret_disk, struct err *e)
+{
+    struct pool_span_options o = {.loop = l, .pieces = MAP, .room = room};
+    int r = pool_span_open(take_lower[MAP], take_lower, &o, ret_disk, e);
+
+    if (r == 0) {
+        (*ret_disk)->grows = false; /* the suite asks what is behind the end */
+    }
+    return r;
+}
+
+static int make(struct loop *l, struct blk **take_lower,
+                const struct pool_span_shape *shape, struct blk **ret_disk, struct err *e)
+{
+    int r = pool_span_format(take_lower[MAP], shape, e);
+
+    if (r != 0) {
+        for (unsigned i = 0; i <= MAP; i++) {
+            blk_drop(take_lower[i]);
+        }
+        return r;
+    }
+    return open_span(l, take_lower, NULL, ret_disk, e);
+}
+
+static int make_spread(struct loop *l, struct blk **take_lower, uint64_t size_bytes,
+                       struct blk **ret_disk, struct err *e)
+{
+    struct pool_span_shape shape = {
+        .segment_bytes = SEGMENT, .pieces = MAP, .size_bytes = size_bytes};
+
+    return make(l, take_lower, &shape, ret_disk, e);
+}
+
+static int open_spread(struct loop *l, struct blk **take_lower, uint64_t size_bytes,
+                       struct blk **ret_disk, struct err *e)
+{
+    (void)size_bytes;
+    return open_span(l, take_lower, NULL, ret_disk, e);
+}
+
+/* A plain disk, of which the first part is there. */
+static int make_of_plain(struct loop *l, struct blk **take_lower, uint64_t size_bytes,
+                         struct blk **ret_disk, struct err *e)
+{
+    struct pool_span_shape shape = {.segment_bytes = SEGMENT,
+                                    .pieces = 1,
+                                    .size_bytes = size_bytes / 2,
+                                    .on_first = true};
+    int r = blk_resize(take_lower[0], size_bytes, e); /* it went on growing */
+
+    if (r != 0) {
+        for (unsigned i = 0; i <= MAP; i++) {
+            blk_drop(take_lower[i]);
+        }
+        return r;
+    }
+    return make(l, take_lower, &shape, ret_disk, e);
+}
+
+static int open_of_plain(struct loop *l, struct blk **take_lower, uint64_t size_bytes,
+                         struct blk **ret_disk, struct err *e)
+{
+    (void)size_bytes;
+    return open_span(l, take_lower, room_of, ret_disk, e);
+}
+
+int main(void)
+{
+    static const struct suite_disk disks[] = {
+        {.name = "span",
+         .lowers = MAP + 1,
+         .lower_grows = true,
+         .power_rounds = 200,
+         .make = make_spread,
+         .open = open_spread},
+        {.name = "span-of-plain",
+         .lowers = MAP + 1,
+         .lower_grows = true,
+         .make = make_of_plain,
+         .open = open_of_plain},
+    };
+
+    return suite_main(disks, sizeof disks / sizeof disks[0]);
+}
