@@ -9,6 +9,7 @@
 #include "host/loop/file_io.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <unistd.h>
 
 #include "host/loop/private.h"
@@ -71,21 +72,27 @@ static size_t sum_of(const struct iovec *iov, unsigned count)
     return sum;
 }
 
+/* A call of this file has returned that began at `before`. */
+static void note_pace(struct file_io *f, uint64_t before)
+{
+    uint64_t after = loop_clock_ns();
+
+    if (after - before > SLOW_NS) {
+        f->slow_until = after + SLOW_PERIOD_NS;
+    }
+}
+
 /* In place and timed, or by the driver when the file was slow a short while ago. */
 static ssize_t run_timed(struct file_io *f, struct job *j)
 {
     uint64_t before = loop_clock_ns();
-    uint64_t after;
     ssize_t n;
 
     if (before < f->slow_until) {
         return run(f->loop, j);
     }
     n = loop_job_perform(j);
-    after = loop_clock_ns();
-    if (after - before > SLOW_NS) {
-        f->slow_until = after + SLOW_PERIOD_NS;
-    }
+    note_pace(f, before);
     return n;
 }
 
@@ -178,6 +185,40 @@ ssize_t file_io_writev(struct file_io *f, const struct iovec *iov, unsigned coun
 
     /* A regular file takes everything or says why not. */
     return n >= 0 && (size_t)n < sum_of(iov, count) ? -ENOSPC : n;
+}
+
+static int empty_pipe(int fd, int pipe, uint64_t bytes, off_t at)
+{
+    uint64_t left = bytes;
+
+    while (left > 0) {
+        ssize_t n = splice(pipe, NULL, fd, &at, (size_t)left, SPLICE_F_MOVE);
+
+        if (n == 0) {
+            return -EIO; /* it holds less than was said */
+        }
+        if (n < 0 && errno == EINVAL && left == bytes) {
+            return -EOPNOTSUPP;
+        }
+        if (n < 0 && errno != EINTR) {
+            return -errno;
+        }
+        left -= n > 0 ? (uint64_t)n : 0;
+    }
+    return 0;
+}
+
+int file_io_splice(struct file_io *f, int pipe, uint64_t bytes, uint64_t off)
+{
+    uint64_t before = loop_clock_ns();
+    int r;
+
+    if (f->direct || before < f->slow_until) {
+        return -EOPNOTSUPP;
+    }
+    r = empty_pipe(f->fd, pipe, bytes, (off_t)off);
+    note_pace(f, before);
+    return r;
 }
 
 int file_io_sync(struct file_io *f)

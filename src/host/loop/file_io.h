@@ -32,6 +32,10 @@ ssize_t file_io_readv(struct file_io *f, const struct iovec *iov, unsigned count
 ssize_t file_io_writev(struct file_io *f, const struct iovec *iov, unsigned count,
                        uint64_t off, bool sync);
 
+/* Move `bytes` that a pipe holds into a buffered file: all, in place.  -EOPNOTSUPP: none has
+ * left the pipe, as the file has been slow or the kernel cannot. */
+int file_io_splice(struct file_io *f, int pipe, uint64_t bytes, uint64_t off);
+
 /* fdatasync(2). */
 int file_io_sync(struct file_io *f);
 

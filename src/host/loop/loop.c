@@ -6,12 +6,14 @@
  *
  * Spinning: a thread that sleeps takes several microseconds to wake up.  While a
  * poller found work in the last spin period the loop looks again and again before it
- * sleeps; each fruitless period ends in a real wait, so an idle loop costs nothing. */
+ * sleeps; each fruitless period ends in a real wait, so an idle loop costs nothing, and
+ * keeps it from spinning for a while that doubles each time: the peer may be waiting for this
+ * processor.  So does the sight of somebody else having had it in between.  (Yielding
+ * it instead gives away a whole slice for each look.) */
 #include "host/loop/loop.h"
 
 #include <assert.h>
 #include <errno.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -22,8 +24,10 @@
 #include "base/fault.h"
 #include "host/loop/private.h"
 
-#define NS_PER_MS  1000000
-#define SKIPS_MOST 16 /* turns without asking the driver, while pollers are busy */
+#define NS_PER_MS     1000000
+#define TAKEN_AWAY_NS 20000    /* two looks so far apart: another thread has run here */
+#define COOL_MOST_NS  10000000 /* without spinning */
+#define SKIPS_MOST    16 /* turns without asking the driver, while pollers are busy */
 
 uint64_t loop_clock_ns(void)
 {
@@ -276,24 +280,38 @@ static bool poll_all(struct loop *l)
     return found;
 }
 
+/* Do without for a while, twice as long as the last time if that was for nothing, too. */
+static bool give_up(struct loop *l, uint64_t least_ns)
+{
+    l->cool_ns = l->cool_ns < least_ns ? least_ns : l->cool_ns * 2;
+    l->cool_ns = l->cool_ns < COOL_MOST_NS ? l->cool_ns : COOL_MOST_NS;
+    l->cool_until_ns = l->now_ns + l->cool_ns;
+    return false;
+}
+
 /* Look around for a short while; whether something was found. */
 static bool spin(struct loop *l)
 {
     uint64_t end = l->now_ns + LOOP_SPIN_NS;
 
-    if (l->now_ns >= l->hot_until_ns) {
+    if (l->now_ns >= l->hot_until_ns || l->now_ns < l->cool_until_ns) {
         return false;
     }
     for (;;) {
+        uint64_t before = l->now_ns;
+
         if (poll_all(l)) {
+            l->cool_ns = 0;
             loop_expect_more(l);
             return true;
         }
         l->now_ns = loop_clock_ns();
-        if (l->now_ns >= end) {
-            return false;
+        if (l->now_ns - before > TAKEN_AWAY_NS) {
+            return give_up(l, COOL_MOST_NS);
         }
-        (void)sched_yield();
+        if (l->now_ns >= end) {
+            return give_up(l, LOOP_SPIN_NS);
+        }
     }
 }
 
@@ -322,7 +340,7 @@ int loop_turn(struct loop *l, int timeout_ms)
 
     l->now_ns = loop_clock_ns();
     ns = run_timers(l) ? 0 : patience(l, timeout_ms);
-    if (ns != 0 && l->pollers != NULL && spin(l)) {
+    if (ns != 0 && l->pollers != NULL && l->jobs == 0 && spin(l)) {
         ns = 0;
         busy = l->jobs == 0 && ++l->skipped < SKIPS_MOST;
     }

@@ -65,8 +65,10 @@ struct loop {
     struct loop_task **tasks_end;
     struct loop_poller *pollers;
     uint64_t now_ns;
-    unsigned jobs;         /* file operations under way */
-    unsigned skipped;      /* turns since the driver was last asked */
+    unsigned jobs;          /* file operations under way */
+    unsigned skipped;       /* turns since the driver was last asked */
+    uint64_t cool_until_ns; /* no spinning until then */
+    uint64_t cool_ns;
     uint64_t hot_until_ns; /* pollers found something not long before */
     bool stopping;
 

@@ -519,6 +519,31 @@ static void an_idle_loop_does_not_look_around(void **state)
     loop_poller_remove(l, &k.poller);
 }
 
+static bool find_nothing(struct loop_poller *p)
+{
+    ((struct looker *)p)->looks++;
+    return false;
+}
+
+/* Somebody says that more is likely to come, again and again, and nothing does. */
+static void looking_in_vain_becomes_rare(void **state)
+{
+    struct loop *l = loop_of(state);
+    struct looker k = {.poller.fn = find_nothing};
+    unsigned looked = 0;
+
+    loop_poller_add(l, &k.poller);
+    for (unsigned i = 0; i < 100; i++) {
+        unsigned before = k.looks;
+
+        loop_expect_more(l);
+        assert_int_equal(loop_turn(l, 1), 0);
+        looked += k.looks > before;
+    }
+    assert_in_range(looked, 1, 50);
+    loop_poller_remove(l, &k.poller);
+}
+
 static int create_one(void *arg)
 {
     struct loop *l = NULL;
@@ -559,6 +584,7 @@ int main(void)
         BOTH(a_strand_waits_for_a_descriptor),
         BOTH(a_blocking_call_runs_elsewhere),
         BOTH(an_idle_loop_does_not_look_around),
+        BOTH(looking_in_vain_becomes_rare),
         cmocka_unit_test(no_memory_leaves_nothing),
     };
 
