@@ -131,6 +131,22 @@ int blk_writev(struct blk *b, struct blk_vec from, uint64_t off, unsigned flags)
     return leave(b, finish_fua(b, flags, r));
 }
 
+int blk_write_pipe(struct blk *b, int from, uint64_t bytes, uint64_t off, unsigned flags)
+{
+    int r = bytes > BLK_REQUEST_MOST_BYTES ? -EINVAL : check(b, off, bytes, true);
+
+    if (r != 0 || bytes == 0) {
+        return r;
+    }
+    b = enter(b);
+    r = b->ops->write_pipe != NULL ? b->ops->write_pipe(b, from, bytes, off)
+                                   : -EOPNOTSUPP;
+    if (r == 0 && (flags & BLK_FUA) != 0 && b->ops->flush != NULL) {
+        r = b->ops->flush(b);
+    }
+    return leave(b, r);
+}
+
 int blk_read(struct blk *b, void *to, size_t bytes, uint64_t off)
 {
     struct iovec piece;

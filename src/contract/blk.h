@@ -76,6 +76,11 @@ int blk_read(struct blk *b, void *to, size_t bytes, uint64_t off);
 int blk_write(struct blk *b, const void *from, size_t bytes, uint64_t off,
               unsigned flags);
 
+/* The same with bytes that the pipe `from` holds, without a copy to memory.  -EOPNOTSUPP:
+ * nothing has left the pipe, write them from memory; after another error an unknown part is
+ * still there. */
+int blk_write_pipe(struct blk *b, int from, uint64_t bytes, uint64_t off, unsigned flags);
+
 /* Make [off, off + bytes) read as zeros. */
 int blk_zero(struct blk *b, uint64_t off, uint64_t bytes, unsigned flags);
 

@@ -22,6 +22,10 @@ struct blk_ops {
      * flushes behind the write unless `does_fua`. */
     int (*write)(struct blk *b, struct blk_vec from, uint64_t off, unsigned flags);
 
+    /* Move `bytes` out of a pipe that holds them.  BLK_FUA is left to the guard.
+     * -EOPNOTSUPP: not now, and none has left it.  NULL: never. */
+    int (*write_pipe)(struct blk *b, int from, uint64_t bytes, uint64_t off);
+
     /* NULL: the guard writes zeros. */
     int (*zero)(struct blk *b, uint64_t off, uint64_t bytes, unsigned flags);
 

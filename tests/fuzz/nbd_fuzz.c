@@ -1,9 +1,11 @@
 /* nbd_fuzz.c - any bytes that a client may send to the NBD server.
  *
  * The first byte chooses how the rest comes in: as it is, behind a handshake that works, or
- * behind one that asks for structured replies and extended heads. */
+ * behind one that asks for structured replies and extended heads; and whether the disk lies
+ * in memory or in a file. */
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -13,12 +15,29 @@
 #include "resource/storage/nbd/nbd.h"
 #include "tests/fuzz/target.h"
 
-#define TURNS 24
+#define TURNS      24
+#define SIZE_BYTES (1 << 20)
 
 struct world {
     struct loop *loop;
     struct nbd_server *server;
+    bool in_file;
 };
+
+/* A file takes big payloads from pipes. */
+static int make_disk(struct world *w, struct blk **ret_disk)
+{
+    struct leaf_file_options o = {.label = "scratch"};
+    int fd;
+
+    if (!w->in_file) {
+        return leaf_memory_create(loop_strands(w->loop), SIZE_BYTES, 512, ret_disk, NULL);
+    }
+    fd = memfd_create("disk", MFD_CLOEXEC);
+    return fd < 0 || ftruncate(fd, SIZE_BYTES) != 0
+               ? -1
+               : leaf_file_create(w->loop, fd, &o, ret_disk, NULL);
+}
 
 static int begin(void *arg)
 {
@@ -26,7 +45,7 @@ static int begin(void *arg)
     struct nbd_server_options o = {.idle_seconds = 1};
     struct nbd_export x = {.name = "", .resizable = true};
 
-    return leaf_memory_create(loop_strands(w->loop), 1 << 20, 512, &x.disk, NULL) != 0 ||
+    return make_disk(w, &x.disk) != 0 ||
                    nbd_server_create(w->loop, &o, &w->server, NULL) != 0 ||
                    nbd_server_add(w->server, &x, NULL) != 0
                ? -1
@@ -62,6 +81,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size < 1) {
         return 0;
     }
+    w.in_file = data[0] % 2 == 1;
     if (loop_create(LOOP_DRIVER_CREW, &w.loop, NULL) != 0 ||
         loop_do(w.loop, begin, &w) != 0 ||
         socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair) != 0) {

@@ -175,6 +175,17 @@ static int file_write(struct blk *b, struct blk_vec from, uint64_t off, unsigned
     return r;
 }
 
+static int file_write_pipe(struct blk *b, int from, uint64_t bytes, uint64_t off)
+{
+    struct file *f = file_of(b);
+    int r = f->is_device ? -EOPNOTSUPP : file_io_splice(&f->io, from, bytes, off);
+
+    if (r == 0) {
+        reached(f, off + bytes);
+    }
+    return r;
+}
+
 static int file_flush(struct blk *b)
 {
     return file_io_sync(&file_of(b)->io);
@@ -343,6 +354,7 @@ static const struct blk_ops file_ops = {
     .name = "file",
     .read = file_read,
     .write = file_write,
+    .write_pipe = file_write_pipe,
     .zero = file_zero,
     .discard = file_discard,
     .flush = file_flush,

@@ -15,6 +15,7 @@ struct ssl_st;
 #define NBD_CONTEXTS_MOST 16
 #define NBD_IN_BYTES      (128u * 1024)       /* of a connection's input buffer */
 #define NBD_FLIGHT_MOST   256u                /* requests in work per connection */
+#define NBD_PIPES         4u                  /* payloads that wait in the kernel */
 #define NBD_HELD_MOST     (64u * 1024 * 1024) /* bytes of buffers in work per connection */
 
 struct export
@@ -44,9 +45,10 @@ struct request {
     struct iovec piece;
     char *buf; /* owned; payload of a write, answer of a read */
     size_t room;
-    size_t held;   /* that the connection counts for it */
-    size_t filled; /* of a write's payload, while it comes in */
-    char head[64]; /* of the answer */
+    size_t held;               /* that the connection counts for it */
+    size_t filled;             /* of a write's payload, while it comes in */
+    struct payload_pipe *pipe; /* where it comes; NULL: to `buf` */
+    char head[64];             /* of the answer */
     unsigned head_bytes;
     const char *data; /* behind the head; mostly `buf` */
     size_t data_bytes;
@@ -59,6 +61,14 @@ enum phase {
     PHASE_HANDSHAKE, /* a strand reads options */
     PHASE_TRANSMIT,
     PHASE_ENDING /* nothing is read any more; answers go out */
+};
+
+/* Holds the payload of one write. */
+struct payload_pipe {
+    int from;
+    int to;
+    size_t room; /* 0: it is not open */
+    bool used;
 };
 
 struct connection {
@@ -84,13 +94,18 @@ struct connection {
     bool big;                 /* payloads are: read exactly what belongs to them */
     struct request *incoming; /* a write whose payload is coming in */
 
+    struct payload_pipe pipe[NBD_PIPES];
+    unsigned pipes_used;
+    struct strand_queue writers; /* go on with a piece each after the next fetch */
+    unsigned pipe_shy; /* payloads that go to memory before a pipe is tried again */
+
     struct blk_queue queue;
     unsigned flight; /* requests taken and not answered */
     struct request *free;
     struct request *out_first; /* answers in order */
     struct request *out_last;
     size_t out_sent;          /* bytes of the first one that have gone */
-    size_t out_bytes;         /* queued since the last send */
+    size_t out_bytes;         /* read and written, of answers since the last send */
     size_t held;              /* bytes of buffers of requests in work */
     bool out_blocked;         /* the socket is full */
     bool broken;              /* nothing can be sent */
@@ -143,6 +158,22 @@ bool nbd_transmit_take(struct connection *c);
 struct request *nbd_request_get(struct connection *c);
 void nbd_request_put(struct request *r);
 
+/* Room for the bytes of a read or a write; false: there is no memory. */
+bool nbd_request_room(struct request *r);
+
+/* Whether the payload of a big write comes to a pipe; `pipe` from then on. */
+bool nbd_pipe_takes(struct request *r);
+
+/* As `nbd_recv`, for the payload that is coming in.  -EINTR: it goes to memory now. */
+ssize_t nbd_pipe_fetch(struct connection *c);
+
+/* Write a payload that is whole, and answer. */
+void nbd_pipe_write(struct request *r);
+
+/* It is not needed any more, whatever it holds. */
+void nbd_pipe_leave(struct request *r, bool empty);
+void nbd_pipe_close(struct connection *c);
+
 /* Write the answer's head for `result` (0 or -errno), data of a read included, and
  * queue it. */
 void nbd_reply(struct request *r, int result);
@@ -152,6 +183,10 @@ void nbd_reply_text(struct request *r, uint16_t type, char *take_text, size_t by
 
 /* Send what is queued, as far as the socket takes it. */
 void nbd_reply_send(struct connection *c);
+
+/* The same once it is worth a call: while it is in the processor's cache, and so that the
+ * client has something to do. */
+void nbd_reply_send_if_many(struct connection *c);
 
 /* Ask each chosen context for a range and answer; in a strand. */
 void nbd_block_status(struct request *r);

@@ -13,6 +13,7 @@
 #include "resource/storage/nbd/protocol.h"
 
 #define PIECES_MOST 256
+#define SEND_BYTES  (64u * 1024) /* answers of so many bytes leave at once */
 
 /* Errors that the protocol knows, "Error values". */
 static uint32_t wire_error(int result)
@@ -54,7 +55,7 @@ static void queue_answer(struct request *r)
         c->out_last->next = r;
     }
     c->out_last = r;
-    c->out_bytes += r->data_bytes;
+    c->out_bytes += r->command == NBD_CMD_WRITE ? (size_t)r->bytes : r->data_bytes;
     loop_later(c->server->loop, &c->send_task);
 }
 
@@ -220,5 +221,12 @@ void nbd_reply_send(struct connection *c)
         if (c->phase == PHASE_TRANSMIT) {
             nbd_connection_end(c);
         }
+    }
+}
+
+void nbd_reply_send_if_many(struct connection *c)
+{
+    if (c->out_bytes >= SEND_BYTES) {
+        nbd_reply_send(c);
     }
 }

@@ -128,6 +128,7 @@ static void end_now(struct loop_task *t)
     *at = c->next;
     loop_unwatch(&c->watch);
     nbd_tls_close(c);
+    nbd_pipe_close(c);
     (void)close(c->fd);
     free_requests(c->free);
     free_requests(c->out_first);

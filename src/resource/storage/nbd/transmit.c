@@ -25,7 +25,6 @@
 
 #define BIG_BYTES    32768u         /* payloads from here on are received in place */
 #define KEEP_BYTES   (1024u * 1024) /* larger buffers are not kept for the next request */
-#define SEND_BYTES   (192u * 1024)  /* answers of so many bytes leave at once */
 #define SOON_NS      200000 /* a client that comes back so fast is waited for awake */
 #define TAKES_A_TURN 8      /* calls of recv before others have their turn */
 
@@ -70,6 +69,7 @@ void nbd_request_put(struct request *r)
 
     c->held -= r->held;
     r->held = 0;
+    nbd_pipe_leave(r, false);
     free(r->text);
     r->text = NULL;
     if (r->room > KEEP_BYTES) {
@@ -82,9 +82,10 @@ void nbd_request_put(struct request *r)
     c->flight--;
 }
 
-/* Room for the bytes of a read or a write; false: there is no memory. */
-static bool make_room(struct request *r, size_t bytes)
+bool nbd_request_room(struct request *r)
 {
+    size_t bytes = (size_t)r->bytes;
+
     if (r->room < bytes) {
         size_t room = (bytes + 4095) & ~(size_t)4095;
 
@@ -99,7 +100,8 @@ static bool make_room(struct request *r, size_t bytes)
 
 static bool is_full(const struct connection *c)
 {
-    return c->flight >= NBD_FLIGHT_MOST || c->held >= NBD_HELD_MOST;
+    return c->flight >= NBD_FLIGHT_MOST || c->held >= NBD_HELD_MOST ||
+           c->pipes_used == NBD_PIPES;
 }
 
 /* ---- to the disk ---- */
@@ -214,7 +216,7 @@ static void perform(struct request *r)
     if (error == 0 && send_pages(r)) {
         return;
     }
-    if (error == 0 && r->command == NBD_CMD_READ && !make_room(r, (size_t)r->bytes)) {
+    if (error == 0 && r->command == NBD_CMD_READ && !nbd_request_room(r)) {
         error = -ENOMEM;
     }
     if (error != 0) {
@@ -226,7 +228,11 @@ static void perform(struct request *r)
         submit(r, BLK_READ, 0);
         break;
     case NBD_CMD_WRITE:
-        submit(r, BLK_WRITE, 0);
+        if (r->pipe != NULL) {
+            nbd_pipe_write(r);
+        } else {
+            submit(r, BLK_WRITE, 0);
+        }
         break;
     case NBD_CMD_FLUSH:
         submit(r, BLK_FLUSH, 0);
@@ -274,11 +280,12 @@ static int take_head(struct connection *c, const char *at)
         perform(r);
         return 0;
     }
-    if (r->bytes > NBD_PAYLOAD_MOST || !make_room(r, (size_t)r->bytes)) {
+    c->big = r->bytes >= BIG_BYTES;
+    if (r->bytes > NBD_PAYLOAD_MOST ||
+        !((c->big && nbd_pipe_takes(r)) || nbd_request_room(r))) {
         nbd_request_put(r); /* what follows cannot be told from requests */
         return -EMSGSIZE;
     }
-    c->big = r->bytes >= BIG_BYTES;
     c->incoming = r;
     return 0;
 }
@@ -291,6 +298,9 @@ static bool take_payload(struct connection *c)
     size_t have = c->in_end - c->in_at;
     size_t n = want < have ? want : have;
 
+    if (n == 0) {
+        return r->filled == r->bytes;
+    }
     memcpy(r->buf + r->filled, c->in + c->in_at, n);
     r->filled += n;
     c->in_at += n;
@@ -303,7 +313,7 @@ static int digest(struct connection *c)
     size_t head = c->extended ? NBD_EXT_REQUEST_BYTES : NBD_REQUEST_BYTES;
     int r = 0;
 
-    while (r == 0) {
+    while (r == 0 && c->phase == PHASE_TRANSMIT) {
         if (c->incoming != NULL) {
             struct request *w = c->incoming;
 
@@ -312,13 +322,13 @@ static int digest(struct connection *c)
             }
             c->incoming = NULL;
             perform(w);
+            answer_finished(c);
+            nbd_reply_send_if_many(c);
         } else if (c->in_end - c->in_at >= head && !is_full(c)) {
             c->in_at += head;
             r = take_head(c, c->in + c->in_at - head);
             answer_finished(c);
-            if (c->out_bytes >= SEND_BYTES) { /* while it is in the processor's cache */
-                nbd_reply_send(c);
-            }
+            nbd_reply_send_if_many(c);
         } else {
             break;
         }
@@ -336,6 +346,9 @@ static ssize_t fetch(struct connection *c)
     size_t room;
     ssize_t n;
 
+    if (c->incoming != NULL && c->incoming->pipe != NULL) {
+        return nbd_pipe_fetch(c);
+    }
     if (c->in_at == c->in_end) {
         c->in_at = 0;
         c->in_end = 0;
@@ -366,11 +379,20 @@ static ssize_t fetch(struct connection *c)
     return n;
 }
 
+static ssize_t fetch_unless_full(struct connection *c)
+{
+    if (is_full(c)) {
+        (void)loop_watch_change(&c->watch, c->watch.events & ~(uint32_t)EPOLLIN);
+        return -EAGAIN;
+    }
+    return fetch(c);
+}
+
 /* Handle what is in the buffer; false: the connection has ended. */
 static bool digest_or_end(struct connection *c)
 {
     if (digest(c) == 0) {
-        return true;
+        return c->phase == PHASE_TRANSMIT;
     }
     nbd_connection_end(c);
     return false;
@@ -383,17 +405,21 @@ bool nbd_transmit_take(struct connection *c)
     bool goes_on = digest_or_end(c);
 
     for (unsigned i = 0; i < TAKES_A_TURN && goes_on; i++) {
-        ssize_t n;
+        ssize_t n = fetch_unless_full(c);
 
-        if (is_full(c)) {
-            (void)loop_watch_change(&c->watch, c->watch.events & ~(uint32_t)EPOLLIN);
-            break;
+        if (strand_wake(&c->writers)) {
+            any = true;
+            if (n == -EAGAIN) {
+                continue;
+            }
         }
-        n = fetch(c);
         if (n == -EAGAIN) {
             break;
         }
         any = true;
+        if (n == -EINTR) {
+            continue;
+        }
         if (n <= 0) {
             c->broken = n < 0;
             nbd_connection_end(c);
@@ -404,6 +430,9 @@ bool nbd_transmit_take(struct connection *c)
             !c->big) {
             break; /* all that was there: another recv would find nothing */
         }
+    }
+    if (c->writers.first != NULL) {
+        loop_later(c->server->loop, &c->send_task);
     }
     return any;
 }
@@ -476,6 +505,8 @@ static void send_answers(struct loop_task *t)
         !is_full(c)) {
         (void)loop_watch_change(&c->watch, c->watch.events | EPOLLIN);
         (void)nbd_transmit_take(c); /* what is in the buffer does not wake us */
+    } else if (strand_wake(&c->writers)) {
+        loop_later(c->server->loop, &c->send_task);
     }
     nbd_connection_maybe_free(c);
 }

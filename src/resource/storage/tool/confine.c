@@ -78,7 +78,7 @@ static const int allowed[] = {
     451 /* cachestat */, SCMP_SYS(newfstatat), SCMP_SYS(statx), SCMP_SYS(unlink), SCMP_SYS(unlinkat),
     /* clients */
     SCMP_SYS(accept4), SCMP_SYS(recvfrom), SCMP_SYS(recvmsg), SCMP_SYS(sendto),
-    SCMP_SYS(sendmsg), SCMP_SYS(sendfile), SCMP_SYS(shutdown), SCMP_SYS(setsockopt), SCMP_SYS(getsockopt),
+    SCMP_SYS(sendmsg), SCMP_SYS(sendfile), SCMP_SYS(splice), SCMP_SYS(pipe2), SCMP_SYS(shutdown), SCMP_SYS(setsockopt), SCMP_SYS(getsockopt),
     SCMP_SYS(getsockname), SCMP_SYS(getpeername),
     /* the loop */
     SCMP_SYS(read), SCMP_SYS(readv), SCMP_SYS(write), SCMP_SYS(writev), SCMP_SYS(close),

@@ -242,6 +242,59 @@ static void pages_are_lent_only_if_cached(void **state)
     assert_int_equal(loop_do(f->loop, lend_pages, f), 0);
 }
 
+/* What is left in a pipe. */
+static int held_by(int pipe)
+{
+    int bytes = -1;
+
+    must_be_0(ioctl(pipe, FIONREAD, &bytes));
+    return bytes;
+}
+
+static int take_from_pipe(void *arg)
+{
+    struct file *f = arg;
+    char room[16384];
+    char back[sizeof room];
+    int pipe[2];
+    struct blk *memory = NULL;
+
+    memset(room, 'p', sizeof room);
+    must_be_0(pipe2(pipe, O_CLOEXEC | O_NONBLOCK));
+    must(write(pipe[1], room, sizeof room) == sizeof room);
+    must_be_0(leaf_memory_create(loop_strands(f->loop), SIZE_BYTES, 512, &memory, NULL));
+    must(blk_write_pipe(memory, pipe[0], sizeof room, 0, 0) == -EOPNOTSUPP);
+    blk_drop(memory);
+    must_be_0(open_disk(f, f->name, (struct leaf_file_options){.direct = true}, NULL));
+    must(blk_write_pipe(f->edge.disk, pipe[0], sizeof room, 0, 0) == -EOPNOTSUPP);
+    blk_detach(&f->edge);
+    must_be_0(open_disk(f, f->name, (struct leaf_file_options){0}, NULL));
+    must(blk_write_pipe(f->edge.disk, pipe[0], 4096, 100, 0) == -EINVAL);
+    must(blk_write_pipe(f->edge.disk, pipe[0], 4096, SIZE_BYTES, 0) == -ERANGE);
+    must(held_by(pipe[0]) == sizeof room);
+    must_be_0(blk_write_pipe(f->edge.disk, pipe[0], 4096, 8192, 0));
+    must_be_0(blk_write_pipe(f->edge.disk, pipe[0], 8192, 65536, BLK_FUA));
+    must(held_by(pipe[0]) == 4096);
+    must_be_0(blk_read(f->edge.disk, back, 4096, 8192));
+    must(memcmp(room, back, 4096) == 0);
+    must_be_0(blk_read(f->edge.disk, back, 8192, 65536));
+    must(memcmp(room, back, 8192) == 0);
+    must_be_0(blk_read(f->edge.disk, back, 512, 65536 + 8192));
+    must(back[0] == 0);
+    must(blk_write_pipe(f->edge.disk, pipe[0], 8192, 0, 0) < 0); /* it holds less */
+    blk_detach(&f->edge);
+    (void)close(pipe[0]);
+    (void)close(pipe[1]);
+    return 0;
+}
+
+static void bytes_come_from_a_pipe(void **state)
+{
+    struct file *f = *state;
+
+    assert_int_equal(loop_do(f->loop, take_from_pipe, f), 0);
+}
+
 static int refuse_others(void *arg)
 {
     struct file *f = arg;
@@ -325,6 +378,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(we_honour_qemus_locks, start, stop),
         cmocka_unit_test_setup_teardown(a_file_may_end_inside_a_block, start, stop),
         cmocka_unit_test_setup_teardown(pages_are_lent_only_if_cached, start, stop),
+        cmocka_unit_test_setup_teardown(bytes_come_from_a_pipe, start, stop),
         cmocka_unit_test_setup_teardown(other_kinds_of_file_are_refused, start, stop),
         cmocka_unit_test_setup_teardown(a_device_of_the_host_is_a_disk, start, stop),
     };

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -25,7 +26,9 @@
 struct test {
     struct loop *loop;
     struct nbd_server *server;
-    int fd; /* the client's end */
+    struct blk *disk;
+    int file; /* what the disk lies in; -1: in memory */
+    int fd;   /* the client's end */
     char got[1 << 20];
     size_t got_bytes;
 };
@@ -52,7 +55,15 @@ static int begin(void *arg)
                            .context_count = 1};
 
     must_be_0(nbd_server_create(t->loop, &o, &t->server, NULL));
-    must_be_0(leaf_memory_create(loop_strands(t->loop), SIZE_BYTES, 512, &x.disk, NULL));
+    if (t->file >= 0) {
+        struct leaf_file_options file = {.label = "scratch", .no_lock = true};
+
+        must_be_0(leaf_file_create(t->loop, dup(t->file), &file, &x.disk, NULL));
+    } else {
+        must_be_0(
+            leaf_memory_create(loop_strands(t->loop), SIZE_BYTES, 512, &x.disk, NULL));
+    }
+    t->disk = x.disk;
     must_be_0(nbd_server_add(t->server, &x, NULL));
     must(nbd_server_add(t->server, &x, NULL) == -EEXIST);
     return 0;
@@ -76,11 +87,11 @@ static void join(struct test *t)
     assert_int_equal(nbd_server_serve(t->server, pair[1], NULL), 0);
 }
 
-static int start(void **state)
+static int start_on(int file, void **state)
 {
     static struct test t;
 
-    t = (struct test){.fd = -1};
+    t = (struct test){.fd = -1, .file = file};
     assert_int_equal(loop_create(LOOP_DRIVER_AUTO, &t.loop, NULL), 0);
     assert_int_equal(loop_do(t.loop, begin, &t), 0);
     join(&t);
@@ -88,11 +99,42 @@ static int start(void **state)
     return 0;
 }
 
+static int start(void **state)
+{
+    return start_on(-1, state);
+}
+
+static int start_on_file(void **state)
+{
+    int file = open("/var/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+
+    assert_true(file >= 0);
+    assert_int_equal(ftruncate(file, SIZE_BYTES), 0);
+    return start_on(file, state);
+}
+
+/* A file that the server may not write, and does not know it. */
+static int start_on_failing_file(void **state)
+{
+    char name[] = "/var/tmp/nbd-test-XXXXXX";
+    int writable = mkstemp(name);
+    int file = open(name, O_RDONLY | O_CLOEXEC);
+
+    assert_true(writable >= 0 && file >= 0);
+    assert_int_equal(unlink(name), 0);
+    assert_int_equal(ftruncate(writable, SIZE_BYTES), 0);
+    (void)close(writable);
+    return start_on(file, state);
+}
+
 static int stop(void **state)
 {
     struct test *t = *state;
 
     (void)close(t->fd);
+    if (t->file >= 0) {
+        (void)close(t->file);
+    }
     assert_int_equal(loop_do(t->loop, end, t), 0);
     loop_destroy(t->loop);
     return 0;
@@ -502,6 +544,152 @@ static void a_payload_in_any_number_of_parts_is_answered(void **state)
     }
 }
 
+/* Send all, at most `part` bytes a call, and let the server take what it will. */
+static void tell_slowly(struct test *t, const char *bytes, size_t n, size_t part)
+{
+    for (unsigned turns = 0; n > 0 && turns < 100000; turns++) {
+        ssize_t did = send(t->fd, bytes, n < part ? n : part, MSG_NOSIGNAL);
+
+        assert_true(did > 0 || errno == EAGAIN);
+        bytes += did > 0 ? did : 0;
+        n -= did > 0 ? (size_t)did : 0;
+        if (did < 0) {
+            assert_int_equal(loop_turn(t->loop, 0), 0);
+        }
+    }
+    assert_int_equal(n, 0);
+}
+
+static const char *noise(unsigned seed)
+{
+    static char bytes[2 << 20];
+
+    for (size_t i = 0; i < sizeof bytes; i++) {
+        seed = seed * 1664525u + 1013904223u;
+        bytes[i] = (char)(seed >> 24);
+    }
+    return bytes;
+}
+
+static void expect_in_file(struct test *t, const char *bytes, size_t n, uint64_t off)
+{
+    static char there[2 << 20];
+
+    assert_int_equal(pread(t->file, there, n, (off_t)off), (ssize_t)n);
+    assert_memory_equal(there, bytes, n);
+}
+
+static void big_payloads_reach_the_file(void **state)
+{
+    static const struct {
+        uint32_t bytes;
+        size_t part; /* of the client's calls */
+    } cases[] = {{32768, 1 << 20},   {65536 + 512, 1 << 20}, {262144, 1 << 20},
+                 {1 << 20, 1 << 20}, {2 << 20, 1 << 20}, /* more than a pipe may take */
+                 {262144, 7000},     {262144, 300}, /* it is full before all has come */
+                 {262144, 1 << 20}};
+    struct test *t = *state;
+
+    greet(t);
+    go(t);
+    for (unsigned i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        for (unsigned flags = 0; flags <= NBD_CMD_FUA; flags += NBD_CMD_FUA) {
+            const char *bytes = noise(i * 2 + flags);
+
+            request(t, (uint16_t)flags, NBD_CMD_WRITE, i * 4096, cases[i].bytes);
+            tell_slowly(t, bytes, cases[i].bytes, cases[i].part);
+            assert_int_equal(simple_answer(t), 0);
+            expect_in_file(t, bytes, cases[i].bytes, i * 4096);
+        }
+    }
+}
+
+/* What is refused is taken off the socket: the next request is understood. */
+static void a_refused_payload_is_skipped(void **state)
+{
+    struct test *t = *state;
+    const char *bytes = noise(1);
+
+    greet(t);
+    go(t);
+    for (unsigned i = 0; i < 3; i++) {
+        request(t, 0, NBD_CMD_WRITE, SIZE_BYTES - 65536, 131072);
+        tell_slowly(t, bytes, 131072, 1 << 20);
+        assert_int_equal(simple_answer(t), 28);
+        request(t, 0, NBD_CMD_WRITE, 100, 131072); /* no whole block */
+        tell_slowly(t, bytes, 131072, 1 << 20);
+        assert_int_equal(simple_answer(t), 22);
+        request(t, 0, NBD_CMD_WRITE, 0, 131072);
+        tell_slowly(t, bytes, 131072, 1 << 20);
+        assert_int_equal(simple_answer(t), 0);
+        expect_in_file(t, bytes, 131072, 0);
+    }
+}
+
+static void a_payload_that_the_file_refuses_is_an_error(void **state)
+{
+    struct test *t = *state;
+
+    greet(t);
+    go(t);
+    for (unsigned i = 0; i < 6; i++) {
+        request(t, 0, NBD_CMD_WRITE, 0, 131072);
+        tell_slowly(t, noise(1), 131072, 1 << 20);
+        assert_int_equal(simple_answer(t), 5);
+    }
+    request(t, 0, NBD_CMD_READ, 0, 512);
+    assert_int_equal(simple_answer(t), 0);
+    (void)next(t, 512);
+}
+
+static int drain(void *arg)
+{
+    blk_drain_begin(arg);
+    return 0;
+}
+
+static int drain_no_more(void *arg)
+{
+    blk_drain_end(arg);
+    return 0;
+}
+
+/* A drain waits for no client, and payloads that come meanwhile are written after it. */
+static void payloads_wait_while_the_disk_is_drained(void **state)
+{
+    enum {
+        BYTES = 65536,
+        COUNT = 12
+    };
+
+    struct test *t = *state;
+    const char *bytes = noise(9);
+
+    greet(t);
+    go(t);
+    (void)setsockopt(t->fd, SOL_SOCKET, SO_SNDBUFFORCE, &(int){4 << 20}, sizeof(int));
+    request(t, 0, NBD_CMD_WRITE, 0, BYTES);
+    tell(t, bytes, BYTES / 2);
+    for (unsigned i = 0; i < 10; i++) {
+        assert_int_equal(loop_turn(t->loop, 0), 0);
+    }
+    assert_int_equal(loop_do(t->loop, drain, t->disk), 0); /* half of it is here */
+    tell(t, bytes + BYTES / 2, BYTES / 2);
+    for (unsigned i = 1; i < COUNT; i++) {
+        request(t, 0, NBD_CMD_WRITE, i * BYTES, BYTES);
+        tell(t, bytes + i * BYTES, BYTES);
+    }
+    for (unsigned i = 0; i < 50; i++) {
+        assert_int_equal(loop_turn(t->loop, 0), 0);
+    }
+    assert_true(recv(t->fd, t->got, 1, MSG_DONTWAIT) < 0 && errno == EAGAIN);
+    assert_int_equal(loop_do(t->loop, drain_no_more, t->disk), 0);
+    for (unsigned i = 0; i < COUNT; i++) {
+        assert_int_equal(simple_answer(t), 0);
+    }
+    expect_in_file(t, bytes, (size_t)COUNT * BYTES, 0);
+}
+
 static void a_client_that_vanishes_leaves_nothing(void **state)
 {
     struct test *t = *state;
@@ -529,7 +717,8 @@ static void a_client_that_vanishes_leaves_nothing(void **state)
 
 int main(void)
 {
-#define WITH(f) cmocka_unit_test_setup_teardown(f, start, stop)
+#define WITH(f)    cmocka_unit_test_setup_teardown(f, start, stop)
+#define ON_FILE(f) cmocka_unit_test_setup_teardown(f, start_on_file, stop)
     const struct CMUnitTest tests[] = {
         WITH(options_that_do_not_add_up_are_refused),
         WITH(wrong_magic_ends_the_connection),
@@ -542,6 +731,13 @@ int main(void)
         WITH(a_client_may_change_the_size),
         WITH(a_payload_in_any_number_of_parts_is_answered),
         WITH(a_client_that_vanishes_leaves_nothing),
+        ON_FILE(a_payload_in_any_number_of_parts_is_answered),
+        ON_FILE(a_client_that_vanishes_leaves_nothing),
+        ON_FILE(big_payloads_reach_the_file),
+        ON_FILE(a_refused_payload_is_skipped),
+        ON_FILE(payloads_wait_while_the_disk_is_drained),
+        cmocka_unit_test_setup_teardown(a_payload_that_the_file_refuses_is_an_error,
+                                        start_on_failing_file, stop),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
