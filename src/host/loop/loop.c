@@ -289,6 +289,23 @@ static bool give_up(struct loop *l, uint64_t least_ns)
     return false;
 }
 
+/* Before a sleep; whether there is work after all. */
+static bool rest_all(struct loop *l)
+{
+    bool any = false;
+
+    for (struct loop_poller *p = l->pollers; p != NULL;) {
+        struct loop_poller *next = p->next;
+
+        if (p->rest != NULL && p->rest(p)) {
+            (void)p->fn(p);
+            any = true;
+        }
+        p = next;
+    }
+    return any;
+}
+
 /* Look around for a short while; whether something was found. */
 static bool spin(struct loop *l)
 {
@@ -343,6 +360,8 @@ int loop_turn(struct loop *l, int timeout_ms)
     if (ns != 0 && l->pollers != NULL && l->jobs == 0 && spin(l)) {
         ns = 0;
         busy = l->jobs == 0 && ++l->skipped < SKIPS_MOST;
+    } else if (ns != 0 && rest_all(l)) {
+        ns = 0;
     }
     if (!busy) {
         r = l->driver->wait(l, ns);

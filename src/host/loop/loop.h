@@ -98,6 +98,10 @@ void loop_post(struct loop *l, struct loop_task *t);
  * which saves the wake-up of a busy peer; an idle loop sleeps. */
 struct loop_poller {
     bool (*fn)(struct loop_poller *p);
+
+    /* The loop is about to sleep: ask the peer to wake it, where that was put off; true:
+     * it must not, there is work.  NULL: the peer does so anyway. */
+    bool (*rest)(struct loop_poller *p);
     struct loop_poller *next;
 };
 

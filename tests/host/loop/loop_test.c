@@ -499,6 +499,7 @@ static void a_blocking_call_runs_elsewhere(void **state)
 struct looker {
     struct loop_poller poller;
     unsigned looks;
+    unsigned rests;
 };
 
 static bool find_at_third(struct loop_poller *p)
@@ -544,6 +545,29 @@ static void looking_in_vain_becomes_rare(void **state)
     loop_poller_remove(l, &k.poller);
 }
 
+/* Something comes while the loop makes ready to sleep, and nobody will wake it. */
+static bool came_just_now(struct loop_poller *p)
+{
+    struct looker *k = (struct looker *)p;
+
+    return ++k->rests == 1;
+}
+
+static void a_loop_asks_before_it_sleeps(void **state)
+{
+    struct loop *l = loop_of(state);
+    struct looker k = {.poller = {.fn = find_at_third, .rest = came_just_now}};
+
+    loop_poller_add(l, &k.poller);
+    assert_int_equal(loop_turn(l, -1), 0); /* would sleep for ever */
+    assert_int_equal(k.rests, 1);
+    assert_int_equal(k.looks, 1);
+    assert_int_equal(loop_turn(l, 5), 0);
+    assert_int_equal(k.rests, 2);
+    assert_int_equal(k.looks, 1);
+    loop_poller_remove(l, &k.poller);
+}
+
 static int create_one(void *arg)
 {
     struct loop *l = NULL;
@@ -585,6 +609,7 @@ int main(void)
         BOTH(a_blocking_call_runs_elsewhere),
         BOTH(an_idle_loop_does_not_look_around),
         BOTH(looking_in_vain_becomes_rare),
+        BOTH(a_loop_asks_before_it_sleeps),
         cmocka_unit_test(no_memory_leaves_nothing),
     };
 
