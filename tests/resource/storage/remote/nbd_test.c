@@ -1,4 +1,4 @@
-/* remote_test.c - the promises of disks over NBD: our client at our server, and at nbdkit. */
+/* nbd_test.c - the promises of disks over NBD: our client at our server, and at nbdkit. */
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -9,76 +9,26 @@
 #include <unistd.h>
 
 #include "base/err.h"
-#include "contract/blk_ops.h"
 #include "host/loop/loop.h"
 #include "resource/storage/nbd/nbd.h"
 #include "resource/storage/remote/remote.h"
 #include "tests/contract/blk_suite.h"
+#include "tests/resource/storage/remote/through.h"
 
-/* A client that takes its server with it. */
-struct pair {
-    struct blk_edge client;
+struct served {
+    struct through through; /* first */
     struct nbd_server *server;
-};
-
-/* The suite wants one disk: a filter that passes everything to the client. */
-struct through {
-    struct blk blk;
-    struct pair pair;
     char socket[64];
 };
 
-static int through_read(struct blk *b, struct blk_vec to, uint64_t off)
+static void release(struct through *t)
 {
-    return blk_readv(((struct through *)b)->pair.client.disk, to, off);
+    struct served *x = (struct served *)t;
+
+    nbd_server_destroy(x->server);
+    (void)unlink(x->socket);
+    free(x);
 }
-
-static int through_write(struct blk *b, struct blk_vec from, uint64_t off, unsigned flags)
-{
-    return blk_writev(((struct through *)b)->pair.client.disk, from, off, flags);
-}
-
-static int through_zero(struct blk *b, uint64_t off, uint64_t bytes, unsigned flags)
-{
-    return blk_zero(((struct through *)b)->pair.client.disk, off, bytes, flags);
-}
-
-static int through_discard(struct blk *b, uint64_t off, uint64_t bytes)
-{
-    return blk_discard(((struct through *)b)->pair.client.disk, off, bytes);
-}
-
-static int through_flush(struct blk *b)
-{
-    return blk_flush(((struct through *)b)->pair.client.disk);
-}
-
-static int through_status(struct blk *b, uint64_t off, uint64_t bytes,
-                          struct blk_extent *ret)
-{
-    return blk_status(((struct through *)b)->pair.client.disk, off, bytes, ret);
-}
-
-static void through_destroy(struct blk *b)
-{
-    struct through *t = (struct through *)b;
-
-    blk_detach(&t->pair.client);
-    nbd_server_destroy(t->pair.server);
-    (void)unlink(t->socket);
-    free(t);
-}
-
-static const struct blk_ops through_ops = {
-    .name = "through",
-    .read = through_read,
-    .write = through_write,
-    .zero = through_zero,
-    .discard = through_discard,
-    .flush = through_flush,
-    .status = through_status,
-    .destroy = through_destroy,
-};
 
 static int listen_on(const char *path)
 {
@@ -94,7 +44,7 @@ static int listen_on(const char *path)
 static int make(struct loop *l, struct blk **take_lower, uint64_t size_bytes,
                 struct blk **ret_disk, struct err *e)
 {
-    struct through *t = calloc(1, sizeof *t);
+    struct served *t = calloc(1, sizeof *t);
     struct nbd_server_options o = {0};
     struct nbd_export x = {.name = "", .disk = take_lower[0]};
     struct blk *client = NULL;
@@ -105,24 +55,20 @@ static int make(struct loop *l, struct blk **take_lower, uint64_t size_bytes,
     (void)snprintf(t->socket, sizeof t->socket, "/var/tmp/nbd-client-%d", (int)getpid());
     (void)unlink(t->socket);
     (void)snprintf(uri, sizeof uri, "nbd+unix:///?socket=%s", t->socket);
-    r = nbd_server_create(l, &o, &t->pair.server, e);
-    r = r != 0 ? r : nbd_server_add(t->pair.server, &x, e);
+    r = nbd_server_create(l, &o, &t->server, e);
+    r = r != 0 ? r : nbd_server_add(t->server, &x, e);
     if (r != 0) {
         blk_drop(take_lower[0]);
     }
-    r = r != 0 ? r : nbd_server_listen(t->pair.server, listen_on(t->socket), e);
+    r = r != 0 ? r : nbd_server_listen(t->server, listen_on(t->socket), e);
     r = r != 0 ? r : remote_nbd_create(l, uri, false, &client, e);
     if (r != 0) {
-        through_destroy(&t->blk);
+        release(&t->through);
         return r;
     }
-    blk_init_like(&t->blk, &through_ops, client);
-    t->blk.does_fua = true;
-    t->blk.zeroes_fast = client->zeroes_fast;
-    t->pair.client =
-        (struct blk_edge){.user = "test", .uses = BLK_USE_READ | BLK_USE_WRITE};
-    must_be_0(blk_attach(&t->pair.client, client, e));
-    *ret_disk = &t->blk;
+    t->through.release = release;
+    through_init(&t->through, client);
+    *ret_disk = &t->through.blk;
     return 0;
 }
 
