@@ -4,6 +4,7 @@
 #include "base/err.h"
 #include "contract/blk_source.h"
 #include "resource/storage/format/format.h"
+#include "resource/storage/graph/crypt.h"
 #include "resource/storage/graph/node.h"
 #include "resource/storage/graph/secret.h"
 #include "resource/storage/luks/luks.h"
@@ -112,7 +113,8 @@ const struct graph_type graph_node_vdi = {"vdi", format_keys, false, make_format
 
 /* ---- qcow2 ---- */
 
-static int make_qcow2(struct graph *g, struct graph_node *n, struct blk **ret_disk,
+static int open_qcow2(struct graph *g, struct graph_node *n,
+                      const struct luks_secret *secret, struct blk **ret_disk,
                       struct err *e)
 {
     struct names backing = names_of(n, "backing");
@@ -128,18 +130,44 @@ static int make_qcow2(struct graph *g, struct graph_node *n, struct blk **ret_di
         .loop = graph_loop(g),
         .for_repair = graph_node_has(n, "for-repair"),
     };
+    int r = 0;
 
     if (!o.read_only) {
         graph_node_let_grow(graph_node_below(n, "file"));
         graph_node_let_grow(graph_node_below(n, "data"));
     }
-    return qcow2_open(graph_node_disk(n, "file"), &o, ret_disk, e);
+    if (secret != NULL || graph_node_has(n, "locked")) {
+        r = crypt_create(graph_loop(g), secret, &o.crypt);
+    }
+    return r != 0 ? err_sys(e, r, "cannot open '%s'", o.label)
+                  : qcow2_open(graph_node_disk(n, "file"), &o, ret_disk, e);
+}
+
+static int make_qcow2(struct graph *g, struct graph_node *n, struct blk **ret_disk,
+                      struct err *e)
+{
+    struct secret secret = {0};
+    int r;
+
+    if (!graph_node_has(n, "key")) {
+        return open_qcow2(g, n, NULL, ret_disk, e);
+    }
+    r = secret_read((int)graph_node_number(n, "key", 0), &secret, e);
+    if (r == 0) {
+        struct luks_secret s = {secret.bytes, secret.count};
+
+        r = open_qcow2(g, n, &s, ret_disk, e);
+        secret_fini(&secret);
+    }
+    return r;
 }
 
 static const struct graph_key qcow2_keys[] = {
     {"file", GRAPH_KEY_NODE, true},
     {"backing", GRAPH_KEY_NODE, false},
     {"data", GRAPH_KEY_NODE, false},
+    {"key", GRAPH_KEY_FD, false},
+    {"locked", GRAPH_KEY_FLAG, false},
     {"alone", GRAPH_KEY_FLAG, false},
     {"read-only", GRAPH_KEY_FLAG, false},
     {"for-repair", GRAPH_KEY_FLAG, false},

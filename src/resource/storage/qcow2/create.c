@@ -1,7 +1,7 @@
 /* create.c - a new image.
  *
  * In the file: the header, the table of refcount blocks, those blocks, the L1 table; with
- * preallocated metadata all L2 tables, and room for all data.  The first block is
+ * preallocated metadata all L2 tables, and room for all data; the encryption header.  The first block is
  * written last, so that a file is an image or is none. */
 #include <errno.h>
 #include <stdlib.h>
@@ -18,6 +18,7 @@ struct layout {
     uint64_t l1_clusters;
     uint64_t tables;   /* L2, preallocated */
     uint64_t data;     /* clusters, preallocated */
+    uint64_t crypt;    /* of the encryption header, at the end */
     uint64_t clusters; /* all */
 };
 
@@ -50,6 +51,10 @@ static int check_options(const struct qcow2_create_options *o, uint32_t cluster,
     if (o->data_is_raw && (o->data_name == NULL || o->backing_name != NULL)) {
         return err_set(e, -EINVAL, "cannot make such a data file");
     }
+    if (o->crypt != NULL && (o->version_2 || o->data_name != NULL)) {
+        return err_set(e, -EINVAL, "cannot encrypt %s",
+                       o->version_2 ? "in version 2 of the format" : "a data file");
+    }
     if (o->backing_name != NULL &&
         (o->backing_format == NULL || o->preallocate_metadata ||
          strlen(o->backing_name) > QCOW2_NAME_MOST)) {
@@ -69,14 +74,15 @@ static void plan(struct qcow2_header *h, struct layout *l, bool preallocate)
     uint64_t per_block = cluster * 8 >> h->refcount_order;
     uint64_t fixed;
 
-    *l = (struct layout){.rt_clusters = 1, .blocks = 1};
+    *l = (struct layout){
+        .rt_clusters = 1, .blocks = 1, .crypt = (h->crypt_bytes + cluster - 1) / cluster};
     l->tables = preallocate ? l1 : 0;
     l->data = preallocate && (h->incompatible & QCOW2_DATA_FILE) == 0
                   ? (h->size + cluster - 1) / cluster
                   : 0;
     l1 = l1 == 0 ? 1 : l1;
     l->l1_clusters = (l1 * 8 + cluster - 1) / cluster;
-    fixed = 1 + l->l1_clusters + l->tables + l->data;
+    fixed = 1 + l->l1_clusters + l->tables + l->data + l->crypt;
     for (;;) {
         uint64_t blocks =
             (fixed + l->rt_clusters + l->blocks + per_block - 1) / per_block;
@@ -90,6 +96,7 @@ static void plan(struct qcow2_header *h, struct layout *l, bool preallocate)
     l->clusters = fixed + l->rt_clusters + l->blocks;
     h->rt_at = cluster;
     h->rt_clusters = (uint32_t)l->rt_clusters;
+    h->crypt_at = l->crypt > 0 ? (l->clusters - l->crypt) * cluster : 0;
     h->l1_at = (1 + l->rt_clusters + l->blocks) * cluster;
     h->l1_count = l1 * 8 > QCOW2_L1_BYTES_MOST ? 0 : (uint32_t)l1;
 }
@@ -151,7 +158,7 @@ static int write_l2(struct blk *file, const struct qcow2_header *h,
 {
     size_t cluster = (size_t)1 << h->cluster_bits;
     bool extended = (h->incompatible & QCOW2_EXTENDED_L2) != 0;
-    bool zeros = h->version == 3 && !file->grows;
+    bool zeros = h->version == 3 && (!file->grows || h->crypt_method != 0);
     uint64_t at = h->l1_at + l->l1_clusters * cluster;
     uint64_t data = l->data > 0 ? at + l->tables * cluster : 0;
     uint64_t count = (h->size + cluster - 1) / cluster;
@@ -219,6 +226,8 @@ static void choose(struct qcow2_header *h, const struct qcow2_create_options *o,
         .size = o->size_bytes,
         .refcount_order = o->refcount_bits == 0 ? 4 : log2_of(o->refcount_bits),
         .compression = (uint8_t)o->compression,
+        .crypt_method = o->crypt != NULL ? 2 : 0,
+        .crypt_bytes = o->crypt != NULL ? o->crypt->bytes : 0,
         .compatible = o->lazy_refcounts ? QCOW2_LAZY : 0,
         .autoclear = o->data_is_raw ? QCOW2_AUTO_RAW : 0,
         .incompatible = (o->extended_l2 ? QCOW2_EXTENDED_L2 : 0) |
@@ -279,6 +288,10 @@ int qcow2_create(struct blk *file, const struct qcow2_create_options *o, struct 
         return r;
     }
     r = write_tables(file, &h, &l);
+    if (r == 0 && o->crypt != NULL) {
+        r = blk_zero(file, h.crypt_at, l.crypt * cluster, 0);
+        r = r != 0 ? r : o->crypt->make(o->crypt, file, h.crypt_at, e);
+    }
     r = r != 0 ? r : write_header(file, &h);
     if (r != 0) {
         return err_sys(e, r, "cannot make an image in '%s'", file->label);

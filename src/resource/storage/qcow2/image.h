@@ -174,7 +174,7 @@ struct qcow2 {
     unsigned epoch;
 
     struct qcow2_range *ranges;
-    struct qcow2_crypt *crypt; /* borrowed; NULL: not encrypted */
+    struct qcow2_crypt *crypt; /* owned; NULL: not encrypted */
 
     uint64_t unpacked_entry; /* the compressed cluster in `unpacked`; 0: none */
     uint8_t *unpacked;       /* owned */

@@ -111,6 +111,13 @@ static int slot_quiesce(struct blk *b)
     return r;
 }
 
+static void drop_crypt(struct qcow2_crypt *c)
+{
+    if (c != NULL && c->destroy != NULL) {
+        c->destroy(c);
+    }
+}
+
 static void slot_destroy(struct blk *b)
 {
     struct qcow2 *q = qcow2_of(b);
@@ -118,6 +125,7 @@ static void slot_destroy(struct blk *b)
     for (int i = EDGE_COUNT - 1; i >= 0; i--) {
         blk_detach(&q->edge[i]);
     }
+    drop_crypt(q->crypt);
     qcow2_snapshots_fini(q);
     qcow2_bitmaps_fini(q);
     qcow2_cache_fini(&q->cache);
@@ -255,20 +263,20 @@ static int load_tables(struct qcow2 *q, const struct qcow2_open_options *o, stru
     return r == 0 ? 0 : err_sys(e, r, "cannot read its tables");
 }
 
-static int start_crypt(struct qcow2 *q, const struct qcow2_open_options *o, struct err *e)
+/* A key for an image in clear is not ignored: who gave it takes it for encrypted. */
+static int start_crypt(struct qcow2 *q, struct err *e)
 {
     if (q->header.crypt_method == 0) {
-        return 0;
+        return q->crypt == NULL ? 0 : err_set(e, -EINVAL, "it is not encrypted");
     }
     if (q->header.crypt_method == 1) {
         return err_set(e, -EOPNOTSUPP,
                        "it is encrypted in the old way of qcow2 (AES-CBC), which is not "
                        "safe and not supported; convert it with 'qemu-img convert'");
     }
-    if (o->crypt == NULL) {
+    if (q->crypt == NULL) {
         return err_set(e, -EACCES, "it is encrypted (LUKS) and no key was given");
     }
-    q->crypt = o->crypt;
     return q->crypt->start(q->crypt, qcow2_file(q), q->header.crypt_at,
                            q->header.crypt_bytes, e);
 }
@@ -332,7 +340,7 @@ static int start(struct qcow2 *q, const struct qcow2_open_options *o, struct err
     r = check_tables(q, e);
     r = r != 0 ? r : load_tables(q, o, e);
     r = r != 0 ? r : qcow2_snapshots_load(q, e);
-    r = r != 0 ? r : start_crypt(q, o, e);
+    r = r != 0 ? r : start_crypt(q, e);
     r = r != 0 ? r : qcow2_backing_open(q, o, e);
     if (r != 0) {
         return r;
@@ -354,6 +362,7 @@ int qcow2_open(struct blk *take_file, const struct qcow2_open_options *o,
     }
     if (q == NULL || q->label == NULL) {
         free(q);
+        drop_crypt(o->crypt);
         blk_drop(take_file);
         return err_sys(e, -ENOMEM, "cannot open '%s'", label);
     }
@@ -363,6 +372,7 @@ int qcow2_open(struct blk *take_file, const struct qcow2_open_options *o,
     q->blk.edge = q->edge;
     q->blk.edge_count = EDGE_COUNT;
     q->loop = o->loop;
+    q->crypt = o->crypt;
     q->edge[EDGE_FILE] =
         (struct blk_edge){.user = q->label,
                           .uses = q->blk.read_only ? BLK_USE_READ : BLK_USE_ALL,
@@ -397,6 +407,8 @@ void qcow2_info(const struct blk *disk, struct qcow2_info *ret)
         .has_data_file = qcow2_has_data_file(q),
         .data_is_raw = (h->autoclear & QCOW2_AUTO_RAW) != 0,
         .compression = (enum qcow2_compression)h->compression,
+        .crypt_at = h->crypt_at,
+        .crypt_bytes = h->crypt_bytes,
         .backing_name = h->backing_name,
         .backing_format = h->backing_format,
         .data_name = h->data_name,

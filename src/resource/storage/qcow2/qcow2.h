@@ -36,6 +36,18 @@ struct qcow2_crypt {
      * multiple of 512 as `bytes` is. */
     int (*decrypt)(struct qcow2_crypt *c, void *buf, size_t bytes, uint64_t at);
     int (*encrypt)(struct qcow2_crypt *c, void *buf, size_t bytes, uint64_t at);
+
+    /* The image that took it is gone.  NULL: it stays its maker's. */
+    void (*destroy)(struct qcow2_crypt *c);
+};
+
+/* Who makes the encryption header of a new image. */
+struct qcow2_crypt_maker {
+    uint64_t bytes; /* of the header */
+
+    /* Write it to [off, off + bytes) of `file`, which reads zeros there. */
+    int (*make)(struct qcow2_crypt_maker *m, struct blk *file, uint64_t off,
+                struct err *e);
 };
 
 struct qcow2_create_options {
@@ -49,8 +61,9 @@ struct qcow2_create_options {
     enum qcow2_compression compression;
     const char *backing_name; /* NULL: stands alone */
     const char *backing_format;
-    const char *data_name; /* external data file; NULL: none */
-    bool data_is_raw;      /* it can be read without the image */
+    const char *data_name;           /* external data file; NULL: none */
+    bool data_is_raw;                /* it can be read without the image */
+    struct qcow2_crypt_maker *crypt; /* NULL: not encrypted */
 };
 
 /* Write an empty image to `file`, which nobody else uses; what it held is lost.  The
@@ -69,7 +82,8 @@ struct qcow2_open_options {
     unsigned depth;            /* images that stand on this one: a source that opens an
                                   image for another gives that one's depth plus 1 */
     uint32_t cache_bytes;      /* of tables; 0: the whole image, up to the most */
-    struct qcow2_crypt *crypt; /* borrowed, while the disk lives; NULL: none */
+    struct qcow2_crypt *crypt; /* taken, also on failure; for an image that is encrypted,
+                                  and for no other; NULL: none */
     struct loop *loop;         /* compresses on other threads; NULL: on this one */
     bool for_repair;           /* open what is marked corrupt or dirty as it is */
 };
@@ -91,6 +105,8 @@ struct qcow2_info {
     bool has_data_file;
     bool data_is_raw;
     enum qcow2_compression compression;
+    uint64_t crypt_at; /* of the encryption header in the file; 0: none */
+    uint64_t crypt_bytes;
     const char *backing_name; /* borrowed, NULL: none */
     const char *backing_format;
     const char *data_name;

@@ -42,7 +42,7 @@ static int choose_repair(const struct request *r, enum qcow2_repair *ret)
 static int check_qcow2(const struct request *r, struct blk *disk)
 {
     struct qcow2_check_result x;
-    enum qcow2_repair repair;
+    enum qcow2_repair repair = QCOW2_REPAIR_NOTHING;
     int e = choose_repair(r, &repair);
 
     e = e != 0 ? e : qcow2_check(disk, repair, &x, r->e);

@@ -7,6 +7,7 @@
 #include "contract/blk_graph.h"
 #include "contract/blk_ops.h"
 #include "resource/storage/format/format.h"
+#include "resource/storage/graph/crypt.h"
 #include "resource/storage/graph/graph.h"
 #include "resource/storage/graph/secret.h"
 #include "resource/storage/luks/luks.h"
@@ -55,6 +56,47 @@ static int choose_compression(const struct request *r, struct qcow2_create_optio
     return 0;
 }
 
+static int choose_cost(const struct request *r, struct luks_cost *ret)
+{
+    int e = small_number(r, "rounds", &ret->rounds);
+
+    e = e != 0 ? e : small_number(r, "memory", &ret->memory_kib);
+    return e != 0 ? e : small_number(r, "threads", &ret->threads);
+}
+
+/* Encrypted by a key of its own (`key=`), by that of the image that it stands on
+ * (`key-of=NODE`), or not. */
+static int create_encrypted(const struct request *r, struct blk *file,
+                            struct qcow2_create_options *o)
+{
+    struct blk *other = NULL;
+    struct luks_cost cost = {0};
+    struct secret secret = {0};
+    struct crypt_copy copy;
+    struct crypt_new own;
+    int e;
+
+    if (request_has(r, "key-of")) {
+        e = request_disk(r, "key-of", &other);
+        if (e == 0 && strcmp(other->ops->name, "qcow2") != 0) {
+            e = err_set(r->e, -EINVAL, "'%s' is no qcow2 image", other->label);
+        }
+        e = e != 0 ? e : crypt_copy_init(&copy, other, r->e);
+        o->crypt = &copy.maker;
+        return e != 0 ? e : qcow2_create(file, o, r->e);
+    }
+    e = choose_cost(r, &cost);
+    e = e != 0 ? e : read_key(r, &secret);
+    if (e == 0) {
+        crypt_new_init(&own, r->loop, &(struct luks_secret){secret.bytes, secret.count},
+                       &cost);
+        o->crypt = &own.maker;
+        e = qcow2_create(file, o, r->e);
+        secret_fini(&secret);
+    }
+    return e;
+}
+
 static int create_qcow2(const struct request *r, struct blk *file, uint64_t size_bytes)
 {
     struct qcow2_create_options o = {
@@ -77,10 +119,15 @@ static int create_qcow2(const struct request *r, struct blk *file, uint64_t size
         e = err_set(r->e, -EINVAL, "there are versions 2 and 3 of qcow2");
     }
     o.version_2 = version != NULL && strcmp(version, "2") == 0;
+    if (e == 0 && (request_has(r, "key") || request_has(r, "key-of"))) {
+        return create_encrypted(r, file, &o);
+    }
     return e != 0 ? e : qcow2_create(file, &o, r->e);
 }
 
 /* ---- LUKS ---- */
+
+#define LUKS_ROOM ((uint64_t)16 << 20) /* of a header of any version */
 
 static int choose_luks(const struct request *r, struct luks_format *o)
 {
@@ -88,37 +135,47 @@ static int choose_luks(const struct request *r, struct luks_format *o)
     int e = small_number(r, "version", &version);
 
     e = e != 0 ? e : small_number(r, "sector", &o->sector_bytes);
-    e = e != 0 ? e : small_number(r, "rounds", &o->cost.rounds);
-    e = e != 0 ? e : small_number(r, "memory", &o->cost.memory_kib);
-    e = e != 0 ? e : small_number(r, "threads", &o->cost.threads);
     o->version = version;
+    return e != 0 ? e : choose_cost(r, &o->cost);
+}
+
+/* As large as the data behind the header, which is noise to whoever reads it. */
+static int fit_luks(const struct request *r, struct blk *file, uint64_t size_bytes)
+{
+    struct luks_info info = {0};
+    struct luks *k = NULL;
+    int e = luks_open(r->loop, file, &k, r->e);
+
+    if (e == 0) {
+        luks_info(k, &info);
+        luks_close(k);
+        size_bytes += info.data_off;
+        e = file->grows || blk_size(file) < size_bytes
+                ? blk_resize(file, size_bytes, r->e)
+                : 0;
+    }
     return e;
 }
 
-/* The header, then room for the data behind it, which is noise to whoever reads it. */
 static int create_luks(const struct request *r, struct blk *file, uint64_t size_bytes)
 {
     struct luks_format o = {0};
     struct secret secret = {0};
-    struct luks_info info = {0};
-    struct luks *k = NULL;
     int e = choose_luks(r, &o);
 
     e = e != 0 ? e : read_key(r, &secret);
     if (e != 0) {
         return e;
     }
-    e = luks_format(r->loop, file, &o, &(struct luks_secret){secret.bytes, secret.count},
-                    r->e);
-    secret_fini(&secret);
-    e = e != 0 ? e : luks_open(r->loop, file, &k, r->e);
-    if (e == 0) {
-        luks_info(k, &info);
-        luks_close(k);
-        size_bytes += info.data_off;
-        e = blk_size(file) < size_bytes ? blk_resize(file, size_bytes, r->e) : 0;
+    if (blk_size(file) < LUKS_ROOM && file->grows) {
+        e = blk_resize(file, LUKS_ROOM, r->e);
     }
-    return e;
+    if (e == 0) {
+        e = luks_format(r->loop, file, &o,
+                        &(struct luks_secret){secret.bytes, secret.count}, r->e);
+    }
+    secret_fini(&secret);
+    return e != 0 ? e : fit_luks(r, file, size_bytes);
 }
 
 /* ---- raw ---- */

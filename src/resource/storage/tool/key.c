@@ -1,12 +1,16 @@
 /* key.c - the passphrases of an encrypted disk. */
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/err.h"
 #include "contract/blk_graph.h"
+#include "contract/blk_ops.h"
 #include "resource/storage/graph/graph.h"
 #include "resource/storage/graph/secret.h"
+#include "resource/storage/graph/window.h"
 #include "resource/storage/luks/luks.h"
+#include "resource/storage/qcow2/qcow2.h"
 #include "resource/storage/tool/private.h"
 
 struct keys {
@@ -116,6 +120,24 @@ static int act(struct keys *k)
 static const char *const words[] = {"key",    "add",    "change",  "remove",
                                     "rounds", "memory", "threads", NULL};
 
+/* The header inside a qcow2 image that was opened `locked`: the image is closed and its file
+ * is the header's alone. */
+static int enter_image(const struct request *r, struct blk *image, struct blk **ret)
+{
+    struct blk *file = image->edge[0].disk;
+    struct qcow2_info i;
+    int e;
+
+    qcow2_info(image, &i);
+    if (!i.is_encrypted) {
+        return err_set(r->e, -EINVAL, "'%s' is not encrypted", image->label);
+    }
+    e = graph_forget(r->graph, graph_name_of(r->graph, image), r->e);
+    return e != 0 ? e
+                  : window_create(file, i.crypt_at, i.crypt_bytes,
+                                  BLK_USE_READ | BLK_USE_WRITE, ret, r->e);
+}
+
 int tool_key(struct request *r)
 {
     struct blk_edge edge = {.user = "key", .uses = BLK_USE_READ | BLK_USE_WRITE};
@@ -123,6 +145,9 @@ int tool_key(struct request *r)
     struct blk *disk = NULL;
     int e = request_open(r, words, &disk);
 
+    if (e == 0 && strcmp(disk->ops->name, "qcow2") == 0) {
+        e = enter_image(r, disk, &disk);
+    }
     e = e != 0 ? e : blk_attach(&edge, disk, r->e);
     e = e != 0 ? e : luks_open(r->loop, disk, &k.header, r->e);
     e = e != 0 ? e : act(&k);

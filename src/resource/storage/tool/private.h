@@ -100,6 +100,7 @@ int tool_create_image(const struct request *r, const char *format, struct blk *f
 #define CREATE_KEYS                                                                      \
     "format", "size", "cluster", "backing-name", "backing-format", "version",            \
         "extended-l2", "lazy-refcounts", "refcount-bits", "compression", "data-name",    \
-        "data-is-raw", "preallocate", "key", "rounds", "memory", "threads", "sector"
+        "data-is-raw", "preallocate", "key", "key-of", "rounds", "memory", "threads",    \
+        "sector"
 
 #endif

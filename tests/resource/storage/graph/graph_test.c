@@ -102,6 +102,8 @@ static const struct {
     {{"a,memory,size=1M", "b,vhd,file=a"}, -EUCLEAN, "node 'b'"},
     {{"a,memory,size=1M", "b,vdi,file=a"}, -EUCLEAN, "node 'b'"},
     {{"a,memory,size=1M", "b,luks,file=a,key=999"}, -EBADF, "passphrase"},
+    {{"a,memory,size=1M", "b,qcow2,file=a,key=999"}, -EBADF, "passphrase"},
+    {{"a,memory,size=1M", "b,qcow2,file=a,locked"}, -EUCLEAN, "node 'b'"},
     {{"a,memory,size=1M", "b,raw,file=a,read-only"}, -EINVAL, "'a' is to be read only"},
     {{"a,memory,size=1M", "b,throttle,file=a,group=a"}, -EINVAL, "no limits to share"},
     {{"a,memory,size=1M", "b,throttle,file=a,iops=2000T"}, -ERANGE, "no sense"},
