@@ -9,6 +9,7 @@
  * contract says for a slot that is missing. */
 #include "resource/storage/remote/remote.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <libnbd.h>
 #include <stdlib.h>
@@ -22,11 +23,21 @@
 #include "host/loop/file_io.h"
 #include "host/loop/loop.h"
 
+#define LIBRARY      "libnbd.so.0"
 #define REQUEST_MOST (32u * 1024 * 1024) /* doc/proto.md, "Size constraints" */
 #define STATUS_MOST  (1u << 30)          /* asked for at once */
 
+/* Few disks are of this kind, and the library takes longer to load than all others
+ * together: it is loaded by the first one, and stays. */
+struct nbd_calls {
+#define CALL(name) __typeof__(name) *name;
+#include "resource/storage/remote/nbd.rows.h"
+#undef CALL
+};
+
 struct client {
     struct blk blk;
+    struct nbd_calls call;
     struct loop *loop;
     struct nbd_handle *handle;
     struct loop_watch watch;
@@ -69,7 +80,7 @@ static int finished(void *arg, int *error)
 /* Watch for what libnbd wants now. */
 static void turn_watch(struct client *c)
 {
-    unsigned way = nbd_aio_get_direction(c->handle);
+    unsigned way = c->call.nbd_aio_get_direction(c->handle);
     uint32_t events = 0;
 
     events |= (way & LIBNBD_AIO_DIRECTION_READ) != 0 ? (uint32_t)EPOLLIN : 0u;
@@ -97,7 +108,8 @@ static void pump(struct client *c)
 
 static bool is_gone(const struct client *c)
 {
-    return nbd_aio_is_dead(c->handle) == 1 || nbd_aio_is_closed(c->handle) == 1;
+    return c->call.nbd_aio_is_dead(c->handle) == 1 ||
+           c->call.nbd_aio_is_closed(c->handle) == 1;
 }
 
 static void came(struct loop_watch *w, uint32_t events)
@@ -105,11 +117,11 @@ static void came(struct loop_watch *w, uint32_t events)
     struct client *c = (struct client *)((char *)w - offsetof(struct client, watch));
 
     if ((events & EPOLLOUT) != 0) {
-        (void)nbd_aio_notify_write(c->handle);
+        (void)c->call.nbd_aio_notify_write(c->handle);
     }
     if ((events & (EPOLLIN | EPOLLHUP | EPOLLERR)) != 0 &&
-        (nbd_aio_get_direction(c->handle) & LIBNBD_AIO_DIRECTION_READ) != 0) {
-        (void)nbd_aio_notify_read(c->handle);
+        (c->call.nbd_aio_get_direction(c->handle) & LIBNBD_AIO_DIRECTION_READ) != 0) {
+        (void)c->call.nbd_aio_notify_read(c->handle);
     }
     if (is_gone(c)) {
         loop_unwatch(&c->watch);
@@ -138,7 +150,7 @@ static int code_of(int error)
 static int wait_for(struct client *c, struct op *op, int64_t cookie)
 {
     if (cookie < 0) {
-        int error = nbd_get_errno();
+        int error = c->call.nbd_get_errno();
 
         return is_gone(c) ? -ENODEV : code_of(error);
     }
@@ -162,8 +174,9 @@ static int transfer(struct client *c, char *buf, size_t bytes, uint64_t off, boo
 {
     struct op op = {.c = c};
     int64_t cookie =
-        writes ? nbd_aio_pwrite(c->handle, buf, bytes, off, completion(&op), flags)
-               : nbd_aio_pread(c->handle, buf, bytes, off, completion(&op), 0);
+        writes
+            ? c->call.nbd_aio_pwrite(c->handle, buf, bytes, off, completion(&op), flags)
+            : c->call.nbd_aio_pread(c->handle, buf, bytes, off, completion(&op), 0);
 
     return wait_for(c, &op, cookie);
 }
@@ -218,10 +231,10 @@ static int client_flush(struct blk *b)
     struct client *c = client_of(b);
     struct op op = {.c = c};
 
-    if (nbd_can_flush(c->handle) != 1) {
+    if (c->call.nbd_can_flush(c->handle) != 1) {
         return 0;
     }
-    return wait_for(c, &op, nbd_aio_flush(c->handle, completion(&op), 0));
+    return wait_for(c, &op, c->call.nbd_aio_flush(c->handle, completion(&op), 0));
 }
 
 /* Zeros or a trim, in lengths of 32 bits. */
@@ -233,8 +246,9 @@ static int clear(struct client *c, uint64_t off, uint64_t bytes, uint32_t flags,
     while (r == 0 && bytes > 0) {
         uint64_t n = bytes < STATUS_MOST ? bytes : STATUS_MOST;
         struct op op = {.c = c};
-        int64_t cookie = trims ? nbd_aio_trim(c->handle, n, off, completion(&op), 0)
-                               : nbd_aio_zero(c->handle, n, off, completion(&op), flags);
+        int64_t cookie =
+            trims ? c->call.nbd_aio_trim(c->handle, n, off, completion(&op), 0)
+                  : c->call.nbd_aio_zero(c->handle, n, off, completion(&op), flags);
 
         r = wait_for(c, &op, cookie);
         off += n;
@@ -292,7 +306,7 @@ static int client_status(struct blk *b, uint64_t off, uint64_t bytes,
         return 0;
     }
     r = wait_for(c, &op,
-                 nbd_aio_block_status(
+                 c->call.nbd_aio_block_status(
                      c->handle, bytes, off,
                      (nbd_extent_callback){.callback = take_extents, .user_data = &op},
                      completion(&op), 0));
@@ -311,8 +325,8 @@ static int hang_up(void *arg)
 {
     struct client *c = arg;
 
-    (void)nbd_shutdown(c->handle, 0); /* tells the server, and waits for it */
-    nbd_close(c->handle);
+    (void)c->call.nbd_shutdown(c->handle, 0); /* tells the server, and waits for it */
+    c->call.nbd_close(c->handle);
     return 0;
 }
 
@@ -339,7 +353,33 @@ static const struct blk_ops client_ops = {
     .destroy = client_destroy,
 };
 
+static int load(struct client *c, struct err *e)
+{
+    static const char *const names[] = {
+#define CALL(name) #name,
+#include "resource/storage/remote/nbd.rows.h"
+#undef CALL
+    };
+    void *library = dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
+    const char *missing = library == NULL ? LIBRARY : NULL;
+
+    for (unsigned i = 0; library != NULL && i < sizeof names / sizeof names[0]; i++) {
+        void *call = dlsym(library, names[i]);
+
+        missing = call == NULL ? names[i] : missing;
+        memcpy((char *)&c->call + i * sizeof call, &call, sizeof call);
+    }
+    if (library != NULL) {
+        (void)dlclose(library);
+    }
+    return missing == NULL
+               ? 0
+               : err_set(e, -EOPNOTSUPP, "cannot use disks over NBD: '%s' is missing",
+                         missing);
+}
+
 struct connecting {
+    const struct nbd_calls *call;
     struct nbd_handle *handle;
     const char *uri;
     char why[256];
@@ -349,15 +389,15 @@ struct connecting {
 static int connect_now(void *arg)
 {
     struct connecting *x = arg;
-    int r = nbd_add_meta_context(x->handle, LIBNBD_CONTEXT_BASE_ALLOCATION);
+    int r = x->call->nbd_add_meta_context(x->handle, LIBNBD_CONTEXT_BASE_ALLOCATION);
 
     if (r == 0) {
-        r = nbd_connect_uri(x->handle, x->uri);
+        r = x->call->nbd_connect_uri(x->handle, x->uri);
     }
     if (r != 0) {
-        int error = nbd_get_errno();
+        int error = x->call->nbd_get_errno();
 
-        (void)strncpy(x->why, nbd_get_error(), sizeof x->why - 1);
+        (void)strncpy(x->why, x->call->nbd_get_error(), sizeof x->why - 1);
         return error != 0 ? -error : -EIO;
     }
     return 0;
@@ -365,9 +405,9 @@ static int connect_now(void *arg)
 
 static int take_geometry(struct client *c, bool read_only, struct err *e)
 {
-    int64_t size = nbd_get_size(c->handle);
-    int64_t least = nbd_get_block_size(c->handle, LIBNBD_SIZE_MINIMUM);
-    int64_t best = nbd_get_block_size(c->handle, LIBNBD_SIZE_PREFERRED);
+    int64_t size = c->call.nbd_get_size(c->handle);
+    int64_t least = c->call.nbd_get_block_size(c->handle, LIBNBD_SIZE_MINIMUM);
+    int64_t best = c->call.nbd_get_block_size(c->handle, LIBNBD_SIZE_PREFERRED);
 
     if (size < 0 || size % BLK_BLOCK_LEAST_BYTES != 0 || least > BLK_BLOCK_MOST_BYTES) {
         return err_set(e, -EOPNOTSUPP,
@@ -377,23 +417,27 @@ static int take_geometry(struct client *c, bool read_only, struct err *e)
     c->blk.block_bytes =
         least > BLK_BLOCK_LEAST_BYTES ? (uint32_t)least : BLK_BLOCK_LEAST_BYTES;
     c->blk.best_bytes = best > 0 ? (uint32_t)best : 0;
-    c->blk.read_only = read_only || nbd_is_read_only(c->handle) == 1;
-    c->contexts = nbd_can_meta_context(c->handle, LIBNBD_CONTEXT_BASE_ALLOCATION) == 1;
-    c->zeroes = nbd_can_zero(c->handle) == 1;
-    c->trims = nbd_can_trim(c->handle) == 1;
-    c->fua = nbd_can_fua(c->handle) == 1;
+    c->blk.read_only = read_only || c->call.nbd_is_read_only(c->handle) == 1;
+    c->contexts =
+        c->call.nbd_can_meta_context(c->handle, LIBNBD_CONTEXT_BASE_ALLOCATION) == 1;
+    c->zeroes = c->call.nbd_can_zero(c->handle) == 1;
+    c->trims = c->call.nbd_can_trim(c->handle) == 1;
+    c->fua = c->call.nbd_can_fua(c->handle) == 1;
     c->blk.does_fua = c->fua;
-    c->blk.zeroes_fast = nbd_can_fast_zero(c->handle) == 1;
+    c->blk.zeroes_fast = c->call.nbd_can_fast_zero(c->handle) == 1;
     return 0;
 }
 
 static int set_up(struct client *c, const char *uri, bool read_only, struct err *e)
 {
-    struct connecting x = {.uri = uri};
-    int r;
+    struct connecting x = {.uri = uri, .call = &c->call};
+    int r = load(c, e);
 
+    if (r != 0) {
+        return r;
+    }
     c->label = fault_strdup(uri);
-    c->handle = nbd_create();
+    c->handle = c->call.nbd_create();
     if (c->label == NULL || c->handle == NULL) {
         return err_sys(e, -ENOMEM, "cannot connect to '%s'", uri);
     }
@@ -406,7 +450,7 @@ static int set_up(struct client *c, const char *uri, bool read_only, struct err 
     r = take_geometry(c, read_only, e);
     if (r == 0) {
         c->watch = (struct loop_watch){
-            .fd = nbd_aio_get_fd(c->handle), .events = EPOLLIN, .fn = came};
+            .fd = c->call.nbd_aio_get_fd(c->handle), .events = EPOLLIN, .fn = came};
         r = loop_watch(c->loop, &c->watch);
         r = r == 0 ? 0 : err_sys(e, r, "cannot connect to '%s'", uri);
     }

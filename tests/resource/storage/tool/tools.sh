@@ -273,6 +273,20 @@ v convert node=s,file,path=disk,read-only,block=4096 node=f,file,path=store node
 v check node=f,file,path=store node=k,dedup,file=f,volume=one
 refused "one" arrange node=f,file,path=store format=dedup volume=one size=40M
 
+# ---- a disk that another program serves ----
+"$volume" nbd node=f,file,path=z.qcow2 node=q,qcow2,file=f socket=sock once >served 2>&1 &
+pid=$!
+for i in $(seq 100); do
+    grep -q listening served && break
+    sleep 0.05
+done
+rm -f out
+: >out
+v convert "node=s,nbd,uri=nbd+unix:///?socket=$work/sock" node=t,file,path=out from=s to=t format=raw
+cmp disk out || fail "over NBD: something else"
+wait $pid || fail "the server ended badly: $(cat served)"
+[ ! -e sock ] || fail "the socket is left"
+
 # ---- what an operation reads, it reads confined ----
 mkfifo wait
 "$volume" info node=f,file,path=one,read-only node=l,luks,file=f,key=7 7<wait >answer 2>&1 &
