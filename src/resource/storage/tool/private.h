@@ -79,6 +79,7 @@ int tool_confine(const char *socket, struct err *e);
 /* The operations, in strands; each checks its own words. */
 int tool_nbd(struct request *r);
 int tool_iscsi(struct request *r);
+int tool_fuse(struct request *r);
 int tool_create(struct request *r);
 int tool_arrange(struct request *r);
 int tool_info(struct request *r);

@@ -1,0 +1,107 @@
+/* filesystem.c - what is on a disk, and mounting it.
+ *
+ * A disk is told by the marks that file systems put at fixed places.  One with the marks of two
+ * is nobody's: formatting a disk anew leaves old marks behind, and guessing wrong would
+ * lose data.  Only types are known that Linux keeps up against damaged images and that
+ * people use for disks of guests.
+ *
+ * Sources: Linux, Documentation/filesystems/ext4/super.rst (s_magic at 0x38 of the
+ * superblock at 1024); XFS Algorithms & Data Structures, 3rd edition, 13.1 (sb_magicnum);
+ * btrfs on-disk format, "Superblock" (magic at 0x40 of the one at 0x10000); squashfs.rst
+ * (s_magic); erofs_fs.h (EROFS_SUPER_OFFSET 1024). */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "base/scope.h"
+#include "host/attach/attach.h"
+
+#define COUNT(a) (sizeof(a) / sizeof(a)[0])
+
+static const struct mark {
+    const char *type;
+    off_t at;
+    unsigned bytes;
+    const char *text;
+    const char *options_when_read_only; /* that keep it from writing */
+} marks[] = {
+    {"ext4", 1024 + 0x38, 2, "\x53\xEF", "noload"}, /* also mounts ext2 and ext3 */
+    {"xfs", 0, 4, "XFSB", "norecovery"},
+    {"btrfs", 0x10000 + 0x40, 8, "_BHRfS_M", "nologreplay"},
+    {"squashfs", 0, 4, "hsqs", NULL},
+    {"erofs", 1024, 4, "\xE2\xE1\xF5\xE0", NULL},
+};
+
+const char *attach_type(unsigned i)
+{
+    return i < COUNT(marks) ? marks[i].type : NULL;
+}
+
+int attach_probe(int fd, char ret_type[ATTACH_TYPE_BYTES], struct err *e)
+{
+    const struct mark *found = NULL;
+
+    for (unsigned i = 0; i < COUNT(marks); i++) {
+        char got[8];
+        ssize_t n = pread(fd, got, marks[i].bytes, marks[i].at);
+
+        if (n < 0) {
+            return err_sys(e, -errno, "cannot read the disk");
+        }
+        if (n != (ssize_t)marks[i].bytes ||
+            memcmp(got, marks[i].text, marks[i].bytes) != 0) {
+            continue;
+        }
+        if (found != NULL) {
+            return err_set(e, -EINVAL, "the disk has marks of %s and of %s", found->type,
+                           marks[i].type);
+        }
+        found = &marks[i];
+    }
+    if (found == NULL) {
+        return err_set(e, -ENODATA, "there is no file system on the disk");
+    }
+    (void)strcpy(ret_type, found->type);
+    return 0;
+}
+
+static const char *extra_options(const char *type)
+{
+    for (unsigned i = 0; i < COUNT(marks); i++) {
+        if (strcmp(marks[i].type, type) == 0) {
+            return marks[i].options_when_read_only;
+        }
+    }
+    return NULL;
+}
+
+int attach_mount(const char *device, const char *type, bool read_only, const char *target,
+                 struct err *e)
+{
+    unsigned long flags = MS_NODEV | (read_only ? MS_RDONLY : 0);
+    const char *options = read_only ? extra_options(type) : NULL;
+
+    if (mount(device, target, type, flags, options) < 0) {
+        return err_sys(e, -errno, "cannot mount the %s file system", type);
+    }
+    return 0;
+}
+
+int attach_unmount(const char *target, struct err *e)
+{
+    if (umount2(target, UMOUNT_NOFOLLOW) == 0 || errno == EINVAL || errno == ENOENT) {
+        return 0;
+    }
+    if (errno == EBUSY) {
+        SCOPED(scope_close) int fd = open(target, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        int r = fd < 0 || syncfs(fd) < 0 ? -errno : 0;
+
+        if (umount2(target, MNT_DETACH | UMOUNT_NOFOLLOW) == 0) {
+            return r < 0 ? err_sys(e, r, "cannot write down '%s'", target) : 0;
+        }
+    }
+    return err_sys(e, -errno, "cannot unmount '%s'", target);
+}
