@@ -26,9 +26,7 @@
 /* FOPEN_PARALLEL_DIRECT_WRITES: `gate` does what the kernel's lock would. */
 #define OPEN_FLAGS (FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES)
 
-#define WANTED                                                                           \
-    (FUSE_ASYNC_READ | FUSE_BIG_WRITES | FUSE_ASYNC_DIO | FUSE_MAX_PAGES |               \
-     FUSE_ABORT_ERROR)
+#define WANTED (FUSE_ASYNC_READ | FUSE_BIG_WRITES | FUSE_ASYNC_DIO | FUSE_MAX_PAGES)
 
 static const struct blk *disk_of(const struct call *c)
 {
