@@ -18,7 +18,7 @@ static const struct operation {
     {"arrange", tool_arrange}, {"info", tool_info},   {"check", tool_check},
     {"resize", tool_resize},   {"map", tool_map},     {"convert", tool_convert},
     {"marks", tool_marks},     {"merge", tool_merge}, {"rebase", tool_rebase},
-    {"key", tool_key},         {"scrub", tool_scrub},   {"fuse", tool_fuse},
+    {"key", tool_key},         {"scrub", tool_scrub}, {"fuse", tool_fuse},
 };
 
 struct running {

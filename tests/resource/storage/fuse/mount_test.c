@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -217,16 +218,20 @@ static bool have(const char *program)
     return run(command) == 0;
 }
 
-/* `format` has one or two %s: the place, the device. */
-#define RUN(t, ...)                                                                      \
-    do {                                                                                 \
-        char run_command[1024];                                                          \
-                                                                                         \
-        (void)snprintf(run_command, sizeof run_command, __VA_ARGS__);                    \
-        if (run(run_command) != 0) {                                                     \
-            fail_msg("failed: %s", run_command);                                         \
-        }                                                                                \
-    } while (0)
+static void must_run(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+static void must_run(const char *format, ...)
+{
+    char command[1024];
+    va_list words;
+
+    va_start(words, format);
+    (void)vsnprintf(command, sizeof command, format, words);
+    va_end(words);
+    if (run(command) != 0) {
+        fail_msg("failed: %s", command);
+    }
+}
 
 /* ---- as a file ---- */
 
@@ -309,7 +314,7 @@ static void qcow2_file_keeps_a_history(void **state)
     check_holes(t);
     expect_end(t);
     if (have("qemu-img")) {
-        RUN(t, "qemu-img check -q %s/disk", t->place);
+        must_run("qemu-img check -q %s/disk", t->place);
     }
 }
 
@@ -339,21 +344,20 @@ static void other_programs_use_it(void **state)
         skip();
     }
     open_file(t);
-    RUN(t,
+    must_run(
         "fio --name=x --filename=/proc/%d/fd/%d --rw=randrw --bs=512-64k --verify=crc32c "
         "--ioengine=libaio --iodepth=16 --direct=1 --size=16M --output=/dev/null",
         (int)getpid(), t->file);
-    RUN(t,
-        "fio --name=x --filename=/proc/%d/fd/%d --rw=randwrite --bsrange=300-9000 "
-        "--bs_unaligned --verify=crc32c --size=4M --output=/dev/null",
-        (int)getpid(), t->file);
-    RUN(t, "cmp /proc/%d/fd/%d %s/disk", (int)getpid(), t->file, t->place);
-    RUN(t, "qemu-img convert -f raw -O qcow2 /proc/%d/fd/%d %s/m", (int)getpid(), t->file,
-        t->place);
-    RUN(t, "qemu-img convert -n -f qcow2 -O raw %s/m /proc/%d/fd/%d", t->place,
-        (int)getpid(), t->file);
-    RUN(t, "qemu-img compare -q -f qcow2 -F raw %s/m /proc/%d/fd/%d && rm %s/m", t->place,
-        (int)getpid(), t->file, t->place);
+    must_run("fio --name=x --filename=/proc/%d/fd/%d --rw=randwrite --bsrange=300-9000 "
+             "--bs_unaligned --verify=crc32c --size=4M --output=/dev/null",
+             (int)getpid(), t->file);
+    must_run("cmp /proc/%d/fd/%d %s/disk", (int)getpid(), t->file, t->place);
+    must_run("qemu-img convert -f raw -O qcow2 /proc/%d/fd/%d %s/m", (int)getpid(),
+             t->file, t->place);
+    must_run("qemu-img convert -n -f qcow2 -O raw %s/m /proc/%d/fd/%d", t->place,
+             (int)getpid(), t->file);
+    must_run("qemu-img compare -q -f qcow2 -F raw %s/m /proc/%d/fd/%d && rm %s/m",
+             t->place, (int)getpid(), t->file, t->place);
     expect_end(t);
 }
 
@@ -414,21 +418,21 @@ static void carry_a_file_system(struct test *t)
     open_file(t);
     open_device(t);
     assert_int_equal(attach_probe(t->device, type, &e), -ENODATA);
-    RUN(t, "mkfs.ext4 -q %s", t->device_path);
+    must_run("mkfs.ext4 -q %s", t->device_path);
     assert_int_equal(attach_probe(t->device, type, NULL), 0);
     assert_string_equal(type, "ext4");
     mount_it(t, m);
     close_fd(&t->device);
     close_fd(&t->file); /* the mount keeps both */
-    RUN(t, "cp -r /usr/include/linux %s/x && diff -r /usr/include/linux %s/x", m, m);
-    RUN(t, "rm -r %s/x/netfilter && sync -f %s", m, m);
+    must_run("cp -r /usr/include/linux %s/x && diff -r /usr/include/linux %s/x", m, m);
+    must_run("rm -r %s/x/netfilter && sync -f %s", m, m);
     assert_int_equal(attach_unmount(m, NULL), 0);
     expect_end(t);
     open_file(t);
     open_device(t);
-    RUN(t, "e2fsck -fn %s >/dev/null 2>&1", t->device_path);
+    must_run("e2fsck -fn %s >/dev/null 2>&1", t->device_path);
     mount_it(t, m);
-    RUN(t, "diff -r --exclude=netfilter /usr/include/linux %s/x", m);
+    must_run("diff -r --exclude=netfilter /usr/include/linux %s/x", m);
     assert_int_equal(attach_unmount(m, NULL), 0);
     expect_end(t);
 }
@@ -445,7 +449,7 @@ static void qcow2_carries_ext4(void **state)
     t->qcow2 = true;
     carry_a_file_system(t);
     if (have("qemu-img")) {
-        RUN(t, "qemu-img check -q %s/disk", t->place);
+        must_run("qemu-img check -q %s/disk", t->place);
     }
 }
 
@@ -462,12 +466,12 @@ static void room_comes_back(void **state)
     }
     open_file(t);
     open_device(t);
-    RUN(t, "mkfs.ext4 -q %s", t->device_path);
+    must_run("mkfs.ext4 -q %s", t->device_path);
     mount_it(t, m);
-    RUN(t, "head -c 20M /dev/urandom >%s/x && sync -f %s", m, m);
+    must_run("head -c 20M /dev/urandom >%s/x && sync -f %s", m, m);
     (void)snprintf(path, sizeof path, "%s/disk", t->place);
     assert_int_equal(stat(path, &full), 0);
-    RUN(t, "rm %s/x && sync -f %s && fstrim %s", m, m, m);
+    must_run("rm %s/x && sync -f %s && fstrim %s", m, m, m);
     assert_int_equal(stat(path, &empty), 0);
     assert_true(empty.st_blocks + (19 << 20) / 512 < full.st_blocks);
     assert_int_equal(attach_unmount(m, NULL), 0);
@@ -486,14 +490,14 @@ static void survives_kills(struct test *t, unsigned rounds)
         open_file(t);
         open_device(t);
         if (i == 0) {
-            RUN(t, "mkfs.ext4 -q %s", t->device_path);
+            must_run("mkfs.ext4 -q %s", t->device_path);
         }
         mount_it(t, m);
         for (unsigned k = 0; k < i; k++) {
-            RUN(t, "test $(cat %s/%u) = %u", m, k, k);
+            must_run("test $(cat %s/%u) = %u", m, k, k);
         }
-        RUN(t, "echo %u >%s/%u && sync %s/%u && sync %s", i, m, i, m, i, m);
-        RUN(t, "head -c 8M /dev/urandom >%s/rest%u", m, i % 3); /* not flushed */
+        must_run("echo %u >%s/%u && sync %s/%u && sync %s", i, m, i, m, i, m);
+        must_run("head -c 8M /dev/urandom >%s/rest%u", m, i % 3); /* not flushed */
         kill_server(t);
         assert_int_equal(umount2(m, MNT_DETACH), 0);
         close_fd(&t->device);
@@ -503,7 +507,7 @@ static void survives_kills(struct test *t, unsigned rounds)
     open_device(t);
     mount_it(t, m); /* plays the journal */
     assert_int_equal(attach_unmount(m, NULL), 0);
-    RUN(t, "e2fsck -fn %s >/dev/null 2>&1", t->device_path);
+    must_run("e2fsck -fn %s >/dev/null 2>&1", t->device_path);
     expect_end(t);
 }
 
