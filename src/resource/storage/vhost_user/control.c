@@ -18,6 +18,8 @@
      VHOST_USER_P_BACKEND | VHOST_USER_P_CONFIG | VHOST_USER_P_INFLIGHT |                \
      VHOST_USER_P_RESET | VHOST_USER_P_MEM_SLOTS)
 
+#define INFLIGHT_PADDED_BYTES 24
+
 static uint64_t offered(const struct vhost_session *s)
 {
     return virtio_blk_features(&s->server->device) | VHOST_F_LOG_ALL |
@@ -364,7 +366,7 @@ static int get_inflight(struct vhost_session *s, struct vhost_message *m)
     int r;
 
     if (f->queues == 0 || f->queues > queues_of(s) || f->size == 0 ||
-        f->size > VIRTQ_SIZE_MOST) {
+        f->size > VIRTQ_SIZE_MOST || m->head.bytes > INFLIGHT_PADDED_BYTES) {
         return -EINVAL;
     }
     f->area.bytes = f->queues * vhost_inflight_bytes(true, f->size);
@@ -379,7 +381,7 @@ static int get_inflight(struct vhost_session *s, struct vhost_message *m)
         return -errno;
     }
     r = keep_inflight(s, fd, *f);
-    m->reply_bytes = sizeof *f;
+    m->reply_bytes = m->head.bytes; /* QEMU pads it to 24 bytes, others do not */
     return r;
 }
 

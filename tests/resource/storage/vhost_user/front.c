@@ -225,13 +225,14 @@ void front_share_memory(struct front *f)
 
 void front_inflight(struct front *f, uint16_t queues, uint16_t size)
 {
-    uint16_t shape[10] = {[8] = queues, [9] = size};
+    uint16_t shape[12] = {[8] = queues, [9] = size};
+    int bytes = queues % 2 != 0 ? 24 : 20; /* QEMU pads; the document does not */
 
     if (f->inflight < 0) {
-        must(front_send(f, 31, shape, sizeof shape, NULL, 0) == 0);
-        must(front_receive(f, f->inflight_shape, 20, &f->inflight) == 20);
+        must(front_send(f, 31, shape, (uint32_t)bytes, NULL, 0) == 0);
+        must(front_receive(f, f->inflight_shape, 24, &f->inflight) == bytes);
     }
-    must(front_tell(f, 32, f->inflight_shape, 20, &f->inflight, 1) == 0);
+    must(front_tell(f, 32, f->inflight_shape, (uint32_t)bytes, &f->inflight, 1) == 0);
 }
 
 void front_lay_out(struct front *f, unsigned q, unsigned size)

@@ -64,7 +64,7 @@ struct front {
     uint64_t protocol;
     int backend;
     int inflight; /* -1: none */
-    uint8_t inflight_shape[20];
+    uint8_t inflight_shape[24];
     struct front_queue q[FRONT_QUEUES];
 };
 

@@ -586,7 +586,7 @@ static void reconnect(struct world *w, uint64_t features)
     front_close(&w->f);
     front_connect(&w->f, w->socket, features);
     front_share_memory(&w->f);
-    front_inflight(&w->f, 1, 128);
+    front_inflight(&w->f, 2, 128);
     w->f.q[0].base = 0;
     front_start(&w->f, 0);
 }
@@ -603,7 +603,7 @@ static void many_crashes_lose_nothing(void **state)
         begin(&w, "delay-ms=1");
         front_connect(&w.f, w.socket, kinds[k]);
         front_share_memory(&w.f);
-        front_inflight(&w.f, 1, 128);
+        front_inflight(&w.f, 2, 128);
         front_lay_out(&w.f, 0, 128);
         front_start(&w.f, 0);
         for (unsigned round = 0; round < 40; round++) {
