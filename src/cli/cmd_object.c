@@ -248,6 +248,43 @@ int cmd_volume_resize(struct cli *c, const struct op_volume_resize *a)
     return pass_on(c, node_volume, a);
 }
 
+int cmd_volume_snapshot(struct cli *c, const struct op_volume_snapshot *a)
+{
+    c->output.quiet = !a->list;
+    return pass_on(c, node_volume, a);
+}
+
+int cmd_volume_clone(struct cli *c, const struct op_volume_clone *a)
+{
+    return pass_on(c, node_volume, a);
+}
+
+int cmd_pool_create(struct cli *c, const struct op_pool_create *a)
+{
+    return pass_on(c, node_pool, a);
+}
+
+int cmd_pool_list(struct cli *c, const struct op_pool_list *a)
+{
+    c->output.quiet = a->quiet;
+    return pass_on(c, node_pool, a);
+}
+
+int cmd_pool_inspect(struct cli *c, const struct op_pool_inspect *a)
+{
+    return pass_each(c, node_pool, a, "name", a->pool, a->n_pool);
+}
+
+int cmd_pool_add(struct cli *c, const struct op_pool_add *a)
+{
+    return pass_on(c, node_pool, a);
+}
+
+int cmd_pool_delete(struct cli *c, const struct op_pool_delete *a)
+{
+    return pass_each(c, node_pool, a, "name", a->pool, a->n_pool);
+}
+
 static void tell_address(void *arg, const char *address)
 {
     const struct cli *c = arg;

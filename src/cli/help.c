@@ -101,9 +101,13 @@ static void group(FILE *out, const char *name, const char *title)
 void help_program(FILE *out)
 {
     static const char *const groups[][2] = {
-        {"guest", "Guests"},   {"snapshot", "Snapshots of a guest's disk"},
-        {"image", "Images"},   {"network", "Networks"},
-        {"volume", "Volumes"}, {"isa", "Instruments of the processor"},
+        {"guest", "Guests"},
+        {"snapshot", "Snapshots of a guest's disk"},
+        {"image", "Images"},
+        {"network", "Networks"},
+        {"volume", "Volumes"},
+        {"pool", "Pools"},
+        {"isa", "Instruments of the processor"},
         {"host", "This host"},
     };
     (void)fputs("Usage: strata [OPTION...] COMMAND [ARGUMENT...]\n"

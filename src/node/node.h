@@ -173,9 +173,11 @@ int node_snapshot_delete(struct node *n, const char *guest, const char *name,
 int node_image(struct node *n, const char *op, const json_t *order, json_t **ret,
                struct err *e);
 
-/* Networks and volumes: `op` is create, list, inspect, delete; of volumes also resize. */
+/* Networks, pools and volumes: `op` is the second word of the operation. */
 int node_network(struct node *n, const char *op, const json_t *order, json_t **ret,
                  struct err *e);
+int node_pool(struct node *n, const char *op, const json_t *order, json_t **ret,
+              struct err *e);
 int node_volume(struct node *n, const char *op, const json_t *order, json_t **ret,
                 struct err *e);
 

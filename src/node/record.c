@@ -55,6 +55,14 @@ static int read_record(const struct kv_item *item, json_t **ret, struct err *e)
 
 int record_load(struct node *n, const char *key, json_t **ret, struct err *e)
 {
+    int64_t revision;
+
+    return record_load_at(n, key, ret, &revision, e);
+}
+
+int record_load_at(struct node *n, const char *key, json_t **ret, int64_t *ret_revision,
+                   struct err *e)
+{
     struct kv_item item;
     struct kv *kv;
     int r = node_kv(n, &kv, e);
@@ -66,6 +74,7 @@ int record_load(struct node *n, const char *key, json_t **ret, struct err *e)
         return r;
     }
     r = read_record(&item, ret, e);
+    *ret_revision = item.mod_revision;
     kv_item_fini(&item);
     return r;
 }

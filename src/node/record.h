@@ -7,8 +7,9 @@
 
 #include "base/str.h"
 
+#include "contract/kv.h"
+
 struct err;
-struct kv_items;
 struct node;
 
 #define RECORD_KEYS_MOST 60 /* of one transaction, and as many that must be there */
@@ -48,5 +49,47 @@ int record_add(struct node *n, const struct record_claims *c, const char *id,
 
 /* Delete the keys, all at once; missing ones are fine. */
 int record_release(struct node *n, const char *const *keys, size_t n_keys, struct err *e);
+
+/* ---- a transaction that is put together step by step ----
+ *
+ * Zeroed: empty.  What cannot be added (no memory, too many) is told by
+ * `record_change_do`, which does all or nothing. */
+#define RECORD_CHANGE_MOST 100
+
+struct record_change {
+    struct kv_cmp compare[RECORD_CHANGE_MOST];
+    struct kv_op then[RECORD_CHANGE_MOST];
+    struct strv texts; /* owned: keys and values that the two lists borrow */
+    size_t n_compare;
+    size_t n_then;
+    int failed; /* 0 or -errno */
+};
+
+void record_change_fini(struct record_change *c);
+
+/* Conditions: a record is there; none is; it was last changed then (0: it is not there);
+ * nothing is below a prefix. */
+void record_need(struct record_change *c, const char *key);
+void record_need_none(struct record_change *c, const char *key);
+void record_need_same(struct record_change *c, const char *key, int64_t revision);
+void record_need_empty(struct record_change *c, const char *prefix);
+
+/* Nothing is below the prefix but, perhaps, these keys (sorted as the store does). */
+void record_need_only(struct record_change *c, const char *prefix,
+                      const char *const *keys, size_t n_keys);
+
+void record_put(struct record_change *c, const char *key, const char *text);
+void record_put_json(struct record_change *c, const char *key, const json_t *value);
+void record_delete(struct record_change *c, const char *key);
+
+/* -EAGAIN, without a text, when a condition does not hold. */
+int record_change_do(struct node *n, struct record_change *c, struct err *e);
+
+/* As `record_load`, and when it was changed last. */
+int record_load_at(struct node *n, const char *key, json_t **ret, int64_t *ret_revision,
+                   struct err *e);
+
+/* A key of at most KV_KEY_BYTES. */
+#define RECORD_KEY(buf, ...) ((void)str_print(buf, KV_KEY_BYTES, __VA_ARGS__))
 
 #endif

@@ -46,7 +46,7 @@ static void an_empty_list_is_a_heading_and_an_empty_array(void **state)
     json_t *list = json_array();
     char *text = print(WIRE_OP_VOLUME_LIST, list, false, false);
     (void)state;
-    assert_string_equal(text, "NAME   KIND   MODE   GUESTS   CREATED   SIZE\n");
+    assert_string_equal(text, "NAME   KIND   MODE   GUESTS   CREATED   SIZE   POOL\n");
     free(text);
     text = print(WIRE_OP_VOLUME_LIST, list, true, false);
     assert_string_equal(text, "[]\n");

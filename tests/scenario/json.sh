@@ -106,6 +106,13 @@ op volume-list
 op volume-inspect vol
 strata volume create --size 1M disk >/dev/null
 op volume-resize disk 2M
+op volume-snapshot disk one
+op volume-clone disk copy
+op pool-create rack --member "$WORK/rack"
+op pool-add rack --member "$WORK/rack2"
+op pool-list
+op pool-inspect rack
+op pool-delete rack
 op network-create net
 op network-list
 op network-inspect net
@@ -150,7 +157,7 @@ FILLED=maybe
 op network-prune
 FILLED=real
 op volume-delete vol
-strata volume delete disk >/dev/null
+strata volume delete --snapshots disk copy >/dev/null
 op image-delete built
 op image-prune
 if command -v docker-registry >/dev/null && command -v curl >/dev/null; then
@@ -195,13 +202,19 @@ wrong volume-delete 1 nosuch
 wrong volume-create 2 '/bad name'
 wrong volume-resize 1 nosuch 1M
 wrong volume-export 1 nosuch --nbd "$WORK/s"
+wrong volume-snapshot 1 nosuch
+wrong volume-clone 1 nosuch new
+wrong pool-create 1 bad --member /proc/nosuch
+wrong pool-add 1 nosuch --member "$WORK/x"
+wrong pool-inspect 1 nosuch
+wrong pool-delete 1 nosuch
 wrong network-inspect 1 nosuch
 wrong network-delete 1 nosuch
 wrong network-create 2 '/bad name'
 wrong help 2 nosuch
 wrong completion 2 nosuch
 for name in version doctor host-info list image-list image-verify image-prune volume-list \
-    network-list network-prune system-reconcile system-autostart; do
+    pool-list network-list network-prune system-reconcile system-autostart; do
     wrong $name 2 too many
 done
 wrong host-syscalls 1 nobody

@@ -10,9 +10,11 @@ strata volume create --size 100G big >/dev/null
 strata volume create files >/dev/null
 has "list" "$(strata volume list)" disk
 used=$(strata volume inspect --json big)
+LAYERS=$STATE/pool/layers
+DISK=$(echo "$used" | sed -n 's/^ *"path": "\(.*\)",$/\1/p')
 has "its size" "$used" '"size_bytes": 107374182400'
-[ "$(du -sB1 "$STATE/volumes/big" | cut -f1)" -lt 1073741824 ] || fail "an empty disk takes room"
-is "no format, no owner" "$(blkid -p "$STATE/volumes/big/disk" || echo none)" none
+[ "$(du -sB1 "$LAYERS" | cut -f1)" -lt 1073741824 ] || fail "an empty disk takes room"
+is "no format, no owner" "$(blkid -p "$DISK" || echo none)" none
 
 # One mistake after the other.
 fails 1 strata volume export files --nbd "$WORK/s"
@@ -52,16 +54,16 @@ for kind in ext4 ext2; do
     "mkfs.$kind" -qF "$WORK/fs"
     nbdcopy --flush "$WORK/fs" "$uri"
     nbdcopy "$uri" - | head -c 67108864 | cmp - "$WORK/fs" || fail "$kind reads back"
-    is "$kind" "$(blkid -p -o value -s TYPE "$STATE/volumes/big/disk")" $kind
+    is "$kind" "$(blkid -p -o value -s TYPE "$DISK")" $kind
 done
 qemu-io -f raw -c 'write -P 3 90G 64M' -c 'discard 90G 64M' "nbd:unix:$WORK/big.sock" >/dev/null
-[ "$(du -sm "$STATE/volumes/big" | cut -f1)" -lt 80 ] || fail "a discard gives no room back"
+[ "$(du -sm "$LAYERS" | cut -f1)" -lt 80 ] || fail "a discard gives no room back"
 
 # A server that is killed leaves no lock; what was flushed is there.
 kill -KILL "$(pgrep -P "$server")"
 wait "$server" && fail "a killed server is no success"
 has "killed" "$(cat "$WORK/out")" "ended without a word"
-is "after the kill" "$(blkid -p -o value -s TYPE "$STATE/volumes/big/disk")" ext2
+is "after the kill" "$(blkid -p -o value -s TYPE "$DISK")" ext2
 rm -f "$WORK/big.sock"
 
 is "grown" "$(strata volume resize big 200G && strata volume inspect --json big | grep -c 214748364800)" "big
@@ -74,4 +76,6 @@ nothing=$("$STRATA" --state "$STATE" volume export --once --read-only --nbd "$WO
 has "once" "$nothing" 1073741824
 [ ! -e "$WORK/once.sock" ] || fail "the socket is left"
 strata volume delete big files >/dev/null
-is "nothing is left" "$(ls "$STATE/volumes")" ""
+is "nothing is left" "$(ls "$STATE/volumes" "$LAYERS")" "$LAYERS:
+
+$STATE/volumes:"

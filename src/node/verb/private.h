@@ -22,24 +22,4 @@ int verb_start(struct node *n, struct guest *g, int lock, bool attach, int *ret_
 int verb_stop(struct node *n, struct guest *g, int signal, uint64_t timeout_ms,
               struct err *e);
 
-/* Volumes that are disks (volume_disk.c); `volume` is a record. */
-bool volume_is_disk(const json_t *volume);
-
-/* Make the file of a new disk, sparse and durable. */
-int volume_disk_make(const char *path, uint64_t bytes);
-
-/* Add what only the file knows: the room that it takes. */
-void volume_disk_describe(json_t *volume);
-
-/* 0: nobody uses it; -EBUSY. */
-int volume_disk_free(const json_t *volume, struct err *e);
-
-/* Change the file as the order says, and then the record (in memory). */
-int volume_disk_resize(json_t *volume, const json_t *order, struct err *e);
-
-/* As `node_volume_export`. */
-int volume_disk_serve(struct node *n, const json_t *volume, const json_t *order,
-                      void (*ready)(void *arg, const char *address), void *arg,
-                      struct err *e);
-
 #endif

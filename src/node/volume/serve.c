@@ -1,8 +1,8 @@
-/* volume_disk.c - volumes that are disks: their file, its size, and who it is served to.
+/* serve.c - volumes that are disks, served to others.
  *
- * A disk is a sparse file beside its record.  Whoever uses it holds its lock
+ * Whoever uses a disk holds the lock of its top layer's file
  * (resource/storage/leaf/lock.h), which goes with the process: so a disk that is served,
- * by us or by another tool, is neither resized nor deleted, and needs no record of it. */
+ * by us or by another tool, is neither changed nor deleted, and needs no record of it. */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -17,108 +17,23 @@
 
 #include "base/scope.h"
 #include "base/str.h"
-#include "node/verb/private.h"
+#include "node/volume/private.h"
 #include "resource/storage/leaf/lock.h"
 
-#define SECTOR_BYTES 512
-#define WORDS_MOST   12
-#define ANSWER_FD    3
-#define DISK_FD      4
+#define WORDS_MOST 12
+#define ANSWER_FD  3
+#define DISK_FD    4
 
-bool volume_is_disk(const json_t *volume)
+int disk_open_alone(struct node *n, const struct volume *v, const struct layer *top,
+                    struct err *e)
 {
-    const char *kind = json_string_value(json_object_get(volume, "kind"));
+    SCOPED(scope_close) int fd = piece_open(n, top, O_RDWR, e);
+    int r = fd < 0 ? fd : 0;
 
-    return kind != NULL && strcmp(kind, "disk") == 0;
-}
-
-static const char *path_of(const json_t *volume)
-{
-    const char *path = json_string_value(json_object_get(volume, "path"));
-
-    return path != NULL ? path : "";
-}
-
-static const char *name_of(const json_t *volume)
-{
-    const char *name = json_string_value(json_object_get(volume, "name"));
-
-    return name != NULL ? name : "";
-}
-
-int volume_disk_make(const char *path, uint64_t bytes)
-{
-    SCOPED(scope_close) int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-
-    if (fd < 0 || ftruncate(fd, (off_t)((bytes + SECTOR_BYTES - 1) &
-                                        ~(uint64_t)(SECTOR_BYTES - 1))) != 0) {
-        return -errno;
-    }
-    return fsync(fd) == 0 ? 0 : -errno;
-}
-
-void volume_disk_describe(json_t *volume)
-{
-    struct stat s;
-
-    if (stat(path_of(volume), &s) == 0) {
-        (void)json_object_set_new(volume, "used_bytes",
-                                  json_integer((json_int_t)s.st_blocks * SECTOR_BYTES));
-    }
-}
-
-/* The disk, opened and locked for us alone; -errno. */
-static int open_alone(const json_t *volume, struct err *e)
-{
-    SCOPED(scope_close) int fd = open(path_of(volume), O_RDWR | O_CLOEXEC);
-    int r = fd < 0 ? err_sys(e, -errno, "cannot open '%s'", path_of(volume)) : 0;
-
-    if (r == 0 && leaf_lock(fd, true, false, name_of(volume), NULL) != 0) {
+    if (r == 0 && leaf_lock(fd, true, false, v->name, NULL) != 0) {
         r = err_set(e, -EBUSY, "it is being served, or another program has it open");
     }
     return r < 0 ? r : scope_take_fd(&fd);
-}
-
-int volume_disk_free(const json_t *volume, struct err *e)
-{
-    SCOPED(scope_close) int fd = open_alone(volume, e);
-
-    if (fd == -ENOENT) {
-        err_clear(e); /* a deletion that was killed, or a file somebody took away */
-    }
-    return fd < 0 && fd != -ENOENT ? fd : 0;
-}
-
-int volume_disk_resize(json_t *volume, const json_t *order, struct err *e)
-{
-    json_int_t size = json_integer_value(json_object_get(order, "size"));
-    SCOPED(scope_close) int fd = -1;
-    struct stat s;
-
-    if (!volume_is_disk(volume)) {
-        return err_set(e, -EINVAL, "cannot resize volume '%s': it is a directory",
-                       name_of(volume));
-    }
-    if (size <= 0 || size % SECTOR_BYTES != 0) {
-        return err_set(e, -EINVAL, "cannot resize volume '%s': %lld is no multiple of %d",
-                       name_of(volume), (long long)size, SECTOR_BYTES);
-    }
-    fd = open_alone(volume, e);
-    if (fd < 0 || fstat(fd, &s) != 0) {
-        return err_wrap(e, "cannot resize volume '%s'", name_of(volume));
-    }
-    if (size < s.st_size && !json_is_true(json_object_get(order, "shrink"))) {
-        return err_set(e, -EINVAL,
-                       "cannot resize volume '%s': it has %lld bytes, and what is behind "
-                       "the new end would be lost (see '--shrink')",
-                       name_of(volume), (long long)s.st_size);
-    }
-    if (ftruncate(fd, size) != 0 || fsync(fd) != 0) {
-        return err_sys(e, -errno, "cannot resize volume '%s'", name_of(volume));
-    }
-    return json_object_set_new(volume, "size_bytes", json_integer(size)) == 0
-               ? 0
-               : err_set(e, -ENOMEM, "out of memory");
 }
 
 /* ---- serving ---- */
@@ -240,34 +155,37 @@ static int run(const struct serving *s, int disk, const char *address,
     return r;
 }
 
-int volume_disk_serve(struct node *n, const json_t *volume, const json_t *order,
+int disk_volume_serve(struct node *n, const struct volume *v, const json_t *order,
                       void (*ready)(void *arg, const char *address), void *arg,
                       struct err *e)
 {
     bool read_only = json_is_true(json_object_get(order, "read_only"));
     bool tls = json_object_get(order, "tls") != NULL;
     struct serving s = {.count = 0};
+    struct chain chain = {0};
     char address[PATH_MAX + 64];
     void (*was)(int) = NULL;
     SCOPED(scope_close) int fd = -1;
     int r;
 
-    if (!volume_is_disk(volume)) {
+    if (!volume_is_disk(v->record)) {
         return err_set(e, -EINVAL, "cannot export volume '%s': it is a directory",
-                       name_of(volume));
+                       v->name);
     }
     r = describe(&s, n, order, e);
+    r = r == 0 ? chain_load(n, volume_text(v->record, "top"), &chain, e) : r;
     if (r < 0) {
         return r;
     }
-    fd = open(path_of(volume), (read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC);
+    fd = piece_open(n, &chain.layers[0], read_only ? O_RDONLY : O_RDWR, e);
+    chain_fini(&chain);
     if (fd < 0) {
-        return err_sys(e, -errno, "cannot export volume '%s'", name_of(volume));
+        return err_wrap(e, "cannot export volume '%s'", v->name);
     }
     (void)str_print(address, sizeof address, "nbd%s+unix:///?%s", tls ? "s" : "",
                     s.socket);
     was = signal(SIGINT, SIG_IGN); /* the program gets it, too, and ends in order */
     r = run(&s, fd, address, ready, arg, e);
     (void)signal(SIGINT, was);
-    return r < 0 ? err_wrap(e, "cannot export volume '%s'", name_of(volume)) : 0;
+    return r < 0 ? err_wrap(e, "cannot export volume '%s'", v->name) : 0;
 }

@@ -1,0 +1,296 @@
+/* label.c - how a member is told from what merely lies at its path.
+ *
+ * A directory has a file, a device its first block, with the words
+ *
+ *     strata-pool POOL-ID MEMBER-NUMBER POOL-NAME
+ *
+ * A mount that is missing leaves an empty directory at the path, a swapped disk a foreign
+ * label: both are a lost member, and nothing is ever written there.  A command that was
+ * killed between the label and the record leaves a mark of a pool that nobody knows,
+ * which `--force` takes over; where a layer lies, nothing does. */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/fault.h"
+#include "base/scope.h"
+#include "base/str.h"
+#include "host/file.h"
+#include "node/pool/private.h"
+
+#define LABEL_MOST  256
+#define BLOCK_BYTES 4096
+#define LOOK_BYTES  (1u << 20) /* at either end of a device */
+
+static const char *const folders[] = {"layers", "files"};
+
+static void label_of(const json_t *pool, const json_t *member, char out[LABEL_MOST])
+{
+    (void)str_print(out, LABEL_MOST, "strata-pool %s %u %s\n", pool_text(pool, "id"),
+                    pool_member_id(member), pool_text(pool, "name"));
+}
+
+/* How many words of the two labels agree: 3 when all that identifies does. */
+static bool is_ours(const char *text, const json_t *pool, const json_t *member)
+{
+    char want[LABEL_MOST];
+
+    label_of(pool, member, want);
+    return strncmp(text, want, (size_t)(strrchr(want, ' ') - want) + 1) == 0;
+}
+
+static int lost(const json_t *member, const char *why, struct err *e)
+{
+    return err_set(e, -ENODEV, "member %u (%s) is lost: %s", pool_member_id(member),
+                   pool_member_path(member), why);
+}
+
+int pool_check_label(int dir, const json_t *pool, const json_t *member, struct err *e)
+{
+    SCOPED(scope_free) char *text = NULL;
+    size_t len;
+    int r = file_read(dir, POOL_LABEL, LABEL_MOST, &text, &len);
+
+    if (r < 0) {
+        return lost(member, "the directory has no label (is something not mounted?)", e);
+    }
+    return is_ours(text, pool, member) ? 0
+                                       : lost(member, "another pool's label is there", e);
+}
+
+int pool_check_device(int fd, const json_t *pool, const json_t *member, struct err *e)
+{
+    char block[LABEL_MOST + 1] = {0};
+
+    if (pread(fd, block, LABEL_MOST, 0) < 0) {
+        return lost(member, strerror(errno), e);
+    }
+    return is_ours(block, pool, member) ? 0 : lost(member, "its label is not there", e);
+}
+
+static bool is_folder(const char *name)
+{
+    for (size_t i = 0; i < sizeof folders / sizeof folders[0]; i++) {
+        if (strcmp(name, folders[i]) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The first name in the directory that is none of `lost+found`, our label and (`top`) our
+ * folders, each of them empty; false: there is none. */
+static bool holds_something(int dir, bool top, char ret[NAME_MAX + 1])
+{
+    SCOPED(scope_dir)
+    DIR *d = fdopendir(openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    const struct dirent *entry;
+
+    while (d != NULL && (entry = readdir(d)) != NULL) {
+        const char *name = entry->d_name;
+        SCOPED(scope_close) int below = -1;
+
+        if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0) {
+            continue;
+        }
+        if (top && (strcmp(name, "lost+found") == 0 || strcmp(name, POOL_LABEL) == 0)) {
+            continue;
+        }
+        if (top && is_folder(name)) {
+            below = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+            if (below >= 0 && !holds_something(below, false, ret)) {
+                continue;
+            }
+        }
+        (void)str_print(ret, NAME_MAX + 1, "%s", name);
+        return true;
+    }
+    return false;
+}
+
+static int make_folders(int dir)
+{
+    for (size_t i = 0; i < sizeof folders / sizeof folders[0]; i++) {
+        if (mkdirat(dir, folders[i], 0700) < 0 && errno != EEXIST) {
+            return -errno;
+        }
+    }
+    return 0;
+}
+
+/* A mark of another pool is respected; `force`: unless that pool is none of this store's. */
+static int check_mark(struct node *n, int dir, const char *path, bool force,
+                      struct err *e)
+{
+    SCOPED(scope_free) char *text = NULL;
+    SCOPED(scope_json) json_t *pools = NULL;
+    char id[POOL_ID_DIGITS + 1] = "";
+    size_t len;
+    size_t i;
+    json_t *pool;
+
+    if (file_read(dir, POOL_LABEL, LABEL_MOST, &text, &len) < 0) {
+        return 0;
+    }
+    (void)sscanf(text, "strata-pool %16s", id);
+    (void)record_list(n, "/pools/", &pools, NULL);
+    json_array_foreach(pools, i, pool)
+    {
+        if (strcmp(pool_text(pool, "id"), id) == 0) {
+            return err_set(e, -EEXIST,
+                           "cannot use '%s' as a member: it is one of pool '%s'", path,
+                           pool_text(pool, "name"));
+        }
+    }
+    return force ? 0
+                 : err_set(e, -EEXIST,
+                           "cannot use '%s' as a member: it is marked as one of a pool "
+                           "that is not known here (see '--force')",
+                           path);
+}
+
+static int claim_directory(struct node *n, const json_t *pool, const json_t *member,
+                           bool force, struct err *e)
+{
+    const char *path = pool_member_path(member);
+    SCOPED(scope_close) int dir = -1;
+    char name[NAME_MAX + 1];
+    char label[LABEL_MOST];
+    int r = mkdir(path, 0700) < 0 && errno != EEXIST ? -errno : 0;
+
+    dir = r == 0 ? open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+    if (dir < 0) {
+        return err_sys(e, r < 0 ? r : -errno, "cannot use '%s' as a member", path);
+    }
+    r = check_mark(n, dir, path, force, e);
+    if (r < 0) {
+        return r;
+    }
+    if (holds_something(dir, true, name)) {
+        return err_set(e, -ENOTEMPTY,
+                       "cannot use '%s' as a member: it has '%s' in it, and a pool wants "
+                       "a directory of its own",
+                       path, name);
+    }
+    label_of(pool, member, label);
+    r = make_folders(dir);
+    r = r == 0 ? file_replace(dir, POOL_LABEL, label, strlen(label), 0600, true) : r;
+    return r < 0 ? err_sys(e, r, "cannot use '%s' as a member", path) : 0;
+}
+
+/* Whether `bytes` from `at` on hold something else than zeros. */
+static int has_data(int fd, uint64_t at, size_t bytes)
+{
+    SCOPED(scope_free) unsigned char *p = fault_malloc(bytes);
+    ssize_t got = p == NULL ? -1 : pread(fd, p, bytes, (off_t)at);
+
+    if (got < 0) {
+        return p == NULL ? -ENOMEM : -errno;
+    }
+    for (ssize_t i = 0; i < got; i++) {
+        if (p[i] != 0) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+/* Whether a device has something on it, at its ends, where file systems, tables of
+ * partitions and other volume managers leave their marks. */
+static int is_in_use(int fd)
+{
+    off_t end = lseek(fd, 0, SEEK_END);
+    int r = has_data(fd, 0, LOOK_BYTES);
+
+    if (r == 0 && end > (off_t)LOOK_BYTES) {
+        r = has_data(fd, (uint64_t)end - LOOK_BYTES, LOOK_BYTES);
+    }
+    return r;
+}
+
+static int claim_device(const json_t *pool, const json_t *member, bool force,
+                        struct err *e)
+{
+    const char *path = pool_member_path(member);
+    SCOPED(scope_close) int fd = open(path, O_RDWR | O_EXCL | O_CLOEXEC);
+    char block[BLOCK_BYTES] = {0};
+    int r = fd < 0 ? -errno : 0;
+
+    if (r == 0 && !force) {
+        r = is_in_use(fd);
+        if (r > 0) {
+            return err_set(e, -EEXIST,
+                           "cannot use '%s' as a member: it has something on it (see "
+                           "'--force')",
+                           path);
+        }
+    }
+    if (r == 0) {
+        label_of(pool, member, block);
+        r = pwrite(fd, block, sizeof block, 0) != (ssize_t)sizeof block || fsync(fd) < 0
+                ? -EIO
+                : 0;
+    }
+    return r < 0 ? err_sys(e, r, "cannot use '%s' as a member", path) : 0;
+}
+
+int pool_claim_member(struct node *n, const json_t *pool, const json_t *member,
+                      bool force, struct err *e)
+{
+    return pool_member_is_device(member) ? claim_device(pool, member, force, e)
+                                         : claim_directory(n, pool, member, force, e);
+}
+
+void pool_release_member(const json_t *pool, const json_t *member)
+{
+    const char *path = pool_member_path(member);
+    bool device = pool_member_is_device(member);
+    SCOPED(scope_close)
+    int fd = open(path, (device ? O_RDWR : O_RDONLY | O_DIRECTORY) | O_CLOEXEC);
+    static const char zeros[BLOCK_BYTES];
+
+    if (fd < 0) {
+        return;
+    }
+    if (device && pool_check_device(fd, pool, member, NULL) == 0) {
+        (void)!pwrite(fd, zeros, sizeof zeros, 0);
+    }
+    if (!device && pool_check_label(fd, pool, member, NULL) == 0) {
+        for (size_t i = 0; i < sizeof folders / sizeof folders[0]; i++) {
+            (void)unlinkat(fd, folders[i], AT_REMOVEDIR);
+        }
+        (void)unlinkat(fd, POOL_LABEL, 0);
+    }
+}
+
+int pool_open_dir(struct node *n, const json_t *pool, const json_t *member,
+                  const char *what, struct err *e)
+{
+    const char *path = pool_member_path(member);
+    SCOPED(scope_close) int dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    bool own = strcmp(pool_text(pool, "name"), POOL_DEFAULT) == 0 &&
+               pool_member_id(member) == 1; /* STATE/pool needs no label: it is ours */
+    int fd;
+
+    (void)n;
+    if (dir < 0 && own) {
+        (void)file_make_dirs(path, 0711);
+        dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    }
+    if (dir < 0) {
+        return lost(member, strerror(errno), e);
+    }
+    if (!own && pool_check_label(dir, pool, member, e) < 0) {
+        return -ENODEV;
+    }
+    fd = openat(dir, what, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0 && errno == ENOENT && make_folders(dir) == 0) {
+        fd = openat(dir, what, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    }
+    return fd >= 0 ? fd : lost(member, strerror(errno), e);
+}

@@ -1,0 +1,115 @@
+/* look.c - how a member is: in a child with a time limit, because a disk or a server that
+ * hangs hangs whoever touches it.
+ *
+ * A child that does not answer is killed and left behind; the kernel ends it when what it
+ * waits for comes or goes. */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/scope.h"
+#include "base/str.h"
+#include "node/pool/private.h"
+
+#define FULL_PART        100                 /* less than one part of so many is free */
+#define FULL_LEAST_BYTES ((uint64_t)4 << 20) /* or less than this */
+
+static const char *const names[POOL_STATE_COUNT] = {"ok", "full", "slow", "lost",
+                                                    "returned"};
+
+const char *pool_state_name(enum pool_state s)
+{
+    return s < POOL_STATE_COUNT ? names[s] : "";
+}
+
+static void look_at_directory(struct node *n, const json_t *pool, const json_t *member,
+                              struct pool_room *ret)
+{
+    SCOPED(scope_close) int dir = pool_open_dir(n, pool, member, "layers", NULL);
+    struct statvfs s;
+
+    if (dir < 0 || fstatvfs(dir, &s) < 0) {
+        return;
+    }
+    ret->state = POOL_OK;
+    ret->total_bytes = (uint64_t)s.f_blocks * s.f_frsize;
+    ret->free_bytes = (uint64_t)s.f_bavail * s.f_frsize;
+    ret->used_bytes = ret->total_bytes - (uint64_t)s.f_bfree * s.f_frsize;
+}
+
+static void look_at_device(const json_t *pool, const json_t *member,
+                           struct pool_room *ret)
+{
+    SCOPED(scope_close) int fd = open(pool_member_path(member), O_RDONLY | O_CLOEXEC);
+    off_t end = fd < 0 ? -1 : lseek(fd, 0, SEEK_END);
+
+    if (end < 0 || pool_check_device(fd, pool, member, NULL) < 0) {
+        return;
+    }
+    ret->state = POOL_OK;
+    ret->total_bytes = (uint64_t)end;
+    ret->free_bytes = (uint64_t)end;
+}
+
+/* In the child. */
+static void look(struct node *n, const json_t *pool, const json_t *member,
+                 struct pool_room *ret)
+{
+    *ret = (struct pool_room){.state = POOL_LOST};
+    if (pool_member_is_device(member)) {
+        look_at_device(pool, member, ret);
+    } else {
+        look_at_directory(n, pool, member, ret);
+    }
+    if (ret->state == POOL_OK && (ret->free_bytes < ret->total_bytes / FULL_PART ||
+                                  ret->free_bytes < FULL_LEAST_BYTES)) {
+        ret->state = POOL_FULL;
+    }
+    if (ret->state == POOL_OK && json_is_true(json_object_get(member, "stale"))) {
+        ret->state = POOL_RETURNED;
+    }
+}
+
+void pool_look(struct node *n, const json_t *pool, const json_t *member,
+               struct pool_room *ret)
+{
+    SCOPED(scope_close) int from = -1;
+    struct pool_room got = {.state = POOL_LOST};
+    struct pollfd answer = {.events = POLLIN};
+    int ends[2];
+    pid_t child;
+    int r;
+
+    *ret = got;
+    if (pipe2(ends, O_CLOEXEC) < 0) {
+        return;
+    }
+    from = ends[0];
+    child = fork();
+    if (child == 0) {
+        look(n, pool, member, &got);
+        _exit(write(ends[1], &got, sizeof got) == (ssize_t)sizeof got ? 0 : 1);
+    }
+    (void)close(ends[1]);
+    answer.fd = from;
+    do {
+        r = child < 0 ? 0 : poll(&answer, 1, POOL_LOOK_MS);
+    } while (r < 0 && errno == EINTR);
+    if (r == 0 && child > 0) {
+        (void)kill(child, SIGKILL);
+        (void)waitpid(child, NULL, WNOHANG);
+        ret->state = POOL_SLOW;
+        return;
+    }
+    if (read(from, &got, sizeof got) == (ssize_t)sizeof got) {
+        *ret = got;
+    }
+    (void)waitpid(child, NULL, 0);
+}

@@ -1,0 +1,72 @@
+/* pool.h - pools: the directories and devices of this host that volumes lie on.
+ *
+ * A pool is a record, /pools/NAME; the pool `default` is there without one and has one
+ * member, the directory STATE/pool.  Layers (node/volume) that lie on a pool have a key
+ * below /pool-layers/NAME/, so that no pool goes while something lies on it. */
+#ifndef NODE_POOL_POOL_H
+#define NODE_POOL_POOL_H
+
+#include <jansson.h>
+#include <limits.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct err;
+struct node;
+
+#define POOL_DEFAULT      "default"
+#define POOL_MEMBERS_MOST 32
+#define POOL_CLASS_USUAL  "normal"
+
+enum pool_state {
+    POOL_OK,
+    POOL_FULL,     /* takes no new layers */
+    POOL_SLOW,     /* does not answer in time */
+    POOL_LOST,     /* not there, or something else is there */
+    POOL_RETURNED, /* there again, and behind the others of its pool */
+    POOL_STATE_COUNT
+};
+
+/* What a member can take. */
+struct pool_room {
+    enum pool_state state;
+    uint64_t total_bytes; /* zeros when it is lost or does not answer */
+    uint64_t used_bytes;
+    uint64_t free_bytes;
+};
+
+const char *pool_state_name(enum pool_state s);
+
+/* The record of a pool; -ENOENT with a text.  The caller owns it. */
+int pool_load(struct node *n, const char *name, json_t **ret, struct err *e);
+
+/* The member of that number, borrowed; NULL: there is none. */
+json_t *pool_member(const json_t *pool, unsigned id);
+unsigned pool_member_id(const json_t *member);
+const char *pool_member_path(const json_t *member);
+bool pool_member_is_device(const json_t *member);
+
+/* Ask a member how it is, in a child with a time limit: a device that hangs does not hang
+ * the caller. */
+void pool_look(struct node *n, const json_t *pool, const json_t *member,
+               struct pool_room *ret);
+
+/* The directory `what` (layers, files) of a member that is a directory and carries our
+ * label, made when missing; a descriptor, or -ENODEV with a text. */
+int pool_open_dir(struct node *n, const json_t *pool, const json_t *member,
+                  const char *what, struct err *e);
+
+/* Where a new layer of that class may lie. */
+struct pool_choice {
+    unsigned id[POOL_MEMBERS_MOST]; /* the one with most room first */
+    unsigned count;
+};
+
+/* -ENOSPC: all that could take it are full; -ENODEV: lost. */
+int pool_choose(struct node *n, const json_t *pool, const char *class,
+                struct pool_choice *ret, struct err *e);
+
+/* -ENOSPC when layers of `bytes` more would pass the pool's quota. */
+int pool_check_quota(struct node *n, const json_t *pool, uint64_t bytes, struct err *e);
+
+#endif

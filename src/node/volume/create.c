@@ -1,0 +1,233 @@
+/* create.c - new volumes that are disks, and their end. */
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/fault.h"
+#include "base/scope.h"
+#include "base/str.h"
+#include "node/volume/private.h"
+
+static const char *or_usual(const json_t *order, const char *key, const char *usual)
+{
+    const char *word = json_string_value(json_object_get(order, key));
+
+    return word != NULL ? word : usual;
+}
+
+json_t *disk_volume_record(const char *name, const json_t *order, const struct layer *top)
+{
+    char created[32];
+    char path[PATH_MAX] = "";
+    json_t *record;
+
+    volume_now(created);
+    (void)piece_path(top, path);
+    record = json_pack("{s:s, s:s, s:s, s:s, s:s, s:I, s:s, s:s, s:s, s:O?, s:s}", "name",
+                       name, "kind", "disk", "mode", or_usual(order, "mode", "shared"),
+                       "path", path, "created_at", created, "size_bytes",
+                       (json_int_t)volume_number(top->record, "size_bytes"), "pool",
+                       volume_text(top->record, "pool"), "format",
+                       volume_text(top->record, "format"), "class",
+                       or_usual(order, "class", POOL_CLASS_USUAL), "labels",
+                       json_object_get(order, "label"), "top", top->id);
+    if (record != NULL && json_is_null(json_object_get(record, "labels"))) {
+        (void)json_object_del(record, "labels");
+    }
+    return record;
+}
+
+int disk_volume_add(struct node *n, const json_t *record, const struct layer *top,
+                    struct record_change *c, struct err *e)
+{
+    const char *name = volume_text(record, "name");
+    char key[KV_KEY_BYTES];
+    char user[KV_KEY_BYTES];
+    int r;
+
+    RECORD_KEY(key, "/volumes/%s", name);
+    RECORD_KEY(user, "v/%s", name);
+    record_need_none(c, key);
+    record_put_json(c, key, record);
+    layer_record(c, top, user);
+    r = record_change_do(n, c, e);
+    if (r == -EAGAIN) {
+        struct volume other = {0};
+        struct err none = {0};
+
+        r = volume_load(n, name, &other, &none) == 0
+                ? err_set(e, -EEXIST, "volume '%s' exists already", name)
+                : err_set(e, r, "cannot make volume '%s': its pool or source is gone",
+                          name);
+        volume_fini(&other);
+    }
+    return r;
+}
+
+/* Before anything is made, so that a slip leaves no trace. */
+static int check_new(struct node *n, const char *name, struct err *e)
+{
+    struct volume other = {0};
+    struct err none = {0};
+    int r = volume_load(n, name, &other, &none) == 0
+                ? err_set(e, -EEXIST, "volume '%s' exists already", name)
+                : 0;
+
+    volume_fini(&other);
+    return r;
+}
+
+int disk_volume_create(struct node *n, const char *name, const json_t *order,
+                       json_t **ret, struct err *e)
+{
+    uint64_t size = volume_number(order, "size");
+    SCOPED(scope_json) json_t *pool = NULL;
+    SCOPED(scope_json) json_t *record = NULL;
+    struct layer_plan plan = {.class = or_usual(order, "class", POOL_CLASS_USUAL),
+                              .format = or_usual(order, "format", "raw"),
+                              .size_bytes = (size + VOLUME_SECTOR_BYTES - 1) &
+                                            ~(uint64_t)(VOLUME_SECTOR_BYTES - 1)};
+    struct record_change c = {0};
+    struct layer_new top = {.intent = -1};
+    int r;
+
+    piece_mend(n);
+    r = check_new(n, name, e);
+    r = r == 0 ? pool_load(n, or_usual(order, "pool", POOL_DEFAULT), &pool, e) : r;
+    r = r == 0 ? pool_check_quota(n, pool, plan.size_bytes, e) : r;
+    plan.pool = pool;
+    r = r == 0 ? layer_make(n, &plan, &top, e) : r;
+    if (r < 0) {
+        return err_wrap(e, "cannot make volume '%s'", name);
+    }
+    record = disk_volume_record(name, order, &top.layer);
+    r = record == NULL ? err_set(e, -ENOMEM, "no memory")
+                       : disk_volume_add(n, record, &top.layer, &c, e);
+    (void)fault_step("volume.create.recorded");
+    layer_settle(n, &top, r == 0);
+    record_change_fini(&c);
+    if (r == 0) {
+        *ret = json_incref(record);
+    }
+    return r;
+}
+
+/* ---- the end ---- */
+
+#define SNAPSHOTS_AT_ONCE 12 /* in one transaction */
+
+/* The last few of its snapshots need their layers no more. */
+static int release_snapshots(struct node *n, const struct volume *v,
+                             struct layer_release *out, struct err *e)
+{
+    json_t *list = json_object_get(v->record, "snapshots");
+
+    for (int i = 0; i < SNAPSHOTS_AT_ONCE && json_array_size(list) > 0; i++) {
+        size_t last = json_array_size(list) - 1;
+        const json_t *snapshot = json_array_get(list, last);
+        char user[KV_KEY_BYTES];
+        int r;
+
+        RECORD_KEY(user, "s/%s/%s", v->name, volume_text(snapshot, "name"));
+        r = layer_release(n, out, volume_text(snapshot, "layer"), user, e);
+        if (r < 0) {
+            return r;
+        }
+        (void)json_array_remove(list, last);
+    }
+    return 0;
+}
+
+/* Until what is left goes in one transaction with the volume. */
+static int forget_snapshots(struct node *n, struct volume *v, struct err *e)
+{
+    const json_t *list = json_object_get(v->record, "snapshots");
+    int r = 0;
+
+    while (r == 0 && json_array_size(list) > SNAPSHOTS_AT_ONCE) {
+        struct record_change c = {0};
+        struct layer_release gone = {0};
+        char name[WORD_NAME_BYTES];
+        char key[KV_KEY_BYTES];
+
+        r = release_snapshots(n, v, &gone, e);
+        if (r == 0) {
+            RECORD_KEY(key, "/volumes/%s", v->name);
+            record_need_same(&c, key, v->revision);
+            record_put_json(&c, key, v->record);
+            r = layer_release_do(n, &c, &gone, e);
+        }
+        layer_release_fini(&gone);
+        record_change_fini(&c);
+        (void)str_print(name, sizeof name, "%s", v->name);
+        volume_fini(v);
+        r = r == 0 ? volume_load(n, name, v, e) : r;
+        list = json_object_get(v->record, "snapshots");
+    }
+    return r;
+}
+
+static int forget(struct node *n, const struct volume *v, struct err *e)
+{
+    struct record_change c = {0};
+    struct layer_release gone = {0};
+    char key[KV_KEY_BYTES];
+    char user[KV_KEY_BYTES];
+    int r = release_snapshots(n, v, &gone, e);
+
+    RECORD_KEY(user, "v/%s", v->name);
+    r = r == 0 ? layer_release(n, &gone, volume_text(v->record, "top"), user, e) : r;
+    if (r == 0) {
+        RECORD_KEY(key, "/volumes/%s", v->name);
+        record_need_same(&c, key, v->revision);
+        record_delete(&c, key);
+        RECORD_KEY(key, "/owners/%s/", v->name);
+        record_need_empty(&c, key);
+        r = layer_release_do(n, &c, &gone, e);
+    }
+    layer_release_fini(&gone);
+    record_change_fini(&c);
+    return r;
+}
+
+int disk_volume_delete(struct node *n, const char *name, bool snapshots, struct err *e)
+{
+    SCOPED(scope_close) int lock = -1;
+    SCOPED(scope_close) int alone = -1;
+    struct volume v = {0};
+    struct chain chain = {0};
+    int r;
+
+    piece_mend(n);
+    r = volume_load_disk(n, name, &v, &lock, e);
+    if (r == 0 && !snapshots &&
+        json_array_size(json_object_get(v.record, "snapshots")) > 0) {
+        r = err_set(e, -ENOTEMPTY,
+                    "cannot delete volume '%s': it has snapshots (see '--snapshots')",
+                    name);
+    }
+    r = r == 0 ? chain_load(n, volume_text(v.record, "top"), &chain, e) : r;
+    if (r == 0) {
+        alone = disk_open_alone(n, &v, &chain.layers[0], e);
+        r = alone < 0 ? err_wrap(e, "cannot delete volume '%s'", name) : 0;
+        if (alone == -ENOENT || alone == -ENODEV) { /* its bytes are gone already */
+            err_clear(e);
+            r = 0;
+        }
+    }
+    r = r == 0 ? forget_snapshots(n, &v, e) : r;
+    r = r == 0 ? forget(n, &v, e) : r;
+    if (r == 0) {
+        volume_forget_lock(n, name);
+    }
+    if (r == -EAGAIN && (e == NULL || e->code == 0)) {
+        SCOPED(scope_json) json_t *users = volume_users(n, name);
+        const char *who = json_string_value(json_array_get(users, 0));
+
+        r = err_set(e, -EBUSY, "cannot delete volume '%s': guest '%s' has it", name,
+                    who != NULL ? who : "made just now");
+    }
+    chain_fini(&chain);
+    volume_fini(&v);
+    return r;
+}

@@ -1,0 +1,356 @@
+/* layer.c - layers: what disks are made of, and who needs them.
+ *
+ *     /layers/ID                  pool, format, size, parent, pieces
+ *     /layer-users/ID/v/VOLUME    it is the top of that volume, which writes to it
+ *     /layer-users/ID/s/VOLUME/S  it is what the snapshot S kept
+ *     /layer-users/ID/l/CHILD     the layer CHILD stands on it
+ *     /pool-layers/POOL/ID        it lies there
+ *
+ * A layer that anybody but one volume's top needs never changes again.  It goes in a
+ * transaction that takes its last user away and finds no other; and it is found in none
+ * once its record is gone, so that its bytes may go after that. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/fault.h"
+#include "base/scope.h"
+#include "base/str.h"
+#include "node/volume/private.h"
+
+void layer_fini(struct layer *l)
+{
+    json_decref(l->record);
+    json_decref(l->pool);
+    memset(l, 0, sizeof *l);
+}
+
+void chain_fini(struct chain *c)
+{
+    for (size_t i = 0; i < c->count; i++) {
+        layer_fini(&c->layers[i]);
+    }
+    free(c->layers);
+    memset(c, 0, sizeof *c);
+}
+
+static int load_layer(struct node *n, const char *id, const struct layer *near,
+                      struct layer *ret, struct err *e)
+{
+    char key[KV_KEY_BYTES];
+    const char *pool;
+    int r;
+
+    RECORD_KEY(key, "/layers/%s", id);
+    r = record_load(n, key, &ret->record, e);
+    if (r < 0) {
+        return err_set(e, r == -ENOENT ? -EUCLEAN : r,
+                       "the layer '%s' has no record: the store is damaged", id);
+    }
+    (void)str_print(ret->id, sizeof ret->id, "%s", id);
+    pool = volume_text(ret->record, "pool");
+    if (near != NULL && strcmp(volume_text(near->record, "pool"), pool) == 0) {
+        ret->pool = json_incref(near->pool);
+    } else if (pool[0] != '\0') {
+        r = pool_load(n, pool, &ret->pool, e);
+    }
+    return r;
+}
+
+int layer_load(struct node *n, const char *id, struct layer *ret, struct err *e)
+{
+    return load_layer(n, id, NULL, ret, e);
+}
+
+int chain_load(struct node *n, const char *top, struct chain *ret, struct err *e)
+{
+    const char *id = top;
+    int r = 0;
+
+    while (r == 0 && id != NULL && id[0] != '\0') {
+        size_t count = ret->count;
+        struct layer *more = count == LAYER_CHAIN_MOST
+                                 ? NULL
+                                 : fault_realloc(ret->layers, (count + 1) * sizeof *more);
+
+        if (more == NULL) {
+            r = err_set(e, -ENOMEM, "too many layers stand on each other");
+            break;
+        }
+        ret->layers = more;
+        memset(&more[count], 0, sizeof *more);
+        ret->count = count + 1;
+        r = load_layer(n, id, count > 0 ? &more[count - 1] : NULL, &more[count], e);
+        id = json_string_value(json_object_get(more[count].record, "parent"));
+    }
+    if (r < 0) {
+        chain_fini(ret);
+    }
+    return r;
+}
+
+static json_t *pieces_of(const struct pool_choice *choice, unsigned count)
+{
+    json_t *pieces = json_array();
+
+    for (unsigned i = 0; i < count; i++) {
+        (void)json_array_append_new(pieces, json_integer(choice->id[i]));
+    }
+    return pieces;
+}
+
+/* A copy-on-write layer lies beside its parent while that member takes it. */
+static int choose(struct node *n, const struct layer_plan *p, struct pool_choice *ret,
+                  struct err *e)
+{
+    const json_t *pieces =
+        p->parent != NULL ? json_object_get(p->parent->record, "pieces") : NULL;
+
+    if (p->parent != NULL && strcmp(volume_text(p->parent->record, "pool"),
+                                    volume_text(p->pool, "name")) == 0) {
+        ret->id[0] = (unsigned)json_integer_value(json_array_get(pieces, 0));
+        ret->count = 1;
+        return 0;
+    }
+    return pool_choose(n, p->pool, p->class, ret, e);
+}
+
+static int fill_piece(struct node *n, const struct layer *l, const struct layer *parent,
+                      struct err *e)
+{
+    SCOPED(scope_close)
+    int fd = piece_open(n, l, O_RDWR | O_CREAT | O_EXCL, e);
+    uint64_t size = volume_number(l->record, "size_bytes");
+    char backing[PATH_MAX] = "";
+    int r = fd < 0 ? fd : 0;
+
+    if (r == 0 && strcmp(volume_text(l->record, "format"), "raw") == 0) {
+        r = ftruncate(fd, (off_t)size) < 0 || fsync(fd) < 0
+                ? err_sys(e, -errno, "cannot make a layer")
+                : 0;
+    } else if (r == 0) {
+        if (parent != NULL) {
+            r = piece_name(l, parent, backing);
+        }
+        r = r < 0 ? r
+                  : volume_image_make(
+                        fd, size, parent != NULL ? backing : NULL,
+                        parent != NULL ? volume_text(parent->record, "format") : NULL, e);
+    }
+    return r;
+}
+
+int layer_make(struct node *n, const struct layer_plan *p, struct layer_new *ret,
+               struct err *e)
+{
+    struct layer *l = &ret->layer;
+    struct pool_choice choice;
+    char path[PATH_MAX];
+    int r;
+
+    memset(ret, 0, sizeof *ret);
+    ret->intent = -1;
+    r = choose(n, p, &choice, e);
+    r = r == 0 ? word_random_id(l->id, LAYER_ID_DIGITS) : r;
+    if (r < 0) {
+        return r;
+    }
+    l->pool = json_incref((json_t *)(uintptr_t)p->pool);
+    l->record = json_pack("{s:s, s:s, s:s, s:s, s:I, s:s?, s:o}", "id", l->id, "pool",
+                          volume_text(p->pool, "name"), "format", p->format,
+                          "arrangement", "plain", "size_bytes", (json_int_t)p->size_bytes,
+                          "parent", p->parent != NULL ? p->parent->id : NULL, "pieces",
+                          pieces_of(&choice, 1));
+    r = l->record == NULL ? err_set(e, -ENOMEM, "no memory") : piece_path(l, path);
+    r = r == 0 ? piece_announce(n, l->id, path, &ret->intent, e) : r;
+    (void)fault_step("layer.announced");
+    r = r == 0 ? fill_piece(n, l, p->parent, e) : r;
+    (void)fault_step("layer.made");
+    if (r < 0) {
+        layer_settle(n, ret, false);
+    }
+    return r;
+}
+
+void layer_settle(struct node *n, struct layer_new *l, bool kept)
+{
+    if (l->layer.record != NULL && !kept) {
+        (void)piece_remove(n, &l->layer);
+    }
+    piece_settled(n, l->layer.id, &l->intent);
+    layer_fini(&l->layer);
+}
+
+static void user_key(const char *id, const char *user, char out[KV_KEY_BYTES])
+{
+    RECORD_KEY(out, "/layer-users/%s/%s", id, user);
+}
+
+void layer_use(struct record_change *c, const char *id, const char *user)
+{
+    char key[KV_KEY_BYTES];
+
+    user_key(id, user, key);
+    record_put(c, key, "");
+}
+
+void layer_unuse(struct record_change *c, const char *id, const char *user)
+{
+    char key[KV_KEY_BYTES];
+
+    user_key(id, user, key);
+    record_delete(c, key);
+}
+
+void layer_record(struct record_change *c, const struct layer *l, const char *user)
+{
+    const char *parent = json_string_value(json_object_get(l->record, "parent"));
+    const char *pool = volume_text(l->record, "pool");
+    char key[KV_KEY_BYTES];
+
+    RECORD_KEY(key, "/layers/%s", l->id);
+    record_put_json(c, key, l->record);
+    RECORD_KEY(key, "/pool-layers/%s/%s", pool, l->id);
+    record_put(c, key, "");
+    if (strcmp(pool, POOL_DEFAULT) != 0) {
+        RECORD_KEY(key, "/pools/%s", pool);
+        record_need(c, key);
+    }
+    if (parent != NULL) {
+        char child[KV_KEY_BYTES];
+
+        RECORD_KEY(key, "/layers/%s", parent);
+        record_need(c, key);
+        RECORD_KEY(child, "l/%s", l->id);
+        layer_use(c, parent, child);
+    }
+    layer_use(c, l->id, user);
+}
+
+int layer_users(struct node *n, const char *id, struct strv *ret, struct err *e)
+{
+    char prefix[KV_KEY_BYTES];
+    struct kv_items items;
+    int r;
+
+    RECORD_KEY(prefix, "/layer-users/%s/", id);
+    r = record_items(n, prefix, &items, e);
+    if (r < 0) {
+        return r;
+    }
+    for (size_t i = 0; i < items.n; i++) {
+        strv_add(ret, items.items[i].key + strlen(prefix));
+    }
+    kv_items_fini(&items);
+    return strv_failed(ret) ? err_set(e, -ENOMEM, "no memory") : 0;
+}
+
+void layer_release_fini(struct layer_release *r)
+{
+    strv_fini(&r->users);
+    strv_fini(&r->gone);
+}
+
+/* Whether somebody needs the layer who is not on his way out. */
+static int is_needed(struct node *n, const struct layer_release *r, const char *id,
+                     struct err *e)
+{
+    struct strv users = {0};
+    int needed = layer_users(n, id, &users, e);
+
+    for (size_t i = 0; needed == 0 && i < users.n; i++) {
+        char key[KV_KEY_BYTES];
+
+        user_key(id, users.items[i], key);
+        needed = !strv_has(&r->users, key);
+    }
+    strv_fini(&users);
+    return needed;
+}
+
+int layer_release(struct node *n, struct layer_release *r, const char *id,
+                  const char *user, struct err *e)
+{
+    char next[LAYER_ID_DIGITS + 1];
+    char now[KV_KEY_BYTES];
+
+    (void)str_print(next, sizeof next, "%s", id);
+    RECORD_KEY(now, "%s", user);
+    for (;;) {
+        SCOPED(scope_json) json_t *record = NULL;
+        char key[KV_KEY_BYTES];
+        const char *parent;
+        int needed;
+
+        user_key(next, now, key);
+        strv_add(&r->users, key);
+        needed = is_needed(n, r, next, e);
+        if (needed != 0) {
+            return needed < 0 ? needed : 0;
+        }
+        strv_add(&r->gone, next);
+        RECORD_KEY(key, "/layers/%s", next);
+        if (record_load(n, key, &record, e) < 0) {
+            return e != NULL && e->code != 0 ? e->code : 0; /* gone already */
+        }
+        parent = json_string_value(json_object_get(record, "parent"));
+        if (parent == NULL) {
+            return 0;
+        }
+        RECORD_KEY(now, "l/%s", next);
+        (void)str_print(next, sizeof next, "%s", parent);
+        if (r->gone.n >= LAYER_RELEASE_MOST) {
+            (void)str_print(r->rest, sizeof r->rest, "%s", next);
+            RECORD_KEY(r->rest_user, "%s", now);
+            return 0;
+        }
+    }
+}
+
+static int compare_texts(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* The layer goes, and nobody else may need it. */
+static void forget_layer(struct record_change *c, struct node *n,
+                         const struct layer_release *r, const char *id)
+{
+    SCOPED(scope_json) json_t *record = NULL;
+    const char *own[RECORD_CHANGE_MOST];
+    char prefix[KV_KEY_BYTES];
+    char key[KV_KEY_BYTES];
+    size_t count = 0;
+
+    RECORD_KEY(prefix, "/layer-users/%s/", id);
+    for (size_t i = 0; i < r->users.n && count < RECORD_CHANGE_MOST; i++) {
+        if (str_starts(r->users.items[i], prefix)) {
+            own[count++] = r->users.items[i];
+        }
+    }
+    qsort(own, count, sizeof own[0], compare_texts);
+    record_need_only(c, prefix, own, count);
+    RECORD_KEY(key, "/layers/%s", id);
+    if (record_load(n, key, &record, NULL) == 0) {
+        record_delete(c, key);
+        RECORD_KEY(key, "/pool-layers/%s/%s", volume_text(record, "pool"), id);
+        record_delete(c, key);
+    }
+}
+
+void layer_release_record(struct record_change *c, const struct layer_release *r,
+                          struct node *n)
+{
+    if (strv_failed(&r->users) || strv_failed(&r->gone)) {
+        c->failed = -ENOMEM;
+        return;
+    }
+    for (size_t i = 0; i < r->gone.n; i++) {
+        forget_layer(c, n, r, r->gone.items[i]);
+    }
+    for (size_t i = 0; i < r->users.n; i++) {
+        record_delete(c, r->users.items[i]);
+    }
+}

@@ -1,0 +1,269 @@
+/* piece.c - what members hold of layers, and that nothing is left there.
+ *
+ *     MEMBER/layers/ID        the bytes of a plain layer
+ *     RUN/volumes/making/ID   the layer comes or goes; locked by who is at it
+ *
+ * A piece is made before the record that names its layer, and removed after it.  Between
+ * the two it is announced, with its path; an announcement that nobody holds is the rest
+ * of a command that was killed, and the next one removes what no record names.  Who looks
+ * asks for the announcement first and for the record then: never the other way round. */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/fault.h"
+#include "base/scope.h"
+#include "base/str.h"
+#include "host/file.h"
+#include "node/volume/private.h"
+
+static const json_t *member_of(const struct layer *l)
+{
+    const json_t *pieces = json_object_get(l->record, "pieces");
+
+    return pool_member(l->pool, (unsigned)json_integer_value(json_array_get(pieces, 0)));
+}
+
+int piece_path(const struct layer *l, char out[PATH_MAX])
+{
+    const json_t *member = member_of(l);
+
+    if (strcmp(volume_text(l->record, "arrangement"), "plain") != 0) {
+        return -EOPNOTSUPP;
+    }
+    return member == NULL ? -ENODEV
+                          : str_print(out, PATH_MAX, "%s/layers/%s",
+                                      pool_member_path(member), l->id);
+}
+
+int piece_name(const struct layer *l, const struct layer *parent, char out[PATH_MAX])
+{
+    return json_equal(json_object_get(l->record, "pieces"),
+                      json_object_get(parent->record, "pieces")) &&
+                   strcmp(volume_text(l->record, "pool"),
+                          volume_text(parent->record, "pool")) == 0
+               ? str_print(out, PATH_MAX, "%s", parent->id)
+               : piece_path(parent, out);
+}
+
+int piece_open(struct node *n, const struct layer *l, int flags, struct err *e)
+{
+    const json_t *member = member_of(l);
+    SCOPED(scope_close) int dir = -1;
+    int fd;
+
+    if (member == NULL) {
+        return err_set(e, -ENODEV, "pool '%s' has no such member any more",
+                       volume_text(l->record, "pool"));
+    }
+    dir = pool_open_dir(n, l->pool, member, "layers", e);
+    if (dir < 0) {
+        return dir;
+    }
+    fd = openat(dir, l->id, flags | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0) {
+        return err_sys(e, -errno, "cannot open '%s/layers/%s'", pool_member_path(member),
+                       l->id);
+    }
+    if ((flags & O_CREAT) != 0 && fsync(dir) < 0) {
+        int r = -errno;
+
+        (void)close(fd);
+        return err_sys(e, r, "cannot make a layer");
+    }
+    return fd;
+}
+
+int piece_remove(struct node *n, const struct layer *l)
+{
+    const json_t *member = member_of(l);
+    SCOPED(scope_close) int dir = -1;
+
+    if (member == NULL) {
+        return -ENODEV;
+    }
+    dir = pool_open_dir(n, l->pool, member, "layers", NULL);
+    if (dir < 0) {
+        return dir;
+    }
+    return unlinkat(dir, l->id, 0) < 0 && errno != ENOENT ? -errno : 0;
+}
+
+uint64_t piece_used_bytes(struct node *n, const struct layer *l)
+{
+    char path[PATH_MAX];
+    struct stat s;
+
+    (void)n;
+    return piece_path(l, path) == 0 && stat(path, &s) == 0
+               ? (uint64_t)s.st_blocks * VOLUME_SECTOR_BYTES
+               : 0;
+}
+
+/* ---- announcements ---- */
+
+static int making_path(const struct node *n, const char *id, char out[PATH_MAX])
+{
+    return str_print(out, PATH_MAX, "%s/volumes/making%s%s", n->run,
+                     id[0] != '\0' ? "/" : "", id);
+}
+
+int piece_announce(struct node *n, const char *id, const char *paths, int *ret_fd,
+                   struct err *e)
+{
+    char path[PATH_MAX];
+
+    (void)making_path(n, id, path);
+    for (;;) {
+        SCOPED(scope_close)
+        int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+        struct stat s;
+        int r;
+
+        if (fd < 0 && errno == ENOENT) {
+            (void)making_path(n, "", path);
+            r = file_make_dirs(path, 0700);
+            if (r < 0) {
+                return err_sys(e, r, "cannot make '%s'", path);
+            }
+            (void)making_path(n, id, path);
+            continue;
+        }
+        if (fd < 0 || flock(fd, LOCK_EX) < 0 || fstat(fd, &s) < 0) {
+            return err_sys(e, -errno, "cannot announce a layer");
+        }
+        if (s.st_nlink == 0) {
+            continue; /* somebody took it for a rest, before the lock */
+        }
+        r = ftruncate(fd, 0) < 0 ? -errno : file_write_all(fd, paths, strlen(paths));
+        if (r < 0) {
+            return err_sys(e, r, "cannot announce a layer");
+        }
+        *ret_fd = scope_take_fd(&fd);
+        return 0;
+    }
+}
+
+void piece_settled(struct node *n, const char *id, int *fd)
+{
+    char path[PATH_MAX];
+
+    if (*fd >= 0 && making_path(n, id, path) == 0) {
+        (void)unlink(path);
+        scope_close(fd);
+    }
+    *fd = -1;
+}
+
+/* Whether somebody is at it now. */
+static bool is_announced(const struct node *n, const char *id)
+{
+    char path[PATH_MAX];
+    SCOPED(scope_close) int fd = -1;
+
+    (void)making_path(n, id, path);
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    return fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) < 0;
+}
+
+static bool has_record(struct node *n, const char *id)
+{
+    SCOPED(scope_json) json_t *record = NULL;
+    char key[KV_KEY_BYTES];
+
+    RECORD_KEY(key, "/layers/%s", id);
+    return record_load(n, key, &record, NULL) != -ENOENT;
+}
+
+static bool is_id(const char *word)
+{
+    return strlen(word) == LAYER_ID_DIGITS &&
+           word[strspn(word, "0123456789abcdef")] == '\0';
+}
+
+static void mend_one(struct node *n, int making, const char *id)
+{
+    SCOPED(scope_close) int fd = openat(making, id, O_RDONLY | O_CLOEXEC);
+    SCOPED(scope_free) char *paths = NULL;
+    size_t len;
+
+    if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) < 0) {
+        return;
+    }
+    if (is_id(id) && !has_record(n, id) &&
+        file_read(making, id, PATH_MAX, &paths, &len) == 0 && str_ends(paths, id)) {
+        (void)unlink(paths);
+    }
+    (void)unlinkat(making, id, 0);
+}
+
+void piece_mend(struct node *n)
+{
+    char path[PATH_MAX];
+    SCOPED(scope_dir) DIR *d = NULL;
+    const struct dirent *entry;
+
+    (void)making_path(n, "", path);
+    d = opendir(path);
+    while (d != NULL && (entry = readdir(d)) != NULL) {
+        if (entry->d_name[0] != '.') {
+            mend_one(n, dirfd(d), entry->d_name);
+        }
+    }
+}
+
+/* ---- everything ---- */
+
+static void sweep_member(struct node *n, const json_t *pool, const json_t *member,
+                         void (*fn)(void *arg, const char *name), void *arg)
+{
+    SCOPED(scope_close) int dir = pool_open_dir(n, pool, member, "layers", NULL);
+    SCOPED(scope_dir) DIR *d = NULL;
+    const struct dirent *entry;
+
+    d = dir < 0 ? NULL : fdopendir(fcntl(dir, F_DUPFD_CLOEXEC, 3));
+    while (d != NULL && (entry = readdir(d)) != NULL) {
+        if (is_id(entry->d_name) && !is_announced(n, entry->d_name) &&
+            !has_record(n, entry->d_name) && unlinkat(dir, entry->d_name, 0) == 0) {
+            fn(arg, entry->d_name);
+        }
+    }
+}
+
+void piece_sweep(struct node *n, void (*fn)(void *arg, const char *name), void *arg)
+{
+    SCOPED(scope_json) json_t *pools = NULL;
+    json_t *usual = NULL;
+    size_t i;
+    json_t *pool;
+
+    piece_mend(n);
+    if (record_list(n, "/pools/", &pools, NULL) < 0) {
+        return;
+    }
+    if (pool_load(n, POOL_DEFAULT, &usual, NULL) == 0) {
+        (void)json_array_append_new(pools, usual);
+    }
+    json_array_foreach(pools, i, pool)
+    {
+        size_t k;
+        json_t *member;
+
+        json_array_foreach(json_object_get(pool, "members"), k, member)
+        {
+            struct pool_room room = {.state = POOL_OK};
+
+            if (pool_member_is_device(member)) {
+                continue;
+            }
+            pool_look(n, pool, member, &room); /* nothing here hangs */
+            if (room.state != POOL_LOST && room.state != POOL_SLOW) {
+                sweep_member(n, pool, member, fn, arg);
+            }
+        }
+    }
+}

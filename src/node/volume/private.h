@@ -1,0 +1,180 @@
+/* node/volume/private.h - what the files about volumes share. */
+#ifndef NODE_VOLUME_PRIVATE_H
+#define NODE_VOLUME_PRIVATE_H
+
+#include "base/word.h"
+#include "node/pool/pool.h"
+#include "node/private.h"
+#include "node/record.h"
+
+#define VOLUME_SECTOR_BYTES 512
+#define LAYER_ID_DIGITS     16
+#define LAYER_CHAIN_MOST    200 /* of layers that stand on each other */
+
+const char *volume_text(const json_t *object, const char *key); /* "" when missing */
+uint64_t volume_number(const json_t *object, const char *key);
+
+/* ---- record.c: a volume ---- */
+struct volume {
+    char name[WORD_NAME_BYTES];
+    json_t *record;   /* owned */
+    int64_t revision; /* of the record in the store */
+};
+
+void volume_fini(struct volume *v);
+int volume_load(struct node *n, const char *name, struct volume *ret, struct err *e);
+bool volume_is_disk(const json_t *volume);
+
+/* The right to change the graph of a volume, until the descriptor is closed; -EBUSY. */
+int volume_lock(struct node *n, const char *name, int *ret_fd, struct err *e);
+
+/* Of a volume that is gone; the lock is held. */
+void volume_forget_lock(const struct node *n, const char *name);
+
+/* Load one that is a disk, under its lock. */
+int volume_load_disk(struct node *n, const char *name, struct volume *ret, int *ret_lock,
+                     struct err *e);
+
+/* Names of the guests that have it; the caller owns the list. */
+json_t *volume_users(struct node *n, const char *name);
+void volume_now(char out[32]);
+
+/* The snapshot of that name, borrowed; NULL. */
+json_t *volume_snapshot_of(const json_t *volume, const char *snapshot);
+
+/* ---- files.c: volumes that are directories ---- */
+void volume_path(const struct node *n, const char *name, const char *tail,
+                 char out[PATH_MAX]);
+int files_create(struct node *n, const char *name, const json_t *order, json_t **ret,
+                 struct err *e);
+int files_delete(struct node *n, const char *name, struct err *e);
+
+/* ---- layer.c: layers and who needs them ---- */
+struct layer {
+    char id[LAYER_ID_DIGITS + 1];
+    json_t *record; /* owned */
+    json_t *pool;   /* owned */
+};
+
+/* The layers that a disk is made of, the top first. */
+struct chain {
+    struct layer *layers; /* owned */
+    size_t count;
+};
+
+void layer_fini(struct layer *l);
+int layer_load(struct node *n, const char *id, struct layer *ret, struct err *e);
+void chain_fini(struct chain *c);
+int chain_load(struct node *n, const char *top, struct chain *ret, struct err *e);
+
+/* A layer that does not exist yet; fills in all but its pieces. */
+struct layer_plan {
+    const json_t *pool;
+    const char *class;
+    const char *format; /* raw, qcow2 */
+    uint64_t size_bytes;
+    const struct layer *parent; /* NULL: stands alone */
+};
+
+/* Choose members, make an empty layer there, durable; until `layer_settle` it is swept when
+ * this process dies.  The caller owns *ret and ends it with `layer_fini`. */
+struct layer_new {
+    struct layer layer;
+    int intent; /* owned: held while the layer is being made */
+};
+
+int layer_make(struct node *n, const struct layer_plan *p, struct layer_new *ret,
+               struct err *e);
+
+/* Its record and keys, for a transaction; `user` is the first who needs it. */
+void layer_record(struct record_change *c, const struct layer *l, const char *user);
+
+/* After the transaction: keep it (or, when it failed, take its pieces away). */
+void layer_settle(struct node *n, struct layer_new *l, bool kept);
+
+/* "v/NAME", "s/NAME/SNAPSHOT", "l/CHILD" needs the layer, and does no more. */
+void layer_use(struct record_change *c, const char *id, const char *user);
+void layer_unuse(struct record_change *c, const char *id, const char *user);
+
+/* Layers that go with the users they lose. */
+#define LAYER_RELEASE_MOST 20 /* in one transaction */
+
+struct layer_release {
+    struct strv users;              /* full keys that go */
+    struct strv gone;               /* ids */
+    char rest[LAYER_ID_DIGITS + 1]; /* "" or where a long chain goes on */
+    char rest_user[KV_KEY_BYTES];
+};
+
+void layer_release_fini(struct layer_release *r);
+
+/* `user` needs the layer no more: when nobody does, it goes, and its parent loses it. */
+int layer_release(struct node *n, struct layer_release *r, const char *id,
+                  const char *user, struct err *e);
+void layer_release_record(struct record_change *c, const struct layer_release *r,
+                          struct node *n);
+
+/* Do the change and the release in one transaction, and take the bytes away. */
+int layer_release_do(struct node *n, struct record_change *c, struct layer_release *r,
+                     struct err *e);
+
+/* Users of a layer as texts behind "/layer-users/ID/". */
+int layer_users(struct node *n, const char *id, struct strv *ret, struct err *e);
+
+/* ---- piece.c: what members hold of layers ---- */
+/* The path of a plain layer's file; -EOPNOTSUPP for one that is spread. */
+int piece_path(const struct layer *l, char out[PATH_MAX]);
+
+/* What the image of a layer calls the one that it stands on: a name beside it, or a path,
+ * so that other tools find it. */
+int piece_name(const struct layer *l, const struct layer *parent, char out[PATH_MAX]);
+int piece_open(struct node *n, const struct layer *l, int flags, struct err *e);
+uint64_t piece_used_bytes(struct node *n, const struct layer *l);
+
+/* Announce that the layer comes or goes: whoever finds it unannounced, or its announcer
+ * dead, and without a record, takes its pieces away. */
+int piece_announce(struct node *n, const char *id, const char *paths, int *ret_fd,
+                   struct err *e);
+void piece_settled(struct node *n, const char *id, int *fd);
+void piece_mend(struct node *n); /* after commands that were killed */
+void piece_sweep(struct node *n, void (*fn)(void *arg, const char *name), void *arg);
+int piece_remove(struct node *n, const struct layer *l);
+
+/* ---- image.c ---- */
+/* An empty qcow2 image in an open file, durable.  `backing` may be NULL. */
+int volume_image_make(int fd, uint64_t size_bytes, const char *backing,
+                      const char *backing_format, struct err *e);
+
+/* Whether nothing was ever written to the image. */
+bool volume_image_is_empty(int fd);
+
+/* ---- verbs of disks, one file each ---- */
+json_t *disk_volume_record(const char *name, const json_t *order,
+                           const struct layer *top);
+
+/* Put the record of a new volume and its top layer, with what else is in the change; -EEXIST. */
+int disk_volume_add(struct node *n, const json_t *record, const struct layer *top,
+                    struct record_change *c, struct err *e);
+int disk_volume_create(struct node *n, const char *name, const json_t *order,
+                       json_t **ret, struct err *e);
+int disk_volume_delete(struct node *n, const char *name, bool snapshots, struct err *e);
+int disk_volume_snapshot(struct node *n, const json_t *order, json_t **ret,
+                         struct err *e);
+
+/* Rows of the list of snapshots; the caller owns it. */
+int volume_snapshots(struct node *n, const struct volume *v, json_t **ret, struct err *e);
+int disk_volume_clone(struct node *n, const json_t *order, json_t **ret, struct err *e);
+int disk_volume_resize(struct node *n, const json_t *order, json_t **ret, struct err *e);
+int volume_inspect(struct node *n, const char *name, json_t **ret, struct err *e);
+int volume_list(struct node *n, json_t **ret, struct err *e);
+
+/* serve.c: the disk is opened and locked for us alone; a descriptor, -EBUSY. */
+int disk_open_alone(struct node *n, const struct volume *v, const struct layer *top,
+                    struct err *e);
+
+/* As `node_volume_export`. */
+int disk_volume_serve(struct node *n, const struct volume *v, const json_t *order,
+                      void (*ready)(void *arg, const char *address), void *arg,
+                      struct err *e);
+
+#endif

@@ -1,0 +1,85 @@
+/* release.c - layers that nobody needs any more go: their records with the transaction
+ * that takes the last user away, their bytes after it. */
+#include <errno.h>
+#include <string.h>
+
+#include "base/fault.h"
+#include "base/scope.h"
+#include "base/str.h"
+#include "node/volume/private.h"
+
+struct leaving {
+    struct layer layers[LAYER_RELEASE_MOST];
+    int announced[LAYER_RELEASE_MOST];
+    size_t count;
+};
+
+static int announce(struct node *n, const struct layer_release *r, struct leaving *s,
+                    struct err *e)
+{
+    int result = 0;
+
+    for (size_t i = 0; result == 0 && i < r->gone.n && i < LAYER_RELEASE_MOST; i++) {
+        char path[PATH_MAX] = "";
+
+        s->announced[s->count] = -1;
+        result = layer_load(n, r->gone.items[i], &s->layers[s->count], e);
+        if (result == 0) {
+            (void)piece_path(&s->layers[s->count], path);
+            s->count += 1;
+            result =
+                piece_announce(n, r->gone.items[i], path, &s->announced[s->count - 1], e);
+        }
+    }
+    return result;
+}
+
+static void settle(struct node *n, struct leaving *s, bool gone)
+{
+    for (size_t i = 0; i < s->count; i++) {
+        if (gone) {
+            (void)piece_remove(n, &s->layers[i]);
+        }
+        piece_settled(n, s->layers[i].id, &s->announced[i]);
+        layer_fini(&s->layers[i]);
+    }
+    s->count = 0;
+}
+
+int layer_release_do(struct node *n, struct record_change *c, struct layer_release *r,
+                     struct err *e)
+{
+    struct leaving leaving = {.count = 0};
+    int result = announce(n, r, &leaving, e);
+
+    (void)fault_step("release.announced");
+    if (result == 0) {
+        layer_release_record(c, r, n);
+        result = record_change_do(n, c, e);
+    }
+    (void)fault_step("release.recorded");
+    settle(n, &leaving, result == 0);
+    (void)fault_step("release.done");
+    while (result == 0 && r->rest[0] != '\0') { /* a long chain goes in parts */
+        struct layer_release more = {0};
+        struct record_change then = {0};
+        char id[LAYER_ID_DIGITS + 1];
+        char user[KV_KEY_BYTES];
+
+        (void)str_print(id, sizeof id, "%s", r->rest);
+        RECORD_KEY(user, "%s", r->rest_user);
+        r->rest[0] = '\0';
+        result = layer_release(n, &more, id, user, e);
+        result = result == 0 ? announce(n, &more, &leaving, e) : result;
+        if (result == 0) {
+            layer_release_record(&then, &more, n);
+            result = record_change_do(n, &then, e);
+        }
+        settle(n, &leaving, result == 0);
+        (void)str_print(r->rest, sizeof r->rest, "%s", more.rest);
+        RECORD_KEY(r->rest_user, "%s", more.rest_user);
+        layer_release_fini(&more);
+        record_change_fini(&then);
+    }
+    return result;
+}

@@ -1,0 +1,104 @@
+/* resize.c - a disk grows or shrinks. */
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/fault.h"
+#include "base/scope.h"
+#include "node/volume/private.h"
+
+static int check_size(const struct volume *v, uint64_t size, const json_t *order,
+                      struct err *e)
+{
+    uint64_t now = volume_number(v->record, "size_bytes");
+
+    if (size == 0 || size % VOLUME_SECTOR_BYTES != 0) {
+        return err_set(e, -EINVAL, "%llu is no multiple of %d", (unsigned long long)size,
+                       VOLUME_SECTOR_BYTES);
+    }
+    if (size < now && !json_is_true(json_object_get(order, "shrink"))) {
+        return err_set(e, -EINVAL,
+                       "it has %llu bytes, and what is behind the new end would be lost "
+                       "(see '--shrink')",
+                       (unsigned long long)now);
+    }
+    return 0;
+}
+
+/* The record is what counts; a file that is larger than it says loses nothing, so a file
+ * grows before its record and shrinks after it. */
+static int record_size(struct node *n, struct volume *v, struct layer *top, uint64_t size,
+                       struct err *e)
+{
+    struct record_change c = {0};
+    char key[KV_KEY_BYTES];
+    int r;
+
+    (void)json_object_set_new(v->record, "size_bytes", json_integer((json_int_t)size));
+    (void)json_object_set_new(top->record, "size_bytes", json_integer((json_int_t)size));
+    RECORD_KEY(key, "/volumes/%s", v->name);
+    record_need_same(&c, key, v->revision);
+    record_put_json(&c, key, v->record);
+    RECORD_KEY(key, "/layers/%s", top->id);
+    record_put_json(&c, key, top->record);
+    r = record_change_do(n, &c, e);
+    record_change_fini(&c);
+    return r;
+}
+
+static int resize_alone(struct node *n, struct volume *v, struct layer *top,
+                        uint64_t size, struct err *e)
+{
+    SCOPED(scope_close) int fd = disk_open_alone(n, v, top, e);
+    bool grows = size > volume_number(v->record, "size_bytes");
+    int r = fd < 0 ? fd : 0;
+
+    if (r == 0 && strcmp(volume_text(top->record, "format"), "raw") != 0) {
+        return err_set(e, -EOPNOTSUPP, "it stands on a snapshot");
+    }
+    if (r == 0 && grows && (ftruncate(fd, (off_t)size) < 0 || fsync(fd) < 0)) {
+        r = err_sys(e, -errno, "its file does not take it");
+    }
+    (void)fault_step("volume.resized");
+    r = r == 0 ? record_size(n, v, top, size, e) : r;
+    if (r == 0 && !grows && (ftruncate(fd, (off_t)size) < 0 || fsync(fd) < 0)) {
+        r = err_sys(e, -errno, "its file does not take it");
+    }
+    return r;
+}
+
+int disk_volume_resize(struct node *n, const json_t *order, json_t **ret, struct err *e)
+{
+    const char *name = volume_text(order, "name");
+    uint64_t size = volume_number(order, "size");
+    SCOPED(scope_close) int lock = -1;
+    struct volume v = {0};
+    struct chain chain = {0};
+    int r;
+
+    r = volume_load(n, name, &v, e);
+    if (r == 0 && !volume_is_disk(v.record)) {
+        r = err_set(e, -EINVAL, "cannot resize volume '%s': it is a directory", name);
+    }
+    volume_fini(&v);
+    if (r < 0) {
+        return r;
+    }
+    r = volume_load_disk(n, name, &v, &lock, e);
+    r = r == 0 ? check_size(&v, size, order, e) : r;
+    r = r == 0 ? chain_load(n, volume_text(v.record, "top"), &chain, e) : r;
+    if (r == 0 && size > volume_number(v.record, "size_bytes")) {
+        r = pool_check_quota(n, chain.layers[0].pool,
+                             size - volume_number(v.record, "size_bytes"), e);
+    }
+    r = r == 0 ? resize_alone(n, &v, &chain.layers[0], size, e) : r;
+    if (r == 0) {
+        *ret = json_incref(v.record);
+    } else if (r != -ENOENT) {
+        r = err_wrap(e, "cannot resize volume '%s'", name);
+    }
+    chain_fini(&chain);
+    volume_fini(&v);
+    return r;
+}

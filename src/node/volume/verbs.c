@@ -1,0 +1,192 @@
+/* verbs.c - what a front end may ask of volumes. */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+
+#include "base/scope.h"
+#include "base/word.h"
+#include "node/node.h"
+#include "node/volume/private.h"
+
+/* The room that a disk takes: what goes with it, and what it has in common with others. */
+static void describe_room(struct node *n, json_t *volume, const struct chain *chain)
+{
+    uint64_t own = 0;
+    uint64_t shared = 0;
+    json_t *layers = json_array();
+    bool alone = true;
+
+    for (size_t i = 0; i < chain->count; i++) {
+        const struct layer *l = &chain->layers[i];
+        uint64_t used = piece_used_bytes(n, l);
+        struct strv users = {0};
+
+        if (i > 0 && layer_users(n, l->id, &users, NULL) == 0 && users.n > 1) {
+            alone = false; /* and all that it stands on */
+        }
+        strv_fini(&users);
+        own += alone ? used : 0;
+        shared += alone ? 0 : used;
+        (void)json_array_append_new(
+            layers, json_pack("{s:s, s:s, s:s, s:I}", "id", l->id, "format",
+                              volume_text(l->record, "format"), "arrangement",
+                              volume_text(l->record, "arrangement"), "used_bytes",
+                              (json_int_t)used));
+    }
+    (void)json_object_set_new(volume, "used_bytes",
+                              json_integer((json_int_t)(own + shared)));
+    (void)json_object_set_new(volume, "exclusive_bytes", json_integer((json_int_t)own));
+    (void)json_object_set_new(volume, "shared_bytes", json_integer((json_int_t)shared));
+    (void)json_object_set_new(volume, "layers", layers);
+}
+
+static int describe_disk(struct node *n, struct volume *v, struct err *e)
+{
+    struct chain chain = {0};
+    SCOPED(scope_close) int alone = -1;
+    struct err why = {0};
+    json_t *snapshots = NULL;
+    const char *state;
+    int r = chain_load(n, volume_text(v->record, "top"), &chain, e);
+
+    if (r < 0) {
+        return r;
+    }
+    alone = disk_open_alone(n, v, &chain.layers[0], &why);
+    state = alone >= 0         ? "ok"
+            : alone == -EBUSY  ? "in use"
+            : alone == -ENODEV ? "lost"
+                               : "damaged";
+    (void)json_object_set_new(v->record, "state", json_string(state));
+    if (alone < 0 && alone != -EBUSY) {
+        (void)json_object_set_new(v->record, "to_do", json_string(why.text));
+    }
+    describe_room(n, v->record, &chain);
+    if (volume_snapshots(n, v, &snapshots, NULL) == 0) {
+        (void)json_object_set_new(v->record, "snapshots", snapshots);
+    }
+    chain_fini(&chain);
+    return 0;
+}
+
+int volume_inspect(struct node *n, const char *name, json_t **ret, struct err *e)
+{
+    struct volume v = {0};
+    char path[PATH_MAX];
+    int r = volume_load(n, name, &v, e);
+
+    if (r == 0) {
+        (void)json_object_set_new(v.record, "guests", volume_users(n, name));
+    }
+    if (r == 0 && volume_is_disk(v.record)) {
+        r = describe_disk(n, &v, e);
+    } else if (r == 0) {
+        volume_path(n, name, "/data", path);
+        (void)json_object_set_new(
+            v.record, "size_bytes",
+            json_integer((json_int_t)bytes_below(AT_FDCWD, path, 0)));
+    }
+    if (r == 0) {
+        *ret = json_incref(v.record);
+    }
+    volume_fini(&v);
+    return r;
+}
+
+int volume_list(struct node *n, json_t **ret, struct err *e)
+{
+    int r = record_list(n, "/volumes/", ret, e);
+    size_t i;
+    json_t *volume;
+
+    if (r < 0) {
+        return r;
+    }
+    json_array_foreach(*ret, i, volume)
+    {
+        (void)json_object_set_new(volume, "guests",
+                                  volume_users(n, volume_text(volume, "name")));
+    }
+    return 0;
+}
+
+static int create(struct node *n, const json_t *order, json_t **ret, struct err *e)
+{
+    const char *name = volume_text(order, "name");
+
+    return volume_number(order, "size") > 0 ? disk_volume_create(n, name, order, ret, e)
+                                            : files_create(n, name, order, ret, e);
+}
+
+static int delete_volume(struct node *n, const json_t *order, json_t **ret, struct err *e)
+{
+    const char *name = volume_text(order, "name");
+    struct volume v = {0};
+    int r = volume_load(n, name, &v, e);
+    bool disk = r == 0 && volume_is_disk(v.record);
+
+    (void)ret;
+    volume_fini(&v);
+    if (r < 0) {
+        return r;
+    }
+    return disk ? disk_volume_delete(n, name,
+                                     json_is_true(json_object_get(order, "snapshots")), e)
+                : files_delete(n, name, e);
+}
+
+static int inspect(struct node *n, const json_t *order, json_t **ret, struct err *e)
+{
+    return volume_inspect(n, volume_text(order, "name"), ret, e);
+}
+
+static int list(struct node *n, const json_t *order, json_t **ret, struct err *e)
+{
+    (void)order;
+    return volume_list(n, ret, e);
+}
+
+struct verb {
+    const char *name;
+    int (*fn)(struct node *n, const json_t *order, json_t **ret, struct err *e);
+};
+
+static const struct verb verbs[] = {
+    {"create", create},
+    {"delete", delete_volume},
+    {"inspect", inspect},
+    {"list", list},
+    {"snapshot", disk_volume_snapshot},
+    {"clone", disk_volume_clone},
+    {"resize", disk_volume_resize},
+};
+
+int node_volume(struct node *n, const char *op, const json_t *order, json_t **ret,
+                struct err *e)
+{
+    const char *name = json_string_value(json_object_get(order, "name"));
+
+    *ret = NULL;
+    if (strcmp(op, "list") != 0 && (name == NULL || !word_is_name(name))) {
+        return err_set(e, -EINVAL, "'%s' cannot be the name of a volume",
+                       name != NULL ? name : "");
+    }
+    for (size_t i = 0; i < sizeof verbs / sizeof verbs[0]; i++) {
+        if (strcmp(verbs[i].name, op) == 0) {
+            return verbs[i].fn(n, order, ret, e);
+        }
+    }
+    return err_set(e, -EINVAL, "volumes know no '%s'", op);
+}
+
+int node_volume_export(struct node *n, const char *name, const json_t *order,
+                       void (*ready)(void *arg, const char *address), void *arg,
+                       struct err *e)
+{
+    struct volume v = {0};
+    int r = volume_load(n, name, &v, e);
+
+    r = r == 0 ? disk_volume_serve(n, &v, order, ready, arg, e) : r;
+    volume_fini(&v);
+    return r;
+}
