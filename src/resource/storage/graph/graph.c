@@ -186,9 +186,15 @@ static int take_node(const struct graph *g, struct graph_word *w, struct err *e)
         return 0;
     }
     w->node = find(g, w->value);
-    return w->node != NULL
-               ? 0
-               : err_set(e, -ENOENT, "no disk before it is called '%.64s'", w->value);
+    if (w->node == NULL) {
+        return err_set(e, -ENOENT, "no disk before it is called '%.64s'", w->value);
+    }
+    if (w->node->type->holds_no_disk != (w->key->kind == GRAPH_KEY_STORE)) {
+        return err_set(e, -EINVAL, "'%s' is %s", w->value,
+                       w->node->type->holds_no_disk ? "no disk, but holds some"
+                                                    : "no store of disks");
+    }
+    return 0;
 }
 
 /* KEY[=VALUE] */
@@ -218,6 +224,7 @@ static int take_word(const struct graph *g, struct graph_node *n, const char *pa
         return take_number(&n->words[n->count - 1], e);
     case GRAPH_KEY_NODE:
     case GRAPH_KEY_PIECES:
+    case GRAPH_KEY_STORE:
         return take_node(g, &n->words[n->count - 1], e);
     default:
         return 0;
@@ -299,14 +306,35 @@ int graph_plan(struct graph *g, const char *word, struct err *e)
 
 /* ---- making ---- */
 
-static int make(struct graph *g, struct graph_node *n, struct err *e)
+static int hold(struct graph_node *n, struct blk *disk, struct err *e)
+{
+    n->hold = (struct blk_edge){.user = n->name, .lets = BLK_USE_ALL};
+    return blk_attach(&n->hold, disk, e);
+}
+
+static int open_node(struct graph *g, struct graph_node *n, struct err *e)
+{
+    struct blk *disk = NULL;
+    int r = 0;
+
+    if (n->type->open != NULL && n->hold.disk == NULL) {
+        r = n->type->open(g, n, &disk, e);
+        r = r != 0 ? r : hold(n, disk, e);
+    }
+    return r == 0 ? 0 : err_wrap(e, "node '%s'", n->name);
+}
+
+static int make_node(struct graph *g, struct graph_node *n, struct err *e)
 {
     struct blk *disk = NULL;
     int r = n->type->make(g, n, &disk, e);
 
-    n->hold = (struct blk_edge){.user = n->name, .lets = BLK_USE_ALL};
     if (r == 0) {
-        r = blk_attach(&n->hold, disk, e);
+        blk_detach(&n->hold); /* what was opened is below what was made */
+        n->made = true;
+    }
+    if (r == 0 && disk != NULL) {
+        r = hold(n, disk, e);
     }
     return r == 0 ? 0 : err_wrap(e, "node '%s'", n->name);
 }
@@ -316,8 +344,9 @@ int graph_make(struct graph *g, bool leaves_only, struct err *e)
     int r = 0;
 
     for (struct graph_node *n = g->first; r == 0 && n != NULL; n = n->next) {
-        if (n->hold.disk == NULL && (n->type->leaf || !leaves_only)) {
-            r = make(g, n, e);
+        r = n->made ? 0 : open_node(g, n, e);
+        if (r == 0 && !n->made && (n->type->leaf || !leaves_only)) {
+            r = make_node(g, n, e);
         }
     }
     return r;
@@ -328,7 +357,8 @@ int graph_add(struct graph *g, const char *word, struct err *e)
     int r = graph_plan(g, word, e);
 
     if (r == 0) {
-        r = make(g, g->last, e);
+        r = open_node(g, g->last, e);
+        r = r != 0 ? r : make_node(g, g->last, e);
         if (r != 0) {
             remove_node(g, g->last);
         }
@@ -342,11 +372,16 @@ struct blk *graph_disk(const struct graph *g, const char *name, struct err *e)
 {
     const struct graph_node *n = find(g, name);
 
-    if (n == NULL || n->hold.disk == NULL) {
+    if (n == NULL || !n->made || n->hold.disk == NULL) {
         (void)err_set(e, -ENOENT, "no disk is called '%.64s'", name);
         return NULL;
     }
     return n->hold.disk;
+}
+
+const char *graph_last(const struct graph *g)
+{
+    return g->last != NULL ? g->last->name : NULL;
 }
 
 struct blk *graph_top(const struct graph *g, struct err *e)
@@ -355,7 +390,7 @@ struct blk *graph_top(const struct graph *g, struct err *e)
         (void)err_set(e, -EINVAL, "no disk is named (node=NAME,TYPE...)");
         return NULL;
     }
-    return graph_disk(g, g->last->name, e);
+    return graph_disk(g, graph_last(g), e);
 }
 
 const char *graph_type_of(const struct graph *g, const char *name)
@@ -396,6 +431,13 @@ struct dedup *graph_dedup(const struct graph *g, const char *name)
     const struct graph_node *n = find(g, name);
 
     return n != NULL && n->type->make == graph_node_dedup.make ? n->object : NULL;
+}
+
+struct pool_store *graph_store(const struct graph *g, const char *name)
+{
+    const struct graph_node *n = find(g, name);
+
+    return n != NULL && n->type->make == graph_node_store.make ? n->object : NULL;
 }
 
 int graph_forget(struct graph *g, const char *name, struct err *e)
@@ -480,5 +522,14 @@ void graph_node_let_grow(struct graph_node *n)
 {
     if (n != NULL && n->type->make == graph_node_file.make && !n->hold.disk->read_only) {
         leaf_file_let_grow(n->hold.disk);
+    }
+}
+
+void graph_node_let_pieces_grow(struct graph_node *n, const char *key)
+{
+    for (unsigned i = 0; i < n->count; i++) {
+        if (strcmp(n->words[i].key->name, key) == 0) {
+            graph_node_let_grow(n->words[i].node);
+        }
     }
 }

@@ -15,6 +15,7 @@
 #define RESOURCE_STORAGE_GRAPH_GRAPH_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 struct blk;
 struct dedup;
@@ -22,6 +23,7 @@ struct err;
 struct filter_throttle_group;
 struct graph;
 struct loop;
+struct pool_store;
 
 int graph_create(struct loop *l, struct graph **ret_graph, struct err *e);
 
@@ -44,6 +46,9 @@ struct blk *graph_disk(const struct graph *g, const char *name, struct err *e);
 /* The disk of the last word. */
 struct blk *graph_top(const struct graph *g, struct err *e);
 
+/* The name of the last word; NULL: there is none. */
+const char *graph_last(const struct graph *g);
+
 /* The type of a node, as its word has it; NULL: there is no such node. */
 const char *graph_type_of(const struct graph *g, const char *name);
 
@@ -58,6 +63,12 @@ struct filter_throttle_group *graph_throttle(const struct graph *g, const char *
 
 /* The store of a disk of type dedup, while the node is there; NULL: it is none. */
 struct dedup *graph_dedup(const struct graph *g, const char *name);
+
+/* What a node of type store is; NULL: it is none. */
+struct pool_store *graph_store(const struct graph *g, const char *name);
+
+/* Sixteen hex digits, lower case. */
+int graph_parse_id(const char *text, uint64_t *ret, struct err *e);
 
 /* Leave a disk, which goes when it has no users; the name is free again. */
 int graph_forget(struct graph *g, const char *name, struct err *e);

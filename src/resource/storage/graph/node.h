@@ -18,7 +18,8 @@ enum graph_key_kind {
     GRAPH_KEY_NUMBER, /* bytes or a count, with or without a unit */
     GRAPH_KEY_FD,     /* a descriptor */
     GRAPH_KEY_NODE,   /* the disk of a word before */
-    GRAPH_KEY_PIECES  /* the same, or `-`: missing; again and again */
+    GRAPH_KEY_PIECES, /* the same, or `-`: missing; again and again */
+    GRAPH_KEY_STORE   /* a word before that is a store */
 };
 
 struct graph_key {
@@ -31,9 +32,14 @@ struct graph_type {
     const char *name;
     const struct graph_key *keys;
     bool leaf; /* can be made before foreign bytes are read */
+    bool holds_no_disk;
 
     /* Make the disk; its nodes below are made. */
     int (*make)(struct graph *g, struct graph_node *n, struct blk **ret_disk,
+                struct err *e);
+
+    /* Open what a confined process cannot, as a disk to make the rest of.  NULL: nothing. */
+    int (*open)(struct graph *g, struct graph_node *n, struct blk **ret_disk,
                 struct err *e);
 
     /* Give `object` up, the disk being left already.  NULL: there is none. */
@@ -55,8 +61,9 @@ struct graph_node {
     const struct graph_type *type;
     struct graph_word *words; /* owned */
     unsigned count;
-    struct blk_edge hold; /* its `disk`: that of the node; NULL: not made */
-    void *object;         /* of the type */
+    struct blk_edge hold; /* to the disk of the node, or to what was opened for it */
+    bool made;
+    void *object; /* of the type */
 };
 
 struct loop *graph_loop(const struct graph *g);
@@ -80,6 +87,8 @@ unsigned graph_node_pieces(const struct graph_node *n, const char *key, struct b
  * other disks stay as they are.  NULL is allowed. */
 void graph_node_let_grow(struct graph_node *n);
 
+void graph_node_let_pieces_grow(struct graph_node *n, const char *key);
+
 /* Whether its disk is one of `mirror_open`. */
 bool graph_node_holds_mirror(const struct graph_node *n);
 
@@ -98,5 +107,6 @@ extern const struct graph_type graph_node_throttle, graph_node_cache, graph_node
     graph_node_overlay, graph_node_checksum, graph_node_dedup, graph_node_marks,
     graph_node_log;
 extern const struct graph_type graph_node_mirror, graph_node_raid;
+extern const struct graph_type graph_node_store, graph_node_carve, graph_node_span;
 
 #endif

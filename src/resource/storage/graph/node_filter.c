@@ -69,8 +69,10 @@ static const struct graph_key throttle_keys[] = {
     {0},
 };
 
-const struct graph_type graph_node_throttle = {"throttle", throttle_keys, false,
-                                               make_throttle, drop_throttle};
+const struct graph_type graph_node_throttle = {.name = "throttle",
+                                               .keys = throttle_keys,
+                                               .make = make_throttle,
+                                               .drop = drop_throttle};
 
 /* ---- cache, tier, overlay ---- */
 
@@ -105,7 +107,8 @@ static const struct graph_key cache_keys[] = {
     {"bypass", GRAPH_KEY_NUMBER, false}, {0},
 };
 
-const struct graph_type graph_node_cache = {"cache", cache_keys, false, make_cache, NULL};
+const struct graph_type graph_node_cache = {
+    .name = "cache", .keys = cache_keys, .make = make_cache};
 
 static int make_tier(struct graph *g, struct graph_node *n, struct blk **ret_disk,
                      struct err *e)
@@ -130,7 +133,8 @@ static const struct graph_key tier_keys[] = {
     {"look-every", GRAPH_KEY_NUMBER, false}, {0},
 };
 
-const struct graph_type graph_node_tier = {"tier", tier_keys, false, make_tier, NULL};
+const struct graph_type graph_node_tier = {
+    .name = "tier", .keys = tier_keys, .make = make_tier};
 
 static int make_overlay(struct graph *g, struct graph_node *n, struct blk **ret_disk,
                         struct err *e)
@@ -152,8 +156,8 @@ static const struct graph_key overlay_keys[] = {
     {"size", GRAPH_KEY_NUMBER, false}, {0},
 };
 
-const struct graph_type graph_node_overlay = {"overlay", overlay_keys, false,
-                                              make_overlay, NULL};
+const struct graph_type graph_node_overlay = {
+    .name = "overlay", .keys = overlay_keys, .make = make_overlay};
 
 /* ---- checksum ---- */
 
@@ -189,8 +193,8 @@ static const struct graph_key checksum_keys[] = {
     {0},
 };
 
-const struct graph_type graph_node_checksum = {"checksum", checksum_keys, false,
-                                               make_checksum, NULL};
+const struct graph_type graph_node_checksum = {
+    .name = "checksum", .keys = checksum_keys, .make = make_checksum};
 
 /* ---- dedup ---- */
 
@@ -228,7 +232,8 @@ static const struct graph_key dedup_keys[] = {
     {0},
 };
 
-const struct graph_type graph_node_dedup = {"dedup", dedup_keys, false, make_dedup, NULL};
+const struct graph_type graph_node_dedup = {
+    .name = "dedup", .keys = dedup_keys, .make = make_dedup};
 
 /* ---- marks, log ---- */
 
@@ -251,7 +256,8 @@ static const struct graph_key marks_keys[] = {
     {0},
 };
 
-const struct graph_type graph_node_marks = {"marks", marks_keys, false, make_marks, NULL};
+const struct graph_type graph_node_marks = {
+    .name = "marks", .keys = marks_keys, .make = make_marks};
 
 static int make_log(struct graph *g, struct graph_node *n, struct blk **ret_disk,
                     struct err *e)
@@ -267,4 +273,5 @@ static const struct graph_key log_keys[] = {
     {0},
 };
 
-const struct graph_type graph_node_log = {"log", log_keys, false, make_log, NULL};
+const struct graph_type graph_node_log = {
+    .name = "log", .keys = log_keys, .make = make_log};

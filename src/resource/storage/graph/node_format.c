@@ -98,7 +98,8 @@ static const struct graph_key raw_keys[] = {
     {0},
 };
 
-const struct graph_type graph_node_raw = {"raw", raw_keys, false, make_raw, NULL};
+const struct graph_type graph_node_raw = {
+    .name = "raw", .keys = raw_keys, .make = make_raw};
 
 static const struct graph_key format_keys[] = {
     {"file", GRAPH_KEY_NODE, true},    {"backing", GRAPH_KEY_PIECES, false},
@@ -106,10 +107,14 @@ static const struct graph_key format_keys[] = {
     {"label", GRAPH_KEY_TEXT, false},  {0},
 };
 
-const struct graph_type graph_node_vmdk = {"vmdk", format_keys, false, make_format, NULL};
-const struct graph_type graph_node_vhdx = {"vhdx", format_keys, false, make_format, NULL};
-const struct graph_type graph_node_vhd = {"vhd", format_keys, false, make_format, NULL};
-const struct graph_type graph_node_vdi = {"vdi", format_keys, false, make_format, NULL};
+const struct graph_type graph_node_vmdk = {
+    .name = "vmdk", .keys = format_keys, .make = make_format};
+const struct graph_type graph_node_vhdx = {
+    .name = "vhdx", .keys = format_keys, .make = make_format};
+const struct graph_type graph_node_vhd = {
+    .name = "vhd", .keys = format_keys, .make = make_format};
+const struct graph_type graph_node_vdi = {
+    .name = "vdi", .keys = format_keys, .make = make_format};
 
 /* ---- qcow2 ---- */
 
@@ -176,7 +181,8 @@ static const struct graph_key qcow2_keys[] = {
     {0},
 };
 
-const struct graph_type graph_node_qcow2 = {"qcow2", qcow2_keys, false, make_qcow2, NULL};
+const struct graph_type graph_node_qcow2 = {
+    .name = "qcow2", .keys = qcow2_keys, .make = make_qcow2};
 
 /* ---- LUKS ---- */
 
@@ -203,4 +209,5 @@ static const struct graph_key luks_keys[] = {
     {0},
 };
 
-const struct graph_type graph_node_luks = {"luks", luks_keys, false, make_luks, NULL};
+const struct graph_type graph_node_luks = {
+    .name = "luks", .keys = luks_keys, .make = make_luks};

@@ -53,7 +53,8 @@ static const struct graph_key file_keys[] = {
     {0},
 };
 
-const struct graph_type graph_node_file = {"file", file_keys, true, make_file, NULL};
+const struct graph_type graph_node_file = {
+    .name = "file", .keys = file_keys, .make = make_file, .leaf = true};
 
 static int make_memory(struct graph *g, struct graph_node *n, struct blk **ret_disk,
                        struct err *e)
@@ -75,8 +76,8 @@ static const struct graph_key memory_keys[] = {
     {0},
 };
 
-const struct graph_type graph_node_memory = {"memory", memory_keys, true, make_memory,
-                                             NULL};
+const struct graph_type graph_node_memory = {
+    .name = "memory", .keys = memory_keys, .make = make_memory, .leaf = true};
 
 static int make_nbd(struct graph *g, struct graph_node *n, struct blk **ret_disk,
                     struct err *e)
@@ -91,4 +92,5 @@ static const struct graph_key nbd_keys[] = {
     {0},
 };
 
-const struct graph_type graph_node_nbd = {"nbd", nbd_keys, true, make_nbd, NULL};
+const struct graph_type graph_node_nbd = {
+    .name = "nbd", .keys = nbd_keys, .make = make_nbd, .leaf = true};

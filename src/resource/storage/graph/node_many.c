@@ -40,8 +40,8 @@ static const struct graph_key mirror_keys[] = {
     {"window", GRAPH_KEY_NUMBER, false}, {0},
 };
 
-const struct graph_type graph_node_mirror = {"mirror", mirror_keys, false, make_mirror,
-                                             NULL};
+const struct graph_type graph_node_mirror = {
+    .name = "mirror", .keys = mirror_keys, .make = make_mirror};
 
 static int make_raid(struct graph *g, struct graph_node *n, struct blk **ret_disk,
                      struct err *e)
@@ -69,4 +69,5 @@ static const struct graph_key raid_keys[] = {
     {0},
 };
 
-const struct graph_type graph_node_raid = {"raid", raid_keys, false, make_raid, NULL};
+const struct graph_type graph_node_raid = {
+    .name = "raid", .keys = raid_keys, .make = make_raid};

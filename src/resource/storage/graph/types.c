@@ -26,5 +26,9 @@ const struct graph_type *const graph_types[] = {
     /* over several */
     &graph_node_mirror,
     &graph_node_raid,
+    /* in pools */
+    &graph_node_store,
+    &graph_node_carve,
+    &graph_node_span,
     NULL,
 };

@@ -8,6 +8,8 @@
 #include "resource/storage/dedup/dedup.h"
 #include "resource/storage/filter/checksum.h"
 #include "resource/storage/graph/graph.h"
+#include "resource/storage/pool/carve.h"
+#include "resource/storage/pool/span.h"
 #include "resource/storage/redundancy/mirror.h"
 #include "resource/storage/redundancy/raid.h"
 #include "resource/storage/tool/private.h"
@@ -121,17 +123,47 @@ static int arrange_marks(const struct request *r, struct blk *top)
     return e != 0 ? e : bitmap_set_format(top, of != NULL ? blk_size(of) : size, r->e);
 }
 
+static int arrange_store(const struct request *r, struct blk *top)
+{
+    uint64_t extent = 0;
+    int e = request_number(r, "extent", 0, &extent);
+
+    if (e == 0 && extent > UINT32_MAX) {
+        e = err_set(r->e, -ERANGE, "extent= is too large");
+    }
+    return e != 0 ? e : pool_store_format(top, (uint32_t)extent, r->e);
+}
+
+/* The map alone: the pieces are not looked at. */
+static int arrange_span(const struct request *r, struct blk *top)
+{
+    struct pool_span_shape s = {.on_first = request_has(r, "on-first")};
+    uint64_t pieces = 0;
+    int e = request_number(r, "pieces", 1, &pieces);
+
+    e = e != 0 ? e : request_number(r, "segment", 0, &s.segment_bytes);
+    e = e != 0 ? e : request_number(r, "size", 0, &s.size_bytes);
+    if (e == 0 && (pieces < 1 || pieces > POOL_PIECES_MOST)) {
+        e = err_set(r->e, -EINVAL, "a span has 1 to %d pieces", POOL_PIECES_MOST);
+    }
+    s.pieces = (unsigned)pieces;
+    graph_let_grow(r->graph, top);
+    return e != 0 ? e : pool_span_format(top, &s, r->e);
+}
+
 static const struct {
     const char *format;
     int (*arrange)(const struct request *r, struct blk *top);
 } arrangements[] = {
     {"mirror", arrange_mirror}, {"raid", arrange_raid},   {"checksum", arrange_checksum},
-    {"dedup", arrange_dedup},   {"marks", arrange_marks},
+    {"dedup", arrange_dedup},   {"marks", arrange_marks}, {"store", arrange_store},
+    {"span", arrange_span},
 };
 
-static const char *const keys[] = {
-    "format",  "piece", "size", "region", "async",  "same",   "level", "chunk",
-    "journal", "kind",  "area", "adopt",  "volume", "remove", "of",    NULL};
+static const char *const keys[] = {"format", "piece",   "size",   "region",   "async",
+                                   "same",   "level",   "chunk",  "journal",  "kind",
+                                   "area",   "adopt",   "volume", "remove",   "of",
+                                   "extent", "segment", "pieces", "on-first", NULL};
 
 int tool_arrange(struct request *r)
 {

@@ -53,7 +53,10 @@ int request_plan(const struct request *r);
  * direct. */
 int request_plan_file(const struct request *r);
 
-/* Make all nodes; the disk that `top=` names or that of the last one, borrowed. */
+/* The node that `top=` names, or the last one; NULL: there is none. */
+const char *request_top(const struct request *r);
+
+/* Make all nodes; the disk of the top, borrowed.  NULL: who asks does not want it. */
 int request_make(const struct request *r, struct blk **ret_disk);
 
 /* An operation that opens disks, does something and ends: check its words, plan, confine,
@@ -92,6 +95,7 @@ int tool_merge(struct request *r);
 int tool_rebase(struct request *r);
 int tool_key(struct request *r);
 int tool_scrub(struct request *r);
+int tool_store(struct request *r);
 
 /* Make an image of that format in a file, which may grow and whose contents are lost; other
  * words of the request (`CREATE_KEYS`) say how. */

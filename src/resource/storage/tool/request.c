@@ -217,12 +217,19 @@ int request_plan_file(const struct request *r)
     return e != 0 ? e : graph_make(r->graph, true, r->e);
 }
 
-int request_make(const struct request *r, struct blk **ret_disk)
+const char *request_top(const struct request *r)
 {
     const char *top = request_get(r, "top");
+
+    return top != NULL ? top : graph_last(r->graph);
+}
+
+int request_make(const struct request *r, struct blk **ret_disk)
+{
+    const char *top = request_top(r);
     int e = graph_make(r->graph, false, r->e);
 
-    if (e == 0) {
+    if (e == 0 && ret_disk != NULL) {
         *ret_disk =
             top != NULL ? graph_disk(r->graph, top, r->e) : graph_top(r->graph, r->e);
         e = *ret_disk != NULL ? 0 : -ENOENT;

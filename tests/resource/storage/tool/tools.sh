@@ -273,6 +273,45 @@ v convert node=s,file,path=disk,read-only,block=4096 node=f,file,path=store node
 v check node=f,file,path=store node=k,dedup,file=f,volume=one
 refused "one" arrange node=f,file,path=store format=dedup volume=one size=40M
 
+# ---- disks carved out of a device, and a disk over several pieces ----
+truncate -s 256M device
+v arrange node=f,file,path=device format=store
+one=00000000000000aa
+two=00000000000000bb
+v store node=s,store,fd=4 add=$one 4<>device
+v store node=s,store,fd=4 add=$two 4<>device
+v store node=s,store,fd=4 add=$two part=1 list 4<>device
+has "carved=$one 0 0"
+has "carved=$two 1 0"
+refused "is there\|exists" store node=s,store,fd=4 add=$two 4<>device
+v create node=s,store,fd=4 node=c,carve,on=s,id=$one format=qcow2 size=40M 4<>device
+v convert node=d,file,path=disk,read-only node=s,store,fd=4 node=c,carve,on=s,id=$one node=q,qcow2,file=c \
+    from=d to=q 4<>device
+v check node=s,store,fd=4 node=c,carve,on=s,id=$one node=q,qcow2,file=c 4<>device
+has corruptions=0
+rm -f out
+: >out
+v convert node=s,store,fd=4 node=c,carve,on=s,id=$one node=q,qcow2,file=c node=t,file,path=out from=q to=t \
+    format=raw 4<>device
+cmp disk out || fail "carved: not what was written"
+v store node=s,store,fd=4 remove=$two part=1 list 4<>device
+! grep -q "carved=$two 1" answer || fail "it is still there"
+refused "no disk, but holds some" info node=s,store,fd=4 node=r,raw,file=s 4<>device
+refused "no disk is called" info node=s,store,fd=4 4<>device
+refused "no store of disks" info node=f,file,path=disk node=c,carve,on=f,id=$one
+refused "no id of 16" info node=s,store,fd=4 node=c,carve,on=s,id=12 4<>device
+for piece in p1 p2 map; do : >$piece; done
+v arrange node=m,file,path=map format=span pieces=2 segment=1M size=40M
+v convert node=d,file,path=disk,read-only node=m,file,path=map node=p1,file,path=p1 node=p2,file,path=p2 \
+    node=x,span,map=m,piece=p1,piece=p2 from=d to=x
+rm -f out
+: >out
+v convert node=m,file,path=map node=p1,file,path=p1 node=p2,file,path=p2 node=x,span,map=m,piece=p1,piece=p2 \
+    node=t,file,path=out from=x to=t format=raw
+cmp disk out || fail "span: not what was written"
+v map node=m,file,path=map node=p1,file,path=p1 node=p2,file,path=p2 node=x,span,map=m,piece=p1,piece=p2
+grep -q ' p1 ' answer && grep -q ' p2 ' answer || fail "not over both: $(cat answer)"
+
 # ---- a disk that another program serves ----
 "$volume" nbd node=f,file,path=z.qcow2 node=q,qcow2,file=f socket=sock once >served 2>&1 &
 pid=$!

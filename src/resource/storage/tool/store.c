@@ -1,0 +1,78 @@
+/* store.c - the disks that are carved out of a device. */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "base/err.h"
+#include "resource/storage/graph/graph.h"
+#include "resource/storage/pool/carve.h"
+#include "resource/storage/tool/private.h"
+
+static int tell(const struct pool_carved *c, void *arg)
+{
+    const struct request *r = arg;
+
+    return dprintf(r->answer_fd, "carved=%016" PRIx64 " %u %" PRIu64 "\n", c->id, c->part,
+                   c->size_bytes) < 0
+               ? -errno
+               : 0;
+}
+
+static int tell_room(const struct request *r, struct pool_store *s)
+{
+    struct pool_room room;
+    int e = pool_store_room(s, &room);
+
+    if (e != 0) {
+        return e;
+    }
+    (void)request_answer_number(r, "total_bytes", room.total_bytes);
+    (void)request_answer_number(r, "free_bytes", room.free_bytes);
+    return request_answer_number(r, "extent_bytes", room.extent_bytes);
+}
+
+/* Add or remove the disk that a key names, part `part=`. */
+static int change(const struct request *r, struct pool_store *s, const char *key,
+                  int (*fn)(struct pool_store *s, uint64_t id, uint32_t part,
+                            struct err *e))
+{
+    const char *text = request_get(r, key);
+    uint64_t part = 0;
+    uint64_t id = 0;
+    int e = 0;
+
+    if (text == NULL) {
+        return 0;
+    }
+    e = request_number(r, "part", 0, &part);
+    e = e != 0 ? e : graph_parse_id(text, &id, r->e);
+    if (e == 0 && part > UINT32_MAX) {
+        e = err_set(r->e, -ERANGE, "there is no such part");
+    }
+    return e != 0 ? e : fn(s, id, (uint32_t)part, r->e);
+}
+
+static const char *const keys[] = {"add", "remove", "part", "list", "sweep", NULL};
+
+int tool_store(struct request *r)
+{
+    struct pool_store *s = NULL;
+    int e = request_open(r, keys, NULL);
+
+    if (e == 0 && request_top(r) != NULL) {
+        s = graph_store(r->graph, request_top(r));
+    }
+    if (e == 0 && s == NULL) {
+        e = err_set(r->e, -EINVAL, "no store is named (node=NAME,store,fd=N)");
+    }
+    e = e != 0 ? e : change(r, s, "add", pool_carve_add);
+    e = e != 0 ? e : change(r, s, "remove", pool_carve_remove);
+    if (e == 0 && request_has(r, "sweep")) {
+        e = pool_store_sweep(s);
+    }
+    if (e == 0 && request_has(r, "list")) {
+        e = pool_store_list(s, tell, r);
+    }
+    e = e != 0 ? e : tell_room(r, s);
+    return e == 0 ? 0 : err_sys(r->e, e, "cannot use the store");
+}
