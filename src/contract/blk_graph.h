@@ -73,6 +73,14 @@ int blk_insert(struct blk_edge *edge,
  * disk below its first edge. */
 int blk_remove(struct blk_edge *edge, struct err *e);
 
+/* Make a disk read only that nobody writes any more (with those below that only it wrote to),
+ * or let it be written again.  Files of the host change their locks.  In a strand that
+ * runs no request of the disk.  After an error it is as it was, or read only. */
+int blk_set_access(struct blk *disk, bool writes, struct err *e);
+
+/* Of the slot `access`: the same for the disk below, and the edge to it. */
+int blk_edge_access(struct blk_edge *edge, bool writes, struct err *e);
+
 /* The disks of the graph below `top`, itself included, each once, parents first;
  * stops at the first answer of `visit` that is not 0 and gives it back. */
 int blk_visit(struct blk *top, int (*visit)(struct blk *b, unsigned depth, void *arg),

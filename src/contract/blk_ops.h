@@ -52,6 +52,12 @@ struct blk_ops {
      * NULL: nothing to do.  Errors are kept for the next flush. */
     int (*quiesce)(struct blk *b);
 
+    /* The disk is going to be written (`writes`), or is not any more: it is drained and,
+     * in the second case, quiesced.  Do so with the disks below by `blk_edge_access`; the
+     * guard sets `read_only`.  NULL: with all of them that it writes to; where it is to be
+     * written, with the only one. */
+    int (*access)(struct blk *b, bool writes, struct err *e);
+
     /* Release everything, edges too.  In a strand, after quiesce. */
     void (*destroy)(struct blk *b);
 };

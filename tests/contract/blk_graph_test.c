@@ -168,6 +168,43 @@ static int change_all_or_nothing(void *arg)
     return 0;
 }
 
+/* A disk with its filter becomes read only and writable again; one that another writes to
+ * stays as it is, and so does one whose user forbids writing. */
+static int set_access(void *arg)
+{
+    struct loop *l = arg;
+    struct filter_fault_plan plan = {.seed = 1, .holds_back = true};
+    struct blk *lower = memory_disk(l);
+    struct blk *filter = NULL;
+    struct blk_edge keep = {.user = "keep", .lets = BLK_USE_ALL};
+    struct blk_edge reader = {
+        .user = "reader", .uses = BLK_USE_READ, .lets = BLK_USE_READ};
+    struct blk_edge user = {.user = "user", .uses = BLK_USE_ALL, .lets = BLK_USE_READ};
+    char room[512] = {7};
+    char found[512];
+
+    must_be_0(filter_fault_create(l, lower, &plan, &filter, NULL));
+    must_be_0(blk_attach(&keep, lower, NULL));
+    must_be_0(blk_attach(&user, filter, NULL));
+    must_be_0(blk_write(filter, room, 512, 0, 0));
+    must(blk_set_access(filter, false, NULL) == -EBUSY);
+    user.uses = BLK_USE_READ;
+    must_be_0(blk_set_access(filter, false, NULL));
+    must(filter->read_only && lower->read_only);
+    must_be_0(blk_read(lower, found, 512, 0)); /* what it held back went down first */
+    must(found[0] == 7 && blk_write(filter, room, 512, 0, 0) == -EROFS);
+    must_be_0(blk_attach(&reader, lower, NULL));
+    must(blk_set_access(filter, true, NULL) == -EBUSY);
+    must(filter->read_only && lower->read_only);
+    blk_detach(&reader);
+    must_be_0(blk_set_access(filter, true, NULL));
+    must(!filter->read_only && !lower->read_only);
+    must_be_0(blk_write(filter, room, 512, 512, 0));
+    blk_detach(&user);
+    blk_detach(&keep);
+    return 0;
+}
+
 static void run(int (*fn)(void *arg))
 {
     struct loop *l = NULL;
@@ -182,5 +219,6 @@ int main(void)
     run(refuse_contradictions);
     run(change_under_load);
     run(change_all_or_nothing);
+    run(set_access);
     return 0;
 }

@@ -40,6 +40,8 @@ struct file {
     char *label; /* owned */
     bool is_device;
     uint32_t align;     /* of buffers with direct access; 1: any */
+    bool locks;         /* others are kept away */
+    bool shares;        /* also: `let_others_read` */
     uint64_t end;       /* of the bytes in a regular file: size_bytes is rounded up */
     bool no_holes;      /* found out: cannot punch */
     bool no_zero_range; /* found out: cannot zero */
@@ -340,6 +342,25 @@ static int file_pages(struct blk *b, uint64_t off, uint64_t bytes, int *ret_fd,
 
 /* ---- life ---- */
 
+/* The lock says what is done with the file. */
+static int file_access(struct blk *b, bool writes, struct err *e)
+{
+    struct file *f = file_of(b);
+    int r = 0;
+
+    if (writes && (fcntl(f->io.fd, F_GETFL) & O_ACCMODE) == O_RDONLY) {
+        return err_set(e, -EROFS, "cannot write to '%s': it was opened for reading only",
+                       b->label);
+    }
+    if (f->locks && writes) {
+        r = leaf_lock(f->io.fd, true, f->shares, b->label, e);
+    }
+    if (f->locks && (!writes || r != 0)) {
+        leaf_lock_lower(f->io.fd);
+    }
+    return r;
+}
+
 static void file_destroy(struct blk *b)
 {
     struct file *f = file_of(b);
@@ -361,6 +382,7 @@ static const struct blk_ops file_ops = {
     .status = file_status,
     .pages = file_pages,
     .resize = file_resize,
+    .access = file_access,
     .destroy = file_destroy,
 };
 
@@ -464,7 +486,9 @@ int leaf_file_create(struct loop *l, int take_fd, const struct leaf_file_options
     if (f->label == NULL) {
         r = err_sys(e, -ENOMEM, "cannot open '%s'", o->label);
     }
-    if (r == 0 && !o->no_lock) {
+    f->locks = !o->no_lock;
+    f->shares = o->let_others_read;
+    if (r == 0 && f->locks) {
         r = leaf_lock(take_fd, !o->read_only, o->let_others_read, o->label, e);
     }
     if (r == 0) {

@@ -96,6 +96,26 @@ int leaf_lock(int fd, bool writes, bool let_others_read, const char *label, stru
     return 0;
 }
 
+static void unlock_bytes(int fd, off_t base, unsigned bits)
+{
+    for (unsigned i = 0; i < PERMISSION_COUNT; i++) {
+        struct flock lock = {.l_type = F_UNLCK,
+                             .l_whence = SEEK_SET,
+                             .l_start = base + (off_t)i,
+                             .l_len = 1};
+
+        if ((bits & (1u << i)) != 0) {
+            (void)fcntl(fd, F_OFD_SETLK, &lock);
+        }
+    }
+}
+
+void leaf_lock_lower(int fd)
+{
+    unlock_bytes(fd, DOES_BASE, ALL & ~(unsigned)READS);
+    unlock_bytes(fd, DENIES_BASE, ALL & ~(unsigned)(WRITES | RESIZES));
+}
+
 void leaf_unlock(int fd)
 {
     struct flock lock = {.l_type = F_UNLCK, .l_whence = SEEK_SET};

@@ -13,6 +13,9 @@ struct err;
 int leaf_lock(int fd, bool writes, bool let_others_read, const char *label,
               struct err *e);
 
+/* A writer's lock becomes a reader's. */
+void leaf_lock_lower(int fd);
+
 /* Let go of all locks now: the file lives on behind its last close(2) for as long as an
  * io_uring or a child process still refers to it. */
 void leaf_unlock(int fd);

@@ -143,6 +143,24 @@ static void slot_destroy(struct blk *b)
     free(q);
 }
 
+/* What has to be so before anything is changed. */
+static int open_writable(struct qcow2 *q, bool for_repair, struct err *e);
+
+static int slot_access(struct blk *b, bool writes, struct err *e)
+{
+    struct qcow2 *q = qcow2_of(b);
+    int r = blk_edge_access(&q->edge[EDGE_FILE], writes, e);
+
+    r = r == 0 ? blk_edge_access(&q->edge[EDGE_DATA], writes, e) : r;
+    if (r != 0 || !writes) {
+        return r;
+    }
+    b->read_only = false; /* as its parts see it */
+    r = open_writable(q, false, e);
+    b->read_only = true;
+    return r;
+}
+
 static const struct blk_ops qcow2_ops = {
     .name = "qcow2",
     .read = slot_read,
@@ -153,12 +171,24 @@ static const struct blk_ops qcow2_ops = {
     .status = slot_status,
     .resize = qcow2_resize,
     .quiesce = slot_quiesce,
+    .access = slot_access,
     .destroy = slot_destroy,
 };
 
 bool qcow2_is_image(const struct blk *b)
 {
     return b->ops == &qcow2_ops;
+}
+
+struct blk_edge *qcow2_backing_edge(struct blk *disk)
+{
+    struct qcow2 *q = qcow2_of(disk);
+
+    if (!qcow2_is_image(disk)) {
+        return NULL;
+    }
+    q->edge[EDGE_BACKING].user = q->label;
+    return &q->edge[EDGE_BACKING];
 }
 
 /* ---- opening ---- */
@@ -298,9 +328,7 @@ static void set_disk(struct qcow2 *q)
     q->fresh_from = (blk_size(qcow2_file(q)) + q->cluster_bytes - 1) / q->cluster_bytes;
 }
 
-/* What has to be so before anything is changed. */
-static int open_writable(struct qcow2 *q, const struct qcow2_open_options *o,
-                         struct err *e)
+static int open_writable(struct qcow2 *q, bool for_repair, struct err *e)
 {
     struct qcow2_check_result x;
     int r = qcow2_uses_build(q);
@@ -308,7 +336,7 @@ static int open_writable(struct qcow2 *q, const struct qcow2_open_options *o,
     if (r != 0) {
         return err_sys(e, r, "cannot look at its tables");
     }
-    if (o->for_repair) {
+    if (for_repair) {
         q->corrupt = false;
         return 0;
     }
@@ -347,7 +375,7 @@ static int start(struct qcow2 *q, const struct qcow2_open_options *o, struct err
     }
     set_disk(q);
     r = qcow2_bitmaps_load(q, e);
-    return r != 0 || q->blk.read_only ? r : open_writable(q, o, e);
+    return r != 0 || q->blk.read_only ? r : open_writable(q, o->for_repair, e);
 }
 
 int qcow2_open(struct blk *take_file, const struct qcow2_open_options *o,

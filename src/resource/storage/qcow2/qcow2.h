@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 struct blk;
+struct blk_edge;
 struct blk_source;
 struct err;
 struct loop;
@@ -183,6 +184,10 @@ int qcow2_bitmap_store(struct blk *disk, struct err *e);
 /* Name another backing file, or none (NULL), without touching data: the caller knows
  * that both read alike where the image holds nothing.  The open chain stays. */
 int qcow2_rebase(struct blk *disk, const char *name, const char *format, struct err *e);
+
+/* Where an image that was opened `alone` gets its backing file by `blk_change`, to be read; or
+ * where an open one gets another that reads alike.  NULL: the disk is no qcow2 image. */
+struct blk_edge *qcow2_backing_edge(struct blk *disk);
 
 /* Copy what the backing file has, from byte *at on and at most `bytes`, so that it is
  * needed no more; *at moves on.  When it has reached the end, the backing file is
