@@ -451,6 +451,13 @@ int graph_forget(struct graph *g, const char *name, struct err *e)
     return 0;
 }
 
+void graph_drop_last(struct graph *g, unsigned count)
+{
+    for (; count > 0 && g->last != NULL; count--) {
+        remove_node(g, g->last);
+    }
+}
+
 /* ---- what a word says ---- */
 
 const struct graph_word *graph_node_word(const struct graph_node *n, const char *key)

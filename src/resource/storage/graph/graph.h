@@ -70,6 +70,9 @@ struct pool_store *graph_store(const struct graph *g, const char *name);
 /* Sixteen hex digits, lower case. */
 int graph_parse_id(const char *text, uint64_t *ret, struct err *e);
 
+/* Leave the disks of the last `count` words. */
+void graph_drop_last(struct graph *g, unsigned count);
+
 /* Leave a disk, which goes when it has no users; the name is free again. */
 int graph_forget(struct graph *g, const char *name, struct err *e);
 

@@ -1,4 +1,4 @@
-/* iscsi.c - serve a disk over iSCSI until a signal ends it. */
+/* iscsi.c - serve a disk over iSCSI. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -7,37 +7,35 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/err.h"
 #include "base/fault.h"
 #include "base/scope.h"
 #include "base/sha256.h"
+#include "contract/blk_graph.h"
 #include "host/loop/loop.h"
 #include "resource/storage/iscsi/iscsi.h"
+#include "resource/storage/tool/exporter.h"
 #include "resource/storage/tool/private.h"
 
 #define BACKLOG      64
 #define SECRETS_MOST 2048
-#define PORTALS      2
 
-static const char *const keys[] = {
-    "file",   "fd",  "format",    "read-only", "direct", "driver", "portal", "portal-2",
-    "target", "lun", "initiator", "serial",    "chap",   "keep",   NULL};
+static const char *const keys[] = {"target", "lun",       "initiator",
+                                   "serial", "read-only", NULL};
+static const char *const sockets[] = {"portal", "portal-2", NULL};
 
 struct place;
 
 struct service {
-    struct request *r;
+    const struct export_ask *ask; /* while it starts */
     struct iscsi_server *server;
-    char secrets[SECRETS_MOST]; /* lines of the file that `chap` names */
+    char secrets[SECRETS_MOST]; /* lines of the file of secrets */
     struct place *kept;         /* owned, two */
     uint64_t turn;
-    int keep_fd;           /* owned; -1: none */
-    int listener[PORTALS]; /* owned; -1: none */
+    int keep_fd; /* owned; -1: none */
 };
 
 /* A listening socket at HOST:PORT, the host being an address. */
@@ -72,69 +70,33 @@ static int listen_on(const char *portal, struct err *e)
     return scope_take_fd(&fd);
 }
 
-static const char *const portals[PORTALS] = {"portal", "portal-2"};
-
-/* Listening sockets; -1 where no portal is named. */
-static int open_portals(struct service *s)
+static int open_portals(const struct service *s, struct err *e)
 {
-    if (!request_has(s->r, portals[0])) {
-        return err_set(s->r->e, -EINVAL, "no portal is named (portal=ADDRESS:PORT)");
+    const struct export_ask *ask = s->ask;
+    int r = 0;
+
+    for (unsigned i = 0; r == 0 && i < ask->socket_count; i++) {
+        int fd = fcntl(ask->sockets[i], F_DUPFD_CLOEXEC, 3);
+
+        r = fd < 0 ? err_sys(e, -errno, "cannot listen for initiators")
+                   : iscsi_server_listen(s->server, fd, ask->places[i], e);
     }
-    for (unsigned i = 0; i < PORTALS; i++) {
-        const char *portal = request_get(s->r, portals[i]);
-
-        if (portal != NULL) {
-            s->listener[i] = listen_on(portal, s->r->e);
-            if (s->listener[i] < 0) {
-                return s->listener[i];
-            }
-        }
-    }
-    return 0;
-}
-
-static int start_portals(struct service *s)
-{
-    int e = 0;
-
-    for (unsigned i = 0; e == 0 && i < PORTALS; i++) {
-        if (s->listener[i] >= 0) {
-            e = iscsi_server_listen(s->server, scope_take_fd(&s->listener[i]),
-                                    request_get(s->r, portals[i]), s->r->e);
-        }
-    }
-    return e;
-}
-
-/* Up to `most` bytes of a file; 0 of one that is not there.  -errno. */
-static ssize_t read_file(const char *path, char *to, size_t most)
-{
-    SCOPED(scope_close) int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t n;
-
-    if (fd < 0) {
-        return errno == ENOENT ? 0 : -errno;
-    }
-    n = read(fd, to, most);
-    return n < 0 ? -errno : n;
+    return r;
 }
 
 /* Four lines: user, secret, and the target's own, which may be missing.  A file, because
  * words of a command are no secret on a host. */
-static int load_secrets(struct service *s, struct iscsi_chap *ret)
+static int load_secrets(struct service *s, struct iscsi_chap *ret, struct err *e)
 {
-    const char *path = request_get(s->r, "chap");
     const char **const places[] = {&ret->user, &ret->secret, &ret->own_user,
                                    &ret->own_secret};
     char *rest = s->secrets;
-    ssize_t n;
 
-    if (path == NULL) {
+    if (s->ask->secrets < 0) {
         return 0;
     }
-    n = read_file(path, s->secrets, sizeof s->secrets - 1);
-    if (n <= 0) {
-        return err_sys(s->r->e, n < 0 ? (int)n : -ENOENT, "cannot read '%s'", path);
+    if (pread(s->ask->secrets, s->secrets, sizeof s->secrets - 1, 0) < 0) {
+        return err_sys(e, -errno, "cannot read the secrets");
     }
     for (unsigned i = 0; i < 4; i++) {
         char *line = strsep(&rest, "\n");
@@ -143,7 +105,7 @@ static int load_secrets(struct service *s, struct iscsi_chap *ret)
     }
     return ret->secret != NULL
                ? 0
-               : err_set(s->r->e, -EINVAL, "'%s' has no user and secret", path);
+               : err_set(e, -EINVAL, "the file of secrets has no user and secret");
 }
 
 /* ---- registrations in a file ----
@@ -204,19 +166,17 @@ static bool read_place(const struct service *s, unsigned i, struct place *p)
     return memcmp(sum, p->sum, sizeof sum) == 0;
 }
 
-static int load_kept(struct service *s, struct iscsi_unit_options *u)
+static int load_kept(struct service *s, struct iscsi_unit_options *u, struct err *e)
 {
-    const char *path = request_get(s->r, "keep");
     struct place *p = NULL;
 
-    if (path == NULL) {
+    if (s->ask->keep < 0) {
         return 0;
     }
-    s->keep_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    s->keep_fd = fcntl(s->ask->keep, F_DUPFD_CLOEXEC, 3);
     p = s->keep_fd < 0 ? NULL : fault_calloc(2, sizeof *p);
     if (p == NULL) {
-        return err_sys(s->r->e, s->keep_fd < 0 ? -errno : -ENOMEM, "cannot use '%s'",
-                       path);
+        return err_sys(e, s->keep_fd < 0 ? -errno : -ENOMEM, "cannot keep registrations");
     }
     s->kept = p;
     u->keep = (struct iscsi_keep){store, s};
@@ -230,59 +190,89 @@ static int load_kept(struct service *s, struct iscsi_unit_options *u)
     return 0;
 }
 
-static int add_unit(struct service *s, const char *target)
+static int add_unit(struct service *s, const char *target, struct err *e)
 {
-    const char *lun = request_get(s->r, "lun");
-    const char *initiators[] = {request_get(s->r, "initiator"), NULL};
+    const struct request *words = s->ask->words;
+    const char *lun = request_get(words, "lun");
+    const char *initiators[] = {request_get(words, "initiator"), NULL};
     struct iscsi_unit_options u = {
         .lun = (uint16_t)(lun != NULL ? atoi(lun) : 0),
-        .serial = request_get(s->r, "serial"),
-        .read_only = request_has(s->r, "read-only"),
+        .serial = request_get(words, "serial"),
+        .read_only = request_has(words, "read-only"),
         .initiators = initiators[0] != NULL ? initiators : NULL,
+        .disk = s->ask->disk,
     };
-    int e = load_kept(s, &u);
+    int r = load_kept(s, &u, e);
 
-    e = e != 0 ? e : request_plan_file(s->r);
-    e = e != 0 ? e : tool_confine(NULL, s->r->e);
-    e = e != 0 ? e : request_make(s->r, &u.disk);
-    return e != 0 ? e : iscsi_server_add_unit(s->server, target, &u, s->r->e);
+    return r != 0 ? r : iscsi_server_add_unit(s->server, target, &u, e);
 }
 
-static int set_up(struct service *s)
+static int fill(struct service *s, struct err *e)
 {
     struct iscsi_server_options o = {0};
-    struct iscsi_target_options t = {.name = request_get(s->r, "target")};
-    int e;
+    struct iscsi_target_options t = {.name = request_get(s->ask->words, "target")};
+    int r;
 
     if (t.name == NULL) {
-        return err_set(s->r->e, -EINVAL, "no target is named (target=NAME)");
+        return err_set(e, -EINVAL, "no target is named (target=NAME)");
     }
-    e = load_secrets(s, &t.chap);
-    e = e != 0 ? e : iscsi_server_create(s->r->loop, &o, &s->server, s->r->e);
-    e = e != 0 ? e : iscsi_server_add_target(s->server, &t, s->r->e);
-    e = e != 0 ? e : open_portals(s);
-    e = e != 0 ? e : add_unit(s, t.name);
-    return e != 0 ? e : start_portals(s);
+    r = load_secrets(s, &t.chap, e);
+    r = r != 0 ? r : iscsi_server_create(s->ask->words->loop, &o, &s->server, e);
+    r = r != 0 ? r : iscsi_server_add_target(s->server, &t, e);
+    r = r != 0 ? r : add_unit(s, t.name, e);
+    return r != 0 ? r : open_portals(s, e);
 }
 
-int tool_iscsi(struct request *r)
+static void stop(void *server)
 {
-    struct service s = {.r = r, .keep_fd = -1, .listener = {-1, -1}};
-    int e = request_check(r, keys);
+    struct service *s = server;
 
-    request_catch_signals(r);
-    if (e == 0) {
-        e = set_up(&s);
-    }
-    if (e == 0) {
-        (void)request_answer(r, "listening", request_get(r, "portal"));
-        (void)loop_wait_fd(r->loop, r->signals, EPOLLIN, -1);
-    }
-    iscsi_server_destroy(s.server);
-    free(s.kept);
-    scope_close(&s.keep_fd);
-    scope_close(&s.listener[0]);
-    scope_close(&s.listener[1]);
-    explicit_bzero(s.secrets, sizeof s.secrets);
-    return e;
+    iscsi_server_destroy(s->server);
+    free(s->kept);
+    scope_close(&s->keep_fd);
+    explicit_bzero(s->secrets, sizeof s->secrets);
+    free(s);
 }
+
+static int start(const struct export_ask *ask, void **ret_server, struct err *e)
+{
+    struct service *s = fault_calloc(1, sizeof *s);
+    int r;
+
+    if (s == NULL) {
+        return err_sys(e, -ENOMEM, "cannot start the iSCSI server");
+    }
+    s->ask = ask;
+    s->keep_fd = -1;
+    r = fill(s, e);
+    s->ask = NULL;
+    if (r != 0) {
+        stop(s);
+        return r;
+    }
+    *ret_server = s;
+    return 0;
+}
+
+static uint64_t clients(const void *server)
+{
+    return iscsi_server_counts(((const struct service *)server)->server).sessions;
+}
+
+static uint64_t accepted(const void *server)
+{
+    struct iscsi_counts n = iscsi_server_counts(((const struct service *)server)->server);
+
+    return n.sessions + n.served;
+}
+
+const struct exporter exporter_iscsi = {
+    .name = "iscsi",
+    .keys = keys,
+    .sockets = sockets,
+    .listen_on = listen_on,
+    .start = start,
+    .stop = stop,
+    .clients = clients,
+    .accepted = accepted,
+};

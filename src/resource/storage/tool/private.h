@@ -80,8 +80,6 @@ int request_progress(void *arg, uint64_t done, uint64_t total);
 int tool_confine(const char *socket, struct err *e);
 
 /* The operations, in strands; each checks its own words. */
-int tool_nbd(struct request *r);
-int tool_iscsi(struct request *r);
 int tool_fuse(struct request *r);
 int tool_create(struct request *r);
 int tool_arrange(struct request *r);
@@ -96,6 +94,7 @@ int tool_rebase(struct request *r);
 int tool_key(struct request *r);
 int tool_scrub(struct request *r);
 int tool_store(struct request *r);
+int tool_serve(struct request *r);
 
 /* Make an image of that format in a file, which may grow and whose contents are lost; other
  * words of the request (`CREATE_KEYS`) say how. */

@@ -8,18 +8,29 @@
 #include "base/scope.h"
 #include "host/loop/loop.h"
 #include "resource/storage/graph/graph.h"
+#include "resource/storage/tool/exporter.h"
 #include "resource/storage/tool/private.h"
+
+static int serve_nbd(struct request *r)
+{
+    return exporter_alone(r, &exporter_nbd);
+}
+
+static int serve_iscsi(struct request *r)
+{
+    return exporter_alone(r, &exporter_iscsi);
+}
 
 static const struct operation {
     const char *name;
     int (*run)(struct request *r);
 } operations[] = {
-    {"nbd", tool_nbd},         {"iscsi", tool_iscsi}, {"create", tool_create},
-    {"arrange", tool_arrange}, {"info", tool_info},   {"check", tool_check},
-    {"resize", tool_resize},   {"map", tool_map},     {"convert", tool_convert},
-    {"marks", tool_marks},     {"merge", tool_merge}, {"rebase", tool_rebase},
-    {"key", tool_key},         {"scrub", tool_scrub}, {"fuse", tool_fuse},
-    {"store", tool_store},
+    {"nbd", serve_nbd},        {"iscsi", serve_iscsi}, {"create", tool_create},
+    {"arrange", tool_arrange}, {"info", tool_info},    {"check", tool_check},
+    {"resize", tool_resize},   {"map", tool_map},      {"convert", tool_convert},
+    {"marks", tool_marks},     {"merge", tool_merge},  {"rebase", tool_rebase},
+    {"key", tool_key},         {"scrub", tool_scrub},  {"serve", tool_serve},
+    {"fuse", tool_fuse},       {"store", tool_store},
 };
 
 struct running {

@@ -1,0 +1,227 @@
+/* verbs.c - what the worker can be asked, by name. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "contract/blk_ops.h"
+#include "resource/storage/filter/throttle.h"
+#include "resource/storage/graph/graph.h"
+#include "resource/storage/graph/limits.h"
+#include "resource/storage/job/job.h"
+#include "resource/storage/tool/exporter.h"
+#include "resource/storage/tool/worker.h"
+
+/* ---- status ---- */
+
+static int tell_disk(struct blk *b, unsigned depth, void *arg)
+{
+    struct call *c = arg;
+
+    call_answer(c, "disk", "%u %s %s %llu%s", depth, b->ops->name, b->label,
+                (unsigned long long)b->size_bytes, b->read_only ? " read-only" : "");
+    return 0;
+}
+
+static void tell_served(struct call *c)
+{
+    for (const struct served *x = c->worker->served; x != NULL; x = x->next) {
+        call_answer(c, "export", "%llu %s %llu%s", (unsigned long long)x->id,
+                    x->way->name, (unsigned long long)x->way->clients(x->server),
+                    x->bound == NULL ? " kept" : "");
+    }
+}
+
+static int status(struct call *c)
+{
+    struct worker *w = c->worker;
+    struct blk *root = w->root.disk;
+    struct job_root_counts n = job_root_counts(root);
+
+    call_answer(c, "pid", "%d", (int)getpid());
+    call_answer(c, "size", "%llu", (unsigned long long)root->size_bytes);
+    call_answer(c, "block", "%u", root->block_bytes);
+    call_answer(c, "read-only", "%s", root->read_only ? "yes" : "no");
+    call_answer(c, "top", "%s", graph_name_of(w->graph, job_root_edge(root)->disk));
+    call_answer(c, "reads", "%llu", (unsigned long long)n.reads);
+    call_answer(c, "writes", "%llu", (unsigned long long)n.writes);
+    call_answer(c, "flushes", "%llu", (unsigned long long)n.flushes);
+    call_answer(c, "read-bytes", "%llu", (unsigned long long)n.read_bytes);
+    call_answer(c, "written-bytes", "%llu", (unsigned long long)n.written_bytes);
+    if (w->job != NULL) {
+        call_answer(c, "job", "%s %llu %llu", w->job, (unsigned long long)w->job_done,
+                    (unsigned long long)w->job_total);
+    }
+    tell_served(c);
+    return blk_visit(job_root_edge(root)->disk, tell_disk, c);
+}
+
+/* ---- changes that take no time ---- */
+
+static int resize(struct call *c)
+{
+    struct blk *root = c->worker->root.disk;
+    uint64_t size = 0;
+    int r = request_number(&c->words, "size", 0, &size);
+
+    if (r == 0 && !request_has(&c->words, "size")) {
+        r = err_set(c->words.e, -EINVAL, "no size is named (size=BYTES)");
+    }
+    if (r == 0 && size < blk_size(root) && !request_has(&c->words, "shrink")) {
+        r = err_set(c->words.e, -EINVAL,
+                    "%llu bytes would be lost: the word for that is 'shrink'",
+                    (unsigned long long)(blk_size(root) - size));
+    }
+    if (r == 0 && c->worker->job != NULL) {
+        r = err_set(c->words.e, -EBUSY, "cannot resize during '%s'", c->worker->job);
+    }
+    r = r == 0 ? blk_resize(root, size, c->words.e) : r;
+    if (r == 0) {
+        call_answer(c, "size", "%llu", (unsigned long long)blk_size(root));
+    }
+    return r;
+}
+
+static int stop(struct call *c)
+{
+    serve_stop(c->worker);
+    return 0;
+}
+
+/* Limits that are named are set, the others stay. */
+static int throttle(struct call *c)
+{
+    const char *name = request_get(&c->words, "name");
+    struct filter_throttle_group *g =
+        name != NULL ? graph_throttle(c->worker->graph, name) : NULL;
+    struct filter_throttle_limits l;
+    int r = 0;
+
+    if (g == NULL) {
+        return err_set(c->words.e, -ENOENT, "no disk with limits is called '%.64s'",
+                       name != NULL ? name : "");
+    }
+    filter_throttle_group_get(g, &l);
+    for (unsigned i = 0; r == 0 && i < c->words.count; i++) {
+        const char *word = c->words.words[i];
+        size_t n = strcspn(word, "=");
+        char key[32];
+        uint64_t number;
+
+        if (strncmp(word, "name=", 5) == 0) {
+            continue;
+        }
+        if (n >= sizeof key) {
+            return err_set(c->words.e, -EINVAL, "'%.40s' is no limit", word);
+        }
+        memcpy(key, word, n);
+        key[n] = '\0';
+        r = request_number(&c->words, key, 0, &number);
+        r = r == 0 ? limits_set(&l, key, number) : r;
+        r = r == 0 ? 0 : err_set(c->words.e, r, "'%.40s' is no limit", word);
+    }
+    return r != 0 ? r : filter_throttle_group_set(g, &l, c->words.e);
+}
+
+/* ---- fork ---- */
+
+/* Take in the words `node=`; how many in *ret_count, also on failure. */
+static int add_nodes(struct call *c, unsigned *ret_count)
+{
+    int r = 0;
+
+    for (unsigned i = 0; r == 0 && i < c->words.count; i++) {
+        if (strncmp(c->words.words[i], "node=", 5) == 0) {
+            r = graph_add(c->worker->graph, c->words.words[i] + 5, c->words.e);
+            *ret_count += r == 0 ? 1 : 0;
+        }
+    }
+    return r == 0 && *ret_count == 0
+               ? err_set(c->words.e, -EINVAL, "no disk is named (node=NAME,TYPE...)")
+               : r;
+}
+
+static int fork_disk(struct call *c)
+{
+    struct worker *w = c->worker;
+    uint64_t stall = 0;
+    unsigned added = 0;
+    bool done = false;
+    int r = add_nodes(c, &added);
+
+    if (r == 0) {
+        r = job_fork(w->root.disk, graph_top(w->graph, NULL), &stall, &done, c->words.e);
+    }
+    if (done) {
+        call_answer(c, "forked", "yes");
+        call_answer(c, "stall-us", "%llu", (unsigned long long)(stall / 1000));
+    } else {
+        graph_drop_last(w->graph, added);
+    }
+    return r;
+}
+
+/* ---- the table ---- */
+
+static const struct verb {
+    const char *name;
+    const char *const *keys; /* NULL: it looks itself */
+    bool listens;            /* it takes messages while it is under way */
+    bool alone;              /* never at the same time as another of these */
+    int (*run)(struct call *c);
+} verbs[] = {
+    {"status", (const char *const[]){NULL}, false, false, status},
+    {"export", NULL, false, false, serve_export},
+    {"unexport", (const char *const[]){"id", NULL}, false, false, serve_unexport},
+    {"resize", (const char *const[]){"size", "shrink", NULL}, false, false, resize},
+    {"throttle", NULL, false, false, throttle},
+    {"fork", (const char *const[]){NULL}, false, true, fork_disk},
+    {"stop", (const char *const[]){NULL}, false, false, stop},
+};
+
+static const struct verb *find_verb(const char *name)
+{
+    for (size_t i = 0; i < sizeof verbs / sizeof verbs[0]; i++) {
+        if (strcmp(verbs[i].name, name) == 0) {
+            return &verbs[i];
+        }
+    }
+    return NULL;
+}
+
+bool serve_verb_listens(const char *verb)
+{
+    const struct verb *v = find_verb(verb);
+
+    return v != NULL && v->listens;
+}
+
+int serve_verb(struct call *c)
+{
+    const struct verb *v = find_verb(c->verb);
+    struct worker *w = c->worker;
+    int r = 0;
+
+    if (v == NULL || w->ending) {
+        return v == NULL ? err_set(c->words.e, -EINVAL, "'%.40s' is no request", c->verb)
+                         : err_set(c->words.e, -ESHUTDOWN, "the volume is being closed");
+    }
+    r = v->keys != NULL ? request_check(&c->words, v->keys) : 0;
+    if (r == 0 && v->alone && w->job != NULL) {
+        r = err_set(c->words.e, -EBUSY, "'%s' is under way", w->job);
+    }
+    if (r != 0) {
+        return r;
+    }
+    if (v->alone) {
+        w->job = v->name;
+        w->job_done = 0;
+        w->job_total = 0;
+    }
+    r = v->run(c);
+    if (v->alone) {
+        w->job = NULL;
+    }
+    return r;
+}

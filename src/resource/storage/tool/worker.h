@@ -1,0 +1,121 @@
+/* worker.h - one volume in use: a disk, who serves it, who controls it.
+ *
+ * Threads: that of the loop; all functions in a strand unless they say otherwise. */
+#ifndef RESOURCE_STORAGE_TOOL_WORKER_H
+#define RESOURCE_STORAGE_TOOL_WORKER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/strand.h"
+#include "contract/blk_graph.h"
+#include "host/loop/loop.h"
+#include "resource/storage/tool/message.h"
+#include "resource/storage/tool/private.h"
+
+struct exporter;
+struct graph;
+struct nbd_tls;
+struct worker;
+
+/* A disk that is being served. */
+struct served {
+    struct served *next;
+    const struct exporter *way;
+    void *server; /* of the way */
+    uint64_t id;
+    struct connection *bound; /* it ends with this connection; NULL: it is kept */
+};
+
+/* Whoever asks.  One request at a time; what comes during a job is for the job. */
+struct connection {
+    struct connection *next;
+    struct worker *worker;
+    struct loop_watch watch;     /* its fd is owned */
+    bool busy;                   /* a strand answers */
+    bool listens;                /* that is a job, which may be told something */
+    bool gone;                   /* the peer has left, or cannot be talked to */
+    bool told;                   /* the job was told to go on */
+    struct strand_queue waiting; /* the job, for that */
+};
+
+struct worker {
+    struct loop *loop;
+    struct graph *graph;  /* borrowed */
+    struct blk_edge root; /* the disk that is served */
+    struct nbd_tls *tls;  /* borrowed; NULL: none */
+    struct loop_watch listen;
+    struct connection *connections;
+    struct served *served;
+    uint64_t ids;
+    const char *job; /* the verb that runs long; NULL: none */
+    uint64_t job_done;
+    uint64_t job_total;
+    uint64_t told_ns; /* when progress was sent last */
+    bool ever;        /* somebody has connected */
+    bool ending;      /* nothing new begins */
+    struct strand_queue end;
+};
+
+/* A request that is being answered. */
+struct call {
+    struct worker *worker;
+    struct connection *from;
+    struct request words; /* behind the verb */
+    const char *verb;
+    struct message message;
+    char *lines; /* owned: of the answer that have not been sent */
+    size_t filled;
+};
+
+#define CALL_LINES_BYTES 16384u
+
+/* Serve a disk of the graph. */
+int serve_create(struct loop *l, struct graph *g, struct blk *disk,
+                 struct worker **ret_worker, struct err *e);
+
+/* Accept on a listening SOCK_SEQPACKET socket, or talk to one that is connected; each takes the
+ * descriptor.  From anywhere on the thread. */
+int serve_listen(struct worker *w, int take_fd, struct err *e);
+int serve_talk(struct worker *w, int take_fd, struct err *e);
+
+/* Until it is told to end, or nobody has been there for a while. */
+void serve_run(struct worker *w);
+
+/* From anywhere on the thread. */
+void serve_stop(struct worker *w);
+
+/* End jobs, serving and talking, in this order; make all durable: 0 or -errno.  NULL is
+ * allowed. */
+int serve_destroy(struct worker *w);
+
+/* Answer a request; 0, or -errno with its reason in `words.e`. */
+int serve_verb(struct call *c);
+
+/* Whether a connection that is busy with it takes messages. */
+bool serve_verb_listens(const char *verb);
+
+/* Add a line to the answer, KEY=VALUE. */
+void call_answer(struct call *c, const char *key, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* Send what has been added now. */
+void call_send(struct call *c);
+
+/* How far the job is; lost when the peer is slow. */
+void call_progress(struct call *c, uint64_t done, uint64_t total);
+
+/* -ECANCELED when who asked has left, or the worker ends. */
+int call_check(const struct call *c);
+
+/* Wait until the job is told to go on; 0 or -ECANCELED. */
+int call_wait(struct call *c);
+
+/* Stop serving; the worker forgets it. */
+void serve_unserve(struct worker *w, struct served *x);
+
+/* The verbs, by file. */
+int serve_export(struct call *c);
+int serve_unexport(struct call *c);
+
+#endif

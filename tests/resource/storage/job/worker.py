@@ -1,0 +1,461 @@
+#!/usr/bin/env python3
+"""The worker of a volume with clients of Debian's attached: forks, sizes, limits, bad requests.
+rows: STO-11
+
+    worker.py VOLUME-PROGRAM [CASE...]
+"""
+import array
+import os
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+VOLUME = os.path.abspath(sys.argv[1])
+MIB = 1 << 20
+TOOLS = ("qemu-img", "qemu-io", "nbdinfo", "nbdcopy")
+
+
+class Refused(Exception):
+    pass
+
+
+class Worker:
+    """A worker process and the first connection to it."""
+
+    def __init__(self, work, *nodes, fds=(), name="w", words=()):
+        self.work, self.name = work, name
+        path = os.path.join(work, name + ".control")
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        listener.bind(path)
+        listener.listen(16)
+        self.path = path
+        args = [VOLUME, "serve", f"control={listener.fileno()}", *words]
+        left = list(fds)
+        for n in nodes:  # {} is the next descriptor
+            args.append("node=" + (n.replace("{}", str(left.pop(0))) if "{}" in n else n))
+        answer_r, answer_w = os.pipe()
+
+        def arrange():
+            os.dup2(answer_w, 3)
+
+        keep = (listener.fileno(), 3, *fds)
+        self.log = open(os.path.join(work, name + ".log"), "wb")
+        self.process = subprocess.Popen(args, pass_fds=keep, preexec_fn=arrange, stdout=self.log,
+                                        stderr=self.log)
+        started.append(self.process)
+        os.close(answer_w)
+        listener.close()
+        self.answers = os.fdopen(answer_r)
+        first = self.answers.readline()
+        if first != "serving=yes\n":
+            self.process.wait()
+            raise Refused(first + self.text())
+        self.control = self.connect()
+
+    def text(self):
+        self.log.flush()
+        return open(self.log.name, errors="replace").read()
+
+    def connect(self):
+        s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        s.settimeout(120)
+        s.connect(self.path)
+        return s
+
+    def ask(self, *words, fds=(), control=None, go=None):
+        """The lines of the answer; `go`: called when the job waits."""
+        s = control or self.control
+        send(s, words, fds)
+        lines = []
+        while True:
+            text = s.recv(65536).decode()
+            if not text:
+                raise Refused("the worker has left: " + self.text()[-3000:])
+            for line in text.splitlines():
+                if line == "ok":
+                    return lines
+                if line.startswith("error "):
+                    raise Refused(line)
+                lines.append(line)
+                if line == "ready=yes" and go is not None:
+                    go()
+                    send(s, ("go",), ())
+
+    def export(self, name="disk", *more, control=None):
+        path = os.path.join(self.work, f"{self.name}.{name}.sock")
+        if os.path.exists(path):
+            os.unlink(path)
+        s = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        s.bind(path)
+        s.listen(16)
+        self.ask("export", "nbd", "socket=@0", f"name={name}", *more, fds=[s.fileno()], control=control)
+        s.close()
+        return f"nbd+unix:///{name}?socket={path}"
+
+    def end(self, how=signal.SIGTERM):
+        self.process.send_signal(how)
+        code = self.process.wait(60)
+        last = self.answers.read()
+        if how == signal.SIGTERM and (code != 0 or not last.endswith("ok\n")):
+            raise RuntimeError(f"the worker ended with {code}: {last} {self.text()[-4000:]}")
+        self.answers.close()
+        self.log.close()
+        self.control.close()
+        return last
+
+
+def send(s, words, fds):
+    control = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
+    s.sendmsg([b"\0".join(w.encode() for w in words)], control)
+
+
+def run(*args, ok=True):
+    r = subprocess.run(args, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300)
+    if ok and (r.returncode != 0 or "verification failed" in r.stdout):
+        raise RuntimeError(f"{' '.join(args)}: {r.returncode} {r.stdout}")
+    return r.stdout
+
+
+def open_rw(path):
+    return os.open(path, os.O_RDWR | os.O_CLOEXEC)
+
+
+def create(path, size, backing=None, *options):
+    args = ["qemu-img", "create", "-q", "-f", "qcow2", *options]
+    if backing:
+        args += ["-b", backing, "-F", "qcow2", "-u"]
+    run(*args, path, str(size))
+
+
+def qemu_io(uri, *commands):
+    args = ["qemu-io", "-f", "raw"]
+    for c in commands:
+        args += ["-c", c]
+    return run(*args, uri)
+
+
+def check_image(path):
+    run("qemu-img", "check", "-q", path)
+
+
+class Nbd:
+    """As much of a client as the tests need: newstyle, simple replies, one request at a time."""
+
+    def __init__(self, uri):
+        name, path = uri[len("nbd+unix:///"):].split("?socket=")
+        self.s = socket.socket(socket.AF_UNIX)
+        self.s.settimeout(60)
+        self.s.connect(path)
+        head = self.take(18)
+        assert head[:16] == b"NBDMAGICIHAVEOPT", head
+        self.s.sendall(struct.pack(">I", 3))  # fixed newstyle, no zeroes
+        data = struct.pack(">I", len(name)) + name.encode() + struct.pack(">H", 0)
+        self.s.sendall(b"IHAVEOPT" + struct.pack(">II", 7, len(data)) + data)  # NBD_OPT_GO
+        while True:
+            _, _, kind, length = struct.unpack(">QIII", self.take(20))
+            info = self.take(length)
+            if kind == 1:
+                return
+            if kind >> 31:
+                raise OSError(f"the server refuses: {kind:x} {info}")
+            if struct.unpack(">H", info[:2])[0] == 0:
+                self.size = struct.unpack(">Q", info[2:10])[0]
+
+    def take(self, count):
+        got = b""
+        while len(got) < count:
+            more = self.s.recv(count - len(got))
+            if not more:
+                raise OSError("the server has left")
+            got += more
+        return got
+
+    def request(self, kind, off, count, data=b"", answer=0):
+        self.s.sendall(struct.pack(">IHHQQI", 0x25609513, 0, kind, 1, off, count) + data)
+        _, error, _ = struct.unpack(">IIQ", self.take(16))
+        if error:
+            raise OSError(error, "the disk refuses")
+        return self.take(answer)
+
+    def read(self, off, count):
+        return self.request(0, off, count, answer=count)
+
+    def write(self, off, data):
+        self.request(1, off, len(data), data)
+
+    def flush(self):
+        self.request(3, 0, 0)
+
+    def close(self):
+        self.s.sendall(struct.pack(">IHHQQI", 0x25609513, 0, 2, 1, 0, 0))
+        self.s.close()
+
+
+class Writer:
+    """Writes blocks with a count in them through NBD, over and over; remembers the last that was
+    acknowledged, and the last before a flush that was."""
+
+    BLOCK = 4096
+
+    def __init__(self, uri, size, seed=1, flush_every=16):
+        self.h = Nbd(uri)
+        self.size, self.count, self.seed = size, 0, seed
+        self.flush_every = flush_every
+        self.acked, self.begun, self.flushed = {}, {}, {}
+        self.worst, self.stopping, self.error = 0.0, False, None
+        self.thread = threading.Thread(target=self.loop)
+        self.thread.start()
+
+    def random(self):
+        self.seed = (self.seed * 6364136223846793005 + 1442695040888963407) % (1 << 64)
+        return self.seed >> 33
+
+    def loop(self):
+        try:
+            while not self.stopping:
+                block = self.random() % (self.size // self.BLOCK)
+                self.count += 1
+                self.begun[block] = self.count
+                begun = time.monotonic()
+                self.h.write(block * self.BLOCK, pattern(block, self.count))
+                self.acked[block] = self.count
+                if self.count % self.flush_every == 0:
+                    self.h.flush()
+                    self.flushed = dict(self.acked)
+                else:
+                    self.worst = max(self.worst, time.monotonic() - begun)
+        except Exception as e:
+            self.error = e
+
+    def stop(self, expect_error=False):
+        self.stopping = True
+        self.thread.join(60)
+        if self.error and not expect_error:
+            raise self.error
+        if not self.error:
+            self.h.close()
+
+    def check(self, uri, least):
+        """Each block has what was acknowledged (or begun) last, or at least `least`."""
+        h = Nbd(uri)
+        for block, count in least.items():
+            data = h.read(block * self.BLOCK, self.BLOCK)
+            got = int.from_bytes(data[:8], "little")
+            if data != pattern(block, got) or not count <= got <= self.begun[block]:
+                raise RuntimeError(f"block {block}: {got}, not {count} to {self.begun[block]}")
+        h.close()
+
+
+def pattern(block, count):
+    return (count.to_bytes(8, "little") + block.to_bytes(8, "little")) * (Writer.BLOCK // 16)
+
+
+def until(true, seconds=20):
+    end = time.monotonic() + seconds
+    while not true():
+        if time.monotonic() > end:
+            raise RuntimeError("it does not come")
+        time.sleep(0.02)
+
+
+def value(lines, key):
+    for line in lines:
+        if line.startswith(key + "="):
+            return line[len(key) + 1:]
+    return None
+
+
+# ---- cases ----
+
+def case_serves_and_tells(work):
+    """Exports end with their connection, kept ones do not; the worker goes with the last."""
+    disk = os.path.join(work, "disk")
+    run("truncate", "-s", "64M", disk)
+    fd = open_rw(disk)
+    w = Worker(work, f"d,file,fd={fd}", fds=[fd])
+    os.close(fd)
+    other = w.connect()
+    uri = w.export("a", control=other)
+    kept = w.export("b", "keep")
+    assert "export-size: 67108864" in run("nbdinfo", uri)
+    qemu_io(uri, "write -P 7 1M 1M", "flush")
+    qemu_io(kept, "read -P 7 1M 1M")
+    lines = w.ask("status")
+    assert value(lines, "top") == "d" and value(lines, "size") == str(64 * MIB), lines
+    assert sum(line.startswith("export=") for line in lines) == 2, lines
+    other.close()
+    until(lambda: sum(line.startswith("export=") for line in w.ask("status")) == 1)
+    assert subprocess.run(["nbdinfo", uri], stderr=subprocess.DEVNULL).returncode != 0
+    qemu_io(kept, "read -P 7 1M 1M")
+    w.control.close()
+    time.sleep(0.3)
+    assert w.process.poll() is None
+    w.control = w.connect()
+    w.ask("unexport", "id=" + [l for l in w.ask("status") if l.startswith("export=")][0][7:].split()[0])
+    w.control.close()
+    assert w.process.wait(20) == 0, w.text()
+
+
+def case_resizes(work):
+    disk = os.path.join(work, "disk.qcow2")
+    create(disk, 64 * MIB)
+    fd = open_rw(disk)
+    w = Worker(work, f"f,file,fd={fd}", "d,qcow2,file=f", fds=[fd])
+    uri = w.export()
+    assert value(w.ask("resize", "size=128M"), "size") == str(128 * MIB)
+    assert "export-size: 134217728" in run("nbdinfo", uri)
+    qemu_io(uri, "write -P 3 100M 1M", "flush")
+    refused(w, "resize", "size=64M")
+    refused(w, "resize", "size=1000001")
+    refused(w, "resize")
+    w.ask("resize", "size=64M", "shrink")
+    assert "export-size: 67108864" in run("nbdinfo", uri)
+    w.end()
+    os.close(fd)
+    check_image(disk)
+    assert "virtual size: 64 MiB" in run("qemu-img", "info", disk)
+
+
+def refused(w, *words, fds=(), control=None):
+    try:
+        w.ask(*words, fds=fds, control=control)
+    except Refused as e:
+        assert str(e).startswith("error "), e
+        return str(e)
+    raise RuntimeError(f"not refused: {words}")
+
+
+def case_refuses_bad_requests(work):
+    disk = os.path.join(work, "disk")
+    run("truncate", "-s", "1M", disk)
+    fd = open_rw(disk)
+    w = Worker(work, f"d,file,fd={fd}", fds=[fd])
+    for words in (("nothing",), ("status", "x"), ("export",), ("export", "nbd"),
+                  ("export", "nbd", "socket=3"), ("export", "nbd", "socket=@0"), ("export", "what", "x"),
+                  ("export", "nbd", "socket=@99999999999999999999"), ("fork",), ("fork", "node=a,file,fd=0"),
+                  ("fork", "node=d,memory,size=1M"), ("fork", "node=m,memory,size=1M"),
+                  ("fork", "node=a,file,path=/etc/passwd"), ("unexport", "id=9"), ("resize", "size=x"),
+                  ("throttle", "name=d", "iops=5"), ("x" * 60000,), ("status",) * 600, ("go",)):
+        refused(w, *words)
+    refused(w, "export", "nbd", "socket=@0", fds=[fd])
+    refused(w, "export", "nbd", "socket=@1", fds=[0])
+    refused(w, "status", "fd=@0", fds=[0] * 40)
+    w.control.send(b"\0\0\0")
+    assert w.control.recv(65536).startswith(b"error")
+    w.control.send(b"s" * 70000)
+    assert w.control.recv(65536).startswith(b"error")
+    half = w.connect()
+    half.close()
+    time.sleep(0.3)
+    before = len(os.listdir(f"/proc/{w.process.pid}/fd"))
+    for _ in range(50):
+        refused(w, "nonsense", fds=[fd, fd, fd])
+    after = len(os.listdir(f"/proc/{w.process.pid}/fd"))
+    assert after == before, (before, after)
+    assert value(w.ask("status"), "top") == "d"
+    w.end()
+    os.close(fd)
+
+
+def case_forks_under_load(work):
+    """Every fork holds one moment; nobody waits for long."""
+    size, paths, fds = 32 * MIB, [], []
+    for i in range(6):
+        paths.append(os.path.join(work, f"layer{i}"))
+        create(paths[i], size, paths[i - 1] if i else None)
+        fds.append(open_rw(paths[i]))
+    w = Worker(work, f"f0,file,fd={fds[0]}", "l0,qcow2,file=f0", fds=[fds[0]])
+    uri = w.export()
+    writer = Writer(uri, size)
+    moments, stalls = [], []
+    for i in range(1, 6):
+        time.sleep(0.3)
+        before = dict(writer.acked)
+        lines = w.ask("fork", f"node=f{i},file,fd=@0", f"node=l{i},qcow2,file=f{i},alone", fds=[fds[i]])
+        moments.append((before, dict(writer.begun)))
+        stalls.append(int(value(lines, "stall-us")))
+        assert value(w.ask("status"), "top") == f"l{i}"
+    time.sleep(0.2)
+    # another process reads what was frozen while the worker goes on
+    for i, (before, begun) in enumerate(moments):
+        frozen = Worker(work, *[n for k in range(i + 1) for n in layer(k)], fds=fds[:i + 1], name=f"frozen{i}")
+        at = frozen.export("x", "read-only")
+        check = Writer.__new__(Writer)
+        check.begun = begun
+        check.check(at, before)
+        frozen.end()
+    writer.stop()
+    writer.check(uri, writer.acked)
+    w.end()
+    for p in paths:
+        check_image(p)
+    print(f"    stalls of {min(stalls)} to {max(stalls)} us, slowest write {writer.worst * 1e3:.1f} ms, "
+          f"{writer.count} writes")
+    for fd in fds:
+        os.close(fd)
+
+
+def layer(i):
+    backing = f",backing=l{i - 1}" if i else ""
+    return (f"f{i},file,read-only,fd={{}}", f"l{i},qcow2,read-only,file=f{i}{backing}")
+
+
+def case_limits_can_change(work):
+    disk = os.path.join(work, "disk")
+    run("truncate", "-s", "64M", disk)
+    fd = open_rw(disk)
+    w = Worker(work, f"d,file,fd={fd}", "t,throttle,file=d,iops=20", fds=[fd])
+    uri = w.export()
+    writer = Writer(uri, 64 * MIB, flush_every=1 << 40)
+    time.sleep(1)
+    slow = writer.count
+    w.ask("throttle", "name=t", "iops=100000")
+    time.sleep(1)
+    assert slow < 100 < writer.count, (slow, writer.count)
+    refused(w, "throttle", "name=t", "what=7")
+    refused(w, "throttle", "name=d", "iops=7")
+    writer.stop()
+    w.end()
+    os.close(fd)
+
+
+def main():
+    missing = [t for t in TOOLS if shutil.which(t) is None]
+    if missing:
+        print("skipped: not installed:", *missing)
+        return 77
+    failed = 0
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 3)  # taken: the worker's answers go there
+    wanted = sys.argv[2:]
+    for name, case in sorted(globals().items()):
+        if not name.startswith("case_") or (wanted and name[5:] not in wanted):
+            continue
+        work = tempfile.mkdtemp(prefix="worker-", dir="/var/tmp")
+        begun = time.monotonic()
+        try:
+            case(work)
+            print(f"ok   {name[5:]} ({time.monotonic() - begun:.1f} s)", flush=True)
+        except Exception as e:
+            import traceback
+            traceback.print_exc()
+            print(f"FAIL {name[5:]}: {e}", flush=True)
+            failed += 1
+        finally:
+            for p in started:
+                if p.poll() is None:
+                    p.kill()
+                    p.wait()
+            started.clear()
+            shutil.rmtree(work, ignore_errors=True)
+    return 1 if failed else 0
+
+
+started = []
+if __name__ == "__main__":
+    sys.exit(main())
