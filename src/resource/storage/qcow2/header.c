@@ -413,6 +413,34 @@ int qcow2_header_build(const struct qcow2_header *h, uint8_t *cluster, size_t ro
     return build(h, cluster, room, &end);
 }
 
+static bool overlaps(uint64_t a, uint64_t a_bytes, uint64_t b, uint64_t b_bytes)
+{
+    return a < b + b_bytes && b < a + a_bytes;
+}
+
+/* The old name counts until the first block is written: what of it lies behind that stays in
+ * the new cluster, where nothing else does. */
+static int keep_old_name(struct qcow2 *q, uint8_t *bytes, size_t end)
+{
+    const struct qcow2_header *h = &q->header;
+    size_t first = qcow2_file(q)->block_bytes;
+    size_t from = h->backing_at > first ? (size_t)h->backing_at : first;
+    size_t to = (size_t)(h->backing_at + h->backing_bytes);
+    SCOPED(scope_free) uint8_t *old = NULL;
+    int r;
+
+    if (h->backing_at == 0 || to <= from || from < end ||
+        overlaps(from, to - from, qcow2_get64(bytes + 8), qcow2_get32(bytes + 16))) {
+        return 0;
+    }
+    old = fault_aligned(4096, q->cluster_bytes);
+    r = old == NULL ? -ENOMEM : qcow2_io_read(q, old, q->cluster_bytes, 0);
+    if (r == 0) {
+        memcpy(bytes + from, old + from, to - from);
+    }
+    return r;
+}
+
 /* Write the cluster: what is behind the first block comes first when it is needed by
  * the new header, last when it is only cleared. */
 static int store_parts(struct blk *file, const uint8_t *bytes, size_t room, bool tail)
@@ -446,6 +474,9 @@ static int store(struct qcow2 *q)
 
     if (r == 0) {
         r = build(&q->header, bytes, q->cluster_bytes, &end);
+    }
+    if (r == 0 && q->header.name_is_new) {
+        r = keep_old_name(q, bytes, end);
     }
     if (r == 0) {
         r = store_parts(qcow2_file(q), bytes, q->cluster_bytes,

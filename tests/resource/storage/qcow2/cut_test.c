@@ -180,6 +180,22 @@ static int run_rebase(struct bench *s)
     return r != 0 ? r : qcow2_rebase(s->disk, NULL, NULL, &e);
 }
 
+/* A name that lies behind the first block of the header. */
+static int run_long_name(struct bench *s)
+{
+    struct err e = {0};
+    char name[640];
+    int r;
+
+    for (size_t i = 0; i < sizeof name; i++) {
+        name[i] = i % 2 == 0 ? '.' : '/';
+    }
+    (void)strcpy(name + sizeof name - 8, "another");
+    r = qcow2_rebase(s->disk, name, "raw", &e);
+    r = r != 0 ? r : qcow2_rebase(s->disk, name + 40, "raw", &e);
+    return r != 0 ? r : qcow2_rebase(s->disk, NULL, NULL, &e);
+}
+
 static const struct operation operations[] = {
     {"snapshot is taken", prepare_snapshot, run_create},
     {"snapshot is gone back to", prepare_snapshot, run_apply},
@@ -188,6 +204,7 @@ static const struct operation operations[] = {
     {"disk shrinks", prepare_nothing, run_shrink},
     {"bitmaps are stored", prepare_bitmap, run_bitmap},
     {"backing file is renamed", prepare_nothing, run_rebase},
+    {"backing file has a long name", prepare_nothing, run_long_name},
 };
 
 /* ---- afterwards ---- */
