@@ -451,6 +451,28 @@ int graph_forget(struct graph *g, const char *name, struct err *e)
     return 0;
 }
 
+/* The last word of a disk that only the graph has; NULL: there is none. */
+static struct graph_node *find_unused(const struct graph *g)
+{
+    struct graph_node *found = NULL;
+
+    for (struct graph_node *n = g->first; n != NULL; n = n->next) {
+        if (n->hold.disk != NULL && n->hold.disk->users == &n->hold &&
+            n->hold.next == NULL) {
+            found = n;
+        }
+    }
+    return found;
+}
+
+void graph_prune(struct graph *g, void (*tell)(void *arg, const char *name), void *arg)
+{
+    for (struct graph_node *n = find_unused(g); n != NULL; n = find_unused(g)) {
+        tell(arg, n->name);
+        remove_node(g, n);
+    }
+}
+
 void graph_drop_last(struct graph *g, unsigned count)
 {
     for (; count > 0 && g->last != NULL; count--) {

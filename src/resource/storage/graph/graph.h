@@ -70,6 +70,9 @@ struct pool_store *graph_store(const struct graph *g, const char *name);
 /* Sixteen hex digits, lower case. */
 int graph_parse_id(const char *text, uint64_t *ret, struct err *e);
 
+/* Leave all disks that nobody uses, those on top first; `tell` hears each name. */
+void graph_prune(struct graph *g, void (*tell)(void *arg, const char *name), void *arg);
+
 /* Leave the disks of the last `count` words. */
 void graph_drop_last(struct graph *g, unsigned count);
 

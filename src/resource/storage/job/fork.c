@@ -1,9 +1,10 @@
 /* fork.c - a snapshot under load: an empty image goes on top of what is there.
  *
- * Guests are held up only while requests under way end and two edges change.  What they
- * wrote before is made durable twice: before, so that little is left, and afterwards, while
- * they write to the new image; until that is done, their flushes flush both, so that
- * what they flushed is on the disk, wherever it went. */
+ * Guests are held up only while reads and writes under way end and two edges change: their
+ * flushes, which take longer, are held back before that, so that none is under way.  What
+ * they wrote before is made durable twice: before, so that little is left, and afterwards,
+ * while they write to the new image; until that is done, their flushes flush both, so
+ * that what they flushed is on the disk, wherever it went. */
 #include <errno.h>
 #include <time.h>
 
@@ -18,10 +19,9 @@ static int count_disk(struct blk *b, unsigned depth, void *arg)
     return 0;
 }
 
-static int check(struct blk *root, struct blk *top, struct err *e)
+static int check(struct blk *old, struct blk *top, struct err *e)
 {
     const struct blk_edge *backing = qcow2_backing_edge(top);
-    struct blk *old = job_root_edge(root)->disk;
     unsigned images = 0;
 
     (void)blk_visit(old, count_disk, &images);
@@ -33,11 +33,10 @@ static int check(struct blk *root, struct blk *top, struct err *e)
         return err_set(e, -EINVAL, "cannot put '%s' on top: it stands on '%s'",
                        top->label, backing->disk->label);
     }
-    if (root->read_only) {
+    if (old->read_only) {
         return err_set(e, -EROFS, "cannot fork '%s': it is read only", old->label);
     }
-    if (blk_size(top) != blk_size(root) || top->block_bytes > root->block_bytes ||
-        old->block_bytes > top->block_bytes) {
+    if (blk_size(top) != blk_size(old) || top->block_bytes != old->block_bytes) {
         return err_set(e, -EINVAL,
                        "cannot put '%s' on top: it has another size or other blocks",
                        top->label);
@@ -58,9 +57,8 @@ static uint64_t now_ns(void)
 }
 
 /* The two edges: guests to the new image, the new image to the old disk. */
-static int swap(struct blk *root, struct blk *top, struct err *e)
+static int swap(struct blk *root, struct blk_edge *edge, struct blk *top, struct err *e)
 {
-    struct blk_edge *edge = job_root_edge(root);
     struct blk *old = edge->disk;
     struct blk_step steps[] = {
         {edge, top, edge->uses, edge->lets},
@@ -77,27 +75,29 @@ static int swap(struct blk *root, struct blk *top, struct err *e)
     return r;
 }
 
-int job_fork(struct blk *root, struct blk *take_top, uint64_t *ret_stall_ns,
-             bool *ret_done, struct err *e)
+int job_fork(struct blk *root, struct blk_edge *edge, struct blk *take_top,
+             uint64_t *ret_stall_ns, bool *ret_done, struct err *e)
 {
-    struct blk *old = job_root_edge(root)->disk;
+    struct blk *old = edge->disk;
     uint64_t begun;
-    int r = check(root, take_top, e);
+    int r = check(old, take_top, e);
 
     *ret_done = false;
+    job_root_hold_flushes(root);
     if (r == 0) {
         r = blk_flush(old);
         r = r == 0 ? 0 : err_sys(e, r, "cannot flush '%s'", old->label);
     }
     begun = now_ns();
     if (r == 0) {
-        r = swap(root, take_top, e);
+        r = swap(root, edge, take_top, e);
     }
+    *ret_stall_ns = now_ns() - begun;
+    job_root_let_flushes(root);
     if (r != 0) {
         blk_drop(take_top);
         return r;
     }
-    *ret_stall_ns = now_ns() - begun;
     *ret_done = true;
     job_root_refresh(root);
     r = job_root_pay(root);

@@ -33,12 +33,43 @@ struct job_root_counts {
 
 struct job_root_counts job_root_counts(const struct blk *root);
 
-/* Put a prepared, empty qcow2 image that was opened `alone` on top: what was there
- * becomes its backing file, read only from now on (a snapshot of this moment).  Takes
+/* The edge below a root by which a disk is used; NULL: it is not below. */
+struct blk_edge *job_edge_to(struct blk *root, const struct blk *disk);
+
+/* The disk that an edge below a root belongs to. */
+struct blk *job_user_of(struct blk *root, const struct blk_edge *edge);
+
+/* Put a prepared, empty qcow2 image that was opened `alone` where `edge` leads to, on top
+ * of what is there, which is read only from now on (a snapshot of this moment).  Takes
  * `top`, also on failure.  `ret_stall_ns`: how long guests were held up.
- * *ret_done tells after an error whether the new image is on top: the old one may
+ * *ret_done tells after an error whether the new image is in place: the old one may
  * then not be durable yet, and every flush of the root tries again. */
-int job_fork(struct blk *root, struct blk *take_top, uint64_t *ret_stall_ns,
-             bool *ret_done, struct err *e);
+int job_fork(struct blk *root, struct blk_edge *edge, struct blk *take_top,
+             uint64_t *ret_stall_ns, bool *ret_done, struct err *e);
+
+/* What a job asks its owner; each may be NULL. */
+struct job_control {
+    /* Now and then; not 0: the job ends with that, and all is as before. */
+    int (*progress)(void *arg, uint64_t done, uint64_t total);
+
+    /* Both disks have the same, durably, and every change and flush goes to both: whoever
+     * keeps a record of which is in use changes it now.  0: go on; else as above.
+     * May suspend; *failed stops being 0 when the job cannot be done any more. */
+    int (*ready)(void *arg, const int *failed);
+    void *arg;
+};
+
+/* Copy the disk that `edge` leads to to another one of the same size, which nobody uses
+ * and which it takes, also on failure; put it in its place. */
+int job_move(struct blk *root, struct blk_edge *edge, struct blk *take_to,
+             const struct job_control *j, struct err *e);
+
+/* Write what a layer holds to the one that it stands on, which nobody else uses, and put that
+ * in its place.  The layer is complete for as long as it is there. */
+int job_merge(struct blk *root, struct blk_edge *edge, const struct job_control *j,
+              struct err *e);
+
+/* Copy what a layer lacks from those below, until it stands alone. */
+int job_stream(struct blk *layer, const struct job_control *j, struct err *e);
 
 #endif

@@ -16,6 +16,10 @@ struct root {
     struct blk blk;
     struct blk_edge edge[EDGE_COUNT];
     struct job_root_counts counts;
+    unsigned flushing; /* requests that make something durable */
+    bool held;         /* no such one begins */
+    struct strand_queue waiting;
+    struct strand_queue ended;
 };
 
 static struct root *root_of(struct blk *b)
@@ -43,16 +47,42 @@ static void count_write(struct root *f, uint64_t bytes)
     f->counts.written_bytes += bytes;
 }
 
+/* Around requests that make something durable, which may take a while. */
+static void begin_flush(struct root *f)
+{
+    while (f->held) {
+        strand_wait(f->blk.strands, &f->waiting);
+    }
+    f->flushing++;
+}
+
+static int end_flush(struct root *f, int r)
+{
+    f->flushing--;
+    if (f->flushing == 0) {
+        (void)strand_wake_all(&f->ended);
+    }
+    return r;
+}
+
 static int root_write(struct blk *b, struct blk_vec from, uint64_t off, unsigned flags)
 {
     count_write(root_of(b), from.bytes);
-    return blk_writev(top_of(b), from, off, flags);
+    if ((flags & BLK_FUA) == 0) {
+        return blk_writev(top_of(b), from, off, flags);
+    }
+    begin_flush(root_of(b));
+    return end_flush(root_of(b), blk_writev(top_of(b), from, off, flags));
 }
 
 static int root_zero(struct blk *b, uint64_t off, uint64_t bytes, unsigned flags)
 {
     count_write(root_of(b), bytes);
-    return blk_zero(top_of(b), off, bytes, flags);
+    if ((flags & BLK_FUA) == 0) {
+        return blk_zero(top_of(b), off, bytes, flags);
+    }
+    begin_flush(root_of(b));
+    return end_flush(root_of(b), blk_zero(top_of(b), off, bytes, flags));
 }
 
 static int root_discard(struct blk *b, uint64_t off, uint64_t bytes)
@@ -64,11 +94,14 @@ static int root_discard(struct blk *b, uint64_t off, uint64_t bytes)
 static int root_flush(struct blk *b)
 {
     struct root *f = root_of(b);
-    struct blk *owed = f->edge[EDGE_DEBT].disk;
-    int r = owed != NULL ? blk_flush(owed) : 0;
+    struct blk *owed;
+    int r;
 
     f->counts.flushes++;
-    return r != 0 ? r : blk_flush(top_of(b));
+    begin_flush(f);
+    owed = f->edge[EDGE_DEBT].disk;
+    r = owed != NULL ? blk_flush(owed) : 0;
+    return end_flush(f, r != 0 ? r : blk_flush(top_of(b)));
 }
 
 static int root_status(struct blk *b, uint64_t off, uint64_t bytes,
@@ -152,6 +185,58 @@ struct blk_edge *job_root_edge(struct blk *root)
     return &root_of(root)->edge[EDGE_TOP];
 }
 
+struct search {
+    const struct blk *disk;
+    struct blk_edge *found;
+};
+
+static int find_edge(struct blk *b, unsigned depth, void *arg)
+{
+    struct search *s = arg;
+
+    (void)depth;
+    for (unsigned i = 0; i < b->edge_count; i++) {
+        if (b->edge[i].disk == s->disk && b->edge[i].uses != 0) {
+            s->found = &b->edge[i];
+            return 1;
+        }
+    }
+    return 0;
+}
+
+struct blk_edge *job_edge_to(struct blk *root, const struct blk *disk)
+{
+    struct search s = {.disk = disk};
+
+    (void)blk_visit(root, find_edge, &s);
+    return s.found;
+}
+
+struct owner_search {
+    const struct blk_edge *edge;
+    struct blk *found;
+};
+
+static int find_owner(struct blk *b, unsigned depth, void *arg)
+{
+    struct owner_search *s = arg;
+
+    (void)depth;
+    if (s->edge >= b->edge && s->edge < b->edge + b->edge_count) {
+        s->found = b;
+        return 1;
+    }
+    return 0;
+}
+
+struct blk *job_user_of(struct blk *root, const struct blk_edge *edge)
+{
+    struct owner_search s = {.edge = edge};
+
+    (void)blk_visit(root, find_owner, &s);
+    return s.found;
+}
+
 struct job_root_counts job_root_counts(const struct blk *root)
 {
     return ((const struct root *)root)->counts;
@@ -163,6 +248,24 @@ void job_root_refresh(struct blk *root)
 
     root->best_bytes = top->best_bytes;
     root->zeroes_fast = top->zeroes_fast;
+}
+
+void job_root_hold_flushes(struct blk *root)
+{
+    struct root *f = root_of(root);
+
+    f->held = true;
+    while (f->flushing > 0) {
+        strand_wait(root->strands, &f->ended);
+    }
+}
+
+void job_root_let_flushes(struct blk *root)
+{
+    struct root *f = root_of(root);
+
+    f->held = false;
+    (void)strand_wake_all(&f->waiting);
 }
 
 int job_root_owe(struct blk *root, struct blk *disk, struct err *e)

@@ -22,6 +22,7 @@
 #include "base/err.h"
 #include "base/fault.h"
 #include "base/scope.h"
+#include "contract/blk_graph.h"
 #include "contract/blk_ops.h"
 #include "host/loop/file_io.h"
 #include "host/loop/loop.h"
@@ -509,4 +510,40 @@ int leaf_file_create(struct loop *l, int take_fd, const struct leaf_file_options
 void leaf_file_let_grow(struct blk *b)
 {
     b->grows = !file_of(b)->is_device;
+}
+
+static bool is_same_file(int a, int b)
+{
+    struct stat x;
+    struct stat y;
+
+    return fstat(a, &x) == 0 && fstat(b, &y) == 0 && x.st_dev == y.st_dev &&
+           x.st_ino == y.st_ino;
+}
+
+int leaf_file_reopen(struct blk *b, int take_fd, struct err *e)
+{
+    struct file *f = file_of(b);
+    int old = f->io.fd;
+    int r =
+        b->ops != &file_ops || !is_same_file(old, take_fd)
+            ? err_set(e, -EINVAL, "cannot open '%s' anew: that is another file", b->label)
+            : 0;
+
+    if (r == 0 && f->locks) {
+        r = leaf_lock(take_fd, !b->read_only, f->shares, b->label, e);
+    }
+    if (r != 0) {
+        (void)close(take_fd);
+        return r;
+    }
+    blk_drain_begin(b);
+    f->io.fd = take_fd;
+    if (f->io.direct) {
+        (void)fcntl(take_fd, F_SETFL, fcntl(take_fd, F_GETFL) | O_DIRECT);
+    }
+    blk_drain_end(b);
+    leaf_unlock(old);
+    (void)close(old);
+    return 0;
 }

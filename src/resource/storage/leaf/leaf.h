@@ -35,6 +35,11 @@ int leaf_file_create(struct loop *l, int take_fd, const struct leaf_file_options
  * is a regular file. */
 void leaf_file_let_grow(struct blk *b);
 
+/* Go on with another descriptor of the same file, which it takes, also on failure: of one
+ * that was opened for reading only, one that can be written.  In a strand that runs no
+ * request of the disk.  -EINVAL: it is of another file. */
+int leaf_file_reopen(struct blk *b, int take_fd, struct err *e);
+
 /* Sparse memory that reads zeros where nothing was written. */
 int leaf_memory_create(struct strand_pool *strands, uint64_t size_bytes,
                        uint32_t block_bytes, struct blk **ret_disk, struct err *e);

@@ -38,12 +38,13 @@ static int status(struct call *c)
     struct worker *w = c->worker;
     struct blk *root = w->root.disk;
     struct job_root_counts n = job_root_counts(root);
+    const char *top = graph_name_of(w->graph, job_root_edge(root)->disk);
 
     call_answer(c, "pid", "%d", (int)getpid());
     call_answer(c, "size", "%llu", (unsigned long long)root->size_bytes);
     call_answer(c, "block", "%u", root->block_bytes);
     call_answer(c, "read-only", "%s", root->read_only ? "yes" : "no");
-    call_answer(c, "top", "%s", graph_name_of(w->graph, job_root_edge(root)->disk));
+    call_answer(c, "top", "%s", top != NULL ? top : "-");
     call_answer(c, "reads", "%llu", (unsigned long long)n.reads);
     call_answer(c, "writes", "%llu", (unsigned long long)n.writes);
     call_answer(c, "flushes", "%llu", (unsigned long long)n.flushes);
@@ -124,44 +125,6 @@ static int throttle(struct call *c)
     return r != 0 ? r : filter_throttle_group_set(g, &l, c->words.e);
 }
 
-/* ---- fork ---- */
-
-/* Take in the words `node=`; how many in *ret_count, also on failure. */
-static int add_nodes(struct call *c, unsigned *ret_count)
-{
-    int r = 0;
-
-    for (unsigned i = 0; r == 0 && i < c->words.count; i++) {
-        if (strncmp(c->words.words[i], "node=", 5) == 0) {
-            r = graph_add(c->worker->graph, c->words.words[i] + 5, c->words.e);
-            *ret_count += r == 0 ? 1 : 0;
-        }
-    }
-    return r == 0 && *ret_count == 0
-               ? err_set(c->words.e, -EINVAL, "no disk is named (node=NAME,TYPE...)")
-               : r;
-}
-
-static int fork_disk(struct call *c)
-{
-    struct worker *w = c->worker;
-    uint64_t stall = 0;
-    unsigned added = 0;
-    bool done = false;
-    int r = add_nodes(c, &added);
-
-    if (r == 0) {
-        r = job_fork(w->root.disk, graph_top(w->graph, NULL), &stall, &done, c->words.e);
-    }
-    if (done) {
-        call_answer(c, "forked", "yes");
-        call_answer(c, "stall-us", "%llu", (unsigned long long)(stall / 1000));
-    } else {
-        graph_drop_last(w->graph, added);
-    }
-    return r;
-}
-
 /* ---- the table ---- */
 
 static const struct verb {
@@ -176,7 +139,11 @@ static const struct verb {
     {"unexport", (const char *const[]){"id", NULL}, false, false, serve_unexport},
     {"resize", (const char *const[]){"size", "shrink", NULL}, false, false, resize},
     {"throttle", NULL, false, false, throttle},
-    {"fork", (const char *const[]){NULL}, false, true, fork_disk},
+    {"fork", (const char *const[]){"layer", NULL}, false, true, serve_fork},
+    {"move", (const char *const[]){"layer", "hold", NULL}, true, true, serve_move},
+    {"merge", (const char *const[]){"layer", "hold", "reopen", "rename", NULL}, true,
+     true, serve_merge},
+    {"stream", (const char *const[]){"layer", NULL}, true, true, serve_stream},
     {"stop", (const char *const[]){NULL}, false, false, stop},
 };
 

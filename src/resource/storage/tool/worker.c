@@ -94,14 +94,6 @@ int call_check(const struct call *c)
     return c->from->gone || c->worker->ending ? -ECANCELED : 0;
 }
 
-int call_wait(struct call *c)
-{
-    while (call_check(c) == 0 && !c->from->told) {
-        strand_wait(loop_strands(c->worker->loop), &c->from->waiting);
-    }
-    return call_check(c);
-}
-
 /* ---- connections ---- */
 
 static void maybe_end(struct worker *w)
@@ -152,7 +144,6 @@ static void leave(struct connection *c)
 {
     c->gone = true;
     loop_unwatch(&c->watch);
-    (void)strand_wake_all(&c->waiting);
     if (!c->busy) {
         c->busy = true; /* nothing else begins */
         if (strand_start(loop_strands(c->worker->loop), end_connection, c) != 0) {
@@ -232,9 +223,6 @@ static void tell(struct connection *c, struct message *m)
 {
     c->told = c->told || strcmp(m->words[0], "go") == 0;
     message_fini(m);
-    if (c->told) {
-        (void)strand_wake_all(&c->waiting);
-    }
 }
 
 static void came(struct loop_watch *watch, uint32_t events)
@@ -370,9 +358,6 @@ void serve_run(struct worker *w)
 void serve_stop(struct worker *w)
 {
     w->ending = true;
-    for (struct connection *c = w->connections; c != NULL; c = c->next) {
-        (void)strand_wake_all(&c->waiting);
-    }
     maybe_end(w);
 }
 

@@ -31,12 +31,11 @@ struct served {
 struct connection {
     struct connection *next;
     struct worker *worker;
-    struct loop_watch watch;     /* its fd is owned */
-    bool busy;                   /* a strand answers */
-    bool listens;                /* that is a job, which may be told something */
-    bool gone;                   /* the peer has left, or cannot be talked to */
-    bool told;                   /* the job was told to go on */
-    struct strand_queue waiting; /* the job, for that */
+    struct loop_watch watch; /* its fd is owned */
+    bool busy;               /* a strand answers */
+    bool listens;            /* that is a job, which may be told something */
+    bool gone;               /* the peer has left, or cannot be talked to */
+    bool told;               /* the job was told to go on */
 };
 
 struct worker {
@@ -108,14 +107,15 @@ void call_progress(struct call *c, uint64_t done, uint64_t total);
 /* -ECANCELED when who asked has left, or the worker ends. */
 int call_check(const struct call *c);
 
-/* Wait until the job is told to go on; 0 or -ECANCELED. */
-int call_wait(struct call *c);
-
 /* Stop serving; the worker forgets it. */
 void serve_unserve(struct worker *w, struct served *x);
 
 /* The verbs, by file. */
 int serve_export(struct call *c);
 int serve_unexport(struct call *c);
+int serve_fork(struct call *c);
+int serve_move(struct call *c);
+int serve_merge(struct call *c);
+int serve_stream(struct call *c);
 
 #endif

@@ -158,6 +158,9 @@ static void finish(struct load *t, struct slot *s)
         t->errors++;
         return;
     }
+    if (t->is_dead != NULL && t->is_dead(t->arg)) {
+        return; /* nobody hears the answer */
+    }
     k->ended = ++t->events;
     if (r->kind == BLK_FLUSH) {
         for (unsigned i = 0; i < LOAD_BLOCKS; i++) {

@@ -49,7 +49,10 @@ struct blk *parts_file(struct parts *p, unsigned n, bool holds_back)
                                      .delay_one_in = 4,
                                      .delay_ns = 200000};
 
+    blk_detach(&p->hold[n]);
     must_be_0(filter_fault_create(p->loop, p->file[n].disk, &plan, &p->fault[n], NULL));
+    p->hold[n] = (struct blk_edge){.user = "test", .lets = BLK_USE_ALL};
+    must_be_0(blk_attach(&p->hold[n], p->fault[n], NULL));
     return p->fault[n];
 }
 
@@ -58,7 +61,7 @@ struct blk *parts_open(struct parts *p, unsigned n, bool alone)
     struct qcow2_open_options o = {.label = "image", .alone = alone};
     struct blk *b = NULL;
 
-    if (qcow2_open(parts_file(p, n, false), &o, &b, &p->e) != 0) {
+    if (qcow2_open(parts_file(p, n, p->holds_back), &o, &b, &p->e) != 0) {
         (void)fprintf(stderr, "%s\n", p->e.text);
         abort();
     }
@@ -77,11 +80,15 @@ void parts_root(struct parts *p, struct blk *top)
 void parts_leave(struct parts *p)
 {
     blk_detach(&p->root);
+    for (unsigned i = 0; i < PARTS_FILES; i++) {
+        blk_detach(&p->hold[i]);
+        p->fault[i] = NULL;
+    }
 }
 
 void parts_close(struct parts *p)
 {
-    parts_leave(p);
+    parts_leave(p); /* also what was opened again */
     for (unsigned i = 0; i < PARTS_FILES; i++) {
         blk_detach(&p->file[i]);
     }
@@ -108,6 +115,10 @@ int parts_main(const struct parts_case *cases, unsigned count)
     for (unsigned i = 0; i < count; i++) {
         for (uint64_t k = 0; k < rounds; k++) {
             if (only == NULL || strcmp(only, cases[i].name) == 0) {
+                if (rounds > 1) {
+                    (void)fprintf(stderr, "\r%s %llu ", cases[i].name,
+                                  (unsigned long long)(seed + k));
+                }
                 run(&cases[i], seed + k);
             }
         }

@@ -14,8 +14,11 @@ struct parts {
     struct loop *loop;
     uint64_t seed;
     struct blk_edge file[PARTS_FILES]; /* held until the end, or `parts_close` */
-    struct blk *fault[PARTS_FILES];    /* while it is open */
+    struct blk *fault[PARTS_FILES];    /* the filters, the last that were made */
+    struct blk_edge hold[PARTS_FILES]; /* on them, until the root is left */
     struct blk_edge root;
+    bool holds_back; /* files are disks with a volatile cache */
+    bool is_cut;     /* their power has gone */
     struct err e;
 };
 

@@ -1,0 +1,199 @@
+/* work.c - the verbs that take long: jobs on the disk that is being served.
+ *
+ * With `hold`, a job that is ready says so and waits for the message `go`: whoever keeps
+ * the record of what the volume stands on changes it in between, when both states are
+ * right.  What nobody uses afterwards is left, and named in the answer. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "contract/blk_ops.h"
+#include "resource/storage/graph/graph.h"
+#include "resource/storage/job/job.h"
+#include "resource/storage/leaf/leaf.h"
+#include "resource/storage/qcow2/qcow2.h"
+#include "resource/storage/tool/worker.h"
+
+#define LOOK_NS 5000000 /* while it waits for leave to go on */
+
+/* ---- what all jobs have in common ---- */
+
+static int progress(void *arg, uint64_t done, uint64_t total)
+{
+    struct call *c = arg;
+
+    call_progress(c, done, total);
+    return call_check(c);
+}
+
+static int ready(void *arg, const int *failed)
+{
+    struct call *c = arg;
+    int r = call_check(c);
+
+    if (r != 0 || c->from->told || !request_has(&c->words, "hold")) {
+        return r;
+    }
+    call_answer(c, "ready", "yes");
+    call_send(c);
+    while (r == 0 && *failed == 0 && !c->from->told) {
+        loop_sleep(c->worker->loop, LOOK_NS);
+        r = call_check(c);
+    }
+    return r != 0 ? r : *failed;
+}
+
+static struct job_control control_of(struct call *c)
+{
+    return (struct job_control){.progress = progress, .ready = ready, .arg = c};
+}
+
+static void tell_left(void *arg, const char *name)
+{
+    call_answer(arg, "left", "%s", name);
+}
+
+/* Take in the words `node=`; how many in *ret_count, also on failure. */
+static int add_nodes(struct call *c, unsigned *ret_count)
+{
+    int r = 0;
+
+    for (unsigned i = 0; r == 0 && i < c->words.count; i++) {
+        if (strncmp(c->words.words[i], "node=", 5) == 0) {
+            r = graph_add(c->worker->graph, c->words.words[i] + 5, c->words.e);
+            *ret_count += r == 0 ? 1 : 0;
+        }
+    }
+    return r == 0 && *ret_count == 0
+               ? err_set(c->words.e, -EINVAL, "no disk is named (node=NAME,TYPE...)")
+               : r;
+}
+
+/* The edge to the disk that `layer=` names, or that is on top. */
+static int find_layer(struct call *c, struct blk_edge **ret_edge)
+{
+    struct worker *w = c->worker;
+    const char *name = request_get(&c->words, "layer");
+    const struct blk *disk = name != NULL ? graph_disk(w->graph, name, c->words.e) : NULL;
+
+    *ret_edge = name == NULL   ? job_root_edge(w->root.disk)
+                : disk != NULL ? job_edge_to(w->root.disk, disk)
+                               : NULL;
+    return *ret_edge != NULL ? 0
+                             : err_set(c->words.e, -ENOENT,
+                                       "the volume does not stand on '%.64s'", name);
+}
+
+int serve_fork(struct call *c)
+{
+    struct worker *w = c->worker;
+    struct blk_edge *edge;
+    uint64_t stall = 0;
+    unsigned added = 0;
+    bool done = false;
+    int r = find_layer(c, &edge);
+
+    r = r == 0 ? add_nodes(c, &added) : r;
+
+    if (r == 0) {
+        r = job_fork(w->root.disk, edge, graph_top(w->graph, NULL), &stall, &done,
+                     c->words.e);
+    }
+    if (done) {
+        call_answer(c, "forked", "yes");
+        call_answer(c, "stall-us", "%llu", (unsigned long long)(stall / 1000));
+    } else {
+        graph_drop_last(w->graph, added);
+    }
+    return r;
+}
+
+/* ---- move, merge, stream ---- */
+
+int serve_move(struct call *c)
+{
+    struct worker *w = c->worker;
+    struct job_control j = control_of(c);
+    struct blk_edge *edge;
+    unsigned added = 0;
+    int r = find_layer(c, &edge);
+
+    r = r == 0 ? add_nodes(c, &added) : r;
+    r = r == 0 ? job_move(w->root.disk, edge, graph_top(w->graph, NULL), &j, c->words.e)
+               : r;
+    if (r != 0) {
+        graph_drop_last(w->graph, added);
+    } else {
+        graph_prune(w->graph, tell_left, c);
+    }
+    return r;
+}
+
+/* reopen=NODE,fd=N: the file of a layer that was opened for reading only. */
+static int reopen(struct call *c)
+{
+    const char *word = request_get(&c->words, "reopen");
+    char name[64];
+    size_t n = word != NULL ? strcspn(word, ",") : 0;
+    struct blk *disk;
+    int fd;
+
+    if (word == NULL) {
+        return 0;
+    }
+    if (n >= sizeof name || strncmp(word + n, ",fd=", 4) != 0) {
+        return err_set(c->words.e, -EINVAL, "reopen= takes NODE,fd=@N");
+    }
+    memcpy(name, word, n);
+    name[n] = '\0';
+    disk = graph_disk(c->worker->graph, name, c->words.e);
+    if (disk == NULL || strcmp(graph_type_of(c->worker->graph, name), "file") != 0) {
+        return err_set(c->words.e, -EINVAL, "'%s' is no file", name);
+    }
+    fd = fcntl(atoi(word + n + 4), F_DUPFD_CLOEXEC, 3);
+    return fd < 0 ? err_sys(c->words.e, -errno, "cannot open '%s' anew", name)
+                  : leaf_file_reopen(disk, fd, c->words.e);
+}
+
+int serve_merge(struct call *c)
+{
+    struct worker *w = c->worker;
+    struct job_control j = control_of(c);
+    const char *name = request_get(&c->words, "rename");
+    struct blk_edge *edge;
+    struct blk *above;
+    int r = find_layer(c, &edge);
+
+    r = r == 0 ? reopen(c) : r;
+    if (r != 0) {
+        return r;
+    }
+    above = job_user_of(w->root.disk, edge);
+    r = job_merge(w->root.disk, edge, &j, c->words.e);
+    if (r == 0 && name != NULL && qcow2_backing_edge(above) == edge &&
+        !above->read_only) { /* what it says of itself, for whoever opens it by hand */
+        struct qcow2_info info;
+
+        qcow2_info(above, &info);
+        r = qcow2_rebase(above, name, info.backing_format, c->words.e);
+    }
+    if (r == 0) {
+        graph_prune(w->graph, tell_left, c);
+    }
+    return r;
+}
+
+int serve_stream(struct call *c)
+{
+    struct job_control j = control_of(c);
+    struct blk_edge *edge;
+    int r = find_layer(c, &edge);
+
+    r = r == 0 ? job_stream(edge->disk, &j, c->words.e) : r;
+    if (r == 0) {
+        graph_prune(c->worker->graph, tell_left, c);
+    }
+    return r;
+}
