@@ -124,6 +124,11 @@ int cmd_image_delete(struct cli *c, const struct op_image_delete *a)
     return pass_each(c, node_image, a, "image", a->image, a->n_image);
 }
 
+int cmd_image_move(struct cli *c, const struct op_image_move *a)
+{
+    return pass_on(c, node_image_move, a);
+}
+
 int cmd_image_prune(struct cli *c, const struct op_image_prune *a)
 {
     return pass_on(c, node_image, a);

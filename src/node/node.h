@@ -173,6 +173,10 @@ int node_snapshot_delete(struct node *n, const char *guest, const char *name,
 int node_image(struct node *n, const char *op, const json_t *order, json_t **ret,
                struct err *e);
 
+/* Keep the store of images on the pool that the order names, wherever it was. */
+int node_image_move(struct node *n, const char *op, const json_t *order, json_t **ret,
+                    struct err *e);
+
 /* Networks, pools and volumes: `op` is the second word of the operation. */
 int node_network(struct node *n, const char *op, const json_t *order, json_t **ret,
                  struct err *e);

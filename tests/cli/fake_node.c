@@ -340,6 +340,13 @@ int node_volume(struct node *n, const char *op, const json_t *order, json_t **re
     return note("volume", op, order, ret, e);
 }
 
+int node_image_move(struct node *n, const char *op, const json_t *order, json_t **ret,
+                    struct err *e)
+{
+    (void)n;
+    return note("image", op, order, ret, e);
+}
+
 int node_pool(struct node *n, const char *op, const json_t *order, json_t **ret,
               struct err *e)
 {

@@ -97,6 +97,7 @@ op image-list
 op image-inspect busybox
 op image-verify
 op image-tag busybox other
+op image-move default
 op image-export busybox "$WORK/out.tar"
 op image-import "$WORK/out.tar" again
 printf 'FROM busybox\nRUN echo x >/x\n' >"$WORK/Containerfile"
@@ -189,6 +190,7 @@ wrong create 125 --pull never nosuch true
 wrong run 125 --pull never nosuch true
 wrong image-inspect 1 nosuch
 wrong image-tag 1 nosuch other
+wrong image-move 1 nosuch
 wrong image-export 1 nosuch "$WORK/x"
 wrong image-import 1 "$WORK/nosuch" x
 wrong image-build 1 "$WORK/nosuch"

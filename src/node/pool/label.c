@@ -27,7 +27,7 @@
 #define BLOCK_BYTES 4096
 #define LOOK_BYTES  (1u << 20) /* at either end of a device */
 
-static const char *const folders[] = {"layers", "files"};
+static const char *const folders[] = {"layers", "files", "images"};
 
 static void label_of(const json_t *pool, const json_t *member, char out[LABEL_MOST])
 {

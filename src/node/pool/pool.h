@@ -51,7 +51,7 @@ bool pool_member_is_device(const json_t *member);
 void pool_look(struct node *n, const json_t *pool, const json_t *member,
                struct pool_room *ret);
 
-/* The directory `what` (layers, files) of a member that is a directory and carries our
+/* The directory `what` (layers, files, images) of a member that is a directory and carries our
  * label, made when missing; a descriptor, or -ENODEV with a text. */
 int pool_open_dir(struct node *n, const json_t *pool, const json_t *member,
                   const char *what, struct err *e);

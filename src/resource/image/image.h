@@ -113,6 +113,9 @@ typedef int image_list_fn(void *arg, const struct image *img);
 int image_list(struct image_store *s, image_list_fn *fn, void *arg, size_t *ret_broken,
                struct err *e);
 
+/* Keep everybody out who adds images, as long as the descriptor is open; -EBUSY. */
+int image_lock_alone(struct image_store *s, struct err *e);
+
 /* Let `name` mean the image that `ref` means now; a former meaning is dropped. */
 int image_tag(struct image_store *s, const char *ref, const char *name, struct err *e);
 

@@ -165,7 +165,7 @@ void store_forget_blobs(struct image_store *s, const struct strv *digests)
 {
     SCOPED(scope_json) json_t *blobs = json_object();
     SCOPED(scope_json) json_t *layers = json_object();
-    SCOPED(scope_close) int alone = store_lock_alone(s, NULL);
+    SCOPED(scope_close) int alone = image_lock_alone(s, NULL);
 
     if (alone < 0 || blobs == NULL || layers == NULL ||
         need_all(s, NULL, blobs, layers, NULL) < 0) {
@@ -202,7 +202,7 @@ static int prune_alone(struct image_store *s, image_keep_fn *keep, void *arg,
 int image_prune(struct image_store *s, image_keep_fn *keep, void *arg,
                 struct image_pruned *ret, struct err *e)
 {
-    SCOPED(scope_close) int alone = store_lock_alone(s, e);
+    SCOPED(scope_close) int alone = image_lock_alone(s, e);
     struct image_pruned n = {0};
     int r = alone < 0 ? alone : prune_alone(s, keep, arg, &n, e);
 

@@ -152,7 +152,7 @@ void image_release(struct image_store *s)
     store_busy_end(s);
 }
 
-int store_lock_alone(struct image_store *s, struct err *e)
+int image_lock_alone(struct image_store *s, struct err *e)
 {
     int fd = lock(s->images, "busy.lock", LOCK_EX | LOCK_NB);
 

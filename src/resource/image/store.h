@@ -28,9 +28,6 @@ int store_read_json(struct image_store *s, const char *digest, json_t **ret,
 int store_busy_begin(struct image_store *s, struct err *e);
 void store_busy_end(struct image_store *s);
 
-/* The store for oneself, a lock descriptor; -EBUSY while anyone adds blobs. */
-int store_lock_alone(struct image_store *s, struct err *e);
-
 /* The whole index.json, an empty one when there is none yet. */
 int store_read_index(struct image_store *s, json_t **ret, struct err *e);
 
