@@ -437,18 +437,6 @@ static int carve_status(struct blk *b, uint64_t off, uint64_t bytes,
     return 0;
 }
 
-static int carve_pages(struct blk *b, uint64_t off, uint64_t bytes, int *ret_fd,
-                       uint64_t *ret_at)
-{
-    struct carve *c = carve_of(b);
-    struct run run = look(c, off, bytes);
-
-    if (run.at == 0 || run.bytes < bytes) {
-        return -EOPNOTSUPP;
-    }
-    return blk_pages(c->edge.disk, run.at, bytes, ret_fd, ret_at);
-}
-
 static int carve_quiesce(struct blk *b)
 {
     struct carve *c = carve_of(b);
@@ -505,7 +493,7 @@ const struct blk_ops carve_ops = {
     .discard = carve_discard,
     .flush = carve_flush,
     .status = carve_status,
-    .pages = carve_pages,
+    /* no `pages`: what is on its way to a socket may be another disk's by then */
     .resize = carve_resize,
     .quiesce = carve_quiesce,
     .destroy = carve_destroy,

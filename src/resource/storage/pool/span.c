@@ -378,17 +378,15 @@ static int span_flush(struct blk *b)
 
 /* ---- the rest ---- */
 
-static int span_status_slot(struct blk *b, uint64_t off, uint64_t bytes,
-                            struct blk_extent *ret)
+/* The state of a range of one segment. */
+static int status_in_segment(struct span *s, struct span_entry entry, uint64_t off,
+                             uint64_t bytes, struct blk_extent *ret)
 {
-    struct span *s = span_of(b);
-    uint64_t segment_bytes = (uint64_t)1 << s->segment_shift;
-    uint64_t n = segment_bytes - (off & (segment_bytes - 1));
-    struct span_entry entry = span_entry(s, off >> s->segment_shift);
     struct blk *disk;
+    uint64_t size;
     int r;
 
-    ret->bytes = n < bytes ? n : bytes;
+    ret->bytes = bytes;
     ret->state = BLK_ALLOCATED;
     if (entry.home == 0) {
         return 0;
@@ -397,16 +395,30 @@ static int span_status_slot(struct blk *b, uint64_t off, uint64_t bytes,
         return -ENODEV;
     }
     disk = s->edge[entry.home - 1u].disk;
-    if (off >= blk_size(disk)) {
+    size = blk_size(disk);
+    if (off >= size) {
         return 0;
     }
-    n = blk_size(disk) - off < ret->bytes ? blk_size(disk) - off : ret->bytes;
-    r = blk_status(disk, off, n, ret);
+    r = blk_status(disk, off, size - off < bytes ? size - off : bytes, ret);
     if (r == 0) { /* who asks goes on from the piece */
         ret->state = (ret->state & BLK_DATA) | BLK_ALLOCATED | BLK_PLACED;
         ret->at = off;
         ret->holder = disk;
     }
+    return r;
+}
+
+static int span_status_slot(struct blk *b, uint64_t off, uint64_t bytes,
+                            struct blk_extent *ret)
+{
+    struct span *s = span_of(b);
+    uint64_t segment_bytes = (uint64_t)1 << s->segment_shift;
+    uint64_t n = segment_bytes - (off & (segment_bytes - 1));
+    unsigned inside = grace_enter(&s->grace);
+    int r = status_in_segment(s, span_entry(s, off >> s->segment_shift), off,
+                              n < bytes ? n : bytes, ret);
+
+    grace_leave(&s->grace, inside);
     return r;
 }
 
@@ -418,6 +430,7 @@ static int span_pages(struct blk *b, uint64_t off, uint64_t bytes, int *ret_fd,
     struct span_entry entry = span_entry(s, segment);
 
     if (entry.home == 0 || (off + bytes - 1) >> s->segment_shift != segment ||
+        (s->move.active && s->move.segment == segment) ||
         !span_is_here(s, entry.home - 1u)) {
         return -EOPNOTSUPP;
     }

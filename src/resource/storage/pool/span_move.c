@@ -7,11 +7,12 @@
  *   home B, other A, LEAVING         B has the bytes: A is being wiped
  *   home B                           after
  *
- * A cut leaves one of them; opening wipes `other` and is done.  Between the first and the
+ * A cut leaves one of them; opening wipes `other` and is done.  Between the second and the
  * third, chunks are copied in order, each held against writers; a writer to what was copied
- * (below `copied`) writes to both pieces, others to A only.  When all is copied, B is flushed and
- * the map turns, writes going to both until it has.  If that write of the map fails, nobody
- * knows which entry is there: both pieces stay equal until the old one is there for sure.
+ * (below `copied`) writes to both pieces, others to A only.  When all is copied, B is flushed;
+ * then writers in the segment wait while it is flushed once more and the map turns.  If
+ * that write of the map fails, nobody knows which entry is there: writes go on to both, and no
+ * flush succeeds, until the old one is there for sure.
  *
  * Writers in the segment exclude each other where they overlap, so that both pieces get their
  * bytes in the same order; discards are zeros, so that both read the same. */
@@ -43,34 +44,19 @@ static struct span_job part_of(const struct span_job *job, uint64_t skip, uint64
     return part;
 }
 
-static bool has_turned(const struct span *s)
-{
-    return span_entry(s, s->move.segment).home == s->move.to + 1;
-}
-
-/* A first.  What only A has is told when B has become the truth meanwhile. */
+/* A first.  What B could not take ends the move. */
 static int change_both(struct span *s, unsigned from, const struct span_job *job)
 {
     int r = span_piece_do(s, from, job);
 
-    if (r != 0) { /* A may have some of it, B has none */
-        s->move.failed = s->move.failed != 0 ? s->move.failed : r;
-        return r;
-    }
-    if (s->move.mirrors) {
-        r = span_piece_do(s, s->move.to, job);
-        if (r != 0 && s->move.failed == 0) {
-            s->move.failed = r;
-        }
-    }
-    return r != 0 && has_turned(s) ? r : 0;
-}
+    if (r == 0) {
+        int other = span_piece_do(s, s->move.to, job);
 
-static unsigned source_of(const struct span *s)
-{
-    struct span_entry entry = span_entry(s, s->move.segment);
-
-    return (has_turned(s) ? entry.other : entry.home) - 1u;
+        s->move.failed = s->move.failed != 0 ? s->move.failed : other;
+    } else if (s->move.failed == 0) {
+        s->move.failed = r; /* A may have some of it, B has none */
+    }
+    return r;
 }
 
 int span_move_do(struct span *s, const struct span_job *job)
@@ -94,12 +80,12 @@ int span_move_do(struct span *s, const struct span_job *job)
     if (both > 0) {
         struct span_job part = part_of(job, 0, both);
 
-        r = change_both(s, source_of(s), &part);
+        r = change_both(s, span_entry(s, s->move.segment).home - 1u, &part);
     }
     if (r == 0 && both < job->bytes) {
         struct span_job part = part_of(job, both, job->bytes - both);
 
-        r = span_piece_do(s, source_of(s), &part);
+        r = span_piece_do(s, span_entry(s, s->move.segment).home - 1u, &part);
     }
     range_give(&s->move.ranges, &hold);
     return r;
@@ -216,24 +202,12 @@ static int wipe_other(struct span *s, uint64_t segment)
     return r;
 }
 
-/* B is left: nobody writes to it any more. */
-static int give_up(struct span *s, int why)
-{
-    s->move.active = false;
-    s->move.mirrors = false;
-    grace_wait(s->blk.strands, &s->grace);
-    (void)wipe_other(s, s->move.segment);
-    return why;
-}
-
-/* A is left: those who still write to both do so to the end. */
-static int arrive(struct span *s)
+/* Nobody writes to both any more: wipe the one that is left. */
+static void finish(struct span *s)
 {
     s->move.active = false;
     grace_wait(s->blk.strands, &s->grace);
-    s->move.mirrors = false;
     (void)wipe_other(s, s->move.segment);
-    return 0;
 }
 
 int span_move_settle(struct span *s)
@@ -247,38 +221,42 @@ int span_move_settle(struct span *s)
     return r;
 }
 
-/* Back to A, if the map can be told so. */
-static int turn_back(struct span *s, struct span_entry coming, int why)
+/* With all writers in the segment waiting, so that both pieces are equal. */
+static int turn(struct copy *c)
 {
-    int r = span_map_store_entry(s, s->move.segment, coming);
+    struct span *s = c->span;
+    struct span_entry coming = span_entry(s, s->move.segment);
+    struct span_entry leaving = {coming.other, coming.home, SPAN_LEAVING};
+    int r = s->move.failed != 0 ? s->move.failed : blk_flush(s->edge[c->to].disk);
 
-    if (r == 0) {
-        return give_up(s, why);
+    if (r != 0) {
+        return r;
     }
-    if (has_turned(s)) {
-        s->piece[coming.other - 1u].segments--;
-        s->piece[coming.home - 1u].segments++;
+    r = span_map_store_entry(s, s->move.segment, leaving);
+    if (r != 0) {
+        s->move.unsure = span_map_store_entry(s, s->move.segment, coming) != 0;
     }
-    s->entry[s->move.segment] = coming;
-    s->move.unsure = true;
-    return why;
+    return r;
 }
 
 static int turn_map(struct copy *c)
 {
     struct span *s = c->span;
-    struct span_entry coming = {(uint8_t)(c->from + 1), (uint8_t)(c->to + 1),
-                                SPAN_COMING};
-    struct span_entry leaving = {(uint8_t)(c->to + 1), (uint8_t)(c->from + 1),
-                                 SPAN_LEAVING};
-    int r = blk_flush(s->edge[c->to].disk);
+    uint64_t start = s->move.segment << s->segment_shift;
+    struct range_hold hold = {.first = start,
+                              .end = start + ((uint64_t)1 << s->segment_shift)};
+    int r = blk_flush(s->edge[c->to].disk); /* most of it, while nobody waits */
 
-    if (r != 0 || s->move.failed != 0) {
-        return give_up(s, r != 0 ? r : s->move.failed);
+    if (r == 0) {
+        range_take(s->blk.strands, &s->move.ranges, &hold);
+        r = turn(c);
+        s->move.active = s->move.unsure;
+        range_give(&s->move.ranges, &hold);
     }
-    r = span_map_store_entry(s, s->move.segment, leaving);
-    r = r != 0 ? r : s->move.failed; /* what a write could not bring to B */
-    return r != 0 ? turn_back(s, coming, r) : arrive(s);
+    if (!s->move.unsure) {
+        finish(s);
+    }
+    return r;
 }
 
 static int check(const struct span *s, unsigned from, unsigned to)
@@ -317,11 +295,14 @@ static int move_one(struct copy *c, uint64_t segment, unsigned to)
     s->move.to = to;
     s->move.copied = segment << s->segment_shift;
     s->move.failed = 0;
-    s->move.mirrors = true;
     s->move.active = true;
     grace_wait(s->blk.strands, &s->grace); /* writers that did not know */
     r = copy_segment(c);
-    return r == 0 ? turn_map(c) : give_up(s, r);
+    if (r == 0) {
+        return turn_map(c);
+    }
+    finish(s);
+    return r;
 }
 
 static int begin(struct copy *c, struct span *s, const struct pool_span_move *how,
@@ -336,7 +317,7 @@ static int begin(struct copy *c, struct span *s, const struct pool_span_move *ho
         if (r != 0) {
             return r;
         }
-        (void)give_up(s, 0);
+        finish(s);
     }
     *c = (struct copy){
         .span = s,

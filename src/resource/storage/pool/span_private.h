@@ -43,9 +43,8 @@ struct span_piece {
 
 struct span_moving {
     bool running;
-    bool active;  /* writers ask how far it is */
-    bool mirrors; /* what is below `copied` is written to both */
-    bool unsure;  /* the map may say that it has turned: no flush before it says not */
+    bool active; /* writers ask how far it is */
+    bool unsure; /* the map may say that it has turned: no flush before it says not */
     uint64_t segment;
     unsigned to;
     uint64_t copied; /* offset in the disk */
