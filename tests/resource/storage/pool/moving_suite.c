@@ -7,19 +7,18 @@
 #include "host/loop/loop.h"
 #include "resource/storage/pool/span.h"
 #include "tests/contract/blk_suite.h"
+#include "tests/resource/storage/pool/slow.h"
 
 #define MAP     3       /* the last of the lower disks */
 #define SEGMENT 524288u /* two chunks of a copy */
 
-/* A filter that hands everything on.  At the top it has a strand at work below it; at the
- * bottom its requests take a while, so that others run in between. */
+/* A filter that does nothing but to have a strand at work below it. */
 struct mover {
     struct blk blk;
     struct blk_edge edge;
     struct loop *loop;
     bool stop;
     bool runs;
-    bool slow;
     struct strand_queue stopped;
     uint64_t random;
     uint64_t moved;
@@ -27,20 +26,7 @@ struct mover {
 
 static struct blk *below(struct blk *b)
 {
-    struct mover *m = (struct mover *)b;
-
-    if (m->slow && suite_random(&m->random) % 2 == 0) {
-        loop_sleep(m->loop, 3000);
-    }
-    return m->edge.disk;
-}
-
-static int follow(struct blk *b, int r)
-{
-    if (((struct mover *)b)->slow) {
-        b->size_bytes = blk_size(((struct mover *)b)->edge.disk);
-    }
-    return r;
+    return ((struct mover *)b)->edge.disk;
 }
 
 static int mover_read(struct blk *b, struct blk_vec to, uint64_t off)
@@ -50,12 +36,12 @@ static int mover_read(struct blk *b, struct blk_vec to, uint64_t off)
 
 static int mover_write(struct blk *b, struct blk_vec from, uint64_t off, unsigned flags)
 {
-    return follow(b, blk_writev(below(b), from, off, flags));
+    return blk_writev(below(b), from, off, flags);
 }
 
 static int mover_zero(struct blk *b, uint64_t off, uint64_t bytes, unsigned flags)
 {
-    return follow(b, blk_zero(below(b), off, bytes, flags));
+    return blk_zero(below(b), off, bytes, flags);
 }
 
 static int mover_discard(struct blk *b, uint64_t off, uint64_t bytes)
@@ -101,7 +87,7 @@ static void mover_destroy(struct blk *b)
 {
     struct mover *m = (struct mover *)b;
 
-    if (getenv("MOVING_TALK") != NULL && !m->slow) {
+    if (getenv("MOVING_TALK") != NULL) {
         (void)fprintf(stderr, "moved %llu\n", (unsigned long long)m->moved);
     }
     blk_detach(&m->edge);
@@ -120,20 +106,6 @@ static const struct blk_ops mover_ops = {
     .quiesce = mover_quiesce,
     .destroy = mover_destroy,
 };
-
-static struct blk *slow_over(struct loop *l, struct blk *take_lower, uint64_t random)
-{
-    struct mover *m = calloc(1, sizeof *m);
-
-    blk_init_like(&m->blk, &mover_ops, take_lower);
-    m->blk.grows = take_lower->grows;
-    m->edge = (struct blk_edge){.user = "slow", .uses = BLK_USE_ALL};
-    must_be_0(blk_attach(&m->edge, take_lower, NULL));
-    m->loop = l;
-    m->random = random * 2 + 1;
-    m->slow = true;
-    return &m->blk;
-}
 
 static int go_on(void *arg, uint64_t done, uint64_t total)
 {

@@ -1,0 +1,296 @@
+/* stress_test.c - many strands on one carved disk whose device is slow and loses its power.
+ *
+ * Each block is one strand's, but its granule and its extent are everybody's.  Truth: a block
+ * has the last of its versions, or, after a cut, one of those since the last flush that
+ * began after it was done; version 0 is zeros. */
+#include <errno.h>
+
+#include "resource/storage/pool/carve.h"
+#include "tests/resource/storage/pool/slow.h"
+#include "tests/resource/storage/pool/table.h"
+#include "tests/resource/storage/redundancy/members.h"
+
+#define BLOCK    512u
+#define BLOCKS   6144u
+#define STRANDS  12u
+#define STEPS    40u
+#define ROUNDS   12u
+#define WINDOW   256u
+#define DEVICE   (8u << 20)
+#define ID       3u
+#define EXTENT_N 128u /* blocks that the larger changes cover: 64 KiB */
+
+struct history {
+    uint32_t may[WINDOW]; /* versions, in their order; those before `first` are gone */
+    unsigned first;       /* the one that is durable */
+    unsigned count;
+    bool busy;
+};
+
+struct bench {
+    struct members m; /* first */
+    struct history block[BLOCKS];
+    uint32_t version;
+    unsigned running;
+    struct strand_queue done;
+    bool cut;
+};
+
+struct worker {
+    struct bench *s;
+    unsigned number;
+    uint64_t random;
+};
+
+static void stamp(char *room, uint64_t block, uint32_t version)
+{
+    uint64_t word = version == 0 ? 0 : (block + 1) << 32 | version;
+
+    for (unsigned i = 0; i < BLOCK; i += 8) {
+        memcpy(room + i, &word, 8);
+    }
+}
+
+static uint32_t version_of(const char *room, uint64_t block)
+{
+    uint64_t word;
+
+    memcpy(&word, room, 8);
+    for (unsigned i = 0; i < BLOCK; i += 8) {
+        must(memcmp(room + i, &word, 8) == 0);
+    }
+    must(word == 0 || word >> 32 == block + 1);
+    return (uint32_t)word;
+}
+
+/* ---- what the strands do ---- */
+
+static void flush(struct bench *s)
+{
+    unsigned last[BLOCKS];
+
+    for (unsigned i = 0; i < BLOCKS; i++) { /* what is done as it begins */
+        last[i] = s->block[i].count - (s->block[i].busy ? 2 : 1);
+    }
+    if (blk_flush(s->m.disk) != 0) {
+        s->cut = true;
+        return;
+    }
+    for (unsigned i = 0; i < BLOCKS; i++) {
+        if (last[i] > s->block[i].first) {
+            s->block[i].first = last[i];
+        }
+    }
+}
+
+static void change(struct worker *w, unsigned first, unsigned count, bool zeros,
+                   unsigned flags)
+{
+    struct bench *s = w->s;
+    char *room = malloc((size_t)count * BLOCK);
+    uint32_t version = zeros ? 0 : ++s->version;
+    int r;
+
+    for (unsigned i = first; i < first + count; i++) {
+        struct history *h = &s->block[i];
+
+        must(!h->busy && h->count < WINDOW);
+        h->may[h->count++] = version;
+        h->busy = true;
+        stamp(room + (size_t)(i - first) * BLOCK, i, version);
+    }
+    if (zeros) {
+        r = blk_zero(s->m.disk, (uint64_t)first * BLOCK, (uint64_t)count * BLOCK, flags);
+    } else {
+        r = blk_write(s->m.disk, room, (size_t)count * BLOCK, (uint64_t)first * BLOCK,
+                      flags);
+    }
+    s->cut = s->cut || r != 0;
+    for (unsigned i = first; r == 0 && i < first + count; i++) {
+        s->block[i].busy = false;
+        if ((flags & BLK_FUA) != 0) {
+            s->block[i].first = s->block[i].count - 1;
+        }
+    }
+    free(room);
+}
+
+static void look(struct worker *w, unsigned block)
+{
+    struct bench *s = w->s;
+    char room[BLOCK];
+
+    if (blk_read(s->m.disk, room, BLOCK, (uint64_t)block * BLOCK) == 0) {
+        const struct history *h = &s->block[block];
+
+        must(version_of(room, block) == h->may[h->count - 1]);
+    } else {
+        s->cut = true;
+    }
+}
+
+/* Blocks of the first half are dealt out one by one, those of the second in extents. */
+static void step(struct worker *w)
+{
+    bool whole = suite_random(&w->random) % 3 == 0;
+    unsigned half = BLOCKS / 2;
+    unsigned mine =
+        (unsigned)(suite_random(&w->random) % (half / STRANDS / (whole ? EXTENT_N : 1)));
+    unsigned block = whole ? half + (mine * STRANDS + w->number) * EXTENT_N
+                           : mine * STRANDS + w->number;
+    unsigned in = (unsigned)(suite_random(&w->random) % EXTENT_N);
+    unsigned flags = suite_random(&w->random) % 9 == 0 ? BLK_FUA : 0;
+
+    if (block + EXTENT_N > BLOCKS) {
+        return;
+    }
+    switch (suite_random(&w->random) % 8) {
+    case 0:
+        flush(w->s);
+        break;
+    case 1:
+        change(w, block, whole ? EXTENT_N : 1, true, flags | BLK_UNMAP);
+        break;
+    case 2:
+        change(w, block, whole ? EXTENT_N : 1, true, flags);
+        break;
+    case 3:
+    case 4:
+        look(w, whole ? block + in : block);
+        break;
+    case 5:
+        change(w, block, whole ? EXTENT_N : 1, false, flags);
+        break;
+    default:
+        change(w, whole ? block + in : block, 1, false, flags);
+    }
+}
+
+static void work(void *arg)
+{
+    struct worker *w = arg;
+    struct bench *s = w->s;
+
+    for (unsigned i = 0; i < STEPS && !s->cut; i++) {
+        step(w);
+    }
+    if (--s->running == 0) {
+        (void)strand_wake_all(&s->done);
+    }
+}
+
+/* ---- rounds ---- */
+
+static void open_disk(struct bench *s, bool cuts)
+{
+    struct pool_store *store = NULL;
+    struct blk *slow;
+
+    s->m.plan.holds_back = cuts;
+    members_filter(&s->m, 1);
+    slow = slow_over(s->m.loop, s->m.lower[0], suite_random(&s->m.random));
+    must_be_0(pool_store_open(s->m.loop, slow, -1, &store, NULL));
+    must_be_0(pool_carve_open(store, ID, 0, false, &s->m.disk, NULL));
+    pool_store_unref(store);
+    members_hold(&s->m);
+}
+
+/* Each block has a version that it may have, which is the only one from now on. */
+static void judge(struct bench *s, bool after_cut)
+{
+    char room[BLOCK];
+
+    for (unsigned i = 0; i < BLOCKS; i++) {
+        struct history *h = &s->block[i];
+        uint32_t version = 0;
+        bool found = false;
+
+        if ((uint64_t)i * BLOCK < blk_size(s->m.disk)) {
+            must_be_0(blk_read(s->m.disk, room, BLOCK, (uint64_t)i * BLOCK));
+            version = version_of(room, i);
+        }
+        for (unsigned k = after_cut ? h->first : h->count - 1; k < h->count; k++) {
+            found = found || h->may[k] == version;
+        }
+        if (!found) {
+            (void)fprintf(stderr, "block %u has version %u, durable was %u, last %u\n", i,
+                          version, h->may[h->first], h->may[h->count - 1]);
+            abort();
+        }
+        *h = (struct history){.may = {version}, .count = 1};
+    }
+}
+
+static void one_round(struct bench *s, bool cuts)
+{
+    struct worker w[STRANDS];
+
+    open_disk(s, cuts);
+    if (cuts) {
+        filter_fault_cut_after(s->m.lower[0], suite_random(&s->m.random) % 600);
+    }
+    s->cut = false;
+    s->running = STRANDS;
+    for (unsigned i = 0; i < STRANDS; i++) {
+        w[i] = (struct worker){s, i, suite_random(&s->m.random) | 1};
+        must_be_0(strand_start(loop_strands(s->m.loop), work, &w[i]));
+    }
+    while (s->running > 0) {
+        strand_wait(loop_strands(s->m.loop), &s->done);
+    }
+    if (cuts) {
+        members_cut(&s->m);
+    } else {
+        must_be_0(blk_flush(s->m.disk));
+    }
+    members_close(&s->m);
+    open_disk(s, false);
+    judge(s, cuts);
+    members_close(&s->m);
+}
+
+static int strands_keep_apart(void *arg)
+{
+    struct bench *s = arg;
+    const char *more = getenv("SUITE_CUTS");
+    unsigned rounds = more != NULL ? (unsigned)strtoul(more, NULL, 10) : ROUNDS;
+    struct pool_store *store = NULL;
+    struct table_count count;
+
+    members_add(&s->m, DEVICE);
+    must_be_0(pool_store_format(
+        s->m.base[0], suite_random(&s->m.random) % 2 == 0 ? 65536 : 524288, NULL));
+    must_be_0(pool_store_open(s->m.loop, s->m.base[0], -1, &store, NULL));
+    must_be_0(pool_carve_add(store, ID, 0, NULL));
+    pool_store_unref(store);
+    for (unsigned i = 0; i < BLOCKS; i++) {
+        s->block[i].count = 1;
+    }
+    for (unsigned i = 0; i < rounds; i++) {
+        one_round(s, i % 4 != 3);
+        count = table_count(s->m.base[0]);
+        must(count.free + count.used == count.extents && count.free == count.counted);
+    }
+    members_drop(&s->m);
+    return 0;
+}
+
+int main(void)
+{
+    const char *text = getenv("SUITE_SEED");
+    uint64_t seed = text != NULL ? strtoull(text, NULL, 10) : 1;
+
+    for (unsigned i = 0; i < 4; i++) {
+        struct bench *s = calloc(1, sizeof *s);
+
+        s->m.random = seed * 8 + i * 2 + 1;
+        (void)suite_random(&s->m.random);
+        must_be_0(loop_create(i % 2 == 0 ? LOOP_DRIVER_AUTO : LOOP_DRIVER_CREW,
+                              &s->m.loop, NULL));
+        must_be_0(loop_do(s->m.loop, strands_keep_apart, s));
+        loop_destroy(s->m.loop);
+        free(s);
+    }
+    (void)printf("ok   strands keep apart on a slow device that loses its power\n");
+    return 0;
+}
