@@ -20,6 +20,7 @@
 
 #define PIECES_FEW   30
 #define GRANULE_MOST 8192
+#define LOOK_MOST    1024 /* extents that one answer covers */
 
 static const char zeros[GRANULE_MOST] __attribute__((aligned(4096)));
 
@@ -81,7 +82,7 @@ static struct run look(const struct carve *c, uint64_t off, uint64_t bytes)
 {
     struct run run = first_run(c, off, bytes);
 
-    while (run.bytes < bytes) {
+    for (unsigned i = 0; i < LOOK_MOST && run.bytes < bytes; i++) {
         struct run next = first_run(c, off + run.bytes, bytes - run.bytes);
 
         if (next.at != (run.at != 0 ? run.at + run.bytes : 0)) {
@@ -421,12 +422,36 @@ static int carve_flush(struct blk *b)
     return carve_keep(carve_of(b));
 }
 
+/* The first offset from that of the extent of `off` on where one lies. */
+static uint64_t next_extent(const struct carve *c, uint64_t off)
+{
+    uint64_t index = off / c->store->extent_bytes;
+    uint64_t next = (uint64_t)UINT32_MAX + 1;
+
+    for (uint32_t i = 0; i < c->map.size; i++) {
+        const struct extent_slot *slot = &c->map.slot[i];
+
+        if (slot->at != 0 && slot->index >= index && slot->index < next) {
+            next = slot->index;
+        }
+    }
+    return next * c->store->extent_bytes;
+}
+
 static int carve_status(struct blk *b, uint64_t off, uint64_t bytes,
                         struct blk_extent *ret)
 {
     struct carve *c = carve_of(b);
     struct run run = look(c, off, bytes);
 
+    if (run.at == 0 && run.bytes < bytes &&
+        run.bytes / LOOK_MOST >= c->store->extent_bytes) {
+        uint64_t next = next_extent(c, off + run.bytes); /* a long hole */
+
+        if (next > off + run.bytes) {
+            run.bytes = next - off < bytes ? next - off : bytes;
+        }
+    }
     ret->bytes = run.bytes;
     ret->state = BLK_ALLOCATED;
     if (run.at != 0) {

@@ -1,10 +1,8 @@
-/* stress_test.c - many strands on one carved disk whose device is slow and loses its power.
+/* stress_test.c - many strands on two carved disks whose device is slow and loses its power.
  *
- * Each block is one strand's, but its granule and its extent are everybody's.  Truth: a block
+ * Extents go from one disk to the other and back.  Each block is one strand's, but its granule and its extent are everybody's.  Truth: a block
  * has the last of its versions, or, after a cut, one of those since the last flush that
  * began after it was done; version 0 is zeros. */
-#include <errno.h>
-
 #include "resource/storage/pool/carve.h"
 #include "tests/resource/storage/pool/slow.h"
 #include "tests/resource/storage/pool/table.h"
@@ -13,11 +11,12 @@
 #define BLOCK    512u
 #define BLOCKS   6144u
 #define STRANDS  12u
+#define OF_ONE   (STRANDS / DISKS) /* strands of one disk */
 #define STEPS    40u
-#define ROUNDS   12u
-#define WINDOW   256u
-#define DEVICE   (8u << 20)
-#define ID       3u
+#define ROUNDS   8u
+#define WINDOW   512u
+#define DEVICE   (9u << 20)
+#define DISKS    2u
 #define EXTENT_N 128u /* blocks that the larger changes cover: 64 KiB */
 
 struct history {
@@ -27,9 +26,16 @@ struct history {
     bool busy;
 };
 
+struct disk {
+    unsigned number;
+    struct blk *blk;
+    struct blk_edge edge;
+    struct history block[BLOCKS];
+};
+
 struct bench {
     struct members m; /* first */
-    struct history block[BLOCKS];
+    struct disk disk[DISKS];
     uint32_t version;
     unsigned running;
     struct strand_queue done;
@@ -38,20 +44,27 @@ struct bench {
 
 struct worker {
     struct bench *s;
+    struct disk *d;
     unsigned number;
     uint64_t random;
 };
 
-static void stamp(char *room, uint64_t block, uint32_t version)
+static uint64_t name_of(const struct disk *d, uint64_t block)
 {
-    uint64_t word = version == 0 ? 0 : (block + 1) << 32 | version;
+    return (uint64_t)d->number * BLOCKS + block + 1;
+}
+
+static void stamp(char *room, const struct disk *d, uint64_t block, uint32_t version)
+{
+    uint64_t word = version == 0 ? 0 : name_of(d, block) << 32 | version;
 
     for (unsigned i = 0; i < BLOCK; i += 8) {
         memcpy(room + i, &word, 8);
     }
 }
 
-static uint32_t version_of(const char *room, uint64_t block)
+/* Never another block's bytes, nor another disk's. */
+static uint32_t version_of(const char *room, const struct disk *d, uint64_t block)
 {
     uint64_t word;
 
@@ -59,26 +72,42 @@ static uint32_t version_of(const char *room, uint64_t block)
     for (unsigned i = 0; i < BLOCK; i += 8) {
         must(memcmp(room + i, &word, 8) == 0);
     }
-    must(word == 0 || word >> 32 == block + 1);
+    must(word == 0 || word >> 32 == name_of(d, block));
     return (uint32_t)word;
+}
+
+static bool is_among(const struct history *h, unsigned first, uint32_t version)
+{
+    for (unsigned k = first; k < h->count; k++) {
+        if (h->may[k] == version) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The versions that are done. */
+static unsigned last_done(const struct history *h)
+{
+    return h->count - (h->busy ? 2 : 1);
 }
 
 /* ---- what the strands do ---- */
 
-static void flush(struct bench *s)
+static void flush(struct bench *s, struct disk *d)
 {
     unsigned last[BLOCKS];
 
     for (unsigned i = 0; i < BLOCKS; i++) { /* what is done as it begins */
-        last[i] = s->block[i].count - (s->block[i].busy ? 2 : 1);
+        last[i] = last_done(&d->block[i]);
     }
-    if (blk_flush(s->m.disk) != 0) {
+    if (blk_flush(d->blk) != 0) {
         s->cut = true;
         return;
     }
     for (unsigned i = 0; i < BLOCKS; i++) {
-        if (last[i] > s->block[i].first) {
-            s->block[i].first = last[i];
+        if (last[i] > d->block[i].first) {
+            d->block[i].first = last[i];
         }
     }
 }
@@ -87,46 +116,55 @@ static void change(struct worker *w, unsigned first, unsigned count, bool zeros,
                    unsigned flags)
 {
     struct bench *s = w->s;
+    struct disk *d = w->d;
     char *room = malloc((size_t)count * BLOCK);
     uint32_t version = zeros ? 0 : ++s->version;
     int r;
 
     for (unsigned i = first; i < first + count; i++) {
-        struct history *h = &s->block[i];
+        struct history *h = &d->block[i];
 
         must(!h->busy && h->count < WINDOW);
         h->may[h->count++] = version;
         h->busy = true;
-        stamp(room + (size_t)(i - first) * BLOCK, i, version);
+        stamp(room + (size_t)(i - first) * BLOCK, d, i, version);
     }
     if (zeros) {
-        r = blk_zero(s->m.disk, (uint64_t)first * BLOCK, (uint64_t)count * BLOCK, flags);
+        r = blk_zero(d->blk, (uint64_t)first * BLOCK, (uint64_t)count * BLOCK, flags);
     } else {
-        r = blk_write(s->m.disk, room, (size_t)count * BLOCK, (uint64_t)first * BLOCK,
+        r = blk_write(d->blk, room, (size_t)count * BLOCK, (uint64_t)first * BLOCK,
                       flags);
     }
     s->cut = s->cut || r != 0;
     for (unsigned i = first; r == 0 && i < first + count; i++) {
-        s->block[i].busy = false;
+        d->block[i].busy = false;
         if ((flags & BLK_FUA) != 0) {
-            s->block[i].first = s->block[i].count - 1;
+            d->block[i].first = d->block[i].count - 1;
         }
     }
     free(room);
 }
 
-static void look(struct worker *w, unsigned block)
+/* Blocks of one's own and of others, who may be writing to them. */
+static void look(struct worker *w, unsigned first, unsigned count)
 {
-    struct bench *s = w->s;
-    char room[BLOCK];
+    struct disk *d = w->d;
+    char *room = malloc((size_t)count * BLOCK);
+    unsigned *done = malloc(count * sizeof *done);
 
-    if (blk_read(s->m.disk, room, BLOCK, (uint64_t)block * BLOCK) == 0) {
-        const struct history *h = &s->block[block];
-
-        must(version_of(room, block) == h->may[h->count - 1]);
-    } else {
-        s->cut = true;
+    for (unsigned i = 0; i < count; i++) {
+        done[i] = last_done(&d->block[first + i]);
     }
+    if (blk_read(d->blk, room, (size_t)count * BLOCK, (uint64_t)first * BLOCK) != 0) {
+        w->s->cut = true;
+    } else {
+        for (unsigned i = 0; i < count; i++) {
+            must(is_among(&d->block[first + i], done[i],
+                          version_of(room + (size_t)i * BLOCK, d, first + i)));
+        }
+    }
+    free(room);
+    free(done);
 }
 
 /* Blocks of the first half are dealt out one by one, those of the second in extents. */
@@ -135,18 +173,18 @@ static void step(struct worker *w)
     bool whole = suite_random(&w->random) % 3 == 0;
     unsigned half = BLOCKS / 2;
     unsigned mine =
-        (unsigned)(suite_random(&w->random) % (half / STRANDS / (whole ? EXTENT_N : 1)));
-    unsigned block = whole ? half + (mine * STRANDS + w->number) * EXTENT_N
-                           : mine * STRANDS + w->number;
+        (unsigned)(suite_random(&w->random) % (half / OF_ONE / (whole ? EXTENT_N : 1)));
+    unsigned block =
+        whole ? half + (mine * OF_ONE + w->number) * EXTENT_N : mine * OF_ONE + w->number;
     unsigned in = (unsigned)(suite_random(&w->random) % EXTENT_N);
     unsigned flags = suite_random(&w->random) % 9 == 0 ? BLK_FUA : 0;
 
     if (block + EXTENT_N > BLOCKS) {
         return;
     }
-    switch (suite_random(&w->random) % 8) {
+    switch (suite_random(&w->random) % 9) {
     case 0:
-        flush(w->s);
+        flush(w->s, w->d);
         break;
     case 1:
         change(w, block, whole ? EXTENT_N : 1, true, flags | BLK_UNMAP);
@@ -155,10 +193,14 @@ static void step(struct worker *w)
         change(w, block, whole ? EXTENT_N : 1, true, flags);
         break;
     case 3:
-    case 4:
-        look(w, whole ? block + in : block);
+        look(w, whole ? block + in : block, 1);
         break;
+    case 4:
     case 5:
+        block = (unsigned)(suite_random(&w->random) % (BLOCKS - EXTENT_N));
+        look(w, block, in + 1);
+        break;
+    case 6:
         change(w, block, whole ? EXTENT_N : 1, false, flags);
         break;
     default:
@@ -181,7 +223,7 @@ static void work(void *arg)
 
 /* ---- rounds ---- */
 
-static void open_disk(struct bench *s, bool cuts)
+static void open_disks(struct bench *s, bool cuts)
 {
     struct pool_store *store = NULL;
     struct blk *slow;
@@ -190,29 +232,38 @@ static void open_disk(struct bench *s, bool cuts)
     members_filter(&s->m, 1);
     slow = slow_over(s->m.loop, s->m.lower[0], suite_random(&s->m.random));
     must_be_0(pool_store_open(s->m.loop, slow, -1, &store, NULL));
-    must_be_0(pool_carve_open(store, ID, 0, false, &s->m.disk, NULL));
+    for (unsigned i = 0; i < DISKS; i++) {
+        struct disk *d = &s->disk[i];
+
+        must_be_0(pool_carve_open(store, i + 1, 0, false, &d->blk, NULL));
+        d->edge = (struct blk_edge){.user = "test", .uses = BLK_USE_ALL};
+        must_be_0(blk_attach(&d->edge, d->blk, NULL));
+        if (blk_size(d->blk) < BLOCKS * BLOCK) {
+            must_be_0(blk_resize(d->blk, BLOCKS * BLOCK, NULL));
+        }
+    }
     pool_store_unref(store);
-    members_hold(&s->m);
+}
+
+static void close_disks(struct bench *s)
+{
+    for (unsigned i = 0; i < DISKS; i++) {
+        blk_detach(&s->disk[i].edge);
+    }
 }
 
 /* Each block has a version that it may have, which is the only one from now on. */
-static void judge(struct bench *s, bool after_cut)
+static void judge(struct disk *d, bool after_cut)
 {
     char room[BLOCK];
 
     for (unsigned i = 0; i < BLOCKS; i++) {
-        struct history *h = &s->block[i];
-        uint32_t version = 0;
-        bool found = false;
+        struct history *h = &d->block[i];
+        uint32_t version;
 
-        if ((uint64_t)i * BLOCK < blk_size(s->m.disk)) {
-            must_be_0(blk_read(s->m.disk, room, BLOCK, (uint64_t)i * BLOCK));
-            version = version_of(room, i);
-        }
-        for (unsigned k = after_cut ? h->first : h->count - 1; k < h->count; k++) {
-            found = found || h->may[k] == version;
-        }
-        if (!found) {
+        must_be_0(blk_read(d->blk, room, BLOCK, (uint64_t)i * BLOCK));
+        version = version_of(room, d, i);
+        if (!is_among(h, after_cut ? h->first : h->count - 1, version)) {
             (void)fprintf(stderr, "block %u has version %u, durable was %u, last %u\n", i,
                           version, h->may[h->first], h->may[h->count - 1]);
             abort();
@@ -225,14 +276,17 @@ static void one_round(struct bench *s, bool cuts)
 {
     struct worker w[STRANDS];
 
-    open_disk(s, cuts);
+    open_disks(s, cuts);
     if (cuts) {
         filter_fault_cut_after(s->m.lower[0], suite_random(&s->m.random) % 600);
     }
     s->cut = false;
     s->running = STRANDS;
     for (unsigned i = 0; i < STRANDS; i++) {
-        w[i] = (struct worker){s, i, suite_random(&s->m.random) | 1};
+        w[i] = (struct worker){.s = s,
+                               .d = &s->disk[i % DISKS],
+                               .number = i / DISKS,
+                               .random = suite_random(&s->m.random) | 1};
         must_be_0(strand_start(loop_strands(s->m.loop), work, &w[i]));
     }
     while (s->running > 0) {
@@ -240,13 +294,13 @@ static void one_round(struct bench *s, bool cuts)
     }
     if (cuts) {
         members_cut(&s->m);
-    } else {
-        must_be_0(blk_flush(s->m.disk));
     }
-    members_close(&s->m);
-    open_disk(s, false);
-    judge(s, cuts);
-    members_close(&s->m);
+    close_disks(s);
+    open_disks(s, false);
+    for (unsigned i = 0; i < DISKS; i++) {
+        judge(&s->disk[i], cuts);
+    }
+    close_disks(s);
 }
 
 static int strands_keep_apart(void *arg)
@@ -261,11 +315,14 @@ static int strands_keep_apart(void *arg)
     must_be_0(pool_store_format(
         s->m.base[0], suite_random(&s->m.random) % 2 == 0 ? 65536 : 524288, NULL));
     must_be_0(pool_store_open(s->m.loop, s->m.base[0], -1, &store, NULL));
-    must_be_0(pool_carve_add(store, ID, 0, NULL));
-    pool_store_unref(store);
-    for (unsigned i = 0; i < BLOCKS; i++) {
-        s->block[i].count = 1;
+    for (unsigned i = 0; i < DISKS; i++) {
+        s->disk[i].number = i;
+        must_be_0(pool_carve_add(store, i + 1, 0, NULL));
+        for (unsigned k = 0; k < BLOCKS; k++) {
+            s->disk[i].block[k].count = 1;
+        }
     }
+    pool_store_unref(store);
     for (unsigned i = 0; i < rounds; i++) {
         one_round(s, i % 4 != 3);
         count = table_count(s->m.base[0]);
