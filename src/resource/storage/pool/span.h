@@ -21,7 +21,7 @@ struct loop;
 #define POOL_SEGMENT_BYTES       ((uint64_t)64 << 20) /* when nobody says otherwise */
 
 struct pool_span_shape {
-    uint64_t segment_bytes; /* a power of two; 0: POOL_SEGMENT_BYTES */
+    uint64_t segment_bytes; /* a power of two, 64 KiB to 16 GiB; 0: POOL_SEGMENT_BYTES */
     unsigned pieces;        /* at least 1 */
     uint64_t size_bytes;    /* of the disk now */
     bool on_first;          /* all of it lies on piece 0; else it is all zeros */

@@ -250,7 +250,7 @@ static int parse(struct span *s, const uint8_t *text)
     s->fresh = (bytes_get32(text + AT_FLAGS) & FLAG_FRESH) != 0;
     if (s->pieces == 0 || s->pieces > POOL_PIECES_MOST ||
         segment < POOL_SEGMENT_LEAST_BYTES || (segment & (segment - 1)) != 0 ||
-        segment > BLK_SIZE_MOST_BYTES || size > BLK_SIZE_MOST_BYTES ||
+        segment > SPAN_SEGMENT_MOST || size > BLK_SIZE_MOST_BYTES ||
         s->sheet_bytes < BLK_BLOCK_LEAST_BYTES || s->sheet_bytes > BLK_BLOCK_MOST_BYTES ||
         (s->sheet_bytes & (s->sheet_bytes - 1)) != 0 ||
         size % BLK_BLOCK_LEAST_BYTES != 0) {
@@ -334,8 +334,9 @@ int pool_span_format(struct blk *map, const struct pool_span_shape *shape, struc
     size_t n;
     int r = 0;
 
-    if (segment < POOL_SEGMENT_LEAST_BYTES || (segment & (segment - 1)) != 0 ||
-        shape->pieces == 0 || shape->pieces > POOL_PIECES_MOST ||
+    if (segment < POOL_SEGMENT_LEAST_BYTES || segment > SPAN_SEGMENT_MOST ||
+        (segment & (segment - 1)) != 0 || shape->pieces == 0 ||
+        shape->pieces > POOL_PIECES_MOST ||
         shape->size_bytes / segment > SPAN_SEGMENTS_MOST) {
         return err_set(e, -EINVAL, "cannot make a span on '%s': not such a shape",
                        map->label);

@@ -162,6 +162,16 @@ static int pace(struct copy *c)
     return r;
 }
 
+/* Behind the end of the piece there is nothing to copy. */
+static uint64_t next_part(const struct copy *c, uint64_t end)
+{
+    uint64_t copied = c->span->move.copied;
+    const struct blk *disk = c->span->edge[c->from].disk;
+
+    return end - copied < CHUNK_BYTES || copied >= blk_size(disk) ? end - copied
+                                                                  : CHUNK_BYTES;
+}
+
 static int copy_segment(struct copy *c)
 {
     struct span *s = c->span;
@@ -170,7 +180,7 @@ static int copy_segment(struct copy *c)
     int r = 0;
 
     while (r == 0 && m->copied < end) {
-        uint64_t n = end - m->copied < CHUNK_BYTES ? end - m->copied : CHUNK_BYTES;
+        uint64_t n = next_part(c, end);
         struct range_hold hold = {.first = m->copied, .end = m->copied + n};
 
         range_take(s->blk.strands, &m->ranges, &hold);

@@ -12,6 +12,7 @@
 #include "resource/storage/safe/slot.h"
 
 #define SPAN_SEGMENTS_MOST ((uint64_t)1 << 24)
+#define SPAN_SEGMENT_MOST  ((uint64_t)1 << 34)
 #define SPAN_MAP           POOL_PIECES_MOST /* its edge: behind those of the pieces */
 
 enum span_state {

@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <sys/wait.h>
 
+#include "tests/resource/storage/pool/slow.h"
 #include "tests/resource/storage/pool/table.h"
 #include "tests/resource/storage/redundancy/members.h"
 
@@ -636,6 +637,123 @@ static int holes_are_told(void *arg)
     return 0;
 }
 
+/* ---- an extent that goes from one disk to another ---- */
+
+/* A store with one extent, which disk 1 has. */
+static void begin_with_one(struct members *m)
+{
+    struct pool_store *s = NULL;
+    struct blk *disk = NULL;
+    char room[65536];
+
+    memset(room, 1, sizeof room);
+    members_add(m, 2 * 65536);
+    must_be_0(pool_store_format(m->base[0], 65536, NULL));
+    must_be_0(pool_store_open(m->loop, m->base[0], -1, &s, NULL));
+    must_be_0(pool_carve_add(s, 1, 0, NULL));
+    must_be_0(pool_carve_add(s, 2, 0, NULL));
+    must_be_0(pool_carve_open(s, 1, 0, false, &disk, NULL));
+    must_be_0(blk_write(disk, room, sizeof room, 0, 0));
+    must_be_0(blk_flush(disk));
+    blk_drop(disk);
+    pool_store_unref(s);
+}
+
+/* Wherever the cut is, no disk has the other's bytes. */
+static void cut_between(struct members *m, unsigned n)
+{
+    struct pool_store *s = NULL;
+    struct blk *disk[2] = {NULL, NULL};
+    char room[65536];
+
+    begin_with_one(m);
+    m->plan.holds_back = true;
+    members_filter(m, 1);
+    must_be_0(pool_store_open(m->loop, m->lower[0], -1, &s, NULL));
+    for (unsigned i = 0; i < 2; i++) {
+        must_be_0(pool_carve_open(s, i + 1, 0, false, &disk[i], NULL));
+    }
+    filter_fault_cut_after(m->lower[0], n);
+    memset(room, 2, sizeof room);
+    if (blk_zero(disk[0], 0, sizeof room, BLK_UNMAP) == 0 &&
+        blk_write(disk[1], room, sizeof room, 0, 0) == 0 && n % 2 == 0) {
+        (void)blk_flush(disk[1]);
+    }
+    members_cut(m);
+    blk_drop(disk[0]);
+    blk_drop(disk[1]);
+    pool_store_unref(s);
+    must_be_0(pool_store_open(m->loop, m->base[0], -1, &s, NULL));
+    for (unsigned i = 0; i < 2; i++) {
+        must_be_0(pool_carve_open(s, i + 1, 0, true, &disk[i], NULL));
+        if (blk_size(disk[i]) > 0) {
+            must_be_0(blk_read(disk[i], room, blk_size(disk[i]), 0));
+        }
+        for (uint64_t k = 0; k < blk_size(disk[i]); k++) {
+            must(room[k] == 0 || room[k] == (char)(i + 1));
+        }
+        blk_drop(disk[i]);
+    }
+    pool_store_unref(s);
+    members_drop(m);
+}
+
+static int a_cut_shows_no_other_disk(void *arg)
+{
+    for (unsigned i = 0; i < 400; i++) {
+        cut_between(arg, i % 20);
+    }
+    return 0;
+}
+
+struct reader {
+    struct blk *disk;
+    char room[65536];
+    bool done;
+};
+
+static void read_late(void *arg)
+{
+    struct reader *r = arg;
+
+    must_be_0(blk_read(r->disk, r->room, sizeof r->room, 0));
+    r->done = true;
+}
+
+static int a_late_read_shows_no_other_disk(void *arg)
+{
+    struct members *m = arg;
+    struct pool_store *s = NULL;
+    struct reader *r = calloc(1, sizeof *r);
+    struct blk *other = NULL;
+    struct blk *slow;
+    char room[65536];
+
+    begin_with_one(m);
+    slow = slow_over(m->loop, m->base[0], 1);
+    must_be_0(pool_store_open(m->loop, slow, -1, &s, NULL));
+    must_be_0(pool_carve_open(s, 1, 0, false, &r->disk, NULL));
+    must_be_0(pool_carve_open(s, 2, 0, false, &other, NULL));
+    ((struct slow *)slow)->read_ns = 20000000;
+    must_be_0(strand_start(slow->strands, read_late, r));
+    ((struct slow *)slow)->read_ns = 0;
+    must_be_0(blk_discard(r->disk, 0, sizeof r->room));
+    memset(room, 2, sizeof room);
+    must_be_0(blk_write(other, room, sizeof room, 0, 0));
+    while (!r->done) {
+        loop_sleep(m->loop, 1000000);
+    }
+    for (unsigned i = 0; i < sizeof r->room; i++) {
+        must(r->room[i] == 0 || r->room[i] == 1);
+    }
+    blk_drop(r->disk);
+    blk_drop(other);
+    pool_store_unref(s);
+    free(r);
+    members_drop(m);
+    return 0;
+}
+
 static void run(int (*test)(void *arg), const char *name)
 {
     struct members s = {.random = 7};
@@ -656,6 +774,8 @@ int main(void)
     run(a_cut_leaves_no_half_disk, "a cut leaves no half disk");
     run(names_are_found, "names are found");
     run(holes_are_told, "holes are told");
+    run(a_cut_shows_no_other_disk, "a cut shows no other disk");
+    run(a_late_read_shows_no_other_disk, "a late read shows no other disk");
     run(a_damaged_sheet_is_told, "a damaged sheet is told");
     return 0;
 }

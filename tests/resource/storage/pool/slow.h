@@ -11,6 +11,7 @@ struct slow {
     struct blk_edge edge;
     struct loop *loop;
     uint64_t random;
+    uint64_t read_ns; /* each read waits so long before it begins; 0: as the others */
 };
 
 static inline struct blk *slow_below(struct blk *b)
@@ -31,6 +32,12 @@ static inline int slow_follow(struct blk *b, int r)
 
 static inline int slow_read(struct blk *b, struct blk_vec to, uint64_t off)
 {
+    uint64_t ns = ((struct slow *)b)->read_ns;
+
+    if (ns != 0) {
+        loop_sleep(((struct slow *)b)->loop, ns);
+        return blk_readv(((struct slow *)b)->edge.disk, to, off);
+    }
     return blk_readv(slow_below(b), to, off);
 }
 

@@ -15,9 +15,9 @@
 #define STEPS    40u
 #define ROUNDS   8u
 #define WINDOW   512u
-#define DEVICE   (9u << 20)
+#define ROOM_FOR 3 /* extents more than all disks can have: each is soon used again */
 #define DISKS    2u
-#define EXTENT_N 128u /* blocks that the larger changes cover: 64 KiB */
+#define EXTENT_N 16u /* blocks that the larger changes cover: whole granules */
 
 struct history {
     uint32_t may[WINDOW]; /* versions, in their order; those before `first` are gone */
@@ -167,7 +167,7 @@ static void look(struct worker *w, unsigned first, unsigned count)
     free(done);
 }
 
-/* Blocks of the first half are dealt out one by one, those of the second in extents. */
+/* Blocks of the first half are dealt out one by one, those of the second in granules. */
 static void step(struct worker *w)
 {
     bool whole = suite_random(&w->random) % 3 == 0;
@@ -311,9 +311,11 @@ static int strands_keep_apart(void *arg)
     struct pool_store *store = NULL;
     struct table_count count;
 
-    members_add(&s->m, DEVICE);
-    must_be_0(pool_store_format(
-        s->m.base[0], suite_random(&s->m.random) % 2 == 0 ? 65536 : 524288, NULL));
+    uint32_t extent = suite_random(&s->m.random) % 3 != 0 ? 65536 : 524288;
+
+    /* the tables take less than one extent */
+    members_add(&s->m, DISKS * BLOCKS * BLOCK + (ROOM_FOR + 1) * (uint64_t)extent);
+    must_be_0(pool_store_format(s->m.base[0], extent, NULL));
     must_be_0(pool_store_open(s->m.loop, s->m.base[0], -1, &store, NULL));
     for (unsigned i = 0; i < DISKS; i++) {
         s->disk[i].number = i;
