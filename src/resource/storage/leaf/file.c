@@ -44,6 +44,8 @@ struct file {
     bool locks;         /* others are kept away */
     bool shares;        /* also: `let_others_read` */
     uint64_t end;       /* of the bytes in a regular file: size_bytes is rounded up */
+    uint64_t data_from; /* found out: no hole in [data_from, data_until) */
+    uint64_t data_until;
     bool no_holes;      /* found out: cannot punch */
     bool no_zero_range; /* found out: cannot zero */
 };
@@ -201,6 +203,7 @@ static int punch(struct file *f, uint64_t off, uint64_t bytes)
     if (f->no_holes) {
         return -EOPNOTSUPP;
     }
+    f->data_until = 0;
     r = file_io_allocate(&f->io, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, off, bytes);
     f->no_holes = r == -EOPNOTSUPP || r == -ENOSYS;
     return f->no_holes ? -EOPNOTSUPP : r;
@@ -213,6 +216,7 @@ static int zero_range(struct file *f, uint64_t off, uint64_t bytes)
     if (f->no_zero_range) {
         return -EOPNOTSUPP;
     }
+    f->data_until = 0;
     r = file_io_allocate(&f->io, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, off, bytes);
     f->no_zero_range = r == -EOPNOTSUPP || r == -ENOSYS;
     return f->no_zero_range ? -EOPNOTSUPP : r;
@@ -262,6 +266,7 @@ static int file_resize(struct blk *b, uint64_t size_bytes, struct err *e)
                        "cannot resize '%s'", b->label);
     }
     f->end = size_bytes;
+    f->data_until = 0;
     b->size_bytes = size_bytes;
     return 0;
 }
@@ -277,6 +282,14 @@ static uint64_t seek(struct file *f, uint64_t off, int kind)
     return at < 0 ? f->end : (uint64_t)at;
 }
 
+static uint64_t least(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* The end of a stretch of data is remembered: to find it, a file system may look at each
+ * page up to there.  A hole that somebody made meanwhile is taken for data, which is
+ * always true; ours are known. */
 static int file_status(struct blk *b, uint64_t off, uint64_t bytes,
                        struct blk_extent *ret)
 {
@@ -292,6 +305,11 @@ static int file_status(struct blk *b, uint64_t off, uint64_t bytes,
         ret->state |= BLK_DATA;
         return 0;
     }
+    if (off >= f->data_from && off < f->data_until) {
+        ret->state |= BLK_DATA;
+        ret->bytes = least(f->data_until - off, bytes);
+        return 0;
+    }
     data = seek(f, off, SEEK_DATA) & ~mask;
     if (data > off) {
         until = data < off + bytes ? data : off + bytes;
@@ -299,8 +317,10 @@ static int file_status(struct blk *b, uint64_t off, uint64_t bytes,
     } else {
         ret->state |= BLK_DATA;
         until = (seek(f, off, SEEK_HOLE) + mask) & ~mask;
+        f->data_from = off;
+        f->data_until = until;
     }
-    ret->bytes = until - off < bytes ? until - off : bytes;
+    ret->bytes = least(until - off, bytes);
     return 0;
 }
 

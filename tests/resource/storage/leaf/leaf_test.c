@@ -242,6 +242,56 @@ static void pages_are_lent_only_if_cached(void **state)
     assert_int_equal(loop_do(f->loop, lend_pages, f), 0);
 }
 
+static struct blk_extent state_at(struct blk *b, uint64_t off)
+{
+    struct blk_extent x = {0};
+
+    must_be_0(blk_status(b, off, SIZE_BYTES - off, &x));
+    return x;
+}
+
+static int look_at_stretches(void *arg)
+{
+    struct file *f = arg;
+    char room[65536];
+    struct blk_extent x;
+    struct blk *b;
+
+    memset(room, 'd', sizeof room);
+    must_be_0(open_disk(f, f->name, (struct leaf_file_options){0}, NULL));
+    b = f->edge.disk;
+    for (uint64_t off = 0; off < 262144; off += sizeof room) {
+        must_be_0(blk_write(b, room, sizeof room, off, 0));
+    }
+    for (unsigned i = 0; i < 2; i++) { /* sought, and remembered */
+        x = state_at(b, 4096);
+        must((x.state & BLK_DATA) != 0 && x.bytes == 262144 - 4096 && x.at == 4096);
+        x = state_at(b, 200000 & ~511);
+        must((x.state & BLK_DATA) != 0 && x.bytes == 262144 - (200000 & ~511));
+        x = state_at(b, 262144);
+        must((x.state & BLK_DATA) == 0 && x.bytes == SIZE_BYTES - 262144);
+    }
+    must_be_0(blk_discard(b, 65536, 65536));
+    must((state_at(b, 65536).state & BLK_DATA) == 0);
+    must(state_at(b, 0).bytes == 65536);
+    must_be_0(blk_zero(b, 4096, 4096, BLK_UNMAP));
+    must((state_at(b, 4096).state & BLK_DATA) == 0);
+    (void)state_at(b, 200000 & ~511);
+    must_be_0(blk_resize(b, 131072, NULL));
+    must_be_0(blk_resize(b, SIZE_BYTES, NULL));
+    must((state_at(b, 200000 & ~511).state & BLK_DATA) == 0);
+    blk_detach(&f->edge);
+    return 0;
+}
+
+/* What is remembered of a file's holes is what is there. */
+static void holes_are_told_as_they_come_and_go(void **state)
+{
+    struct file *f = *state;
+
+    assert_int_equal(loop_do(f->loop, look_at_stretches, f), 0);
+}
+
 /* What is left in a pipe. */
 static int held_by(int pipe)
 {
@@ -378,6 +428,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(we_honour_qemus_locks, start, stop),
         cmocka_unit_test_setup_teardown(a_file_may_end_inside_a_block, start, stop),
         cmocka_unit_test_setup_teardown(pages_are_lent_only_if_cached, start, stop),
+        cmocka_unit_test_setup_teardown(holes_are_told_as_they_come_and_go, start, stop),
         cmocka_unit_test_setup_teardown(bytes_come_from_a_pipe, start, stop),
         cmocka_unit_test_setup_teardown(other_kinds_of_file_are_refused, start, stop),
         cmocka_unit_test_setup_teardown(a_device_of_the_host_is_a_disk, start, stop),
