@@ -95,8 +95,8 @@ int blk_flush(struct blk *b);
 int blk_status(struct blk *b, uint64_t off, uint64_t bytes,
                struct blk_extent *ret_extent);
 
-/* Where a range lies as pages of a file of the host that can be sent without a copy; asked
- * anew for each use, as it holds until the disk is written or changed.  Never suspends.
+/* Where a range lies as pages of a file of the host that can be sent without a copy: now,
+ * until the caller returns to the loop or suspends, and asks anew.  Never suspends.
  * -EOPNOTSUPP: read it. */
 int blk_pages(struct blk *b, uint64_t off, uint64_t bytes, int *ret_fd, uint64_t *ret_at);
 

@@ -4,8 +4,9 @@
  * holds costs one call and no hand-over; a file system that does not know the flag (tmpfs)
  * is read as it is written.  A buffered write copies into the page cache
  * and as a rule does not wait; it is made in place, and timed.  One that took
- * longer than `SLOW_NS` (the kernel throttles whoever dirties too much) sends the
- * next ones through the driver for `SLOW_PERIOD_NS`. */
+ * longer than `SLOW_NS` (the kernel throttles whoever dirties too much) and is not
+ * alone sends the next ones through the driver for `SLOW_PERIOD_NS`; a single one may be this
+ * thread's turn to leave the processor to others. */
 #include "host/loop/file_io.h"
 
 #include <errno.h>
@@ -76,10 +77,12 @@ static size_t sum_of(const struct iovec *iov, unsigned count)
 static void note_pace(struct file_io *f, uint64_t before)
 {
     uint64_t after = loop_clock_ns();
+    bool slow = after - before > SLOW_NS;
 
-    if (after - before > SLOW_NS) {
+    if (slow && f->was_slow) {
         f->slow_until = after + SLOW_PERIOD_NS;
     }
+    f->was_slow = slow;
 }
 
 /* In place and timed, or by the driver when the file was slow a short while ago. */

@@ -21,6 +21,7 @@ struct file_io {
     int fd;
     bool direct;         /* opened with O_DIRECT: never from the page cache */
     bool no_nowait;      /* found out: the file system does not know RWF_NOWAIT */
+    bool was_slow;       /* the last write in place took long */
     uint64_t slow_until; /* writes go through the driver until then */
 };
 

@@ -1,12 +1,19 @@
 /* convert.c - several strands that each take the next piece, read it and write it.
  *
  * The pieces are cut along what the source says of itself (`blk_status`); a piece of data
- * is looked through for zeros in blocks of `ZERO_BYTES`. */
+ * is looked through for zeros in blocks of `ZERO_BYTES`.
+ *
+ * Where the source's bytes lie in the page cache of one file and each block begins with
+ * something else than zeros, the pages go through a pipe to the target: one copy, and
+ * none to memory of this process.  Any doubt, and the piece is read and written. */
 #include "resource/storage/convert/convert.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/err.h"
 #include "base/fault.h"
@@ -18,6 +25,8 @@
 #define IN_FLIGHT      8u
 #define IN_FLIGHT_MOST 64u
 #define BUFFER_ALIGN   4096
+#define PROBE_BYTES    64u
+#define SHY_PIECES     64u
 
 struct piece {
     uint64_t off;
@@ -165,6 +174,95 @@ static int write_data(struct run *c, const struct piece *p, const char *buf)
     return r;
 }
 
+/* ---- past memory ---- */
+
+/* What one worker has. */
+struct worker {
+    char *buf; /* owned */
+    int pipe[2];
+    unsigned shy; /* pieces to go by memory before the pipe is tried again */
+};
+
+static void worker_shut(struct worker *w)
+{
+    if (w->pipe[0] >= 0) {
+        (void)close(w->pipe[0]);
+        (void)close(w->pipe[1]);
+        w->pipe[0] = -1;
+    }
+}
+
+static bool open_pipe(struct worker *w, uint64_t piece_bytes)
+{
+    if (w->pipe[0] < 0 && pipe2(w->pipe, O_CLOEXEC | O_NONBLOCK) != 0) {
+        w->pipe[0] = -1;
+        return false;
+    }
+    return fcntl(w->pipe[1], F_GETPIPE_SZ) >= (int)piece_bytes ||
+           fcntl(w->pipe[1], F_SETPIPE_SZ, 2 * (int)piece_bytes) >= (int)piece_bytes;
+}
+
+/* Each block shows at its begin that it is not zeros. */
+static bool is_data(int fd, uint64_t at, uint64_t bytes)
+{
+    for (uint64_t i = 0; i < bytes; i += ZERO_BYTES) {
+        char begin[PROBE_BYTES];
+        size_t n = (size_t)least(sizeof begin, bytes - i);
+
+        if (pread(fd, begin, n, (off_t)(at + i)) != (ssize_t)n || is_zero(begin, n)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool fill_pipe(struct worker *w, int fd, uint64_t at, uint64_t bytes)
+{
+    off_t from = (off_t)at;
+
+    while (bytes > 0) {
+        ssize_t n = splice(fd, &from, w->pipe[1], NULL, (size_t)bytes,
+                           SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+
+        if (n == 0 || (n < 0 && errno != EINTR)) {
+            return false;
+        }
+        bytes -= n > 0 ? (uint64_t)n : 0;
+    }
+    return true;
+}
+
+/* -EOPNOTSUPP: it has to go by memory. */
+static int move_piece(struct run *c, const struct piece *p, struct worker *w)
+{
+    uint64_t at;
+    int fd;
+    int r;
+
+    if (w->shy > 0) {
+        w->shy--;
+        return -EOPNOTSUPP;
+    }
+    if (c->job->to->ops->write_pipe == NULL || !open_pipe(w, c->piece_bytes)) {
+        w->shy = UINT_MAX;
+        return -EOPNOTSUPP;
+    }
+    if (blk_pages(c->job->from, p->off, p->bytes, &fd, &at) != 0 ||
+        !is_data(fd, at, p->bytes)) {
+        return -EOPNOTSUPP;
+    }
+    r = fill_pipe(w, fd, at, p->bytes)
+            ? blk_write_pipe(c->job->to, w->pipe[0], p->bytes, p->off, 0)
+            : -EOPNOTSUPP;
+    if (r != 0) {
+        worker_shut(w); /* with what is left in it */
+        w->shy = SHY_PIECES;
+    } else {
+        c->result.copied_bytes += p->bytes;
+    }
+    return r;
+}
+
 /* Every number has to reach the sink, or the others wait for it. */
 static int copy_unit(struct run *c, const struct piece *p, char *buf)
 {
@@ -185,18 +283,22 @@ static int copy_unit(struct run *c, const struct piece *p, char *buf)
     return r != 0 ? r : w;
 }
 
-static int copy_piece(struct run *c, const struct piece *p, char *buf)
+static int copy_piece(struct run *c, const struct piece *p, struct worker *w)
 {
     int r;
 
     if (c->job->sink != NULL) {
-        return copy_unit(c, p, buf);
+        return copy_unit(c, p, w->buf);
     }
     if (!p->data) {
         return write_zeros(c, p->off, p->bytes);
     }
-    r = blk_read(c->job->from, buf, (size_t)p->bytes, p->off);
-    return r == 0 ? write_data(c, p, buf) : r;
+    r = move_piece(c, p, w);
+    if (r != -EOPNOTSUPP) {
+        return r;
+    }
+    r = blk_read(c->job->from, w->buf, (size_t)p->bytes, p->off);
+    return r == 0 ? write_data(c, p, w->buf) : r;
 }
 
 static void tell(struct run *c)
@@ -209,14 +311,15 @@ static void tell(struct run *c)
 
 static void work(struct run *c)
 {
-    char *buf = fault_aligned(BUFFER_ALIGN, (size_t)c->piece_bytes);
+    struct worker w = {.buf = fault_aligned(BUFFER_ALIGN, (size_t)c->piece_bytes),
+                       .pipe = {-1, -1}};
     struct piece p;
 
-    if (buf == NULL) {
+    if (w.buf == NULL) {
         fail(c, -ENOMEM);
     }
-    while (buf != NULL && take(c, &p)) {
-        int r = copy_piece(c, &p, buf);
+    while (w.buf != NULL && take(c, &p)) {
+        int r = copy_piece(c, &p, &w);
 
         if (r != 0) {
             fail(c, r);
@@ -225,7 +328,8 @@ static void work(struct run *c)
             tell(c);
         }
     }
-    free(buf);
+    worker_shut(&w);
+    free(w.buf);
 }
 
 static void work_apart(void *arg)

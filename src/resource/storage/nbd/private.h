@@ -178,6 +178,10 @@ void nbd_pipe_close(struct connection *c);
  * queue it. */
 void nbd_reply(struct request *r, int result);
 
+/* The answer of a read whose data are pages of a file: sent now, and what the socket does not
+ * take is copied before anything can change. */
+void nbd_reply_pages(struct request *r);
+
 /* Queue an answer whose payload is `text`, as a structured chunk of that type. */
 void nbd_reply_text(struct request *r, uint16_t type, char *take_text, size_t bytes);
 

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/sendfile.h>
+#include <unistd.h>
 
 #include "resource/storage/nbd/private.h"
 #include "resource/storage/nbd/protocol.h"
@@ -227,6 +228,43 @@ void nbd_reply_send(struct connection *c)
 void nbd_reply_send_if_many(struct connection *c)
 {
     if (c->out_bytes >= SEND_BYTES) {
+        nbd_reply_send(c);
+    }
+}
+
+/* What has not gone comes to memory.  False: it does not. */
+static bool fetch_pages(struct request *r)
+{
+    struct connection *c = r->c;
+    size_t at = c->out_first == r && c->out_sent > r->head_bytes
+                    ? c->out_sent - r->head_bytes
+                    : 0;
+
+    if (!nbd_request_room(r)) {
+        return false;
+    }
+    while (at < r->data_bytes) {
+        ssize_t n =
+            pread(r->file, r->buf + at, r->data_bytes - at, (off_t)(r->file_at + at));
+
+        if (n == 0 || (n < 0 && errno != EINTR)) {
+            return false; /* the file became shorter */
+        }
+        at += n > 0 ? (size_t)n : 0;
+    }
+    r->file = -1;
+    r->data = r->buf;
+    return true;
+}
+
+void nbd_reply_pages(struct request *r)
+{
+    struct connection *c = r->c;
+
+    nbd_reply(r, 0);
+    nbd_reply_send(c);
+    if (c->out_first != NULL && c->out_last == r && !fetch_pages(r)) {
+        c->broken = true;
         nbd_reply_send(c);
     }
 }

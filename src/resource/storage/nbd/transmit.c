@@ -205,7 +205,7 @@ static bool send_pages(struct request *r)
         blk_pages(c->export->edge.disk, r->off, r->bytes, &r->file, &r->file_at) != 0) {
         return false;
     }
-    nbd_reply(r, 0);
+    nbd_reply_pages(r);
     return true;
 }
 

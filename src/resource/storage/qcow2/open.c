@@ -49,6 +49,19 @@ static int slot_write(struct blk *b, struct blk_vec from, uint64_t off, unsigned
     return r;
 }
 
+static int slot_write_pipe(struct blk *b, int from, uint64_t bytes, uint64_t off)
+{
+    struct qcow2 *q = qcow2_of(b);
+    unsigned epoch = qcow2_enter(q);
+    int r;
+
+    r = may_write(q);
+    r = r != 0 ? r : qcow2_bitmaps_touch(q, off, bytes);
+    r = r != 0 ? r : qcow2_guest_write_pipe(q, from, bytes, off);
+    qcow2_leave(q, epoch);
+    return r;
+}
+
 static int slot_zero(struct blk *b, uint64_t off, uint64_t bytes, unsigned flags)
 {
     struct qcow2 *q = qcow2_of(b);
@@ -84,6 +97,12 @@ static int slot_status(struct blk *b, uint64_t off, uint64_t bytes,
 
     qcow2_leave(q, epoch);
     return r;
+}
+
+static int slot_pages(struct blk *b, uint64_t off, uint64_t bytes, int *ret_fd,
+                      uint64_t *ret_at)
+{
+    return qcow2_guest_pages(qcow2_of(b), off, bytes, ret_fd, ret_at);
 }
 
 static int slot_flush(struct blk *b)
@@ -165,10 +184,12 @@ static const struct blk_ops qcow2_ops = {
     .name = "qcow2",
     .read = slot_read,
     .write = slot_write,
+    .write_pipe = slot_write_pipe,
     .zero = slot_zero,
     .discard = slot_discard,
     .flush = slot_flush,
     .status = slot_status,
+    .pages = slot_pages,
     .resize = qcow2_resize,
     .quiesce = slot_quiesce,
     .access = slot_access,

@@ -182,6 +182,9 @@ void qcow2_range_unlock(struct qcow2 *q, struct qcow2_range *r);
 int qcow2_guest_read(struct qcow2 *q, struct blk_vec to, uint64_t off);
 int qcow2_guest_write(struct qcow2 *q, struct blk_vec from, uint64_t off);
 
+/* What a pipe holds, whole clusters only; as the slot `write_pipe` of struct blk_ops. */
+int qcow2_guest_write_pipe(struct qcow2 *q, int from, uint64_t bytes, uint64_t off);
+
 /* The cluster is ours, with room for data that is not there. */
 bool qcow2_is_ready(const struct qcow2_extent *x);
 
@@ -199,6 +202,10 @@ int qcow2_guest_clear(struct qcow2 *q, uint64_t off, uint64_t end);
 int qcow2_guest_drop(struct qcow2 *q, uint64_t off, uint64_t bytes);
 int qcow2_guest_status(struct qcow2 *q, uint64_t off, uint64_t bytes,
                        struct blk_extent *ret);
+
+/* As the slot `pages` of struct blk_ops. */
+int qcow2_guest_pages(struct qcow2 *q, uint64_t off, uint64_t bytes, int *ret_fd,
+                      uint64_t *ret_at);
 
 /* Whether the backing file may hold something in the range. */
 int qcow2_backing_has_data(struct qcow2 *q, uint64_t off, uint64_t bytes, bool *ret);

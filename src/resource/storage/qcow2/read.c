@@ -177,8 +177,8 @@ int qcow2_map(struct qcow2 *q, uint64_t off, uint64_t bytes, struct qcow2_extent
     return 0;
 }
 
-/* Whether an image is known to hold nothing in the range, from what is in memory. */
-static bool holds_nothing(struct qcow2 *q, uint64_t off, uint64_t bytes)
+/* What a range is, all of it alike, from what is in memory; false: that does not tell. */
+static bool peek(struct qcow2 *q, uint64_t off, uint64_t bytes, struct qcow2_extent *ret)
 {
     struct qcow2_extent x = {0};
     struct qcow2_slice *s;
@@ -189,16 +189,45 @@ static bool holds_nothing(struct qcow2 *q, uint64_t off, uint64_t bytes)
         return false;
     }
     if (place == 0) {
-        return bytes <= qcow2_l2_span(q) - (off & (qcow2_l2_span(q) - 1));
+        (void)map_hole(q, off, &x);
+    } else {
+        s = qcow2_slice_find(q, place);
+        if (s == NULL || s->loading || s->kind != USE_L2) {
+            return false;
+        }
+        s->recent = true;
+        if (map_slice(q, s->data + byte, qcow2_entries_left(q, off), off, bytes, &x) <
+            0) {
+            return false;
+        }
     }
-    s = qcow2_slice_find(q, place);
-    if (s == NULL || s->loading || s->kind != USE_L2) {
-        return false;
+    *ret = x;
+    return x.bytes >= bytes;
+}
+
+static bool holds_nothing(struct qcow2 *q, uint64_t off, uint64_t bytes)
+{
+    struct qcow2_extent x;
+
+    return peek(q, off, bytes, &x) && x.kind == KIND_NOTHING;
+}
+
+int qcow2_guest_pages(struct qcow2 *q, uint64_t off, uint64_t bytes, int *ret_fd,
+                      uint64_t *ret_at)
+{
+    struct blk *backing = q->edge[EDGE_BACKING].disk;
+    struct qcow2_extent x;
+    int r = -EOPNOTSUPP;
+
+    if (q->crypt != NULL || !peek(q, off, bytes, &x)) {
+        return r;
     }
-    s->recent = true;
-    return map_slice(q, s->data + byte, qcow2_entries_left(q, off), off, bytes, &x) >=
-               0 &&
-           x.kind == KIND_NOTHING && x.bytes >= bytes;
+    if (x.kind == KIND_DATA) {
+        r = blk_pages(qcow2_data(q), x.host, bytes, ret_fd, ret_at);
+    } else if (x.kind == KIND_NOTHING && backing != NULL) {
+        r = blk_pages(backing, off, bytes, ret_fd, ret_at);
+    }
+    return r == 0 ? 0 : -EOPNOTSUPP; /* behind the end of one below, too */
 }
 
 /* ---- reading ---- */

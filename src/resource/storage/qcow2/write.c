@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/fault.h"
 #include "base/scope.h"
@@ -34,6 +35,30 @@ static int write_encrypted(struct qcow2 *q, struct blk_vec from, uint64_t host)
     return r != 0 ? r : blk_write(qcow2_data(q), copy, from.bytes, host, 0);
 }
 
+/* Bytes that a pipe holds, as a window that is written from its begin on and that nobody
+ * looks into: only whole clusters come this way. */
+struct pipe_window {
+    struct iovec mark; /* first; its base is `pipe_mark` */
+    int from;
+    uint64_t left;
+};
+
+static const char pipe_mark;
+
+static bool is_pipe(struct blk_vec v)
+{
+    return v.iov->iov_base == &pipe_mark;
+}
+
+static int write_piped(struct qcow2 *q, struct blk_vec from, uint64_t host)
+{
+    struct pipe_window *p = (struct pipe_window *)(uintptr_t)from.iov;
+    int r = blk_write_pipe(qcow2_data(q), p->from, from.bytes, host, 0);
+
+    p->left -= r == 0 ? from.bytes : 0;
+    return r;
+}
+
 static int write_host(struct qcow2 *q, struct blk_vec from, uint64_t host)
 {
     int r = q->corrupt ? -EUCLEAN : 0;
@@ -43,6 +68,9 @@ static int write_host(struct qcow2 *q, struct blk_vec from, uint64_t host)
     }
     if (r != 0) {
         return r;
+    }
+    if (is_pipe(from)) {
+        return write_piped(q, from, host);
     }
     return q->crypt != NULL ? write_encrypted(q, from, host)
                             : blk_writev(qcow2_data(q), from, host, 0);
@@ -355,4 +383,41 @@ int qcow2_guest_write(struct qcow2 *q, struct blk_vec from, uint64_t off)
         from = blk_vec_part(from, did, from.bytes - did);
     }
     return r;
+}
+
+/* The disk below took a part from the pipe and no more: the rest from memory. */
+static int write_rest(struct qcow2 *q, const struct pipe_window *p, uint64_t off)
+{
+    size_t bytes = (size_t)p->left;
+    SCOPED(scope_free) char *room = fault_aligned(4096, bytes);
+    struct iovec piece;
+    size_t at = 0;
+
+    if (room == NULL) {
+        return -ENOMEM;
+    }
+    while (at < bytes) {
+        ssize_t n = read(p->from, room + at, bytes - at);
+
+        if (n == 0 || (n < 0 && errno != EINTR)) {
+            return -EIO;
+        }
+        at += n > 0 ? (size_t)n : 0;
+    }
+    return qcow2_guest_write(q, blk_vec_of(&piece, room, bytes), off);
+}
+
+int qcow2_guest_write_pipe(struct qcow2 *q, int from, uint64_t bytes, uint64_t off)
+{
+    struct pipe_window p = {
+        .mark = {(void *)(uintptr_t)&pipe_mark, SIZE_MAX}, .from = from, .left = bytes};
+    int r;
+
+    if (q->crypt != NULL || ((off | bytes) & (q->cluster_bytes - 1)) != 0) {
+        return -EOPNOTSUPP;
+    }
+    r = qcow2_guest_write(q, (struct blk_vec){.iov = &p.mark, .bytes = (size_t)bytes},
+                          off);
+    return r == -EOPNOTSUPP && p.left < bytes ? write_rest(q, &p, off + bytes - p.left)
+                                              : r;
 }

@@ -690,6 +690,34 @@ static void payloads_wait_while_the_disk_is_drained(void **state)
     expect_in_file(t, bytes, (size_t)COUNT * BYTES, 0);
 }
 
+/* More than the socket takes, read by a client that comes late. */
+static void big_reads_wait_for_their_client(void **state)
+{
+    enum {
+        BYTES = 524288,
+        COUNT = 24
+    };
+
+    struct test *t = *state;
+    const char *bytes = noise(3);
+
+    greet(t);
+    go(t);
+    assert_int_equal(pwrite(t->file, bytes, 2 << 20, 0), 2 << 20);
+    assert_int_equal(pwrite(t->file, bytes, 2 << 20, 2 << 20), 2 << 20);
+    for (unsigned i = 0; i < COUNT; i++) {
+        request(t, 0, NBD_CMD_READ, (uint64_t)(i % 7) * BYTES, BYTES);
+    }
+    for (unsigned i = 0; i < 100; i++) {
+        assert_int_equal(loop_turn(t->loop, 0), 0);
+    }
+    for (unsigned i = 0; i < COUNT; i++) {
+        assert_int_equal(simple_answer(t), 0);
+        assert_memory_equal(next(t, BYTES), bytes + (size_t)(i % 7) * BYTES % (2 << 20),
+                            BYTES);
+    }
+}
+
 static void a_client_that_vanishes_leaves_nothing(void **state)
 {
     struct test *t = *state;
@@ -733,6 +761,7 @@ int main(void)
         WITH(a_client_that_vanishes_leaves_nothing),
         ON_FILE(a_payload_in_any_number_of_parts_is_answered),
         ON_FILE(a_client_that_vanishes_leaves_nothing),
+        ON_FILE(big_reads_wait_for_their_client),
         ON_FILE(big_payloads_reach_the_file),
         ON_FILE(a_refused_payload_is_skipped),
         ON_FILE(payloads_wait_while_the_disk_is_drained),
