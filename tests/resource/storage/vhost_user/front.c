@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -40,6 +41,7 @@ pid_t front_spawn(const char *const *words, int *ret_out)
     pid = fork();
     must(pid >= 0);
     if (pid == 0) {
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL); /* a test that fails leaves nobody */
         (void)dup2(out[1], 1);
         (void)close(out[0]);
         (void)execv(words[0], (char *const *)(uintptr_t)words);

@@ -18,26 +18,7 @@
 
 #include <cmocka.h>
 
-#include "tests/resource/storage/vhost_user/front.h"
-
-#define DISK_BYTES (16u << 20)
-#define SECTORS    (DISK_BYTES / 512)
-
-struct world {
-    char dir[64];
-    char socket[96];
-    char disk[96];
-    struct front f;
-    pid_t pid;
-};
-
-static const char *serve_program(const char *set)
-{
-    static const char *program;
-
-    program = set != NULL ? set : program;
-    return program;
-}
+#include "tests/resource/storage/vhost_user/world.h"
 
 static const uint64_t kinds[] = {
     F_FLUSH | F_DISCARD | F_ZEROES,
@@ -47,57 +28,6 @@ static const uint64_t kinds[] = {
 };
 
 #define KINDS (sizeof kinds / sizeof kinds[0])
-
-static void spawn(struct world *w, const char *option)
-{
-    const char *words[] = {serve_program(NULL), w->socket, w->disk, option, NULL};
-
-    w->pid = front_spawn(words, NULL);
-}
-
-static void begin(struct world *w, const char *option)
-{
-    int fd;
-
-    (void)strcpy(w->dir, "/tmp/vhost-user-XXXXXX");
-    must(mkdtemp(w->dir) != NULL);
-    (void)snprintf(w->socket, sizeof w->socket, "%s/s", w->dir);
-    (void)snprintf(w->disk, sizeof w->disk, "%s/d", w->dir);
-    fd = open(w->disk, O_RDWR | O_CREAT, 0600);
-    must(fd >= 0 && ftruncate(fd, DISK_BYTES) == 0);
-    (void)close(fd);
-    spawn(w, option);
-    front_init(&w->f);
-}
-
-static void end(struct world *w)
-{
-    front_fini(&w->f);
-    front_kill(w->pid, SIGTERM);
-    (void)unlink(w->socket);
-    (void)unlink(w->disk);
-    must(rmdir(w->dir) == 0);
-}
-
-/* Connected, with memory and `queues` queues at work. */
-static void connect_all(struct world *w, uint64_t features, unsigned queues)
-{
-    front_connect(&w->f, w->socket, features);
-    front_share_memory(&w->f);
-    for (unsigned i = 0; i < queues; i++) {
-        front_lay_out(&w->f, i, 128);
-        front_start(&w->f, i);
-    }
-}
-
-/* The disk as the file system knows it. */
-static void look_at_disk(struct world *w, void *to, size_t bytes, off_t off)
-{
-    int fd = open(w->disk, O_RDONLY);
-
-    must(pread(fd, to, bytes, off) == (ssize_t)bytes);
-    (void)close(fd);
-}
 
 /* ---- requests ---- */
 
@@ -110,14 +40,14 @@ static void reads_what_was_written(void **state)
         struct world w;
         uint8_t *data;
 
-        begin(&w, NULL);
-        connect_all(&w, kinds[k], 1);
+        world_begin(&w, NULL);
+        world_connect(&w, kinds[k], 1);
         data = front_data(&w.f, 0, 0);
         for (unsigned i = 0; i < 300; i++) {
             memset(data, (int)i, 8192);
             must(front_do(&w.f, 0, T_WRITE, i * 16, 8192) == 0);
             must(w.f.q[0].slot[0].bytes == 1);
-            look_at_disk(&w, seen, 8192, i * 8192);
+            world_look(&w, seen, 8192, i * 8192);
             must(memcmp(seen, data, 8192) == 0);
             memset(data, 0xff, 8192);
             must(front_do(&w.f, 0, T_READ, i * 16, 8192) == 0);
@@ -125,7 +55,7 @@ static void reads_what_was_written(void **state)
             must(memcmp(seen, data, 8192) == 0);
         }
         must(front_do(&w.f, 0, T_FLUSH, 0, 0) == 0);
-        end(&w);
+        world_end(&w);
     }
 }
 
@@ -145,14 +75,14 @@ static void zeroes_and_discards(void **state)
     struct world w;
 
     (void)state;
-    begin(&w, NULL);
-    connect_all(&w, kinds[1], 1);
+    world_begin(&w, NULL);
+    world_connect(&w, kinds[1], 1);
     memset(front_data(&w.f, 0, 0), 7, 65536);
     must(front_do(&w.f, 0, T_WRITE, 0, 65536) == 0);
     put_range(&w, 8, 8, 0, 0);
     put_range(&w, 32, 16, 1, 1);
     must(front_do(&w.f, 0, T_ZEROES, 0, 32) == 0);
-    look_at_disk(&w, seen, 65536, 0);
+    world_look(&w, seen, 65536, 0);
     for (unsigned i = 0; i < 65536; i++) {
         bool zero = (i >= 4096 && i < 8192) || (i >= 16384 && i < 24576);
 
@@ -171,7 +101,7 @@ static void zeroes_and_discards(void **state)
     must(front_do(&w.f, 0, T_ZEROES, 0, 15) == 1);
     must(front_do(&w.f, 0, T_ZEROES, 0, 0) == 1);
     must(front_do(&w.f, 0, T_ZEROES, 0, 17 * 16) == 1);
-    end(&w);
+    world_end(&w);
 }
 
 static void tells_who_it_is(void **state)
@@ -179,12 +109,12 @@ static void tells_who_it_is(void **state)
     struct world w;
 
     (void)state;
-    begin(&w, "id=disk number one");
-    connect_all(&w, kinds[0], 1);
+    world_begin(&w, "id=disk number one");
+    world_connect(&w, kinds[0], 1);
     must(front_do(&w.f, 0, T_ID, 0, 20) == 0);
     assert_string_equal(front_data(&w.f, 0, 0), "disk number one");
     must(front_do(&w.f, 0, T_ID, 0, 19) == 1);
-    end(&w);
+    world_end(&w);
 }
 
 static void impossible_requests_fail(void **state)
@@ -192,8 +122,8 @@ static void impossible_requests_fail(void **state)
     struct world w;
 
     (void)state;
-    begin(&w, NULL);
-    connect_all(&w, kinds[1], 1);
+    world_begin(&w, NULL);
+    world_connect(&w, kinds[1], 1);
     must(front_do(&w.f, 0, T_READ, SECTORS, 512) == 1);
     must(front_do(&w.f, 0, T_READ, SECTORS - 1, 1024) == 1);
     must(w.f.q[0].slot[0].bytes == 0);
@@ -203,7 +133,7 @@ static void impossible_requests_fail(void **state)
     must(front_do(&w.f, 0, T_READ, 0, 0) == 1);
     must(front_do(&w.f, 0, (enum front_type)99, 0, 512) == 2);
     must(front_do(&w.f, 0, T_READ, 0, 512) == 0);
-    end(&w);
+    world_end(&w);
 }
 
 static void a_read_only_disk_stays_as_it_is(void **state)
@@ -212,8 +142,8 @@ static void a_read_only_disk_stays_as_it_is(void **state)
     uint64_t offered;
 
     (void)state;
-    begin(&w, "read-only");
-    connect_all(&w, kinds[0], 1);
+    world_begin(&w, "read-only");
+    world_connect(&w, kinds[0], 1);
     must(front_ask(&w.f, 1, NULL, 0, &offered, 8) == 8);
     must((offered & 32) != 0 && (offered & (F_DISCARD | F_ZEROES | F_WCE)) == 0);
     must(front_do(&w.f, 0, T_WRITE, 0, 512) == 1);
@@ -221,7 +151,7 @@ static void a_read_only_disk_stays_as_it_is(void **state)
     must(front_do(&w.f, 0, T_ZEROES, 0, 16) == 1);
     must(front_do(&w.f, 0, T_READ, 0, 512) == 0);
     must(front_do(&w.f, 0, T_FLUSH, 0, 0) == 0);
-    end(&w);
+    world_end(&w);
 }
 
 /* ---- many at a time ---- */
@@ -242,8 +172,8 @@ static void several_queues_at_once(void **state)
         struct world w;
         uint8_t seen[4096];
 
-        begin(&w, k % 2 != 0 ? "crew" : NULL);
-        connect_all(&w, kinds[k], FRONT_QUEUES);
+        world_begin(&w, k % 2 != 0 ? "crew" : NULL);
+        world_connect(&w, kinds[k], FRONT_QUEUES);
         for (unsigned round = 0; round < 50; round++) {
             for (unsigned q = 0; q < FRONT_QUEUES; q++) {
                 fill_queue(&w, q, round);
@@ -254,10 +184,10 @@ static void several_queues_at_once(void **state)
             }
         }
         for (unsigned i = 0; i < FRONT_QUEUES * 32; i++) {
-            look_at_disk(&w, seen, 4096, i * 4096);
+            world_look(&w, seen, 4096, i * 4096);
             must(seen[0] == (uint8_t)(49 + i % 32) && seen[4095] == seen[0]);
         }
-        end(&w);
+        world_end(&w);
     }
 }
 
@@ -266,9 +196,9 @@ static void one_front_end_after_another(void **state)
     struct world w;
 
     (void)state;
-    begin(&w, NULL);
+    world_begin(&w, NULL);
     for (unsigned i = 0; i < 20; i++) {
-        connect_all(&w, kinds[i % KINDS], 2);
+        world_connect(&w, kinds[i % KINDS], 2);
         front_data(&w.f, 1, 0)[0] = (uint8_t)i;
         must(front_do(&w.f, 1, T_WRITE, i, 512) == 0);
         if (i % 2 != 0) {
@@ -277,11 +207,11 @@ static void one_front_end_after_another(void **state)
         }
         front_close(&w.f);
     }
-    connect_all(&w, kinds[0], 1);
+    world_connect(&w, kinds[0], 1);
     for (unsigned i = 0; i < 20; i++) {
         must(front_do(&w.f, 0, T_READ, i, 512) == 0 && front_data(&w.f, 0, 0)[0] == i);
     }
-    end(&w);
+    world_end(&w);
 }
 
 static void stops_and_goes_on(void **state)
@@ -290,8 +220,8 @@ static void stops_and_goes_on(void **state)
     for (unsigned k = 0; k < KINDS; k++) {
         struct world w;
 
-        begin(&w, "delay-ms=3");
-        connect_all(&w, kinds[k], 1);
+        world_begin(&w, "delay-ms=3");
+        world_connect(&w, kinds[k], 1);
         for (unsigned i = 0; i < 60; i++) {
             for (unsigned j = 0; j < 5; j++) {
                 front_offer(&w.f, 0, j, T_WRITE, j, 512);
@@ -309,7 +239,7 @@ static void stops_and_goes_on(void **state)
                 must(front_wait(&w.f, 0, j, 20000));
             }
         }
-        end(&w);
+        world_end(&w);
     }
 }
 
@@ -341,8 +271,8 @@ static void describes_itself(void **state)
     uint8_t m[12 + 256] = {0};
 
     (void)state;
-    begin(&w, "block=4096");
-    connect_all(&w, kinds[0] | F_WCE, 1);
+    world_begin(&w, "block=4096");
+    world_connect(&w, kinds[0] | F_WCE, 1);
     must(capacity(&w) == SECTORS);
     get_config(&w, 0, 60, c);
     memcpy(&v, c + 12, 4);
@@ -368,7 +298,7 @@ static void describes_itself(void **state)
     must(front_do(&w.f, 0, T_WRITE, 0, 4096) == 0);
     m[0] = 0;
     must(front_tell(&w.f, 25, m, 13, NULL, 0) == 1); /* the capacity is ours */
-    end(&w);
+    world_end(&w);
 }
 
 static void hears_of_another_size(void **state)
@@ -377,8 +307,8 @@ static void hears_of_another_size(void **state)
     uint32_t head[3];
 
     (void)state;
-    begin(&w, NULL);
-    connect_all(&w, kinds[1], 1);
+    world_begin(&w, NULL);
+    world_connect(&w, kinds[1], 1);
     must(capacity(&w) == SECTORS);
     must(front_do(&w.f, 0, T_WRITE, SECTORS, 512) == 1);
     (void)kill(w.pid, SIGUSR1);
@@ -386,7 +316,7 @@ static void hears_of_another_size(void **state)
     must(head[0] == 2 && head[2] == 0);
     must(capacity(&w) == SECTORS + 2048);
     must(front_do(&w.f, 0, T_WRITE, SECTORS, 512) == 0);
-    end(&w);
+    world_end(&w);
 }
 
 /* ---- memory ---- */
@@ -398,7 +328,7 @@ static void memory_in_parts(void **state)
     uint64_t table[9];
 
     (void)state;
-    begin(&w, NULL);
+    world_begin(&w, NULL);
     front_connect(&w.f, w.socket, kinds[1]);
     table[0] = 2;
     for (unsigned i = 0; i < 2; i++) {
@@ -415,7 +345,7 @@ static void memory_in_parts(void **state)
     front_lay_out(&w.f, 0, 128);
     front_start(&w.f, 0);
     must(front_do(&w.f, 0, T_WRITE, 0, 8192) == 0);
-    end(&w);
+    world_end(&w);
 }
 
 /* Regions come and go while the machine works. */
@@ -427,7 +357,7 @@ static void memory_comes_and_goes(void **state)
     uint64_t all[5];
 
     (void)state;
-    begin(&w, "delay-ms=2");
+    world_begin(&w, "delay-ms=2");
     front_connect(&w.f, w.socket, kinds[1]);
     must(front_ask(&w.f, 36, NULL, 0, &slots, 8) == 8 && slots == 64);
     memcpy(all, (uint64_t[5]){0, FRONT_GUEST, w.f.bytes, FRONT_USER, 0}, sizeof all);
@@ -447,7 +377,7 @@ static void memory_comes_and_goes(void **state)
     }
     must(front_tell(&w.f, 38, add, 40, NULL, 0) == 1); /* not there any more */
     must(front_tell(&w.f, 38, all, 40, NULL, 0) == 0); /* the rings with it */
-    end(&w);
+    world_end(&w);
 }
 
 static void bad_memory_is_refused(void **state)
@@ -457,7 +387,7 @@ static void bad_memory_is_refused(void **state)
     int pipes[2];
 
     (void)state;
-    begin(&w, NULL);
+    world_begin(&w, NULL);
     front_connect(&w.f, w.socket, kinds[1]);
     all[2] = w.f.bytes;
     must(front_tell(&w.f, 37, all, 40, NULL, 0) == 1);
@@ -480,7 +410,7 @@ static void bad_memory_is_refused(void **state)
     must(front_tell(&w.f, 37, all, 40, &w.f.memfd, 1) == 1); /* the same user address */
     (void)close(pipes[0]);
     (void)close(pipes[1]);
-    end(&w);
+    world_end(&w);
 }
 
 /* ---- the log of a migration ---- */
@@ -505,7 +435,7 @@ static void written_pages_are_logged(void **state)
         must(ftruncate(fd, (off_t)bytes + 4096) == 0);
         log = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 4096);
         must(log != MAP_FAILED);
-        begin(&w, NULL);
+        world_begin(&w, NULL);
         front_connect(&w.f, w.socket, kinds[k] | F_LOG);
         front_share_memory(&w.f);
         must(front_send(&w.f, 6, area, 16, &fd, 1) == 0);
@@ -523,7 +453,7 @@ static void written_pages_are_logged(void **state)
         must(!is_marked(log, data + 8192));
         (void)munmap(log, bytes);
         (void)close(fd);
-        end(&w);
+        world_end(&w);
     }
 }
 
@@ -538,7 +468,7 @@ static void requests_outlive_a_crash(void **state)
         struct world w;
         uint8_t seen[512];
 
-        begin(&w, "delay-ms=3600000");
+        world_begin(&w, "delay-ms=3600000");
         front_connect(&w.f, w.socket, kinds[k]);
         front_share_memory(&w.f);
         front_inflight(&w.f, 1, 128);
@@ -551,7 +481,7 @@ static void requests_outlive_a_crash(void **state)
         }
         must(!front_wait(&w.f, 0, 0, 300)); /* all are taken, none is done */
         front_kill(w.pid, SIGKILL);
-        spawn(&w, NULL);
+        world_spawn(&w, NULL);
         front_close(&w.f);
         front_connect(&w.f, w.socket, kinds[k]);
         front_share_memory(&w.f);
@@ -562,11 +492,11 @@ static void requests_outlive_a_crash(void **state)
             must(front_wait(&w.f, 0, i, 20000) && w.f.q[0].slot[i].status == 0);
         }
         for (unsigned i = 0; i < 15; i++) {
-            look_at_disk(&w, seen, 512, i * 512);
+            world_look(&w, seen, 512, i * 512);
             must(seen[0] == 2 * i + 2);
         }
         must(front_do(&w.f, 0, T_READ, 0, 512) == 0);
-        end(&w);
+        world_end(&w);
     }
 }
 
@@ -582,7 +512,7 @@ static void offer_next(struct world *w, unsigned slot, uint64_t *version)
 static void reconnect(struct world *w, uint64_t features)
 {
     front_kill(w->pid, SIGKILL);
-    spawn(w, "delay-ms=1");
+    world_spawn(w, "delay-ms=1");
     front_close(&w->f);
     front_connect(&w->f, w->socket, features);
     front_share_memory(&w->f);
@@ -600,7 +530,7 @@ static void many_crashes_lose_nothing(void **state)
         uint64_t done = 0;
         uint64_t seen;
 
-        begin(&w, "delay-ms=1");
+        world_begin(&w, "delay-ms=1");
         front_connect(&w.f, w.socket, kinds[k]);
         front_share_memory(&w.f);
         front_inflight(&w.f, 2, 128);
@@ -623,11 +553,11 @@ static void many_crashes_lose_nothing(void **state)
         }
         for (unsigned slot = 0; slot < 16; slot++) {
             must(front_wait(&w.f, 0, slot, 20000) && w.f.q[0].slot[slot].status == 0);
-            look_at_disk(&w, &seen, 8, slot * 4096);
+            world_look(&w, &seen, 8, slot * 4096);
             must(seen == version[slot]);
         }
         must(done > 1000 && w.f.q[0].d.free == 128);
-        end(&w);
+        world_end(&w);
     }
 }
 
@@ -655,7 +585,7 @@ int main(int argc, char **argv)
     if (argc < 2) {
         return 2;
     }
-    (void)serve_program(argv[1]);
+    world_set_program(argv[1]);
     if (argc > 2) {
         cmocka_set_test_filter(argv[2]);
     }
