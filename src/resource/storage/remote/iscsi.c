@@ -90,20 +90,19 @@ static struct scsi_task *begin_transfer(struct remote_session *s,
     int size = (int)k->blk.block_bytes;
 
     if (k->is_long) {
-        return x->writes
-                   ? iscsi_write16_iov_task(s->handle, k->lun, x->lba, NULL, x->bytes,
-                                            size, 0, 0, x->fua, 0, 0, remote_session_done,
-                                            c, x->pieces, x->count)
-                   : iscsi_read16_iov_task(s->handle, k->lun, x->lba, x->bytes, size, 0,
-                                           0, 0, 0, 0, remote_session_done, c, x->pieces,
-                                           x->count);
+        return x->writes ? s->call.iscsi_write16_iov_task(
+                               s->handle, k->lun, x->lba, NULL, x->bytes, size, 0, 0,
+                               x->fua, 0, 0, remote_session_done, c, x->pieces, x->count)
+                         : s->call.iscsi_read16_iov_task(
+                               s->handle, k->lun, x->lba, x->bytes, size, 0, 0, 0, 0, 0,
+                               remote_session_done, c, x->pieces, x->count);
     }
-    return x->writes ? iscsi_write10_iov_task(s->handle, k->lun, (uint32_t)x->lba, NULL,
-                                              x->bytes, size, 0, 0, x->fua, 0, 0,
-                                              remote_session_done, c, x->pieces, x->count)
-                     : iscsi_read10_iov_task(s->handle, k->lun, (uint32_t)x->lba,
-                                             x->bytes, size, 0, 0, 0, 0, 0,
-                                             remote_session_done, c, x->pieces, x->count);
+    return x->writes ? s->call.iscsi_write10_iov_task(
+                           s->handle, k->lun, (uint32_t)x->lba, NULL, x->bytes, size, 0,
+                           0, x->fua, 0, 0, remote_session_done, c, x->pieces, x->count)
+                     : s->call.iscsi_read10_iov_task(
+                           s->handle, k->lun, (uint32_t)x->lba, x->bytes, size, 0, 0, 0,
+                           0, 0, remote_session_done, c, x->pieces, x->count);
 }
 
 /* Fewer bytes than were asked for are an error of the unit. */
@@ -181,8 +180,8 @@ struct order {
 
 static struct scsi_task *begin_sync(struct remote_session *s, struct remote_command *c)
 {
-    return iscsi_synchronizecache10_task(s->handle, client_at(s)->lun, 0, 0, 0, 0,
-                                         remote_session_done, c); /* all of it */
+    return s->call.iscsi_synchronizecache10_task(s->handle, client_at(s)->lun, 0, 0, 0, 0,
+                                                 remote_session_done, c); /* all of it */
 }
 
 static struct scsi_task *begin_same(struct remote_session *s, struct remote_command *c)
@@ -190,8 +189,9 @@ static struct scsi_task *begin_same(struct remote_session *s, struct remote_comm
     struct order *x = (struct order *)c;
     struct client *k = client_at(s);
 
-    return iscsi_writesame16_task(s->handle, k->lun, x->lba, k->zeros, k->blk.block_bytes,
-                                  x->blocks, 0, x->unmaps, 0, 0, remote_session_done, c);
+    return s->call.iscsi_writesame16_task(s->handle, k->lun, x->lba, k->zeros,
+                                          k->blk.block_bytes, x->blocks, 0, x->unmaps, 0,
+                                          0, remote_session_done, c);
 }
 
 static struct scsi_task *begin_unmap(struct remote_session *s, struct remote_command *c)
@@ -199,16 +199,16 @@ static struct scsi_task *begin_unmap(struct remote_session *s, struct remote_com
     struct order *x = (struct order *)c;
     struct unmap_list list = {.lba = x->lba, .num = x->blocks};
 
-    return iscsi_unmap_task(s->handle, client_at(s)->lun, 0, 0, &list, 1,
-                            remote_session_done, c);
+    return s->call.iscsi_unmap_task(s->handle, client_at(s)->lun, 0, 0, &list, 1,
+                                    remote_session_done, c);
 }
 
 static struct scsi_task *begin_status(struct remote_session *s, struct remote_command *c)
 {
     struct order *x = (struct order *)c;
 
-    return iscsi_get_lba_status_task(s->handle, client_at(s)->lun, x->lba,
-                                     LBA_STATUS_BYTES, remote_session_done, c);
+    return s->call.iscsi_get_lba_status_task(s->handle, client_at(s)->lun, x->lba,
+                                             LBA_STATUS_BYTES, remote_session_done, c);
 }
 
 static int client_flush(struct blk *b)
@@ -345,35 +345,37 @@ struct question {
 
 static struct scsi_task *begin_ready(struct remote_session *s, struct remote_command *c)
 {
-    return iscsi_testunitready_task(s->handle, client_at(s)->lun, remote_session_done, c);
+    return s->call.iscsi_testunitready_task(s->handle, client_at(s)->lun,
+                                            remote_session_done, c);
 }
 
 static struct scsi_task *begin_inquiry(struct remote_session *s, struct remote_command *c)
 {
     struct question *q = (struct question *)c;
 
-    return iscsi_inquiry_task(s->handle, client_at(s)->lun, q->page >= 0,
-                              q->page >= 0 ? q->page : 0, 255, remote_session_done, c);
+    return s->call.iscsi_inquiry_task(s->handle, client_at(s)->lun, q->page >= 0,
+                                      q->page >= 0 ? q->page : 0, 255,
+                                      remote_session_done, c);
 }
 
 static struct scsi_task *begin_capacity16(struct remote_session *s,
                                           struct remote_command *c)
 {
-    return iscsi_readcapacity16_task(s->handle, client_at(s)->lun, remote_session_done,
-                                     c);
+    return s->call.iscsi_readcapacity16_task(s->handle, client_at(s)->lun,
+                                             remote_session_done, c);
 }
 
 static struct scsi_task *begin_capacity10(struct remote_session *s,
                                           struct remote_command *c)
 {
-    return iscsi_readcapacity10_task(s->handle, client_at(s)->lun, 0, 0,
-                                     remote_session_done, c);
+    return s->call.iscsi_readcapacity10_task(s->handle, client_at(s)->lun, 0, 0,
+                                             remote_session_done, c);
 }
 
 static struct scsi_task *begin_mode(struct remote_session *s, struct remote_command *c)
 {
-    return iscsi_modesense6_task(s->handle, client_at(s)->lun, 1, 0, MODE_PAGE_ALL, 0,
-                                 255, remote_session_done, c);
+    return s->call.iscsi_modesense6_task(s->handle, client_at(s)->lun, 1, 0,
+                                         MODE_PAGE_ALL, 0, 255, remote_session_done, c);
 }
 
 static int take_answer(struct remote_command *c)

@@ -16,6 +16,13 @@ struct remote_session;
 
 #define REMOTE_WHY_BYTES 256
 
+/* libiscsi is loaded by the first disk of this kind, and stays. */
+struct remote_iscsi_calls {
+#define CALL(name) __typeof__(name) *name;
+#include "resource/storage/remote/iscsi.rows.h"
+#undef CALL
+};
+
 /* One SCSI command; on the stack of the strand that waits for it. */
 struct remote_command {
     /* Hand it to libiscsi with `remote_session_done` and the command itself: the task.
@@ -42,6 +49,7 @@ enum remote_session_state {
 };
 
 struct remote_session {
+    struct remote_iscsi_calls call;
     struct loop *loop;
     const char *label; /* names the target in messages: no secrets; borrowed */
     struct strand_pool *strands;

@@ -32,6 +32,7 @@
 #include "base/fault.h"
 #include "base/scope.h"
 #include "host/loop/file_io.h"
+#include "resource/storage/remote/library.h"
 
 #define SECOND_NS       1000000000ull
 #define SILENCE_S       15
@@ -146,9 +147,10 @@ static void lose(struct remote_session *s)
     }
     if (handle != NULL) {
         loop_unwatch(&s->watch);
-        (void)strncpy(s->why, iscsi_get_error(handle), sizeof s->why - 1);
+        (void)strncpy(s->why, s->call.iscsi_get_error(handle), sizeof s->why - 1);
         s->handle = NULL;
-        (void)iscsi_destroy_context(handle); /* ends its commands by their callbacks */
+        (void)s->call.iscsi_destroy_context(
+            handle); /* ends its commands by their callbacks */
     }
     s->connecting = NULL;
     while (s->under_way != NULL) {
@@ -180,11 +182,11 @@ static bool is_over(const struct remote_session *s, uint32_t events)
 /* Let libiscsi read and write what it can. */
 static void serve(struct remote_session *s, uint32_t events)
 {
-    if (iscsi_service(s->handle, (int)events) != 0 || is_over(s, events)) {
+    if (s->call.iscsi_service(s->handle, (int)events) != 0 || is_over(s, events)) {
         lose(s);
         return;
     }
-    (void)loop_watch_change(&s->watch, (uint32_t)iscsi_which_events(s->handle));
+    (void)loop_watch_change(&s->watch, (uint32_t)s->call.iscsi_which_events(s->handle));
     pump(s);
 }
 
@@ -203,7 +205,7 @@ static void push(struct loop_task *t)
         (struct remote_session *)((char *)t - offsetof(struct remote_session, push));
 
     if (s->handle != NULL && s->watch.loop != NULL) {
-        serve(s, iscsi_is_logged_in(s->handle) ? EPOLLOUT : 0);
+        serve(s, s->call.iscsi_is_logged_in(s->handle) ? EPOLLOUT : 0);
     }
 }
 
@@ -221,8 +223,8 @@ static void ticked(struct loop_timer *t)
         lose(s);
         return;
     }
-    if (quiet_ns >= silence_ns / 3 && iscsi_is_logged_in(s->handle)) {
-        (void)iscsi_nop_out_async(s->handle, nop_done, NULL, 0, NULL);
+    if (quiet_ns >= silence_ns / 3 && s->call.iscsi_is_logged_in(s->handle)) {
+        (void)s->call.iscsi_nop_out_async(s->handle, nop_done, NULL, 0, NULL);
         loop_later(s->loop, &s->push);
     }
     loop_timer_set(s->loop, &s->tick, SECOND_NS);
@@ -307,14 +309,14 @@ static int attempt(struct remote_session *s, struct remote_command *c)
     c->session = s;
     c->task = c->begin(s, c);
     if (c->task == NULL) {
-        return iscsi_is_logged_in(s->handle) ? -ENOMEM : LOST;
+        return s->call.iscsi_is_logged_in(s->handle) ? -ENOMEM : LOST;
     }
     wait_for(s, c);
     r = code_of(c);
     if (r == 0 && c->take != NULL) {
         r = c->take(c);
     }
-    scsi_free_scsi_task(c->task);
+    s->call.scsi_free_scsi_task(c->task);
     c->task = NULL;
     return r;
 }
@@ -391,28 +393,29 @@ static int dial(void *arg)
 {
     struct dialling *x = arg;
 
-    return iscsi_connect_async(x->session->handle, x->portal, socket_done, x->session);
+    return x->session->call.iscsi_connect_async(x->session->handle, x->portal,
+                                                socket_done, x->session);
 }
 
 static int make_handle(struct remote_session *s)
 {
     const struct remote_iscsi_options *o = &s->options;
-    struct iscsi_context *h = iscsi_create_context(o->initiator);
+    struct iscsi_context *h = s->call.iscsi_create_context(o->initiator);
 
     if (h == NULL) {
         return -ENOMEM;
     }
     s->handle = h;
     s->lost = false;
-    iscsi_set_noautoreconnect(h, RECONNECT_STATE);
-    if (iscsi_set_targetname(h, s->url.target) != 0 ||
-        iscsi_set_session_type(h, ISCSI_SESSION_NORMAL) != 0 ||
-        iscsi_set_header_digest(h, ISCSI_HEADER_DIGEST_NONE_CRC32C) != 0 ||
-        iscsi_set_isid_random(h, s->name, ISID_QUALIFIER) != 0 ||
+    s->call.iscsi_set_noautoreconnect(h, RECONNECT_STATE);
+    if (s->call.iscsi_set_targetname(h, s->url.target) != 0 ||
+        s->call.iscsi_set_session_type(h, ISCSI_SESSION_NORMAL) != 0 ||
+        s->call.iscsi_set_header_digest(h, ISCSI_HEADER_DIGEST_NONE_CRC32C) != 0 ||
+        s->call.iscsi_set_isid_random(h, s->name, ISID_QUALIFIER) != 0 ||
         (o->user != NULL &&
-         iscsi_set_initiator_username_pwd(h, o->user, o->secret) != 0) ||
-        (o->target_user != NULL &&
-         iscsi_set_target_username_pwd(h, o->target_user, o->target_secret) != 0)) {
+         s->call.iscsi_set_initiator_username_pwd(h, o->user, o->secret) != 0) ||
+        (o->target_user != NULL && s->call.iscsi_set_target_username_pwd(
+                                       h, o->target_user, o->target_secret) != 0)) {
         return -EINVAL;
     }
     return 0;
@@ -433,7 +436,7 @@ static int connect_socket(struct remote_session *s)
         return LOST;
     }
     s->watch = (struct loop_watch){
-        .fd = iscsi_get_fd(s->handle), .events = EPOLLOUT, .fn = came};
+        .fd = s->call.iscsi_get_fd(s->handle), .events = EPOLLOUT, .fn = came};
     r = loop_watch(s->loop, &s->watch);
     if (r != 0) {
         s->connecting = NULL;
@@ -450,12 +453,12 @@ static int log_in(struct remote_session *s)
     const char *address;
 
     if (s->handle == NULL || s->lost ||
-        iscsi_login_async(s->handle, remote_session_done, &c) != 0) {
+        s->call.iscsi_login_async(s->handle, remote_session_done, &c) != 0) {
         return LOST;
     }
     wait_for(s, &c);
     if (c.status == SCSI_STATUS_REDIRECT && s->handle != NULL) {
-        address = iscsi_get_target_address(s->handle);
+        address = s->call.iscsi_get_target_address(s->handle);
         (void)strncpy(s->redirect, address != NULL ? address : "",
                       sizeof s->redirect - 1);
     }
@@ -533,10 +536,25 @@ static void mend(void *arg)
 
 /* ---- life ---- */
 
+/* libiscsi cuts off what is longer than its room. */
 static int copy_text(const char **ret, const char *text, bool needed)
 {
-    *ret = text != NULL && text[0] != '\0' ? fault_strdup(text) : NULL;
-    return *ret == NULL && (needed || (text != NULL && text[0] != '\0')) ? -ENOMEM : 0;
+    if (text == NULL || text[0] == '\0') {
+        return needed ? -EINVAL : 0;
+    }
+    if (strlen(text) > MAX_STRING_SIZE) {
+        return -ENAMETOOLONG;
+    }
+    *ret = fault_strdup(text);
+    return *ret != NULL ? 0 : -ENOMEM;
+}
+
+static void forget_text(const char *text)
+{
+    if (text != NULL) {
+        explicit_bzero((char *)(uintptr_t)text, strlen(text));
+        free((char *)(uintptr_t)text);
+    }
 }
 
 static int copy_options(struct remote_session *s, const struct remote_iscsi_options *o)
@@ -566,14 +584,14 @@ static int copy_options(struct remote_session *s, const struct remote_iscsi_opti
 
 static int parse_url(struct remote_session *s, struct err *e)
 {
-    struct iscsi_context *h = iscsi_create_context(s->options.initiator);
+    struct iscsi_context *h = s->call.iscsi_create_context(s->options.initiator);
     struct iscsi_url *url;
     int r = 0;
 
     if (h == NULL) {
         return err_sys(e, -ENOMEM, "cannot connect to '%s'", s->label);
     }
-    url = iscsi_parse_full_url(h, s->options.url);
+    url = s->call.iscsi_parse_full_url(h, s->options.url);
     if (url == NULL) {
         r = err_set(e, -EINVAL,
                     "cannot connect to '%s': not iscsi://HOST[:PORT]/TARGET/LUN",
@@ -581,14 +599,26 @@ static int parse_url(struct remote_session *s, struct err *e)
     } else {
         s->url = *url;
         s->url.iscsi = NULL;
-        iscsi_destroy_url(url);
+        s->call.iscsi_destroy_url(url);
     }
     if (r == 0 && s->url.user[0] != '\0' && s->options.user == NULL) {
         r = copy_text(&s->options.user, s->url.user, true);
         r = r != 0 ? r : copy_text(&s->options.secret, s->url.passwd, true);
     }
-    (void)iscsi_destroy_context(h);
+    (void)s->call.iscsi_destroy_context(h);
     return r;
+}
+
+static int load(struct remote_session *s, struct err *e)
+{
+    static const char *const names[] = {
+#define CALL(name) #name,
+#include "resource/storage/remote/iscsi.rows.h"
+#undef CALL
+    };
+
+    return remote_library_load("libiscsi.so.7", names, sizeof names / sizeof names[0],
+                               &s->call, e);
 }
 
 int remote_session_start(struct remote_session *s, const struct remote_iscsi_options *o,
@@ -605,7 +635,8 @@ int remote_session_start(struct remote_session *s, const struct remote_iscsi_opt
     if (getrandom(&s->name, sizeof s->name, 0) != sizeof s->name) {
         return err_sys(e, -EIO, "cannot connect to '%s'", s->label);
     }
-    r = parse_url(s, e);
+    r = load(s, e);
+    r = r != 0 ? r : parse_url(s, e);
     if (r != 0) {
         return r;
     }
@@ -623,7 +654,7 @@ static void log_out(struct remote_session *s)
 {
     struct remote_command c = {.session = s};
 
-    if (iscsi_logout_async(s->handle, remote_session_done, &c) == 0) {
+    if (s->call.iscsi_logout_async(s->handle, remote_session_done, &c) == 0) {
         s->alarm.fn = alarmed;
         loop_timer_set(s->loop, &s->alarm, LOGOUT_NS);
         wait_for(s, &c);
@@ -647,10 +678,10 @@ void remote_session_stop(struct remote_session *s)
     while (s->push.queued) {
         loop_sleep(s->loop, 1);
     }
-    free((char *)(uintptr_t)s->options.url);
-    free((char *)(uintptr_t)s->options.initiator);
-    free((char *)(uintptr_t)s->options.user);
-    free((char *)(uintptr_t)s->options.secret);
-    free((char *)(uintptr_t)s->options.target_user);
-    free((char *)(uintptr_t)s->options.target_secret);
+    forget_text(s->options.url);
+    forget_text(s->options.initiator);
+    forget_text(s->options.user);
+    forget_text(s->options.secret);
+    forget_text(s->options.target_user);
+    forget_text(s->options.target_secret);
 }

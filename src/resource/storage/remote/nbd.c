@@ -9,7 +9,6 @@
  * contract says for a slot that is missing. */
 #include "resource/storage/remote/remote.h"
 
-#include <dlfcn.h>
 #include <errno.h>
 #include <libnbd.h>
 #include <stdlib.h>
@@ -22,8 +21,8 @@
 #include "contract/blk_ops.h"
 #include "host/loop/file_io.h"
 #include "host/loop/loop.h"
+#include "resource/storage/remote/library.h"
 
-#define LIBRARY      "libnbd.so.0"
 #define REQUEST_MOST (32u * 1024 * 1024) /* doc/proto.md, "Size constraints" */
 #define STATUS_MOST  (1u << 30)          /* asked for at once */
 
@@ -360,22 +359,9 @@ static int load(struct client *c, struct err *e)
 #include "resource/storage/remote/nbd.rows.h"
 #undef CALL
     };
-    void *library = dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
-    const char *missing = library == NULL ? LIBRARY : NULL;
 
-    for (unsigned i = 0; library != NULL && i < sizeof names / sizeof names[0]; i++) {
-        void *call = dlsym(library, names[i]);
-
-        missing = call == NULL ? names[i] : missing;
-        memcpy((char *)&c->call + i * sizeof call, &call, sizeof call);
-    }
-    if (library != NULL) {
-        (void)dlclose(library);
-    }
-    return missing == NULL
-               ? 0
-               : err_set(e, -EOPNOTSUPP, "cannot use disks over NBD: '%s' is missing",
-                         missing);
+    return remote_library_load("libnbd.so.0", names, sizeof names / sizeof names[0],
+                               &c->call, e);
 }
 
 struct connecting {
