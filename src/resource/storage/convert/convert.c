@@ -40,6 +40,7 @@ struct run {
     struct transcode_result result;
     uint64_t size;
     uint64_t piece_bytes;
+    uint64_t align;          /* of what is written */
     struct strand_lock lock; /* of what is taken next: */
     uint64_t next;
     uint64_t known_until; /* the last status speaks up to here */
@@ -97,6 +98,29 @@ static bool cut_unit(struct run *c, struct piece *ret)
     return true;
 }
 
+/* Whole blocks of the target, which may be larger than those of the source: one that has
+ * data anywhere is data.  False: nothing to do. */
+static bool cut_piece(struct run *c, struct piece *ret)
+{
+    uint64_t left = c->known_until - c->next;
+    uint64_t whole = c->known_until == c->size ? left : left & ~(c->align - 1);
+    bool known = !c->known_data || c->known_absent;
+
+    if (known && whole > 0) {
+        *ret = (struct piece){.off = c->next, .bytes = whole};
+        return !c->known_absent && !c->job->to_is_zero;
+    }
+    if (whole == 0 && c->job->allocated_only) { /* a part of it would be overwritten */
+        fail(c, -EINVAL);
+        *ret = (struct piece){0};
+        return false;
+    }
+    left = whole == 0 ? c->align : least(whole, c->piece_bytes);
+    *ret = (struct piece){
+        .off = c->next, .bytes = least(left, c->size - c->next), .data = true};
+    return true;
+}
+
 /* The next piece of work; false: there is none. */
 static bool take_locked(struct run *c, struct piece *ret)
 {
@@ -109,12 +133,7 @@ static bool take_locked(struct run *c, struct piece *ret)
         if (c->job->sink != NULL) {
             work = cut_unit(c, ret);
         } else {
-            uint64_t left = c->known_until - c->next;
-
-            *ret = (struct piece){.off = c->next, .data = c->known_data};
-            ret->bytes = ret->data ? least(left, c->piece_bytes) : left;
-            ret->bytes = c->known_absent ? left : ret->bytes;
-            work = !c->known_absent && (ret->data || !c->job->to_is_zero);
+            work = cut_piece(c, ret);
         }
         c->next += ret->bytes;
         if (work) {
@@ -285,20 +304,23 @@ static int copy_unit(struct run *c, const struct piece *p, char *buf)
 
 static int copy_piece(struct run *c, const struct piece *p, struct worker *w)
 {
+    struct piece whole = *p;
     int r;
 
     if (c->job->sink != NULL) {
         return copy_unit(c, p, w->buf);
     }
+    whole.bytes = (p->bytes + c->align - 1) & ~(c->align - 1);
     if (!p->data) {
-        return write_zeros(c, p->off, p->bytes);
+        return write_zeros(c, p->off, whole.bytes);
     }
-    r = move_piece(c, p, w);
+    r = whole.bytes == p->bytes ? move_piece(c, p, w) : -EOPNOTSUPP;
     if (r != -EOPNOTSUPP) {
         return r;
     }
+    memset(w->buf + p->bytes, 0, (size_t)(whole.bytes - p->bytes)); /* behind the end */
     r = blk_read(c->job->from, w->buf, (size_t)p->bytes, p->off);
-    return r == 0 ? write_data(c, p, w->buf) : r;
+    return r == 0 ? write_data(c, &whole, w->buf) : r;
 }
 
 static void tell(struct run *c)
@@ -386,9 +408,8 @@ int transcode_run(const struct transcode_job *j, struct transcode_result *ret,
     }
     if (j->sink != NULL) {
         c.piece_bytes = j->sink->unit_bytes;
-    } else if (j->to->block_bytes > j->from->block_bytes) {
-        return err_set(e, -EINVAL, "cannot copy '%s': its target has larger blocks",
-                       j->from->label);
+    } else {
+        c.align = j->to->block_bytes;
     }
     start_workers(&c);
     work(&c);

@@ -19,9 +19,10 @@ struct transcode_job {
     struct blk *to;        /* at least as large; or NULL */
     struct blk_sink *sink; /* instead; it is finished, not destroyed */
     bool to_is_zero;       /* `to` is new: zeros need no writing */
-    bool allocated_only;   /* what the source does not hold itself is left as it is */
-    bool no_flush;         /* `to` need not survive a power cut yet */
-    unsigned in_flight;    /* pieces at once; 0: the usual */
+    bool allocated_only; /* what the source does not hold itself is left as it is; -EINVAL
+                              where a block of the target is both */
+    bool no_flush;       /* `to` need not survive a power cut yet */
+    unsigned in_flight;  /* pieces at once; 0: the usual */
 
     /* After each piece; not 0: stop, and give that back.  NULL: nobody asks. */
     int (*progress)(void *arg, uint64_t done, uint64_t total);

@@ -183,9 +183,12 @@ static int create_luks(const struct request *r, struct blk *file, uint64_t size_
 /* A device keeps its size and what it has. */
 static int create_raw(const struct request *r, struct blk *file, uint64_t size_bytes)
 {
+    uint64_t block = blk_block_bytes(file);
+
     if (!file->grows && blk_size(file) >= size_bytes) {
         return 0;
     }
+    size_bytes = (size_bytes + block - 1) & ~(block - 1);
     return format_find("raw", r->e)->create(file, size_bytes, r->e);
 }
 

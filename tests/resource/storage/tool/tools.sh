@@ -124,6 +124,20 @@ qemu-io -c 'write -q -P 77 0 48M' there >/dev/null
 v convert node=s,file,path=disk,read-only node=tf,file,path=there node=t,qcow2,file=tf from=s to=t
 qemu-img convert -O raw there back
 cmp -n 41943040 disk back || fail "into a disk that is there"
+# blocks of the target are larger: what is around data is read with it, the end is filled up
+head -c 10000384 disk >odd
+for i in 7 9 23 1000 1001 19530; do
+    dd if=/dev/urandom of=odd bs=512 count=1 seek=$i conv=notrunc status=none
+done
+qemu-img create -q -f qcow2 -o cluster_size=512 small 10000384
+qemu-img convert -n -f raw -O qcow2 -S 512 odd small
+head -c 11M /dev/urandom >blocks
+v convert node=f,file,path=small,read-only node=s,qcow2,file=f,read-only node=t,file,path=blocks,block=4096 from=s to=t
+cmp -n 10000384 odd blocks || fail "larger blocks"
+: >blocks
+v convert node=f,file,path=small,read-only node=s,qcow2,file=f,read-only node=t,file,path=blocks,block=4096 \
+    from=s to=t format=raw
+cmp -n 10000384 odd blocks || fail "larger blocks, a new file"
 # an end in the middle leaves no image
 truncate -s 3G large
 head -c 600M /dev/urandom | dd of=large conv=notrunc bs=1M status=none
@@ -269,7 +283,7 @@ refused "nothing to compare" scrub node=f,file,path=disk
 truncate -s 80M store
 v arrange node=f,file,path=store format=dedup
 v arrange node=f,file,path=store format=dedup volume=one size=40M
-v convert node=s,file,path=disk,read-only,block=4096 node=f,file,path=store node=k,dedup,file=f,volume=one from=s to=k
+v convert node=s,file,path=disk,read-only node=f,file,path=store node=k,dedup,file=f,volume=one from=s to=k
 v check node=f,file,path=store node=k,dedup,file=f,volume=one
 refused "one" arrange node=f,file,path=store format=dedup volume=one size=40M
 
