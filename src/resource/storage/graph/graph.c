@@ -317,9 +317,10 @@ static int open_node(struct graph *g, struct graph_node *n, struct err *e)
     struct blk *disk = NULL;
     int r = 0;
 
-    if (n->type->open != NULL && n->hold.disk == NULL) {
+    if (n->type->open != NULL && !n->opened) {
         r = n->type->open(g, n, &disk, e);
-        r = r != 0 ? r : hold(n, disk, e);
+        n->opened = r == 0;
+        r = r == 0 && disk != NULL ? hold(n, disk, e) : r;
     }
     return r == 0 ? 0 : err_wrap(e, "node '%s'", n->name);
 }

@@ -38,7 +38,8 @@ struct graph_type {
     int (*make)(struct graph *g, struct graph_node *n, struct blk **ret_disk,
                 struct err *e);
 
-    /* Open what a confined process cannot, as a disk to make the rest of.  NULL: nothing. */
+    /* Open what a confined process cannot, as a disk (or NULL) to make the rest of.  NULL:
+     * nothing. */
     int (*open)(struct graph *g, struct graph_node *n, struct blk **ret_disk,
                 struct err *e);
 
@@ -62,6 +63,7 @@ struct graph_node {
     struct graph_word *words; /* owned */
     unsigned count;
     struct blk_edge hold; /* to the disk of the node, or to what was opened for it */
+    bool opened;
     bool made;
     void *object; /* of the type */
 };

@@ -340,6 +340,36 @@ cmp disk out || fail "over NBD: something else"
 wait $pid || fail "the server ended badly: $(cat served)"
 [ ! -e sock ] || fail "the socket is left"
 
+# ---- files that an image names, in one directory and nowhere else ----
+mkdir chain elsewhere
+qemu-img create -q -f raw chain/base 10M
+qemu-io -f raw -c 'write -q -P 1 0 1M' -c 'write -q -P 2 5M 1M' chain/base >/dev/null
+qemu-img create -q -f qcow2 -b base -F raw chain/one
+qemu-io -c 'write -q -P 3 1M 1M' chain/one >/dev/null
+qemu-img create -q -f qcow2 -b one -F qcow2 chain/two
+qemu-io -c 'write -q -P 4 2M 1M' chain/two >/dev/null
+qemu-img convert -O raw chain/two expected
+rm -f out
+: >out
+v convert node=f,file,path=chain/two,read-only node=q,qcow2,file=f,dir=6,read-only node=t,file,path=out from=q to=t \
+    format=raw 6<chain
+cmp out expected || fail "a chain in a directory"
+qemu-img convert -f raw -O vmdk -o subformat=monolithicFlat disk chain/flat.vmdk
+: >out
+v convert node=f,file,path=chain/flat.vmdk,read-only node=q,vmdk,file=f,dir=6,read-only node=t,file,path=out from=q \
+    to=t format=raw 6<chain
+cmp out disk || fail "an extent in a directory"
+cp disk elsewhere/secret
+ln -s ../elsewhere/secret chain/link
+mkfifo chain/pipe
+for name in ../elsewhere/secret "$work/elsewhere/secret" link pipe . .. ./base elsewhere/../base; do
+    qemu-img create -q -u -f qcow2 -b "$name" -F raw bad 10M
+    refused "cannot open '$name'" info node=f,file,path=bad,read-only node=q,qcow2,file=f,dir=6,read-only 6<chain
+done
+qemu-img create -q -u -f qcow2 -b loop -F qcow2 chain/loop 10M
+refused "more than 256 images" info node=f,file,path=chain/loop,read-only node=q,qcow2,file=f,dir=6,read-only 6<chain
+refused "no type\|no format is called" info node=f,file,path=bad,read-only node=q,qcow3,file=f,dir=6,read-only 6<chain
+
 # ---- what an operation reads, it reads confined ----
 mkfifo wait
 "$volume" info node=f,file,path=one,read-only node=l,luks,file=f,key=7 7<wait >answer 2>&1 &
