@@ -206,7 +206,7 @@ int disk_volume_delete(struct node *n, const char *name, bool snapshots, struct 
                     "cannot delete volume '%s': it has snapshots (see '--snapshots')",
                     name);
     }
-    r = r == 0 ? chain_load(n, volume_text(v.record, "top"), &chain, e) : r;
+    r = r == 0 ? chain_load_most(n, volume_text(v.record, "top"), 1, &chain, e) : r;
     if (r == 0) {
         alone = disk_open_alone(n, &v, &chain.layers[0], e);
         r = alone < 0 ? err_wrap(e, "cannot delete volume '%s'", name) : 0;

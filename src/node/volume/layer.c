@@ -66,10 +66,17 @@ int layer_load(struct node *n, const char *id, struct layer *ret, struct err *e)
 
 int chain_load(struct node *n, const char *top, struct chain *ret, struct err *e)
 {
+    return chain_load_most(n, top, LAYER_CHAIN_MOST, ret, e);
+}
+
+int chain_load_most(struct node *n, const char *top, size_t most, struct chain *ret,
+                    struct err *e)
+{
     const char *id = top;
     int r = 0;
 
-    while (r == 0 && id != NULL && id[0] != '\0') {
+    while (r == 0 && id != NULL && id[0] != '\0' &&
+           (ret->count < most || most == LAYER_CHAIN_MOST)) {
         size_t count = ret->count;
         struct layer *more = count == LAYER_CHAIN_MOST
                                  ? NULL

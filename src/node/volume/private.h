@@ -67,6 +67,10 @@ int layer_load(struct node *n, const char *id, struct layer *ret, struct err *e)
 void chain_fini(struct chain *c);
 int chain_load(struct node *n, const char *top, struct chain *ret, struct err *e);
 
+/* No more than the first `most` of them: what takes the same time for every chain. */
+int chain_load_most(struct node *n, const char *top, size_t most, struct chain *ret,
+                    struct err *e);
+
 /* A layer that does not exist yet; fills in all but its pieces. */
 struct layer_plan {
     const json_t *pool;

@@ -173,7 +173,7 @@ int disk_volume_serve(struct node *n, const struct volume *v, const json_t *orde
                        v->name);
     }
     r = describe(&s, n, order, e);
-    r = r == 0 ? chain_load(n, volume_text(v->record, "top"), &chain, e) : r;
+    r = r == 0 ? chain_load_most(n, volume_text(v->record, "top"), 1, &chain, e) : r;
     if (r < 0) {
         return r;
     }

@@ -125,7 +125,7 @@ static int take(struct node *n, struct volume *v, const char *name, json_t **ret
         return err_set(e, -EEXIST, "volume '%s' has a snapshot '%s' already", v->name,
                        name);
     }
-    r = chain_load(n, volume_text(v->record, "top"), &chain, e);
+    r = chain_load_most(n, volume_text(v->record, "top"), 1, &chain, e);
     if (r == 0) {
         alone = disk_open_alone(n, v, &chain.layers[0], e);
         r = alone < 0 ? alone : freeze(n, v, &chain.layers[0], name, e);
@@ -162,9 +162,9 @@ static int restore(struct node *n, struct volume *v, const json_t *snapshot,
     struct layer_release gone = {0};
     struct layer_new above = {.intent = -1};
     char user[KV_KEY_BYTES];
-    int r = chain_load(n, volume_text(v->record, "top"), &now, e);
+    int r = chain_load_most(n, volume_text(v->record, "top"), 1, &now, e);
 
-    r = r == 0 ? chain_load(n, volume_text(snapshot, "layer"), &then, e) : r;
+    r = r == 0 ? chain_load_most(n, volume_text(snapshot, "layer"), 1, &then, e) : r;
     if (r == 0) {
         alone = disk_open_alone(n, v, &now.layers[0], e);
         r = alone < 0 ? alone : 0;
@@ -327,9 +327,9 @@ static int frozen_layer(struct node *n, struct volume *v, const char *snapshot,
     *ret_at = 0;
     if (snapshot != NULL) {
         r = find(v, snapshot, &one, e);
-        return r == 0 ? chain_load(n, volume_text(one, "layer"), chain, e) : r;
+        return r == 0 ? chain_load_most(n, volume_text(one, "layer"), 1, chain, e) : r;
     }
-    r = chain_load(n, volume_text(v->record, "top"), chain, e);
+    r = chain_load_most(n, volume_text(v->record, "top"), 2, chain, e);
     if (r < 0) {
         return r;
     }
