@@ -264,6 +264,54 @@ int cmd_volume_clone(struct cli *c, const struct op_volume_clone *a)
     return pass_on(c, node_volume, a);
 }
 
+int cmd_volume_move(struct cli *c, const struct op_volume_move *a)
+{
+    return pass_on(c, node_volume, a);
+}
+
+int cmd_volume_import(struct cli *c, const struct op_volume_import *a)
+{
+    return pass_on(c, node_volume, a);
+}
+
+int cmd_volume_backup(struct cli *c, const struct op_volume_backup *a)
+{
+    return pass_on(c, node_volume, a);
+}
+
+int cmd_volume_restore(struct cli *c, const struct op_volume_restore *a)
+{
+    return pass_on(c, node_volume, a);
+}
+
+int cmd_volume_locate(struct cli *c, const struct op_volume_locate *a)
+{
+    return pass_on(c, node_volume, a);
+}
+
+/* Damage is a failure of the command as well. */
+int cmd_volume_check(struct cli *c, const struct op_volume_check *a)
+{
+    struct err e = {0};
+    SCOPED(scope_json) json_t *order = NULL;
+    json_t *result = NULL;
+    bool damaged = false;
+    size_t i;
+    json_t *row;
+    struct node *n = cli_node(c, &e);
+    int r = n == NULL ? -1 : cli_order(c, a, true, &order, &e);
+
+    r = r == 0 ? node_volume(n, verb_of(c), order, &result, &e) : r;
+    json_array_foreach(result, i, row)
+    {
+        const char *state = json_string_value(json_object_get(row, "state"));
+
+        damaged = damaged || (state != NULL && strcmp(state, "damaged") == 0);
+    }
+    int code = cli_finish(c, r, result, &e);
+    return code == 0 && damaged ? 1 : code;
+}
+
 int cmd_pool_create(struct cli *c, const struct op_pool_create *a)
 {
     return pass_on(c, node_pool, a);

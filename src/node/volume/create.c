@@ -175,6 +175,10 @@ static int forget(struct node *n, const struct volume *v, struct err *e)
     char user[KV_KEY_BYTES];
     int r = release_snapshots(n, v, &gone, e);
 
+    if (r == 0 && volume_text(v->record, "backup_layer")[0] != '\0') {
+        RECORD_KEY(user, "b/%s", v->name);
+        r = layer_release(n, &gone, volume_text(v->record, "backup_layer"), user, e);
+    }
     RECORD_KEY(user, "v/%s", v->name);
     r = r == 0 ? layer_release(n, &gone, volume_text(v->record, "top"), user, e) : r;
     if (r == 0) {

@@ -118,6 +118,11 @@ int layer_release(struct node *n, struct layer_release *r, const char *id,
 void layer_release_record(struct record_change *c, const struct layer_release *r,
                           struct node *n);
 
+/* The layer `gone` went into another: the change has what its users (`users`) need, and nobody
+ * else may have come to need it. */
+int layer_merge_do(struct node *n, struct record_change *c, struct layer_release *gone,
+                   const struct strv *users, struct err *e);
+
 /* Do the change and the release in one transaction, and take the bytes away. */
 int layer_release_do(struct node *n, struct record_change *c, struct layer_release *r,
                      struct err *e);
@@ -175,6 +180,47 @@ int volume_list(struct node *n, json_t **ret, struct err *e);
 /* serve.c: the disk is opened and locked for us alone; a descriptor, -EBUSY. */
 int disk_open_alone(struct node *n, const struct volume *v, const struct layer *top,
                     struct err *e);
+
+/* The same for a reader, beside other readers: nobody writes to it meanwhile. */
+int disk_open_steady(struct node *n, const struct volume *v, const struct layer *top,
+                     struct err *e);
+
+/* copy.c */
+struct words;
+
+struct disk_source {
+    struct words *words; /* of the source, which is called `from` there */
+    uint64_t size_bytes;
+    const char *format; /* of the new layer */
+};
+
+/* A new volume, as the order has it, with what the source reads. */
+int disk_volume_make_from(struct node *n, const json_t *order,
+                          const struct disk_source *source, json_t **ret, struct err *e);
+int disk_volume_import(struct node *n, const json_t *order, json_t **ret, struct err *e);
+int disk_volume_move(struct node *n, const json_t *order, json_t **ret, struct err *e);
+int disk_volume_write_file(struct node *n, const struct volume *v, const json_t *order,
+                           struct err *e);
+
+/* What the chain reads goes to an empty layer; sharing bytes where the file system can. */
+int disk_copy_layer(struct node *n, const struct chain *from, struct layer *to,
+                    struct err *e);
+
+/* look.c */
+int disk_volume_check(struct node *n, const json_t *order, json_t **ret, struct err *e);
+int disk_volume_locate(struct node *n, const json_t *order, json_t **ret, struct err *e);
+
+/* tidy.c: merge what is there for one other layer alone, where nobody reads it. */
+void volume_tidy(struct node *n, const char *name);
+
+/* backup.c */
+int disk_volume_backup(struct node *n, const json_t *order, json_t **ret, struct err *e);
+int disk_volume_restore(struct node *n, const json_t *order, json_t **ret, struct err *e);
+
+/* snapshot.c: the top is kept, under a name (NULL: none), and the volume goes on above
+ * it; the volume's record is as it is in the store then. */
+int disk_volume_freeze(struct node *n, struct volume *v, const struct layer *top,
+                       const char *name, struct err *e);
 
 /* As `node_volume_export`. */
 int disk_volume_serve(struct node *n, const struct volume *v, const json_t *order,

@@ -1,6 +1,7 @@
 /* release.c - layers that nobody needs any more go: their records with the transaction
  * that takes the last user away, their bytes after it. */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/fault.h"
@@ -82,4 +83,41 @@ int layer_release_do(struct node *n, struct record_change *c, struct layer_relea
         record_change_fini(&then);
     }
     return result;
+}
+
+static int compare_texts(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+int layer_merge_do(struct node *n, struct record_change *c, struct layer_release *gone,
+                   const struct strv *users, struct err *e)
+{
+    struct leaving leaving = {.count = 0};
+    const char *id = gone->gone.items[0];
+    struct strv keys = {0};
+    char prefix[KV_KEY_BYTES];
+    int r = announce(n, gone, &leaving, e);
+
+    RECORD_KEY(prefix, "/layer-users/%s/", id);
+    for (size_t i = 0; i < users->n; i++) {
+        strv_addf(&keys, "%s%s", prefix, users->items[i]);
+    }
+    if (strv_failed(&keys)) {
+        r = err_set(e, -ENOMEM, "no memory");
+    }
+    if (r == 0) {
+        qsort(keys.items, keys.n, sizeof keys.items[0], compare_texts);
+        record_need_only(c, prefix, (const char *const *)keys.items, keys.n);
+        RECORD_KEY(prefix, "/layers/%s", id);
+        record_delete(c, prefix);
+        RECORD_KEY(prefix, "/pool-layers/%s/%s",
+                   volume_text(leaving.layers[0].record, "pool"), id);
+        record_delete(c, prefix);
+        r = record_change_do(n, c, e);
+    }
+    (void)fault_step("merge.recorded");
+    settle(n, &leaving, r == 0);
+    strv_fini(&keys);
+    return r;
 }

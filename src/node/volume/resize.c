@@ -7,6 +7,7 @@
 #include "base/fault.h"
 #include "base/scope.h"
 #include "node/volume/private.h"
+#include "node/volume/words.h"
 
 static int check_size(const struct volume *v, uint64_t size, const json_t *order,
                       struct err *e)
@@ -47,25 +48,60 @@ static int record_size(struct node *n, struct volume *v, struct layer *top, uint
     return r;
 }
 
+/* The bytes of a raw layer in its file. */
+static int resize_raw(struct node *n, const struct volume *v, const struct layer *top,
+                      uint64_t size, struct err *e)
+{
+    SCOPED(scope_close) int fd = disk_open_alone(n, v, top, e);
+
+    if (fd < 0) {
+        return fd;
+    }
+    return ftruncate(fd, (off_t)size) < 0 || fsync(fd) < 0
+               ? err_sys(e, -errno, "its file does not take it")
+               : 0;
+}
+
+/* An image, by the program that knows the format. */
+static int resize_image(struct node *n, const struct volume *v, uint64_t size,
+                        struct err *e)
+{
+    struct words w = {.n_fds = 0};
+    struct chain chain = {0};
+    int r = chain_load(n, volume_text(v->record, "top"), &chain, e);
+
+    r = r == 0 ? words_chain(n, &chain, "disk", true, &w, e) : r;
+    words_add(&w, "size=%llu", (unsigned long long)size);
+    words_add(&w, "shrink");
+    r = r == 0 ? words_run(n, "resize", &w, NULL, NULL, e) : r;
+    words_fini(&w);
+    chain_fini(&chain);
+    return r;
+}
+
+static int resize_layer(struct node *n, const struct volume *v, const struct layer *top,
+                        uint64_t size, struct err *e)
+{
+    return strcmp(volume_text(top->record, "format"), "raw") == 0
+               ? resize_raw(n, v, top, size, e)
+               : resize_image(n, v, size, e);
+}
+
 static int resize_alone(struct node *n, struct volume *v, struct layer *top,
                         uint64_t size, struct err *e)
 {
-    SCOPED(scope_close) int fd = disk_open_alone(n, v, top, e);
     bool grows = size > volume_number(v->record, "size_bytes");
-    int r = fd < 0 ? fd : 0;
+    int r = grows ? resize_layer(n, v, top, size, e) : 0;
 
-    if (r == 0 && strcmp(volume_text(top->record, "format"), "raw") != 0) {
-        return err_set(e, -EOPNOTSUPP, "it stands on a snapshot");
-    }
-    if (r == 0 && grows && (ftruncate(fd, (off_t)size) < 0 || fsync(fd) < 0)) {
-        r = err_sys(e, -errno, "its file does not take it");
-    }
     (void)fault_step("volume.resized");
-    r = r == 0 ? record_size(n, v, top, size, e) : r;
-    if (r == 0 && !grows && (ftruncate(fd, (off_t)size) < 0 || fsync(fd) < 0)) {
-        r = err_sys(e, -errno, "its file does not take it");
+    if (r == 0 && !grows) { /* before anything is lost: is it ours to change? */
+        SCOPED(scope_close) int fd = disk_open_alone(n, v, top, e);
+
+        r = fd < 0 ? fd : 0;
     }
-    return r;
+    r = r == 0 ? record_size(n, v, top, size, e) : r;
+    (void)fault_step("volume.resize.recorded");
+    return r == 0 && !grows ? resize_layer(n, v, top, size, e) : r;
 }
 
 int disk_volume_resize(struct node *n, const json_t *order, json_t **ret, struct err *e)

@@ -24,16 +24,28 @@
 #define ANSWER_FD  3
 #define DISK_FD    4
 
-int disk_open_alone(struct node *n, const struct volume *v, const struct layer *top,
-                    struct err *e)
+static int open_locked(struct node *n, const struct volume *v, const struct layer *top,
+                       bool writes, struct err *e)
 {
-    SCOPED(scope_close) int fd = piece_open(n, top, O_RDWR, e);
+    SCOPED(scope_close) int fd = piece_open(n, top, writes ? O_RDWR : O_RDONLY, e);
     int r = fd < 0 ? fd : 0;
 
-    if (r == 0 && leaf_lock(fd, true, false, v->name, NULL) != 0) {
+    if (r == 0 && leaf_lock(fd, writes, false, v->name, NULL) != 0) {
         r = err_set(e, -EBUSY, "it is being served, or another program has it open");
     }
     return r < 0 ? r : scope_take_fd(&fd);
+}
+
+int disk_open_alone(struct node *n, const struct volume *v, const struct layer *top,
+                    struct err *e)
+{
+    return open_locked(n, v, top, true, e);
+}
+
+int disk_open_steady(struct node *n, const struct volume *v, const struct layer *top,
+                     struct err *e)
+{
+    return open_locked(n, v, top, false, e);
 }
 
 /* ---- serving ---- */
@@ -168,10 +180,6 @@ int disk_volume_serve(struct node *n, const struct volume *v, const json_t *orde
     SCOPED(scope_close) int fd = -1;
     int r;
 
-    if (!volume_is_disk(v->record)) {
-        return err_set(e, -EINVAL, "cannot export volume '%s': it is a directory",
-                       v->name);
-    }
     r = describe(&s, n, order, e);
     r = r == 0 ? chain_load_most(n, volume_text(v->record, "top"), 1, &chain, e) : r;
     if (r < 0) {

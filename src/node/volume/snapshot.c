@@ -77,8 +77,8 @@ static void add_snapshot(struct volume *v, const char *name, const char *layer)
 }
 
 /* The top is kept, under a name (NULL: none), and the volume goes on above it. */
-static int freeze(struct node *n, struct volume *v, const struct layer *top,
-                  const char *name, struct err *e)
+int disk_volume_freeze(struct node *n, struct volume *v, const struct layer *top,
+                       const char *name, struct err *e)
 {
     struct record_change c = {0};
     struct layer_new above = {.intent = -1};
@@ -128,7 +128,7 @@ static int take(struct node *n, struct volume *v, const char *name, json_t **ret
     r = chain_load_most(n, volume_text(v->record, "top"), 1, &chain, e);
     if (r == 0) {
         alone = disk_open_alone(n, v, &chain.layers[0], e);
-        r = alone < 0 ? alone : freeze(n, v, &chain.layers[0], name, e);
+        r = alone < 0 ? alone : disk_volume_freeze(n, v, &chain.layers[0], name, e);
     }
     if (r == 0) {
         *ret = json_pack("[O]", volume_snapshot_of(v->record, name));
@@ -306,6 +306,9 @@ int disk_volume_snapshot(struct node *n, const json_t *order, json_t **ret, stru
         if (r == 0) {
             *ret = json_pack("[O]", snapshot);
             r = back ? restore(n, &v, snapshot, e) : forget(n, &v, snapshot, e);
+            if (r == 0) {
+                volume_tidy(n, v.name);
+            }
         }
     } else if (r == 0) {
         r = take(n, &v, name, ret, e);
@@ -343,7 +346,7 @@ static int frozen_layer(struct node *n, struct volume *v, const char *snapshot,
         *ret_at = 1; /* nothing was written since the last time: no layer between */
         return 0;
     }
-    return freeze(n, v, &chain->layers[0], NULL, e);
+    return disk_volume_freeze(n, v, &chain->layers[0], NULL, e);
 }
 
 static int clone_over(struct node *n, const struct volume *source,
@@ -390,6 +393,66 @@ static int check_room(struct node *n, const struct volume *source, struct err *e
                                     e);
 }
 
+/* A copy that shares no layer with the source. */
+static int clone_whole(struct node *n, const struct volume *source, const char *top_id,
+                       const json_t *order, json_t **ret, struct err *e)
+{
+    SCOPED(scope_close) int steady = -1;
+    struct chain from = {0};
+    struct record_change c = {0};
+    struct layer_new top = {.intent = -1};
+    struct layer_plan plan = {.class = volume_text(source->record, "class"),
+                              .format = "raw"};
+    json_t *record = NULL;
+    int r = chain_load(n, top_id, &from, e);
+
+    if (r < 0) {
+        return r;
+    }
+    steady = disk_open_steady(n, source, &from.layers[0], e);
+    plan.pool = from.layers[0].pool;
+    plan.size_bytes = volume_number(from.layers[0].record, "size_bytes");
+    r = steady < 0 ? steady : layer_make(n, &plan, &top, e);
+    if (r == 0) {
+        r = disk_copy_layer(n, &from, &top.layer, e);
+        record = disk_volume_record(volume_text(order, "name"), order, &top.layer);
+        (void)json_object_set(record, "class", json_object_get(source->record, "class"));
+        r = r == 0 ? disk_volume_add(n, record, &top.layer, &c, e) : r;
+        layer_settle(n, &top, r == 0);
+    }
+    chain_fini(&from);
+    record_change_fini(&c);
+    if (r < 0) {
+        json_decref(record);
+        return r;
+    }
+    *ret = record;
+    return 0;
+}
+
+/* The layer that the words SOURCE[@SNAPSHOT] mean, and whether it is the volume's top. */
+static int named_layer(const struct volume *v, const char *snapshot, const char **ret,
+                       struct err *e)
+{
+    json_t *one = NULL;
+    int r = snapshot != NULL ? find(v, snapshot, &one, e) : 0;
+
+    *ret = snapshot != NULL ? volume_text(one, "layer") : volume_text(v->record, "top");
+    return r;
+}
+
+static int clone_linked(struct node *n, struct volume *v, const char *snapshot,
+                        const json_t *order, json_t **ret, struct err *e)
+{
+    struct chain chain = {0};
+    size_t base = 0;
+    int r = frozen_layer(n, v, snapshot, &chain, &base, e);
+
+    r = r == 0 ? clone_over(n, v, &chain.layers[base], order, ret, e) : r;
+    chain_fini(&chain);
+    return r;
+}
+
 int disk_volume_clone(struct node *n, const json_t *order, json_t **ret, struct err *e)
 {
     const char *word = volume_text(order, "source");
@@ -400,8 +463,7 @@ int disk_volume_clone(struct node *n, const json_t *order, json_t **ret, struct 
     struct volume v = {0};
     struct volume other = {0};
     struct err none = {0};
-    struct chain chain = {0};
-    size_t base = 0;
+    const char *layer = NULL;
     int r = str_print(source, sizeof source, "%.*s",
                       at != NULL ? (int)(at - word) : (int)strlen(word), word);
 
@@ -412,9 +474,12 @@ int disk_volume_clone(struct node *n, const json_t *order, json_t **ret, struct 
         r = err_set(e, -EEXIST, "volume '%s' exists already", name);
     }
     r = r == 0 ? check_room(n, &v, e) : r;
-    r = r == 0 ? frozen_layer(n, &v, at != NULL ? at + 1 : NULL, &chain, &base, e) : r;
-    r = r == 0 ? clone_over(n, &v, &chain.layers[base], order, ret, e) : r;
-    chain_fini(&chain);
+    r = r == 0 ? named_layer(&v, at != NULL ? at + 1 : NULL, &layer, e) : r;
+    if (r == 0 && json_is_true(json_object_get(order, "full"))) {
+        r = clone_whole(n, &v, layer, order, ret, e);
+    } else if (r == 0) {
+        r = clone_linked(n, &v, at != NULL ? at + 1 : NULL, order, ret, e);
+    }
     volume_fini(&v);
     volume_fini(&other);
     return r;

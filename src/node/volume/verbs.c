@@ -159,6 +159,12 @@ static const struct verb verbs[] = {
     {"snapshot", disk_volume_snapshot},
     {"clone", disk_volume_clone},
     {"resize", disk_volume_resize},
+    {"move", disk_volume_move},
+    {"import", disk_volume_import},
+    {"check", disk_volume_check},
+    {"locate", disk_volume_locate},
+    {"backup", disk_volume_backup},
+    {"restore", disk_volume_restore},
 };
 
 int node_volume(struct node *n, const char *op, const json_t *order, json_t **ret,
@@ -186,7 +192,16 @@ int node_volume_export(struct node *n, const char *name, const json_t *order,
     struct volume v = {0};
     int r = volume_load(n, name, &v, e);
 
-    r = r == 0 ? disk_volume_serve(n, &v, order, ready, arg, e) : r;
+    if (r == 0 && !volume_is_disk(v.record)) {
+        r = err_set(e, -EINVAL, "cannot export volume '%s': it is a directory", name);
+    } else if (r == 0 && json_object_get(order, "file") != NULL) {
+        r = disk_volume_write_file(n, &v, order, e);
+        if (r == 0) {
+            ready(arg, volume_text(order, "file"));
+        }
+    } else if (r == 0) {
+        r = disk_volume_serve(n, &v, order, ready, arg, e);
+    }
     volume_fini(&v);
     return r;
 }

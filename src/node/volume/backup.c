@@ -1,0 +1,363 @@
+/* backup.c - a disk's past in a directory of its own, and disks made from it.
+ *
+ *     DIRECTORY/backups.json   the list, in order: file, time, size
+ *     DIRECTORY/0001.qcow2     the whole disk
+ *     DIRECTORY/0002.qcow2     what changed since, standing on 0001.qcow2
+ *
+ * Each is a qcow2 image that other tools open as it is.  What changed is known without
+ * marks and without reading: a backup freezes the top layer and keeps it (user b/NAME),
+ * and the next one copies what the layers above that hold.  A backup that was killed
+ * leaves a file that the list does not name, which the next one writes over. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/fault.h"
+#include "base/scope.h"
+#include "base/str.h"
+#include "host/file.h"
+#include "node/volume/private.h"
+#include "node/volume/words.h"
+
+#define LIST      "backups.json"
+#define LIST_MOST (1u << 20)
+
+/* ---- the list ---- */
+
+static int load_list(int dir, const char *path, json_t **ret, struct err *e)
+{
+    SCOPED(scope_free) char *text = NULL;
+    size_t len;
+    int r = file_read(dir, LIST, LIST_MOST, &text, &len);
+
+    if (r == -ENOENT) {
+        *ret = json_pack("{s:[]}", "backups");
+        return 0;
+    }
+    r = r < 0 ? err_sys(e, r, "cannot read '%s/%s'", path, LIST)
+              : json_parse(text, len, LIST, ret, e);
+    if (r == 0 && !json_is_array(json_object_get(*ret, "backups"))) {
+        json_decref(*ret);
+        r = err_set(e, -EINVAL, "'%s/%s' is no list of backups", path, LIST);
+    }
+    return r;
+}
+
+static const json_t *last_of(const json_t *list)
+{
+    const json_t *all = json_object_get(list, "backups");
+
+    return json_array_get(all, json_array_size(all) - 1);
+}
+
+/* Names of files are ours alone: digits and a suffix, whatever the list says. */
+static bool is_file_name(const char *name)
+{
+    return strlen(name) == 10 && strspn(name, "0123456789") == 4 &&
+           strcmp(name + 4, ".qcow2") == 0;
+}
+
+static int save_list(int dir, json_t *list, const char *file, const struct volume *v,
+                     const char *id)
+{
+    SCOPED(scope_free) char *text = NULL;
+    json_t *all = json_object_get(list, "backups");
+    char name[5];
+    char now[32];
+
+    volume_now(now);
+    (void)str_print(name, sizeof name, "%.4s", file);
+    (void)json_object_set_new(list, "volume", json_string(v->name));
+    (void)json_array_append_new(
+        all,
+        json_pack("{s:s, s:s, s:s, s:I, s:s}", "name", name, "file", file, "created_at",
+                  now, "size_bytes", (json_int_t)volume_number(v->record, "size_bytes"),
+                  "id", id));
+    text = json_dumps(list, JSON_INDENT(2));
+    return text == NULL ? -ENOMEM
+                        : file_replace(dir, LIST, text, strlen(text), 0600, true);
+}
+
+/* ---- making one ---- */
+
+struct backup {
+    struct node *n;
+    struct volume *v;
+    int dir;
+    char file[16];      /* of the new one */
+    char id[LAYER_ID_DIGITS + 1];
+    const char *before; /* the file that it stands on; NULL: the whole disk */
+    struct chain chain; /* of the frozen disk */
+    size_t layers;      /* how many of them changed since */
+};
+
+static int write_whole(struct backup *b, int take_fd, struct err *e)
+{
+    struct words w = {.n_fds = 0};
+    char fd[32];
+    int r = words_chain(b->n, &b->chain, "disk", false, &w, e);
+
+    words_add(&w, "node=out,file,%s", words_fd(&w, "fd", take_fd, fd));
+    words_add(&w, "from=disk");
+    words_add(&w, "to=out");
+    words_add(&w, "format=qcow2");
+    r = r == 0 ? words_run(b->n, "convert", &w, NULL, NULL, e) : r;
+    words_fini(&w);
+    return r;
+}
+
+/* What one layer holds, over what is there already. */
+static int add_changes(struct backup *b, const struct layer *l, int file, struct err *e)
+{
+    struct words w = {.n_fds = 0};
+    char fd[32];
+
+    words_add(&w, "node=to.file,file,%s",
+              words_fd(&w, "fd", fcntl(file, F_DUPFD_CLOEXEC, 3), fd));
+    words_add(&w, "node=to,qcow2,file=to.file,alone");
+    words_add(&w, "node=from.file,file,%s,read-only",
+              words_fd(&w, "fd", piece_open(b->n, l, O_RDONLY, e), fd));
+    words_add(&w, "node=from,qcow2,file=from.file,alone,read-only");
+    words_add(&w, "from=from");
+    words_add(&w, "to=to");
+    {
+        int r = words_run(b->n, "merge", &w, NULL, NULL, e);
+
+        words_fini(&w);
+        return r;
+    }
+}
+
+static int write_changes(struct backup *b, int file, struct err *e)
+{
+    int r = volume_image_make(file, volume_number(b->v->record, "size_bytes"), b->before,
+                              "qcow2", e);
+
+    for (size_t i = b->layers; r == 0 && i > 0; i--) {
+        r = add_changes(b, &b->chain.layers[i - 1], file, e);
+    }
+    return r;
+}
+
+static int write_backup(struct backup *b, const char *path, struct err *e)
+{
+    SCOPED(scope_close)
+    int fd = openat(b->dir, b->file, O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC,
+                    0600);
+    int r;
+
+    if (fd < 0) {
+        return err_sys(e, -errno, "cannot write '%s/%s'", path, b->file);
+    }
+    r = b->before != NULL ? write_changes(b, fd, e)
+                          : write_whole(b, fcntl(fd, F_DUPFD_CLOEXEC, 3), e);
+    (void)fault_step("backup.written");
+    return r == 0 && fsync(fd) < 0
+               ? err_sys(e, -errno, "cannot write '%s/%s'", path, b->file)
+               : r;
+}
+
+/* Freeze the disk as it is now, and load what it is made of. */
+static int freeze(struct backup *b, struct err *e)
+{
+    SCOPED(scope_close) int alone = -1;
+    char name[WORD_NAME_BYTES];
+    char frozen[LAYER_ID_DIGITS + 1];
+    int r = chain_load_most(b->n, volume_text(b->v->record, "top"), 2, &b->chain, e);
+
+    if (r < 0) {
+        return r;
+    }
+    alone = disk_open_alone(b->n, b->v, &b->chain.layers[0], e);
+    if (alone < 0) {
+        return alone;
+    }
+    (void)str_print(frozen, sizeof frozen, "%s", b->chain.layers[0].id);
+    if (b->chain.count > 1 && volume_image_is_empty(alone)) {
+        (void)str_print(frozen, sizeof frozen, "%s", b->chain.layers[1].id);
+    } else {
+        r = disk_volume_freeze(b->n, b->v, &b->chain.layers[0], NULL, e);
+    }
+    (void)fault_step("backup.frozen");
+    (void)str_print(name, sizeof name, "%s", b->v->name);
+    chain_fini(&b->chain);
+    volume_fini(b->v);
+    r = r == 0 ? volume_load(b->n, name, b->v, e) : r;
+    return r == 0 ? chain_load(b->n, frozen, &b->chain, e) : r;
+}
+
+/* Incremental, when the directory's last backup is the one whose layer we kept. */
+static void choose_kind(struct backup *b, const json_t *list)
+{
+    const char *kept = volume_text(b->v->record, "backup_layer");
+    const json_t *last = last_of(list);
+    unsigned number = 0;
+
+    b->before = NULL;
+    if (last != NULL) {
+        (void)sscanf(volume_text(last, "file"), "%4u", &number);
+    }
+    for (size_t i = 0; last != NULL && i < b->chain.count; i++) {
+        if (strcmp(b->chain.layers[i].id, kept) == 0 &&
+            strcmp(volume_text(last, "id"), volume_text(b->v->record, "backup_id")) == 0 &&
+            is_file_name(volume_text(last, "file"))) {
+            b->before = volume_text(last, "file");
+            b->layers = i;
+        }
+    }
+    (void)str_print(b->file, sizeof b->file, "%04u.qcow2", (number + 1) % 10000);
+}
+
+/* The volume keeps this layer, and the one of the backup before no more. */
+static int keep_layer(struct backup *b, struct err *e)
+{
+    struct record_change c = {0};
+    struct layer_release gone = {0};
+    const char *kept = volume_text(b->v->record, "backup_layer");
+    const char *layer = b->chain.layers[0].id;
+    char key[KV_KEY_BYTES];
+    char user[KV_KEY_BYTES];
+    int r = 0;
+
+    RECORD_KEY(user, "b/%s", b->v->name);
+    if (kept[0] != '\0' && strcmp(kept, layer) != 0) {
+        r = layer_release(b->n, &gone, kept, user, e);
+    }
+    (void)json_object_set_new(b->v->record, "backup_layer", json_string(layer));
+    (void)json_object_set_new(b->v->record, "backup_id", json_string(b->id));
+    RECORD_KEY(key, "/volumes/%s", b->v->name);
+    record_need_same(&c, key, b->v->revision);
+    record_put_json(&c, key, b->v->record);
+    layer_use(&c, layer, user);
+    r = r == 0 ? layer_release_do(b->n, &c, &gone, e) : r;
+    layer_release_fini(&gone);
+    record_change_fini(&c);
+    return r;
+}
+
+static int make(struct backup *b, const char *path, json_t **ret, struct err *e)
+{
+    SCOPED(scope_json) json_t *list = NULL;
+    int r = load_list(b->dir, path, &list, e);
+
+    r = r == 0 ? freeze(b, e) : r;
+    if (r < 0) {
+        return r;
+    }
+    choose_kind(b, list);
+    r = word_random_id(b->id, LAYER_ID_DIGITS);
+    r = r == 0 ? write_backup(b, path, e) : r;
+    if (r == 0) {
+        r = save_list(b->dir, list, b->file, b->v, b->id);
+        r = r < 0 ? err_sys(e, r, "cannot write '%s/%s'", path, LIST) : 0;
+    }
+    (void)fault_step("backup.listed");
+    r = r == 0 ? keep_layer(b, e) : r;
+    (void)fault_step("backup.recorded");
+    if (r == 0) {
+        *ret = json_copy((json_t *)(uintptr_t)last_of(list));
+        (void)json_object_set_new(*ret, "kind",
+                                  json_string(b->before != NULL ? "changes" : "whole"));
+    }
+    return r;
+}
+
+int disk_volume_backup(struct node *n, const json_t *order, json_t **ret, struct err *e)
+{
+    const char *name = volume_text(order, "name");
+    const char *path = volume_text(order, "directory");
+    SCOPED(scope_close) int lock = -1;
+    struct volume v = {0};
+    struct backup b = {.n = n, .v = &v, .dir = -1};
+    int r;
+
+    piece_mend(n);
+    r = volume_load_disk(n, name, &v, &lock, e);
+    if (r == 0 && mkdir(path, 0700) < 0 && errno != EEXIST) {
+        r = err_sys(e, -errno, "cannot make '%s'", path);
+    }
+    if (r == 0) {
+        b.dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        r = b.dir < 0 ? err_sys(e, -errno, "cannot open '%s'", path)
+                      : make(&b, path, ret, e);
+    }
+    scope_close(&b.dir);
+    chain_fini(&b.chain);
+    volume_fini(&v);
+    if (r == 0) {
+        volume_tidy(n, name);
+    }
+    return r < 0 ? err_wrap(e, "cannot back up volume '%s'", name) : 0;
+}
+
+/* ---- the way back ---- */
+
+/* Nodes for the files up to number `at` of the list, from the whole disk on. */
+static int add_images(const json_t *all, size_t at, int dir, struct words *w,
+                      struct err *e)
+{
+    for (size_t i = 0; i <= at; i++) {
+        const char *file = volume_text(json_array_get(all, i), "file");
+        int fd = is_file_name(file) ? openat(dir, file, O_RDONLY | O_NOFOLLOW | O_CLOEXEC)
+                                    : -1;
+        char own[24] = "from";
+        char below[48] = "";
+        char word[32];
+
+        if (fd < 0) {
+            return err_sys(e, is_file_name(file) ? -errno : -EINVAL,
+                           "cannot open the backup '%s'", file);
+        }
+        if (i < at) {
+            (void)str_print(own, sizeof own, "from.%zu", at - i);
+        }
+        if (i > 0) {
+            (void)str_print(below, sizeof below, ",backing=from.%zu", at - i + 1);
+        }
+        words_add(w, "node=%s.file,file,%s,read-only", own, words_fd(w, "fd", fd, word));
+        words_add(w, "node=%s,qcow2,file=%s.file%s,read-only", own, own, below);
+    }
+    return 0;
+}
+
+/* Which of the list `--at` means; the last one without it. */
+static int find_backup(const json_t *all, const char *at, size_t *ret, struct err *e)
+{
+    *ret = json_array_size(all) - 1;
+    for (size_t i = 0; at[0] != '\0' && i < json_array_size(all); i++) {
+        if (strcmp(volume_text(json_array_get(all, i), "name"), at) == 0) {
+            *ret = i;
+            return 0;
+        }
+    }
+    return json_array_size(all) == 0 || at[0] != '\0'
+               ? err_set(e, -ENOENT, "there is no backup '%s'", at)
+               : 0;
+}
+
+int disk_volume_restore(struct node *n, const json_t *order, json_t **ret, struct err *e)
+{
+    const char *path = volume_text(order, "directory");
+    SCOPED(scope_close) int dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    SCOPED(scope_json) json_t *list = NULL;
+    struct words w = {.n_fds = 0};
+    struct disk_source source = {.words = &w, .format = "raw"};
+    const json_t *all;
+    size_t at;
+    int r = dir < 0 ? err_sys(e, -errno, "cannot open '%s'", path)
+                    : load_list(dir, path, &list, e);
+
+    piece_mend(n);
+    all = json_object_get(list, "backups");
+    r = r == 0 ? find_backup(all, volume_text(order, "at"), &at, e) : r;
+    r = r == 0 ? add_images(all, at, dir, &w, e) : r;
+    if (r == 0) {
+        source.size_bytes = volume_number(json_array_get(all, at), "size_bytes");
+        r = disk_volume_make_from(n, order, &source, ret, e);
+    }
+    words_fini(&w);
+    return r < 0 ? err_wrap(e, "cannot restore from '%s'", path) : 0;
+}

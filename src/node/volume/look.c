@@ -1,0 +1,230 @@
+/* look.c - whether a disk's images are right, and where its bytes lie. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include <linux/fiemap.h>
+#include <linux/fs.h>
+
+#include "base/scope.h"
+#include "base/str.h"
+#include "node/volume/private.h"
+#include "node/volume/words.h"
+
+/* ---- check ---- */
+
+static void take_count(void *arg, const char *line)
+{
+    json_t *row = arg;
+    char key[64];
+    long long number;
+
+    if (sscanf(line, "%63[a-z_]=%lld", key, &number) == 2) {
+        (void)json_object_set_new(row, key, json_integer(number));
+    }
+}
+
+/* One layer without those below: what they hold is theirs to check. */
+static int check_layer(struct node *n, const struct layer *l, bool repair, json_t *row,
+                       struct err *e)
+{
+    struct words w = {.n_fds = 0};
+    char fd[32];
+    int file = piece_open(n, l, repair ? O_RDWR : O_RDONLY, e);
+    int r = file < 0 ? file : 0;
+
+    if (r == 0) {
+        const char *how = repair ? "" : ",read-only";
+
+        (void)words_fd(&w, "fd", file, fd);
+        words_add(&w, "node=f,file,%s%s", fd, how);
+        words_add(&w, "node=disk,qcow2,file=f,alone,for-repair%s", how);
+        if (repair) {
+            words_add(&w, "repair=all");
+        }
+        r = words_run(n, "check", &w, take_count, row, e);
+    }
+    words_fini(&w);
+    return r;
+}
+
+int disk_volume_check(struct node *n, const json_t *order, json_t **ret, struct err *e)
+{
+    const char *name = volume_text(order, "name");
+    bool repair = json_is_true(json_object_get(order, "repair"));
+    SCOPED(scope_close) int lock = -1;
+    struct volume v = {0};
+    struct chain chain = {0};
+    json_t *rows = json_array();
+    int r = volume_load_disk(n, name, &v, &lock, e);
+
+    r = r == 0 ? chain_load(n, volume_text(v.record, "top"), &chain, e) : r;
+    for (size_t i = 0; r == 0 && i < chain.count; i++) {
+        const struct layer *l = &chain.layers[i];
+        const char *format = volume_text(l->record, "format");
+        json_t *row =
+            json_pack("{s:s, s:s, s:s}", "layer", l->id, "format", format, "state", "ok");
+
+        (void)json_array_append_new(rows, row);
+        if (strcmp(format, "qcow2") == 0) {
+            r = check_layer(n, l, repair, row, e);
+            if (volume_number(row, "corruptions") > 0) {
+                (void)json_object_set_new(row, "state", json_string("damaged"));
+            } else if (volume_number(row, "leaks") > 0) {
+                (void)json_object_set_new(row, "state", json_string("leaks"));
+            }
+        }
+    }
+    chain_fini(&chain);
+    volume_fini(&v);
+    if (r < 0) {
+        json_decref(rows);
+        return err_wrap(e, "cannot check volume '%s'", name);
+    }
+    *ret = rows;
+    return 0;
+}
+
+/* ---- locate ---- */
+
+struct place {
+    bool found;
+    unsigned long long off; /* of the extent on the disk */
+    unsigned long long bytes;
+    char state[16];
+    char node[128];
+    unsigned long long at; /* in the file */
+};
+
+static void take_place(void *arg, const char *line)
+{
+    struct place *p = arg;
+
+    if (!p->found && sscanf(line, "extent=%llu %llu %15s %127s %llu", &p->off, &p->bytes,
+                            p->state, p->node, &p->at) == 5) {
+        p->found = true;
+    }
+}
+
+/* Where on the device the file has it; false: the file system does not say. */
+static bool find_on_device(int fd, uint64_t at, uint64_t *ret)
+{
+    union {
+        struct fiemap map;
+        char room[sizeof(struct fiemap) + sizeof(struct fiemap_extent)];
+    } ask = {.map = {.fm_start = at,
+                     .fm_length = 1,
+                     .fm_flags = FIEMAP_FLAG_SYNC,
+                     .fm_extent_count = 1}};
+    const struct fiemap_extent *x =
+        (const struct fiemap_extent *)(const void *)(ask.room +
+                                                     offsetof(struct fiemap, fm_extents));
+
+    if (ioctl(fd, FS_IOC_FIEMAP, &ask) < 0 || ask.map.fm_mapped_extents != 1 ||
+        (x->fe_flags & (FIEMAP_EXTENT_UNKNOWN | FIEMAP_EXTENT_DELALLOC |
+                        FIEMAP_EXTENT_ENCODED | FIEMAP_EXTENT_DATA_INLINE)) != 0) {
+        return false;
+    }
+    *ret = x->fe_physical + (at - x->fe_logical);
+    return true;
+}
+
+/* /dev/NAME of the file system's device, as the kernel calls it. */
+static void name_device(const struct stat *s, char out[PATH_MAX])
+{
+    char link[64];
+    char target[PATH_MAX];
+    ssize_t len;
+
+    (void)str_print(link, sizeof link, "/sys/dev/block/%u:%u", major(s->st_dev),
+                    minor(s->st_dev));
+    len = readlink(link, target, sizeof target - 1);
+    out[0] = '\0';
+    if (len > 0) {
+        target[len] = '\0';
+        (void)str_print(out, PATH_MAX, "/dev/%s", strrchr(target, '/') + 1);
+    }
+}
+
+/* Which layer of the chain the program's name for a file means. */
+static const struct layer *layer_named(const struct chain *chain, const char *node)
+{
+    unsigned at = 0;
+
+    if (strcmp(node, "disk.file") != 0 && sscanf(node, "disk.%u.file", &at) != 1) {
+        return NULL;
+    }
+    return at < chain->count ? &chain->layers[at] : NULL;
+}
+
+static void tell_place(struct node *n, const struct chain *chain, const struct place *p,
+                       uint64_t off, json_t *row)
+{
+    const struct layer *l = layer_named(chain, p->node);
+    uint64_t at = p->at + (off - p->off);
+    SCOPED(scope_close) int fd = l != NULL ? piece_open(n, l, O_RDONLY, NULL) : -1;
+    char path[PATH_MAX] = "";
+    uint64_t physical;
+    struct stat s;
+
+    if (l == NULL) {
+        return;
+    }
+    (void)piece_path(l, path);
+    (void)json_object_set_new(row, "layer", json_string(l->id));
+    (void)json_object_set_new(row, "pool", json_string(volume_text(l->record, "pool")));
+    (void)json_object_set(row, "member",
+                          json_array_get(json_object_get(l->record, "pieces"), 0));
+    (void)json_object_set_new(row, "path", json_string(path));
+    (void)json_object_set_new(row, "path_offset", json_integer((json_int_t)at));
+    if (fd >= 0 && fstat(fd, &s) == 0 && find_on_device(fd, at, &physical)) {
+        name_device(&s, path);
+        if (path[0] != '\0') {
+            (void)json_object_set_new(row, "device", json_string(path));
+            (void)json_object_set_new(row, "device_offset",
+                                      json_integer((json_int_t)physical));
+        }
+    }
+}
+
+int disk_volume_locate(struct node *n, const json_t *order, json_t **ret, struct err *e)
+{
+    const char *name = volume_text(order, "name");
+    uint64_t off = volume_number(order, "offset");
+    struct words w = {.n_fds = 0};
+    struct volume v = {0};
+    struct chain chain = {0};
+    struct place place = {.found = false};
+    int r = volume_load(n, name, &v, e);
+
+    if (r == 0 && !volume_is_disk(v.record)) {
+        r = err_set(e, -EINVAL, "volume '%s' is a directory, and this is for disks",
+                    name);
+    }
+    off -= off % VOLUME_SECTOR_BYTES;
+    if (r == 0 && off >= volume_number(v.record, "size_bytes")) {
+        r = err_set(e, -ERANGE, "volume '%s' ends before that", name);
+    }
+    r = r == 0 ? chain_load(n, volume_text(v.record, "top"), &chain, e) : r;
+    r = r == 0 ? words_chain(n, &chain, "disk", false, &w, e) : r;
+    words_add(&w, "off=%llu", (unsigned long long)off);
+    words_add(&w, "bytes=%d", VOLUME_SECTOR_BYTES);
+    r = r == 0 ? words_run(n, "map", &w, take_place, &place, e) : r;
+    if (r == 0) {
+        *ret = json_pack("{s:s, s:I, s:s}", "name", name, "offset", (json_int_t)off,
+                         "state", place.found ? place.state : "hole");
+        if (place.found) {
+            tell_place(n, &chain, &place, off, *ret);
+        }
+    }
+    words_fini(&w);
+    chain_fini(&chain);
+    volume_fini(&v);
+    return r;
+}

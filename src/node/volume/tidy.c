@@ -1,0 +1,231 @@
+/* tidy.c - chains become short again.
+ *
+ * A layer that nobody names and that one other stands on is not needed for itself: what
+ * the upper one holds goes down into it, and it takes the upper one's place, name and
+ * users.  Until the transaction that says so the upper one hides every byte that was
+ * changed below, so that a merge that was killed has changed nothing, and the next one
+ * begins anew.  Layers that somebody reads are left for another time. */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+
+#include "base/fault.h"
+#include "base/scope.h"
+#include "base/str.h"
+#include "node/volume/private.h"
+#include "node/volume/words.h"
+
+/* Whether the layer is there for the other one alone. */
+static bool is_only_for(struct node *n, const struct layer *lower,
+                        const struct layer *upper)
+{
+    struct strv users = {0};
+    char child[KV_KEY_BYTES];
+    bool only;
+
+    RECORD_KEY(child, "l/%s", upper->id);
+    only = layer_users(n, lower->id, &users, NULL) == 0 && users.n == 1 &&
+           strcmp(users.items[0], child) == 0;
+    strv_fini(&users);
+    return only;
+}
+
+static int copy_down(struct node *n, const struct chain *chain, size_t at, struct err *e)
+{
+    const struct chain below = {.layers = chain->layers + at + 1,
+                                .count = chain->count - at - 1};
+    struct words w = {.n_fds = 0};
+    char fd[32];
+    int r = words_chain(n, &below, "to", true, &w, e);
+
+    (void)words_fd(&w, "fd", piece_open(n, &chain->layers[at], O_RDONLY, e), fd);
+    words_add(&w, "node=from.file,file,%s,read-only", fd);
+    words_add(&w, "node=from,qcow2,file=from.file,alone,read-only");
+    words_add(&w, "from=from");
+    words_add(&w, "to=to");
+    r = r == 0 ? words_run(n, "merge", &w, NULL, NULL, e) : r;
+    words_fini(&w);
+    return r;
+}
+
+/* One who stands on the upper layer stands on the lower one from now on. */
+static int move_child(struct node *n, struct record_change *c, const char *child,
+                      const struct layer *lower, struct err *e)
+{
+    SCOPED(scope_json) json_t *record = NULL;
+    char key[KV_KEY_BYTES];
+    int64_t revision;
+    int r;
+
+    RECORD_KEY(key, "/layers/%s", child);
+    r = record_load_at(n, key, &record, &revision, e);
+    if (r == 0) {
+        (void)json_object_set_new(record, "parent", json_string(lower->id));
+        record_need_same(c, key, revision);
+        record_put_json(c, key, record);
+    }
+    return r;
+}
+
+/* The volume's own names for the upper layer. */
+static void rename_in(struct volume *v, const struct layer *upper,
+                      const struct layer *lower)
+{
+    char path[PATH_MAX] = "";
+    size_t i;
+    json_t *one;
+
+    if (strcmp(volume_text(v->record, "top"), upper->id) == 0) {
+        (void)piece_path(lower, path);
+        (void)json_object_set_new(v->record, "top", json_string(lower->id));
+        (void)json_object_set(v->record, "format",
+                              json_object_get(lower->record, "format"));
+        (void)json_object_set_new(v->record, "path", json_string(path));
+    }
+    json_array_foreach(json_object_get(v->record, "snapshots"), i, one)
+    {
+        if (strcmp(volume_text(one, "layer"), upper->id) == 0) {
+            (void)json_object_set_new(one, "layer", json_string(lower->id));
+        }
+    }
+    if (strcmp(volume_text(v->record, "backup_layer"), upper->id) == 0) {
+        (void)json_object_set_new(v->record, "backup_layer", json_string(lower->id));
+    }
+}
+
+/* Whether all who need the layer are layers, or this volume. */
+static bool is_ours(const struct volume *v, const struct strv *users)
+{
+    char own[3][KV_KEY_BYTES];
+
+    RECORD_KEY(own[0], "v/%s", v->name);
+    RECORD_KEY(own[1], "b/%s", v->name);
+    RECORD_KEY(own[2], "s/%s/", v->name);
+    for (size_t i = 0; i < users->n; i++) {
+        const char *user = users->items[i];
+
+        if (strcmp(user, own[0]) != 0 && strcmp(user, own[1]) != 0 &&
+            !str_starts(user, own[2]) && !str_starts(user, "l/")) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static int move_users(struct node *n, struct record_change *c, const struct strv *users,
+                      const struct layer *upper, const struct layer *lower, struct err *e)
+{
+    int r = 0;
+
+    for (size_t i = 0; r == 0 && i < users->n; i++) {
+        const char *user = users->items[i];
+
+        layer_use(c, lower->id, user);
+        layer_unuse(c, upper->id, user);
+        r = str_starts(user, "l/") ? move_child(n, c, user + 2, lower, e) : 0;
+    }
+    return r;
+}
+
+/* Images that stand on the upper layer name the lower one, for other tools; ours go by the
+ * records. */
+static void rename_in_images(struct node *n, const struct strv *users,
+                             const struct layer *lower)
+{
+    for (size_t i = 0; i < users->n; i++) {
+        struct layer child = {.record = NULL};
+        struct words w = {.n_fds = 0};
+        char name[PATH_MAX];
+        char fd[32];
+
+        if (str_starts(users->items[i], "l/") &&
+            layer_load(n, users->items[i] + 2, &child, NULL) == 0 &&
+            piece_name(&child, lower, name) == 0) {
+            (void)words_fd(&w, "fd", piece_open(n, &child, O_RDWR, NULL), fd);
+            words_add(&w, "node=f,file,%s", fd);
+            words_add(&w, "node=disk,qcow2,file=f,alone");
+            words_add(&w, "name=%s", name);
+            words_add(&w, "format=%s", volume_text(lower->record, "format"));
+            (void)words_run(n, "rebase", &w, NULL, NULL, NULL);
+        }
+        words_fini(&w);
+        layer_fini(&child);
+    }
+}
+
+static int record_merge(struct node *n, struct volume *v, const struct strv *users,
+                        const struct layer *upper, struct layer *lower, struct err *e)
+{
+    struct record_change c = {0};
+    struct layer_release gone = {0};
+    char key[KV_KEY_BYTES];
+    char user[KV_KEY_BYTES];
+    int r = move_users(n, &c, users, upper, lower, e);
+
+    rename_in(v, upper, lower);
+    (void)json_object_set(lower->record, "size_bytes",
+                          json_object_get(upper->record, "size_bytes"));
+    RECORD_KEY(key, "/layers/%s", lower->id);
+    record_put_json(&c, key, lower->record);
+    RECORD_KEY(user, "l/%s", upper->id);
+    layer_unuse(&c, lower->id, user);
+    strv_add(&gone.gone, upper->id);
+    RECORD_KEY(key, "/volumes/%s", v->name);
+    record_need_same(&c, key, v->revision);
+    record_put_json(&c, key, v->record);
+    r = r == 0 ? layer_merge_do(n, &c, &gone, users, e) : r;
+    layer_release_fini(&gone);
+    record_change_fini(&c);
+    return r;
+}
+
+static int merge(struct node *n, struct volume *v, struct chain *chain, size_t at)
+{
+    struct layer *upper = &chain->layers[at];
+    struct layer *lower = &chain->layers[at + 1];
+    SCOPED(scope_close) int steady = -1;
+    struct strv users = {0};
+    int r = layer_users(n, upper->id, &users, NULL);
+
+    steady = r == 0 ? disk_open_steady(n, v, upper, NULL) : -1;
+    if (steady < 0 || !is_ours(v, &users)) {
+        r = -EBUSY;
+    }
+    r = r == 0 ? copy_down(n, chain, at, NULL) : r;
+    (void)fault_step("tidy.copied");
+    r = r == 0 ? record_merge(n, v, &users, upper, lower, NULL) : r;
+    (void)fault_step("tidy.recorded");
+    if (r == 0) {
+        rename_in_images(n, &users, lower);
+    }
+    strv_fini(&users);
+    return r;
+}
+
+void volume_tidy(struct node *n, const char *name)
+{
+    size_t at = 0;
+
+    for (;;) {
+        struct volume v = {0};
+        struct chain chain = {0};
+        int r = volume_load(n, name, &v, NULL);
+
+        r = r == 0 ? chain_load(n, volume_text(v.record, "top"), &chain, NULL) : r;
+        while (r == 0 && at + 1 < chain.count &&
+               !is_only_for(n, &chain.layers[at + 1], &chain.layers[at])) {
+            at++;
+        }
+        if (r == 0 && at + 1 < chain.count) {
+            at += merge(n, &v, &chain, at) !=
+                  0; /* the next pair, or the same place again */
+        } else {
+            r = -ENOENT;
+        }
+        chain_fini(&chain);
+        volume_fini(&v);
+        if (r < 0) {
+            return;
+        }
+    }
+}

@@ -1,0 +1,217 @@
+/* words.c - disks in words, and the program that takes them. */
+#include "node/volume/words.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/scope.h"
+#include "node/volume/private.h"
+
+#define ANSWER_FD 3
+#define FIRST_FD  10  /* of those that are handed over */
+#define ASIDE_FD  300 /* above all of them */
+
+void words_fini(struct words *w)
+{
+    for (unsigned i = 0; i < w->n_fds; i++) {
+        scope_close(&w->fds[i]);
+    }
+    strv_fini(&w->words);
+    memset(w, 0, sizeof *w);
+}
+
+void words_add(struct words *w, const char *fmt, ...)
+{
+    char *text = NULL;
+    va_list ap;
+
+    va_start(ap, fmt);
+    if (vasprintf(&text, fmt, ap) < 0) {
+        text = NULL;
+    }
+    va_end(ap);
+    if (text == NULL) {
+        w->words.failed = true;
+    } else {
+        strv_take(&w->words, text);
+    }
+}
+
+const char *words_fd(struct words *w, const char *key, int take_fd, char out[32])
+{
+    if (w->n_fds == WORDS_FDS_MOST || take_fd < 0) {
+        scope_close(&take_fd);
+        w->words.failed = true;
+        out[0] = '\0';
+        return out;
+    }
+    (void)str_print(out, 32, w->message ? "%s=@%u" : "%s=%u", key,
+                    w->message ? w->n_fds : FIRST_FD + w->n_fds);
+    w->fds[w->n_fds++] = take_fd;
+    return out;
+}
+
+void words_file(struct words *w, const char *name, int take_fd, const char *format,
+                bool writes)
+{
+    const char *how = writes ? "" : ",read-only";
+    char fd[32];
+
+    (void)words_fd(w, "fd", take_fd, fd);
+    words_add(w, "node=%s.file,file,%s%s", name, fd, how);
+    words_add(w, "node=%s,%s,file=%s.file%s", name, format, name, how);
+}
+
+/* One layer over the one below it; `at` 0 is the top. */
+static int add_layer(struct node *n, const struct chain *c, size_t at, const char *name,
+                     bool writes, struct words *w, struct err *e)
+{
+    const struct layer *l = &c->layers[at];
+    const char *how = writes ? "" : ",read-only";
+    char below[96] = "";
+    char own[80];
+    char fd[32];
+    int file = piece_open(n, l, writes ? O_RDWR : O_RDONLY, e);
+
+    if (file < 0) {
+        return file;
+    }
+    (void)words_fd(w, "fd", file, fd);
+    (void)str_print(own, sizeof own, at == 0 ? "%s" : "%s.%zu", name, at);
+    if (at + 1 < c->count) {
+        (void)str_print(below, sizeof below, ",backing=%s.%zu", name, at + 1);
+    }
+    words_add(w, "node=%s.file,file,%s%s", own, fd, how);
+    words_add(w, "node=%s,%s,file=%s.file%s%s", own, volume_text(l->record, "format"),
+              own, below, how);
+    return 0;
+}
+
+int words_chain(struct node *n, const struct chain *c, const char *name, bool writes,
+                struct words *w, struct err *e)
+{
+    int r = 0;
+
+    for (size_t at = c->count; r == 0 && at > 0; at--) {
+        r = add_layer(n, c, at - 1, name, writes && at == 1, w, e);
+    }
+    return r;
+}
+
+/* ---- the program ---- */
+
+static _Noreturn void become(const char *program, char **argv, const struct words *w,
+                             int answer)
+{
+    int aside[WORDS_FDS_MOST + 1];
+    bool fine = true;
+
+    aside[0] = fcntl(answer, F_DUPFD_CLOEXEC, ASIDE_FD);
+    fine = aside[0] >= 0;
+    for (unsigned i = 0; fine && i < w->n_fds; i++) {
+        aside[i + 1] = fcntl(w->fds[i], F_DUPFD_CLOEXEC, ASIDE_FD);
+        fine = aside[i + 1] >= 0;
+    }
+    fine = fine && dup2(aside[0], ANSWER_FD) >= 0;
+    for (unsigned i = 0; fine && i < w->n_fds; i++) {
+        fine = dup2(aside[i + 1], FIRST_FD + (int)i) >= 0;
+    }
+    if (fine) {
+        (void)close_range(ANSWER_FD + 1, FIRST_FD - 1, 0);
+        (void)close_range(FIRST_FD + w->n_fds, ~0u, 0);
+        (void)execv(program, argv);
+    }
+    _exit(127);
+}
+
+/* Lines of the program until its end: 0 after "ok". */
+static int follow(struct node *n, const char *op, int from, words_line_fn *line,
+                  void *arg, struct err *e)
+{
+    SCOPED(scope_file) FILE *f = fdopen(from, "r");
+    char text[ERR_TEXT_BYTES + 64];
+
+    while (f != NULL && fgets(text, sizeof text, f) != NULL) {
+        unsigned long long done;
+        unsigned long long total;
+        char *end = NULL;
+
+        text[strcspn(text, "\n")] = '\0';
+        if (strcmp(text, "ok") == 0) {
+            return 0;
+        }
+        if (sscanf(text, "progress=%llu %llu", &done, &total) == 2) {
+            node_report(n, op, done, total);
+        } else if (strncmp(text, "error ", 6) == 0) {
+            long code = strtol(text + 6, &end, 10);
+
+            return err_set(e, code < 0 && code > -4096 ? (int)code : -EIO, "%s",
+                           end + strspn(end, " "));
+        } else if (line != NULL) {
+            line(arg, text);
+        }
+    }
+    if (f == NULL) {
+        (void)close(from);
+    }
+    return err_set(e, -EIO, "the program 'volume' ended without a word");
+}
+
+static int start(const char *program, char **argv, const struct words *w, int *ret_from,
+                 pid_t *ret_child, struct err *e)
+{
+    int ends[2];
+
+    if (access(program, X_OK) < 0 || pipe2(ends, O_CLOEXEC) < 0) {
+        return err_sys(e, -errno, "cannot use '%s'", program);
+    }
+    *ret_child = fork();
+    if (*ret_child == 0) {
+        become(program, argv, w, ends[1]);
+    }
+    (void)close(ends[1]);
+    if (*ret_child < 0) {
+        (void)close(ends[0]);
+        return err_sys(e, -errno, "cannot make a process");
+    }
+    *ret_from = ends[0];
+    return 0;
+}
+
+int words_run(struct node *n, const char *op, struct words *w, words_line_fn *line,
+              void *arg, struct err *e)
+{
+    SCOPED(scope_free) char **argv = calloc(w->words.n + 3, sizeof *argv);
+    char program[PATH_MAX];
+    void (*was)(int);
+    pid_t child;
+    int status;
+    int from;
+    int r;
+
+    if (argv == NULL || strv_failed(&w->words)) {
+        return err_set(e, -ENOMEM, "no memory");
+    }
+    (void)str_print(program, sizeof program, "%s/volume", n->libexec);
+    argv[0] = (char *)(uintptr_t) "volume"; /* exec changes none of them */
+    argv[1] = (char *)(uintptr_t)op;
+    for (size_t i = 0; i < w->words.n; i++) {
+        argv[i + 2] = w->words.items[i];
+    }
+    was = signal(SIGINT, SIG_IGN); /* the program gets it, too, and ends in order */
+    r = start(program, argv, w, &from, &child, e);
+    if (r == 0) {
+        r = follow(n, op, from, line, arg, e);
+        while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
+        }
+    }
+    (void)signal(SIGINT, was);
+    return r;
+}
