@@ -27,6 +27,17 @@
 
 /* ---- the list ---- */
 
+struct backup {
+    struct node *n;
+    struct volume *v;
+    int dir;
+    char file[16]; /* of the new one */
+    char id[LAYER_ID_DIGITS + 1];
+    const char *before; /* the file that it stands on; NULL: the whole disk */
+    struct chain chain; /* of the frozen disk */
+    size_t layers;      /* how many of them changed since */
+};
+
 static int load_list(int dir, const char *path, json_t **ret, struct err *e)
 {
     SCOPED(scope_free) char *text = NULL;
@@ -60,39 +71,85 @@ static bool is_file_name(const char *name)
            strcmp(name + 4, ".qcow2") == 0;
 }
 
-static int save_list(int dir, json_t *list, const char *file, const struct volume *v,
-                     const char *id)
+/* Whether it stands on the one before it. */
+static bool is_changes(const json_t *backup)
+{
+    return strcmp(volume_text(backup, "kind"), "changes") == 0;
+}
+
+/* The first one that a backup needs: the whole disk before it. */
+static size_t first_needed(const json_t *list, size_t at)
+{
+    const json_t *all = json_object_get(list, "backups");
+
+    while (at > 0 && is_changes(json_array_get(all, at))) {
+        at--;
+    }
+    return at;
+}
+
+static int save_list(const struct backup *b, json_t *list)
 {
     SCOPED(scope_free) char *text = NULL;
-    json_t *all = json_object_get(list, "backups");
+    const char *kind = b->before != NULL ? "changes" : "whole";
+    json_int_t size = (json_int_t)volume_number(b->v->record, "size_bytes");
     char name[5];
     char now[32];
 
     volume_now(now);
-    (void)str_print(name, sizeof name, "%.4s", file);
-    (void)json_object_set_new(list, "volume", json_string(v->name));
-    (void)json_array_append_new(
-        all,
-        json_pack("{s:s, s:s, s:s, s:I, s:s}", "name", name, "file", file, "created_at",
-                  now, "size_bytes", (json_int_t)volume_number(v->record, "size_bytes"),
-                  "id", id));
+    (void)str_print(name, sizeof name, "%.4s", b->file);
+    (void)json_object_set_new(list, "volume", json_string(b->v->name));
+    (void)json_array_append_new(json_object_get(list, "backups"),
+                                json_pack("{s:s, s:s, s:s, s:s, s:I, s:s}", "name", name,
+                                          "kind", kind, "file", b->file, "created_at",
+                                          now, "size_bytes", size, "id", b->id));
     text = json_dumps(list, JSON_INDENT(2));
     return text == NULL ? -ENOMEM
-                        : file_replace(dir, LIST, text, strlen(text), 0600, true);
+                        : file_replace(b->dir, LIST, text, strlen(text), 0600, true);
+}
+
+static void node_name(const char *name, size_t at, char out[48])
+{
+    (void)str_print(out, 48, at == 0 ? "%s" : "%s.%zu", name, at);
+}
+
+/* One image of the list, `at` steps below the node `name`. */
+static int add_image(const json_t *backup, int dir, const char *name, size_t at,
+                     struct words *w, struct err *e)
+{
+    const char *file = volume_text(backup, "file");
+    int fd =
+        is_file_name(file) ? openat(dir, file, O_RDONLY | O_NOFOLLOW | O_CLOEXEC) : -1;
+    char own[48];
+    char below[48];
+    char word[32];
+
+    if (fd < 0) {
+        return err_sys(e, is_file_name(file) ? -errno : -EINVAL,
+                       "cannot open the backup '%s'", file);
+    }
+    node_name(name, at, own);
+    node_name(name, at + 1, below);
+    words_add(w, "node=%s.file,file,%s,read-only", own, words_fd(w, "fd", fd, word));
+    words_add(w, "node=%s,qcow2,file=%s.file%s%s,read-only", own, own,
+              is_changes(backup) ? ",backing=" : "", is_changes(backup) ? below : "");
+    return 0;
+}
+
+/* The node `name` is backup number `last` of the list. */
+static int add_images(const json_t *list, size_t last, int dir, const char *name,
+                      struct words *w, struct err *e)
+{
+    const json_t *all = json_object_get(list, "backups");
+    int r = 0;
+
+    for (size_t i = first_needed(list, last); r == 0 && i <= last; i++) {
+        r = add_image(json_array_get(all, i), dir, name, last - i, w, e);
+    }
+    return r;
 }
 
 /* ---- making one ---- */
-
-struct backup {
-    struct node *n;
-    struct volume *v;
-    int dir;
-    char file[16];      /* of the new one */
-    char id[LAYER_ID_DIGITS + 1];
-    const char *before; /* the file that it stands on; NULL: the whole disk */
-    struct chain chain; /* of the frozen disk */
-    size_t layers;      /* how many of them changed since */
-};
 
 static int write_whole(struct backup *b, int take_fd, struct err *e)
 {
@@ -110,39 +167,40 @@ static int write_whole(struct backup *b, int take_fd, struct err *e)
 }
 
 /* What one layer holds, over what is there already. */
-static int add_changes(struct backup *b, const struct layer *l, int file, struct err *e)
+static int add_changes(struct backup *b, const json_t *list, const struct layer *l,
+                       int file, struct err *e)
 {
+    const json_t *all = json_object_get(list, "backups");
     struct words w = {.n_fds = 0};
     char fd[32];
+    int r = add_images(list, json_array_size(all) - 1, b->dir, "below", &w, e);
 
     words_add(&w, "node=to.file,file,%s",
               words_fd(&w, "fd", fcntl(file, F_DUPFD_CLOEXEC, 3), fd));
-    words_add(&w, "node=to,qcow2,file=to.file,alone");
+    words_add(&w, "node=to,qcow2,file=to.file,backing=below");
     words_add(&w, "node=from.file,file,%s,read-only",
               words_fd(&w, "fd", piece_open(b->n, l, O_RDONLY, e), fd));
     words_add(&w, "node=from,qcow2,file=from.file,alone,read-only");
     words_add(&w, "from=from");
     words_add(&w, "to=to");
-    {
-        int r = words_run(b->n, "merge", &w, NULL, NULL, e);
-
-        words_fini(&w);
-        return r;
-    }
+    r = r == 0 ? words_run(b->n, "merge", &w, NULL, NULL, e) : r;
+    words_fini(&w);
+    return r;
 }
 
-static int write_changes(struct backup *b, int file, struct err *e)
+static int write_changes(struct backup *b, const json_t *list, int file, struct err *e)
 {
     int r = volume_image_make(file, volume_number(b->v->record, "size_bytes"), b->before,
                               "qcow2", e);
 
     for (size_t i = b->layers; r == 0 && i > 0; i--) {
-        r = add_changes(b, &b->chain.layers[i - 1], file, e);
+        r = add_changes(b, list, &b->chain.layers[i - 1], file, e);
     }
     return r;
 }
 
-static int write_backup(struct backup *b, const char *path, struct err *e)
+static int write_backup(struct backup *b, const json_t *list, const char *path,
+                        struct err *e)
 {
     SCOPED(scope_close)
     int fd = openat(b->dir, b->file, O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC,
@@ -152,7 +210,7 @@ static int write_backup(struct backup *b, const char *path, struct err *e)
     if (fd < 0) {
         return err_sys(e, -errno, "cannot write '%s/%s'", path, b->file);
     }
-    r = b->before != NULL ? write_changes(b, fd, e)
+    r = b->before != NULL ? write_changes(b, list, fd, e)
                           : write_whole(b, fcntl(fd, F_DUPFD_CLOEXEC, 3), e);
     (void)fault_step("backup.written");
     return r == 0 && fsync(fd) < 0
@@ -202,7 +260,8 @@ static void choose_kind(struct backup *b, const json_t *list)
     }
     for (size_t i = 0; last != NULL && i < b->chain.count; i++) {
         if (strcmp(b->chain.layers[i].id, kept) == 0 &&
-            strcmp(volume_text(last, "id"), volume_text(b->v->record, "backup_id")) == 0 &&
+            strcmp(volume_text(last, "id"), volume_text(b->v->record, "backup_id")) ==
+                0 &&
             is_file_name(volume_text(last, "file"))) {
             b->before = volume_text(last, "file");
             b->layers = i;
@@ -249,9 +308,9 @@ static int make(struct backup *b, const char *path, json_t **ret, struct err *e)
     }
     choose_kind(b, list);
     r = word_random_id(b->id, LAYER_ID_DIGITS);
-    r = r == 0 ? write_backup(b, path, e) : r;
+    r = r == 0 ? write_backup(b, list, path, e) : r;
     if (r == 0) {
-        r = save_list(b->dir, list, b->file, b->v, b->id);
+        r = save_list(b, list);
         r = r < 0 ? err_sys(e, r, "cannot write '%s/%s'", path, LIST) : 0;
     }
     (void)fault_step("backup.listed");
@@ -259,8 +318,6 @@ static int make(struct backup *b, const char *path, json_t **ret, struct err *e)
     (void)fault_step("backup.recorded");
     if (r == 0) {
         *ret = json_copy((json_t *)(uintptr_t)last_of(list));
-        (void)json_object_set_new(*ret, "kind",
-                                  json_string(b->before != NULL ? "changes" : "whole"));
     }
     return r;
 }
@@ -295,34 +352,6 @@ int disk_volume_backup(struct node *n, const json_t *order, json_t **ret, struct
 
 /* ---- the way back ---- */
 
-/* Nodes for the files up to number `at` of the list, from the whole disk on. */
-static int add_images(const json_t *all, size_t at, int dir, struct words *w,
-                      struct err *e)
-{
-    for (size_t i = 0; i <= at; i++) {
-        const char *file = volume_text(json_array_get(all, i), "file");
-        int fd = is_file_name(file) ? openat(dir, file, O_RDONLY | O_NOFOLLOW | O_CLOEXEC)
-                                    : -1;
-        char own[24] = "from";
-        char below[48] = "";
-        char word[32];
-
-        if (fd < 0) {
-            return err_sys(e, is_file_name(file) ? -errno : -EINVAL,
-                           "cannot open the backup '%s'", file);
-        }
-        if (i < at) {
-            (void)str_print(own, sizeof own, "from.%zu", at - i);
-        }
-        if (i > 0) {
-            (void)str_print(below, sizeof below, ",backing=from.%zu", at - i + 1);
-        }
-        words_add(w, "node=%s.file,file,%s,read-only", own, words_fd(w, "fd", fd, word));
-        words_add(w, "node=%s,qcow2,file=%s.file%s,read-only", own, own, below);
-    }
-    return 0;
-}
-
 /* Which of the list `--at` means; the last one without it. */
 static int find_backup(const json_t *all, const char *at, size_t *ret, struct err *e)
 {
@@ -353,7 +382,7 @@ int disk_volume_restore(struct node *n, const json_t *order, json_t **ret, struc
     piece_mend(n);
     all = json_object_get(list, "backups");
     r = r == 0 ? find_backup(all, volume_text(order, "at"), &at, e) : r;
-    r = r == 0 ? add_images(all, at, dir, &w, e) : r;
+    r = r == 0 ? add_images(list, at, dir, "from", &w, e) : r;
     if (r == 0) {
         source.size_bytes = volume_number(json_array_get(all, at), "size_bytes");
         r = disk_volume_make_from(n, order, &source, ret, e);

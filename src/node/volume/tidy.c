@@ -127,30 +127,43 @@ static int move_users(struct node *n, struct record_change *c, const struct strv
     return r;
 }
 
-/* Images that stand on the upper layer name the lower one, for other tools; ours go by the
- * records. */
-static void rename_in_images(struct node *n, const struct strv *users,
-                             const struct layer *lower)
+static int rename_in_image(struct node *n, const struct layer *child,
+                           const struct layer *lower)
 {
-    for (size_t i = 0; i < users->n; i++) {
-        struct layer child = {.record = NULL};
-        struct words w = {.n_fds = 0};
-        char name[PATH_MAX];
-        char fd[32];
+    struct words w = {.n_fds = 0};
+    char name[PATH_MAX];
+    char fd[32];
+    int r = piece_name(child, lower, name);
 
-        if (str_starts(users->items[i], "l/") &&
-            layer_load(n, users->items[i] + 2, &child, NULL) == 0 &&
-            piece_name(&child, lower, name) == 0) {
-            (void)words_fd(&w, "fd", piece_open(n, &child, O_RDWR, NULL), fd);
-            words_add(&w, "node=f,file,%s", fd);
-            words_add(&w, "node=disk,qcow2,file=f,alone");
-            words_add(&w, "name=%s", name);
-            words_add(&w, "format=%s", volume_text(lower->record, "format"));
-            (void)words_run(n, "rebase", &w, NULL, NULL, NULL);
-        }
-        words_fini(&w);
-        layer_fini(&child);
+    if (r == 0) {
+        words_add(&w, "node=f,file,%s",
+                  words_fd(&w, "fd", piece_open(n, child, O_RDWR, NULL), fd));
+        words_add(&w, "node=disk,qcow2,file=f,alone");
+        words_add(&w, "name=%s", name);
+        words_add(&w, "format=%s", volume_text(lower->record, "format"));
+        r = words_run(n, "rebase", &w, NULL, NULL, NULL);
     }
+    words_fini(&w);
+    return r;
+}
+
+/* Images that stand on the upper layer name the lower one, which has all by now, for other
+ * tools; ours go by the records. */
+static int rename_in_images(struct node *n, const struct strv *users,
+                            const struct layer *lower)
+{
+    int r = 0;
+
+    for (size_t i = 0; r == 0 && i < users->n; i++) {
+        if (str_starts(users->items[i], "l/")) {
+            struct layer child = {.record = NULL};
+
+            r = layer_load(n, users->items[i] + 2, &child, NULL);
+            r = r == 0 ? rename_in_image(n, &child, lower) : r;
+            layer_fini(&child);
+        }
+    }
+    return r;
 }
 
 static int record_merge(struct node *n, struct volume *v, const struct strv *users,
@@ -193,11 +206,10 @@ static int merge(struct node *n, struct volume *v, struct chain *chain, size_t a
     }
     r = r == 0 ? copy_down(n, chain, at, NULL) : r;
     (void)fault_step("tidy.copied");
+    r = r == 0 ? rename_in_images(n, &users, lower) : r;
+    (void)fault_step("tidy.renamed");
     r = r == 0 ? record_merge(n, v, &users, upper, lower, NULL) : r;
     (void)fault_step("tidy.recorded");
-    if (r == 0) {
-        rename_in_images(n, &users, lower);
-    }
     strv_fini(&users);
     return r;
 }
