@@ -3,6 +3,7 @@
 #ifndef NODE_FILES_H
 #define NODE_FILES_H
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -79,5 +80,19 @@ struct disk_ends {
 
 int disk_copy_tree(struct node *n, const struct disk_ends *ends,
                    const struct copy_how *how, struct err *e);
+
+/* volume/attach.c: of a volume that is a disk what `disks_attach` needs (node/disks/disks.h)
+ * but for "at" and "read_only"; NULL: it is a directory.  The caller owns it. */
+int volume_plan(struct node *n, const char *name, json_t **ret_disk, struct err *e);
+
+/* volume/attach.c: from the plan until the guest is made nobody changes its disks. */
+struct volume_holds {
+    int *fds; /* owned */
+    size_t count;
+};
+
+int volume_hold(struct node *n, const struct guest *g, struct volume_holds *ret,
+                struct err *e);
+void volume_let_go(struct volume_holds *h);
 
 #endif

@@ -299,8 +299,18 @@ static void tell_lowered(const struct node *n, const json_t *spec)
     }
 }
 
-int launch_guest(struct node *n, const struct guest *g, int lock, bool attach,
-                 int *ret_console, struct err *e)
+static int make_plan(struct node *n, const struct guest *g, json_t **ret_spec,
+                     struct err *e)
+{
+    int r;
+
+    forget_last_run(n, g);
+    r = disk_reset_shared(n, g, e);
+    return r < 0 ? r : spec_build(n, g, ret_spec, e);
+}
+
+static int launch(struct node *n, const struct guest *g, int lock, bool attach,
+                  int *ret_console, struct err *e)
 {
     SCOPED(scope_json) json_t *spec = NULL;
     SCOPED(scope_close) int console = -1;
@@ -311,12 +321,8 @@ int launch_guest(struct node *n, const struct guest *g, int lock, bool attach,
     int r;
 
     keeper_config_init(&k);
-    forget_last_run(n, g);
     (void)guest_run_path(n, g->id, "", run_dir);
-    r = disk_reset_shared(n, g, e);
-    if (r == 0) {
-        r = spec_build(n, g, &spec, e);
-    }
+    r = make_plan(n, g, &spec, e);
     if (r < 0) {
         return r;
     }
@@ -342,6 +348,7 @@ int launch_guest(struct node *n, const struct guest *g, int lock, bool attach,
     k.lock = lock;
     set_policy(&k, json_object_get(spec, "keeper"));
     k.reboots = may_reboot(spec);
+    k.finishes = json_array_size(json_object_get(spec, "disks")) != 0;
     if (r == 0) {
         r = spawn(n, g, spec, &k, e);
     }
@@ -349,5 +356,18 @@ int launch_guest(struct node *n, const struct guest *g, int lock, bool attach,
     if (r == 0) {
         *ret_console = scope_take_fd(&console);
     }
+    return r;
+}
+
+int launch_guest(struct node *n, const struct guest *g, int lock, bool attach,
+                 int *ret_console, struct err *e)
+{
+    struct volume_holds holds;
+    int r = volume_hold(n, g, &holds, e);
+
+    if (r == 0) {
+        r = launch(n, g, lock, attach, ret_console, e);
+    }
+    volume_let_go(&holds);
     return r;
 }

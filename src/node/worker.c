@@ -13,6 +13,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,6 +28,7 @@
 #include "contract/task.h"
 #include "host/cgroup.h"
 #include "host/file.h"
+#include "node/disks/disks.h"
 #include "node/health.h"
 #include "node/keeper/keeper.h"
 #include "node/private.h"
@@ -161,6 +163,10 @@ int worker_make(const json_t *spec, struct keeper_config *k, const struct log *l
     int master = -1;
     int r = 0;
 
+    r = disks_attach(spec, e);
+    if (r < 0) {
+        return r;
+    }
     if (!terminal) {
         r = make_stdio(&io, json_is_true(json_object_get(spec, "interactive")), e);
     }
@@ -169,6 +175,7 @@ int worker_make(const json_t *spec, struct keeper_config *k, const struct log *l
     }
     close_guest_ends(&io);
     if (r < 0) {
+        (void)disks_detach(spec, NULL);
         return guest_program_error(program_of(spec), e);
     }
     (void)fault_step("worker.container");
@@ -223,7 +230,7 @@ int worker_become_keeper(const json_t *spec, struct keeper_config *k, struct err
     return e->code;
 }
 
-int worker_clean(const json_t *spec, struct err *e)
+static int end_container(const json_t *spec, struct err *e)
 {
     const char *id = json_string_value(json_object_get(spec, "id"));
     struct container *c = NULL;
@@ -248,7 +255,15 @@ int worker_clean(const json_t *spec, struct err *e)
         return err_set(e, r, "%s", none.text);
     }
     (void)fault_step("worker.clean.container");
-    return net_leave(spec, e);
+    return 0;
+}
+
+int worker_clean(const json_t *spec, struct err *e)
+{
+    int r = end_container(spec, e);
+
+    r = r < 0 ? r : disks_detach(spec, e);
+    return r < 0 ? r : net_leave(spec, e);
 }
 
 static int read_spec(const char *run_dir, json_t **ret, struct err *e)
@@ -285,6 +300,11 @@ static void tell_end(const struct keeper_config *k, int code)
                                      (unsigned char)(code >> 8 & 255), 0, 0};
 
     for (uint64_t i = 0; i < k->n_viewers; i++) {
+        struct pollfd p = {.fd = k->viewers[i], .events = POLLOUT};
+
+        if (i == 0 && k->owner) {
+            (void)poll(&p, 1, -1); /* who reads slowly still wants the code */
+        }
         (void)send(k->viewers[i], packet, sizeof packet, MSG_NOSIGNAL | MSG_DONTWAIT);
     }
 }
@@ -345,7 +365,14 @@ static int restart(const json_t *spec, struct keeper_config *k, struct err *e)
 {
     int r;
 
-    (void)worker_clean(spec, NULL);
+    /* its disks stay attached: in between somebody could freeze the layers of the plan */
+    if (end_container(spec, NULL) == 0) {
+        (void)net_leave(spec, NULL);
+    }
+    if (!disks_are_attached(spec)) {
+        return err_set(e, -ENODEV, "cannot start guest '%s' again: it lost a disk",
+                       json_string_value(json_object_get(spec, "name")));
+    }
     if (json_is_true(json_object_get(json_object_get(spec, "overlay"), "volatile"))) {
         (void)worker_reset_disk(spec);
     }

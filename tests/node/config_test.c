@@ -39,6 +39,7 @@ static void every_word_comes_back(void **state)
     c.viewers[1] = 13;
     c.n_viewers = 2;
     c.owner = true;
+    c.finishes = true;
     c.restart = KEEPER_RESTART_ALWAYS;
     c.log_bytes = UINT64_C(1) << 40;
     keeper_config_words(&c, &words);
@@ -52,6 +53,7 @@ static void every_word_comes_back(void **state)
     assert_int_equal(back.n_viewers, 2);
     assert_int_equal(back.viewers[1], 13);
     assert_true(back.owner);
+    assert_true(back.finishes);
     assert_int_equal(back.restart, KEEPER_RESTART_ALWAYS);
     assert_int_equal(back.log_bytes, c.log_bytes);
     strv_fini(&words);

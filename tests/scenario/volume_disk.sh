@@ -32,7 +32,7 @@ has "a directory" "$OUT" "it is a directory"
 if [ -x /bin/busybox ]; then
     need_busybox
     fails 125 strata run --rm --volume big:/data busybox true
-    has "a container" "$OUT" "is a disk"
+    has "a container" "$OUT" "no file system on the disk"
 fi
 
 # Served: two file systems in turn, a copy out, and nobody else meanwhile.

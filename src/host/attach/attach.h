@@ -53,6 +53,10 @@ const char *attach_type(unsigned i);
 int attach_mount(const char *device, const char *type, bool read_only, const char *target,
                  struct err *e);
 
+/* Give the room of deleted files back, where the file system and the disk can; `dir` is an open
+ * directory of it.  What a file system gives back by itself it forgets at its end. */
+void attach_trim(int dir);
+
 /* Write down what is held back, then unmount; where it is in use, as soon as that ends.
  * No mount: 0. */
 int attach_unmount(const char *target, struct err *e);

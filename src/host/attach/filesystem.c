@@ -12,8 +12,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <unistd.h>
+
+#include <linux/fs.h>
 
 #include "base/err.h"
 #include "base/scope.h"
@@ -21,19 +24,25 @@
 
 #define COUNT(a) (sizeof(a) / sizeof(a)[0])
 
+/* clang-format off */
 static const struct mark {
     const char *type;
     off_t at;
     unsigned bytes;
     const char *text;
-    const char *options_when_read_only; /* that keep it from writing */
+    const char *writable;  /* options: what is deleted is given back, damage is not made worse */
+    const char *read_only; /* options: nothing is written, no journal played */
 } marks[] = {
-    {"ext4", 1024 + 0x38, 2, "\x53\xEF", "noload"}, /* also mounts ext2 and ext3 */
-    {"xfs", 0, 4, "XFSB", "norecovery"},
-    {"btrfs", 0x10000 + 0x40, 8, "_BHRfS_M", "nologreplay"},
-    {"squashfs", 0, 4, "hsqs", NULL},
-    {"erofs", 1024, 4, "\xE2\xE1\xF5\xE0", NULL},
+    /* also mounts ext2 and ext3 */
+    {"ext4", 1024 + 0x38, 2, "\x53\xEF", "discard,errors=remount-ro", "noload"},
+    /* nouuid: copies of a disk may be mounted beside it */
+    {"xfs", 0, 4, "XFSB", "discard,nouuid", "norecovery,nouuid"},
+    {"btrfs", 0x10000 + 0x40, 8, "_BHRfS_M", "discard", "nologreplay"},
+    {"squashfs", 0, 4, "hsqs", NULL, NULL},
+    {"erofs", 1024, 4, "\xE2\xE1\xF5\xE0", NULL, NULL},
 };
+
+/* clang-format on */
 
 const char *attach_type(unsigned i)
 {
@@ -68,11 +77,11 @@ int attach_probe(int fd, char ret_type[ATTACH_TYPE_BYTES], struct err *e)
     return 0;
 }
 
-static const char *extra_options(const char *type)
+static const char *options_of(const char *type, bool read_only)
 {
     for (unsigned i = 0; i < COUNT(marks); i++) {
         if (strcmp(marks[i].type, type) == 0) {
-            return marks[i].options_when_read_only;
+            return read_only ? marks[i].read_only : marks[i].writable;
         }
     }
     return NULL;
@@ -82,12 +91,20 @@ int attach_mount(const char *device, const char *type, bool read_only, const cha
                  struct err *e)
 {
     unsigned long flags = MS_NODEV | (read_only ? MS_RDONLY : 0);
-    const char *options = read_only ? extra_options(type) : NULL;
 
-    if (mount(device, target, type, flags, options) < 0) {
+    if (mount(device, target, type, flags, options_of(type, read_only)) < 0) {
         return err_sys(e, -errno, "cannot mount the %s file system", type);
     }
     return 0;
+}
+
+void attach_trim(int dir)
+{
+    struct fstrim_range all = {.len = UINT64_MAX};
+
+    if (syncfs(dir) == 0) { /* deleted files are free once that is on the disk */
+        (void)ioctl(dir, FITRIM, &all);
+    }
 }
 
 int attach_unmount(const char *target, struct err *e)

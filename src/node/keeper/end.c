@@ -166,7 +166,7 @@ void keeper_restart_now(struct keeper *k)
 
 int keeper_finish(struct keeper *k)
 {
-    bool owner = k->c.owner && k->viewers[0].fd >= 0;
+    bool owner = k->c.owner && k->viewers[0].fd >= 0 && !k->c.finishes;
 
     close_guest(k);
     (void)fault_step("keeper.finish.begun");

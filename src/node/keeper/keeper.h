@@ -66,7 +66,9 @@ struct keeper_config {
     int events_dir; /* directory of KEEPER_EVENTS */
     int viewers[KEEPER_VIEWERS_MAX];
     uint64_t n_viewers;
-    bool owner;   /* viewers[0] cleans up after the guest while it is connected */
+    bool owner; /* viewers[0] cleans up after the guest while it is connected */
+    bool
+        finishes; /* it cleans up itself, also where an owner is: mounts that only it sees */
     bool reboots; /* the guest may reboot(2): its end by SIGHUP is a restart */
     enum keeper_restart restart;
     uint64_t restart_most; /* 0: no bound */

@@ -44,6 +44,58 @@ static void add_own_files(const struct plan *p, json_t *mounts)
     }
 }
 
+/* One that is a disk is mounted once for the guest, for all places that want it. */
+static void add_disk(const struct plan *p, json_t *disk, bool read_only,
+                     char from[PATH_MAX])
+{
+    const char *name = spec_text(disk, "name", "");
+    size_t i;
+    json_t *item;
+
+    json_array_foreach(p->disks, i, item)
+    {
+        if (strcmp(spec_text(item, "name", ""), name) == 0) {
+            break;
+        }
+    }
+    if (i == json_array_size(p->disks)) {
+        (void)str_print(from, PATH_MAX, "%s/disks/%s.%zu", p->n->run, p->g->id, i);
+        (void)json_object_set_new(disk, "at", json_string(from));
+        (void)json_object_set_new(disk, "read_only", json_boolean(read_only));
+        (void)json_array_append(p->disks, disk);
+        return;
+    }
+    item = json_array_get(p->disks, i);
+    (void)str_print(from, PATH_MAX, "%s", spec_text(item, "at", ""));
+    if (!read_only) {
+        (void)json_object_set_new(item, "read_only", json_false());
+    }
+}
+
+/* Where a volume's files are. */
+static int find_volume(const struct plan *p, const char *name, bool read_only,
+                       char from[PATH_MAX], struct err *e)
+{
+    SCOPED(scope_json) json_t *disk = NULL;
+    int r = volume_plan(p->n, name, &disk, e);
+
+    if (r < 0) {
+        return r;
+    }
+    if (disk != NULL) {
+        add_disk(p, disk, read_only, from);
+        return 0;
+    }
+    (void)str_print(from, PATH_MAX, "%s/volumes/%s/data", p->n->state, name);
+    if (access(from, F_OK) < 0) {
+        return err_set(e, -ENOENT,
+                       "cannot use volume '%s': it does not exist (see 'strata volume "
+                       "create')",
+                       name);
+    }
+    return 0;
+}
+
 /* NAME|DIR:/PATH[:ro] */
 static int add_volume(const struct plan *p, json_t *mounts, const char *text,
                       struct err *e)
@@ -67,13 +119,10 @@ static int add_volume(const struct plan *p, json_t *mounts, const char *text,
             return err_sys(e, -errno, "cannot use volume '%s'", name);
         }
     } else {
-        (void)str_print(from, sizeof from, "%s/volumes/%s/data", p->n->state, name);
-        if (access(from, F_OK) < 0) {
-            return err_set(
-                e, -ENOENT,
-                "cannot use volume '%s': it does not exist (see 'strata volume "
-                "create')",
-                name);
+        int r = find_volume(p, name, read_only, from, e);
+
+        if (r < 0) {
+            return r;
         }
     }
     (void)str_print(options, sizeof options, "rbind,%s,nodev%s", read_only ? "rro" : "rw",

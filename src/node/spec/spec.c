@@ -107,7 +107,8 @@ int spec_build(struct node *n, const struct guest *g, json_t **ret_spec, struct 
                      .g = g,
                      .config = guest_config(g),
                      .image = json_object_get(g->record, "image_config"),
-                     .oci = json_object()};
+                     .oci = json_object(),
+                     .disks = json_array()};
     int r;
 
     p.shifted = n->rootless || json_is_object(userns);
@@ -115,6 +116,7 @@ int spec_build(struct node *n, const struct guest *g, json_t **ret_spec, struct 
     (void)json_object_set_new(spec, "id", json_string(g->id));
     (void)json_object_set_new(spec, "name", json_string(guest_text(g, "name")));
     (void)json_object_set_new(spec, "oci", p.oci);
+    (void)json_object_set_new(spec, "disks", p.disks);
     (void)json_object_set_new(p.oci, "ociVersion", json_string("1.2.0"));
     (void)json_object_set_new(
         p.oci, "hostname",

@@ -31,6 +31,9 @@ json_t *disk_volume_record(const char *name, const json_t *order, const struct l
                        volume_text(top->record, "format"), "class",
                        or_usual(order, "class", POOL_CLASS_USUAL), "labels",
                        json_object_get(order, "label"), "top", top->id);
+    if (record != NULL && json_object_get(order, "filesystem") != NULL) {
+        (void)json_object_set(record, "filesystem", json_object_get(order, "filesystem"));
+    }
     if (record != NULL && json_is_null(json_object_get(record, "labels"))) {
         (void)json_object_del(record, "labels");
     }
@@ -100,9 +103,15 @@ int disk_volume_create(struct node *n, const char *name, const json_t *order,
     if (r < 0) {
         return err_wrap(e, "cannot make volume '%s'", name);
     }
+    if (json_object_get(order, "filesystem") != NULL) {
+        r = disk_volume_format(n, name, &top.layer, volume_text(order, "filesystem"), e);
+        r = r < 0 ? err_wrap(e, "cannot make volume '%s'", name) : 0;
+    }
     record = disk_volume_record(name, order, &top.layer);
-    r = record == NULL ? err_set(e, -ENOMEM, "no memory")
-                       : disk_volume_add(n, record, &top.layer, &c, e);
+    if (r == 0) {
+        r = record == NULL ? err_set(e, -ENOMEM, "no memory")
+                           : disk_volume_add(n, record, &top.layer, &c, e);
+    }
     (void)fault_step("volume.create.recorded");
     layer_settle(n, &top, r == 0);
     record_change_fini(&c);

@@ -57,10 +57,8 @@ static int claim_one(struct node *n, const char *name, const char *id,
     int r = volume_load(n, name, &v, e);
     bool private = r == 0 && is_private(v.record);
 
-    if (r == 0 && volume_is_disk(v.record)) {
-        r = err_set(e, -EOPNOTSUPP,
-                    "volume '%s' is a disk, and a container takes files (see 'strata "
-                    "volume export')",
+    if (r == 0 && volume_is_disk(v.record) && n->rootless) {
+        r = err_set(e, -EPERM, "volume '%s' is a disk: only root of the host mounts it",
                     name);
     }
     volume_fini(&v);
@@ -189,7 +187,7 @@ int volume_make(struct node *n, const struct guest *g, struct err *e)
         char path[PATH_MAX];
         int r = name_of(json_string_value(item), name, e);
 
-        if (r == 0) {
+        if (r == 0 && !volume_names_disk(n, name)) {
             volume_path(n, name, "/data", path);
             r = file_make_dirs(path, 0755);
             r = r < 0 ? err_sys(e, r, "cannot make volume '%s'", name) : 0;

@@ -166,6 +166,13 @@ int disk_volume_add(struct node *n, const json_t *record, const struct layer *to
                     struct record_change *c, struct err *e);
 int disk_volume_create(struct node *n, const char *name, const json_t *order,
                        json_t **ret, struct err *e);
+
+/* attach.c: whether there is a volume of that name, and it is a disk. */
+bool volume_names_disk(struct node *n, const char *name);
+
+/* attach.c: a file system of that type on a new disk, before anybody has it. */
+int disk_volume_format(struct node *n, const char *name, const struct layer *top,
+                       const char *type, struct err *e);
 int disk_volume_delete(struct node *n, const char *name, bool snapshots, struct err *e);
 int disk_volume_snapshot(struct node *n, const json_t *order, json_t **ret,
                          struct err *e);

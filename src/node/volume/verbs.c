@@ -114,6 +114,10 @@ static int create(struct node *n, const json_t *order, json_t **ret, struct err 
 {
     const char *name = volume_text(order, "name");
 
+    if (volume_number(order, "size") == 0 && json_object_get(order, "filesystem")) {
+        return err_set(e, -EINVAL, "cannot make volume '%s': --filesystem wants --size",
+                       name);
+    }
     return volume_number(order, "size") > 0 ? disk_volume_create(n, name, order, ret, e)
                                             : files_create(n, name, order, ret, e);
 }

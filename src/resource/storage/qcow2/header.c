@@ -426,7 +426,6 @@ static int keep_old_name(struct qcow2 *q, uint8_t *bytes, size_t end)
     size_t first = qcow2_file(q)->block_bytes;
     size_t from = h->backing_at > first ? (size_t)h->backing_at : first;
     size_t to = (size_t)(h->backing_at + h->backing_bytes);
-    uint64_t to_end;
     SCOPED(scope_free) uint8_t *old = NULL;
     int r;
 
@@ -434,12 +433,8 @@ static int keep_old_name(struct qcow2 *q, uint8_t *bytes, size_t end)
         overlaps(from, to - from, qcow2_get64(bytes + 8), qcow2_get32(bytes + 16))) {
         return 0;
     }
-    to_end = blk_size(qcow2_file(q)); /* a file may end behind the name */
     old = fault_aligned(4096, q->cluster_bytes);
-    r = old == NULL
-            ? -ENOMEM
-            : blk_read(qcow2_file(q), old,
-                       to_end < q->cluster_bytes ? (size_t)to_end : q->cluster_bytes, 0);
+    r = old == NULL ? -ENOMEM : qcow2_io_read(q, old, q->cluster_bytes, 0);
     if (r == 0) {
         memcpy(bytes + from, old + from, to - from);
     }
