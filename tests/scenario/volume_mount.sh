@@ -59,6 +59,24 @@ done
 fails 125 strata run --rm -v data:/data busybox true
 for i in 1 2 3; do strata delete --force reader$i >/dev/null; done
 
+# A larger disk has a larger file system the next time; other kinds of file systems.
+megabytes() { strata run --rm -v "$1:/data" busybox df -m /data | awk 'END { print $2 }'; }
+small=$(megabytes data)
+strata volume resize data 512M >/dev/null
+large=$(megabytes data)
+if [ $((0x$(awk '/CapEff/ { print $2 }' /proc/self/status) >> 24 & 1)) = 1 ]; then # CAP_SYS_RESOURCE
+    [ "$large" -gt $((small * 5)) ] || fail "it did not grow: $small, $large"
+fi
+for kind in btrfs xfs; do
+    command -v mkfs.$kind >/dev/null && grep -qw $kind /proc/filesystems || continue
+    strata volume create --size 320M --filesystem $kind $kind >/dev/null
+    strata run --rm -v $kind:/data busybox sh -c 'echo kept >/data/file'
+    small=$(megabytes $kind)
+    strata volume resize $kind 640M >/dev/null
+    [ $kind = xfs ] || [ "$(megabytes $kind)" -gt $((small + 200)) ] || fail "$kind did not grow"
+    is "$kind" "$(strata run --rm -v $kind:/data:ro busybox cat /data/file)" kept
+done
+
 # Restarts: by its policy, and by hand; the same disk each time.
 strata run -d --name again --restart on-failure:2 -v data:/data busybox \
     sh -c 'echo run >>/data/runs; exit 1' >/dev/null

@@ -53,6 +53,10 @@ const char *attach_type(unsigned i);
 int attach_mount(const char *device, const char *type, bool read_only, const char *target,
                  struct err *e);
 
+/* A mounted ext4 or btrfs takes all of its device, which has become larger; others stay as
+ * they are.  0 also where there is nothing to do. */
+int attach_grow(const char *target, int device, const char *type, struct err *e);
+
 /* Give the room of deleted files back, where the file system and the disk can; `dir` is an open
  * directory of it.  What a file system gives back by itself it forgets at its end. */
 void attach_trim(int dir);

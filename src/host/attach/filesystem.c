@@ -14,13 +14,17 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
+#include <linux/btrfs.h>
 #include <linux/fs.h>
 
 #include "base/err.h"
 #include "base/scope.h"
 #include "host/attach/attach.h"
+
+#define EXT4_IOC_RESIZE_FS _IOW('f', 16, uint64_t) /* Linux, fs/ext4/ext4.h */
 
 #define COUNT(a) (sizeof(a) / sizeof(a)[0])
 
@@ -37,7 +41,7 @@ static const struct mark {
     {"ext4", 1024 + 0x38, 2, "\x53\xEF", "discard,errors=remount-ro", "noload"},
     /* nouuid: copies of a disk may be mounted beside it */
     {"xfs", 0, 4, "XFSB", "discard,nouuid", "norecovery,nouuid"},
-    {"btrfs", 0x10000 + 0x40, 8, "_BHRfS_M", "discard", "nologreplay"},
+    {"btrfs", 0x10000 + 0x40, 8, "_BHRfS_M", "discard", "rescue=nologreplay"},
     {"squashfs", 0, 4, "hsqs", NULL, NULL},
     {"erofs", 1024, 4, "\xE2\xE1\xF5\xE0", NULL, NULL},
 };
@@ -96,6 +100,39 @@ int attach_mount(const char *device, const char *type, bool read_only, const cha
         return err_sys(e, -errno, "cannot mount the %s file system", type);
     }
     return 0;
+}
+
+static int grow_ext4(int dir, uint64_t bytes)
+{
+    struct statfs s;
+    uint64_t blocks;
+
+    if (fstatfs(dir, &s) < 0) {
+        return -errno;
+    }
+    blocks = bytes / (uint64_t)s.f_bsize;
+    return ioctl(dir, EXT4_IOC_RESIZE_FS, &blocks) < 0 ? -errno : 0;
+}
+
+static int grow_btrfs(int dir)
+{
+    struct btrfs_ioctl_vol_args a = {.name = "max"};
+
+    return ioctl(dir, BTRFS_IOC_RESIZE, &a) < 0 ? -errno : 0;
+}
+
+int attach_grow(const char *target, int device, const char *type, struct err *e)
+{
+    SCOPED(scope_close) int dir = open(target, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    uint64_t bytes;
+    int r = dir < 0 || ioctl(device, BLKGETSIZE64, &bytes) < 0 ? -errno : 0;
+
+    if (r == 0 && strcmp(type, "ext4") == 0) {
+        r = grow_ext4(dir, bytes);
+    } else if (r == 0 && strcmp(type, "btrfs") == 0) {
+        r = grow_btrfs(dir);
+    }
+    return r < 0 ? err_sys(e, r, "cannot grow the %s file system", type) : 0;
 }
 
 void attach_trim(int dir)

@@ -96,7 +96,11 @@ static int mount_file(const json_t *disk, int file, struct err *e)
         r = file_make_dirs(at, 0700);
         r = r < 0 ? err_sys(e, r, "cannot make '%s'", at) : 0;
     }
-    return r == 0 ? attach_mount(device, type, o.read_only, at, e) : r;
+    r = r == 0 ? attach_mount(device, type, o.read_only, at, e) : r;
+    if (r == 0 && !o.read_only) { /* resized since; else it goes on as it is */
+        (void)attach_grow(at, fd, type, NULL);
+    }
+    return r;
 }
 
 static int attach_one(const json_t *spec, const json_t *disk, struct err *e)
