@@ -76,7 +76,8 @@ static const struct graph_key iscsi_keys[] = {
     {0},
 };
 
-const struct graph_type graph_node_iscsi = {"iscsi", iscsi_keys, true, make_iscsi, NULL};
+const struct graph_type graph_node_iscsi = {
+    .name = "iscsi", .keys = iscsi_keys, .make = make_iscsi, .leaf = true};
 
 static int make_rbd(struct graph *g, struct graph_node *n, struct blk **ret_disk,
                     struct err *e)
@@ -115,4 +116,5 @@ static const struct graph_key rbd_keys[] = {
     {0},
 };
 
-const struct graph_type graph_node_rbd = {"rbd", rbd_keys, true, make_rbd, NULL};
+const struct graph_type graph_node_rbd = {
+    .name = "rbd", .keys = rbd_keys, .make = make_rbd, .leaf = true};
