@@ -147,6 +147,26 @@ int span_map_store_entry(struct span *s, uint64_t segment, struct span_entry ent
     return r;
 }
 
+int span_map_put_on_first(struct span *s, uint64_t first, uint64_t end)
+{
+    int r = end > first ? span_map_room(s, end - 1) : 0;
+    const uint64_t per = per_sheet(s);
+
+    for (uint64_t i = first; r == 0 && i < end; i++) {
+        if (s->entry[i].home == 0) {
+            s->entry[i].home = 1;
+            s->piece[0].segments++;
+        }
+    }
+    if (s->blk.read_only) {
+        return r;
+    }
+    for (uint64_t i = first / per; r == 0 && i * per < end; i++) {
+        r = write_sheet(s, i);
+    }
+    return r;
+}
+
 int span_map_room(struct span *s, uint64_t segment)
 {
     uint64_t wanted = s->entries < 64 ? 64 : s->entries * 2;
@@ -302,13 +322,7 @@ static int write_new(struct span *s, const struct pool_span_shape *shape)
         r = blk_zero(map_of(s), SHEETS_AT, blk_size(map_of(s)) - SHEETS_AT, BLK_UNMAP);
     }
     if (r == 0 && shape->on_first && segments > 0) {
-        r = span_map_room(s, segments - 1);
-        for (uint64_t i = 0; r == 0 && i < segments; i++) {
-            s->entry[i].home = 1;
-        }
-        for (uint64_t i = 0; r == 0 && i < segments; i += per_sheet(s)) {
-            r = write_sheet(s, i / per_sheet(s));
-        }
+        r = span_map_put_on_first(s, 0, segments);
     }
     r = r == 0 ? blk_flush(map_of(s)) : r;
     if (r == 0) { /* the two places are there from now on, whichever is newer */

@@ -38,29 +38,25 @@ static int attach(struct span *s, unsigned i, struct blk **take, struct err *e)
 /* Nothing of the disk that it was made of is lost, however it went on until now. */
 static int adopt(struct span *s)
 {
+    uint64_t round = ((uint64_t)1 << s->segment_shift) - 1;
     uint64_t size;
-    uint64_t segments;
-    int r = 0;
+    int r;
 
     if (!s->fresh || s->edge[0].disk == NULL) {
         return 0;
     }
     size = blk_size(s->edge[0].disk);
-    size = size > s->durable_size ? size : s->durable_size;
-    segments = (size + ((uint64_t)1 << s->segment_shift) - 1) >> s->segment_shift;
-    if (segments > SPAN_SEGMENTS_MOST) {
+    if (size >> s->segment_shift >= SPAN_SEGMENTS_MOST) {
         return -EFBIG;
     }
-    s->blk.size_bytes = size;
-    for (uint64_t i = 0; r == 0 && i < segments; i++) {
-        r = span_map_room(s, i);
-        if (r == 0 && s->entry[i].home == 0 && !s->blk.read_only) {
-            r = span_map_store_entry(s, i, (struct span_entry){.home = 1});
-        } else if (r == 0 && s->entry[i].home == 0) {
-            s->entry[i].home = 1;
-        }
+    r = span_map_put_on_first(s, s->durable_size >> s->segment_shift,
+                              (size + round) >> s->segment_shift);
+    if (r != 0) {
+        return r;
     }
-    if (r == 0 && !s->blk.read_only) {
+    size = size > s->durable_size ? size : s->durable_size;
+    s->blk.size_bytes = size;
+    if (!s->blk.read_only) {
         s->fresh = false;
         r = span_map_store_head(s, size);
     }

@@ -100,6 +100,9 @@ int span_map_load(struct span *s);
 int span_map_store_head(struct span *s, uint64_t size);
 int span_map_store_entry(struct span *s, uint64_t segment, struct span_entry entry);
 
+/* Segments [first, end) of a disk that nobody uses lie on piece 0, if nowhere. */
+int span_map_put_on_first(struct span *s, uint64_t first, uint64_t end);
+
 /* Room in memory for segments up to this one. */
 int span_map_room(struct span *s, uint64_t segment);
 
