@@ -1,10 +1,13 @@
 /* nbd_load.c - a client that costs little, to load an NBD server.
  *
  *     nbd_load SOCKET read|write BYTES DEPTH SECONDS [SEED]
+ *     nbd_load SOCKET touch BYTES DEPTH STRIDE
  *
- * Keeps DEPTH requests of BYTES at random offsets in flight on one connection, in batches: one
- * send for all that may go, one recv for all that has come.  Prints requests per
- * second.  Common clients cost more than a server does, so that on two cores they
+ * Keeps DEPTH requests of BYTES at random offsets of the first 64 MiB in flight on one
+ * connection, in batches: one send for all that may go, one recv for all that has come.
+ * `touch` writes once to each stride of the whole disk, in an order without neighbours.
+ * Prints requests per second, and the longest time without an answer in microseconds.
+ * Common clients cost more than a server does, so that on two cores they
  * measure themselves. */
 #include <errno.h>
 #include <stdint.h>
@@ -58,8 +61,10 @@ static void read_all(int fd, char *buf, size_t n)
     }
 }
 
-static void shake_hands(int fd)
+/* The size of the export. */
+static uint64_t shake_hands(int fd)
 {
+    uint64_t size = 0;
     char hello[18];
     char go[4 + 16 + 6] = {0};
     char head[20];
@@ -82,7 +87,11 @@ static void shake_hands(int fd)
         if (get(head + 12, 4) & 0x80000000u) {
             fail("refused");
         }
+        if (get(head + 12, 4) == 3 && get(rest, 2) == 0) { /* NBD_INFO_EXPORT */
+            size = get(rest + 2, 8);
+        }
     } while (get(head + 12, 4) != 1);
+    return size;
 }
 
 struct load {
@@ -91,6 +100,10 @@ struct load {
     uint32_t bytes;
     unsigned depth;
     uint64_t random;
+    uint64_t size;
+    uint64_t stride; /* touch; 0: random offsets */
+    uint64_t sent;
+    uint64_t step;
     char heads[DEPTH_MOST][28];
     char *payload;
     char *in;
@@ -99,18 +112,28 @@ struct load {
     uint64_t done;
 };
 
+static uint64_t next_offset(struct load *l)
+{
+    uint64_t strides = l->stride > 0 ? l->size / l->stride : 0;
+
+    if (l->stride > 0) {
+        return l->sent++ * l->step % strides * l->stride;
+    }
+    l->random = l->random * 6364136223846793005u + 1442695040888963407u;
+    return (l->random >> 20) % (SPAN_BYTES / l->bytes) * l->bytes;
+}
+
 static void send_some(struct load *l, unsigned count)
 {
     struct iovec iov[2 * DEPTH_MOST];
     struct msghdr m = {.msg_iov = iov};
 
     for (unsigned i = 0; i < count; i++) {
-        l->random = l->random * 6364136223846793005u + 1442695040888963407u;
         put(l->heads[i], 0x25609513u, 4);
         put(l->heads[i] + 4, 0, 2);
         put(l->heads[i] + 6, l->writes ? 1 : 0, 2);
         put(l->heads[i] + 8, l->done + i, 8);
-        put(l->heads[i] + 16, (l->random >> 20) % (SPAN_BYTES / l->bytes) * l->bytes, 8);
+        put(l->heads[i] + 16, next_offset(l), 8);
         put(l->heads[i] + 24, l->bytes, 4);
         iov[m.msg_iovlen++] = (struct iovec){l->heads[i], 28};
         if (l->writes) {
@@ -204,16 +227,61 @@ static double now(void)
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
+static uint64_t common_divisor(uint64_t a, uint64_t b)
+{
+    return b == 0 ? a : common_divisor(b, a % b);
+}
+
+/* A step that meets each stride once, far from the last one. */
+static void plan_touch(struct load *l, uint64_t stride)
+{
+    uint64_t strides = l->size / stride;
+
+    l->stride = stride;
+    l->writes = 1;
+    l->step = strides * 5 / 13 + 1;
+    while (common_divisor(l->step, strides) != 1) {
+        l->step++;
+    }
+}
+
+/* Until every stride has its bytes, or the time is over. */
+static void run(struct load *l, double seconds)
+{
+    double start = now();
+    double last = start;
+    double longest = 0;
+    uint64_t most = l->stride > 0 ? l->size / l->stride : UINT64_MAX;
+
+    send_some(l, l->depth);
+    while (l->stride > 0 ? l->done < most : last - start < seconds) {
+        unsigned n = take_answers(l);
+        double at = now();
+
+        longest = at - last > longest ? at - last : longest;
+        last = at;
+        l->done += n;
+        n = most - l->sent < n ? (unsigned)(most - l->sent) : n;
+        if (n > 0) {
+            send_some(l, n);
+        }
+    }
+    (void)printf("%.0f %.0f\n", (double)l->done / (now() - start), longest * 1e6);
+    if (l->stride > 0) {
+        l->depth = 0; /* nothing is in flight any more */
+    }
+}
+
 int main(int argc, char **argv)
 {
     static struct load l;
     struct sockaddr_un a = {.sun_family = AF_UNIX};
-    double start;
     double seconds;
 
     if (argc < 6) {
-        (void)fputs("usage: nbd_load SOCKET read|write BYTES DEPTH SECONDS [SEED]\n",
-                    stderr);
+        (void)fputs(
+            "usage: nbd_load SOCKET read|write|touch BYTES DEPTH SECONDS|STRIDE [SEED]\n",
+            stderr);
         return 2;
     }
     l.fd = socket(AF_UNIX, SOCK_STREAM, 0);
@@ -232,18 +300,11 @@ int main(int argc, char **argv)
         fail("arguments");
     }
     memset(l.payload, 'p', l.bytes);
-    shake_hands(l.fd);
-    start = now();
-    send_some(&l, l.depth);
-    while (now() - start < seconds) {
-        unsigned n = take_answers(&l);
-
-        l.done += n;
-        if (n > 0) {
-            send_some(&l, n);
-        }
+    l.size = shake_hands(l.fd);
+    if (strcmp(argv[2], "touch") == 0) {
+        plan_touch(&l, (uint64_t)seconds);
     }
-    (void)printf("%.0f\n", (double)l.done / (now() - start));
+    run(&l, seconds);
     leave(&l);
     return 0;
 }

@@ -11,6 +11,7 @@ import disk
 import guests
 import image
 import isa
+import layers
 import lib
 import native
 import oci
@@ -24,6 +25,12 @@ SECTIONS = {
     "image": image.rows,
     "native": native.rows,
     "disk": disk.rows,
+    "iscsi": disk.iscsi_rows,
+    "qcow2": layers.beside_raw,
+    "chain": layers.in_chains,
+    "touch": layers.touched,
+    "convert": layers.copied,
+    "fork": layers.made_and_forked,
     "isa": isa.rows,
 }
 
