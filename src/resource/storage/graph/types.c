@@ -7,7 +7,6 @@ const struct graph_type *const graph_types[] = {
     &graph_node_memory,
     &graph_node_nbd,
     &graph_node_iscsi,
-    &graph_node_rbd,
     /* images */
     &graph_node_raw,
     &graph_node_qcow2,

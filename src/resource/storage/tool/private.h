@@ -95,6 +95,7 @@ int tool_key(struct request *r);
 int tool_scrub(struct request *r);
 int tool_store(struct request *r);
 int tool_serve(struct request *r);
+int tool_types(struct request *r);
 
 /* Make an image of that format in a file, which may grow and whose contents are lost; other
  * words of the request (`CREATE_KEYS`) say how. */

@@ -30,7 +30,7 @@ static const struct operation {
     {"resize", tool_resize},   {"map", tool_map},      {"convert", tool_convert},
     {"marks", tool_marks},     {"merge", tool_merge},  {"rebase", tool_rebase},
     {"key", tool_key},         {"scrub", tool_scrub},  {"serve", tool_serve},
-    {"fuse", tool_fuse},       {"store", tool_store},
+    {"fuse", tool_fuse},       {"store", tool_store},  {"types", tool_types},
 };
 
 struct running {

@@ -340,6 +340,24 @@ cmp disk out || fail "over NBD: something else"
 wait $pid || fail "the server ended badly: $(cat served)"
 [ ! -e sock ] || fail "the socket is left"
 
+port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+printf 'user\nsecret of twelve\nserver\nanother of twelve\n' >chap
+printf 'user\nsecret of thirteen\n' >wrong
+"$volume" iscsi node=f,file,path=z.qcow2 node=q,qcow2,file=f portal=127.0.0.1:$port target=iqn.2020-01.example:disk \
+    lun=3 chap=chap >served 2>&1 &
+pid=$!
+for i in $(seq 100); do
+    grep -q listening served && break
+    sleep 0.05
+done
+: >out
+v convert "node=s,iscsi,url=iscsi://127.0.0.1:$port/iqn.2020-01.example:disk/3,chap=5" node=t,file,path=out from=s to=t \
+    format=raw 5<chap
+cmp disk out || fail "over iSCSI: something else"
+refused "node 's'" info "node=s,iscsi,url=iscsi://127.0.0.1:$port/iqn.2020-01.example:disk/3,chap=5,patience=2" 5<wrong
+kill $pid
+wait $pid || fail "the server ended badly: $(cat served)"
+
 # ---- files that an image names, in one directory and nowhere else ----
 mkdir chain elsewhere
 qemu-img create -q -f raw chain/base 10M
