@@ -21,7 +21,7 @@ struct input {
 static bool is_tame(const char *text)
 {
     static const char *const wild[] = {
-        "path=", "uri=", "url=", "fd=", "key=", "dir=", "chap="};
+        "path=", "uri=", "url=", "fd=", "key=", "dir=", "chap=", "pool="};
     unsigned digits = 0;
 
     for (unsigned i = 0; i < sizeof wild / sizeof wild[0]; i++) {

@@ -394,6 +394,16 @@ struct blk *graph_top(const struct graph *g, struct err *e)
     return graph_disk(g, graph_last(g), e);
 }
 
+bool graph_needs_network(const struct graph *g)
+{
+    const struct graph_node *n = g->first;
+
+    while (n != NULL && !n->type->network) {
+        n = n->next;
+    }
+    return n != NULL;
+}
+
 const char *graph_type_of(const struct graph *g, const char *name)
 {
     const struct graph_node *n = find(g, name);

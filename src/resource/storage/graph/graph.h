@@ -49,6 +49,9 @@ struct blk *graph_top(const struct graph *g, struct err *e);
 /* The name of the last word; NULL: there is none. */
 const char *graph_last(const struct graph *g);
 
+/* Whether a disk among them needs the network for as long as it lives. */
+bool graph_needs_network(const struct graph *g);
+
 /* The type of a node, as its word has it; NULL: there is no such node. */
 const char *graph_type_of(const struct graph *g, const char *name);
 

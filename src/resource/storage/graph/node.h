@@ -33,6 +33,7 @@ struct graph_type {
     const struct graph_key *keys;
     bool leaf; /* can be made before foreign bytes are read */
     bool holds_no_disk;
+    bool network; /* connects again, to whom it finds then */
 
     /* Make the disk; its nodes below are made. */
     int (*make)(struct graph *g, struct graph_node *n, struct blk **ret_disk,
@@ -103,7 +104,7 @@ extern const struct graph_type *const graph_types[];
 /* ---- the types ---- */
 
 extern const struct graph_type graph_node_file, graph_node_memory, graph_node_nbd,
-    graph_node_iscsi;
+    graph_node_iscsi, graph_node_rbd;
 extern const struct graph_type graph_node_raw, graph_node_qcow2, graph_node_vmdk,
     graph_node_vhdx, graph_node_vhd, graph_node_vdi, graph_node_luks;
 extern const struct graph_type graph_node_throttle, graph_node_cache, graph_node_tier,

@@ -1,14 +1,11 @@
-/* node_leaf.c - disks without a disk below: files, memory, those of other servers. */
+/* node_leaf.c - disks of this host without a disk below: files, memory. */
 #include <errno.h>
 #include <fcntl.h>
-#include <string.h>
 
 #include "base/err.h"
 #include "host/loop/loop.h"
 #include "resource/storage/graph/node.h"
-#include "resource/storage/graph/secret.h"
 #include "resource/storage/leaf/leaf.h"
-#include "resource/storage/remote/remote.h"
 
 static int open_file(const struct graph_node *n, bool read_only, struct err *e)
 {
@@ -80,84 +77,3 @@ static const struct graph_key memory_keys[] = {
 
 const struct graph_type graph_node_memory = {
     .name = "memory", .keys = memory_keys, .make = make_memory, .leaf = true};
-
-static int make_nbd(struct graph *g, struct graph_node *n, struct blk **ret_disk,
-                    struct err *e)
-{
-    return remote_nbd_create(graph_loop(g), graph_node_text(n, "uri"),
-                             graph_node_has(n, "read-only"), ret_disk, e);
-}
-
-static const struct graph_key nbd_keys[] = {
-    {"uri", GRAPH_KEY_TEXT, true},
-    {"read-only", GRAPH_KEY_FLAG, false},
-    {0},
-};
-
-const struct graph_type graph_node_nbd = {
-    .name = "nbd", .keys = nbd_keys, .make = make_nbd, .leaf = true};
-
-/* ---- iSCSI ---- */
-
-#define CHAP_LINES 4 /* user, secret, and those that the target shows us */
-
-/* The lines of a passphrase file, cut in place; those that are missing or empty are NULL. */
-static void cut_lines(struct secret *s, const char *ret[CHAP_LINES])
-{
-    char *rest = s->bytes;
-    char *end = s->bytes + s->count;
-
-    for (unsigned i = 0; i < CHAP_LINES; i++) {
-        char *line = rest;
-        char *stop = line < end ? memchr(line, '\n', (size_t)(end - line)) : NULL;
-
-        stop = stop != NULL ? stop : end;
-        if (stop < s->bytes + s->room) {
-            *stop = '\0';
-        }
-        ret[i] = line < stop && stop < s->bytes + s->room ? line : NULL;
-        rest = stop < end ? stop + 1 : end;
-    }
-}
-
-static int make_iscsi(struct graph *g, struct graph_node *n, struct blk **ret_disk,
-                      struct err *e)
-{
-    const char *line[CHAP_LINES] = {NULL};
-    struct secret secret = {0};
-    struct remote_iscsi_options o = {
-        .url = graph_node_text(n, "url"),
-        .read_only = graph_node_has(n, "read-only"),
-        .initiator = graph_node_text(n, "initiator"),
-        .patience_seconds = (unsigned)graph_node_number(n, "patience", 0),
-        .silence_seconds = (unsigned)graph_node_number(n, "silence", 0),
-    };
-    int r = 0;
-
-    if (graph_node_has(n, "chap")) {
-        r = secret_read((int)graph_node_number(n, "chap", 0), &secret, e);
-    }
-    if (r == 0 && secret.bytes != NULL) {
-        cut_lines(&secret, line);
-        o.user = line[0];
-        o.secret = line[1];
-        o.target_user = line[2];
-        o.target_secret = line[3];
-    }
-    r = r != 0 ? r : remote_iscsi_create(graph_loop(g), &o, ret_disk, e);
-    secret_fini(&secret);
-    return r;
-}
-
-static const struct graph_key iscsi_keys[] = {
-    {"url", GRAPH_KEY_TEXT, true},
-    {"read-only", GRAPH_KEY_FLAG, false},
-    {"initiator", GRAPH_KEY_TEXT, false},
-    {"chap", GRAPH_KEY_FD, false},
-    {"patience", GRAPH_KEY_NUMBER, false},
-    {"silence", GRAPH_KEY_NUMBER, false},
-    {0},
-};
-
-const struct graph_type graph_node_iscsi = {
-    .name = "iscsi", .keys = iscsi_keys, .make = make_iscsi, .leaf = true};

@@ -7,6 +7,7 @@ const struct graph_type *const graph_types[] = {
     &graph_node_memory,
     &graph_node_nbd,
     &graph_node_iscsi,
+    &graph_node_rbd,
     /* images */
     &graph_node_raw,
     &graph_node_qcow2,

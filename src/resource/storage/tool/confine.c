@@ -8,6 +8,8 @@
  * System calls are an allow-list.  io_uring can do some of what the list forbids, which is why
  * files and networks are withheld by Landlock and the namespace, which hold for it, too.
  *
+ * A disk that connects again by itself (`graph_needs_network`) leaves the process its network.
+ *
  * Everything is tried; a host that lacks one of them (Landlock before Linux 5.13) still gives the
  * others. */
 #include <errno.h>
@@ -28,6 +30,7 @@
 
 #include "base/err.h"
 #include "base/scope.h"
+#include "resource/storage/graph/graph.h"
 #include "resource/storage/tool/private.h"
 
 /* Every right on files that Landlock's first version knows. */
@@ -115,31 +118,47 @@ static int add_rules(scmp_filter_ctx filter)
     return r;
 }
 
-static int drop_calls(void)
+static int add_network(scmp_filter_ctx filter)
+{
+    static const int calls[] = {SCMP_SYS(socket), SCMP_SYS(connect), SCMP_SYS(bind)};
+    int r = 0;
+
+    for (size_t i = 0; r == 0 && i < sizeof calls / sizeof calls[0]; i++) {
+        r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, calls[i], 0);
+    }
+    return r;
+}
+
+/* `network`: a library has threads that keep up its connections by calls of its own, so those
+ * that are there already are left alone. */
+static int drop_calls(bool network)
 {
     scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ERRNO(EPERM));
     int r = filter == NULL ? -ENOMEM : add_rules(filter);
 
-    if (r == 0) { /* for threads that are there already, too */
+    if (r == 0 && network) {
+        r = add_network(filter);
+    } else if (r == 0) {
         (void)seccomp_attr_set(filter, SCMP_FLTATR_CTL_TSYNC, 1);
-        r = seccomp_load(filter);
     }
+    r = r == 0 ? seccomp_load(filter) : r;
     seccomp_release(filter);
     return r == -EINVAL || r == -ECANCELED ? 0 : r; /* a kernel without filters */
 }
 
-int tool_confine(const char *socket, struct err *e)
+int tool_confine(const struct request *q, const char *socket)
 {
+    bool network = graph_needs_network(q->graph);
     int r;
 
-    if (unshare(CLONE_NEWNET) != 0) {
+    if (!network && unshare(CLONE_NEWNET) != 0) {
         (void)unshare(CLONE_NEWUSER | CLONE_NEWNET); /* an ordinary user */
     }
     drop_privileges();
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) {
-        return err_sys(e, -errno, "cannot confine the server");
+        return err_sys(q->e, -errno, "cannot confine the server");
     }
     drop_files(socket);
-    r = drop_calls();
-    return r < 0 ? err_sys(e, r, "cannot confine the server") : 0;
+    r = drop_calls(network);
+    return r < 0 ? err_sys(q->e, r, "cannot confine the server") : 0;
 }

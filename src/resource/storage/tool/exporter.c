@@ -153,7 +153,7 @@ static int set_up(struct request *r, const struct exporter *x, struct export_ask
     int e = check_words(r, x);
 
     e = e != 0 ? e : open_all(r, x, ask);
-    e = e != 0 ? e : tool_confine(request_get(r, "socket"), r->e);
+    e = e != 0 ? e : tool_confine(r, request_get(r, "socket"));
     e = e != 0 ? e : request_make(r, &ask->disk);
     e = e != 0 ? e : x->start(ask, ret_server, r->e);
     close_all(ask);

@@ -86,7 +86,7 @@ static int set_up(struct request *r, struct serving *s, struct fuse_server **ret
     int e = open_fuse(r, &fd);
 
     e = e != 0 ? e : request_plan_file(r);
-    e = e != 0 ? e : tool_confine(NULL, r->e);
+    e = e != 0 ? e : tool_confine(r, NULL);
     e = e != 0 ? e : request_make(r, &o.disk);
     return e != 0 ? e : fuse_server_create(r->loop, scope_take_fd(&fd), &o, ret, r->e);
 }

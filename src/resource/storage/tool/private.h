@@ -77,7 +77,7 @@ int request_progress(void *arg, uint64_t done, uint64_t total);
 
 /* Give up all that a server does not need; the socket at this path (NULL: there is
  * none) may still be taken away.  Before the first foreign byte; not undone. */
-int tool_confine(const char *socket, struct err *e);
+int tool_confine(const struct request *r, const char *socket);
 
 /* The operations, in strands; each checks its own words. */
 int tool_fuse(struct request *r);

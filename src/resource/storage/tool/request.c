@@ -242,7 +242,7 @@ int request_open(const struct request *r, const char *const *keys, struct blk **
     int e = request_check(r, keys);
 
     e = e != 0 ? e : request_plan(r);
-    e = e != 0 ? e : tool_confine(NULL, r->e);
+    e = e != 0 ? e : tool_confine(r, NULL);
     return e != 0 ? e : request_make(r, ret_disk);
 }
 

@@ -204,7 +204,7 @@ int tool_serve(struct request *r)
         e = nbd_tls_load(request_get(r, "tls"), request_has(r, "tls-verify"), &tls, r->e);
     }
     e = e != 0 ? e : request_plan(r);
-    e = e != 0 ? e : tool_confine(NULL, r->e);
+    e = e != 0 ? e : tool_confine(r, NULL);
     e = e != 0 ? e : request_make(r, &disk);
     if (e == 0) {
         e = serve_create(r->loop, r->graph, disk, &w, r->e);

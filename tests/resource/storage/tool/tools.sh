@@ -343,20 +343,37 @@ wait $pid || fail "the server ended badly: $(cat served)"
 port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
 printf 'user\nsecret of twelve\nserver\nanother of twelve\n' >chap
 printf 'user\nsecret of thirteen\n' >wrong
-"$volume" iscsi node=f,file,path=z.qcow2 node=q,qcow2,file=f portal=127.0.0.1:$port target=iqn.2020-01.example:disk \
-    lun=3 chap=chap >served 2>&1 &
+target() {
+    "$volume" iscsi node=f,file,path=z.qcow2 node=q,qcow2,file=f portal=127.0.0.1:$port \
+        target=iqn.2020-01.example:disk lun=3 chap=chap >served 2>&1 &
+    target=$!
+    for i in $(seq 100); do
+        grep -q listening served && break
+        sleep 0.05
+    done
+}
+target
+url="iscsi://127.0.0.1:$port/iqn.2020-01.example:disk/3"
+: >out
+v convert "node=s,iscsi,url=$url,chap=5" node=t,file,path=out from=s to=t format=raw 5<chap
+cmp disk out || fail "over iSCSI: something else"
+refused "node 's'" info "node=s,iscsi,url=$url,chap=5,patience=2" 5<wrong
+# it may connect again, confined as it is
+"$volume" nbd "node=s,iscsi,url=$url,chap=5" socket=sock once >through 2>&1 5<chap &
 pid=$!
 for i in $(seq 100); do
-    grep -q listening served && break
+    grep -q listening through && break
     sleep 0.05
 done
-: >out
-v convert "node=s,iscsi,url=iscsi://127.0.0.1:$port/iqn.2020-01.example:disk/3,chap=5" node=t,file,path=out from=s to=t \
-    format=raw 5<chap
-cmp disk out || fail "over iSCSI: something else"
-refused "node 's'" info "node=s,iscsi,url=iscsi://127.0.0.1:$port/iqn.2020-01.example:disk/3,chap=5,patience=2" 5<wrong
-kill $pid
-wait $pid || fail "the server ended badly: $(cat served)"
+grep -q 'Seccomp:.2' "/proc/$pid/status" || fail "not confined"
+kill $target
+wait $target || fail "the target ended badly: $(cat served)"
+target
+qemu-img convert -f raw -O raw "nbd:unix:$work/sock" back || fail "through a target that went away"
+cmp disk back || fail "through a target that went away: something else"
+wait $pid || fail "the server ended badly: $(cat through)"
+kill $target
+wait $target || fail "the target ended badly: $(cat served)"
 
 # ---- files that an image names, in one directory and nowhere else ----
 mkdir chain elsewhere
