@@ -308,24 +308,27 @@ int blk_insert(struct blk_edge *edge,
 {
     struct blk *lower = edge->disk;
     struct blk_edge hold = {.user = "insert", .lets = BLK_USE_ALL};
+    unsigned uses = edge->uses;
     unsigned lets = edge->lets;
     struct blk *filter = NULL;
     int r;
 
     blk_drain_begin(lower);
+    edge->uses = 0; /* it leads there still: `make` may suspend, and requests come */
     edge->lets = BLK_USE_ALL;
     r = blk_attach(&hold, lower, e);
-    unlink_edge(edge);
-    edge->lets = lets;
     if (r == 0) {
         r = make(lower, arg, &filter, e);
     }
+    edge->uses = uses;
+    edge->lets = lets;
     if (r == 0) {
+        unlink_edge(edge);
         r = blk_attach(edge, filter, e);
-    }
-    if (r != 0) {
-        blk_drop(filter);
-        link_edge(edge, lower);
+        if (r != 0) {
+            blk_drop(filter);
+            link_edge(edge, lower);
+        }
     }
     lower->successor = r == 0 ? filter : NULL;
     blk_drain_end(lower);

@@ -88,6 +88,7 @@ static int make_filter(struct blk *take_lower, void *arg, struct blk **ret_disk,
     struct filter_fault_plan plan = {
         .seed = 1, .holds_back = true, .delay_one_in = 2, .delay_ns = 100000};
 
+    loop_sleep(arg, 100000); /* guests' requests come meanwhile */
     return filter_fault_create(arg, take_lower, &plan, ret_disk, e);
 }
 

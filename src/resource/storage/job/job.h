@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct bitmap_set;
 struct blk;
 struct blk_edge;
 struct err;
@@ -71,5 +72,18 @@ int job_merge(struct blk *root, struct blk_edge *edge, const struct job_control 
 
 /* Copy what a layer lacks from those below, until it stands alone. */
 int job_stream(struct blk *layer, const struct job_control *j, struct err *e);
+
+struct job_backup {
+    struct blk *to;           /* at least as large; taken, also on failure */
+    struct bitmap_set *marks; /* borrowed; NULL: none */
+    const char *bitmap; /* of `marks`: what changed since its backup before this one */
+    bool full;          /* copy all; the bitmap begins anew */
+};
+
+/* Copy one moment of the disk that `edge` leads to, all or what the bitmap has marked.
+ * Afterwards the bitmap has what changed since that moment; after an error, since
+ * the one before.  *ret_bytes: how much there was to copy. */
+int job_backup(struct blk_edge *edge, const struct job_backup *what,
+               const struct job_control *j, uint64_t *ret_bytes, struct err *e);
 
 #endif

@@ -46,4 +46,18 @@ int job_follow_turn(struct blk_edge *edge, struct err *e);
 /* The first one does, as before. */
 int job_follow_undo(struct blk_edge *edge);
 
+/* ---- before.c ---- */
+
+struct job_before_options {
+    struct blk *copy; /* where what was there goes */
+
+    /* Mark what is to be copied.  No request is under way. */
+    int (*begin)(void *arg, struct job_copy *c, struct err *e);
+    void *arg;
+};
+
+int job_before_insert(struct blk_edge *edge, const struct job_before_options *o,
+                      struct err *e);
+struct job_copy *job_before_copy(struct blk *b);
+
 #endif

@@ -6,7 +6,6 @@
 
 #include <stdint.h>
 
-struct bitmap_set;
 struct blk;
 struct err;
 struct nbd_tls;
@@ -22,10 +21,10 @@ struct export_ask {
     int sockets[EXPORT_SOCKETS_MOST];        /* listening */
     const char *places[EXPORT_SOCKETS_MOST]; /* where they listen, as text */
     unsigned socket_count;
-    int secrets;              /* a file of secrets; -1: none */
-    int keep;                 /* a file for what outlives the server; -1: none */
-    struct nbd_tls *tls;      /* NULL: none */
-    struct bitmap_set *marks; /* dirty bitmaps to show; NULL: none */
+    int secrets;         /* a file of secrets; -1: none */
+    int keep;            /* a file for what outlives the server; -1: none */
+    struct nbd_tls *tls; /* NULL: none */
+    struct blk *marks;   /* the disk whose dirty bitmaps are shown; NULL: none */
 };
 
 struct exporter {

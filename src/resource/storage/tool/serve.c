@@ -87,6 +87,7 @@ static int start(struct call *c, const struct exporter *x, struct served *s)
 {
     struct request words = c->words;
     struct export_ask ask = {.words = &words, .disk = c->worker->root.disk};
+    const char *marks;
     int r;
 
     words.words++; /* behind the way */
@@ -95,6 +96,13 @@ static int start(struct call *c, const struct exporter *x, struct served *s)
     r = r != 0 ? r : take_sockets(&words, &ask);
     if (r != 0) {
         return r;
+    }
+    marks = request_get(&words, "marks");
+    if (marks != NULL) {
+        if (call_marks(c, marks) == NULL) {
+            return -ENOENT;
+        }
+        ask.marks = graph_disk(c->worker->graph, marks, NULL);
     }
     ask.secrets = fd_word(&words, "secrets");
     ask.keep = fd_word(&words, "keep-fd");

@@ -144,6 +144,12 @@ static const struct verb {
     {"merge", (const char *const[]){"layer", "hold", "reopen", "rename", NULL}, true,
      true, serve_merge},
     {"stream", (const char *const[]){"layer", NULL}, true, true, serve_stream},
+    {"backup", (const char *const[]){"layer", "marks", "bitmap", "full", NULL}, true,
+     true, serve_backup},
+    {"marks",
+     (const char *const[]){"marks", "add", "granularity", "remove", "clear", "enable",
+                           "disable", NULL},
+     false, false, serve_marks},
     {"stop", (const char *const[]){NULL}, false, false, stop},
 };
 

@@ -10,6 +10,7 @@
 
 #include "base/err.h"
 #include "contract/blk_ops.h"
+#include "resource/storage/bitmap/bitmap.h"
 #include "resource/storage/graph/graph.h"
 #include "resource/storage/job/job.h"
 #include "resource/storage/leaf/leaf.h"
@@ -194,6 +195,112 @@ int serve_stream(struct call *c)
     r = r == 0 ? job_stream(edge->disk, &j, c->words.e) : r;
     if (r == 0) {
         graph_prune(c->worker->graph, tell_left, c);
+    }
+    return r;
+}
+
+/* ---- backup, marks ---- */
+
+struct bitmap_set *call_marks(struct call *c, const char *name)
+{
+    const char *type = graph_type_of(c->worker->graph, name);
+
+    if (type == NULL || strcmp(type, "marks") != 0) {
+        (void)err_set(c->words.e, -ENOENT, "no disk with bitmaps is called '%.64s'",
+                      name);
+        return NULL;
+    }
+    return bitmap_filter_set(graph_disk(c->worker->graph, name, NULL));
+}
+
+int serve_backup(struct call *c)
+{
+    struct worker *w = c->worker;
+    struct job_control j = control_of(c);
+    const char *marks = request_get(&c->words, "marks");
+    struct job_backup what = {.bitmap = request_get(&c->words, "bitmap"),
+                              .full = request_has(&c->words, "full")};
+    struct blk_edge *edge;
+    uint64_t bytes = 0;
+    unsigned added = 0;
+    int r = find_layer(c, &edge);
+
+    if (r == 0 && (marks == NULL) != (what.bitmap == NULL)) {
+        r = err_set(c->words.e, -EINVAL, "marks= and bitmap= go together");
+    }
+    if (r == 0 && marks != NULL) {
+        what.marks = call_marks(c, marks);
+        r = what.marks == NULL ? -ENOENT : 0;
+    }
+    r = r == 0 ? add_nodes(c, &added) : r;
+    if (r == 0) {
+        what.to = graph_top(w->graph, NULL);
+        r = job_backup(edge, &what, &j, &bytes, c->words.e);
+    }
+    graph_drop_last(w->graph, added);
+    if (r == 0) {
+        call_answer(c, "bytes", "%llu", (unsigned long long)bytes);
+    }
+    return r;
+}
+
+static void tell_bitmaps(struct call *c, struct bitmap_set *set)
+{
+    struct bitmap *b;
+
+    for (unsigned i = 0; (b = bitmap_at(set, i)) != NULL; i++) {
+        call_answer(c, "mark", "%u %llu %s %s", bitmap_granularity(b),
+                    (unsigned long long)bitmap_dirty_bytes(b),
+                    bitmap_is_lost(b)      ? "lost"
+                    : bitmap_is_enabled(b) ? "enabled"
+                                           : "disabled",
+                    bitmap_name(b));
+    }
+}
+
+static int change_bitmap(struct call *c, struct bitmap_set *set, const char *name,
+                         const char *change)
+{
+    struct bitmap *b = bitmap_find(set, name);
+    int r;
+
+    if (b == NULL) {
+        return err_set(c->words.e, -ENOENT, "no bitmap is called '%.64s'", name);
+    }
+    if (strcmp(change, "remove") == 0) {
+        return bitmap_remove(set, name, c->words.e);
+    }
+    r = strcmp(change, "clear") == 0 ? bitmap_reset(b)
+                                     : bitmap_enable(b, strcmp(change, "enable") == 0);
+    return r == 0 ? 0 : err_sys(c->words.e, r, "cannot change the bitmap '%s'", name);
+}
+
+int serve_marks(struct call *c)
+{
+    static const char *const changes[] = {"remove", "clear", "enable", "disable"};
+    const char *node = request_get(&c->words, "marks");
+    const char *add = request_get(&c->words, "add");
+    struct bitmap_set *set = call_marks(c, node != NULL ? node : "");
+    struct bitmap *b;
+    uint64_t granularity = 65536;
+    int r = set == NULL ? -ENOENT : 0;
+
+    if (r == 0 && c->worker->job != NULL && c->words.count > 1) {
+        r = err_set(c->words.e, -EBUSY, "'%s' is under way", c->worker->job);
+    }
+    r = r == 0 ? request_number(&c->words, "granularity", granularity, &granularity) : r;
+    if (r == 0 && add != NULL) {
+        r = granularity > UINT32_MAX
+                ? err_set(c->words.e, -EINVAL, "the granularity is too large")
+                : bitmap_add(set, add, (uint32_t)granularity, &b, c->words.e);
+    }
+    for (unsigned i = 0; r == 0 && i < sizeof changes / sizeof changes[0]; i++) {
+        const char *name = request_get(&c->words, changes[i]);
+
+        r = name != NULL ? change_bitmap(c, set, name, changes[i]) : 0;
+    }
+    if (r == 0) {
+        tell_bitmaps(c, set);
     }
     return r;
 }

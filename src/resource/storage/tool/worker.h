@@ -13,6 +13,7 @@
 #include "resource/storage/tool/message.h"
 #include "resource/storage/tool/private.h"
 
+struct bitmap_set;
 struct exporter;
 struct graph;
 struct nbd_tls;
@@ -117,5 +118,10 @@ int serve_fork(struct call *c);
 int serve_move(struct call *c);
 int serve_merge(struct call *c);
 int serve_stream(struct call *c);
+int serve_backup(struct call *c);
+int serve_marks(struct call *c);
+
+/* The bitmaps of a node of type marks, borrowed; NULL and a text: it is none. */
+struct bitmap_set *call_marks(struct call *c, const char *name);
 
 #endif

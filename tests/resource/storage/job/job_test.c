@@ -7,6 +7,7 @@
 #include "base/err.h"
 #include "contract/blk_ops.h"
 #include "host/loop/loop.h"
+#include "resource/storage/bitmap/bitmap.h"
 #include "resource/storage/filter/fault.h"
 #include "resource/storage/job/job.h"
 #include "resource/storage/leaf/leaf.h"
@@ -525,7 +526,144 @@ static int stream_under_load(void *arg)
     return 0;
 }
 
+/* ---- backup ---- */
+
+/* A root over a disk with bitmaps; file 0 has the disk, file 15 the bitmaps. */
+static struct bitmap_set *marked_root(struct parts *p, struct bitmap **ret_bitmap)
+{
+    struct bitmap_set *set = NULL;
+    struct blk *b = NULL;
+
+    parts_plain(p, 0);
+    parts_plain(p, 15);
+    must_be_0(bitmap_set_format(p->file[15].disk, LOAD_BYTES, &p->e));
+    must_be_0(bitmap_set_open(parts_file(p, 15, false), LOAD_BYTES, &set, &p->e));
+    must_be_0(bitmap_add(set, "day", 4096u << p->seed % 6, ret_bitmap, &p->e));
+    must_be_0(bitmap_filter_create(parts_file(p, 0, false), set, &b, &p->e));
+    parts_root(p, b);
+    return set;
+}
+
+static int backup(struct plan *x, struct bitmap_set *set, struct blk *to, bool full)
+{
+    struct job_control j = control_of(x);
+    struct job_backup what = {.to = to, .marks = set, .bitmap = "day", .full = full};
+    uint64_t bytes;
+
+    return job_backup(job_root_edge(x->p->root.disk), &what, &j, &bytes, &x->p->e);
+}
+
+/* Each backup has a moment, on top of the one before. */
+static int backup_under_load(void *arg)
+{
+    struct parts *p = arg;
+    struct plan *x = begin(p);
+    struct bitmap *day;
+    struct bitmap_set *set = marked_root(p, &day);
+    struct load_moment *from = malloc(sizeof *from);
+    struct load_moment *to = malloc(sizeof *to);
+    struct blk *copy = make_target(p, 1);
+    struct blk_edge keep = {.user = "test", .lets = BLK_USE_ALL};
+
+    must_be_0(blk_attach(&keep, copy, NULL));
+    fill(x);
+    for (unsigned i = 0; i < 4; i++) {
+        load_start(x->load, p->root.disk, NULL, NULL);
+        loop_sleep(p->loop, 3000000);
+        load_moment(x->load, from);
+        must_be_0(backup(x, set, copy, i == 0));
+        load_moment(x->load, to);
+        load_check_moment(x->load, copy, from, to, "a backup");
+        loop_sleep(p->loop, 3000000);
+        must_have_all(x, "backed up");
+        must(bitmap_find(set, "day.backup") == NULL);
+    }
+    blk_detach(&keep);
+    free(from);
+    free(to);
+    end(x);
+    return 0;
+}
+
+/* It fails or is cancelled: guests see nothing, and the next backup copies what this one
+ * should have. */
+static int backup_fails(void *arg)
+{
+    struct parts *p = arg;
+    struct plan *x = begin(p);
+    struct bitmap *day;
+    struct bitmap_set *set = marked_root(p, &day);
+    struct load_moment *now = malloc(sizeof *now);
+    struct blk *copy = make_target(p, 1);
+    struct blk_edge keep = {.user = "test", .lets = BLK_USE_ALL};
+
+    must_be_0(blk_attach(&keep, copy, NULL));
+    fill(x);
+    must_be_0(backup(x, set, copy, true));
+    for (unsigned i = 0; i < 6; i++) {
+        struct filter_fault_plan plan = {.fail_kinds = 1 << BLK_WRITE,
+                                         .fail_from = load_pick(x->load, 8) + 1,
+                                         .fail_until = UINT64_MAX,
+                                         .error = -ENOSPC};
+        struct filter_fault_plan none = {.seed = 1};
+        int r;
+
+        x->calls = 0;
+        x->cancel_at = i % 2 == 0 ? load_pick(x->load, 4) + 1 : 0;
+        fill(x);
+        if (i % 2 == 1) {
+            filter_fault_plan(p->fault[1], &plan);
+        }
+        load_start(x->load, p->root.disk, NULL, NULL);
+        loop_sleep(p->loop, 1000000);
+        r = backup(x, set, copy, false);
+        must(r == (i % 2 == 0 ? -ECANCELED : -ENOSPC));
+        filter_fault_plan(p->fault[1], &none);
+        must_have_all(x, "not backed up");
+        must(bitmap_find(set, "day.backup") == NULL && bitmap_dirty_bytes(day) > 0);
+    }
+    x->cancel_at = 0;
+    must_be_0(backup(x, set, copy, false));
+    load_moment(x->load, now);
+    load_check(x->load, copy, now->finished, now, "the backup at last");
+    must(bitmap_dirty_bytes(day) == 0);
+    blk_detach(&keep);
+    free(now);
+    end(x);
+    return 0;
+}
+
+/* The process died in the middle: the frozen marks are found. */
+static int backup_is_made_good(void *arg)
+{
+    struct parts *p = arg;
+    struct plan *x = begin(p);
+    struct bitmap *day;
+    struct bitmap *left;
+    struct bitmap_set *set = marked_root(p, &day);
+    struct load_moment *now = malloc(sizeof *now);
+    struct blk *copy = make_target(p, 1);
+    struct blk_edge keep = {.user = "test", .lets = BLK_USE_ALL};
+
+    must_be_0(blk_attach(&keep, copy, NULL));
+    fill(x);
+    must_be_0(backup(x, set, copy, true));
+    fill(x);
+    must_be_0(bitmap_freeze(day, "day.backup", &left, &p->e));
+    fill(x);
+    must_be_0(backup(x, set, copy, false));
+    load_moment(x->load, now);
+    load_check(x->load, copy, now->finished, now, "the backup");
+    blk_detach(&keep);
+    free(now);
+    end(x);
+    return 0;
+}
+
 static const struct parts_case cases[] = {
+    {"backup_under_load", backup_under_load},
+    {"backup_fails", backup_fails},
+    {"backup_is_made_good", backup_is_made_good},
     {"move_under_load", move_under_load},
     {"move_cancelled", move_cancelled},
     {"move_to_a_bad_disk", move_to_a_bad_disk},

@@ -5,6 +5,7 @@ rows: STO-11
     worker.py VOLUME-PROGRAM [CASE...]
 """
 import array
+import json
 import os
 import shutil
 import signal
@@ -520,6 +521,101 @@ def case_streams_under_load(work):
     os.unlink(c.paths[1])
     assert "backing file" not in run("qemu-img", "info", c.paths[2])
     c.reopen([c.paths[2]], expect=c.writer.acked)
+
+
+def marked_worker(work, size):
+    disk, marks = os.path.join(work, "disk"), os.path.join(work, "marks")
+    run("truncate", "-s", str(size), disk)
+    run("truncate", "-s", "4M", marks)
+    run(VOLUME, "arrange", "format=marks", f"size={size}", f"node=m,file,path={marks}")
+    fds = [open_rw(disk), open_rw(marks)]
+    w = Worker(work, "d,file,fd={}", "m,file,fd={}", "b,marks,file=d,set=m", fds=fds)
+    for fd in fds:
+        os.close(fd)
+    return w
+
+
+def dirty(w, name):
+    for line in w.ask("marks", "marks=b"):
+        if line.startswith("mark=") and line.endswith(" " + name):
+            return int(line[5:].split()[1])
+    return None
+
+
+def case_backs_up_under_load(work):
+    size = 16 * MIB
+    w = marked_worker(work, size)
+    w.ask("marks", "marks=b", "add=day", "granularity=64k")
+    uri = w.export()
+    writer = Writer(uri, size)
+    time.sleep(0.5)
+    copy = os.path.join(work, "copy.qcow2")
+    create(copy, size)
+    for turn in range(4):
+        before = dict(writer.acked)
+        fd = open_rw(copy)
+        lines = w.ask("backup", "marks=b", "bitmap=day", "node=cf,file,fd=@0", "node=c,qcow2,file=cf",
+                      *([] if turn else ["full"]), fds=[fd])
+        begun = dict(writer.begun)
+        os.close(fd)
+        assert turn or int(value(lines, "bytes")) == size, lines
+        check_image(copy)
+        fd = os.open(copy, os.O_RDONLY)
+        r = Worker(work, "f,file,read-only,fd={}", "q,qcow2,read-only,file=f", fds=[fd], name=f"copy{turn}")
+        view = Writer.__new__(Writer)
+        view.begun = begun
+        view.check(r.export(), before)
+        r.end()
+        os.close(fd)
+        time.sleep(0.1)
+    writer.stop()
+    # nothing changes any more: the next one is exactly what there is
+    fd = open_rw(copy)
+    w.ask("backup", "marks=b", "bitmap=day", "node=cf,file,fd=@0", "node=c,qcow2,file=cf", fds=[fd])
+    os.close(fd)
+    assert "identical" in run("qemu-img", "compare", "-f", "raw", "-F", "qcow2", uri, copy)
+    assert dirty(w, "day") == 0
+    # one that is cancelled, or cannot be: the marks are there for the next one
+    qemu_io(uri, "write -P 5 3M 1M")
+    fd = open_rw(copy)
+    before = dirty(w, "day")
+    small = os.path.join(work, "small")
+    run("truncate", "-s", "1M", small)
+    bad = open_rw(small)
+    refused(w, "backup", "marks=b", "bitmap=day", "node=cf,file,fd=@0", fds=[bad])
+    refused(w, "backup", "marks=b", "bitmap=none", "node=cf,file,fd=@0", fds=[fd])
+    refused(w, "backup", "marks=d", "bitmap=day", "node=cf,file,fd=@0", fds=[fd])
+    refused(w, "backup", "bitmap=day", "node=cf,file,fd=@0", fds=[fd])
+    assert dirty(w, "day") == before == MIB, before
+    os.close(bad)
+    os.close(fd)
+    w.end()
+
+
+def case_shows_dirty_bitmaps(work):
+    w = marked_worker(work, 16 * MIB)
+    w.ask("marks", "marks=b", "add=day", "granularity=64k")
+    w.ask("marks", "marks=b", "add=week", "granularity=64k")
+    uri = w.export("disk", "marks=b")
+    qemu_io(uri, "write -P 5 3M 1M", "write -P 6 9M 64k")
+    text = run("nbdinfo", "--map=qemu:dirty-bitmap:day", uri)
+    found = [tuple(map(int, l.split()[:3])) for l in text.splitlines()]
+    assert found == [(0, 3 * MIB, 0), (3 * MIB, MIB, 1), (4 * MIB, 5 * MIB, 0), (9 * MIB, 65536, 1),
+                     (9 * MIB + 65536, 7 * MIB - 65536, 0)], text
+    w.ask("marks", "marks=b", "clear=day")
+    assert [l.split()[2] for l in run("nbdinfo", "--map=qemu:dirty-bitmap:day", uri).splitlines()] == ["0"]
+    assert "qemu:dirty-bitmap:week" in run("nbdinfo", uri)
+    # QEMU takes a bitmap for what to copy: clean is zeros to it
+    path = uri.split("socket=")[1]
+    options = ("driver=nbd,export=disk,server.type=unix,"
+               f"server.path={path},x-dirty-bitmap=qemu:dirty-bitmap:week")
+    text = run("qemu-img", "map", "--output=json", "--image-opts", options)
+    spans = [(e["start"], e["length"]) for e in json.loads(text) if not e["data"]]
+    assert spans == [(3 * MIB, MIB), (9 * MIB, 65536)], text
+    w.ask("marks", "marks=b", "remove=day")
+    assert subprocess.run(["nbdinfo", "--map=qemu:dirty-bitmap:day", uri], stdout=subprocess.DEVNULL,
+                          stderr=subprocess.DEVNULL).returncode != 0
+    w.end()
 
 
 def case_jobs_end_with_their_connection(work):
