@@ -206,6 +206,47 @@ static int set_access(void *arg)
     return 0;
 }
 
+/* A read that is held up while a flush moves what it wants to a disk that grows. */
+struct held_read {
+    struct blk *disk;
+    char found[512];
+    bool done;
+};
+
+static void read_it(void *arg)
+{
+    struct held_read *r = arg;
+
+    must_be_0(blk_read(r->disk, r->found, 512, 4096));
+    r->done = true;
+}
+
+static int read_while_flushing(void *arg)
+{
+    struct loop *l = arg;
+
+    for (unsigned i = 0; i < 40; i++) {
+        struct filter_fault_plan plan = {
+            .seed = i, .holds_back = true, .delay_one_in = 1, .delay_ns = 50000};
+        struct held_read r = {.done = false};
+        struct blk *lower = NULL;
+        char room[512] = {7};
+
+        must_be_0(leaf_memory_create(loop_strands(l), 0, 512, &lower, NULL));
+        lower->grows = true;
+        must_be_0(filter_fault_create(l, lower, &plan, &r.disk, NULL));
+        must_be_0(blk_write(r.disk, room, 512, 4096, 0));
+        must_be_0(strand_start(loop_strands(l), read_it, &r));
+        must_be_0(blk_flush(r.disk));
+        while (!r.done) {
+            loop_sleep(l, 10000);
+        }
+        must(r.found[0] == 7);
+        blk_drop(r.disk);
+    }
+    return 0;
+}
+
 static void run(int (*fn)(void *arg))
 {
     struct loop *l = NULL;
@@ -221,5 +262,6 @@ int main(void)
     run(change_under_load);
     run(change_all_or_nothing);
     run(set_access);
+    run(read_while_flushing);
     return 0;
 }

@@ -203,8 +203,8 @@ static void lay_over(struct blk_vec to, uint64_t off, const struct record *r)
 static int fault_read(struct blk *b, struct blk_vec to, uint64_t off)
 {
     struct fault *f = fault_of(b);
-    uint64_t below = blk_size(f->lower.disk);
     int r = gate(f, BLK_READ);
+    uint64_t below = blk_size(f->lower.disk); /* a flush may have moved it meanwhile */
 
     if (r != 0) {
         return r;
