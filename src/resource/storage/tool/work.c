@@ -56,6 +56,25 @@ static void tell_left(void *arg, const char *name)
     call_answer(arg, "left", "%s", name);
 }
 
+/* Files and connections come as descriptors: a word from outside opens nothing. */
+static int check_node(struct call *c, const char *word)
+{
+    static const char *const refused[] = {"path=", "uri="};
+
+    for (const char *at = strchr(word, ','); at != NULL; at = strchr(at, ',')) {
+        at++;
+        for (unsigned i = 0; i < sizeof refused / sizeof refused[0]; i++) {
+            if (strncmp(at, refused[i], strlen(refused[i])) == 0) {
+                return err_set(c->words.e, -EACCES,
+                               "%.4s= is not for a worker: pass a "
+                               "descriptor (fd=@0)",
+                               at);
+            }
+        }
+    }
+    return 0;
+}
+
 /* Take in the words `node=`; how many in *ret_count, also on failure. */
 static int add_nodes(struct call *c, unsigned *ret_count)
 {
@@ -63,7 +82,9 @@ static int add_nodes(struct call *c, unsigned *ret_count)
 
     for (unsigned i = 0; r == 0 && i < c->words.count; i++) {
         if (strncmp(c->words.words[i], "node=", 5) == 0) {
-            r = graph_add(c->worker->graph, c->words.words[i] + 5, c->words.e);
+            r = check_node(c, c->words.words[i] + 5);
+            r = r == 0 ? graph_add(c->worker->graph, c->words.words[i] + 5, c->words.e)
+                       : r;
             *ret_count += r == 0 ? 1 : 0;
         }
     }
