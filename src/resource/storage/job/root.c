@@ -75,6 +75,16 @@ static int root_write(struct blk *b, struct blk_vec from, uint64_t off, unsigned
     return end_flush(root_of(b), blk_writev(top_of(b), from, off, flags));
 }
 
+static int root_write_pipe(struct blk *b, int from, uint64_t bytes, uint64_t off)
+{
+    int r = blk_write_pipe(top_of(b), from, bytes, off, 0);
+
+    if (r == 0) {
+        count_write(root_of(b), bytes);
+    }
+    return r;
+}
+
 static int root_zero(struct blk *b, uint64_t off, uint64_t bytes, unsigned flags)
 {
     count_write(root_of(b), bytes);
@@ -143,6 +153,7 @@ static const struct blk_ops root_ops = {
     .name = "root",
     .read = root_read,
     .write = root_write,
+    .write_pipe = root_write_pipe,
     .zero = root_zero,
     .discard = root_discard,
     .flush = root_flush,
