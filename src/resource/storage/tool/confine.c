@@ -33,6 +33,10 @@
 #include "resource/storage/graph/graph.h"
 #include "resource/storage/tool/private.h"
 
+#ifndef PR_SET_IO_FLUSHER
+#    define PR_SET_IO_FLUSHER 57 /* Linux 5.6 */
+#endif
+
 /* Every right on files that Landlock's first version knows. */
 #define FILE_RIGHTS ((LANDLOCK_ACCESS_FS_MAKE_SYM << 1) - 1)
 
@@ -59,6 +63,13 @@ static void drop_files(const char *socket)
         (void)syscall(SYS_landlock_add_rule, rules, LANDLOCK_RULE_PATH_BENEATH, &rule, 0);
     }
     (void)syscall(SYS_landlock_restrict_self, rules, 0);
+}
+
+/* The kernel waits for us when it writes back what a file system on our disk holds (FUSE, a host's
+ * own NBD client): to get us memory it must not wait for that. */
+static void be_flusher(void)
+{
+    (void)prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0);
 }
 
 static void drop_privileges(void)
@@ -151,6 +162,7 @@ int tool_confine(const struct request *q, const char *socket)
     bool network = graph_needs_network(q->graph);
     int r;
 
+    be_flusher();
     if (!network && unshare(CLONE_NEWNET) != 0) {
         (void)unshare(CLONE_NEWUSER | CLONE_NEWNET); /* an ordinary user */
     }

@@ -20,7 +20,8 @@
 #define LOOK_MS   200 /* how soon the last client's leaving is seen */
 #define NS_PER_MS 1000000
 
-static const struct exporter *const table[] = {&exporter_nbd, &exporter_iscsi};
+static const struct exporter *const table[] = {&exporter_nbd, &exporter_iscsi,
+                                               &exporter_fuse};
 
 const struct exporter *exporter_find(const char *name)
 {

@@ -4,6 +4,7 @@
 #ifndef RESOURCE_STORAGE_TOOL_EXPORTER_H
 #define RESOURCE_STORAGE_TOOL_EXPORTER_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct blk;
@@ -25,6 +26,10 @@ struct export_ask {
     int keep;            /* a file for what outlives the server; -1: none */
     struct nbd_tls *tls; /* NULL: none */
     struct blk *marks;   /* the disk whose dirty bitmaps are shown; NULL: none */
+
+    /* For ways that end by themselves: called then, from the loop, once at most. */
+    void (*gone)(void *arg);
+    void *gone_arg;
 };
 
 struct exporter {
@@ -32,8 +37,11 @@ struct exporter {
     const char *const *keys;    /* its words, ends with NULL */
     const char *const *sockets; /* keys that say where to listen, ends with NULL */
 
-    /* Make a listening socket: a path, an address. */
+    /* Make a listening socket: a path, an address.  NULL: it serves in the worker only. */
     int (*listen_on)(const char *where, struct err *e);
+
+    /* Whether it can serve on that descriptor.  NULL: on any listening socket. */
+    bool (*takes)(int fd);
 
     /* In a strand; the exporter attaches to the disk. */
     int (*start)(const struct export_ask *ask, void **ret_server, struct err *e);
@@ -48,6 +56,7 @@ struct exporter {
 
 extern const struct exporter exporter_nbd;
 extern const struct exporter exporter_iscsi;
+extern const struct exporter exporter_fuse;
 
 /* NULL: there is none of this name. */
 const struct exporter *exporter_find(const char *name);

@@ -6,9 +6,10 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/auxv.h>
 #include <sys/epoll.h>
-#include <sys/prctl.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/err.h"
@@ -17,11 +18,8 @@
 #include "contract/blk_graph.h"
 #include "host/loop/loop.h"
 #include "resource/storage/fuse/fuse.h"
+#include "resource/storage/tool/exporter.h"
 #include "resource/storage/tool/private.h"
-
-#ifndef PR_SET_IO_FLUSHER
-#    define PR_SET_IO_FLUSHER 57 /* Linux 5.6 */
-#endif
 
 static const char *const keys[] = {"file",   "fd",   "format",    "read-only", "direct",
                                    "driver", "fuse", "resizable", NULL};
@@ -48,13 +46,6 @@ static void interrupted(struct loop_watch *w, uint32_t events)
     (void)events;
     (void)loop_watch_change(w, 0);
     wake((struct serving *)w);
-}
-
-/* The kernel waits for us when it writes back what a file system on our file holds: to
- * get us memory it must not wait for that. */
-static void be_flusher(void)
-{
-    (void)prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0);
 }
 
 static int open_fuse(const struct request *r, int *ret_fd)
@@ -112,7 +103,6 @@ int tool_fuse(struct request *r)
     int e = request_check(r, keys);
 
     if (e == 0) {
-        be_flusher();
         e = catch_signals(r, &s);
         e = e != 0 ? err_sys(r->e, e, "cannot wait for signals") : 0;
     }
@@ -130,3 +120,61 @@ int tool_fuse(struct request *r)
     (void)close(s.signals.fd);
     return e;
 }
+
+/* ---- in the worker ---- */
+
+static const char *const words[] = {"read-only", "resizable", NULL};
+static const char *const sockets[] = {"socket", NULL};
+
+static bool takes(int fd)
+{
+    struct stat s;
+
+    return fstat(fd, &s) == 0 && S_ISCHR(s.st_mode);
+}
+
+static int start(const struct export_ask *ask, void **ret_server, struct err *e)
+{
+    struct fuse_options o = {.disk = ask->disk,
+                             .read_only = request_has(ask->words, "read-only"),
+                             .resizable = request_has(ask->words, "resizable"),
+                             .uid = (uint32_t)getauxval(AT_EUID), /* asks nobody */
+                             .gid = (uint32_t)getauxval(AT_EGID),
+                             .gone = ask->gone,
+                             .arg = ask->gone_arg};
+    int fd = fcntl(ask->sockets[0], F_DUPFD_CLOEXEC, 3);
+    struct fuse_server *s;
+    int r = fd < 0 ? err_sys(e, -errno, "cannot serve a file")
+                   : fuse_server_create(ask->words->loop, fd, &o, &s, e);
+
+    if (r == 0) {
+        *ret_server = s;
+    }
+    return r;
+}
+
+static void stop(void *server)
+{
+    fuse_server_destroy(server);
+}
+
+static uint64_t clients(const void *server)
+{
+    return fuse_server_counts(server).opened;
+}
+
+static uint64_t accepted(const void *server)
+{
+    return fuse_server_counts(server).served;
+}
+
+const struct exporter exporter_fuse = {
+    .name = "fuse",
+    .keys = words,
+    .sockets = sockets,
+    .takes = takes,
+    .start = start,
+    .stop = stop,
+    .clients = clients,
+    .accepted = accepted,
+};

@@ -49,7 +49,8 @@ static bool listens(int fd)
 }
 
 /* The numbers in the words are those of descriptors that came with the message. */
-static int take_sockets(const struct request *words, struct export_ask *ask)
+static int take_sockets(const struct request *words, const struct exporter *x,
+                        struct export_ask *ask)
 {
     unsigned places = 0;
 
@@ -60,8 +61,9 @@ static int take_sockets(const struct request *words, struct export_ask *ask)
             if (ask->socket_count == EXPORT_SOCKETS_MOST) {
                 return err_set(words->e, -E2BIG, "too many sockets");
             }
-            if (!listens(atoi(word + 7))) {
-                return err_set(words->e, -ENOTSOCK, "that is no listening socket");
+            if (!(x->takes != NULL ? x->takes : listens)(atoi(word + 7))) {
+                return err_set(words->e, -ENOTSOCK, "%s is not served on such a socket",
+                               x->name);
             }
             ask->sockets[ask->socket_count++] = atoi(word + 7);
         } else if (strncmp(word, "place=", 6) == 0 && places < EXPORT_SOCKETS_MOST) {
@@ -83,17 +85,41 @@ static int fd_word(const struct request *words, const char *key)
     return value != NULL ? atoi(value) : -1;
 }
 
+/* In a strand. */
+static void end_served(void *arg)
+{
+    struct served *gone = arg;
+    struct worker *w = gone->worker;
+
+    for (struct served *s = w->served; s != NULL; s = s->next) {
+        if (s == gone) { /* it is not on its way out already */
+            serve_unserve(w, s);
+            return;
+        }
+    }
+}
+
+/* Without memory it stays until it is told to end. */
+static void served_gone(void *arg)
+{
+    (void)strand_start(loop_strands(((struct served *)arg)->worker->loop), end_served,
+                       arg);
+}
+
 static int start(struct call *c, const struct exporter *x, struct served *s)
 {
     struct request words = c->words;
-    struct export_ask ask = {.words = &words, .disk = c->worker->root.disk};
+    struct export_ask ask = {.words = &words,
+                             .disk = c->worker->root.disk,
+                             .gone = served_gone,
+                             .gone_arg = s};
     const char *marks;
     int r;
 
     words.words++; /* behind the way */
     words.count--;
     r = check_words(c, &words, x);
-    r = r != 0 ? r : take_sockets(&words, &ask);
+    r = r != 0 ? r : take_sockets(&words, x, &ask);
     if (r != 0) {
         return r;
     }
@@ -108,6 +134,7 @@ static int start(struct call *c, const struct exporter *x, struct served *s)
     ask.keep = fd_word(&words, "keep-fd");
     ask.tls = request_has(&words, "tls") ? c->worker->tls : NULL;
     s->way = x;
+    s->worker = c->worker;
     s->bound = request_has(&words, "keep") ? NULL : c->from;
     return x->start(&ask, &s->server, c->words.e);
 }
@@ -120,7 +147,8 @@ int serve_export(struct call *c)
     int r;
 
     if (x == NULL) {
-        return err_set(c->words.e, -EINVAL, "no way to export is named (nbd, iscsi)");
+        return err_set(c->words.e, -EINVAL,
+                       "no way to export is named (nbd, iscsi, fuse)");
     }
     s = fault_calloc(1, sizeof *s);
     r = s == NULL ? err_sys(c->words.e, -ENOMEM, "cannot export") : start(c, x, s);

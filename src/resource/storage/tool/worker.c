@@ -113,6 +113,7 @@ void serve_unserve(struct worker *w, struct served *x)
     *at = x->next;
     x->way->stop(x->server);
     free(x);
+    maybe_end(w);
 }
 
 /* In a strand: the peer has left and nothing is under way. */

@@ -23,6 +23,7 @@ struct worker;
 struct served {
     struct served *next;
     const struct exporter *way;
+    struct worker *worker;
     void *server; /* of the way */
     uint64_t id;
     struct connection *bound; /* it ends with this connection; NULL: it is kept */

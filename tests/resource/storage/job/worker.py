@@ -5,6 +5,7 @@ rows: STO-11
     worker.py VOLUME-PROGRAM [CASE...]
 """
 import array
+import ctypes
 import json
 import os
 import shutil
@@ -304,6 +305,55 @@ def case_serves_and_tells(work):
     w.ask("unexport", "id=" + [l for l in w.ask("status") if l.startswith("export=")][0][7:].split()[0])
     w.control.close()
     assert w.process.wait(20) == 0, w.text()
+
+
+def mount_fuse(path):
+    """/dev/fuse, with a file system that is one file mounted on `path`, in a namespace of our own."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    fd = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
+    open(path, "w").close()
+    if (libc.unshare(0x00020000) != 0 or libc.mount(None, b"/", None, 0x44000, None) != 0
+            or libc.mount(b"test", path.encode(), b"fuse", 0,
+                          f"fd={fd},rootmode=100000,user_id=0,group_id=0".encode()) != 0):
+        raise OSError(ctypes.get_errno(), "mount")
+    return fd, lambda: libc.umount2(path.encode(), 2)
+
+
+def case_serves_as_a_file(work):
+    """A file that is there until it is unmounted; what is forked below it is another disk."""
+    if os.geteuid() != 0 or not os.path.exists("/dev/fuse"):
+        print("skipped: needs root and /dev/fuse")
+        return
+    base, top = os.path.join(work, "base.qcow2"), os.path.join(work, "top.qcow2")
+    create(base, 64 * MIB)
+    fd = open_rw(base)
+    w = Worker(work, f"f,file,fd={fd}", "d,qcow2,file=f", fds=[fd])
+    refused(w, "export", "fuse", "socket=@0", fds=[fd])
+    refused(w, "export", "fuse")
+    path = os.path.join(work, "m")
+    fuse, unmount = mount_fuse(path)
+    w.ask("export", "fuse", "socket=@0", "keep", fds=[fuse])
+    os.close(fuse)
+    try:
+        assert os.stat(path).st_size == 64 * MIB
+        qemu_io(path, "write -P 1 0 1M", "flush")
+        create(top, 64 * MIB, base)
+        other = open_rw(top)
+        w.ask("fork", "node=f2,file,fd=@0", "node=d2,qcow2,file=f2,alone", fds=[other])
+        os.close(other)
+        qemu_io(path, "read -P 1 0 1M", "write -P 2 512k 1M", "discard 4M 1M", "flush")
+        assert w.ask("resize", "size=128M") and os.stat(path).st_size == 128 * MIB
+        qemu_io(path, "write -P 3 100M 1M", "read -P 2 512k 1M", "read -P 1 0 512k")
+        assert any(l.startswith("export=") for l in w.ask("status"))
+    finally:
+        unmount()
+    until(lambda: not any(l.startswith("export=") for l in w.ask("status")))
+    w.control.close()
+    assert w.process.wait(20) == 0, w.text()
+    os.close(fd)
+    for image in (base, top):
+        check_image(image)
+    run("qemu-io", "-f", "qcow2", "-c", "read -P 1 0 1M", base)
 
 
 def case_resizes(work):
