@@ -19,8 +19,7 @@
 #include "base/scope.h"
 #include "base/str.h"
 #include "host/file.h"
-#include "node/volume/private.h"
-#include "node/volume/words.h"
+#include "node/volume/worker.h"
 
 #define LIST      "backups.json"
 #define LIST_MOST (1u << 20)
@@ -221,24 +220,22 @@ static int write_backup(struct backup *b, const json_t *list, const char *path,
 /* Freeze the disk as it is now, and load what it is made of. */
 static int freeze(struct backup *b, struct err *e)
 {
-    SCOPED(scope_close) int alone = -1;
+    struct disk_hold hold = {-1, -1};
     char name[WORD_NAME_BYTES];
     char frozen[LAYER_ID_DIGITS + 1];
     int r = chain_load_most(b->n, volume_text(b->v->record, "top"), 2, &b->chain, e);
 
+    r = r == 0 ? disk_take(b->n, b->v, &b->chain.layers[0], &hold, e) : r;
     if (r < 0) {
         return r;
     }
-    alone = disk_open_alone(b->n, b->v, &b->chain.layers[0], e);
-    if (alone < 0) {
-        return alone;
-    }
     (void)str_print(frozen, sizeof frozen, "%s", b->chain.layers[0].id);
-    if (b->chain.count > 1 && volume_image_is_empty(alone)) {
+    if (hold.alone >= 0 && b->chain.count > 1 && volume_image_is_empty(hold.alone)) {
         (void)str_print(frozen, sizeof frozen, "%s", b->chain.layers[1].id);
     } else {
-        r = disk_volume_freeze(b->n, b->v, &b->chain.layers[0], NULL, e);
+        r = disk_volume_freeze(b->n, b->v, &b->chain.layers[0], NULL, &hold, e);
     }
+    disk_let_go(&hold);
     (void)fault_step("backup.frozen");
     (void)str_print(name, sizeof name, "%s", b->v->name);
     chain_fini(&b->chain);

@@ -6,7 +6,7 @@
 #include "base/fault.h"
 #include "base/scope.h"
 #include "base/str.h"
-#include "node/volume/private.h"
+#include "node/volume/worker.h"
 
 static const char *or_usual(const json_t *order, const char *key, const char *usual)
 {
@@ -231,6 +231,7 @@ int disk_volume_delete(struct node *n, const char *name, bool snapshots, struct 
     r = r == 0 ? forget_snapshots(n, &v, e) : r;
     r = r == 0 ? forget(n, &v, e) : r;
     if (r == 0) {
+        volume_worker_forget(n, name);
         volume_forget_lock(n, name);
     }
     if (r == -EAGAIN && (e == NULL || e->code == 0)) {

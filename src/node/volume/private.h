@@ -225,9 +225,18 @@ int disk_volume_backup(struct node *n, const json_t *order, json_t **ret, struct
 int disk_volume_restore(struct node *n, const json_t *order, json_t **ret, struct err *e);
 
 /* snapshot.c: the top is kept, under a name (NULL: none), and the volume goes on above
- * it; the volume's record is as it is in the store then. */
+ * it, in its worker or in the records alone. */
+struct disk_hold;
 int disk_volume_freeze(struct node *n, struct volume *v, const struct layer *top,
-                       const char *name, struct err *e);
+                       const char *name, const struct disk_hold *hold, struct err *e);
+int disk_freeze_live(struct node *n, struct volume *v, const struct layer *top,
+                     const char *name, int control, struct err *e);
+
+/* Parts of that, on the record in memory; a new, empty layer over another. */
+void volume_set_top(struct volume *v, const struct layer *top);
+void volume_add_snapshot(struct volume *v, const char *name, const char *layer);
+int volume_make_over(struct node *n, const struct volume *v, const struct layer *parent,
+                     struct layer_new *ret, struct err *e);
 
 /* As `node_volume_export`. */
 int disk_volume_serve(struct node *n, const struct volume *v, const json_t *order,

@@ -15,7 +15,7 @@
 #include "base/str.h"
 #include "base/units.h"
 #include "host/file.h"
-#include "node/volume/private.h"
+#include "node/volume/worker.h"
 
 #define LOCK_WAIT_MS 10000
 #define LOCK_STEP_NS 5000000
@@ -124,7 +124,7 @@ int volume_load_disk(struct node *n, const char *name, struct volume *ret, int *
         volume_fini(ret);
         r = volume_load(n, name, ret, e);
     }
-    return r;
+    return r == 0 ? disk_settle(n, ret, e) : r;
 }
 
 /* "NAME:/PATH..." names the volume? */

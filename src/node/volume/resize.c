@@ -6,8 +6,7 @@
 
 #include "base/fault.h"
 #include "base/scope.h"
-#include "node/volume/private.h"
-#include "node/volume/words.h"
+#include "node/volume/worker.h"
 
 static int check_size(const struct volume *v, uint64_t size, const json_t *order,
                       struct err *e)
@@ -87,6 +86,32 @@ static int resize_layer(struct node *n, const struct volume *v, const struct lay
                : resize_image(n, v, size, e);
 }
 
+static int resize_live(struct node *n, int control, uint64_t size, struct err *e)
+{
+    struct words w = {.message = true};
+    const struct worker_ask ask = {.words = &w};
+    int r;
+
+    words_add(&w, "resize");
+    words_add(&w, "size=%llu", (unsigned long long)size);
+    words_add(&w, "shrink");
+    r = volume_worker_ask(n, control, &ask, e);
+    words_fini(&w);
+    return r;
+}
+
+/* By the worker that has it open: the record says the smaller size of the two meanwhile. */
+static int resize_served(struct node *n, struct volume *v, struct layer *top,
+                         uint64_t size, int control, struct err *e)
+{
+    bool grows = size > volume_number(v->record, "size_bytes");
+    int r = grows ? resize_live(n, control, size, e) : 0;
+
+    (void)fault_step("volume.resized");
+    r = r == 0 ? record_size(n, v, top, size, e) : r;
+    return r == 0 && !grows ? resize_live(n, control, size, e) : r;
+}
+
 static int resize_alone(struct node *n, struct volume *v, struct layer *top,
                         uint64_t size, struct err *e)
 {
@@ -109,6 +134,7 @@ int disk_volume_resize(struct node *n, const json_t *order, json_t **ret, struct
     const char *name = volume_text(order, "name");
     uint64_t size = volume_number(order, "size");
     SCOPED(scope_close) int lock = -1;
+    SCOPED(scope_close) int control = -1;
     struct volume v = {0};
     struct chain chain = {0};
     int r;
@@ -128,7 +154,11 @@ int disk_volume_resize(struct node *n, const json_t *order, json_t **ret, struct
         r = pool_check_quota(n, chain.layers[0].pool,
                              size - volume_number(v.record, "size_bytes"), e);
     }
-    r = r == 0 ? resize_alone(n, &v, &chain.layers[0], size, e) : r;
+    control = r == 0 ? volume_worker_connect(n, name) : -1;
+    if (r == 0) {
+        r = control >= 0 ? resize_served(n, &v, &chain.layers[0], size, control, e)
+                         : resize_alone(n, &v, &chain.layers[0], size, e);
+    }
     if (r == 0) {
         *ret = json_incref(v.record);
     } else if (r != -ENOENT) {

@@ -1,28 +1,32 @@
 /* serve.c - volumes that are disks, served to others.
  *
  * Whoever uses a disk holds the lock of its top layer's file
- * (resource/storage/leaf/lock.h), which goes with the process: so a disk that is served,
- * by us or by another tool, is neither changed nor deleted, and needs no record of it. */
+ * (resource/storage/leaf/lock.h), which goes with the process: so a disk that another tool
+ * has open is neither changed nor deleted, and needs no record of it.
+ *
+ * Each export of a volume is bound to the connection of the command that asked its worker
+ * for it, and ends with that command, however it ends. */
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/scope.h"
 #include "base/str.h"
-#include "node/volume/private.h"
+#include "node/volume/worker.h"
 #include "resource/storage/leaf/lock.h"
 
-#define WORDS_MOST 12
-#define ANSWER_FD  3
-#define DISK_FD    4
+#define BACKLOG 64
+#define TARGET  "iqn.2026-01.strata:" /* before the name of the volume */
 
 static int open_locked(struct node *n, const struct volume *v, const struct layer *top,
                        bool writes, struct err *e)
@@ -48,152 +52,300 @@ int disk_open_steady(struct node *n, const struct volume *v, const struct layer 
     return open_locked(n, v, top, false, e);
 }
 
-/* ---- serving ---- */
-
 struct serving {
-    char program[PATH_MAX];
-    char socket[PATH_MAX + 16];
-    char tls[PATH_MAX + 8];
-    char fd[16];
-    char *words[WORDS_MOST];
-    unsigned count;
+    struct node *n;
+    const struct volume *v;
+    const json_t *order;
+    void (*ready)(void *arg, const char *address);
+    void *arg;
+    const char *socket; /* a path, to be removed; NULL: none */
+    char address[PATH_MAX + 64];
 };
 
-static void add(struct serving *s, const char *word)
+static bool flag(const struct serving *s, const char *key)
 {
-    s->words[s->count++] = (char *)(uintptr_t)word; /* exec does not change it */
-    s->words[s->count] = NULL;
+    return json_is_true(json_object_get(s->order, key));
 }
 
-static void add_flag(struct serving *s, const json_t *order, const char *key,
-                     const char *word)
+/* ---- listening ---- */
+
+static int listen_unix(const char *path, struct err *e)
 {
-    if (json_is_true(json_object_get(order, key))) {
-        add(s, word);
+    SCOPED(scope_close) int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    struct sockaddr_un a = {.sun_family = AF_UNIX};
+    int r = str_print(a.sun_path, sizeof a.sun_path, "%s", path);
+
+    if (r == 0 && (fd < 0 || bind(fd, (const struct sockaddr *)&a, sizeof a) < 0 ||
+                   listen(fd, BACKLOG) < 0)) {
+        r = -errno;
     }
+    return r < 0 ? err_sys(e, r, "cannot listen on '%s'", path) : scope_take_fd(&fd);
 }
 
-static int describe(struct serving *s, const struct node *n, const json_t *order,
-                    struct err *e)
+/* ADDRESS:PORT, an address of version 6 in brackets. */
+static int parse_portal(const char *text, struct sockaddr_storage *ret,
+                        socklen_t *ret_len)
 {
-    const char *socket = json_string_value(json_object_get(order, "nbd"));
-    const char *tls = json_string_value(json_object_get(order, "tls"));
+    struct sockaddr_in *four = (struct sockaddr_in *)ret;
+    struct sockaddr_in6 *six = (struct sockaddr_in6 *)ret;
+    const char *colon = strrchr(text, ':');
+    char host[INET6_ADDRSTRLEN + 2];
+    char *end = NULL;
+    unsigned long port = colon != NULL ? strtoul(colon + 1, &end, 10) : 0;
+    size_t n = colon != NULL ? (size_t)(colon - text) : 0;
+    bool bracket = n > 2 && text[0] == '[' && text[n - 1] == ']';
 
-    if (socket == NULL) {
-        return err_set(e, -EINVAL, "say how to serve it: --nbd SOCKET");
+    if (n == 0 || n >= sizeof host || port > 65535 || *end != '\0' || end == colon + 1) {
+        return -EINVAL;
     }
-    if (tls == NULL && json_is_true(json_object_get(order, "tls_verify"))) {
-        return err_set(e, -EINVAL, "--tls-verify wants --tls DIRECTORY");
+    (void)str_print(host, sizeof host, "%.*s", (int)(n - 2 * bracket), text + bracket);
+    memset(ret, 0, sizeof *ret);
+    if (bracket && inet_pton(AF_INET6, host, &six->sin6_addr) == 1) {
+        six->sin6_family = AF_INET6;
+        six->sin6_port = htons((uint16_t)port);
+        *ret_len = sizeof *six;
+        return 0;
     }
-    (void)str_print(s->program, sizeof s->program, "%s/volume", n->libexec);
-    (void)str_print(s->socket, sizeof s->socket, "socket=%s", socket);
-    (void)str_print(s->fd, sizeof s->fd, "fd=%d", DISK_FD);
-    add(s, "volume");
-    add(s, "nbd");
-    add(s, s->fd);
-    add(s, s->socket);
-    if (tls != NULL) {
-        (void)str_print(s->tls, sizeof s->tls, "tls=%s", tls);
-        add(s, s->tls);
+    four->sin_family = AF_INET;
+    four->sin_port = htons((uint16_t)port);
+    *ret_len = sizeof *four;
+    return !bracket && inet_pton(AF_INET, host, &four->sin_addr) == 1 ? 0 : -EINVAL;
+}
+
+static int listen_portal(const char *portal, struct err *e)
+{
+    struct sockaddr_storage a;
+    SCOPED(scope_close) int fd = -1;
+    socklen_t len;
+    int yes = 1;
+
+    if (parse_portal(portal, &a, &len) < 0) {
+        return err_set(e, -EINVAL, "cannot listen on '%s': not ADDRESS:PORT", portal);
     }
-    add_flag(s, order, "read_only", "read-only");
-    add_flag(s, order, "tls_verify", "tls-verify");
-    add_flag(s, order, "once", "once");
+    fd = socket(a.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes) < 0 ||
+        bind(fd, (const struct sockaddr *)&a, len) < 0 || listen(fd, BACKLOG) < 0) {
+        return err_sys(e, -errno, "cannot listen on '%s'", portal);
+    }
+    return scope_take_fd(&fd);
+}
+
+/* ---- the words of an export ---- */
+
+static int add_nbd(struct serving *s, struct words *w, struct err *e)
+{
+    const char *path = volume_text(s->order, "nbd");
+    int fd = listen_unix(path, e);
+    char word[32];
+
+    if (fd < 0) {
+        return fd;
+    }
+    s->socket = path;
+    words_add(w, "nbd");
+    words_add(w, "%s", words_fd(w, "socket", fd, word));
+    words_add(w, "name=");
+    words_add(w, "resizable");
+    if (json_object_get(s->order, "tls") != NULL) {
+        words_add(w, "tls");
+    }
     return 0;
 }
 
-static _Noreturn void become_server(const struct serving *s, int disk, int answer)
+static int add_secrets(const struct serving *s, struct words *w, struct err *e)
 {
-    int out =
-        fcntl(answer, F_DUPFD_CLOEXEC, 10); /* out of the way of the numbers below */
-    int in = fcntl(disk, F_DUPFD_CLOEXEC, 10);
+    const char *path = volume_text(s->order, "chap");
+    int fd = path[0] != '\0' ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    char word[32];
 
-    if (out >= 0 && in >= 0 && dup2(out, ANSWER_FD) >= 0 && dup2(in, DISK_FD) >= 0) {
-        (void)close_range(DISK_FD + 1, ~0u, 0);
-        (void)execv(s->program, s->words);
+    if (path[0] == '\0') {
+        return 0;
     }
-    _exit(127);
+    if (fd < 0) {
+        return err_sys(e, -errno, "cannot read '%s'", path);
+    }
+    words_add(w, "%s", words_fd(w, "secrets", fd, word));
+    return 0;
 }
 
-/* Lines of the program until its end: 0 after "ok". */
-static int follow(int from, const char *address,
-                  void (*ready)(void *arg, const char *address), void *arg, struct err *e)
+static int add_iscsi(struct serving *s, struct words *w, struct err *e)
 {
-    SCOPED(scope_file) FILE *f = fdopen(from, "r");
-    char line[ERR_TEXT_BYTES + 64];
+    const char *target = volume_text(s->order, "target");
+    size_t i;
+    json_t *portal;
 
-    while (f != NULL && fgets(line, sizeof line, f) != NULL) {
-        char *end = NULL;
+    words_add(w, "iscsi");
+    json_array_foreach(json_object_get(s->order, "iscsi"), i, portal)
+    {
+        const char *text = json_string_value(portal);
+        int fd = listen_portal(text, e);
+        char word[32];
 
-        line[strcspn(line, "\n")] = '\0';
-        if (strcmp(line, "ok") == 0) {
-            return 0;
+        if (fd < 0) {
+            return fd;
         }
-        if (strncmp(line, "listening=", 10) == 0) {
-            ready(arg, address);
-        } else if (strncmp(line, "error ", 6) == 0) {
-            long code = strtol(line + 6, &end, 10);
-
-            return err_set(e, code < 0 && code > -4096 ? (int)code : -EIO, "%s",
-                           end + strspn(end, " "));
-        }
+        words_add(w, "%s", words_fd(w, "socket", fd, word));
+        words_add(w, "place=%s", text);
     }
-    return err_set(e, -EIO, "the program 'volume' ended without a word");
+    if (target[0] != '\0') {
+        words_add(w, "target=%s", target);
+    } else {
+        words_add(w, "target=" TARGET "%s", s->v->name);
+    }
+    words_add(w, "lun=0");
+    words_add(w, "serial=%.16s", volume_text(s->v->record, "top"));
+    if (volume_text(s->order, "initiator")[0] != '\0') {
+        words_add(w, "initiator=%s", volume_text(s->order, "initiator"));
+    }
+    return add_secrets(s, w, e);
 }
 
-static int run(const struct serving *s, int disk, const char *address,
-               void (*ready)(void *arg, const char *address), void *arg, struct err *e)
+static void name_address(struct serving *s)
 {
-    int ends[2];
-    int status;
-    pid_t child;
+    const char *portal =
+        json_string_value(json_array_get(json_object_get(s->order, "iscsi"), 0));
+    const char *target = volume_text(s->order, "target");
+
+    if (portal != NULL) {
+        (void)str_print(s->address, sizeof s->address, "iscsi://%s/%s%s/0", portal,
+                        target[0] != '\0' ? "" : TARGET,
+                        target[0] != '\0' ? target : s->v->name);
+    } else {
+        (void)str_print(s->address, sizeof s->address, "nbd%s+unix:///?socket=%s",
+                        json_object_get(s->order, "tls") != NULL ? "s" : "",
+                        volume_text(s->order, "nbd"));
+    }
+}
+
+/* ---- until it is interrupted ---- */
+
+static int wait_for_end(int control, int signals, struct err *e)
+{
+    struct pollfd from[2] = {{.fd = control, .events = POLLIN},
+                             {.fd = signals, .events = POLLIN}};
+    struct signalfd_siginfo which;
+
+    while (poll(from, 2, -1) < 0 && errno == EINTR) {
+    }
+    return from[1].revents != 0 && read(signals, &which, sizeof which) > 0
+               ? 0
+               : err_set(e, -EIO, "its server ended without a word");
+}
+
+static int export(struct serving *s, int control, struct err *e)
+{
+    struct words w = {.message = true};
+    const struct worker_ask ask = {.words = &w};
     int r;
 
-    if (access(s->program, X_OK) < 0 || pipe2(ends, O_CLOEXEC) < 0) {
-        return err_sys(e, -errno, "cannot use '%s'", s->program);
+    words_add(&w, "export");
+    r = json_array_size(json_object_get(s->order, "iscsi")) > 0 ? add_iscsi(s, &w, e)
+                                                                : add_nbd(s, &w, e);
+    if (flag(s, "read_only")) {
+        words_add(&w, "read-only");
     }
-    child = fork();
-    if (child == 0) {
-        become_server(s, disk, ends[1]);
-    }
-    (void)close(ends[1]);
-    if (child < 0) {
-        (void)close(ends[0]);
-        return err_sys(e, -errno, "cannot make a process");
-    }
-    r = follow(ends[0], address, ready, arg, e);
-    while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
-    }
+    r = r == 0 ? volume_worker_ask(s->n, control, &ask, e) : r;
+    words_fini(&w);
     return r;
+}
+
+static int serve(struct serving *s, struct err *e)
+{
+    SCOPED(scope_close) int lock = -1;
+    SCOPED(scope_close) int control = -1;
+    SCOPED(scope_close) int signals = -1;
+    sigset_t ends;
+    sigset_t was;
+    int r = volume_lock(s->n, s->v->name, &lock, e);
+
+    (void)sigemptyset(&ends);
+    (void)sigaddset(&ends, SIGINT);
+    (void)sigaddset(&ends, SIGTERM);
+    (void)sigprocmask(SIG_BLOCK, &ends, &was);
+    signals = signalfd(-1, &ends, SFD_CLOEXEC);
+    r = r == 0 ? volume_worker_need(s->n, s->v, s->order, &control, e) : r;
+    scope_close(&lock);
+    lock = -1;
+    r = r == 0 ? export(s, control, e) : r;
+    if (r == 0) {
+        s->ready(s->arg, s->address);
+        r = wait_for_end(control, signals, e);
+    }
+    if (s->socket != NULL) {
+        (void)unlink(s->socket);
+    }
+    (void)sigprocmask(SIG_SETMASK, &was, NULL);
+    return r;
+}
+
+/* ---- to one client after the other, until the last has left ---- */
+
+static void take_listening(void *arg, const char *line)
+{
+    const struct serving *s = arg;
+
+    if (strncmp(line, "listening=", 10) == 0) {
+        s->ready(s->arg, s->address);
+    }
+}
+
+static int serve_once(struct serving *s, struct err *e)
+{
+    const char *tls = volume_text(s->order, "tls");
+    bool writes = !flag(s, "read_only");
+    struct words w = {.n_fds = 0};
+    struct chain chain = {0};
+    int r = chain_load(s->n, volume_text(s->v->record, "top"), &chain, e);
+
+    r = r == 0 ? words_chain(s->n, &chain, "disk", writes, &w, e) : r;
+    words_add(&w, "socket=%s", volume_text(s->order, "nbd"));
+    words_add(&w, "once");
+    if (!writes) {
+        words_add(&w, "read-only");
+    }
+    if (tls[0] != '\0') {
+        words_add(&w, "tls=%s", tls);
+    }
+    if (flag(s, "tls_verify")) {
+        words_add(&w, "tls-verify");
+    }
+    r = r == 0 ? words_run(s->n, "nbd", &w, take_listening, s, e) : r;
+    words_fini(&w);
+    chain_fini(&chain);
+    return r;
+}
+
+static int check_order(const struct serving *s, struct err *e)
+{
+    bool nbd = json_object_get(s->order, "nbd") != NULL;
+    bool iscsi = json_array_size(json_object_get(s->order, "iscsi")) > 0;
+
+    if (nbd == iscsi) {
+        return err_set(
+            e, -EINVAL,
+            "say how to serve it: --nbd SOCKET, --iscsi ADDRESS:PORT or --file "
+            "FILE");
+    }
+    if (json_object_get(s->order, "tls") == NULL && flag(s, "tls_verify")) {
+        return err_set(e, -EINVAL, "--tls-verify wants --tls DIRECTORY");
+    }
+    if (flag(s, "once") && !nbd) {
+        return err_set(e, -EINVAL, "--once wants --nbd SOCKET");
+    }
+    return 0;
 }
 
 int disk_volume_serve(struct node *n, const struct volume *v, const json_t *order,
                       void (*ready)(void *arg, const char *address), void *arg,
                       struct err *e)
 {
-    bool read_only = json_is_true(json_object_get(order, "read_only"));
-    bool tls = json_object_get(order, "tls") != NULL;
-    struct serving s = {.count = 0};
-    struct chain chain = {0};
-    char address[PATH_MAX + 64];
-    void (*was)(int) = NULL;
-    SCOPED(scope_close) int fd = -1;
-    int r;
+    struct serving s = {.n = n, .v = v, .order = order, .ready = ready, .arg = arg};
+    int r = check_order(&s, e);
 
-    r = describe(&s, n, order, e);
-    r = r == 0 ? chain_load_most(n, volume_text(v->record, "top"), 1, &chain, e) : r;
-    if (r < 0) {
-        return r;
+    if (r == 0) {
+        name_address(&s);
+        r = flag(&s, "once") ? serve_once(&s, e) : serve(&s, e);
+        r = r < 0 ? err_wrap(e, "cannot export volume '%s'", v->name) : 0;
     }
-    fd = piece_open(n, &chain.layers[0], read_only ? O_RDONLY : O_RDWR, e);
-    chain_fini(&chain);
-    if (fd < 0) {
-        return err_wrap(e, "cannot export volume '%s'", v->name);
-    }
-    (void)str_print(address, sizeof address, "nbd%s+unix:///?%s", tls ? "s" : "",
-                    s.socket);
-    was = signal(SIGINT, SIG_IGN); /* the program gets it, too, and ends in order */
-    r = run(&s, fd, address, ready, arg, e);
-    (void)signal(SIGINT, was);
-    return r < 0 ? err_wrap(e, "cannot export volume '%s'", v->name) : 0;
+    return r;
 }

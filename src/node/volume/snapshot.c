@@ -12,7 +12,7 @@
 #include "base/fault.h"
 #include "base/scope.h"
 #include "base/str.h"
-#include "node/volume/private.h"
+#include "node/volume/worker.h"
 
 static int put_volume(struct record_change *c, const struct volume *v)
 {
@@ -25,7 +25,7 @@ static int put_volume(struct record_change *c, const struct volume *v)
 }
 
 /* The volume's top is this layer from now on. */
-static void set_top(struct volume *v, const struct layer *top)
+void volume_set_top(struct volume *v, const struct layer *top)
 {
     char path[PATH_MAX] = "";
 
@@ -37,7 +37,7 @@ static void set_top(struct volume *v, const struct layer *top)
 }
 
 /* A new, empty layer over another, as the volume wants it. */
-static int make_over(struct node *n, const struct volume *v, const struct layer *parent,
+int volume_make_over(struct node *n, const struct volume *v, const struct layer *parent,
                      struct layer_new *ret, struct err *e)
 {
     const struct layer_plan plan = {
@@ -60,7 +60,7 @@ static int changed(int r, const struct volume *v, struct err *e)
 
 /* ---- taking one ---- */
 
-static void add_snapshot(struct volume *v, const char *name, const char *layer)
+void volume_add_snapshot(struct volume *v, const char *name, const char *layer)
 {
     json_t *list = json_object_get(v->record, "snapshots");
     char now[32];
@@ -77,23 +77,23 @@ static void add_snapshot(struct volume *v, const char *name, const char *layer)
 }
 
 /* The top is kept, under a name (NULL: none), and the volume goes on above it. */
-int disk_volume_freeze(struct node *n, struct volume *v, const struct layer *top,
-                       const char *name, struct err *e)
+static int freeze_alone(struct node *n, struct volume *v, const struct layer *top,
+                        const char *name, struct err *e)
 {
     struct record_change c = {0};
     struct layer_new above = {.intent = -1};
     char user[KV_KEY_BYTES];
-    int r = make_over(n, v, top, &above, e);
+    int r = volume_make_over(n, v, top, &above, e);
 
     if (r < 0) {
         return r;
     }
     if (name != NULL) {
-        add_snapshot(v, name, top->id);
+        volume_add_snapshot(v, name, top->id);
         RECORD_KEY(user, "s/%s/%s", v->name, name);
         layer_use(&c, top->id, user);
     }
-    set_top(v, &above.layer);
+    volume_set_top(v, &above.layer);
     RECORD_KEY(user, "v/%s", v->name);
     layer_unuse(&c, top->id, user);
     layer_record(&c, &above.layer, user);
@@ -105,10 +105,17 @@ int disk_volume_freeze(struct node *n, struct volume *v, const struct layer *top
     return changed(r, v, e);
 }
 
+int disk_volume_freeze(struct node *n, struct volume *v, const struct layer *top,
+                       const char *name, const struct disk_hold *hold, struct err *e)
+{
+    return hold->control >= 0 ? disk_freeze_live(n, v, top, name, hold->control, e)
+                              : freeze_alone(n, v, top, name, e);
+}
+
 static int take(struct node *n, struct volume *v, const char *name, json_t **ret,
                 struct err *e)
 {
-    SCOPED(scope_close) int alone = -1;
+    struct disk_hold hold = {-1, -1};
     struct chain chain = {0};
     char made[32];
     int r;
@@ -127,12 +134,13 @@ static int take(struct node *n, struct volume *v, const char *name, json_t **ret
     }
     r = chain_load_most(n, volume_text(v->record, "top"), 1, &chain, e);
     if (r == 0) {
-        alone = disk_open_alone(n, v, &chain.layers[0], e);
-        r = alone < 0 ? alone : disk_volume_freeze(n, v, &chain.layers[0], name, e);
+        r = disk_take(n, v, &chain.layers[0], &hold, e);
+        r = r < 0 ? r : disk_volume_freeze(n, v, &chain.layers[0], name, &hold, e);
     }
     if (r == 0) {
         *ret = json_pack("[O]", volume_snapshot_of(v->record, name));
     }
+    disk_let_go(&hold);
     chain_fini(&chain);
     return r;
 }
@@ -172,12 +180,12 @@ static int restore(struct node *n, struct volume *v, const json_t *snapshot,
     if (r == 0) {
         (void)json_object_set(v->record, "size_bytes",
                               json_object_get(snapshot, "size_bytes"));
-        r = make_over(n, v, &then.layers[0], &above, e);
+        r = volume_make_over(n, v, &then.layers[0], &above, e);
     }
     RECORD_KEY(user, "v/%s", v->name);
     r = r == 0 ? layer_release(n, &gone, now.layers[0].id, user, e) : r;
     if (r == 0) {
-        set_top(v, &above.layer);
+        volume_set_top(v, &above.layer);
         layer_record(&c, &above.layer, user);
         (void)put_volume(&c, v);
         r = layer_release_do(n, &c, &gone, e);
@@ -323,7 +331,7 @@ int disk_volume_snapshot(struct node *n, const json_t *order, json_t **ret, stru
 static int frozen_layer(struct node *n, struct volume *v, const char *snapshot,
                         struct chain *chain, size_t *ret_at, struct err *e)
 {
-    SCOPED(scope_close) int alone = -1;
+    struct disk_hold hold = {-1, -1};
     json_t *one = NULL;
     int r;
 
@@ -333,20 +341,17 @@ static int frozen_layer(struct node *n, struct volume *v, const char *snapshot,
         return r == 0 ? chain_load_most(n, volume_text(one, "layer"), 1, chain, e) : r;
     }
     r = chain_load_most(n, volume_text(v->record, "top"), 2, chain, e);
-    if (r < 0) {
-        return r;
-    }
-    alone = disk_open_alone(n, v, &chain->layers[0], e);
-    if (alone < 0) {
-        return alone;
-    }
-    if (chain->count > 1 && volume_image_is_empty(alone) &&
+    r = r == 0 ? disk_take(n, v, &chain->layers[0], &hold, e) : r;
+    if (r == 0 && hold.alone >= 0 && chain->count > 1 &&
+        volume_image_is_empty(hold.alone) &&
         volume_number(chain->layers[1].record, "size_bytes") ==
             volume_number(v->record, "size_bytes")) {
         *ret_at = 1; /* nothing was written since the last time: no layer between */
-        return 0;
+    } else if (r == 0) {
+        r = disk_volume_freeze(n, v, &chain->layers[0], NULL, &hold, e);
     }
-    return disk_volume_freeze(n, v, &chain->layers[0], NULL, e);
+    disk_let_go(&hold);
+    return r;
 }
 
 static int clone_over(struct node *n, const struct volume *source,

@@ -69,38 +69,56 @@ void words_file(struct words *w, const char *name, int take_fd, const char *form
     words_add(w, "node=%s,%s,file=%s.file%s", name, format, name, how);
 }
 
+/* How the words of a disk call its layers. */
+struct naming {
+    const char
+        *top;    /* the top, with ".1", ".2" behind for those below; NULL: by their ids */
+    bool writes; /* to the top */
+};
+
+static void name_layer(const struct chain *c, size_t at, const struct naming *names,
+                       char out[96])
+{
+    if (names->top == NULL) {
+        (void)str_print(out, 96, "%s", c->layers[at].id);
+    } else {
+        (void)str_print(out, 96, at == 0 ? "%s" : "%s.%zu", names->top, at);
+    }
+}
+
 /* One layer over the one below it; `at` 0 is the top. */
-static int add_layer(struct node *n, const struct chain *c, size_t at, const char *name,
-                     bool writes, struct words *w, struct err *e)
+static int add_layer(struct node *n, const struct chain *c, size_t at,
+                     const struct naming *names, struct words *w, struct err *e)
 {
     const struct layer *l = &c->layers[at];
+    bool writes = names->writes && at == 0;
     const char *how = writes ? "" : ",read-only";
     char below[96] = "";
-    char own[80];
+    char own[96];
     char fd[32];
     int file = piece_open(n, l, writes ? O_RDWR : O_RDONLY, e);
 
     if (file < 0) {
         return file;
     }
-    (void)words_fd(w, "fd", file, fd);
-    (void)str_print(own, sizeof own, at == 0 ? "%s" : "%s.%zu", name, at);
+    name_layer(c, at, names, own);
     if (at + 1 < c->count) {
-        (void)str_print(below, sizeof below, ",backing=%s.%zu", name, at + 1);
+        name_layer(c, at + 1, names, below);
     }
-    words_add(w, "node=%s.file,file,%s%s", own, fd, how);
-    words_add(w, "node=%s,%s,file=%s.file%s%s", own, volume_text(l->record, "format"),
-              own, below, how);
+    words_add(w, "node=%s.file,file,%s%s", own, words_fd(w, "fd", file, fd), how);
+    words_add(w, "node=%s,%s,file=%s.file%s%s%s", own, volume_text(l->record, "format"),
+              own, below[0] != '\0' ? ",backing=" : "", below, how);
     return 0;
 }
 
 int words_chain(struct node *n, const struct chain *c, const char *name, bool writes,
                 struct words *w, struct err *e)
 {
+    const struct naming names = {.top = name, .writes = writes};
     int r = 0;
 
     for (size_t at = c->count; r == 0 && at > 0; at--) {
-        r = add_layer(n, c, at - 1, name, writes && at == 1, w, e);
+        r = add_layer(n, c, at - 1, &names, w, e);
     }
     return r;
 }
@@ -111,8 +129,11 @@ static _Noreturn void become(const char *program, char **argv, const struct word
                              int answer)
 {
     int aside[WORDS_FDS_MOST + 1];
+    sigset_t none;
     bool fine = true;
 
+    (void)sigemptyset(&none);
+    (void)sigprocmask(SIG_SETMASK, &none, NULL);
     aside[0] = fcntl(answer, F_DUPFD_CLOEXEC, ASIDE_FD);
     fine = aside[0] >= 0;
     for (unsigned i = 0; fine && i < w->n_fds; i++) {
@@ -164,54 +185,117 @@ static int follow(struct node *n, const char *op, int from, words_line_fn *line,
     return err_set(e, -EIO, "the program 'volume' ended without a word");
 }
 
-static int start(const char *program, char **argv, const struct words *w, int *ret_from,
-                 pid_t *ret_child, struct err *e)
+struct program {
+    char path[PATH_MAX];
+    char **argv;     /* owned; its texts are not */
+    const char *log; /* it goes on by itself, and says things there; NULL: it does not */
+    int from;        /* owned: its answer */
+    pid_t pid;
+};
+
+static int prepare(struct node *n, const char *op, const struct words *w,
+                   struct program *p, struct err *e)
+{
+    p->argv = calloc(w->words.n + 3, sizeof *p->argv);
+    if (p->argv == NULL || strv_failed(&w->words)) {
+        free(p->argv);
+        p->argv = NULL;
+        return e != NULL && e->code != 0 ? e->code : err_set(e, -ENOMEM, "no memory");
+    }
+    (void)str_print(p->path, sizeof p->path, "%s/volume", n->libexec);
+    p->argv[0] = (char *)(uintptr_t) "volume"; /* exec changes none of them */
+    p->argv[1] = (char *)(uintptr_t)op;
+    for (size_t i = 0; i < w->words.n; i++) {
+        p->argv[i + 2] = w->words.items[i];
+    }
+    return 0;
+}
+
+/* Away from the terminal and from the command that started it. */
+static void go_away(const char *log)
+{
+    int nothing = open("/dev/null", O_RDWR | O_CLOEXEC);
+    int out = open(log, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+    (void)setsid();
+    (void)dup2(nothing, STDIN_FILENO);
+    (void)dup2(out >= 0 ? out : nothing, STDOUT_FILENO);
+    (void)dup2(out >= 0 ? out : nothing, STDERR_FILENO);
+}
+
+static int start(struct program *p, const struct words *w, struct err *e)
 {
     int ends[2];
 
-    if (access(program, X_OK) < 0 || pipe2(ends, O_CLOEXEC) < 0) {
-        return err_sys(e, -errno, "cannot use '%s'", program);
+    if (access(p->path, X_OK) < 0 || pipe2(ends, O_CLOEXEC) < 0) {
+        return err_sys(e, -errno, "cannot use '%s'", p->path);
     }
-    *ret_child = fork();
-    if (*ret_child == 0) {
-        become(program, argv, w, ends[1]);
+    p->pid = fork();
+    if (p->pid == 0) {
+        if (p->log != NULL) {
+            go_away(p->log);
+        }
+        become(p->path, p->argv, w, ends[1]);
     }
     (void)close(ends[1]);
-    if (*ret_child < 0) {
+    if (p->pid < 0) {
         (void)close(ends[0]);
         return err_sys(e, -errno, "cannot make a process");
     }
-    *ret_from = ends[0];
+    p->from = ends[0];
     return 0;
 }
 
 int words_run(struct node *n, const char *op, struct words *w, words_line_fn *line,
               void *arg, struct err *e)
 {
-    SCOPED(scope_free) char **argv = calloc(w->words.n + 3, sizeof *argv);
-    char program[PATH_MAX];
+    struct program p = {.from = -1};
     void (*was)(int);
-    pid_t child;
     int status;
-    int from;
-    int r;
+    int r = prepare(n, op, w, &p, e);
 
-    if (argv == NULL || strv_failed(&w->words)) {
-        return err_set(e, -ENOMEM, "no memory");
-    }
-    (void)str_print(program, sizeof program, "%s/volume", n->libexec);
-    argv[0] = (char *)(uintptr_t) "volume"; /* exec changes none of them */
-    argv[1] = (char *)(uintptr_t)op;
-    for (size_t i = 0; i < w->words.n; i++) {
-        argv[i + 2] = w->words.items[i];
+    if (r < 0) {
+        return r;
     }
     was = signal(SIGINT, SIG_IGN); /* the program gets it, too, and ends in order */
-    r = start(program, argv, w, &from, &child, e);
+    r = start(&p, w, e);
     if (r == 0) {
-        r = follow(n, op, from, line, arg, e);
-        while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
+        r = follow(n, op, p.from, line, arg, e);
+        while (waitpid(p.pid, &status, 0) < 0 && errno == EINTR) {
         }
     }
     (void)signal(SIGINT, was);
+    free(p.argv);
+    return r;
+}
+
+int words_leave(struct node *n, const char *op, struct words *w, const char *log,
+                const char *first, struct err *e)
+{
+    struct program p = {.from = -1, .log = log};
+    char text[ERR_TEXT_BYTES + 64] = "";
+    FILE *f = NULL;
+    char *end;
+    int r = prepare(n, op, w, &p, e);
+
+    r = r == 0 ? start(&p, w, e) : r;
+    free(p.argv);
+    if (r < 0) {
+        return r;
+    }
+    f = fdopen(p.from, "r");
+    if (f == NULL || fgets(text, sizeof text, f) == NULL) {
+        r = err_set(e, -EIO, "the program 'volume' ended without a word");
+    }
+    text[strcspn(text, "\n")] = '\0';
+    if (r == 0 && strcmp(text, first) != 0) {
+        long code = strncmp(text, "error ", 6) == 0 ? strtol(text + 6, &end, 10) : 0;
+
+        r = err_set(e, code < 0 && code > -4096 ? (int)code : -EIO, "%s",
+                    code < 0 ? end + strspn(end, " ") : text);
+    }
+    if (f != NULL) {
+        (void)fclose(f); /* its other words are for nobody */
+    }
     return r;
 }

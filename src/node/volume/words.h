@@ -30,7 +30,8 @@ void words_add(struct words *w, const char *fmt, ...)
  * until the next one. */
 const char *words_fd(struct words *w, const char *key, int take_fd, char out[32]);
 
-/* A volume's disk as the node `name`; only its top is written to, if `writes`. */
+/* A volume's disk as the node `name`; NULL: all nodes are called by the layers' ids.  Only the
+ * top is written to, if `writes`. */
 int words_chain(struct node *n, const struct chain *c, const char *name, bool writes,
                 struct words *w, struct err *e);
 
@@ -44,5 +45,10 @@ typedef void words_line_fn(void *arg, const char *line);
 
 int words_run(struct node *n, const char *op, struct words *w, words_line_fn *line,
               void *arg, struct err *e);
+
+/* Start an operation that goes on by itself, with a file for what it says; returns once the
+ * first line of its answer is that one. */
+int words_leave(struct node *n, const char *op, struct words *w, const char *log,
+                const char *first, struct err *e);
 
 #endif

@@ -1,0 +1,308 @@
+/* worker.c - the process that serves a volume in use, seen from commands.
+ *
+ *     RUN/volumes/NAME.sock   its control socket; bound here, under the volume's lock
+ *     RUN/volumes/NAME.log    what it says when something is wrong with it
+ *
+ * One process has the disk open, so everybody who wants to serve it or to change it talks
+ * to that one.  It ends by itself when nobody is there any more. */
+#include "node/volume/worker.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/fault.h"
+#include "base/scope.h"
+
+#define BACKLOG      16
+#define ANSWER_BYTES 65536
+#define END_STEPS    200 /* of 10 ms: until a worker that ends is gone */
+
+/* An address for the name below the directory, however long that directory's path is. */
+static int address_of(const struct node *n, const char *name, int *ret_dir,
+                      struct sockaddr_un *ret)
+{
+    char path[PATH_MAX];
+
+    (void)str_print(path, sizeof path, "%s/volumes", n->run);
+    *ret_dir = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    *ret = (struct sockaddr_un){.sun_family = AF_UNIX};
+    return *ret_dir < 0 ? -errno
+                        : str_print(ret->sun_path, sizeof ret->sun_path,
+                                    "/proc/self/fd/%d/%s.sock", *ret_dir, name);
+}
+
+int volume_worker_connect(const struct node *n, const char *name)
+{
+    SCOPED(scope_close) int dir = -1;
+    SCOPED(scope_close) int fd = -1;
+    struct sockaddr_un a;
+
+    if (address_of(n, name, &dir, &a) < 0) {
+        return -ENOENT;
+    }
+    fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    return fd >= 0 && connect(fd, (const struct sockaddr *)&a, sizeof a) == 0
+               ? scope_take_fd(&fd)
+               : -ENOENT;
+}
+
+bool volume_worker_has_socket(const struct node *n, const char *name)
+{
+    char path[PATH_MAX];
+
+    (void)str_print(path, sizeof path, "%s/volumes/%s.sock", n->run, name);
+    return access(path, F_OK) == 0;
+}
+
+void volume_worker_forget(const struct node *n, const char *name)
+{
+    static const char *const tails[] = {"sock", "log"};
+    char path[PATH_MAX];
+
+    for (size_t i = 0; i < sizeof tails / sizeof tails[0]; i++) {
+        (void)str_print(path, sizeof path, "%s/volumes/%s.%s", n->run, name, tails[i]);
+        (void)unlink(path);
+    }
+}
+
+/* ---- starting one ---- */
+
+static int bind_control(const struct node *n, const char *name, struct err *e)
+{
+    SCOPED(scope_close) int dir = -1;
+    SCOPED(scope_close) int fd = -1;
+    struct sockaddr_un a;
+    int r;
+
+    volume_worker_forget(n, name);
+    r = address_of(n, name, &dir, &a);
+    fd = r < 0 ? -1 : socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    if (fd < 0 || bind(fd, (const struct sockaddr *)&a, sizeof a) < 0 ||
+        listen(fd, BACKLOG) < 0) {
+        return err_sys(e, r < 0 ? r : -errno, "cannot make a socket for volume '%s'",
+                       name);
+    }
+    return scope_take_fd(&fd);
+}
+
+static int start(struct node *n, const struct volume *v, const json_t *order,
+                 struct err *e)
+{
+    const char *tls = json_string_value(json_object_get(order, "tls"));
+    struct words w = {.n_fds = 0};
+    struct chain chain = {0};
+    char log[PATH_MAX];
+    char fd[32];
+    int r = chain_load(n, volume_text(v->record, "top"), &chain, e);
+    int control = r == 0 ? bind_control(n, v->name, e) : r;
+
+    if (control < 0) {
+        chain_fini(&chain);
+        return control;
+    }
+    words_add(&w, "%s", words_fd(&w, "control", control, fd));
+    r = words_chain(n, &chain, NULL, true, &w, e);
+    if (tls != NULL) {
+        words_add(&w, "tls=%s", tls);
+    }
+    if (json_is_true(json_object_get(order, "tls_verify"))) {
+        words_add(&w, "tls-verify");
+    }
+    (void)str_print(log, sizeof log, "%s/volumes/%s.log", n->run, v->name);
+    r = r == 0 ? words_leave(n, "serve", &w, log, "serving=yes", e) : r;
+    if (r < 0) {
+        volume_worker_forget(n, v->name);
+    }
+    words_fini(&w);
+    chain_fini(&chain);
+    return r;
+}
+
+int volume_worker_need(struct node *n, const struct volume *v, const json_t *order,
+                       int *ret_fd, struct err *e)
+{
+    int r = 0;
+
+    *ret_fd = volume_worker_connect(n, v->name);
+    if (*ret_fd < 0) {
+        r = start(n, v, order, e);
+        *ret_fd = r == 0 ? volume_worker_connect(n, v->name) : -1;
+    }
+    return r == 0 && *ret_fd < 0
+               ? err_set(e, -EIO, "the server of volume '%s' ended at once", v->name)
+               : r;
+}
+
+/* ---- asking ---- */
+
+static int send_words(int fd, const struct words *w)
+{
+    char control[CMSG_SPACE(sizeof(int) * WORDS_FDS_MOST)] = {0};
+    SCOPED(scope_free) char *text = NULL;
+    struct iovec piece;
+    struct msghdr m = {.msg_iov = &piece, .msg_iovlen = 1};
+    struct str all = {0};
+
+    for (size_t i = 0; i < w->words.n; i++) {
+        str_add_bytes(&all, w->words.items[i], strlen(w->words.items[i]));
+        str_add_bytes(&all, "", i + 1 < w->words.n ? 1 : 0);
+    }
+    piece.iov_len = all.len;
+    text = str_take(&all);
+    piece.iov_base = text;
+    if (text == NULL || strv_failed(&w->words)) {
+        return -ENOMEM;
+    }
+    if (w->n_fds > 0) {
+        struct cmsghdr *c;
+
+        m.msg_control = control;
+        m.msg_controllen = CMSG_SPACE(sizeof(int) * w->n_fds);
+        c = CMSG_FIRSTHDR(&m);
+        c->cmsg_level = SOL_SOCKET;
+        c->cmsg_type = SCM_RIGHTS;
+        c->cmsg_len = CMSG_LEN(sizeof(int) * w->n_fds);
+        memcpy(CMSG_DATA(c), w->fds, sizeof(int) * w->n_fds);
+    }
+    return sendmsg(fd, &m, MSG_NOSIGNAL) < 0 ? -errno : 0;
+}
+
+struct answer {
+    struct node *n;
+    const struct worker_ask *ask;
+    int fd;
+    bool ended;
+};
+
+static int take_line(struct answer *s, const char *line, struct err *e)
+{
+    const struct worker_ask *a = s->ask;
+    unsigned long long done;
+    unsigned long long total;
+    char *end;
+
+    if (strcmp(line, "ok") == 0) {
+        s->ended = true;
+    } else if (strncmp(line, "error ", 6) == 0) {
+        long code = strtol(line + 6, &end, 10);
+
+        s->ended = true;
+        return err_set(e, code < 0 && code > -4096 ? (int)code : -EIO, "%s",
+                       end + strspn(end, " "));
+    } else if (sscanf(line, "progress=%llu %llu", &done, &total) == 2) {
+        node_report(s->n, a->words->words.items[0], done, total);
+    } else if (strcmp(line, "ready=yes") == 0 && a->ready != NULL) {
+        int r = a->ready(a->arg, e);
+
+        return r < 0 ? r : send(s->fd, "go", 2, MSG_NOSIGNAL) < 0 ? -errno : 0;
+    } else if (a->line != NULL) {
+        a->line(a->arg, line);
+    }
+    return 0;
+}
+
+int volume_worker_ask(struct node *n, int fd, const struct worker_ask *a, struct err *e)
+{
+    struct answer s = {.n = n, .ask = a, .fd = fd};
+    SCOPED(scope_free) char *text = malloc(ANSWER_BYTES);
+    int r = text == NULL ? -ENOMEM : send_words(fd, a->words);
+
+    if (r < 0) {
+        return err_sys(e, r, "cannot talk to the volume's server");
+    }
+    while (r == 0 && !s.ended) {
+        ssize_t got = recv(fd, text, ANSWER_BYTES - 1, 0);
+        char *rest = text;
+        char *line;
+
+        if (got < 0 && errno == EINTR) {
+            continue;
+        }
+        if (got <= 0) {
+            return err_set(e, -EIO, "the volume's server ended without a word");
+        }
+        text[got] = '\0';
+        while (r == 0 && (line = strsep(&rest, "\n")) != NULL) {
+            r = *line != '\0' ? take_line(&s, line, e) : 0;
+        }
+    }
+    return r;
+}
+
+static void take_top(void *arg, const char *line)
+{
+    if (strncmp(line, "top=", 4) == 0) {
+        (void)str_print(arg, LAYER_ID_DIGITS + 1, "%s", line + 4);
+    }
+}
+
+int volume_worker_top(struct node *n, int fd, char ret[LAYER_ID_DIGITS + 1],
+                      struct err *e)
+{
+    struct words w = {.message = true};
+    const struct worker_ask ask = {.words = &w, .line = take_top, .arg = ret};
+    int r;
+
+    ret[0] = '\0';
+    words_add(&w, "status");
+    r = volume_worker_ask(n, fd, &ask, e);
+    words_fini(&w);
+    return r;
+}
+
+int volume_worker_layer(struct node *n, const struct layer *l, struct words *w,
+                        struct err *e)
+{
+    int file = piece_open(n, l, O_RDWR, e);
+    const char *format = volume_text(l->record, "format");
+    char fd[32];
+
+    if (file < 0) {
+        return file;
+    }
+    words_add(w, "node=%s.file,file,%s", l->id, words_fd(w, "fd", file, fd));
+    words_add(w, "node=%s,%s,file=%s.file%s", l->id, format, l->id,
+              strcmp(format, "qcow2") == 0 ? ",alone" : "");
+    return 0;
+}
+
+/* ---- a disk for a change ---- */
+
+int disk_take(struct node *n, const struct volume *v, const struct layer *top,
+              struct disk_hold *ret, struct err *e)
+{
+    const struct timespec step = {.tv_nsec = 10000000};
+
+    for (int i = 0;; i++) {
+        struct err why = {0};
+
+        ret->alone = -1;
+        ret->control = volume_worker_connect(n, v->name);
+        if (ret->control >= 0) {
+            return 0;
+        }
+        ret->alone = disk_open_alone(n, v, top, &why);
+        if (ret->alone != -EBUSY || i == END_STEPS ||
+            !volume_worker_has_socket(n, v->name)) {
+            volume_worker_forget(n, v->name);
+            return ret->alone < 0 ? err_set(e, ret->alone, "%s", why.text) : 0;
+        }
+        (void)nanosleep(&step, NULL); /* its worker is about to end */
+    }
+}
+
+void disk_let_go(struct disk_hold *h)
+{
+    scope_close(&h->control);
+    scope_close(&h->alone);
+    h->control = -1;
+    h->alone = -1;
+}

@@ -1,0 +1,51 @@
+/* node/volume/worker.h - the process that serves a volume in use, seen from commands. */
+#ifndef NODE_VOLUME_WORKER_H
+#define NODE_VOLUME_WORKER_H
+
+#include "node/volume/private.h"
+#include "node/volume/words.h"
+
+/* Talk to the worker of a volume; a descriptor, or -ENOENT without a text: there is none. */
+int volume_worker_connect(const struct node *n, const char *name);
+
+/* The same, and one is started when there is none; the volume's lock is held.  `tls` may be
+ * NULL. */
+int volume_worker_need(struct node *n, const struct volume *v, const json_t *order,
+                       int *ret_fd, struct err *e);
+
+/* Whether one may be alive or ending. */
+bool volume_worker_has_socket(const struct node *n, const char *name);
+void volume_worker_forget(const struct node *n, const char *name);
+
+struct worker_ask {
+    struct words *words;                    /* a message: the verb first */
+    words_line_fn *line;                    /* may be NULL */
+    int (*ready)(void *arg, struct err *e); /* of a job with `hold`; 0: go on */
+    void *arg;
+};
+
+/* Ask, and wait for the end of the answer. */
+int volume_worker_ask(struct node *n, int fd, const struct worker_ask *a, struct err *e);
+
+/* The id of the layer that the worker writes to. */
+int volume_worker_top(struct node *n, int fd, char ret[LAYER_ID_DIGITS + 1],
+                      struct err *e);
+
+/* Words for a layer's node that stands alone, named by its id. */
+int volume_worker_layer(struct node *n, const struct layer *l, struct words *w,
+                        struct err *e);
+
+/* A volume's disk for a change: by its worker, or alone. */
+struct disk_hold {
+    int control; /* owned; -1: there is no worker */
+    int alone;   /* owned; -1: there is a worker */
+};
+
+int disk_take(struct node *n, const struct volume *v, const struct layer *top,
+              struct disk_hold *ret, struct err *e);
+void disk_let_go(struct disk_hold *h);
+
+/* Of a change that was killed while a worker was at it: end it. */
+int disk_settle(struct node *n, struct volume *v, struct err *e);
+
+#endif
