@@ -328,7 +328,6 @@ int disk_volume_backup(struct node *n, const json_t *order, json_t **ret, struct
     struct backup b = {.n = n, .v = &v, .dir = -1};
     int r;
 
-    piece_mend(n);
     r = volume_load_disk(n, name, &v, &lock, e);
     if (r == 0 && mkdir(path, 0700) < 0 && errno != EEXIST) {
         r = err_sys(e, -errno, "cannot make '%s'", path);

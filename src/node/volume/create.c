@@ -211,7 +211,6 @@ int disk_volume_delete(struct node *n, const char *name, bool snapshots, struct 
     struct chain chain = {0};
     int r;
 
-    piece_mend(n);
     r = volume_load_disk(n, name, &v, &lock, e);
     if (r == 0 && !snapshots &&
         json_array_size(json_object_get(v.record, "snapshots")) > 0) {

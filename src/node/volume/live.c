@@ -98,24 +98,38 @@ int disk_freeze_live(struct node *n, struct volume *v, const struct layer *top,
     return r;
 }
 
+/* Go on with a freeze; `now`: the layer that the worker writes to, "" without one. */
+static int settle_freeze(struct node *n, struct volume *v, int control, const char *now,
+                         struct err *e)
+{
+    struct layer top = {.record = NULL};
+    int r = 0;
+
+    if (control >= 0 && strcmp(now, volume_text(v->record, "top")) != 0) {
+        r = layer_load(n, volume_text(v->record, "top"), &top, e);
+        r = r == 0 ? fork_worker(n, control, &top, e) : r;
+        layer_fini(&top);
+    }
+    return r == 0 ? settle(n, v, NULL, e) : r;
+}
+
 int disk_settle(struct node *n, struct volume *v, struct err *e)
 {
     SCOPED(scope_close) int control = -1;
-    struct layer top = {.record = NULL};
-    char now[LAYER_ID_DIGITS + 1];
+    bool frozen = volume_text(v->record, "unsettled")[0] != '\0';
+    bool moving = volume_text(v->record, "moving")[0] != '\0';
+    char now[LAYER_ID_DIGITS + 1] = "";
     int r = 0;
 
-    if (volume_text(v->record, "unsettled")[0] == '\0') {
+    if (!frozen && !moving) {
         return 0;
     }
     control = volume_worker_connect(n, v->name);
     if (control >= 0) {
         r = volume_worker_top(n, control, now, e);
-        if (r == 0 && strcmp(now, volume_text(v->record, "top")) != 0) {
-            r = layer_load(n, volume_text(v->record, "top"), &top, e);
-            r = r == 0 ? fork_worker(n, control, &top, e) : r;
-            layer_fini(&top);
-        }
     }
-    return r == 0 ? settle(n, v, NULL, e) : r;
+    if (r == 0 && moving) {
+        r = disk_settle_move(n, v, now, e);
+    }
+    return r == 0 && frozen ? settle_freeze(n, v, control, now, e) : r;
 }

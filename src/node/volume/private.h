@@ -205,13 +205,15 @@ struct disk_source {
 int disk_volume_make_from(struct node *n, const json_t *order,
                           const struct disk_source *source, json_t **ret, struct err *e);
 int disk_volume_import(struct node *n, const json_t *order, json_t **ret, struct err *e);
-int disk_volume_move(struct node *n, const json_t *order, json_t **ret, struct err *e);
 int disk_volume_write_file(struct node *n, const struct volume *v, const json_t *order,
                            struct err *e);
 
 /* What the chain reads goes to an empty layer; sharing bytes where the file system can. */
 int disk_copy_layer(struct node *n, const struct chain *from, struct layer *to,
                     struct err *e);
+
+/* move.c */
+int disk_volume_move(struct node *n, const json_t *order, json_t **ret, struct err *e);
 
 /* look.c */
 int disk_volume_check(struct node *n, const json_t *order, json_t **ret, struct err *e);

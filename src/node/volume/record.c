@@ -124,7 +124,11 @@ int volume_load_disk(struct node *n, const char *name, struct volume *ret, int *
         volume_fini(ret);
         r = volume_load(n, name, ret, e);
     }
-    return r == 0 ? disk_settle(n, ret, e) : r;
+    if (r == 0) {
+        piece_mend(n);
+        r = disk_settle(n, ret, e);
+    }
+    return r;
 }
 
 /* "NAME:/PATH..." names the volume? */

@@ -304,7 +304,6 @@ int disk_volume_snapshot(struct node *n, const json_t *order, json_t **ret, stru
         r = err_set(e, -EINVAL, "'%s' cannot be the name of a snapshot", name);
     }
     if (r == 0) {
-        piece_mend(n);
         r = volume_load_disk(n, volume_text(order, "name"), &v, &lock, e);
     }
     if (r == 0 && list) {
@@ -472,7 +471,6 @@ int disk_volume_clone(struct node *n, const json_t *order, json_t **ret, struct 
     int r = str_print(source, sizeof source, "%.*s",
                       at != NULL ? (int)(at - word) : (int)strlen(word), word);
 
-    piece_mend(n);
     r = r < 0 ? err_set(e, -EINVAL, "'%s' names no volume", word)
               : volume_load_disk(n, source, &v, &lock, e);
     if (r == 0 && volume_load(n, name, &other, &none) == 0) {

@@ -45,6 +45,10 @@ int disk_take(struct node *n, const struct volume *v, const struct layer *top,
               struct disk_hold *ret, struct err *e);
 void disk_let_go(struct disk_hold *h);
 
+/* move.c: of a move that was killed; `worker_top` is "" without a worker. */
+int disk_settle_move(struct node *n, struct volume *v, const char *worker_top,
+                     struct err *e);
+
 /* Of a change that was killed while a worker was at it: end it. */
 int disk_settle(struct node *n, struct volume *v, struct err *e);
 
