@@ -68,6 +68,6 @@ has "no list" "$OUT" "there is no backup"
 
 # The list is foreign bytes: names lead nowhere else.
 sed -i 's|0001.qcow2|../../etc/x|' "$KEPT/backups.json"
-fails 1 strata volume restore "$KEPT" d
+fails 1 strata volume restore --at 0002 "$KEPT" d
 has "refused" "$OUT" "cannot open the backup '../../etc/x'"
 is "nothing was made" "$(ls "$STATE/pool/layers")" ""
