@@ -211,7 +211,7 @@ int main(void)
          .lowers = MAP + 1,
          .lower_grows = true,
          .far = true,
-         .power_rounds = 300,
+         .power_rounds = 120,
          .make = make_moving,
          .open = open_moving,
          .judge = nothing_is_left},
