@@ -15,7 +15,8 @@
 #define POOL_SHEET_TAIL    32u
 #define POOL_ENTRY_BYTES   24u
 #define POOL_ROW_BYTES     40u
-#define POOL_RESERVE_MOST  32u
+#define POOL_RESERVE_MOST  256u
+#define POOL_RESERVE_BYTES (16u << 20) /* at most, but for one extent */
 #define POOL_EXTENTS_MOST  0xfffffff0u
 #define POOL_GRANULE_LEAST 4096u
 
@@ -177,7 +178,7 @@ int pool_rows_visit(struct pool_store *s,
 int pool_room_lock(struct pool_store *s);
 void pool_room_unlock(struct pool_store *s);
 
-/* Set one extent or more aside for a disk, durably. */
+/* Set one extent or more aside for a disk. */
 int pool_reserve(struct carve *c);
 
 /* Give extents of a disk back to the store; those that are not its own are left alone. */
@@ -185,7 +186,17 @@ int pool_release(struct pool_store *s, const struct pool_row *owner, const uint3
                  uint32_t count);
 int pool_remove_entries(struct pool_store *s, const struct pool_row *row);
 int pool_room_set(struct pool_store *s, uint64_t free, bool settled);
-int pool_room_get(struct pool_store *s, uint64_t *ret_free, bool *ret_settled);
+
+/* What the sheet that counts says. */
+struct pool_count {
+    uint64_t free;
+    uint64_t released;
+    uint64_t flushed;
+    bool settled; /* nobody is changing what is free */
+};
+
+int pool_room_get(struct pool_store *s, struct pool_count *ret);
+int pool_room_will_release(struct pool_store *s);
 
 /* ---- sweep.c ---- */
 

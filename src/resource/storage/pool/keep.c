@@ -224,7 +224,7 @@ static int tell(struct carve *c, const struct told *told, uint32_t count)
 {
     struct pool_store *s = c->store;
     struct tell t = {.disk = c, .told = told, .count = count};
-    struct pool_change change = {tell_entries, &t};
+    struct pool_change change = {.sheet = tell_entries, .arg = &t};
     uint32_t most = pool_chunk_sheets(s);
     int r = 0;
 

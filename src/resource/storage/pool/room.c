@@ -1,10 +1,14 @@
 /* room.c - who may have which extent.
  *
  * Free entries are zeros.  A disk that needs extents sets a few aside, more at a time the
- * faster it grows: entries that name the disk and hold nothing.  They are durable before
- * anything is written to the extents, so bytes of one disk never lie in an extent that the
- * table gives to another after a power cut.  Nothing waits for entries that become free:
- * whoever takes them makes both durable at once.
+ * faster it grows: entries that name the disk and hold nothing.
+ *
+ * Bytes of one disk must never lie in an extent that the table gives to another after a power
+ * cut.  So whoever takes an extent makes sure that it is free in what is durable, or his: he
+ * flushes, unless nothing was given back since the last such flush.  The releases are
+ * counted on the device before they are made, and so are those that were flushed.  That
+ * the extents are set aside need not be durable: without it they are free.  It is by the
+ * first flush of the disk (keep.c), as are the sheets that its row names.
  *
  * `pool_room_lock` is between all processes: whoever has it alone changes what is free, and the
  * count of it.  A process that died in between leaves a count that is wrong by one batch;
@@ -44,17 +48,26 @@ void pool_room_unlock(struct pool_store *s)
 
 /* ---- the count ---- */
 
+enum {
+    AT_FREE = 0,
+    AT_UNSETTLED = 8,
+    AT_RELEASED = 16, /* times that extents were given back */
+    AT_FLUSHED = 24,  /* of those, the ones that are durable */
+};
+
 struct count {
     uint64_t free;
     int64_t more;
+    uint64_t flushed; /* releases that are durable now; 0: not known */
     bool set;
+    bool releases; /* extents are about to be given back */
     bool unsettled;
 };
 
 static int put_count(struct pool_store *s, uint8_t *sheet, uint32_t number, void *arg)
 {
     const struct count *c = arg;
-    uint64_t free = c->set ? c->free : bytes_get64(sheet);
+    uint64_t free = c->set ? c->free : bytes_get64(sheet + AT_FREE);
 
     (void)number;
     if (!c->set) {
@@ -63,27 +76,45 @@ static int put_count(struct pool_store *s, uint8_t *sheet, uint32_t number, void
             free = c->more > 0 ? s->extents : 0;
         }
     }
-    bytes_put64(sheet, free);
-    bytes_put32(sheet + 8, c->unsettled);
+    bytes_put64(sheet + AT_FREE, free);
+    bytes_put32(sheet + AT_UNSETTLED, c->unsettled);
+    if (c->releases) {
+        bytes_put64(sheet + AT_RELEASED, bytes_get64(sheet + AT_RELEASED) + 1);
+    }
+    if (c->flushed != 0) {
+        bytes_put64(sheet + AT_FLUSHED, c->flushed);
+    }
     return 1;
+}
+
+static int change_count(struct pool_store *s, struct count *c)
+{
+    struct pool_change change = {.sheet = put_count, .arg = c};
+
+    return pool_sheets_change(s, &s->room, 0, 1, &change);
 }
 
 int pool_room_set(struct pool_store *s, uint64_t free, bool settled)
 {
     struct count c = {.free = free, .set = true, .unsettled = !settled};
-    struct pool_change change = {put_count, &c};
 
-    return pool_sheets_change(s, &s->room, 0, 1, &change);
+    return change_count(s, &c);
 }
 
-int pool_room_get(struct pool_store *s, uint64_t *ret_free, bool *ret_settled)
+int pool_room_get(struct pool_store *s, struct pool_count *ret)
 {
     SCOPED(scope_free) uint8_t *sheet = fault_aligned(4096, 4096);
     int r = sheet == NULL ? -ENOMEM : pool_sheets_read(s, &s->room, 0, 1, sheet);
 
     if (r == 0) {
-        *ret_free = bytes_get64(sheet) < s->extents ? bytes_get64(sheet) : s->extents;
-        *ret_settled = bytes_get32(sheet + 8) == 0;
+        uint64_t free = bytes_get64(sheet + AT_FREE);
+
+        *ret = (struct pool_count){
+            .free = free < s->extents ? free : s->extents,
+            .settled = bytes_get32(sheet + AT_UNSETTLED) == 0,
+            .released = bytes_get64(sheet + AT_RELEASED),
+            .flushed = bytes_get64(sheet + AT_FLUSHED),
+        };
     }
     return r;
 }
@@ -91,9 +122,15 @@ int pool_room_get(struct pool_store *s, uint64_t *ret_free, bool *ret_settled)
 static int add_count(struct pool_store *s, int64_t more)
 {
     struct count c = {.more = more, .unsettled = true};
-    struct pool_change change = {put_count, &c};
 
-    return pool_sheets_change(s, &s->room, 0, 1, &change);
+    return change_count(s, &c);
+}
+
+int pool_room_will_release(struct pool_store *s)
+{
+    struct count c = {.releases = true, .unsettled = true};
+
+    return change_count(s, &c);
 }
 
 /* Before the first change: whoever finds the store after all have died counts anew. */
@@ -177,7 +214,7 @@ static bool has_free(const struct pool_store *s, const uint8_t *sheet, uint32_t 
 static int take_from(struct pool_store *s, uint32_t first, uint32_t count, uint8_t *text,
                      struct take *t)
 {
-    struct pool_change change = {take_entries, t};
+    struct pool_change change = {.sheet = take_entries, .arg = t};
     int r = pool_sheets_read(s, &s->table, first, count, text);
 
     if (r == -EUCLEAN && count > 1) {
@@ -192,8 +229,12 @@ static int take_from(struct pool_store *s, uint32_t first, uint32_t count, uint8
     }
     for (uint32_t i = 0; r == 0 && i < count && t->got < t->wanted; i++) {
         if (has_free(s, text + (size_t)i * s->sheet_bytes, first + i)) {
-            r = pool_sheets_change(s, &s->table, first + i, 1, &change);
-            s->cursor = first + i;
+            uint32_t n = (t->wanted - t->got - 1) / s->table.per_sheet + 1;
+
+            n = n < count - i ? n : count - i;
+            r = pool_sheets_change(s, &s->table, first + i, n, &change);
+            s->cursor = first + i + n - 1;
+            i += n - 1;
         }
     }
     return r;
@@ -255,34 +296,48 @@ static bool may_sweep(struct pool_store *s)
     return true;
 }
 
+/* What is free now may be another's still in what is durable: make sure, unless nothing was
+ * given back since somebody did. */
+static int count_taken(struct pool_store *s, const struct pool_count *before,
+                       unsigned taken)
+{
+    struct count c = {.more = -(int64_t)taken, .unsettled = true};
+    int r = 0;
+
+    if (before->released != before->flushed) {
+        r = blk_flush(s->disk.disk);
+        c.flushed = before->released;
+    }
+    return r == 0 ? change_count(s, &c) : r;
+}
+
 static int reserve_locked(struct carve *c, struct take *t)
 {
     struct pool_store *s = c->store;
-    uint64_t free = 0;
-    bool settled;
-    int r = pool_room_get(s, &free, &settled);
+    struct pool_count count = {0};
+    int r = pool_room_get(s, &count);
 
-    if (r == 0 && free == 0 && may_sweep(s)) {
+    if (r == 0 && count.free == 0 && may_sweep(s)) {
         r = pool_sweep_locked(s);
-        r = r == 0 ? pool_room_get(s, &free, &settled) : r;
+        r = r == 0 ? pool_room_get(s, &count) : r;
     }
-    if (r == 0 && free == 0) {
+    if (r == 0 && count.free == 0) {
         return -ENOSPC;
     }
-    if (r == 0 && t->wanted > free / 64 + 1) {
-        t->wanted = (unsigned)(free / 64 + 1);
+    if (r == 0 && t->wanted > count.free / 64 + 1) {
+        t->wanted = (unsigned)(count.free / 64 + 1);
     }
     r = r == 0 ? begin_changes(s) : r;
     r = r == 0 ? find_free(s, t) : r;
-    if (r == 0 && t->got == 0) { /* the count was wrong */
-        r = may_sweep(s) ? pool_sweep_locked(s) : 0;
+    if (r == 0 && t->got == 0 && may_sweep(s)) { /* the count was wrong */
+        r = pool_sweep_locked(s);
+        r = r == 0 ? pool_room_get(s, &count) : r;
         r = r == 0 ? find_free(s, t) : r;
     }
     if (r == 0) {
-        r = t->got == 0 ? -ENOSPC : add_count(s, -(int64_t)t->got);
+        r = t->got == 0 ? -ENOSPC : count_taken(s, &count, t->got);
     }
-    r = r == 0 ? widen(c, t) : r;
-    return r == 0 ? blk_flush(s->disk.disk) : r;
+    return r == 0 ? widen(c, t) : r;
 }
 
 /* The table may have them for us or not; they were not written to. */
@@ -292,6 +347,15 @@ static void take_unsure(struct carve *c, const struct take *t)
         c->freed[c->freed_count++] = c->freed[c->freed_trimmed];
         c->freed[c->freed_trimmed++] = t->at[i];
     }
+}
+
+/* More at a time the more the disk grows. */
+static unsigned next_batch(const struct carve *c)
+{
+    unsigned most = POOL_RESERVE_BYTES / c->store->extent_bytes;
+
+    most = most < POOL_RESERVE_MOST ? most : POOL_RESERVE_MOST;
+    return c->batch * 2 < most ? c->batch * 2 : most;
 }
 
 int pool_reserve(struct carve *c)
@@ -309,7 +373,7 @@ int pool_reserve(struct carve *c)
         memcpy(c->reserve, t.at, t.got * sizeof t.at[0]);
         c->reserve_first = 0;
         c->reserve_end = t.got;
-        c->batch = c->batch * 2 < POOL_RESERVE_MOST ? c->batch * 2 : POOL_RESERVE_MOST;
+        c->batch = next_batch(c);
     } else {
         take_unsure(c, &t);
     }
@@ -366,7 +430,7 @@ static int compare(const void *a, const void *b)
 
 static int give_sorted(struct pool_store *s, struct give *g)
 {
-    struct pool_change change = {give_entries, g};
+    struct pool_change change = {.sheet = give_entries, .arg = g};
     uint32_t most = pool_chunk_sheets(s);
     int r = 0;
 
@@ -404,6 +468,7 @@ int pool_release(struct pool_store *s, const struct pool_row *owner, const uint3
         return r;
     }
     r = begin_changes(s);
+    r = r == 0 ? pool_room_will_release(s) : r;
     r = r == 0 ? give_sorted(s, &g) : r;
     r = r == 0 && g.gave > 0 ? add_count(s, g.gave) : r;
     r = end_changes(s, r);
@@ -414,11 +479,12 @@ int pool_release(struct pool_store *s, const struct pool_row *owner, const uint3
 int pool_remove_entries(struct pool_store *s, const struct pool_row *row)
 {
     struct give g = {.owner = row};
-    struct pool_change change = {give_entries, &g};
+    struct pool_change change = {.sheet = give_entries, .arg = &g};
     uint32_t end = row->end < s->table.sheets ? row->end : s->table.sheets;
     uint32_t most = pool_chunk_sheets(s);
     int r = begin_changes(s);
 
+    r = r == 0 ? pool_room_will_release(s) : r;
     for (uint32_t at = row->first; r == 0 && at < end; at += most) {
         uint32_t n = end - at < most ? end - at : most;
 

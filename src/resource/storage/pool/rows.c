@@ -139,7 +139,7 @@ static int add_locked(struct pool_store *s, uint64_t id, uint32_t part)
     struct add a = {
         .row = {.id = id, .part = (uint16_t)part, .state = POOL_ROW_LIVE},
     };
-    struct pool_change change = {add_row, &a};
+    struct pool_change change = {.sheet = add_row, .arg = &a};
     struct pool_row old;
     uint32_t at = home(s, id, part);
     uint32_t number;

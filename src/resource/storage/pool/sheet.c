@@ -3,7 +3,8 @@
  * Layout of a store (little endian, offsets in bytes):
  *
  *      0  two places of a slot (safe/slot.h): what is said below, and how large it is
- *   8192  the sheet that counts what is free:  0 free extents 8, 8 unsettled 4
+ *   8192  the sheet that counts what is free:  0 free extents 8, 8 unsettled 4,
+ *         16 times that extents were given back 8, 24 of those, the durable ones 8
  *  12288  the directory: sheets of rows, one for each carved disk
  *         the table: sheets of entries, one for each extent
  *         the extents

@@ -198,16 +198,15 @@ static int load(struct pool_store *s, struct err *e)
 /* The first one to use a store finds out whether the last ones ended in order. */
 static int greet(struct pool_store *s, struct err *e)
 {
-    uint64_t free;
-    bool settled = true;
+    struct pool_count count = {.settled = true};
     int r = pool_lock_device(s, s->disk.disk->label, e);
 
     if (r != 0 || s->read_only) {
         return r;
     }
     if (pool_lock_try(s, POOL_LOCK_STORE, 0, 1, true) == 0) {
-        r = pool_room_get(s, &free, &settled);
-        if (r == -EUCLEAN || (r == 0 && !settled)) {
+        r = pool_room_get(s, &count);
+        if (r == -EUCLEAN || (r == 0 && !count.settled)) {
             r = pool_store_sweep(s);
         }
         r = r == -EUCLEAN ? 0 : r; /* the damaged part tells of itself */
@@ -222,15 +221,14 @@ static int greet(struct pool_store *s, struct err *e)
 /* Alone and in order: the next one need not count. */
 static void settle(struct pool_store *s)
 {
-    uint64_t free;
-    bool settled;
+    struct pool_count count;
 
     if (s->miscounted && pool_store_sweep(s) != 0) {
         return;
     }
     if (pool_lock_try(s, POOL_LOCK_STORE, 0, 1, true) == 0 &&
-        blk_flush(s->disk.disk) == 0 && pool_room_get(s, &free, &settled) == 0) {
-        (void)pool_room_set(s, free, true);
+        blk_flush(s->disk.disk) == 0 && pool_room_get(s, &count) == 0) {
+        (void)pool_room_set(s, count.free, true);
         (void)blk_flush(s->disk.disk);
     }
 }
@@ -301,14 +299,13 @@ int pool_store_open(struct loop *l, struct blk *take_disk, int take_lock_fd,
 
 int pool_store_room(struct pool_store *s, struct pool_room *ret)
 {
-    uint64_t free;
-    bool settled;
-    int r = pool_room_get(s, &free, &settled);
+    struct pool_count count;
+    int r = pool_room_get(s, &count);
 
     if (r == 0) {
         *ret = (struct pool_room){
             .total_bytes = (uint64_t)s->extents * s->extent_bytes,
-            .free_bytes = free * s->extent_bytes,
+            .free_bytes = count.free * s->extent_bytes,
             .extent_bytes = s->extent_bytes,
         };
     }

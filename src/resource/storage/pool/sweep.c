@@ -75,7 +75,7 @@ static int sweep_sheet(struct pool_store *s, const uint8_t *sheet, uint32_t numb
                        struct sweep *w)
 {
     struct dead dead = {{0}};
-    struct pool_change change = {free_dead, &dead};
+    struct pool_change change = {.sheet = free_dead, .arg = &dead};
     unsigned found = 0;
 
     for (uint32_t i = 0; i < s->table.per_sheet; i++) {
@@ -138,7 +138,8 @@ int pool_sweep_locked(struct pool_store *s)
     struct sweep w = {0};
     int r = pool_rows_visit(s, finish_removal, NULL);
 
-    r = r == 0 || r == -EUCLEAN ? sweep_table(s, &w) : r;
+    r = r == 0 || r == -EUCLEAN ? pool_room_will_release(s) : r;
+    r = r == 0 ? sweep_table(s, &w) : r;
     r = r == 0 ? pool_room_set(s, w.free, false) : r;
     s->miscounted = r != 0;
     return r;
