@@ -96,7 +96,6 @@ struct connection {
 
     struct payload_pipe pipe[NBD_PIPES];
     unsigned pipes_used;
-    struct strand_queue writers; /* go on with a piece each after the next fetch */
     unsigned pipe_shy; /* payloads that go to memory before a pipe is tried again */
 
     struct blk_queue queue;

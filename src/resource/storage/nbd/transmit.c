@@ -407,12 +407,6 @@ bool nbd_transmit_take(struct connection *c)
     for (unsigned i = 0; i < TAKES_A_TURN && goes_on; i++) {
         ssize_t n = fetch_unless_full(c);
 
-        if (strand_wake(&c->writers)) {
-            any = true;
-            if (n == -EAGAIN) {
-                continue;
-            }
-        }
         if (n == -EAGAIN) {
             break;
         }
@@ -430,9 +424,6 @@ bool nbd_transmit_take(struct connection *c)
             !c->big) {
             break; /* all that was there: another recv would find nothing */
         }
-    }
-    if (c->writers.first != NULL) {
-        loop_later(c->server->loop, &c->send_task);
     }
     return any;
 }
@@ -505,8 +496,6 @@ static void send_answers(struct loop_task *t)
         !is_full(c)) {
         (void)loop_watch_change(&c->watch, c->watch.events | EPOLLIN);
         (void)nbd_transmit_take(c); /* what is in the buffer does not wake us */
-    } else if (strand_wake(&c->writers)) {
-        loop_later(c->server->loop, &c->send_task);
     }
     nbd_connection_maybe_free(c);
 }
