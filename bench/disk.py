@@ -46,6 +46,7 @@ class Servers:
 
     def __enter__(self):
         self.started = []
+        self.left = []  # what they leave behind
         return self
 
     def __exit__(self, *_):
@@ -56,6 +57,8 @@ class Servers:
             except subprocess.TimeoutExpired:  # tgtd, while it has targets
                 process.kill()
                 process.wait()
+        for path in self.left:
+            Path(path).unlink(missing_ok=True)
 
     def start(self, cmd, is_there):
         process = subprocess.Popen([str(c) for c in cmd], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -146,8 +149,10 @@ def with_qemu_img(url, depth):
 
 
 def start_tgt(servers, disk, port):
-    words = ["tgtadm", "-C", str(port), "--lld", "iscsi"]
-    servers.start(["tgtd", "-f", "-C", port, "--iscsi", f"portal=127.0.0.1:{port}"], listens(port))
+    control = port % 30000  # it takes no more than 15 bits
+    words = ["tgtadm", "-C", str(control), "--lld", "iscsi"]
+    servers.left += [f"/var/run/tgtd/socket.{control}", f"/var/run/tgtd/socket.{control}.lock"]
+    servers.start(["tgtd", "-f", "-C", control, "--iscsi", f"portal=127.0.0.1:{port}"], listens(port))
     lib.check([*words, "--op", "new", "--mode", "target", "--tid", "1", "-T", TARGET + "b"])
     lib.check([*words, "--op", "new", "--mode", "logicalunit", "--tid", "1", "--lun", "1", "-b", disk])
     lib.check([*words, "--op", "bind", "--mode", "target", "--tid", "1", "-I", "ALL"])
