@@ -3,14 +3,16 @@
 # drivers; killed under load and started again; another size while the machine runs.
 # rows: STO-11
 #
-#     qemu.sh SERVE-PROGRAM BOOT-SOURCE [GUEST-INIT]
+#     qemu.sh SERVE-PROGRAM BOOT-SOURCE [GUEST-INIT [PART...]]
 #
-# Without GUEST-INIT: the firmware alone.
+# Without GUEST-INIT: the firmware alone, and the first may be the program `volume`.
 # STRATA_LINUX: the directory in which boot/vmlinuz-* and lib/modules lie (default: /).
 set -eu
 serve=$1
 boot=$2
 init=${3:-}
+[ $# -lt 3 ] || shift 3
+parts=${*:-works killed moves grows}
 work=$(mktemp -d /var/tmp/vhost-qemu-XXXXXX)
 server=
 machine=
@@ -32,7 +34,11 @@ done
 # start_server WORD...
 start_server() {
     : >"$work/serve.out"
-    "$serve" "$work/s" "$work/disk" "$@" >"$work/serve.out" 2>>"$work/serve.log" &
+    if [ "${serve##*/}" = volume ]; then
+        "$serve" vhost-user socket="$work/s" file="$work/disk" "$@" 3>"$work/serve.out" 2>>"$work/serve.log" &
+    else
+        "$serve" "$work/s" "$work/disk" "$@" >"$work/serve.out" 2>>"$work/serve.log" &
+    fi
     server=$!
     for i in $(seq 100); do
         grep -q listening "$work/serve.out" && return 0
@@ -101,10 +107,13 @@ for name in virtio/virtio_ring virtio/virtio virtio/virtio_pci_modern_dev virtio
 done
 (cd "$work/tree" && find . | busybox cpio -o -H newc 2>/dev/null) >"$work/initrd"
 
-# boot_linux TASK DEVICE-OPTIONS
+# boot_linux TASK DEVICE-OPTIONS WORD...
 boot_linux() {
-    start_machine 256 "$2" -serial stdio -kernel "$kernel" -initrd "$work/initrd" -no-reboot \
-        -append "console=ttyS0 quiet panic=-1 task=$1"
+    task=$1
+    disk=$2
+    shift 2
+    start_machine 256 "$disk" -serial stdio -kernel "$kernel" -initrd "$work/initrd" -no-reboot \
+        -append "console=ttyS0 quiet panic=-1 task=$task" "$@"
 }
 wait_for() {
     for i in $(seq 600); do
@@ -120,39 +129,80 @@ new_disk() {
     truncate -s 64M "$work/disk"
 }
 
-for option in "" ",packed=on,num-queues=4" ",event_idx=off,indirect_desc=off"; do
-    new_disk
-    start_server
-    boot_linux rw "$option"
-    wait_for "all is well"
-    end_of_machine 0
-    stop_server -TERM
-done
+works() {
+    for option in "" ",packed=on,num-queues=4" ",event_idx=off,indirect_desc=off"; do
+        new_disk
+        start_server
+        boot_linux rw "$option"
+        wait_for "all is well"
+        end_of_machine 0
+        stop_server -TERM
+    done
+}
 
 # killed under load, again and again: the guest must not see more than a pause
-for option in "" ",num-queues=4"; do
-    new_disk
-    start_server delay-ms=1
-    boot_linux rw "$option"
-    wait_for ready
-    for round in 1 2 3 4 5; do
-        sleep 0.7
-        stop_server -KILL
+killed() {
+    for option in "" ",num-queues=4"; do
+        new_disk
         start_server delay-ms=1
+        boot_linux rw "$option"
+        wait_for ready
+        for round in 1 2 3 4 5; do
+            sleep 0.7
+            stop_server -KILL
+            start_server delay-ms=1
+        done
+        stop_server -KILL
+        start_server
+        wait_for "all is well"
+        end_of_machine 0
+        stop_server -TERM
     done
-    stop_server -KILL
+}
+
+# a machine that moves under load: its pages that the back end writes are in the log, or it
+# would find old ones
+monitor() {
+    echo "$1" | nc -U -N -w 30 "$work/monitor" >"$work/said" 2>&1 || true
+}
+moves() {
+    for option in "" ",packed=on,num-queues=2"; do
+        new_disk
+        start_server
+        boot_linux rw "$option" -monitor "unix:$work/monitor,server=on,wait=off"
+        wait_for ready
+        monitor "migrate_set_parameter max-bandwidth 30M"
+        monitor "migrate -d exec:cat>$work/state"
+        for i in $(seq 400); do
+            monitor "info migrate"
+            grep -q 'Migration status: completed' "$work/said" && break
+            grep -q 'Migration status: failed' "$work/said" && fail "the migration: $(cat "$work/said")"
+            sleep 0.1
+        done
+        grep -q 'Migration status: completed' "$work/said" || fail "the migration does not end"
+        monitor quit
+        end_of_machine 0
+        grep -q 'all is well' "$work/guest.log" && fail "the guest was ready before it moved"
+        boot_linux rw "$option" -incoming "exec:cat $work/state"
+        wait_for "all is well"
+        end_of_machine 0
+        stop_server -TERM
+    done
+}
+
+grows() {
+    new_disk
     start_server
+    boot_linux size ""
+    wait_for ready
+    kill -USR1 "$server"
     wait_for "all is well"
     end_of_machine 0
     stop_server -TERM
-done
+}
 
-new_disk
-start_server
-boot_linux size ""
-wait_for ready
-kill -USR1 "$server"
-wait_for "all is well"
-end_of_machine 0
-stop_server -TERM
+for part in $parts; do
+    [ "$part" != moves ] || command -v nc >/dev/null || continue
+    "$part"
+done
 echo "firmware and Linux: all is well"
