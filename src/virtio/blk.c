@@ -20,6 +20,8 @@
 #include "virtio/blk_numbers.h"
 #include "virtio/space.h"
 
+#define SERVE_BYTES (192u * 1024) /* then those that are done should be answered */
+
 struct virtio_blk_task {
     struct blk_request blk; /* first */
     struct virtio_blk_ring *ring;
@@ -351,10 +353,11 @@ static int begin(struct virtio_blk_ring *r, struct virtio_blk_task *t)
 
 int virtio_blk_ring_serve(struct virtio_blk_ring *r)
 {
+    uint64_t bytes = 0;
     int count = 0;
     int got = 0;
 
-    while (virtq_more(&r->q)) {
+    while (bytes < SERVE_BYTES && virtq_more(&r->q)) {
         struct virtio_blk_task *t = task_get(r);
 
         if (t == NULL) {
@@ -365,6 +368,7 @@ int virtio_blk_ring_serve(struct virtio_blk_ring *r)
             task_put_back(r, t);
             break;
         }
+        bytes += t->chain.read_bytes + t->chain.write_bytes;
         if (begin(r, t) != 0) {
             return -EPROTO;
         }

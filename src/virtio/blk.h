@@ -66,8 +66,9 @@ void virtio_blk_ring_init(struct virtio_blk_ring *r, struct virtio_blk *d,
 /* None may be running. */
 void virtio_blk_ring_fini(struct virtio_blk_ring *r);
 
-/* Take all that was offered and start it.  How many there were, or -EPROTO: the driver
- * broke the rules, and the ring is broken. */
+/* Take what was offered and start it; where it is much, a part, so that the driver may go on
+ * with the answers.  How many there were, or -EPROTO: the driver broke the rules, and
+ * the ring is broken. */
 int virtio_blk_ring_serve(struct virtio_blk_ring *r);
 
 /* Start a request again (`virtq_retake`); `token` is the tracker's.  0 or -EPROTO. */

@@ -63,6 +63,30 @@ static void notice_size(struct vhost_session *s)
     }
 }
 
+static void answer(struct vhost_ring *r)
+{
+    if (virtio_blk_ring_finish(&r->blk)) {
+        signal_event(r->call);
+    }
+}
+
+/* Take what is in the queue, at most once round: big requests in parts, so that the
+ * driver goes on while we do.  How many there were, or -EPROTO. */
+static int take_all(struct vhost_ring *r)
+{
+    int count = 0;
+    int n;
+
+    for (;;) {
+        n = virtio_blk_ring_serve(&r->blk);
+        count += n > 0 ? n : 0;
+        if (n <= 0 || count >= (int)r->size || !virtq_more(&r->blk.q)) {
+            return n < 0 ? n : count;
+        }
+        answer(r);
+    }
+}
+
 /* Take what is in the queue; whether anything was. */
 static bool serve(struct vhost_ring *r)
 {
@@ -74,7 +98,7 @@ static bool serve(struct vhost_ring *r)
         return false;
     }
     virtq_hush(&r->blk.q);
-    n = virtio_blk_ring_serve(&r->blk);
+    n = take_all(r);
     if (n < 0) {
         report_broken(r);
         return false;
@@ -96,9 +120,7 @@ static void give_answers(struct loop_task *t)
         (struct vhost_ring *)((char *)t - offsetof(struct vhost_ring, answers));
     bool was_full = r->blk.q.in_flight >= r->size;
 
-    if (virtio_blk_ring_finish(&r->blk)) {
-        signal_event(r->call);
-    }
+    answer(r);
     if (was_full) {
         (void)serve(r);
     }

@@ -143,7 +143,15 @@ static void accept_one(struct loop_watch *w, uint32_t events)
 int vhost_user_server_listen(struct vhost_user_server *v, int take_fd, struct err *e)
 {
     int flags = fcntl(take_fd, F_GETFL);
+    int accepts = 0;
+    socklen_t bytes = sizeof accepts;
     int r = v->listener.loop != NULL ? -EBUSY : 0;
+
+    if (r == 0 &&
+        (getsockopt(take_fd, SOL_SOCKET, SO_ACCEPTCONN, &accepts, &bytes) != 0 ||
+         accepts == 0)) {
+        r = -ENOTSOCK;
+    }
 
     if (r == 0 && (flags < 0 || fcntl(take_fd, F_SETFL, flags | O_NONBLOCK) != 0)) {
         r = -errno;
