@@ -56,6 +56,8 @@ for i in 1 2 3; do
     is "reader $i" "$(strata exec reader$i cat /data/file)" kept
     fails 1 strata exec reader$i touch /data/new
 done
+strata cp reader1:/data/file "$WORK/copy"
+is "copied out" "$(cat "$WORK/copy")" kept
 fails 125 strata run --rm -v data:/data busybox true
 for i in 1 2 3; do strata delete --force reader$i >/dev/null; done
 
