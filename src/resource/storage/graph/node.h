@@ -111,6 +111,7 @@ extern const struct graph_type graph_node_throttle, graph_node_cache, graph_node
     graph_node_overlay, graph_node_checksum, graph_node_dedup, graph_node_marks,
     graph_node_log;
 extern const struct graph_type graph_node_mirror, graph_node_raid;
-extern const struct graph_type graph_node_store, graph_node_carve, graph_node_span;
+extern const struct graph_type graph_node_store, graph_node_carve, graph_node_span,
+    graph_node_quota;
 
 #endif

@@ -11,6 +11,7 @@
 #include "resource/storage/graph/node.h"
 #include "resource/storage/leaf/leaf.h"
 #include "resource/storage/pool/carve.h"
+#include "resource/storage/pool/quota.h"
 #include "resource/storage/pool/span.h"
 
 #define ID_DIGITS 16
@@ -106,6 +107,26 @@ static const struct graph_key carve_keys[] = {
 
 const struct graph_type graph_node_carve = {
     .name = "carve", .keys = carve_keys, .make = make_carve};
+
+/* ---- quota ---- */
+
+static int make_quota(struct graph *g, struct graph_node *n, struct blk **ret_disk,
+                      struct err *e)
+{
+    (void)g;
+    graph_node_let_grow(graph_node_below(n, "file"));
+    return pool_quota_create(graph_node_disk(n, "file"), graph_node_number(n, "bound", 0),
+                             ret_disk, e);
+}
+
+static const struct graph_key quota_keys[] = {
+    {"file", GRAPH_KEY_NODE, true},
+    {"bound", GRAPH_KEY_NUMBER, true},
+    {0},
+};
+
+const struct graph_type graph_node_quota = {
+    .name = "quota", .keys = quota_keys, .make = make_quota};
 
 /* ---- span ---- */
 

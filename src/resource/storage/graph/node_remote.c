@@ -63,6 +63,10 @@ static int make_iscsi(struct graph *g, struct graph_node *n, struct blk **ret_di
     };
     int r = 0;
 
+    if ((graph_node_number(n, "patience", 0) | graph_node_number(n, "silence", 0)) >
+        UINT32_MAX / 1000) {
+        return err_set(e, -EINVAL, "nobody is that patient");
+    }
     if (graph_node_has(n, "chap")) {
         r = secret_read((int)graph_node_number(n, "chap", 0), &secret, e);
     }

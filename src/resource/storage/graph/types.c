@@ -32,5 +32,6 @@ const struct graph_type *const graph_types[] = {
     &graph_node_store,
     &graph_node_carve,
     &graph_node_span,
+    &graph_node_quota,
     NULL,
 };

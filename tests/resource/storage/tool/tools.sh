@@ -314,6 +314,13 @@ refused "no disk, but holds some" info node=s,store,fd=4 node=r,raw,file=s 4<>de
 refused "no disk is called" info node=s,store,fd=4 4<>device
 refused "no store of disks" info node=f,file,path=disk node=c,carve,on=f,id=$one
 refused "no id of 16" info node=s,store,fd=4 node=c,carve,on=s,id=12 4<>device
+: >bounded
+v create node=f,file,path=bounded node=b,quota,file=f,bound=2M format=qcow2 size=40M
+refused "No space left" convert node=s,file,path=disk,read-only node=f,file,path=bounded node=b,quota,file=f,bound=2M \
+    node=q,qcow2,file=b from=s to=q
+v convert node=s,file,path=disk,read-only node=f,file,path=bounded node=b,quota,file=f,bound=8M node=q,qcow2,file=b \
+    from=s to=q
+same -f raw -F qcow2 disk bounded
 for piece in p1 p2 map; do : >$piece; done
 v arrange node=m,file,path=map format=span pieces=2 segment=1M size=40M
 v convert node=d,file,path=disk,read-only node=m,file,path=map node=p1,file,path=p1 node=p2,file,path=p2 \
@@ -330,7 +337,7 @@ grep -q ' p1 ' answer && grep -q ' p2 ' answer || fail "not over both: $(cat ans
 "$volume" nbd node=f,file,path=z.qcow2 node=q,qcow2,file=f socket=sock once >served 2>&1 &
 pid=$!
 for i in $(seq 100); do
-    grep -q listening served && break
+    grep -q listening served 2>/dev/null && break
     sleep 0.05
 done
 rm -f out
@@ -348,7 +355,7 @@ target() {
         target=iqn.2020-01.example:disk lun=3 chap=chap >served 2>&1 &
     target=$!
     for i in $(seq 100); do
-        grep -q listening served && break
+        grep -q listening served 2>/dev/null && break
         sleep 0.05
     done
 }
@@ -362,7 +369,7 @@ refused "node 's'" info "node=s,iscsi,url=$url,chap=5,patience=2" 5<wrong
 "$volume" nbd "node=s,iscsi,url=$url,chap=5" socket=sock once >through 2>&1 5<chap &
 pid=$!
 for i in $(seq 100); do
-    grep -q listening through && break
+    grep -q listening through 2>/dev/null && break
     sleep 0.05
 done
 grep -q 'Seccomp:.2' "/proc/$pid/status" || fail "not confined"
