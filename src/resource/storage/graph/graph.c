@@ -164,6 +164,18 @@ static const struct graph_key *find_key(const struct graph_type *t, const char *
     return k->name != NULL ? k : NULL;
 }
 
+bool graph_key_is_fd(const char *key, size_t bytes)
+{
+    for (const struct graph_type *const *t = graph_types; *t != NULL; t++) {
+        const struct graph_key *k = find_key(*t, key, bytes);
+
+        if (k != NULL && k->kind == GRAPH_KEY_FD) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static int take_number(struct graph_word *w, struct err *e)
 {
     char *end = NULL;

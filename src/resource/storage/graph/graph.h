@@ -15,6 +15,7 @@
 #define RESOURCE_STORAGE_GRAPH_GRAPH_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct blk;
@@ -69,6 +70,9 @@ struct dedup *graph_dedup(const struct graph *g, const char *name);
 
 /* What a node of type store is; NULL: it is none. */
 struct pool_store *graph_store(const struct graph *g, const char *name);
+
+/* Whether the value of such a key is a descriptor in a word of any type. */
+bool graph_key_is_fd(const char *key, size_t bytes);
 
 /* Sixteen hex digits, lower case. */
 int graph_parse_id(const char *text, uint64_t *ret, struct err *e);

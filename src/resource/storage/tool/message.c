@@ -17,12 +17,12 @@
 #include "base/err.h"
 #include "base/fault.h"
 #include "base/scope.h"
+#include "resource/storage/graph/graph.h"
 
 #define NUMBER_ROOM 12 /* of a descriptor, as text */
 
-/* Keys whose value is a descriptor. */
-static const char *const fd_keys[] = {"fd",    "socket",  "key",    "dir",
-                                      "trace", "keep-fd", "secrets"};
+/* Words whose value is a descriptor, beside those of nodes. */
+static const char *const fd_keys[] = {"socket", "keep-fd", "secrets"};
 
 void message_fini(struct message *m)
 {
@@ -47,6 +47,9 @@ static size_t fd_key_bytes(const char *part)
         if (strlen(fd_keys[i]) == n && strncmp(fd_keys[i], part, n) == 0) {
             return n + 1;
         }
+    }
+    if (part[n] == '=' && graph_key_is_fd(part, n)) {
+        return n + 1;
     }
     return 0;
 }

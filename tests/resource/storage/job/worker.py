@@ -397,6 +397,9 @@ def case_refuses_bad_requests(work):
                   ("fork", "node=a,file,path=/etc/passwd"), ("unexport", "id=9"), ("resize", "size=x"),
                   ("throttle", "name=d", "iops=5"), ("x" * 60000,), ("status",) * 600, ("go",)):
         refused(w, *words)
+    for key in ("iscsi,url=iscsi://x/y/0,chap", "luks,file=d,key", "store,fd", "qcow2,file=d,dir"):
+        assert "names no descriptor" in refused(w, "fork", f"node=a,{key}=0"), key
+    assert "names no descriptor" not in refused(w, "fork", "node=a,log,file=d,trace=d")
     refused(w, "export", "nbd", "socket=@0", fds=[fd])
     refused(w, "export", "nbd", "socket=@1", fds=[0])
     refused(w, "status", "fd=@0", fds=[0] * 40)
