@@ -11,7 +11,9 @@
 #include "contract/blk_graph.h"
 #include "host/loop/loop.h"
 #include "resource/storage/filter/throttle.h"
+#include "resource/storage/graph/crypt.h"
 #include "resource/storage/graph/graph.h"
+#include "resource/storage/graph/node.h"
 #include "resource/storage/qcow2/qcow2.h"
 #include "tests/base/check.h"
 #include "tests/contract/blk_suite.h"
@@ -292,6 +294,98 @@ static void want_of_memory_leaves_nothing(void **state)
     assert_in_range(failed, 10, ALLOCATIONS - 10);
 }
 
+/* ---- encrypted images ---- */
+
+#define PASSPHRASE "a passphrase"
+
+static int secret_fd(const char *text)
+{
+    int fd = memfd_create("secret", MFD_CLOEXEC);
+
+    must(write(fd, text, strlen(text)) == (ssize_t)strlen(text));
+    return fd;
+}
+
+static int make_encrypted(struct graph *g)
+{
+    struct luks_secret secret = {PASSPHRASE, sizeof PASSPHRASE - 1};
+    struct qcow2_create_options o = {.size_bytes = SIZE};
+    struct luks_cost cost = {.rounds = 1000};
+    struct crypt_copy copy;
+    struct crypt_new own;
+    struct err e = {0};
+
+    crypt_new_init(&own, graph_loop(g), &secret, &cost);
+    o.crypt = &own.maker;
+    must_be_0(qcow2_create(graph_disk(g, "f", NULL), &o, &e));
+    must_be_0(graph_add(g, "locked,qcow2,file=f,locked,read-only", &e));
+    must_be_0(crypt_copy_init(&copy, graph_disk(g, "locked", NULL), &e));
+    o.crypt = &copy.maker;
+    o.backing_name = "below";
+    o.backing_format = "qcow2";
+    must_be_0(qcow2_create(graph_disk(g, "f2", NULL), &o, &e));
+    return 0;
+}
+
+/* What is said where: nothing below is in clear, and the layer needs no other passphrase. */
+static int use_encrypted(struct graph *g)
+{
+    int right = secret_fd(PASSPHRASE);
+    int wrong = secret_fd("another");
+    struct blk *file = graph_disk(g, "f", NULL);
+    char word[96];
+    char in[512] = "plain text";
+    char out[512];
+    struct err e = {0};
+
+    must_be_0(make_encrypted(g));
+    must(blk_read(graph_disk(g, "locked", NULL), out, sizeof out, 0) == 0); /* a hole */
+    must_be_0(graph_forget(g, "locked", &e));
+    (void)snprintf(word, sizeof word, "no,qcow2,file=f,key=%d", wrong);
+    must(graph_add(g, word, &e) == -EACCES);
+    err_clear(&e);
+    (void)snprintf(word, sizeof word, "q,qcow2,file=f,key=%d", right);
+    must_be_0(graph_add(g, word, &e));
+    must_be_0(blk_write(graph_disk(g, "q", NULL), in, sizeof in, 0, 0));
+    must_be_0(blk_flush(graph_disk(g, "q", NULL)));
+    (void)snprintf(word, sizeof word, "q2,qcow2,file=f2,backing=q,key=%d", right);
+    must_be_0(graph_add(g, word, &e));
+    must_be_0(blk_read(graph_disk(g, "q2", NULL), out, sizeof out, 0));
+    must(memcmp(in, out, sizeof in) == 0);
+    for (uint64_t off = 0; off < blk_size(file); off += sizeof out) {
+        must_be_0(blk_read(file, out, sizeof out, off));
+        must(memcmp(out, in, 10) != 0);
+    }
+    must_be_0(graph_forget(g, "q2", &e));
+    must_be_0(graph_forget(g, "q", &e));
+    must_be_0(graph_add(g, "locked,qcow2,file=f,locked,read-only", &e));
+    must(blk_read(graph_disk(g, "locked", NULL), out, sizeof out, 0) == -EACCES);
+    must_be_0(graph_forget(g, "locked", &e));
+    (void)snprintf(word, sizeof word, "q,qcow2,file=f,key=%d", right);
+    for (int n = 0; n < ALLOCATIONS; n++) {
+        int r;
+
+        fault_fail_alloc_at(n);
+        r = graph_add(g, word, &e);
+        fault_fail_alloc_at(-1);
+        must(r == 0 || r == -ENOMEM);
+        err_clear(&e);
+        (void)graph_forget(g, "q", NULL);
+    }
+    (void)close(right);
+    (void)close(wrong);
+    return 0;
+}
+
+static void an_encrypted_layer_has_the_key_of_the_one_below(void **state)
+{
+    const char *const words[] = {"f,memory,size=4M", "f2,memory,size=4M"};
+    struct words w = {.word = words, .count = 2, .look = use_encrypted};
+
+    (void)state;
+    assert_int_equal(make_words(&w), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -300,6 +394,7 @@ int main(void)
         cmocka_unit_test(a_disk_in_use_outlives_its_name),
         cmocka_unit_test(layers_share_what_they_stand_on),
         cmocka_unit_test(want_of_memory_leaves_nothing),
+        cmocka_unit_test(an_encrypted_layer_has_the_key_of_the_one_below),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
