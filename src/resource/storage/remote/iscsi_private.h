@@ -76,7 +76,9 @@ struct remote_session {
     uint32_t name;        /* of this initiator's port: the same in each connection */
     uint64_t heard_ns;    /* when the target last said anything */
     uint64_t patience_ns; /* when those who wait are told so; 0: nobody waits */
-    char redirect[256];   /* where the target has moved to; "": nowhere */
+    char address[64];   /* of the last connection, without a name to look up; "": none */
+    bool by_name;       /* the next attempt looks the name up all the same */
+    char redirect[256]; /* where the target has moved to; "": nowhere */
     char why[REMOTE_WHY_BYTES]; /* the connection failed */
 
     /* Look at the unit of a new connection, with `remote_session_try`.  -ESTALE: it is not

@@ -21,6 +21,8 @@
 #include "resource/storage/remote/iscsi_private.h"
 
 #include <errno.h>
+#include <netdb.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -421,11 +423,38 @@ static int make_handle(struct remote_session *s)
     return 0;
 }
 
+/* Keep where the other end is: a process that was confined cannot look names up. */
+static void note_address(struct remote_session *s)
+{
+    struct sockaddr_storage a;
+    socklen_t size = sizeof a;
+    char host[48];
+    char port[8];
+
+    s->address[0] = '\0';
+    if (getpeername(s->watch.fd, (struct sockaddr *)&a, &size) == 0 &&
+        getnameinfo((struct sockaddr *)&a, size, host, sizeof host, port, sizeof port,
+                    NI_NUMERICHOST | NI_NUMERICSERV) == 0) {
+        (void)snprintf(s->address, sizeof s->address,
+                       a.ss_family == AF_INET6 ? "[%s]:%s" : "%s:%s", host, port);
+    }
+}
+
+/* Where the target sent us; where it was; and where its name says, in turns. */
+static const char *portal_of(struct remote_session *s)
+{
+    if (s->redirect[0] != '\0') {
+        return s->redirect;
+    }
+    s->by_name = !s->by_name || s->address[0] == '\0';
+    return s->by_name ? s->url.portal : s->address;
+}
+
 /* A socket that is connected, or LOST. */
 static int connect_socket(struct remote_session *s)
 {
     struct remote_command c = {0};
-    struct dialling x = {s, s->redirect[0] != '\0' ? s->redirect : s->url.portal};
+    struct dialling x = {s, portal_of(s)};
     int r;
 
     s->connecting = &c;
@@ -478,6 +507,9 @@ static int connect_at(struct remote_session *s, struct err *e)
         s->alarm.fn = alarmed;
         loop_timer_set(s->loop, &s->alarm, CONNECT_NS);
         r = connect_socket(s);
+        if (r == 0 && s->redirect[0] == '\0') {
+            note_address(s);
+        }
         r = r == 0 ? log_in(s) : r;
         r = r == 0 ? s->greet(s, e) : r;
         loop_timer_clear(s->loop, &s->alarm);

@@ -1,19 +1,20 @@
 #!/bin/sh
 # A cluster of one monitor and one store in memory, in a network of its own, and the disks over it.
 #
-#     ceph.sh RBD-TEST
+#     ceph.sh RBD-TEST VOLUME-PROGRAM
 set -eu
-if [ "${2:-}" != inside ]; then
+if [ "${3:-}" != inside ]; then
     for tool in ceph-mon ceph-osd ceph rbd monmaptool unshare; do
         command -v "$tool" >/dev/null || { echo "skipped: $tool is not installed"; exit 77; }
     done
     [ "$(id -u)" = 0 ] || { echo "skipped: not root"; exit 77; }
-    exec unshare --net --mount --pid --mount-proc --fork --kill-child "$0" "$1" inside
+    exec unshare --net --mount --pid --mount-proc --fork --kill-child "$0" "$1" "$2" inside
 fi
 test=$1
+volume=$2
 work=$(mktemp -d /var/tmp/ceph-XXXXXX)
 finish() {
-    for pid in ${mon:-} ${osd:-}; do kill -9 "$pid" 2>/dev/null || true; done
+    for pid in ${mon:-} ${osd:-} ${server:-}; do kill -9 "$pid" 2>/dev/null || true; done
     wait 2>/dev/null || true
     [ -n "${KEEP:-}" ] || rm -rf "$work"
 }
@@ -44,6 +45,7 @@ mon data avail crit = 1
 osd data = $work/osd
 osd objectstore = memstore
 memstore device bytes = 1073741824
+ms connection idle timeout = 2
 run dir = $work
 admin socket = $work/\$name.\$pid.sock
 log file = $work/\$name.log
@@ -75,3 +77,26 @@ rbd info child | grep -q 'parent: rbd/base@' || fail "the clone has no parent: $
 rbd info child | grep -q 'op_features:.*clone-child' || fail "not a clone of the second format: $(rbd info child)"
 rbd export --no-progress child - 2>/dev/null | head -c 1 | grep -q a || fail "the clone's bytes"
 echo "ok   what rbd sees"
+
+# A server that is confined, and makes a connection to the store again after an idle one was closed.
+command -v qemu-io >/dev/null || exit 0
+io() {
+    timeout 60 qemu-io -f raw "$@" "nbd+unix:///?socket=$work/socket" >"$work/io" 2>&1 || fail "qemu-io: $(cat "$work/io")"
+    ! grep -q 'rror\|failed' "$work/io" || fail "qemu-io: $(cat "$work/io")"
+}
+rbd create --size 64M served
+"$volume" nbd node=d,rbd,pool=rbd,image=served,exclusive,conf="$CEPH_CONF" socket="$work/socket" 3>"$work/said" &
+server=$!
+for i in $(seq 100); do
+    [ ! -S "$work/socket" ] || break
+    sleep 0.1
+done
+io -c 'write -P 7 1M 30M' -c flush
+sleep 5
+io -c 'read -P 7 1M 30M' -c 'write -P 8 40M 8M' -c flush -c 'read -P 8 40M 8M' -c 'discard 1M 8M' -c 'write -zu 20M 8M'
+kill "$server"
+wait "$server" || fail "the server ended badly: $(cat "$work/said")"
+server=
+timeout 60 rbd export --no-progress served "$work/bytes" 2>"$work/out" || fail "no export: $(cat "$work/out")"
+od -An -tx1 -j $((40 << 20)) -N 1 "$work/bytes" | grep -q 08 || fail "what was written"
+echo "ok   a confined server"
