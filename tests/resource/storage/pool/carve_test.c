@@ -754,6 +754,45 @@ static int a_late_read_shows_no_other_disk(void *arg)
     return 0;
 }
 
+/* A sheet is a block, and has more entries. */
+static int larger_blocks_do(void *arg)
+{
+    struct members *m = arg;
+    struct pool_store *s = NULL;
+    struct blk *disk = NULL;
+    char room[65536];
+    struct pool_room left;
+
+    members_add(m, 64u << 20);
+    m->base[0]->block_bytes = 4096;
+    must_be_0(pool_store_format(m->base[0], 0, NULL));
+    for (unsigned round = 0; round < 3; round++) {
+        must_be_0(pool_store_open(m->loop, m->base[0], -1, &s, NULL));
+        must(pool_carve_add(s, 8, 0, NULL) == (round == 0 ? 0 : -EEXIST));
+        must_be_0(pool_carve_open(s, 8, 0, false, &disk, NULL));
+        must(blk_block_bytes(disk) == 4096);
+        must(blk_write(disk, room, 512, 0, 0) == -EINVAL);
+        for (unsigned i = 0; i < 700 && round == 0; i++) {
+            memset(room, (int)i, sizeof room);
+            must_be_0(blk_write(disk, room, sizeof room, i * sizeof room, 0));
+        }
+        for (unsigned i = 0; i < 700; i++) {
+            expect(disk, i * sizeof room, (int)(i & 255));
+        }
+        must(pool_carve_taken(disk) == 700 * sizeof room);
+        blk_drop(disk);
+        must_be_0(pool_store_room(s, &left));
+        must(left.total_bytes - left.free_bytes == 700 * sizeof room);
+        pool_store_unref(s);
+    }
+    m->base[0]->block_bytes = 512; /* the same device, read with smaller blocks */
+    must_be_0(pool_store_open(m->loop, m->base[0], -1, &s, NULL));
+    must_be_0(pool_carve_remove(s, 8, 0, NULL));
+    pool_store_unref(s);
+    members_drop(m);
+    return 0;
+}
+
 static void run(int (*test)(void *arg), const char *name)
 {
     struct members s = {.random = 7};
@@ -774,6 +813,7 @@ int main(void)
     run(a_cut_leaves_no_half_disk, "a cut leaves no half disk");
     run(names_are_found, "names are found");
     run(holes_are_told, "holes are told");
+    run(larger_blocks_do, "larger blocks do");
     run(a_cut_shows_no_other_disk, "a cut shows no other disk");
     run(a_late_read_shows_no_other_disk, "a late read shows no other disk");
     run(a_damaged_sheet_is_told, "a damaged sheet is told");
