@@ -30,8 +30,10 @@ int pool_store_format(struct blk *disk, uint32_t extent_bytes, struct err *e);
 
 /* Use a store on a disk; takes both, also on failure.  `take_lock_fd`: a descriptor of the
  * device (dup(2) of the one that the disk has) that locks are made on; opened for
- * reading and writing if disks are to be written.  -1: nobody else uses the store.  A leaf
- * below is opened with `no_lock` and without `grows`. */
+ * reading and writing if disks are to be written.  Two stores of a process on one device
+ * need two open files, not two descriptors of one: else they do not exclude each other.
+ * -1: nobody else uses the store.  A leaf below is opened with `no_lock` and without
+ * `grows`. */
 int pool_store_open(struct loop *l, struct blk *take_disk, int take_lock_fd,
                     struct pool_store **ret_store, struct err *e);
 
