@@ -35,10 +35,9 @@ io() {
 }
 truncate -s 16M "$work/disk"
 start
-printf 'me\na-secret-of-16-b\n' >"$work/secret"
 # `localhost` is looked up before, and its address is what counts afterwards.
-"$volume" nbd "node=d,iscsi,url=iscsi://localhost:$port/iqn.2024-01.t:a/0,chap=5" \
-    socket="$work/socket" 3>"$work/said" 5<"$work/secret" &
+"$volume" nbd "node=d,iscsi,url=iscsi://me%a-secret-of-16-b@localhost:$port/iqn.2024-01.t:a/0" \
+    socket="$work/socket" 3>"$work/said" &
 server=$!
 for i in $(seq 100); do
     [ ! -S "$work/socket" ] || break
