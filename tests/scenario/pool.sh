@@ -1,7 +1,7 @@
 #!/bin/sh
 # Pools of directories: members are recognised by their mark, whatever is at their path;
 # classes keep apart what they are for; a member that is full or lost is shown.
-# rows: STO-07
+# rows: STO-06 STO-07
 . "$(dirname "$0")/lib.sh"
 need_root
 need_cmd python3 mount umount
@@ -33,10 +33,10 @@ fails 1 strata pool create p --member "$WORK/m1,class=quick"
 has "class" "$OUT" "the classes are fast, normal, archive"
 fails 1 strata pool create p --member "$WORK/m1" --member "$WORK/m1"
 has "twice" "$OUT" "is a member already"
-fails 1 strata pool create p --member "$WORK/m1" --redundancy raid5
-has "too few" "$OUT" "raid5 wants 3 members"
+fails 1 strata pool create p --member "$WORK/used/file"
+has "no directory" "$OUT" "it is no directory"
 fails 1 strata pool create p
-has "none" "$OUT" "wants 1 members"
+has "none" "$OUT" "it wants a member"
 fails 1 strata pool create default --member "$WORK/m1"
 has "default" "$OUT" "exists already"
 is "nothing was claimed" "$(find "$WORK/m1" -mindepth 1)" ""
@@ -83,6 +83,25 @@ strata volume create --pool p --size 1M late >/dev/null
 has "the new one" "$(path late)" /m3/
 rm "$WORK/m1/layers/ballast"
 is "ok again" "$(member p /m1 state)" ok
+
+# A set of disks that fits no member fits the pool, which is nearly full when it says so.
+head -c 3145728 /dev/urandom >"$WORK/image"
+mkdir "$WORK/m5" "$WORK/m6"
+mount -t tmpfs -o size=160M pool "$WORK/m5"
+mount -t tmpfs -o size=96M pool "$WORK/m6"
+strata pool create filled --member "$WORK/m5" --member "$WORK/m6" >/dev/null
+count=0
+while strata volume import "$WORK/image" "f$count" --pool filled >/dev/null 2>"$WORK/why"; do
+    count=$((count + 1))
+    [ $count -lt 200 ] || fail "it is never full"
+done
+has "full" "$(cat "$WORK/why")" "pool 'filled' is full"
+[ $((count * 3)) -gt 230 ] || fail "refused after $((count * 3)) of 256 MiB"
+for n in $(seq 0 $((count - 1))); do
+    cmp "$WORK/image" "$(path "f$n")" || fail "f$n"
+    strata volume delete "f$n" >/dev/null
+done
+strata pool delete filled >/dev/null
 
 # Quotas count sizes.
 mkdir "$WORK/quota"

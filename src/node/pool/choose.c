@@ -76,7 +76,7 @@ static void look_at_class(struct node *n, const json_t *pool, const char *class,
         }
         seen->full += room.state == POOL_FULL;
         seen->lost += room.state == POOL_LOST || room.state == POOL_SLOW;
-        if (room.state == POOL_OK || room.state == POOL_RETURNED) {
+        if (room.state == POOL_OK) {
             insert(list, &ret->count,
                    (struct candidate){pool_member_id(member), room.free_bytes});
         }

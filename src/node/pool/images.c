@@ -140,19 +140,15 @@ static int find_place(struct node *n, const json_t *pool, struct move *m, struct
     struct pool_choice choice = {0};
     int r = pool_choose(n, pool, POOL_CLASS_USUAL, &choice, e);
 
-    for (unsigned i = 0; r == 0 && i < choice.count; i++) {
-        const json_t *member = pool_member(pool, choice.id[i]);
+    if (r == 0) {
+        const json_t *member = pool_member(pool, choice.id[0]);
 
-        if (!pool_member_is_device(member)) {
-            (void)str_print(m->to_path, sizeof m->to_path, "%s/" FOLDER,
-                            pool_member_path(member));
-            m->to = pool_open_dir(n, pool, member, FOLDER, e);
-            return m->to < 0 ? m->to : 0;
-        }
+        (void)str_print(m->to_path, sizeof m->to_path, "%s/" FOLDER,
+                        pool_member_path(member));
+        m->to = pool_open_dir(n, pool, member, FOLDER, e);
+        r = m->to < 0 ? m->to : 0;
     }
-    return r < 0 ? r
-                 : err_set(e, -ENOTDIR, "pool '%s' has no directory to put images in",
-                           pool_text(pool, "name"));
+    return r;
 }
 
 static int check_room(const struct move *m, uint64_t *ret_bytes, struct err *e)

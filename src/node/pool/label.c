@@ -1,6 +1,6 @@
 /* label.c - how a member is told from what merely lies at its path.
  *
- * A directory has a file, a device its first block, with the words
+ * A member has a file with the words
  *
  *     strata-pool POOL-ID MEMBER-NUMBER POOL-NAME
  *
@@ -23,9 +23,7 @@
 #include "host/file.h"
 #include "node/pool/private.h"
 
-#define LABEL_MOST  256
-#define BLOCK_BYTES 4096
-#define LOOK_BYTES  (1u << 20) /* at either end of a device */
+#define LABEL_MOST 256
 
 static const char *const folders[] = {"layers", "files", "images"};
 
@@ -61,16 +59,6 @@ int pool_check_label(int dir, const json_t *pool, const json_t *member, struct e
     }
     return is_ours(text, pool, member) ? 0
                                        : lost(member, "another pool's label is there", e);
-}
-
-int pool_check_device(int fd, const json_t *pool, const json_t *member, struct err *e)
-{
-    char block[LABEL_MOST + 1] = {0};
-
-    if (pread(fd, block, LABEL_MOST, 0) < 0) {
-        return lost(member, strerror(errno), e);
-    }
-    return is_ours(block, pool, member) ? 0 : lost(member, "its label is not there", e);
 }
 
 static bool is_folder(const char *name)
@@ -154,8 +142,8 @@ static int check_mark(struct node *n, int dir, const char *path, bool force,
                            path);
 }
 
-static int claim_directory(struct node *n, const json_t *pool, const json_t *member,
-                           bool force, struct err *e)
+int pool_claim_member(struct node *n, const json_t *pool, const json_t *member,
+                      bool force, struct err *e)
 {
     const char *path = pool_member_path(member);
     SCOPED(scope_close) int dir = -1;
@@ -183,84 +171,12 @@ static int claim_directory(struct node *n, const json_t *pool, const json_t *mem
     return r < 0 ? err_sys(e, r, "cannot use '%s' as a member", path) : 0;
 }
 
-/* Whether `bytes` from `at` on hold something else than zeros. */
-static int has_data(int fd, uint64_t at, size_t bytes)
-{
-    SCOPED(scope_free) unsigned char *p = fault_malloc(bytes);
-    ssize_t got = p == NULL ? -1 : pread(fd, p, bytes, (off_t)at);
-
-    if (got < 0) {
-        return p == NULL ? -ENOMEM : -errno;
-    }
-    for (ssize_t i = 0; i < got; i++) {
-        if (p[i] != 0) {
-            return 1;
-        }
-    }
-    return 0;
-}
-
-/* Whether a device has something on it, at its ends, where file systems, tables of
- * partitions and other volume managers leave their marks. */
-static int is_in_use(int fd)
-{
-    off_t end = lseek(fd, 0, SEEK_END);
-    int r = has_data(fd, 0, LOOK_BYTES);
-
-    if (r == 0 && end > (off_t)LOOK_BYTES) {
-        r = has_data(fd, (uint64_t)end - LOOK_BYTES, LOOK_BYTES);
-    }
-    return r;
-}
-
-static int claim_device(const json_t *pool, const json_t *member, bool force,
-                        struct err *e)
-{
-    const char *path = pool_member_path(member);
-    SCOPED(scope_close) int fd = open(path, O_RDWR | O_EXCL | O_CLOEXEC);
-    char block[BLOCK_BYTES] = {0};
-    int r = fd < 0 ? -errno : 0;
-
-    if (r == 0 && !force) {
-        r = is_in_use(fd);
-        if (r > 0) {
-            return err_set(e, -EEXIST,
-                           "cannot use '%s' as a member: it has something on it (see "
-                           "'--force')",
-                           path);
-        }
-    }
-    if (r == 0) {
-        label_of(pool, member, block);
-        r = pwrite(fd, block, sizeof block, 0) != (ssize_t)sizeof block || fsync(fd) < 0
-                ? -EIO
-                : 0;
-    }
-    return r < 0 ? err_sys(e, r, "cannot use '%s' as a member", path) : 0;
-}
-
-int pool_claim_member(struct node *n, const json_t *pool, const json_t *member,
-                      bool force, struct err *e)
-{
-    return pool_member_is_device(member) ? claim_device(pool, member, force, e)
-                                         : claim_directory(n, pool, member, force, e);
-}
-
 void pool_release_member(const json_t *pool, const json_t *member)
 {
-    const char *path = pool_member_path(member);
-    bool device = pool_member_is_device(member);
     SCOPED(scope_close)
-    int fd = open(path, (device ? O_RDWR : O_RDONLY | O_DIRECTORY) | O_CLOEXEC);
-    static const char zeros[BLOCK_BYTES];
+    int fd = open(pool_member_path(member), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
-    if (fd < 0) {
-        return;
-    }
-    if (device && pool_check_device(fd, pool, member, NULL) == 0) {
-        (void)!pwrite(fd, zeros, sizeof zeros, 0);
-    }
-    if (!device && pool_check_label(fd, pool, member, NULL) == 0) {
+    if (fd >= 0 && pool_check_label(fd, pool, member, NULL) == 0) {
         for (size_t i = 0; i < sizeof folders / sizeof folders[0]; i++) {
             (void)unlinkat(fd, folders[i], AT_REMOVEDIR);
         }

@@ -21,8 +21,7 @@
 #define FULL_PART        100                 /* less than one part of so many is free */
 #define FULL_LEAST_BYTES ((uint64_t)4 << 20) /* or less than this */
 
-static const char *const names[POOL_STATE_COUNT] = {"ok", "full", "slow", "lost",
-                                                    "returned"};
+static const char *const names[POOL_STATE_COUNT] = {"ok", "full", "slow", "lost"};
 
 const char *pool_state_name(enum pool_state s)
 {
@@ -44,36 +43,15 @@ static void look_at_directory(struct node *n, const json_t *pool, const json_t *
     ret->used_bytes = ret->total_bytes - (uint64_t)s.f_bfree * s.f_frsize;
 }
 
-static void look_at_device(const json_t *pool, const json_t *member,
-                           struct pool_room *ret)
-{
-    SCOPED(scope_close) int fd = open(pool_member_path(member), O_RDONLY | O_CLOEXEC);
-    off_t end = fd < 0 ? -1 : lseek(fd, 0, SEEK_END);
-
-    if (end < 0 || pool_check_device(fd, pool, member, NULL) < 0) {
-        return;
-    }
-    ret->state = POOL_OK;
-    ret->total_bytes = (uint64_t)end;
-    ret->free_bytes = (uint64_t)end;
-}
-
 /* In the child. */
 static void look(struct node *n, const json_t *pool, const json_t *member,
                  struct pool_room *ret)
 {
     *ret = (struct pool_room){.state = POOL_LOST};
-    if (pool_member_is_device(member)) {
-        look_at_device(pool, member, ret);
-    } else {
-        look_at_directory(n, pool, member, ret);
-    }
+    look_at_directory(n, pool, member, ret);
     if (ret->state == POOL_OK && (ret->free_bytes < ret->total_bytes / FULL_PART ||
                                   ret->free_bytes < FULL_LEAST_BYTES)) {
         ret->state = POOL_FULL;
-    }
-    if (ret->state == POOL_OK && json_is_true(json_object_get(member, "stale"))) {
-        ret->state = POOL_RETURNED;
     }
 }
 

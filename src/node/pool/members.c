@@ -29,11 +29,6 @@ const char *pool_member_path(const json_t *member)
     return pool_text(member, "path");
 }
 
-bool pool_member_is_device(const json_t *member)
-{
-    return strcmp(pool_text(member, "kind"), "device") == 0;
-}
-
 json_t *pool_member(const json_t *pool, unsigned id)
 {
     size_t i;
@@ -54,10 +49,9 @@ static json_t *usual_pool(const struct node *n)
     char path[PATH_MAX];
 
     (void)str_print(path, sizeof path, "%s/pool", n->state);
-    return json_pack("{s:s, s:s, s:s, s:i, s:[{s:i, s:s, s:s, s:s}]}", "name",
-                     POOL_DEFAULT, "id", "0000000000000000", "redundancy", "none",
-                     "next_member", 2, "members", "id", 1, "kind", "directory", "path",
-                     path, "class", POOL_CLASS_USUAL);
+    return json_pack("{s:s, s:s, s:i, s:[{s:i, s:s, s:s, s:s}]}", "name", POOL_DEFAULT,
+                     "id", "0000000000000000", "next_member", 2, "members", "id", 1,
+                     "kind", "directory", "path", path, "class", POOL_CLASS_USUAL);
 }
 
 int pool_load(struct node *n, const char *name, json_t **ret, struct err *e)
@@ -138,8 +132,11 @@ int pool_parse_member(const char *word, json_t **ret, struct err *e)
     if (r < 0) {
         return r;
     }
-    *ret = json_pack("{s:s, s:s, s:s}", "kind",
-                     stat(real, &s) == 0 && !S_ISDIR(s.st_mode) ? "device" : "directory",
-                     "path", real, "class", class);
+    if (stat(real, &s) == 0 && !S_ISDIR(s.st_mode)) {
+        return err_set(e, -ENOTDIR, "cannot use '%s' as a member: it is no directory",
+                       real);
+    }
+    *ret =
+        json_pack("{s:s, s:s, s:s}", "kind", "directory", "path", real, "class", class);
     return *ret != NULL ? 0 : err_set(e, -ENOMEM, "no memory");
 }

@@ -20,10 +20,9 @@ struct node;
 
 enum pool_state {
     POOL_OK,
-    POOL_FULL,     /* takes no new layers */
-    POOL_SLOW,     /* does not answer in time */
-    POOL_LOST,     /* not there, or something else is there */
-    POOL_RETURNED, /* there again, and behind the others of its pool */
+    POOL_FULL, /* takes no new layers */
+    POOL_SLOW, /* does not answer in time */
+    POOL_LOST, /* not there, or something else is there */
     POOL_STATE_COUNT
 };
 
@@ -44,15 +43,14 @@ int pool_load(struct node *n, const char *name, json_t **ret, struct err *e);
 json_t *pool_member(const json_t *pool, unsigned id);
 unsigned pool_member_id(const json_t *member);
 const char *pool_member_path(const json_t *member);
-bool pool_member_is_device(const json_t *member);
 
 /* Ask a member how it is, in a child with a time limit: a device that hangs does not hang
  * the caller. */
 void pool_look(struct node *n, const json_t *pool, const json_t *member,
                struct pool_room *ret);
 
-/* The directory `what` (layers, files, images) of a member that is a directory and carries our
- * label, made when missing; a descriptor, or -ENODEV with a text. */
+/* The directory `what` (layers, files, images) of a member that carries our label, made when
+ * missing; a descriptor, or -ENODEV with a text. */
 int pool_open_dir(struct node *n, const json_t *pool, const json_t *member,
                   const char *what, struct err *e);
 

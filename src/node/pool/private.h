@@ -15,15 +15,13 @@ const char *pool_text(const json_t *object, const char *key); /* "" when missing
 /* members.c: a word of the command line, PATH[,class=CLASS], as a member without number. */
 int pool_parse_member(const char *word, json_t **ret, struct err *e);
 
-/* label.c: make the path ready and put the pool's label on it.  A path that has something
- * on it is refused; `force`: not a device, and not a mark of a pool that is not known. */
+/* label.c: make the directory ready and put the pool's label on it.  One that has something
+ * in it is refused; `force`: not a mark of a pool that is not known. */
 int pool_claim_member(struct node *n, const json_t *pool, const json_t *member,
                       bool force, struct err *e);
 void pool_release_member(const json_t *pool, const json_t *member);
 
-/* The label on the directory, or on the device, is this pool's and this member's: 0,
- * -ENODEV with a text. */
+/* The label on the directory is this pool's and this member's: 0, -ENODEV with a text. */
 int pool_check_label(int dir, const json_t *pool, const json_t *member, struct err *e);
-int pool_check_device(int fd, const json_t *pool, const json_t *member, struct err *e);
 
 #endif

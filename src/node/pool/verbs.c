@@ -12,26 +12,6 @@
 #include "node/node.h"
 #include "node/pool/private.h"
 
-/* How many members a way of keeping data twice wants at least. */
-struct redundancy {
-    const char *name;
-    unsigned least;
-};
-
-static const struct redundancy redundancies[] = {
-    {"none", 1}, {"mirror", 2}, {"raid0", 2}, {"raid5", 3}, {"raid6", 4}, {"raid10", 4},
-};
-
-static unsigned least_members(const char *name)
-{
-    for (size_t i = 0; i < sizeof redundancies / sizeof redundancies[0]; i++) {
-        if (strcmp(redundancies[i].name, name) == 0) {
-            return redundancies[i].least;
-        }
-    }
-    return 0;
-}
-
 /* ---- looking ---- */
 
 static const char *what_to_do(enum pool_state s)
@@ -43,8 +23,6 @@ static const char *what_to_do(enum pool_state s)
         return "it did not answer in time: look at the device or server; nothing is lost";
     case POOL_LOST:
         return "mount or connect it again; what lies elsewhere goes on";
-    case POOL_RETURNED:
-        return "'strata pool scrub' brings it up to date";
     default:
         return NULL;
     }
@@ -67,7 +45,6 @@ static void look_at_members(struct node *n, json_t *pool, struct sums *ret)
 
         pool_look(n, pool, member, &room);
         hint = what_to_do(room.state);
-        (void)json_object_del(member, "stale");
         (void)json_object_set_new(member, "state",
                                   json_string(pool_state_name(room.state)));
         (void)json_object_set_new(member, "total_bytes",
@@ -253,26 +230,8 @@ static int claim_from(struct node *n, const json_t *pool, size_t from, bool forc
     return r;
 }
 
-static int check_redundancy(const json_t *pool, struct err *e)
-{
-    const char *word = pool_text(pool, "redundancy");
-    size_t count = json_array_size(json_object_get(pool, "members"));
-    unsigned least = least_members(word);
-
-    if (least == 0) {
-        return err_set(e, -EINVAL, "there is no redundancy '%s'", word);
-    }
-    if (count < least || (strcmp(word, "raid10") == 0 && count % 2 != 0)) {
-        return err_set(e, -EINVAL,
-                       "%s wants %u members or more%s, and there would be %zu", word,
-                       least, strcmp(word, "raid10") == 0 ? ", two by two" : "", count);
-    }
-    return 0;
-}
-
 static json_t *new_pool(const char *name, const json_t *order)
 {
-    const char *redundancy = json_string_value(json_object_get(order, "redundancy"));
     json_int_t quota = json_integer_value(json_object_get(order, "quota"));
     char id[POOL_ID_DIGITS + 1];
     char created[UNITS_TEXT_BYTES];
@@ -284,8 +243,7 @@ static json_t *new_pool(const char *name, const json_t *order)
     if (word_random_id(id, POOL_ID_DIGITS) < 0) {
         return NULL;
     }
-    pool = json_pack("{s:s, s:s, s:s, s:s, s:i, s:[]}", "name", name, "id", id,
-                     "redundancy", redundancy != NULL ? redundancy : "none", "created_at",
+    pool = json_pack("{s:s, s:s, s:s, s:i, s:[]}", "name", name, "id", id, "created_at",
                      created, "next_member", 1, "members");
     if (quota > 0) {
         (void)json_object_set_new(pool, "quota_bytes", json_integer(quota));
@@ -305,7 +263,9 @@ static int create(struct node *n, const char *name, const json_t *order, json_t 
         r = err_set(e, -EEXIST, "pool '%s' exists already", name);
     }
     r = r == 0 ? add_members(pool, json_object_get(order, "member"), e) : r;
-    r = r == 0 ? check_redundancy(pool, e) : r;
+    if (r == 0 && json_array_size(json_object_get(pool, "members")) == 0) {
+        r = err_set(e, -EINVAL, "it wants a member (see '--member')");
+    }
     r = r == 0 ? claim_from(n, pool, 0, json_is_true(json_object_get(order, "force")), e)
                : r;
     if (r < 0) {
@@ -333,12 +293,6 @@ static int add(struct node *n, const char *name, const json_t *order, json_t **r
         return r;
     }
     had = json_array_size(json_object_get(pool, "members"));
-    if (least_members(pool_text(pool, "redundancy")) > 1) {
-        return err_set(e, -EOPNOTSUPP,
-                       "cannot add to pool '%s': its layers are spread over %zu members "
-                       "for good (%s); make a new pool and move the volumes",
-                       name, had, pool_text(pool, "redundancy"));
-    }
     r = add_members(pool, json_object_get(order, "member"), e);
     r = r == 0
             ? claim_from(n, pool, had, json_is_true(json_object_get(order, "force")), e)

@@ -257,9 +257,6 @@ void piece_sweep(struct node *n, void (*fn)(void *arg, const char *name), void *
         {
             struct pool_room room = {.state = POOL_OK};
 
-            if (pool_member_is_device(member)) {
-                continue;
-            }
             pool_look(n, pool, member, &room); /* nothing here hangs */
             if (room.state != POOL_LOST && room.state != POOL_SLOW) {
                 sweep_member(n, pool, member, fn, arg);
