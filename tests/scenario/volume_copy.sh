@@ -120,6 +120,29 @@ if command -v mkfs.ext4 >/dev/null && command -v losetup >/dev/null; then
     has "behind" "$OUT" "ends before that"
     strata volume delete d >/dev/null
     strata pool delete disks >/dev/null
+
+    # The device itself as a volume; what stands on it lies in the usual pool.
+    fails 1 strata volume create --device "$loop" dev
+    has "mounted" "$OUT" "busy"
+    umount "$WORK/m"
+    fails 1 strata volume create --device "$WORK/device" dev
+    has "a file" "$OUT" "no block device"
+    losetup -d "$loop" # another one: a mount may live on in somebody's namespace
+    truncate -s 64M "$WORK/second"
+    mkfs.ext4 -qF "$WORK/second"
+    loop=$(losetup -f --show "$WORK/second")
+    strata volume create --device "$loop" dev >/dev/null
+    is "its size" "$(strata volume inspect --json dev | sed -n 's/^ *"size_bytes": \([0-9]*\),$/\1/p' | head -1)" 67108864
+    fails 1 strata volume resize dev 128M
+    has "a device" "$OUT" "it is a device of the host"
+    strata volume snapshot dev clean >/dev/null
+    qemu-io -f qcow2 -c 'write -P 3 0 1M' "$(path dev)" >/dev/null
+    strata volume clone dev@clean twin >/dev/null
+    qemu-img compare -q -F raw "$(path twin)" "$loop" || fail "a clone of a device"
+    strata volume snapshot --restore dev clean >/dev/null
+    strata volume delete --snapshots dev >/dev/null
+    strata volume delete twin >/dev/null
+    e2fsck -fn "$loop" >/dev/null 2>&1 || fail "the device was changed"
 fi
 for name in $(strata volume list --quiet); do
     strata volume delete --snapshots "$name" >/dev/null

@@ -1,6 +1,9 @@
 /* create.c - new volumes that are disks, and their end. */
 #include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/fault.h"
@@ -80,6 +83,54 @@ static int check_new(struct node *n, const char *name, struct err *e)
     return r;
 }
 
+/* The size of a device that nobody has mounted or opened for himself. */
+static int look_at_device(const char *path, char real[PATH_MAX], uint64_t *ret,
+                          struct err *e)
+{
+    SCOPED(scope_close) int fd = -1;
+    struct stat s;
+    off_t end;
+
+    if (realpath(path, real) == NULL || stat(real, &s) < 0) {
+        return err_sys(e, -errno, "cannot use '%s'", path);
+    }
+    if (!S_ISBLK(s.st_mode)) {
+        return err_set(e, -ENOTBLK, "cannot use '%s': it is no block device", path);
+    }
+    fd = open(real, O_RDWR | O_EXCL | O_CLOEXEC);
+    end = fd < 0 ? -1 : lseek(fd, 0, SEEK_END);
+    if (end <= 0) {
+        return err_sys(e, fd < 0 ? -errno : -ENXIO, "cannot use '%s'", path);
+    }
+    *ret = (uint64_t)end;
+    return 0;
+}
+
+static int create_device(struct node *n, const char *name, const json_t *order,
+                         json_t **ret, struct err *e)
+{
+    SCOPED(scope_json) json_t *record = NULL;
+    struct record_change c = {0};
+    struct layer_new top = {.intent = -1};
+    char path[PATH_MAX];
+    uint64_t size = 0;
+    int r = check_new(n, name, e);
+
+    r = r == 0 ? look_at_device(volume_text(order, "device"), path, &size, e) : r;
+    r = r == 0 ? layer_make_device(n, path, size, &top, e) : r;
+    if (r == 0) {
+        record = disk_volume_record(name, order, &top.layer);
+        r = disk_volume_add(n, record, &top.layer, &c, e);
+    }
+    layer_settle(n, &top, r == 0);
+    record_change_fini(&c);
+    if (r < 0) {
+        return err_wrap(e, "cannot make volume '%s'", name);
+    }
+    *ret = json_incref(record);
+    return 0;
+}
+
 int disk_volume_create(struct node *n, const char *name, const json_t *order,
                        json_t **ret, struct err *e)
 {
@@ -95,6 +146,9 @@ int disk_volume_create(struct node *n, const char *name, const json_t *order,
     int r;
 
     piece_mend(n);
+    if (json_object_get(order, "device") != NULL) {
+        return create_device(n, name, order, ret, e);
+    }
     r = check_new(n, name, e);
     r = r == 0 ? pool_load(n, or_usual(order, "pool", POOL_DEFAULT), &pool, e) : r;
     r = r == 0 ? pool_check_quota(n, pool, plan.size_bytes, e) : r;

@@ -181,6 +181,25 @@ int layer_make(struct node *n, const struct layer_plan *p, struct layer_new *ret
     return r;
 }
 
+int layer_make_device(struct node *n, const char *path, uint64_t size_bytes,
+                      struct layer_new *ret, struct err *e)
+{
+    struct layer *l = &ret->layer;
+    int r;
+
+    memset(ret, 0, sizeof *ret);
+    ret->intent = -1;
+    r = word_random_id(l->id, LAYER_ID_DIGITS);
+    if (r == 0) {
+        l->record =
+            json_pack("{s:s, s:s, s:s, s:s, s:s, s:I, s:n, s:[]}", "id", l->id, "pool",
+                      "", "format", "raw", "arrangement", "device", "path", path,
+                      "size_bytes", (json_int_t)size_bytes, "parent", "pieces");
+    }
+    return l->record == NULL ? err_set(e, -ENOMEM, "no memory")
+                             : piece_announce(n, l->id, "", &ret->intent, e);
+}
+
 void layer_settle(struct node *n, struct layer_new *l, bool kept)
 {
     if (l->layer.record != NULL && !kept) {
@@ -219,9 +238,11 @@ void layer_record(struct record_change *c, const struct layer *l, const char *us
 
     RECORD_KEY(key, "/layers/%s", l->id);
     record_put_json(c, key, l->record);
-    RECORD_KEY(key, "/pool-layers/%s/%s", pool, l->id);
-    record_put(c, key, "");
-    if (strcmp(pool, POOL_DEFAULT) != 0) {
+    if (pool[0] != '\0') {
+        RECORD_KEY(key, "/pool-layers/%s/%s", pool, l->id);
+        record_put(c, key, "");
+    }
+    if (pool[0] != '\0' && strcmp(pool, POOL_DEFAULT) != 0) {
         RECORD_KEY(key, "/pools/%s", pool);
         record_need(c, key);
     }

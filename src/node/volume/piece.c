@@ -25,15 +25,24 @@ static const json_t *member_of(const struct layer *l)
 {
     const json_t *pieces = json_object_get(l->record, "pieces");
 
-    return pool_member(l->pool, (unsigned)json_integer_value(json_array_get(pieces, 0)));
+    return l->pool == NULL
+               ? NULL
+               : pool_member(l->pool,
+                             (unsigned)json_integer_value(json_array_get(pieces, 0)));
+}
+
+/* A device of the host that is a layer as it is: never ours to make or to remove. */
+static bool is_device(const struct layer *l)
+{
+    return strcmp(volume_text(l->record, "arrangement"), "device") == 0;
 }
 
 int piece_path(const struct layer *l, char out[PATH_MAX])
 {
     const json_t *member = member_of(l);
 
-    if (strcmp(volume_text(l->record, "arrangement"), "plain") != 0) {
-        return -EOPNOTSUPP;
+    if (is_device(l)) {
+        return str_print(out, PATH_MAX, "%s", volume_text(l->record, "path"));
     }
     return member == NULL ? -ENODEV
                           : str_print(out, PATH_MAX, "%s/layers/%s",
@@ -56,6 +65,12 @@ int piece_open(struct node *n, const struct layer *l, int flags, struct err *e)
     SCOPED(scope_close) int dir = -1;
     int fd;
 
+    if (is_device(l)) {
+        const char *path = volume_text(l->record, "path");
+
+        fd = open(path, (flags & O_ACCMODE) | O_CLOEXEC);
+        return fd >= 0 ? fd : err_sys(e, -ENODEV, "cannot open '%s'", path);
+    }
     if (member == NULL) {
         return err_set(e, -ENODEV, "pool '%s' has no such member any more",
                        volume_text(l->record, "pool"));
@@ -83,6 +98,9 @@ int piece_remove(struct node *n, const struct layer *l)
     const json_t *member = member_of(l);
     SCOPED(scope_close) int dir = -1;
 
+    if (is_device(l)) {
+        return 0;
+    }
     if (member == NULL) {
         return -ENODEV;
     }

@@ -90,6 +90,10 @@ struct layer_new {
 int layer_make(struct node *n, const struct layer_plan *p, struct layer_new *ret,
                struct err *e);
 
+/* The same for a device of the host that is there. */
+int layer_make_device(struct node *n, const char *path, uint64_t size_bytes,
+                      struct layer_new *ret, struct err *e);
+
 /* Its record and keys, for a transaction; `user` is the first who needs it. */
 void layer_record(struct record_change *c, const struct layer *l, const char *user);
 
@@ -131,7 +135,7 @@ int layer_release_do(struct node *n, struct record_change *c, struct layer_relea
 int layer_users(struct node *n, const char *id, struct strv *ret, struct err *e);
 
 /* ---- piece.c: what members hold of layers ---- */
-/* The path of a plain layer's file; -EOPNOTSUPP for one that is spread. */
+/* The path of a layer's file or device. */
 int piece_path(const struct layer *l, char out[PATH_MAX]);
 
 /* What the image of a layer calls the one that it stands on: a name beside it, or a path,

@@ -150,6 +150,9 @@ int disk_volume_resize(struct node *n, const json_t *order, json_t **ret, struct
     r = volume_load_disk(n, name, &v, &lock, e);
     r = r == 0 ? check_size(&v, size, order, e) : r;
     r = r == 0 ? chain_load_most(n, volume_text(v.record, "top"), 1, &chain, e) : r;
+    if (r == 0 && chain.layers[0].pool == NULL) {
+        r = err_set(e, -EOPNOTSUPP, "it is a device of the host");
+    }
     if (r == 0 && size > volume_number(v.record, "size_bytes")) {
         r = pool_check_quota(n, chain.layers[0].pool,
                              size - volume_number(v.record, "size_bytes"), e);

@@ -36,12 +36,24 @@ void volume_set_top(struct volume *v, const struct layer *top)
     (void)json_object_set_new(v->record, "path", json_string(path));
 }
 
+/* The pool of what stands on a layer: that of a device of the host is the usual one. */
+static json_t *pool_beside(struct node *n, const struct layer *parent)
+{
+    json_t *pool = parent->pool != NULL ? json_incref(parent->pool) : NULL;
+
+    if (pool == NULL) {
+        (void)pool_load(n, POOL_DEFAULT, &pool, NULL);
+    }
+    return pool;
+}
+
 /* A new, empty layer over another, as the volume wants it. */
 int volume_make_over(struct node *n, const struct volume *v, const struct layer *parent,
                      struct layer_new *ret, struct err *e)
 {
+    SCOPED(scope_json) json_t *pool = pool_beside(n, parent);
     const struct layer_plan plan = {
-        .pool = parent->pool,
+        .pool = pool,
         .class = volume_text(v->record, "class"),
         .format = "qcow2",
         .size_bytes = volume_number(v->record, "size_bytes"),
@@ -359,8 +371,9 @@ static int clone_over(struct node *n, const struct volume *source,
 {
     struct record_change c = {0};
     struct layer_new top = {.intent = -1};
+    SCOPED(scope_json) json_t *pool = pool_beside(n, base);
     const struct layer_plan plan = {
-        .pool = base->pool,
+        .pool = pool,
         .class = volume_text(source->record, "class"),
         .format = "qcow2",
         .size_bytes = volume_number(base->record, "size_bytes"),
@@ -389,8 +402,9 @@ static int clone_over(struct node *n, const struct volume *source,
 /* Before anything is made. */
 static int check_room(struct node *n, const struct volume *source, struct err *e)
 {
+    const char *name = volume_text(source->record, "pool");
     SCOPED(scope_json) json_t *pool = NULL;
-    int r = pool_load(n, volume_text(source->record, "pool"), &pool, e);
+    int r = pool_load(n, name[0] != '\0' ? name : POOL_DEFAULT, &pool, e);
 
     return r < 0 ? r
                  : pool_check_quota(n, pool, volume_number(source->record, "size_bytes"),
@@ -402,6 +416,7 @@ static int clone_whole(struct node *n, const struct volume *source, const char *
                        const json_t *order, json_t **ret, struct err *e)
 {
     SCOPED(scope_close) int steady = -1;
+    SCOPED(scope_json) json_t *pool = NULL;
     struct chain from = {0};
     struct record_change c = {0};
     struct layer_new top = {.intent = -1};
@@ -414,7 +429,8 @@ static int clone_whole(struct node *n, const struct volume *source, const char *
         return r;
     }
     steady = disk_open_steady(n, source, &from.layers[0], e);
-    plan.pool = from.layers[0].pool;
+    pool = pool_beside(n, &from.layers[0]);
+    plan.pool = pool;
     plan.size_bytes = volume_number(from.layers[0].record, "size_bytes");
     r = steady < 0 ? steady : layer_make(n, &plan, &top, e);
     if (r == 0) {

@@ -113,13 +113,18 @@ int volume_list(struct node *n, json_t **ret, struct err *e)
 static int create(struct node *n, const json_t *order, json_t **ret, struct err *e)
 {
     const char *name = volume_text(order, "name");
+    bool disk = volume_number(order, "size") > 0;
+    bool device = json_object_get(order, "device") != NULL;
 
-    if (volume_number(order, "size") == 0 && json_object_get(order, "filesystem")) {
+    if (disk && device) {
+        return err_set(e, -EINVAL, "a device has the size that it has: without --size");
+    }
+    if (!disk && json_object_get(order, "filesystem") != NULL) {
         return err_set(e, -EINVAL, "cannot make volume '%s': --filesystem wants --size",
                        name);
     }
-    return volume_number(order, "size") > 0 ? disk_volume_create(n, name, order, ret, e)
-                                            : files_create(n, name, order, ret, e);
+    return disk || device ? disk_volume_create(n, name, order, ret, e)
+                          : files_create(n, name, order, ret, e);
 }
 
 static int delete_volume(struct node *n, const json_t *order, json_t **ret, struct err *e)
