@@ -185,8 +185,6 @@ int disk_volume_snapshot(struct node *n, const json_t *order, json_t **ret,
 int volume_snapshots(struct node *n, const struct volume *v, json_t **ret, struct err *e);
 int disk_volume_clone(struct node *n, const json_t *order, json_t **ret, struct err *e);
 int disk_volume_resize(struct node *n, const json_t *order, json_t **ret, struct err *e);
-int volume_inspect(struct node *n, const char *name, json_t **ret, struct err *e);
-int volume_list(struct node *n, json_t **ret, struct err *e);
 
 /* serve.c: the disk is opened and locked for us alone; a descriptor, -EBUSY. */
 int disk_open_alone(struct node *n, const struct volume *v, const struct layer *top,

@@ -69,7 +69,7 @@ static int describe_disk(struct node *n, struct volume *v, struct err *e)
     return 0;
 }
 
-int volume_inspect(struct node *n, const char *name, json_t **ret, struct err *e)
+static int show_one(struct node *n, const char *name, json_t **ret, struct err *e)
 {
     struct volume v = {0};
     char path[PATH_MAX];
@@ -93,7 +93,7 @@ int volume_inspect(struct node *n, const char *name, json_t **ret, struct err *e
     return r;
 }
 
-int volume_list(struct node *n, json_t **ret, struct err *e)
+static int show_all(struct node *n, json_t **ret, struct err *e)
 {
     int r = record_list(n, "/volumes/", ret, e);
     size_t i;
@@ -146,13 +146,13 @@ static int delete_volume(struct node *n, const json_t *order, json_t **ret, stru
 
 static int inspect(struct node *n, const json_t *order, json_t **ret, struct err *e)
 {
-    return volume_inspect(n, volume_text(order, "name"), ret, e);
+    return show_one(n, volume_text(order, "name"), ret, e);
 }
 
 static int list(struct node *n, const json_t *order, json_t **ret, struct err *e)
 {
     (void)order;
-    return volume_list(n, ret, e);
+    return show_all(n, ret, e);
 }
 
 struct verb {
