@@ -243,7 +243,7 @@ class Writer:
         self.thread.join(60)
         if self.error and not expect_error:
             raise self.error
-        if not self.error:
+        if not self.error and not expect_error:
             self.h.close()
 
     def check(self, uri, least):
