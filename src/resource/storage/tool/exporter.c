@@ -21,7 +21,7 @@
 #define NS_PER_MS 1000000
 
 static const struct exporter *const table[] = {&exporter_nbd, &exporter_iscsi,
-                                               &exporter_fuse};
+                                               &exporter_fuse, &exporter_vhost_user};
 
 const struct exporter *exporter_find(const char *name)
 {

@@ -50,6 +50,9 @@ struct exporter {
      * strand. */
     void (*stop)(void *server);
 
+    /* The disk has another size: tell who is connected.  NULL: they ask. */
+    void (*resized)(void *server);
+
     uint64_t (*clients)(const void *server);  /* now */
     uint64_t (*accepted)(const void *server); /* so far */
 };
@@ -57,6 +60,7 @@ struct exporter {
 extern const struct exporter exporter_nbd;
 extern const struct exporter exporter_iscsi;
 extern const struct exporter exporter_fuse;
+extern const struct exporter exporter_vhost_user;
 
 /* NULL: there is none of this name. */
 const struct exporter *exporter_find(const char *name);

@@ -148,7 +148,7 @@ int serve_export(struct call *c)
 
     if (x == NULL) {
         return err_set(c->words.e, -EINVAL,
-                       "no way to export is named (nbd, iscsi, fuse)");
+                       "no way to export is named (nbd, iscsi, fuse, vhost-user)");
     }
     s = fault_calloc(1, sizeof *s);
     r = s == NULL ? err_sys(c->words.e, -ENOMEM, "cannot export") : start(c, x, s);

@@ -21,16 +21,34 @@ static int serve_iscsi(struct request *r)
     return exporter_alone(r, &exporter_iscsi);
 }
 
+static int serve_vhost_user(struct request *r)
+{
+    return exporter_alone(r, &exporter_vhost_user);
+}
+
 static const struct operation {
     const char *name;
     int (*run)(struct request *r);
 } operations[] = {
-    {"nbd", serve_nbd},        {"iscsi", serve_iscsi}, {"create", tool_create},
-    {"arrange", tool_arrange}, {"info", tool_info},    {"check", tool_check},
-    {"resize", tool_resize},   {"map", tool_map},      {"convert", tool_convert},
-    {"marks", tool_marks},     {"merge", tool_merge},  {"rebase", tool_rebase},
-    {"key", tool_key},         {"scrub", tool_scrub},  {"serve", tool_serve},
-    {"fuse", tool_fuse},       {"store", tool_store},  {"types", tool_types},
+    {"nbd", serve_nbd},
+    {"iscsi", serve_iscsi},
+    {"vhost-user", serve_vhost_user},
+    {"create", tool_create},
+    {"arrange", tool_arrange},
+    {"info", tool_info},
+    {"check", tool_check},
+    {"resize", tool_resize},
+    {"map", tool_map},
+    {"convert", tool_convert},
+    {"marks", tool_marks},
+    {"merge", tool_merge},
+    {"rebase", tool_rebase},
+    {"key", tool_key},
+    {"scrub", tool_scrub},
+    {"serve", tool_serve},
+    {"fuse", tool_fuse},
+    {"store", tool_store},
+    {"types", tool_types},
 };
 
 struct running {

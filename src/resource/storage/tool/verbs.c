@@ -60,6 +60,15 @@ static int status(struct call *c)
 
 /* ---- changes that take no time ---- */
 
+static void tell_size(struct worker *w)
+{
+    for (struct served *x = w->served; x != NULL; x = x->next) {
+        if (x->way->resized != NULL) {
+            x->way->resized(x->server);
+        }
+    }
+}
+
 static int resize(struct call *c)
 {
     struct blk *root = c->worker->root.disk;
@@ -79,6 +88,7 @@ static int resize(struct call *c)
     }
     r = r == 0 ? blk_resize(root, size, c->words.e) : r;
     if (r == 0) {
+        tell_size(c->worker);
         call_answer(c, "size", "%llu", (unsigned long long)blk_size(root));
     }
     return r;

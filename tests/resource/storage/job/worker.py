@@ -763,6 +763,59 @@ def case_limits_can_change(work):
     os.close(fd)
 
 
+class Machine:
+    """The least of a vhost-user front end (docs/interop/vhost-user.rst of QEMU)."""
+
+    def __init__(self, path):
+        self.s = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.s.settimeout(60)
+        self.s.connect(path)
+        self.tell(16, struct.pack("<Q", 0x228))  # answers, messages to us, configuration
+        mine, self.back = socket.socketpair()
+        self.back.settimeout(60)
+        self.tell(21, fds=[mine.fileno()])
+        mine.close()
+
+    def tell(self, request, payload=b"", fds=()):
+        control = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
+        self.s.sendmsg([struct.pack("<III", request, 1, len(payload)) + payload], control)
+
+    def capacity(self):
+        self.tell(24, struct.pack("<III", 0, 8, 0) + bytes(8))
+        reply = self.s.recv(32, socket.MSG_WAITALL)
+        return struct.unpack("<Q", reply[24:])[0] * 512
+
+
+def case_serves_machines_of_others(work):
+    disk = os.path.join(work, "disk.qcow2")
+    create(disk, 64 * MIB)
+    fd = open_rw(disk)
+    w = Worker(work, f"f,file,fd={fd}", "d,qcow2,file=f", fds=[fd])
+    path = os.path.join(work, "vhost.sock")
+    s = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    s.bind(path)
+    s.listen(1)
+    w.ask("export", "vhost-user", "socket=@0", "queues=2", "id=disk one", fds=[s.fileno()])
+    refused(w, "export", "vhost-user", "socket=@0", "queues=65", fds=[s.fileno()])
+    refused(w, "export", "vhost-user", "socket=@0", "id=" + "x" * 21, fds=[s.fileno()])
+    s.close()
+    m = Machine(path)
+    assert m.capacity() == 64 * MIB
+    w.ask("resize", "size=128M")
+    assert struct.unpack("<III", m.back.recv(12, socket.MSG_WAITALL)) == (2, 1, 0)
+    assert m.capacity() == 128 * MIB
+    m.tell(31, struct.pack("<QQHH", 0, 0, 1, 128))  # the filter lets it make shared memory
+    m.s.close()
+    m = Machine(path)
+    m.tell(16, struct.pack("<Q", 0x1228))
+    m.tell(31, struct.pack("<QQHH", 0, 0, 1, 128))
+    reply, fds, _, _ = socket.recv_fds(m.s, 32, 1)
+    assert len(reply) == 32 and len(fds) == 1
+    os.close(fds[0])
+    w.end()
+    os.close(fd)
+
+
 def main():
     missing = [t for t in TOOLS if shutil.which(t) is None]
     if missing:
