@@ -1,6 +1,6 @@
 #!/bin/sh
 # Pools of directories: members are recognised by their mark, whatever is at their path;
-# classes keep apart what they are for; a member that is full or lost is shown.
+# classes keep apart what they are for; a member that is full, lost or hangs is shown.
 # rows: STO-06 STO-07
 . "$(dirname "$0")/lib.sh"
 need_root
@@ -9,6 +9,7 @@ on_exit() {
     for dir in "$WORK"/m*; do
         umount -l "$dir" 2>/dev/null || true
     done
+    [ -z "${hung:-}" ] || kill "$hung" 2>/dev/null || true
 }
 # member POOL PATH KEY - of what `pool inspect` says of the member at that path.
 member() {
@@ -83,6 +84,31 @@ strata volume create --pool p --size 1M late >/dev/null
 has "the new one" "$(path late)" /m3/
 rm "$WORK/m1/layers/ballast"
 is "ok again" "$(member p /m1 state)" ok
+
+# A member that hangs is slow, and holds nobody up: a file system whose server never answers.
+if [ -e /dev/fuse ]; then
+    mkdir "$WORK/m7"
+    strata pool create hung --member "$WORK/m7/pool" >/dev/null
+    python3 - "$WORK/m7" <<'PY' &
+import ctypes, os, sys, time
+fuse = os.open("/dev/fuse", os.O_RDWR)
+options = f"fd={fuse},rootmode=40000,user_id=0,group_id=0".encode()
+if ctypes.CDLL(None).mount(b"none", sys.argv[1].encode(), b"fuse", 0, options) != 0:
+    sys.exit(1)
+time.sleep(60)
+PY
+    hung=$!
+    within 5 grep -q " $WORK/m7 fuse" /proc/self/mounts
+    begin=$(date +%s)
+    is "slow" "$(member hung /m7/pool state)" slow
+    has "what to do" "$(member hung /m7/pool to_do)" "did not answer in time"
+    [ $(($(date +%s) - begin)) -le 15 ] || fail "a member that hangs held us up"
+    kill $hung
+    wait $hung 2>/dev/null || true
+    umount -l "$WORK/m7"
+    is "again" "$(member hung /m7/pool state)" ok
+    strata pool delete hung >/dev/null
+fi
 
 # A set of disks that fits no member fits the pool, which is nearly full when it says so.
 head -c 3145728 /dev/urandom >"$WORK/image"
