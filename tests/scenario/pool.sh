@@ -1,6 +1,7 @@
 #!/bin/sh
 # Pools of directories: members are recognised by their mark, whatever is at their path;
 # classes keep apart what they are for; a member that is full, lost or hangs is shown.
+# timeout: 300
 # rows: STO-06 STO-07
 . "$(dirname "$0")/lib.sh"
 need_root

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Backups of disks: whole, then what changed; restored as of any of them, after the disk was
 # destroyed; Debian's qemu-img reads each.
+# timeout: 300
 # rows: STO-05 OPS-10
 . "$(dirname "$0")/lib.sh"
 need_root

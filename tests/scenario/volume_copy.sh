@@ -1,6 +1,7 @@
 #!/bin/sh
 # Disks in and out of files, whole copies, from pool to pool, and where a byte of one lies:
 # Debian's qemu-img reads what we wrote, and a loop device what we located.
+# timeout: 300
 # rows: STO-02 STO-03
 . "$(dirname "$0")/lib.sh"
 need_root

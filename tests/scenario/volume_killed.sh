@@ -1,6 +1,7 @@
 #!/bin/sh
 # Commands that change disks are killed at each of their steps: the next one goes on as if
 # they had been done or never begun, and no layer is left that nobody needs.
+# timeout: 300
 # rows: STO-03
 . "$(dirname "$0")/lib.sh"
 need_root

@@ -1,6 +1,7 @@
 #!/bin/sh
 # A disk goes from pool to pool while a client writes to it: its name and what it reads stay
 # the same, also when the command is killed on the way.
+# timeout: 300
 # rows: STO-02 DC-21
 . "$(dirname "$0")/lib.sh"
 need_root
