@@ -152,6 +152,23 @@ static int add_nbd(struct serving *s, struct words *w, struct err *e)
     return 0;
 }
 
+/* For machines of other monitors, which see the volume's name as the disk's serial. */
+static int add_vhost_user(struct serving *s, struct words *w, struct err *e)
+{
+    const char *path = volume_text(s->order, "vhost_user");
+    int fd = listen_unix(path, e);
+    char word[32];
+
+    if (fd < 0) {
+        return fd;
+    }
+    s->socket = path;
+    words_add(w, "vhost-user");
+    words_add(w, "%s", words_fd(w, "socket", fd, word));
+    words_add(w, "id=%.20s", s->v->name);
+    return 0;
+}
+
 static int add_secrets(const struct serving *s, struct words *w, struct err *e)
 {
     const char *path = volume_text(s->order, "chap");
@@ -200,6 +217,34 @@ static int add_iscsi(struct serving *s, struct words *w, struct err *e)
     return add_secrets(s, w, e);
 }
 
+/* The ways to serve a volume, by the member of the order that asks for each. */
+static const struct way {
+    const char *key;
+    int (*add)(struct serving *s, struct words *w, struct err *e);
+} ways[] = {{"nbd", add_nbd}, {"iscsi", add_iscsi}, {"vhost_user", add_vhost_user}};
+
+static bool is_asked(const json_t *order, const struct way *x)
+{
+    const json_t *value = json_object_get(order, x->key);
+
+    return json_is_array(value) ? json_array_size(value) > 0 : value != NULL;
+}
+
+/* The only one that is asked for; NULL: none or several. */
+static const struct way *way_of(const json_t *order)
+{
+    const struct way *found = NULL;
+    unsigned count = 0;
+
+    for (size_t i = 0; i < sizeof ways / sizeof ways[0]; i++) {
+        if (is_asked(order, &ways[i])) {
+            found = &ways[i];
+            count++;
+        }
+    }
+    return count == 1 ? found : NULL;
+}
+
 static void name_address(struct serving *s)
 {
     const char *portal =
@@ -210,6 +255,9 @@ static void name_address(struct serving *s)
         (void)str_print(s->address, sizeof s->address, "iscsi://%s/%s%s/0", portal,
                         target[0] != '\0' ? "" : TARGET,
                         target[0] != '\0' ? target : s->v->name);
+    } else if (json_object_get(s->order, "vhost_user") != NULL) {
+        (void)str_print(s->address, sizeof s->address, "%s",
+                        volume_text(s->order, "vhost_user"));
     } else {
         (void)str_print(s->address, sizeof s->address, "nbd%s+unix:///?socket=%s",
                         json_object_get(s->order, "tls") != NULL ? "s" : "",
@@ -239,8 +287,7 @@ static int export(struct serving *s, int control, struct err *e)
     int r;
 
     words_add(&w, "export");
-    r = json_array_size(json_object_get(s->order, "iscsi")) > 0 ? add_iscsi(s, &w, e)
-                                                                : add_nbd(s, &w, e);
+    r = way_of(s->order)->add(s, &w, e);
     if (flag(s, "read_only")) {
         words_add(&w, "read-only");
     }
@@ -317,19 +364,15 @@ static int serve_once(struct serving *s, struct err *e)
 
 static int check_order(const struct serving *s, struct err *e)
 {
-    bool nbd = json_object_get(s->order, "nbd") != NULL;
-    bool iscsi = json_array_size(json_object_get(s->order, "iscsi")) > 0;
-
-    if (nbd == iscsi) {
-        return err_set(
-            e, -EINVAL,
-            "say how to serve it: --nbd SOCKET, --iscsi ADDRESS:PORT or --file "
-            "FILE");
+    if (way_of(s->order) == NULL) {
+        return err_set(e, -EINVAL,
+                       "say how to serve it: --nbd SOCKET, --iscsi ADDRESS:PORT, "
+                       "--vhost-user SOCKET or --file FILE");
     }
     if (json_object_get(s->order, "tls") == NULL && flag(s, "tls_verify")) {
         return err_set(e, -EINVAL, "--tls-verify wants --tls DIRECTORY");
     }
-    if (flag(s, "once") && !nbd) {
+    if (flag(s, "once") && json_object_get(s->order, "nbd") == NULL) {
         return err_set(e, -EINVAL, "--once wants --nbd SOCKET");
     }
     return 0;
