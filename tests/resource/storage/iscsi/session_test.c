@@ -231,6 +231,50 @@ static void unasked_data_beyond_the_burst_is_refused(void **state)
     assert_int_equal(t->got[3], 0);
 }
 
+/* Each recv brings one segment and the next head: the last of them, too, is taken without
+ * another event. */
+static void many_segments_in_one_turn_are_answered(void **state)
+{
+    enum {
+        PART = 32768,
+        MOST = 12
+    };
+
+    static uint8_t all[MOST * (HEAD + PART)];
+    struct test *t = *state;
+
+    assert_true(log_in(t));
+    t->got_bytes = 0;
+    assert_true(put_command(t, &ready)); /* takes the unit attention */
+    assert_true(wait_bytes(t, HEAD + 20));
+    (void)setsockopt(t->fd, SOL_SOCKET, SO_SNDBUFFORCE, &(int){4 << 20}, sizeof(int));
+    for (unsigned count = 1; count <= MOST; count++) {
+        for (unsigned i = 0; i < count; i++) {
+            uint8_t *head = all + (size_t)i * (HEAD + PART);
+
+            memset(head, 0, HEAD);
+            head[0] = 0x01;
+            head[1] = 0xa0;
+            put24(head + 5, PART);
+            put32(head + 16, t->command_sn + 1);
+            put32(head + 20, PART);
+            put32(head + 24, t->command_sn++);
+            head[32] = 0x2a;
+            head[32 + 8] = PART / 512;
+        }
+        t->got_bytes = 0;
+        if (send(t->fd, all, count * (size_t)(HEAD + PART), 0) !=
+            (ssize_t)(count * (HEAD + PART))) {
+            skip(); /* an ordinary user: the socket takes less */
+        }
+        assert_true(wait_bytes(t, count * (size_t)HEAD));
+        for (unsigned i = 0; i < count; i++) {
+            assert_int_equal(t->got[i * HEAD], 0x21);
+            assert_int_equal(t->got[i * HEAD + 3], 0); /* GOOD */
+        }
+    }
+}
+
 static void answers_that_nobody_fetches_stop_the_reading(void **state)
 {
     struct test *t = *state;
@@ -342,6 +386,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_segment_that_is_too_long_ends_it, start, stop),
         cmocka_unit_test_setup_teardown(a_login_that_never_ends_is_ended, start, stop),
         cmocka_unit_test_setup_teardown(unasked_data_beyond_the_burst_is_refused, start,
+                                        stop),
+        cmocka_unit_test_setup_teardown(many_segments_in_one_turn_are_answered, start,
                                         stop),
         cmocka_unit_test_setup_teardown(answers_that_nobody_fetches_stop_the_reading,
                                         start, stop),
