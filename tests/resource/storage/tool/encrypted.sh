@@ -4,7 +4,7 @@
 #
 #     encrypted.sh VOLUME-PROGRAM [all]
 set -eu
-volume=$1
+volume=$(realpath "$1")
 work=$(mktemp -d /var/tmp/volume-keys-XXXXXX)
 trap 'rm -rf "$work"' EXIT
 fail() {

@@ -4,7 +4,7 @@
 #
 #     tools.sh VOLUME-PROGRAM
 set -eu
-volume=$1
+volume=$(realpath "$1")
 work=$(mktemp -d /var/tmp/volume-tools-XXXXXX)
 trap 'rm -rf "$work"' EXIT
 fail() {
