@@ -93,15 +93,14 @@ static int real_path(const char *path, char out[PATH_MAX], struct err *e)
     if (realpath(path, out) != NULL) {
         return 0;
     }
-    if (errno == ENOENT && str_print(parent, sizeof parent, "%s", path) == 0) {
+    if (errno == ENOENT &&
+        str_print(parent, sizeof parent, "%s%s", path[0] != '/' ? "./" : "", path) == 0) {
         slash = strrchr(parent, '/');
-        if (slash != NULL && slash[1] != '\0' && slash != parent) {
-            *slash = '\0';
-            if (realpath(parent, out) != NULL) {
-                size_t len = strlen(out);
+        *slash = '\0';
+        if (slash[1] != '\0' && realpath(slash == parent ? "/" : parent, out) != NULL) {
+            size_t len = strlen(out) - (slash == parent); /* the root ends with one */
 
-                return str_print(out + len, PATH_MAX - len, "/%s", slash + 1);
-            }
+            return str_print(out + len, PATH_MAX - len, "/%s", slash + 1);
         }
     }
     return err_sys(e, -errno, "cannot use '%s' as a member", path);
