@@ -46,7 +46,7 @@ same() {
 }
 data() { is "$1: what was copied" "$(strata exec keep sha256sum </dev/null /data | cut -c1-64)" "$SUM"; }
 runs() { is "$1: it runs" "$(strata run --rm --network none made sha256sum /data | cut -c1-64)" "$SUM"; }
-disk() { strata start copy >/dev/null 2>&1; is "$1: its disk" "$(strata cp copy:/data - | tar -xO | sha256sum | cut -c1-64)" "$SUM"; }
+disk() { strata start copy >"$WORK/start" 2>&1 || echo "start: $(cat "$WORK/start")"; is "$1: its disk" "$(strata cp copy:/data - | tar -xO | sha256sum | cut -c1-64)" "$SUM"; }
 SUM=$(sha256sum <"$WORK/src/data" | cut -c1-64)
 there before >"$WORK/before"
 
