@@ -166,3 +166,12 @@ is "ids beyond the guest's are nobody" "$(strata exec web stat -c %u /h/far)" 65
 fails 1 strata cp - "$WORK/x"
 fails 1 strata cp web:/nothing -
 fails 1 strata cp - web:/tmp/real </dev/null
+
+# A guest that ends just now: its disk is that of one that runs, or of one that stands.
+strata create --name short busybox true >/dev/null
+strata cp "$0" short:/kept
+for i in $(seq 30); do
+    strata start short >/dev/null
+    strata cp short:/kept - >"$WORK/short.tar" || fail "copied while it ended, round $i"
+    tar -xOf "$WORK/short.tar" | cmp - "$0" || fail "what was copied while it ended"
+done

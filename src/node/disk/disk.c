@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/scope.h"
@@ -19,7 +20,9 @@
 #include "node/private.h"
 #include "virt/container/container.h"
 
-#define LOCK_WAIT_MS 10000
+#define LOCK_WAIT_MS   10000
+#define ENDING_STEPS   500 /* of 10 ms: until the keeper of a guest that ended says so */
+#define ENDING_STEP_NS 10000000
 
 static int make_dir(struct node *n, const char *id, const char *name, mode_t mode,
                     struct err *e)
@@ -176,7 +179,9 @@ static int open_running(const struct guest *g, const struct guest_status *st,
                              guest_text(g, "name"));
 }
 
-int disk_open_root(struct node *n, struct guest *g, struct disk_root *ret, struct err *e)
+/* -EAGAIN, without a text: it ended under our hands, and its keeper says so soon. */
+static int open_root_now(struct node *n, struct guest *g, struct disk_root *ret,
+                         struct err *e)
 {
     SCOPED(scope_close) int lock = -1;
     struct guest_status st;
@@ -194,12 +199,30 @@ int disk_open_root(struct node *n, struct guest *g, struct disk_root *ret, struc
         return r;
     }
     fd = lock < 0 ? open_running(g, &st, e) : open_stopped(n, g, e);
+    if (lock < 0 && (fd == -ENOENT || fd == -ESRCH)) {
+        err_clear(e);
+        return -EAGAIN;
+    }
     if (fd < 0) {
         return fd;
     }
     *ret = (struct disk_root){
         .fd = fd, .lock = scope_take_fd(&lock), .base = (uid_t)id_base(g)};
     return 0;
+}
+
+int disk_open_root(struct node *n, struct guest *g, struct disk_root *ret, struct err *e)
+{
+    int r = open_root_now(n, g, ret, e);
+
+    for (int i = 0; r == -EAGAIN && i < ENDING_STEPS; i++) {
+        (void)nanosleep(&(struct timespec){.tv_nsec = ENDING_STEP_NS}, NULL);
+        r = open_root_now(n, g, ret, e);
+    }
+    return r != -EAGAIN
+               ? r
+               : err_set(e, -EBUSY, "cannot open the disk of guest '%s': it is ending",
+                         guest_text(g, "name"));
 }
 
 uint64_t bytes_below(int dir, const char *name, int depth)
