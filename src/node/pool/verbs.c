@@ -245,10 +245,37 @@ static json_t *new_pool(const char *name, const json_t *order)
     }
     pool = json_pack("{s:s, s:s, s:s, s:i, s:[]}", "name", name, "id", id, "created_at",
                      created, "next_member", 1, "members");
+    if (json_object_get(order, "redundancy") != NULL) {
+        (void)json_object_set(pool, "redundancy", json_object_get(order, "redundancy"));
+    }
     if (quota > 0) {
         (void)json_object_set_new(pool, "quota_bytes", json_integer(quota));
     }
     return pool;
+}
+
+static int check_redundancy(const json_t *pool, struct err *e)
+{
+    static const struct {
+        const char *name;
+        unsigned least;
+    } known[] = {{"mirror", 2}, {"raid0", 2}, {"raid5", 3}, {"raid6", 4}, {"raid10", 4}};
+
+    const char *word = pool_text(pool, "redundancy");
+
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
+        if (strcmp(known[i].name, word) == 0) {
+            return json_array_size(json_object_get(pool, "members")) >= known[i].least
+                       ? 0
+                       : err_set(e, -EINVAL, "'--redundancy %s' wants %u members or more",
+                                 word, known[i].least);
+        }
+    }
+    return word[0] == '\0' ? 0
+                           : err_set(e, -EINVAL,
+                                     "there is no redundancy '%s': mirror, raid0, raid5, "
+                                     "raid6, raid10",
+                                     word);
 }
 
 static int create(struct node *n, const char *name, const json_t *order, json_t **ret,
@@ -266,6 +293,7 @@ static int create(struct node *n, const char *name, const json_t *order, json_t 
     if (r == 0 && json_array_size(json_object_get(pool, "members")) == 0) {
         r = err_set(e, -EINVAL, "it wants a member (see '--member')");
     }
+    r = r == 0 ? check_redundancy(pool, e) : r;
     r = r == 0 ? claim_from(n, pool, 0, json_is_true(json_object_get(order, "force")), e)
                : r;
     if (r < 0) {

@@ -19,6 +19,7 @@
 #include "base/scope.h"
 #include "base/str.h"
 #include "host/file.h"
+#include "node/volume/arrange.h"
 #include "node/volume/worker.h"
 
 #define LIST      "backups.json"
@@ -170,6 +171,7 @@ static int add_changes(struct backup *b, const json_t *list, const struct layer 
                        int file, struct err *e)
 {
     const json_t *all = json_object_get(list, "backups");
+    const struct arrange_name as = {.name = "from.file"};
     struct words w = {.n_fds = 0};
     char fd[32];
     int r = add_images(list, json_array_size(all) - 1, b->dir, "below", &w, e);
@@ -177,8 +179,7 @@ static int add_changes(struct backup *b, const json_t *list, const struct layer 
     words_add(&w, "node=to.file,file,%s",
               words_fd(&w, "fd", fcntl(file, F_DUPFD_CLOEXEC, 3), fd));
     words_add(&w, "node=to,qcow2,file=to.file,backing=below");
-    words_add(&w, "node=from.file,file,%s,read-only",
-              words_fd(&w, "fd", piece_open(b->n, l, O_RDONLY, e), fd));
+    r = r == 0 ? arrange_words(b->n, l, &as, &w, e) : r;
     words_add(&w, "node=from,qcow2,file=from.file,alone,read-only");
     words_add(&w, "from=from");
     words_add(&w, "to=to");
@@ -230,7 +231,8 @@ static int freeze(struct backup *b, struct err *e)
         return r;
     }
     (void)str_print(frozen, sizeof frozen, "%s", b->chain.layers[0].id);
-    if (hold.alone >= 0 && b->chain.count > 1 && volume_image_is_empty(hold.alone)) {
+    if (hold.alone >= 0 && b->chain.count > 1 && layer_is_one_file(&b->chain.layers[0]) &&
+        volume_image_is_empty(hold.alone)) {
         (void)str_print(frozen, sizeof frozen, "%s", b->chain.layers[1].id);
     } else {
         r = disk_volume_freeze(b->n, b->v, &b->chain.layers[0], NULL, &hold, e);

@@ -18,7 +18,7 @@
 #include "base/fault.h"
 #include "base/scope.h"
 #include "base/str.h"
-#include "node/volume/private.h"
+#include "node/volume/arrange.h"
 
 void layer_fini(struct layer *l)
 {
@@ -110,18 +110,23 @@ static json_t *pieces_of(const struct pool_choice *choice, unsigned count)
 
 /* A copy-on-write layer lies beside its parent while that member takes it. */
 static int choose(struct node *n, const struct layer_plan *p, struct pool_choice *ret,
-                  struct err *e)
+                  const char **ret_arrangement, struct err *e)
 {
+    int r;
+
     const json_t *pieces =
         p->parent != NULL ? json_object_get(p->parent->record, "pieces") : NULL;
 
-    if (p->parent != NULL && strcmp(volume_text(p->parent->record, "pool"),
-                                    volume_text(p->pool, "name")) == 0) {
+    *ret_arrangement = "plain";
+    if (p->parent != NULL && volume_text(p->pool, "redundancy")[0] == '\0' &&
+        strcmp(volume_text(p->parent->record, "pool"), volume_text(p->pool, "name")) ==
+            0) {
         ret->id[0] = (unsigned)json_integer_value(json_array_get(pieces, 0));
         ret->count = 1;
         return 0;
     }
-    return pool_choose(n, p->pool, p->class, ret, e);
+    r = pool_choose(n, p->pool, p->class, ret, e);
+    return r == 0 ? arrange_choose(p->pool, ret, ret_arrangement, e) : r;
 }
 
 static int fill_piece(struct node *n, const struct layer *l, const struct layer *parent,
@@ -154,26 +159,30 @@ int layer_make(struct node *n, const struct layer_plan *p, struct layer_new *ret
 {
     struct layer *l = &ret->layer;
     struct pool_choice choice;
-    char path[PATH_MAX];
+    const char *how;
     int r;
 
     memset(ret, 0, sizeof *ret);
     ret->intent = -1;
-    r = choose(n, p, &choice, e);
+    r = choose(n, p, &choice, &how, e);
     r = r == 0 ? word_random_id(l->id, LAYER_ID_DIGITS) : r;
     if (r < 0) {
         return r;
     }
     l->pool = json_incref((json_t *)(uintptr_t)p->pool);
     l->record = json_pack("{s:s, s:s, s:s, s:s, s:I, s:s?, s:o}", "id", l->id, "pool",
-                          volume_text(p->pool, "name"), "format", p->format,
-                          "arrangement", "plain", "size_bytes", (json_int_t)p->size_bytes,
-                          "parent", p->parent != NULL ? p->parent->id : NULL, "pieces",
-                          pieces_of(&choice, 1));
-    r = l->record == NULL ? err_set(e, -ENOMEM, "no memory") : piece_path(l, path);
-    r = r == 0 ? piece_announce(n, l->id, path, &ret->intent, e) : r;
+                          volume_text(p->pool, "name"), "format",
+                          arrange_format(how, p->format, p->size_bytes), "arrangement",
+                          how, "size_bytes", (json_int_t)p->size_bytes, "parent",
+                          p->parent != NULL ? p->parent->id : NULL, "pieces",
+                          pieces_of(&choice, choice.count));
+    r = l->record == NULL ? err_set(e, -ENOMEM, "no memory")
+                          : piece_announce(n, l, &ret->intent, e);
     (void)fault_step("layer.announced");
-    r = r == 0 ? fill_piece(n, l, p->parent, e) : r;
+    if (r == 0) {
+        r = layer_is_one_file(l) ? fill_piece(n, l, p->parent, e)
+                                 : arrange_make(n, l, p->parent, e);
+    }
     (void)fault_step("layer.made");
     if (r < 0) {
         layer_settle(n, ret, false);
@@ -197,7 +206,7 @@ int layer_make_device(struct node *n, const char *path, uint64_t size_bytes,
                       "size_bytes", (json_int_t)size_bytes, "parent", "pieces");
     }
     return l->record == NULL ? err_set(e, -ENOMEM, "no memory")
-                             : piece_announce(n, l->id, "", &ret->intent, e);
+                             : piece_announce(n, l, &ret->intent, e);
 }
 
 void layer_settle(struct node *n, struct layer_new *l, bool kept)

@@ -14,8 +14,7 @@
 
 #include "base/scope.h"
 #include "base/str.h"
-#include "node/volume/private.h"
-#include "node/volume/words.h"
+#include "node/volume/arrange.h"
 
 /* ---- check ---- */
 
@@ -35,15 +34,12 @@ static int check_layer(struct node *n, const struct layer *l, bool repair, json_
                        struct err *e)
 {
     struct words w = {.n_fds = 0};
-    char fd[32];
-    int file = piece_open(n, l, repair ? O_RDWR : O_RDONLY, e);
-    int r = file < 0 ? file : 0;
+    const struct arrange_name as = {.name = "f", .writes = repair};
+    int r = arrange_words(n, l, &as, &w, e);
 
     if (r == 0) {
         const char *how = repair ? "" : ",read-only";
 
-        (void)words_fd(&w, "fd", file, fd);
-        words_add(&w, "node=f,file,%s%s", fd, how);
         words_add(&w, "node=disk,qcow2,file=f,alone,for-repair%s", how);
         if (repair) {
             words_add(&w, "repair=all");
@@ -72,7 +68,8 @@ int disk_volume_check(struct node *n, const json_t *order, json_t **ret, struct 
             json_pack("{s:s, s:s, s:s}", "layer", l->id, "format", format, "state", "ok");
 
         (void)json_array_append_new(rows, row);
-        if (strcmp(format, "qcow2") == 0) {
+        r = repair ? arrange_mend(n, l, e) : 0;
+        if (r == 0 && strcmp(format, "qcow2") == 0) {
             r = check_layer(n, l, repair, row, e);
             if (volume_number(row, "corruptions") > 0) {
                 (void)json_object_set_new(row, "state", json_string("damaged"));
@@ -168,7 +165,8 @@ static void tell_place(struct node *n, const struct chain *chain, const struct p
 {
     const struct layer *l = layer_named(chain, p->node);
     uint64_t at = p->at + (off - p->off);
-    SCOPED(scope_close) int fd = l != NULL ? piece_open(n, l, O_RDONLY, NULL) : -1;
+    bool one = l != NULL && layer_is_one_file(l);
+    SCOPED(scope_close) int fd = one ? piece_open(n, l, O_RDONLY, NULL) : -1;
     char path[PATH_MAX] = "";
     uint64_t physical;
     struct stat s;
@@ -179,6 +177,11 @@ static void tell_place(struct node *n, const struct chain *chain, const struct p
     (void)piece_path(l, path);
     (void)json_object_set_new(row, "layer", json_string(l->id));
     (void)json_object_set_new(row, "pool", json_string(volume_text(l->record, "pool")));
+    if (!one) { /* each of its members has a part or all of it */
+        (void)json_object_set(row, "arrangement",
+                              json_object_get(l->record, "arrangement"));
+        return;
+    }
     (void)json_object_set(row, "member",
                           json_array_get(json_object_get(l->record, "pieces"), 0));
     (void)json_object_set_new(row, "path", json_string(path));

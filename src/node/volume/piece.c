@@ -1,10 +1,10 @@
 /* piece.c - what members hold of layers, and that nothing is left there.
  *
- *     MEMBER/layers/ID        the bytes of a plain layer
+ *     MEMBER/layers/ID        the bytes of a plain layer, or one's part of another
  *     RUN/volumes/making/ID   the layer comes or goes; locked by who is at it
  *
  * A piece is made before the record that names its layer, and removed after it.  Between
- * the two it is announced, with its path; an announcement that nobody holds is the rest
+ * the two it is announced, with its paths; an announcement that nobody holds is the rest
  * of a command that was killed, and the next one removes what no record names.  Who looks
  * asks for the announcement first and for the record then: never the other way round. */
 #include <dirent.h>
@@ -19,16 +19,29 @@
 #include "base/scope.h"
 #include "base/str.h"
 #include "host/file.h"
-#include "node/volume/private.h"
+#include "node/volume/arrange.h"
 
-static const json_t *member_of(const struct layer *l)
+/* NULL: the pool has no such member any more. */
+static const json_t *member_of(const struct layer *l, unsigned at)
 {
     const json_t *pieces = json_object_get(l->record, "pieces");
 
     return l->pool == NULL
                ? NULL
                : pool_member(l->pool,
-                             (unsigned)json_integer_value(json_array_get(pieces, 0)));
+                             (unsigned)json_integer_value(json_array_get(pieces, at)));
+}
+
+unsigned piece_count(const struct layer *l)
+{
+    return (unsigned)json_array_size(json_object_get(l->record, "pieces"));
+}
+
+bool layer_is_one_file(const struct layer *l)
+{
+    const char *how = volume_text(l->record, "arrangement");
+
+    return strcmp(how, "plain") == 0 || strcmp(how, "device") == 0;
 }
 
 /* A device of the host that is a layer as it is: never ours to make or to remove. */
@@ -39,10 +52,14 @@ static bool is_device(const struct layer *l)
 
 int piece_path(const struct layer *l, char out[PATH_MAX])
 {
-    const json_t *member = member_of(l);
+    const json_t *member = member_of(l, 0);
 
     if (is_device(l)) {
         return str_print(out, PATH_MAX, "%s", volume_text(l->record, "path"));
+    }
+    if (!layer_is_one_file(l)) {
+        out[0] = '\0';
+        return -EOPNOTSUPP;
     }
     return member == NULL ? -ENODEV
                           : str_print(out, PATH_MAX, "%s/layers/%s",
@@ -51,17 +68,19 @@ int piece_path(const struct layer *l, char out[PATH_MAX])
 
 int piece_name(const struct layer *l, const struct layer *parent, char out[PATH_MAX])
 {
-    return json_equal(json_object_get(l->record, "pieces"),
-                      json_object_get(parent->record, "pieces")) &&
-                   strcmp(volume_text(l->record, "pool"),
-                          volume_text(parent->record, "pool")) == 0
+    return !layer_is_one_file(parent) ||
+                   (json_equal(json_object_get(l->record, "pieces"),
+                               json_object_get(parent->record, "pieces")) &&
+                    strcmp(volume_text(l->record, "pool"),
+                           volume_text(parent->record, "pool")) == 0)
                ? str_print(out, PATH_MAX, "%s", parent->id)
                : piece_path(parent, out);
 }
 
-int piece_open(struct node *n, const struct layer *l, int flags, struct err *e)
+int piece_open_at(struct node *n, const struct layer *l, unsigned at, int flags,
+                  struct err *e)
 {
-    const json_t *member = member_of(l);
+    const json_t *member = member_of(l, at);
     SCOPED(scope_close) int dir = -1;
     int fd;
 
@@ -93,15 +112,36 @@ int piece_open(struct node *n, const struct layer *l, int flags, struct err *e)
     return fd;
 }
 
-int piece_remove(struct node *n, const struct layer *l)
+int piece_open(struct node *n, const struct layer *l, int flags, struct err *e)
 {
-    const json_t *member = member_of(l);
+    return layer_is_one_file(l)
+               ? piece_open_at(n, l, 0, flags, e)
+               : err_set(e, -EOPNOTSUPP, "it lies on several members of its pool");
+}
+
+/* Whether the member answers: one that hangs must not hold up those that have the rest. */
+static bool is_there(struct node *n, const struct layer *l, unsigned at)
+{
+    const json_t *member = member_of(l, at);
+    struct pool_room room = {.state = POOL_LOST};
+
+    if (member != NULL) {
+        pool_look(n, l->pool, member, &room);
+    }
+    return room.state == POOL_OK || room.state == POOL_FULL;
+}
+
+int piece_open_there(struct node *n, const struct layer *l, unsigned at, int flags)
+{
+    return is_there(n, l, at) ? piece_open_at(n, l, at, flags, NULL) : -ENODEV;
+}
+
+static int remove_at(struct node *n, const struct layer *l, unsigned at)
+{
+    const json_t *member = member_of(l, at);
     SCOPED(scope_close) int dir = -1;
 
-    if (is_device(l)) {
-        return 0;
-    }
-    if (member == NULL) {
+    if (member == NULL || (!layer_is_one_file(l) && !is_there(n, l, at))) {
         return -ENODEV;
     }
     dir = pool_open_dir(n, l->pool, member, "layers", NULL);
@@ -111,15 +151,40 @@ int piece_remove(struct node *n, const struct layer *l)
     return unlinkat(dir, l->id, 0) < 0 && errno != ENOENT ? -errno : 0;
 }
 
+int piece_remove(struct node *n, const struct layer *l)
+{
+    int r = 0;
+
+    for (unsigned i = 0; !is_device(l) && i < piece_count(l); i++) {
+        int one = remove_at(n, l, i);
+
+        r = r == 0 ? one : r;
+    }
+    return r;
+}
+
+static int path_at(const struct layer *l, unsigned at, char out[PATH_MAX])
+{
+    const json_t *member = member_of(l, at);
+
+    return member == NULL ? -ENODEV
+                          : str_print(out, PATH_MAX, "%s/layers/%s",
+                                      pool_member_path(member), l->id);
+}
+
 uint64_t piece_used_bytes(struct node *n, const struct layer *l)
 {
+    uint64_t sum = 0;
     char path[PATH_MAX];
     struct stat s;
 
-    (void)n;
-    return piece_path(l, path) == 0 && stat(path, &s) == 0
-               ? (uint64_t)s.st_blocks * VOLUME_SECTOR_BYTES
-               : 0;
+    for (unsigned i = 0; i < piece_count(l); i++) {
+        if ((layer_is_one_file(l) || is_there(n, l, i)) && path_at(l, i, path) == 0 &&
+            stat(path, &s) == 0) {
+            sum += (uint64_t)s.st_blocks * VOLUME_SECTOR_BYTES;
+        }
+    }
+    return sum;
 }
 
 /* ---- announcements ---- */
@@ -130,11 +195,30 @@ static int making_path(const struct node *n, const char *id, char out[PATH_MAX])
                      id[0] != '\0' ? "/" : "", id);
 }
 
-int piece_announce(struct node *n, const char *id, const char *paths, int *ret_fd,
-                   struct err *e)
+/* A line for each. */
+static char *list_paths(const struct layer *l)
 {
+    struct str all = {0};
     char path[PATH_MAX];
 
+    for (unsigned i = 0; !is_device(l) && i < piece_count(l); i++) {
+        if (path_at(l, i, path) == 0) {
+            str_addf(&all, "%s%s", all.len > 0 ? "\n" : "", path);
+        }
+    }
+    str_add(&all, "");
+    return str_take(&all);
+}
+
+int piece_announce(struct node *n, const struct layer *l, int *ret_fd, struct err *e)
+{
+    SCOPED(scope_free) char *paths = list_paths(l);
+    const char *id = l->id;
+    char path[PATH_MAX];
+
+    if (paths == NULL) {
+        return err_set(e, -ENOMEM, "no memory");
+    }
     (void)making_path(n, id, path);
     for (;;) {
         SCOPED(scope_close)
@@ -203,6 +287,17 @@ static bool is_id(const char *word)
            word[strspn(word, "0123456789abcdef")] == '\0';
 }
 
+static void remove_listed(char *paths, const char *id)
+{
+    const char *path;
+
+    while ((path = strsep(&paths, "\n")) != NULL) {
+        if (path[0] == '/' && str_ends(path, id)) {
+            (void)unlink(path);
+        }
+    }
+}
+
 static void mend_one(struct node *n, int making, const char *id)
 {
     SCOPED(scope_close) int fd = openat(making, id, O_RDONLY | O_CLOEXEC);
@@ -213,8 +308,8 @@ static void mend_one(struct node *n, int making, const char *id)
         return;
     }
     if (is_id(id) && !has_record(n, id) &&
-        file_read(making, id, PATH_MAX, &paths, &len) == 0 && str_ends(paths, id)) {
-        (void)unlink(paths);
+        file_read(making, id, (size_t)PATH_MAX * POOL_MEMBERS_MOST, &paths, &len) == 0) {
+        remove_listed(paths, id);
     }
     (void)unlinkat(making, id, 0);
 }

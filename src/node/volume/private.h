@@ -135,19 +135,19 @@ int layer_release_do(struct node *n, struct record_change *c, struct layer_relea
 int layer_users(struct node *n, const char *id, struct strv *ret, struct err *e);
 
 /* ---- piece.c: what members hold of layers ---- */
-/* The path of a layer's file or device. */
 int piece_path(const struct layer *l, char out[PATH_MAX]);
 
 /* What the image of a layer calls the one that it stands on: a name beside it, or a path,
  * so that other tools find it. */
 int piece_name(const struct layer *l, const struct layer *parent, char out[PATH_MAX]);
 int piece_open(struct node *n, const struct layer *l, int flags, struct err *e);
+
+bool layer_is_one_file(const struct layer *l); /* or a device, or several: arrange.h */
 uint64_t piece_used_bytes(struct node *n, const struct layer *l);
 
 /* Announce that the layer comes or goes: whoever finds it unannounced, or its announcer
  * dead, and without a record, takes its pieces away. */
-int piece_announce(struct node *n, const char *id, const char *paths, int *ret_fd,
-                   struct err *e);
+int piece_announce(struct node *n, const struct layer *l, int *ret_fd, struct err *e);
 void piece_settled(struct node *n, const char *id, int *fd);
 void piece_mend(struct node *n); /* after commands that were killed */
 void piece_sweep(struct node *n, void (*fn)(void *arg, const char *name), void *arg);

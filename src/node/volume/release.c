@@ -21,15 +21,12 @@ static int announce(struct node *n, const struct layer_release *r, struct leavin
     int result = 0;
 
     for (size_t i = 0; result == 0 && i < r->gone.n && i < LAYER_RELEASE_MOST; i++) {
-        char path[PATH_MAX] = "";
-
         s->announced[s->count] = -1;
         result = layer_load(n, r->gone.items[i], &s->layers[s->count], e);
         if (result == 0) {
-            (void)piece_path(&s->layers[s->count], path);
             s->count += 1;
-            result =
-                piece_announce(n, r->gone.items[i], path, &s->announced[s->count - 1], e);
+            result = piece_announce(n, &s->layers[s->count - 1],
+                                    &s->announced[s->count - 1], e);
         }
     }
     return result;

@@ -81,7 +81,8 @@ static int resize_image(struct node *n, const struct volume *v, uint64_t size,
 static int resize_layer(struct node *n, const struct volume *v, const struct layer *top,
                         uint64_t size, struct err *e)
 {
-    return strcmp(volume_text(top->record, "format"), "raw") == 0
+    return strcmp(volume_text(top->record, "format"), "raw") == 0 &&
+                   layer_is_one_file(top)
                ? resize_raw(n, v, top, size, e)
                : resize_image(n, v, size, e);
 }
@@ -152,6 +153,13 @@ int disk_volume_resize(struct node *n, const json_t *order, json_t **ret, struct
     r = r == 0 ? chain_load_most(n, volume_text(v.record, "top"), 1, &chain, e) : r;
     if (r == 0 && chain.layers[0].pool == NULL) {
         r = err_set(e, -EOPNOTSUPP, "it is a device of the host");
+    }
+    if (r == 0 && !layer_is_one_file(&chain.layers[0]) &&
+        (size % 4096 != 0 ||
+         strcmp(volume_text(chain.layers[0].record, "format"), "raw") != 0)) {
+        r = err_set(e, -EOPNOTSUPP,
+                    "its image lies on several members: a disk without snapshots can "
+                    "have another size there, a multiple of 4096 bytes");
     }
     if (r == 0 && size > volume_number(v.record, "size_bytes")) {
         r = pool_check_quota(n, chain.layers[0].pool,

@@ -22,20 +22,43 @@
 
 #include "base/scope.h"
 #include "base/str.h"
+#include "node/volume/arrange.h"
 #include "node/volume/worker.h"
 #include "resource/storage/leaf/lock.h"
 
 #define BACKLOG 64
 #define TARGET  "iqn.2026-01.strata:" /* before the name of the volume */
 
+static int lock_file(int fd, const struct volume *v, bool writes, struct err *e)
+{
+    return leaf_lock(fd, writes, false, v->name, NULL) == 0
+               ? 0
+               : err_set(e, -EBUSY, "it is being served, or another program has it open");
+}
+
 static int open_locked(struct node *n, const struct volume *v, const struct layer *top,
                        bool writes, struct err *e)
 {
-    SCOPED(scope_close) int fd = piece_open(n, top, writes ? O_RDWR : O_RDONLY, e);
-    int r = fd < 0 ? fd : 0;
+    int flags = writes ? O_RDWR : O_RDONLY;
+    bool one = layer_is_one_file(top);
+    SCOPED(scope_close) int fd = -1;
+    int r = 0;
 
-    if (r == 0 && leaf_lock(fd, writes, false, v->name, NULL) != 0) {
-        r = err_set(e, -EBUSY, "it is being served, or another program has it open");
+    if (one) {
+        fd = piece_open(n, top, flags, e);
+        r = fd < 0 ? fd : lock_file(fd, v, writes, e);
+    }
+    for (unsigned i = 0; !one && r == 0 && i < piece_count(top); i++) {
+        SCOPED(scope_close) int other = piece_open_there(n, top, i, flags);
+
+        r = other < 0 ? 0 : lock_file(other, v, writes, e);
+        if (r == 0 && fd < 0) { /* the others were free, and nobody takes them alone */
+            fd = scope_take_fd(&other);
+        }
+    }
+    if (r == 0 && fd < 0) {
+        r = err_set(e, -ENODEV, "all members of pool '%s' that have it are lost",
+                    volume_text(top->record, "pool"));
     }
     return r < 0 ? r : scope_take_fd(&fd);
 }

@@ -354,7 +354,7 @@ static int frozen_layer(struct node *n, struct volume *v, const char *snapshot,
     r = chain_load_most(n, volume_text(v->record, "top"), 2, chain, e);
     r = r == 0 ? disk_take(n, v, &chain->layers[0], &hold, e) : r;
     if (r == 0 && hold.alone >= 0 && chain->count > 1 &&
-        volume_image_is_empty(hold.alone) &&
+        layer_is_one_file(&chain->layers[0]) && volume_image_is_empty(hold.alone) &&
         volume_number(chain->layers[1].record, "size_bytes") ==
             volume_number(v->record, "size_bytes")) {
         *ret_at = 1; /* nothing was written since the last time: no layer between */

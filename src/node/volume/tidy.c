@@ -12,8 +12,7 @@
 #include "base/fault.h"
 #include "base/scope.h"
 #include "base/str.h"
-#include "node/volume/private.h"
-#include "node/volume/words.h"
+#include "node/volume/arrange.h"
 
 /* Whether the layer is there for the other one alone. */
 static bool is_only_for(struct node *n, const struct layer *lower,
@@ -35,11 +34,10 @@ static int copy_down(struct node *n, const struct chain *chain, size_t at, struc
     const struct chain below = {.layers = chain->layers + at + 1,
                                 .count = chain->count - at - 1};
     struct words w = {.n_fds = 0};
-    char fd[32];
+    const struct arrange_name as = {.name = "from.file"};
     int r = words_chain(n, &below, "to", true, &w, e);
 
-    (void)words_fd(&w, "fd", piece_open(n, &chain->layers[at], O_RDONLY, e), fd);
-    words_add(&w, "node=from.file,file,%s,read-only", fd);
+    r = r == 0 ? arrange_words(n, &chain->layers[at], &as, &w, e) : r;
     words_add(&w, "node=from,qcow2,file=from.file,alone,read-only");
     words_add(&w, "from=from");
     words_add(&w, "to=to");
@@ -131,13 +129,12 @@ static int rename_in_image(struct node *n, const struct layer *child,
                            const struct layer *lower)
 {
     struct words w = {.n_fds = 0};
+    const struct arrange_name as = {.name = "f", .writes = true};
     char name[PATH_MAX];
-    char fd[32];
     int r = piece_name(child, lower, name);
 
+    r = r == 0 ? arrange_words(n, child, &as, &w, NULL) : r;
     if (r == 0) {
-        words_add(&w, "node=f,file,%s",
-                  words_fd(&w, "fd", piece_open(n, child, O_RDWR, NULL), fd));
         words_add(&w, "node=disk,qcow2,file=f,alone");
         words_add(&w, "name=%s", name);
         words_add(&w, "format=%s", volume_text(lower->record, "format"));

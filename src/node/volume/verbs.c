@@ -6,7 +6,7 @@
 #include "base/scope.h"
 #include "base/word.h"
 #include "node/node.h"
-#include "node/volume/private.h"
+#include "node/volume/arrange.h"
 
 /* The room that a disk takes: what goes with it, and what it has in common with others. */
 static void describe_room(struct node *n, json_t *volume, const struct chain *chain)
@@ -15,11 +15,14 @@ static void describe_room(struct node *n, json_t *volume, const struct chain *ch
     uint64_t shared = 0;
     json_t *layers = json_array();
     bool alone = true;
+    bool degraded = false;
 
     for (size_t i = 0; i < chain->count; i++) {
         const struct layer *l = &chain->layers[i];
         uint64_t used = piece_used_bytes(n, l);
         struct strv users = {0};
+        bool well = true;
+        json_t *row;
 
         if (i > 0 && layer_users(n, l->id, &users, NULL) == 0 && users.n > 1) {
             alone = false; /* and all that it stands on */
@@ -27,11 +30,22 @@ static void describe_room(struct node *n, json_t *volume, const struct chain *ch
         strv_fini(&users);
         own += alone ? used : 0;
         shared += alone ? 0 : used;
-        (void)json_array_append_new(
-            layers, json_pack("{s:s, s:s, s:s, s:I}", "id", l->id, "format",
-                              volume_text(l->record, "format"), "arrangement",
-                              volume_text(l->record, "arrangement"), "used_bytes",
-                              (json_int_t)used));
+        row = json_pack("{s:s, s:s, s:s, s:I}", "id", l->id, "format",
+                        volume_text(l->record, "format"), "arrangement",
+                        volume_text(l->record, "arrangement"), "used_bytes",
+                        (json_int_t)used);
+        if (!layer_is_one_file(l)) {
+            (void)json_object_set_new(row, "members", arrange_look(n, l, &well));
+            degraded = degraded || !well;
+        }
+        (void)json_array_append_new(layers, row);
+    }
+    if (degraded) {
+        (void)json_object_set_new(volume, "state", json_string("degraded"));
+        (void)json_object_set_new(
+            volume, "to_do",
+            json_string("bring members that are lost back ('strata pool inspect'), then "
+                        "'strata volume check --repair' makes them equal"));
     }
     (void)json_object_set_new(volume, "used_bytes",
                               json_integer((json_int_t)(own + shared)));
@@ -61,6 +75,8 @@ static int describe_disk(struct node *n, struct volume *v, struct err *e)
     if (alone < 0 && alone != -EBUSY) {
         (void)json_object_set_new(v->record, "to_do", json_string(why.text));
     }
+    scope_close(&alone);
+    alone = -1;
     describe_room(n, v->record, &chain);
     if (volume_snapshots(n, v, &snapshots, NULL) == 0) {
         (void)json_object_set_new(v->record, "snapshots", snapshots);

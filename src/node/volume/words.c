@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #include "base/scope.h"
-#include "node/volume/private.h"
+#include "node/volume/arrange.h"
 
 #define ANSWER_FD 3
 #define FIRST_FD  10  /* of those that are handed over */
@@ -95,17 +95,19 @@ static int add_layer(struct node *n, const struct chain *c, size_t at,
     const char *how = writes ? "" : ",read-only";
     char below[96] = "";
     char own[96];
-    char fd[32];
-    int file = piece_open(n, l, writes ? O_RDWR : O_RDONLY, e);
+    char bytes[112];
+    const struct arrange_name as = {.name = bytes, .writes = writes};
+    int r;
 
-    if (file < 0) {
-        return file;
-    }
     name_layer(c, at, names, own);
+    (void)str_print(bytes, sizeof bytes, "%s.file", own);
+    r = arrange_words(n, l, &as, w, e);
+    if (r < 0) {
+        return r;
+    }
     if (at + 1 < c->count) {
         name_layer(c, at + 1, names, below);
     }
-    words_add(w, "node=%s.file,file,%s%s", own, words_fd(w, "fd", file, fd), how);
     words_add(w, "node=%s,%s,file=%s.file%s%s%s", own, volume_text(l->record, "format"),
               own, below[0] != '\0' ? ",backing=" : "", below, how);
     return 0;

@@ -20,6 +20,7 @@
 
 #include "base/fault.h"
 #include "base/scope.h"
+#include "node/volume/arrange.h"
 
 #define BACKLOG      16
 #define ANSWER_BYTES 65536
@@ -261,14 +262,16 @@ int volume_worker_top(struct node *n, int fd, char ret[LAYER_ID_DIGITS + 1],
 int volume_worker_layer(struct node *n, const struct layer *l, struct words *w,
                         struct err *e)
 {
-    int file = piece_open(n, l, O_RDWR, e);
     const char *format = volume_text(l->record, "format");
-    char fd[32];
+    char name[LAYER_ID_DIGITS + 8];
+    const struct arrange_name as = {.name = name, .writes = true};
+    int r;
 
-    if (file < 0) {
-        return file;
+    (void)str_print(name, sizeof name, "%s.file", l->id);
+    r = arrange_words(n, l, &as, w, e);
+    if (r < 0) {
+        return r;
     }
-    words_add(w, "node=%s.file,file,%s", l->id, words_fd(w, "fd", file, fd));
     words_add(w, "node=%s,%s,file=%s.file%s", l->id, format, l->id,
               strcmp(format, "qcow2") == 0 ? ",alone" : "");
     return 0;
@@ -289,7 +292,8 @@ int disk_take(struct node *n, const struct volume *v, const struct layer *top,
         if (ret->control >= 0) {
             return 0;
         }
-        ret->alone = disk_open_alone(n, v, top, &why);
+        ret->alone = arrange_settle(n, top, &why);
+        ret->alone = ret->alone == 0 ? disk_open_alone(n, v, top, &why) : ret->alone;
         if (ret->alone != -EBUSY || i == END_STEPS ||
             !volume_worker_has_socket(n, v->name)) {
             volume_worker_forget(n, v->name);

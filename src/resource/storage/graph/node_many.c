@@ -21,6 +21,7 @@ static int make_mirror(struct graph *g, struct graph_node *n, struct blk **ret_d
     struct blk *pieces[MIRROR_MOST + 1];
     unsigned count = graph_node_pieces(n, "piece", pieces, MIRROR_MOST + 1);
     struct mirror_options o = {
+        .read_only = graph_node_has(n, "read-only"),
         .degraded = graph_node_has(n, "degraded"),
         .promote = graph_node_has(n, "promote"),
         .choose = graph_node_has(n, "winner"),
@@ -35,9 +36,13 @@ static int make_mirror(struct graph *g, struct graph_node *n, struct blk **ret_d
 }
 
 static const struct graph_key mirror_keys[] = {
-    {"piece", GRAPH_KEY_PIECES, true},   {"degraded", GRAPH_KEY_FLAG, false},
-    {"promote", GRAPH_KEY_FLAG, false},  {"winner", GRAPH_KEY_NUMBER, false},
-    {"window", GRAPH_KEY_NUMBER, false}, {0},
+    {"piece", GRAPH_KEY_PIECES, true},
+    {"degraded", GRAPH_KEY_FLAG, false},
+    {"promote", GRAPH_KEY_FLAG, false},
+    {"winner", GRAPH_KEY_NUMBER, false},
+    {"window", GRAPH_KEY_NUMBER, false},
+    {"read-only", GRAPH_KEY_FLAG, false},
+    {0},
 };
 
 const struct graph_type graph_node_mirror = {
@@ -50,6 +55,7 @@ static int make_raid(struct graph *g, struct graph_node *n, struct blk **ret_dis
     unsigned count = graph_node_pieces(n, "piece", pieces, RAID_MOST + 1);
     struct raid_options o = {
         .level = (unsigned)graph_node_number(n, "level", 0),
+        .read_only = graph_node_has(n, "read-only"),
         .degraded = graph_node_has(n, "degraded"),
         .choose = graph_node_has(n, "winner"),
         .winner = (unsigned)graph_node_number(n, "winner", 0),
@@ -62,11 +68,9 @@ static int make_raid(struct graph *g, struct graph_node *n, struct blk **ret_dis
 }
 
 static const struct graph_key raid_keys[] = {
-    {"piece", GRAPH_KEY_PIECES, true},
-    {"level", GRAPH_KEY_NUMBER, true},
-    {"degraded", GRAPH_KEY_FLAG, false},
-    {"winner", GRAPH_KEY_NUMBER, false},
-    {0},
+    {"piece", GRAPH_KEY_PIECES, true},    {"level", GRAPH_KEY_NUMBER, true},
+    {"degraded", GRAPH_KEY_FLAG, false},  {"winner", GRAPH_KEY_NUMBER, false},
+    {"read-only", GRAPH_KEY_FLAG, false}, {0},
 };
 
 const struct graph_type graph_node_raid = {

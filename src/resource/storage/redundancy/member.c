@@ -395,7 +395,10 @@ static int attach(struct assembly *a, struct err *e)
     for (unsigned i = 0; r == 0 && i < a->s->count; i++) {
         struct member *m = &a->s->member[i];
 
-        *m->edge = (struct blk_edge){.user = "redundancy", .uses = BLK_USE_ALL};
+        *m->edge = (struct blk_edge){
+            .user = "redundancy",
+            .uses = a->s->read_only ? BLK_USE_READ : BLK_USE_ALL,
+        };
         if (a->disk[i] != NULL) {
             r = blk_attach(m->edge, a->disk[i], e);
         }
@@ -458,6 +461,7 @@ int member_assemble(struct member_set *s, const struct member_open *o, struct er
     struct assembly a = {.s = s, .o = o};
     int r;
 
+    s->read_only = o->read_only;
     for (unsigned i = 0; i < MEMBER_MOST; i++) {
         s->member[i].edge = &s->edge[i];
     }
@@ -529,7 +533,7 @@ int member_save(struct member_set *s)
 {
     int r = 0;
 
-    if (!s->unsaved && !s->lock.held) {
+    if (s->read_only || (!s->unsaved && !s->lock.held)) {
         return 0;
     }
     strand_lock(s->strands, &s->lock); /* behind whoever is writing the change just now */
@@ -608,6 +612,9 @@ int member_fit_back(struct member_set *s, uint64_t bytes, struct err *e)
     for (unsigned i = 0; i < s->count; i++) {
         somebody =
             somebody || (s->edge[i].disk != NULL && blk_size(s->edge[i].disk) >= bytes);
+    }
+    if (somebody && s->read_only) {
+        return 0; /* what lies behind the end of one is read from another */
     }
     return somebody ? member_fit(s, bytes, e)
                     : err_set(e, -EUCLEAN, "all members are smaller than they say");

@@ -46,6 +46,7 @@ struct member_set {
     uint64_t data_at;    /* on each member */
     uint32_t unit_bytes; /* region of a mirror, chunk of an array */
     bool async;
+    bool read_only;  /* nothing is written: states are for this opening alone */
     uint64_t event;  /* grows with every change of a state */
     bool unsaved;    /* a state changed and is not durable: nothing may be acknowledged */
     bool half_saved; /* the last try failed: `event` is on some members only */
@@ -61,9 +62,10 @@ struct member_set {
 struct member_open {
     struct blk **disk; /* `count` of them, in any order; NULL: missing */
     unsigned count;
-    bool degraded; /* missing ones are left out for good */
-    bool promote;  /* asynchronous: a follower takes over from a missing primary */
-    int winner;    /* after a split: the role that is right; -1: refuse */
+    bool degraded;  /* missing ones are left out for good */
+    bool read_only; /* all disks may be */
+    bool promote;   /* asynchronous: a follower takes over from a missing primary */
+    int winner;     /* after a split: the role that is right; -1: refuse */
 };
 
 /* New superblocks on all disks; ids are drawn, `s` has the geometry and the states. */

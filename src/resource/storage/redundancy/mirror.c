@@ -121,7 +121,7 @@ static void mend(struct mirror *m, unsigned from, unsigned bad, uint64_t off,
     struct range_hold hold = {.first = off, .end = off + bytes};
     size_t step = bytes < MEND_BYTES ? (size_t)bytes : MEND_BYTES;
     SCOPED(scope_free) char *room = fault_aligned(4096, (step + 4095) & ~(size_t)4095);
-    int r = room == NULL ? -ENOMEM : 0;
+    int r = room == NULL ? -ENOMEM : m->blk.read_only ? -EROFS : 0;
 
     range_take(m->blk.strands, &m->ranges, &hold);
     for (uint64_t at = 0; r == 0 && at < bytes; at += step) {
@@ -350,7 +350,8 @@ void mirror_sweep(struct mirror *m, uint32_t keep)
     uint32_t now = ++m->generation;
     bool any = false;
 
-    if (!all_are_equal(m) || flush_each(m) != 0 || !all_are_equal(m)) {
+    if (m->blk.read_only || !all_are_equal(m) || flush_each(m) != 0 ||
+        !all_are_equal(m)) {
         return;
     }
     for (uint64_t r = 0; r < m->intent.regions; r++) {
@@ -574,7 +575,9 @@ static int start(struct mirror *m, struct err *e)
     m->blk.zeroes_fast = fast;
     m->blk.edge = m->set.edge;
     m->blk.edge_count = m->set.count;
-    if (m->set.unsaved) { /* members that come back: they have the marks of all now */
+    m->blk.read_only = m->set.read_only;
+    if (m->set.unsaved &&
+        !m->set.read_only) { /* members that come back: they have the marks of all now */
         intent_change_all(&m->intent);
         r = intent_put(&m->intent);
     }
@@ -587,6 +590,7 @@ int mirror_open(struct loop *l, struct blk *const *take_disk, unsigned count,
     struct blk *disk[MIRROR_MOST] = {NULL};
     struct member_open how = {.disk = disk,
                               .count = count,
+                              .read_only = o->read_only,
                               .degraded = o->degraded || o->promote,
                               .promote = o->promote,
                               .winner = o->choose ? (int)o->winner : -1};

@@ -32,6 +32,7 @@ struct mirror_format {
 };
 
 struct mirror_options {
+    bool read_only;        /* write nothing, and make nobody equal */
     bool degraded;         /* go on without members that are missing */
     bool promote;          /* asynchronous: a follower replaces a missing primary */
     bool choose;           /* after a split `winner` is right */

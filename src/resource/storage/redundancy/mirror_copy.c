@@ -146,7 +146,7 @@ void mirror_kick(struct mirror *m)
     for (unsigned i = 0; i < m->set.count; i++) {
         work = work || has_work(m, i);
     }
-    if (!work || m->copying || m->stop || m->copy_failed) {
+    if (!work || m->blk.read_only || m->copying || m->stop || m->copy_failed) {
         return;
     }
     m->copying = true;

@@ -187,7 +187,7 @@ static int raid_quiesce(struct blk *b)
     while (x->copying) {
         strand_wait(b->strands, &x->copy_ended);
     }
-    if (x->parity > 0) {
+    if (x->parity > 0 && !b->read_only) {
         r = raid_journal_settle(x);
     }
     x->stop = false;
@@ -358,6 +358,7 @@ static int check(struct raid *x, struct err *e)
     }
     x->blk.block_bytes = block;
     x->blk.size_bytes = x->set.size;
+    x->blk.read_only = x->set.read_only;
     x->blk.best_bytes = (uint32_t)width;
     x->blk.does_fua = true;
     x->blk.edge = x->set.edge;
@@ -397,6 +398,7 @@ static int open_plain(struct loop *l, struct blk *const *take_disk, unsigned cou
     struct blk *disk[RAID_MOST] = {NULL};
     struct member_open how = {.disk = disk,
                               .count = count,
+                              .read_only = o->read_only,
                               .degraded = o->degraded,
                               .winner = o->choose ? (int)o->winner : -1};
     struct raid *x = fault_calloc(1, sizeof *x);
@@ -431,8 +433,10 @@ int raid_open(struct loop *l, struct blk *const *take_disk, unsigned count,
     enum member_kind kind;
 
     if (o->level == 1) {
-        struct mirror_options m = {
-            .degraded = o->degraded, .choose = o->choose, .winner = o->winner};
+        struct mirror_options m = {.read_only = o->read_only,
+                                   .degraded = o->degraded,
+                                   .choose = o->choose,
+                                   .winner = o->winner};
 
         return mirror_open(l, take_disk, count, &m, ret_disk, e);
     }

@@ -131,7 +131,7 @@ void raid_kick(struct raid *x)
         work = work || (member_is_live(&x->set.member[i]) &&
                         x->set.member[i].state == MEMBER_REBUILDING);
     }
-    if (!work || x->copying || x->stop || x->copy_failed) {
+    if (!work || x->blk.read_only || x->copying || x->stop || x->copy_failed) {
         return;
     }
     x->copying = true;

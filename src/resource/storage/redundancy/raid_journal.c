@@ -477,6 +477,17 @@ static bool is_current(const struct member *m)
     return member_is_live(m) && (m->state == MEMBER_IN_SYNC || m->done > 0);
 }
 
+/* Whether all that was committed is in place. */
+static bool is_settled(const struct replay *p)
+{
+    for (uint32_t i = 0; i < p->count; i++) {
+        if (p->record[i].stream == p->newest) {
+            return false;
+        }
+    }
+    return true;
+}
+
 int raid_journal_replay(struct raid *x)
 {
     struct replay p = {.x = x};
@@ -494,7 +505,10 @@ int raid_journal_replay(struct raid *x)
             }
         }
     }
-    if (r == 0 && p.count > 0) {
+    if (r == 0 && x->set.read_only && !is_settled(&p)) {
+        r = -EUCLEAN;
+    }
+    if (r == 0 && p.count > 0 && !x->set.read_only) {
         qsort(p.record, p.count, sizeof p.record[0], by_transaction);
         r = apply_all(&p);
     }
@@ -502,5 +516,5 @@ int raid_journal_replay(struct raid *x)
     free(p.record);
     free(p.window);
     free(p.data);
-    return r == 0 ? raid_journal_settle(x) : r;
+    return r == 0 && !x->set.read_only ? raid_journal_settle(x) : r;
 }

@@ -97,9 +97,11 @@ int raid_ten_format(struct loop *l, struct blk *const *disk, unsigned count,
 int raid_ten_open(struct loop *l, struct blk *const *take_disk, unsigned count,
                   const struct raid_options *o, struct blk **ret_disk, struct err *e)
 {
-    struct mirror_options m = {
-        .degraded = o->degraded, .choose = o->choose, .winner = o->winner};
-    struct raid_options plain = {.level = 0};
+    struct mirror_options m = {.read_only = o->read_only,
+                               .degraded = o->degraded,
+                               .choose = o->choose,
+                               .winner = o->winner};
+    struct raid_options plain = {.level = 0, .read_only = o->read_only};
     struct blk *mirror[RAID_MOST];
     int r;
 

@@ -8,6 +8,7 @@
 #include "base/scope.h"
 #include "contract/blk_graph.h"
 #include "contract/blk_ops.h"
+#include "host/loop/loop.h"
 #include "resource/storage/dedup/dedup.h"
 #include "resource/storage/filter/checksum.h"
 #include "resource/storage/graph/graph.h"
@@ -16,7 +17,9 @@
 #include "resource/storage/redundancy/raid.h"
 #include "resource/storage/tool/private.h"
 
-#define PIECE_BYTES (1u << 20)
+#define PIECE_BYTES   (1u << 20)
+#define EQUAL_STEP_NS 10000000u
+#define EQUAL_TRIES   6000 /* steps in which nothing was copied */
 
 static bool is(const struct blk *disk, const char *name)
 {
@@ -94,17 +97,6 @@ static int scrub_checksum(const struct request *r, struct blk *disk)
     return e;
 }
 
-static int scrub_raid(const struct request *r, struct blk *disk)
-{
-    struct raid_scrub s = {.mend = request_has(r, "mend")};
-    int e = raid_scrub(disk, &s);
-
-    (void)request_answer_number(r, "stripes", s.stripes);
-    (void)request_answer_number(r, "wrong", s.wrong);
-    (void)request_answer_number(r, "mended", s.mended);
-    return e;
-}
-
 struct mirror_scrub {
     bool mend;
     uint64_t wrong;
@@ -168,6 +160,65 @@ static int scrub_mirror(const struct request *r, struct blk *disk)
     return e != 0 ? e : blk_flush(disk);
 }
 
+static int scrub_raid(const struct request *r, struct blk *disk)
+{
+    struct raid_scrub s = {.mend = request_has(r, "mend")};
+    int e = raid_scrub(disk, &s);
+
+    for (unsigned i = 0; (e == -EOPNOTSUPP || e == 0) && i < disk->edge_count; i++) {
+        struct blk *below = disk->edge[i].disk; /* of level 10: mirrors */
+
+        e = below != NULL && is(below, "mirror") ? scrub_mirror(r, below) : e;
+    }
+    (void)request_answer_number(r, "stripes", s.stripes);
+    (void)request_answer_number(r, "wrong", s.wrong);
+    (void)request_answer_number(r, "mended", s.mended);
+    return e;
+}
+
+/* Whether a member that came back is being made equal, in the disk or in one below it. */
+static bool is_rebuilding(const struct blk *disk, uint64_t *done)
+{
+    struct mirror_status m;
+    struct raid_status x;
+
+    if (is(disk, "mirror")) {
+        mirror_status(disk, &m);
+        *done += m.copied_bytes;
+        return m.state == MIRROR_REBUILDING;
+    }
+    if (!is(disk, "raid")) {
+        return false;
+    }
+    raid_status(disk, &x);
+    *done += x.done_stripes;
+    for (unsigned i = 0; !x.rebuilding && i < disk->edge_count; i++) {
+        x.rebuilding =
+            disk->edge[i].disk != NULL && is_rebuilding(disk->edge[i].disk, done);
+    }
+    return x.rebuilding;
+}
+
+/* Until all members that are there are equal; one that fails is left out, which ends it. */
+static int wait_for_equal(const struct request *r, const struct blk *disk)
+{
+    uint64_t before = 0;
+    uint64_t done = 0;
+
+    for (unsigned tries = 0; is_rebuilding(disk, &done); tries++) {
+        if (done != before) {
+            tries = 0;
+        }
+        if (tries == EQUAL_TRIES) {
+            return err_set(r->e, -ETIMEDOUT, "its members do not become equal");
+        }
+        before = done;
+        done = 0;
+        loop_sleep(r->loop, EQUAL_STEP_NS);
+    }
+    return 0;
+}
+
 static const struct {
     const char *ops;
     int (*scrub)(const struct request *r, struct blk *disk);
@@ -177,7 +228,7 @@ static const struct {
     {"mirror", scrub_mirror},
 };
 
-static const char *const scrub_keys[] = {"mend", "renew", NULL};
+static const char *const scrub_keys[] = {"mend", "renew", "equal", NULL};
 
 int tool_scrub(struct request *r)
 {
@@ -194,6 +245,7 @@ int tool_scrub(struct request *r)
     for (unsigned i = 0; i < sizeof scrubbers / sizeof scrubbers[0]; i++) {
         if (is(disk, scrubbers[i].ops)) {
             e = blk_attach(&edge, disk, r->e);
+            e = e == 0 && request_has(r, "equal") ? wait_for_equal(r, disk) : e;
             e = e != 0 ? e : scrubbers[i].scrub(r, disk);
             blk_detach(&edge);
             return e == 0 ? 0 : err_sys(r->e, e, "cannot scrub '%s'", disk->label);

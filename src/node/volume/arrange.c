@@ -1,0 +1,377 @@
+/* arrange.c - layers that lie on several members of their pool at once.
+ *
+ * Each member has a file of the layer's name; the program `volume` puts superblocks on
+ * them and says which of them are current.  A member that is lost is left out, and made equal
+ * when the layer is opened for writing after it came back. */
+#include "node/volume/arrange.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/fault.h"
+#include "base/scope.h"
+#include "base/str.h"
+
+#define UNIT_BYTES    4096u /* of sizes of such disks */
+#define JOURNAL_BYTES ((uint64_t)4 << 20)
+#define ROOM_BYTES    ((uint64_t)8 << 20)  /* on each member, for superblocks and marks */
+#define IMAGE_BYTES   ((uint64_t)32 << 20) /* and a part of 32: what an image adds */
+#define CLUSTER_BYTES 131072               /* as those made in this process */
+
+struct kind {
+    const char *name;
+    const char *type;  /* of the node */
+    const char *level; /* "": none */
+    unsigned least;    /* members */
+    unsigned most;
+    unsigned step;   /* their number is a multiple of this */
+    unsigned parity; /* members whose room is not for data */
+    unsigned copies; /* of all data */
+};
+
+static const struct kind kinds[] = {
+    {"mirror", "mirror", "", 2, 8, 1, 0, 0},  {"raid0", "raid", "0", 2, 16, 1, 0, 1},
+    {"raid5", "raid", "5", 3, 16, 1, 1, 1},   {"raid6", "raid", "6", 4, 16, 1, 2, 1},
+    {"raid10", "raid", "10", 4, 16, 2, 0, 2},
+};
+
+static const struct kind *kind_named(const char *name)
+{
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+        if (strcmp(kinds[i].name, name) == 0) {
+            return &kinds[i];
+        }
+    }
+    return NULL;
+}
+
+static const struct kind *kind_of(const struct layer *l)
+{
+    return kind_named(volume_text(l->record, "arrangement"));
+}
+
+/* ---- words ---- */
+
+static int add_file(struct node *n, const struct layer *l, const struct arrange_name *as,
+                    struct words *w, struct err *e)
+{
+    int file = piece_open(n, l, as->writes ? O_RDWR : O_RDONLY, e);
+    char fd[32];
+
+    if (file < 0) {
+        return file;
+    }
+    words_add(w, "node=%s,file,%s%s", as->name, words_fd(w, "fd", file, fd),
+              as->writes ? "" : ",read-only");
+    return 0;
+}
+
+/* `piece=...` for each in their order; how many are there. */
+static unsigned add_pieces(struct node *n, const struct layer *l,
+                           const struct arrange_name *as, struct words *w,
+                           struct str *ret)
+{
+    unsigned there = 0;
+
+    for (unsigned i = 0; i < piece_count(l); i++) {
+        int file = piece_open_there(n, l, i, as->writes ? O_RDWR : O_RDONLY);
+        char fd[32];
+
+        if (file < 0) {
+            str_add(ret, ",piece=-");
+            continue;
+        }
+        words_add(w, "node=%s.p%u,file,%s%s", as->name, i, words_fd(w, "fd", file, fd),
+                  as->writes ? "" : ",read-only");
+        str_addf(ret, ",piece=%s.p%u", as->name, i);
+        there++;
+    }
+    return there;
+}
+
+int arrange_words(struct node *n, const struct layer *l, const struct arrange_name *as,
+                  struct words *w, struct err *e)
+{
+    const struct kind *k = kind_of(l);
+    SCOPED(scope_free) char *pieces = NULL;
+    struct str list = {0};
+    unsigned there;
+
+    if (layer_is_one_file(l)) {
+        return add_file(n, l, as, w, e);
+    }
+    if (k == NULL) {
+        return err_set(e, -EOPNOTSUPP, "its arrangement is not known here");
+    }
+    there = add_pieces(n, l, as, w, &list);
+    pieces = str_take(&list);
+    if (pieces == NULL || there == 0) {
+        return err_set(e, there == 0 ? -ENODEV : -ENOMEM,
+                       there == 0 ? "all members that have it are lost" : "no memory");
+    }
+    words_add(w, "node=%s,%s%s%s%s%s%s", as->name, k->type,
+              k->level[0] != '\0' ? ",level=" : "", k->level, pieces,
+              there < piece_count(l) ? ",degraded" : "", as->writes ? "" : ",read-only");
+    return 0;
+}
+
+/* ---- making ---- */
+
+int arrange_choose(const json_t *pool, struct pool_choice *choice, const char **ret,
+                   struct err *e)
+{
+    const char *name = volume_text(pool, "redundancy");
+    const struct kind *k = kind_named(name);
+
+    *ret = "plain";
+    if (name[0] == '\0') {
+        choice->count = 1;
+        return 0;
+    }
+    if (k == NULL) {
+        return err_set(e, -EOPNOTSUPP, "the redundancy '%s' is not known here", name);
+    }
+    choice->count = choice->count > k->most ? k->most : choice->count;
+    choice->count -= choice->count % k->step;
+    if (choice->count < k->least) {
+        return err_set(e, -ENOSPC,
+                       "pool '%s' has fewer than %u members that can take it (see "
+                       "'strata pool inspect %s')",
+                       volume_text(pool, "name"), k->least, volume_text(pool, "name"));
+    }
+    *ret = k->name;
+    return 0;
+}
+
+const char *arrange_format(const char *arrangement, const char *format,
+                           uint64_t size_bytes)
+{
+    return strcmp(arrangement, "plain") == 0 || size_bytes % UNIT_BYTES == 0 ? format
+                                                                             : "qcow2";
+}
+
+static bool is_image(const struct layer *l)
+{
+    return strcmp(volume_text(l->record, "format"), "qcow2") == 0;
+}
+
+/* Of the disk over the members. */
+static uint64_t disk_bytes(const struct layer *l)
+{
+    uint64_t size = volume_number(l->record, "size_bytes");
+
+    size += is_image(l) ? size / 32 + IMAGE_BYTES : 0;
+    return (size + UNIT_BYTES - 1) & ~(uint64_t)(UNIT_BYTES - 1);
+}
+
+/* Of each of its files, in which nothing is yet. */
+static uint64_t piece_bytes(const struct layer *l, const struct kind *k)
+{
+    uint64_t size = disk_bytes(l);
+    unsigned parts = k->copies == 0 ? 1 : (piece_count(l) - k->parity) / k->copies;
+    uint64_t each = size / parts + size / 1024 + ROOM_BYTES;
+
+    return (k->parity > 0 ? each + JOURNAL_BYTES : each) & ~(uint64_t)(UNIT_BYTES - 1);
+}
+
+struct files {
+    int fd[POOL_MEMBERS_MOST]; /* owned */
+    unsigned count;
+};
+
+static void files_fini(struct files *f)
+{
+    for (unsigned i = 0; i < f->count; i++) {
+        scope_close(&f->fd[i]);
+    }
+}
+
+static int make_files(struct node *n, const struct layer *l, uint64_t bytes,
+                      struct files *ret, struct err *e)
+{
+    for (unsigned i = 0; i < piece_count(l); i++) {
+        int fd = piece_open_at(n, l, i, O_RDWR | O_CREAT | O_EXCL, e);
+
+        if (fd < 0) {
+            return fd;
+        }
+        ret->fd[ret->count++] = fd;
+        (void)fault_step("layer.piece");
+        if (ftruncate(fd, (off_t)bytes) < 0) {
+            return err_sys(e, -errno, "cannot make a layer");
+        }
+    }
+    return 0;
+}
+
+/* `before` each of their names. */
+static void add_made(const struct files *f, struct words *w, const char *before,
+                     struct str *ret)
+{
+    for (unsigned i = 0; i < f->count; i++) {
+        char fd[32];
+
+        words_add(w, "node=p%u,file,%s", i,
+                  words_fd(w, "fd", fcntl(f->fd[i], F_DUPFD_CLOEXEC, 3), fd));
+        str_addf(ret, "%spiece=p%u", before, i);
+    }
+}
+
+static int arrange(struct node *n, const struct layer *l, const struct kind *k,
+                   const struct files *f, struct err *e)
+{
+    struct words w = {.n_fds = 0};
+    struct str none = {0};
+    int r;
+
+    add_made(f, &w, ",", &none);
+    str_fini(&none);
+    words_add(&w, "format=%s", k->type);
+    for (unsigned i = 0; i < f->count; i++) {
+        words_add(&w, "piece=p%u", i);
+    }
+    words_add(&w, "size=%llu", (unsigned long long)disk_bytes(l));
+    if (k->level[0] == '\0') {
+        words_add(&w, "same");
+    } else {
+        words_add(&w, "level=%s", k->level);
+        words_add(&w, "journal=%llu", (unsigned long long)JOURNAL_BYTES);
+    }
+    r = words_run(n, "arrange", &w, NULL, NULL, e);
+    words_fini(&w);
+    return r;
+}
+
+static int make_image(struct node *n, const struct layer *l, const struct layer *parent,
+                      const struct files *f, struct err *e)
+{
+    const struct kind *k = kind_of(l);
+    struct words w = {.n_fds = 0};
+    SCOPED(scope_free) char *pieces = NULL;
+    struct str list = {0};
+    char backing[PATH_MAX];
+    int r = 0;
+
+    add_made(f, &w, ",", &list);
+    pieces = str_take(&list);
+    words_add(&w, "node=disk,%s%s%s%s", k->type, k->level[0] != '\0' ? ",level=" : "",
+              k->level, pieces != NULL ? pieces : "");
+    words_add(&w, "format=qcow2");
+    words_add(&w, "size=%llu",
+              (unsigned long long)volume_number(l->record, "size_bytes"));
+    words_add(&w, "cluster=%d", CLUSTER_BYTES);
+    words_add(&w, "extended-l2");
+    if (parent != NULL) {
+        r = piece_name(l, parent, backing);
+        words_add(&w, "backing-name=%s", backing);
+        words_add(&w, "backing-format=%s", volume_text(parent->record, "format"));
+    }
+    r = r == 0 ? words_run(n, "create", &w, NULL, NULL, e) : r;
+    words_fini(&w);
+    return r;
+}
+
+int arrange_make(struct node *n, const struct layer *l, const struct layer *parent,
+                 struct err *e)
+{
+    const struct kind *k = kind_of(l);
+    struct files f = {.count = 0};
+    int r = make_files(n, l, piece_bytes(l, k), &f, e);
+
+    r = r == 0 ? arrange(n, l, k, &f, e) : r;
+    (void)fault_step("layer.arranged");
+    r = r == 0 && is_image(l) ? make_image(n, l, parent, &f, e) : r;
+    for (unsigned i = 0; r == 0 && i < f.count; i++) {
+        r = fsync(f.fd[i]) < 0 ? err_sys(e, -errno, "cannot make a layer") : 0;
+    }
+    files_fini(&f);
+    return r;
+}
+
+/* ---- looking ---- */
+
+/* Open it as it is; `writes`: and finish what is half done. */
+static int ask(struct node *n, const struct layer *l, bool writes, words_line_fn *line,
+               void *arg, struct err *e)
+{
+    const struct arrange_name as = {.name = "disk", .writes = writes};
+    struct words w = {.n_fds = 0};
+    int r = arrange_words(n, l, &as, &w, e);
+
+    r = r == 0 ? words_run(n, "info", &w, line, arg, e) : r;
+    words_fini(&w);
+    return r;
+}
+
+int arrange_settle(struct node *n, const struct layer *l, struct err *e)
+{
+    const struct kind *k = kind_of(l);
+
+    return k != NULL && k->parity > 0 ? ask(n, l, true, NULL, NULL, e) : 0;
+}
+
+int arrange_mend(struct node *n, const struct layer *l, struct err *e)
+{
+    const struct arrange_name as = {.name = "disk", .writes = true};
+    const struct kind *k = kind_of(l);
+    struct words w = {.n_fds = 0};
+    int r;
+
+    if (k == NULL || (k->parity == 0 && k->copies == 1)) {
+        return 0; /* there is nothing to compare */
+    }
+    r = arrange_words(n, l, &as, &w, e);
+    words_add(&w, "equal");
+    words_add(&w, "mend");
+    r = r == 0 ? words_run(n, "scrub", &w, NULL, NULL, e) : r;
+    words_fini(&w);
+    return r;
+}
+
+struct looked {
+    json_t *rows;
+    bool all_well;
+};
+
+/* `member=ROLE BEHIND ERRORS STATE`: roles are in the order of the pieces. */
+static void take_member(void *arg, const char *line)
+{
+    struct looked *s = arg;
+    unsigned role;
+    unsigned long long behind;
+    unsigned long long errors;
+    char state[32];
+    json_t *row;
+
+    if (sscanf(line, "member=%u %llu %llu %31[a-z ]", &role, &behind, &errors, state) !=
+        4) {
+        return;
+    }
+    row = json_array_get(s->rows, role);
+    if (row != NULL && strcmp(volume_text(row, "state"), "ok") == 0 &&
+        strcmp(state, "in sync") != 0) {
+        (void)json_object_set_new(row, "state", json_string("returned"));
+        s->all_well = false;
+    }
+}
+
+json_t *arrange_look(struct node *n, const struct layer *l, bool *ret_all_well)
+{
+    struct looked s = {.rows = json_array(), .all_well = true};
+    const json_t *pieces = json_object_get(l->record, "pieces");
+
+    for (unsigned i = 0; i < piece_count(l); i++) {
+        SCOPED(scope_close) int fd = piece_open_there(n, l, i, O_RDONLY);
+
+        (void)json_array_append_new(s.rows, json_pack("{s:O, s:s}", "member",
+                                                      json_array_get(pieces, i), "state",
+                                                      fd >= 0 ? "ok" : "lost"));
+        s.all_well = s.all_well && fd >= 0;
+    }
+    (void)ask(n, l, false, take_member, &s, NULL); /* one in use says nothing */
+    *ret_all_well = s.all_well;
+    return s.rows;
+}

@@ -1,0 +1,48 @@
+/* arrange.h - layers that lie on several members of their pool at once. */
+#ifndef NODE_VOLUME_ARRANGE_H
+#define NODE_VOLUME_ARRANGE_H
+
+#include "node/volume/private.h"
+#include "node/volume/words.h"
+
+/* piece.c: what its members hold of a layer. */
+unsigned piece_count(const struct layer *l);
+int piece_open_at(struct node *n, const struct layer *l, unsigned at, int flags,
+                  struct err *e);
+
+/* The same, but -ENODEV without a text when its member is lost or does not answer. */
+int piece_open_there(struct node *n, const struct layer *l, unsigned at, int flags);
+
+/* How the words of a disk call the bytes of a layer. */
+struct arrange_name {
+    const char *name;
+    bool writes;
+};
+
+/* Words for the node of that name, with a layer's bytes as they are stored. */
+int arrange_words(struct node *n, const struct layer *l, const struct arrange_name *as,
+                  struct words *w, struct err *e);
+
+/* As the order has it: how layers of that pool are arranged, and on which of the members that
+ * take them; -ENOSPC: too few are there. */
+int arrange_choose(const json_t *pool, struct pool_choice *choice, const char **ret,
+                   struct err *e);
+
+/* The format in which such a layer can hold a disk of that size. */
+const char *arrange_format(const char *arrangement, const char *format,
+                           uint64_t size_bytes);
+
+/* Files on its members, arranged, and the empty image in them; durable. */
+int arrange_make(struct node *n, const struct layer *l, const struct layer *parent,
+                 struct err *e);
+
+/* Finish what a server that was killed had begun to write, before the layer is frozen. */
+int arrange_settle(struct node *n, const struct layer *l, struct err *e);
+
+/* Make all members equal that are there, and put right what differs. */
+int arrange_mend(struct node *n, const struct layer *l, struct err *e);
+
+/* Rows that say how each of its members is; the caller owns it. */
+json_t *arrange_look(struct node *n, const struct layer *l, bool *ret_all_well);
+
+#endif

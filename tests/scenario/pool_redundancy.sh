@@ -1,0 +1,128 @@
+#!/bin/sh
+# Pools that keep each volume on several members: what was written is there when one of them
+# is lost, and that one is made equal when it is back.
+# rows: STO-10
+. "$(dirname "$0")/lib.sh"
+need_root
+need_cmd qemu-io python3
+servers=
+on_exit() { for pid in $servers; do kill "$pid" 2>/dev/null || true; done; }
+# Words of qemu-io, by a server that ends with its only client.
+io() {
+    name=$1
+    shift
+    rm -f "$WORK/sock" "$WORK/served"
+    "$STRATA" --state "$STATE" volume export "$name" --nbd "$WORK/sock" --once >"$WORK/served" 2>&1 &
+    server=$!
+    servers="$servers $server"
+    within 10 grep -qs 'nbd+unix\|strata:' "$WORK/served"
+    grep -q nbd+unix "$WORK/served" || fail "$name $*: $(cat "$WORK/served")"
+    said=$(qemu-io -f raw "$@" "nbd:unix:$WORK/sock") || fail "$name: $said"
+    case $said in *"verification failed"*) fail "$name $*: $said" ;; esac
+    wait "$server" || fail "$name: $(cat "$WORK/served")"
+}
+# How its members are, the top layer's.
+members() {
+    strata volume inspect --json "$1" | python3 -c '
+import json, sys
+v = json.load(sys.stdin)
+v = v[0] if isinstance(v, list) else v
+print(v["state"], *[m["state"] for m in sorted(v["layers"][0]["members"], key=lambda m: m["member"])])'
+}
+files() { find "$WORK"/m[0-9]*/layers -type f 2>/dev/null | wc -l; }
+
+mkdir "$WORK/m1" "$WORK/m2" "$WORK/m3" "$WORK/m4"
+fails 1 strata pool create --redundancy raid7 --member "$WORK/m1" p
+has "kind" "$OUT" "there is no redundancy 'raid7'"
+fails 1 strata pool create --redundancy raid5 --member "$WORK/m1" --member "$WORK/m2" p
+has "few" "$OUT" "wants 3 members or more"
+is "not claimed" "$(find "$WORK/m1" -mindepth 1)" ""
+strata pool create --redundancy mirror --member "$WORK/m1" --member "$WORK/m2" p >/dev/null
+strata volume create --pool p --size 32M d >/dev/null
+is "a file each" "$(files)" 2
+is "whole" "$(members d)" "ok ok ok"
+io d -c 'write -P 1 0 4M'
+
+# One is lost: it goes on, and both know afterwards who has what.
+mv "$WORK/m2" "$WORK/away"
+is "lost" "$(members d)" "degraded ok lost"
+io d -c 'read -P 1 0 4M' -c 'write -P 2 1M 1M' -c 'write -P 3 20M 64k'
+fails 1 strata volume snapshot d no
+has "too few" "$OUT" "fewer than 2 members"
+mv "$WORK/away" "$WORK/m2"
+case $(members d) in "degraded "*returned*) ;; *) fail "back: $(members d)" ;; esac
+# The one that came back gets what it lacks.
+"$STRATA" --state "$STATE" volume check --repair d >/dev/null || fail "repair"
+is "equal" "$(members d)" "ok ok ok"
+mv "$WORK/m1" "$WORK/away"
+io d -c 'read -P 1 0 1M' -c 'read -P 2 1M 1M' -c 'read -P 1 2M 2M' -c 'read -P 3 20M 64k'
+mv "$WORK/away" "$WORK/m1"
+strata volume check --repair d >/dev/null
+is "equal again" "$(members d)" "ok ok ok"
+
+# Snapshots and clones are as safe.
+strata volume snapshot d one >/dev/null
+io d -c 'write -P 4 0 1M'
+strata volume clone d@one c >/dev/null
+io c -c 'read -P 1 0 1M' -c 'write -P 5 2M 1M'
+mv "$WORK/m1" "$WORK/away"
+io c -c 'read -P 1 0 1M' -c 'read -P 2 1M 1M' -c 'read -P 5 2M 1M' -c 'read -P 1 3M 1M'
+io d -c 'read -P 4 0 1M' -c 'read -P 2 1M 1M' -c 'write -P 6 8M 1M'
+mv "$WORK/away" "$WORK/m1"
+strata volume check --repair d >/dev/null
+strata volume check --repair c >/dev/null
+is "all equal" "$(members d), $(members c)" "ok ok ok, ok ok ok"
+mv "$WORK/m2" "$WORK/away"
+io d -c 'read -P 4 0 1M' -c 'read -P 6 8M 1M' -c 'read -P 3 20M 64k'
+mv "$WORK/away" "$WORK/m2"
+strata volume snapshot --restore d one >/dev/null
+io d -c 'read -P 1 0 1M' -c 'read -P 0 8M 1M'
+fails 1 strata volume resize d 64M
+has "resize" "$OUT" "its image lies on several members"
+strata volume delete --snapshots c >/dev/null
+strata volume delete --snapshots d >/dev/null
+is "nothing is left" "$(files)" 0
+
+# A disk of its own can grow.
+strata volume create --pool p --size 8M g >/dev/null
+strata volume resize g 16M >/dev/null
+io g -c 'write -P 7 12M 1M' -c 'read -P 0 0 8M'
+strata volume delete g >/dev/null
+
+# Killed at every step of its making, nothing is left by the next command.
+if grep -qa STRATA_FAULT "$STRATA"; then
+    for step in layer.announced layer.piece layer.arranged layer.made volume.create.recorded; do
+        STRATA_FAULT=kill:$step "$STRATA" --state "$STATE" volume create --pool p --size 1M k >/dev/null 2>&1 || true
+        strata volume create --pool p --size 1M next >/dev/null
+        strata volume delete next >/dev/null
+        if strata volume inspect k >/dev/null 2>&1; then
+            strata volume delete k >/dev/null
+        fi
+        is "$step" "$(files)" 0
+    done
+fi
+strata pool delete p >/dev/null
+
+# Arrays: any one member (of raid6 any two) may be lost.
+array() {
+    kind=$1 lost=$2
+    strata pool create --force --redundancy "$kind" --member "$WORK/m1" --member "$WORK/m2" --member "$WORK/m3" \
+        --member "$WORK/m4" q >/dev/null
+    strata volume create --pool q --size 32M --format qcow2 a >/dev/null
+    io a -c 'write -P 1 0 8M' -c 'write -P 2 3M 100k'
+    for m in $lost; do mv "$WORK/m$m" "$WORK/away$m"; done
+    io a -c 'read -P 1 0 3M' -c 'read -P 2 3M 100k' -c 'write -P 3 5M 1M'
+    for m in $lost; do mv "$WORK/away$m" "$WORK/m$m"; done
+    strata volume check --repair a >/dev/null
+    strata volume snapshot a s >/dev/null
+    [ -z "$lost" ] || mv "$WORK/m1" "$WORK/away1"
+    io a -c 'read -P 1 0 3M' -c 'read -P 2 3M 100k' -c 'read -P 3 5M 1M' -c 'read -P 1 6M 2M'
+    [ -z "$lost" ] || mv "$WORK/away1" "$WORK/m1"
+    strata volume delete --snapshots a >/dev/null
+    strata pool delete q >/dev/null
+    is "$kind: nothing is left" "$(files)" 0
+}
+array raid5 2
+array raid6 "2 3"
+array raid10 "2 3"
+array raid0 ""
