@@ -289,6 +289,11 @@ int cmd_volume_locate(struct cli *c, const struct op_volume_locate *a)
     return pass_on(c, node_volume, a);
 }
 
+int cmd_volume_key(struct cli *c, const struct op_volume_key *a)
+{
+    return pass_on(c, node_volume, a);
+}
+
 /* Damage is a failure of the command as well. */
 int cmd_volume_check(struct cli *c, const struct op_volume_check *a)
 {

@@ -111,6 +111,11 @@ op volume-snapshot disk one
 op volume-clone disk copy
 op volume-check disk
 op volume-locate disk 0
+printf old >"$WORK/old"
+printf new >"$WORK/new"
+strata volume create --size 1M --encrypt --key-file "$WORK/old" locked >/dev/null
+op volume-key locked --key-file "$WORK/old" --change "$WORK/new"
+strata volume delete locked >/dev/null
 truncate -s 1M "$WORK/disk.raw"
 op volume-import "$WORK/disk.raw" file
 op volume-backup file "$WORK/kept"
@@ -218,6 +223,7 @@ wrong volume-clone 1 nosuch new
 wrong volume-move 1 nosuch default
 wrong volume-check 1 nosuch
 wrong volume-locate 1 nosuch 0
+wrong volume-key 1 nosuch --key-file "$WORK/old" --add "$WORK/new"
 wrong volume-import 1 "$WORK/nosuch" new
 wrong volume-backup 1 nosuch "$WORK/kept"
 wrong volume-restore 1 "$WORK/nosuch" new

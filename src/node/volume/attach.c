@@ -37,7 +37,12 @@ static int plan_disk(struct node *n, const struct volume *v, json_t **ret_disk,
                      struct err *e)
 {
     struct chain chain = {0};
-    int r = chain_load(n, volume_text(v->record, "top"), &chain, e);
+    int r = json_is_true(json_object_get(v->record, "encrypted"))
+                ? err_set(e, -EOPNOTSUPP,
+                          "volume '%s' is encrypted, and containers have no passphrase "
+                          "for disks (see 'strata volume export')",
+                          v->name)
+                : chain_load(n, volume_text(v->record, "top"), &chain, e);
     json_t *layers = r == 0 ? list_layers(&chain) : NULL;
 
     if (r == 0 && layers == NULL) {

@@ -190,8 +190,11 @@ static int add_changes(struct backup *b, const json_t *list, const struct layer 
 
 static int write_changes(struct backup *b, const json_t *list, int file, struct err *e)
 {
-    int r = volume_image_make(file, volume_number(b->v->record, "size_bytes"), b->before,
-                              "qcow2", e);
+    const struct image_plan plan = {.size_bytes =
+                                        volume_number(b->v->record, "size_bytes"),
+                                    .backing = b->before,
+                                    .backing_format = "qcow2"};
+    int r = volume_image_make(file, &plan, e);
 
     for (size_t i = b->layers; r == 0 && i > 0; i--) {
         r = add_changes(b, list, &b->chain.layers[i - 1], file, e);
@@ -221,7 +224,7 @@ static int write_backup(struct backup *b, const json_t *list, const char *path,
 /* Freeze the disk as it is now, and load what it is made of. */
 static int freeze(struct backup *b, struct err *e)
 {
-    struct disk_hold hold = {-1, -1};
+    struct disk_hold hold = {-1, -1, 0};
     char name[WORD_NAME_BYTES];
     char frozen[LAYER_ID_DIGITS + 1];
     int r = chain_load_most(b->n, volume_text(b->v->record, "top"), 2, &b->chain, e);
@@ -331,6 +334,12 @@ int disk_volume_backup(struct node *n, const json_t *order, json_t **ret, struct
     int r;
 
     r = volume_load_disk(n, name, &v, &lock, e);
+    if (r == 0 && json_is_true(json_object_get(v.record, "encrypted"))) {
+        r = err_set(
+            e, -EOPNOTSUPP,
+            "it is encrypted ('strata volume export --key-file FILE' serves it to "
+            "backup tools)");
+    }
     if (r == 0 && mkdir(path, 0700) < 0 && errno != EEXIST) {
         r = err_sys(e, -errno, "cannot make '%s'", path);
     }

@@ -71,7 +71,9 @@ int disk_volume_write_file(struct node *n, const struct volume *v, const json_t 
     int r = choose_format(order, file, &format, e);
 
     r = r == 0 ? chain_load(n, volume_text(v->record, "top"), &chain, e) : r;
+    r = r == 0 ? chain_unlock(n, &chain, order, e) : r;
     if (r < 0) {
+        chain_fini(&chain);
         return r;
     }
     fd = open(file, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
@@ -95,7 +97,7 @@ static int fill(struct node *n, struct layer *to, const struct disk_source *sour
                 struct err *e)
 {
     struct words *w = source->words;
-    struct chain one = {.layers = to, .count = 1};
+    struct chain one = {.layers = to, .count = 1, .key = source->key};
     int r = words_chain(n, &one, "to", true, w, e);
 
     words_add(w, "from=from");
@@ -129,7 +131,8 @@ int disk_volume_make_from(struct node *n, const json_t *order,
     SCOPED(scope_json) json_t *record = NULL;
     struct layer_plan plan = {.class = class[0] != '\0' ? class : POOL_CLASS_USUAL,
                               .format = source->format,
-                              .size_bytes = source->size_bytes};
+                              .size_bytes = source->size_bytes,
+                              .key = source->key};
     struct layer_new top = {.intent = -1};
     struct record_change c = {0};
     int r = check_absent(n, name, e);
@@ -218,7 +221,7 @@ int disk_copy_layer(struct node *n, const struct chain *from, struct layer *to,
                     struct err *e)
 {
     struct words w = {.n_fds = 0};
-    struct disk_source source = {.words = &w};
+    struct disk_source source = {.words = &w, .key = from->key};
     int r;
 
     if (from->count == 1 &&

@@ -37,6 +37,9 @@ json_t *disk_volume_record(const char *name, const json_t *order, const struct l
     if (record != NULL && json_object_get(order, "filesystem") != NULL) {
         (void)json_object_set(record, "filesystem", json_object_get(order, "filesystem"));
     }
+    if (record != NULL && layer_is_encrypted(top)) {
+        (void)json_object_set_new(record, "encrypted", json_true());
+    }
     if (record != NULL && json_is_null(json_object_get(record, "labels"))) {
         (void)json_object_del(record, "labels");
     }
@@ -131,6 +134,27 @@ static int create_device(struct node *n, const char *name, const json_t *order,
     return 0;
 }
 
+/* The passphrase of an encrypted disk, which is an image; 0: it is none. */
+static int read_new_key(const json_t *order, struct layer_plan *plan, struct err *e)
+{
+    bool encrypt = json_is_true(json_object_get(order, "encrypt"));
+    bool has_key = json_object_get(order, "key_file") != NULL;
+
+    if (!encrypt || !has_key) {
+        return !encrypt && !has_key
+                   ? 0
+                   : err_set(e, -EINVAL, "--encrypt and --key-file FILE go together");
+    }
+    if (json_object_get(order, "filesystem") != NULL ||
+        json_object_get(order, "device") != NULL) {
+        return err_set(e, -EOPNOTSUPP,
+                       "a device, or a disk with --filesystem, cannot be encrypted");
+    }
+    plan->format = "qcow2";
+    plan->key = volume_key_read(order, "key_file", e);
+    return plan->key < 0 ? plan->key : 0;
+}
+
 int disk_volume_create(struct node *n, const char *name, const json_t *order,
                        json_t **ret, struct err *e)
 {
@@ -146,14 +170,18 @@ int disk_volume_create(struct node *n, const char *name, const json_t *order,
     int r;
 
     piece_mend(n);
-    if (json_object_get(order, "device") != NULL) {
+    r = read_new_key(order, &plan, e);
+    if (r == 0 && json_object_get(order, "device") != NULL) {
         return create_device(n, name, order, ret, e);
     }
-    r = check_new(n, name, e);
+    r = r == 0 ? check_new(n, name, e) : r;
     r = r == 0 ? pool_load(n, or_usual(order, "pool", POOL_DEFAULT), &pool, e) : r;
     r = r == 0 ? pool_check_quota(n, pool, plan.size_bytes, e) : r;
     plan.pool = pool;
     r = r == 0 ? layer_make(n, &plan, &top, e) : r;
+    if (plan.key > 0) {
+        (void)close(plan.key);
+    }
     if (r < 0) {
         return err_wrap(e, "cannot make volume '%s'", name);
     }

@@ -19,16 +19,38 @@
 #include "resource/storage/leaf/leaf.h"
 #include "resource/storage/qcow2/qcow2.h"
 
-#define CLUSTER_BYTES 131072 /* with 32 parts of 4 KiB each: what a first write copies */
-#define PAGE_BYTES    4096
+#define PAGE_BYTES 4096
+
+/* A copy of another image's encryption header. */
+struct header_copy {
+    struct qcow2_crypt_maker maker;
+    int fd;      /* of that image */
+    uint64_t at; /* of its header */
+};
 
 struct making {
     struct strand_pool *strands;
     struct qcow2_create_options options;
+    struct header_copy header;
     int fd;
     struct err *e;
     int result;
 };
+
+static int copy_header(struct qcow2_crypt_maker *m, struct blk *file, uint64_t off,
+                       struct err *e)
+{
+    struct header_copy *c = (struct header_copy *)m;
+    SCOPED(scope_free) char *bytes = fault_aligned(PAGE_BYTES, (size_t)m->bytes);
+    ssize_t n = bytes == NULL ? -1 : pread(c->fd, bytes, (size_t)m->bytes, (off_t)c->at);
+    int r = bytes == NULL ? -ENOMEM : n < 0 ? -errno : 0;
+
+    if (r == 0 && (uint64_t)n < m->bytes) {
+        r = -EUCLEAN;
+    }
+    r = r == 0 ? blk_write(file, bytes, (size_t)m->bytes, off, 0) : r;
+    return r == 0 ? 0 : err_sys(e, r, "cannot copy the encryption header");
+}
 
 /* The pages of the disk that hold something, and its length. */
 static int copy_out(struct blk *from, int fd, char *page)
@@ -76,19 +98,23 @@ static void make(void *arg)
     m->result = r;
 }
 
-int volume_image_make(int fd, uint64_t size_bytes, const char *backing,
-                      const char *backing_format, struct err *e)
+int volume_image_make(int fd, const struct image_plan *p, struct err *e)
 {
     struct making m = {.fd = fd,
                        .e = e,
                        .result = -EIO,
-                       .options = {.size_bytes = size_bytes,
-                                   .cluster_bytes = CLUSTER_BYTES,
+                       .header = {.maker = {.make = copy_header}, .fd = p->header_of},
+                       .options = {.size_bytes = p->size_bytes,
+                                   .cluster_bytes = VOLUME_IMAGE_CLUSTER,
                                    .extended_l2 = true,
-                                   .backing_name = backing,
-                                   .backing_format = backing_format}};
-    int r = strand_pool_create(&m.strands);
+                                   .backing_name = p->backing,
+                                   .backing_format = p->backing_format}};
+    int r = p->header_of > 0
+                ? volume_image_header(p->header_of, &m.header.at, &m.header.maker.bytes)
+                : 0;
 
+    m.options.crypt = p->header_of > 0 ? &m.header.maker : NULL;
+    r = r == 0 ? strand_pool_create(&m.strands) : r;
     r = r == 0 ? strand_start(m.strands, make, &m) : r;
     if (r < 0) {
         m.result = err_sys(e, r, "cannot make a layer");
@@ -101,8 +127,17 @@ int volume_image_make(int fd, uint64_t size_bytes, const char *backing,
 #define MAGIC      0x514649fbU
 #define L1_COUNT   36
 #define L1_AT      40
+#define CRYPT_AT   32
+#define LENGTH_AT  100
 #define HEAD_BYTES 104
-#define L1_MOST    4096 /* more is not looked through: such a disk is not called empty */
+
+/* The same, "Header extensions" and "Full disk encryption header pointer". */
+#define HEADER_POINTER 0x0537be77U
+#define POINTER_BYTES  16
+#define CRYPT_LUKS     2
+#define HEADER_MOST    (16u << 20) /* of an encryption header of any kind */
+
+#define L1_MOST 4096 /* more is not looked through: such a disk is not called empty */
 
 static uint64_t number(const unsigned char *p, unsigned bytes)
 {
@@ -112,6 +147,32 @@ static uint64_t number(const unsigned char *p, unsigned bytes)
         n = n << 8 | p[i];
     }
     return n;
+}
+
+int volume_image_header(int fd, uint64_t *ret_at, uint64_t *ret_bytes)
+{
+    unsigned char head[PAGE_BYTES];
+    ssize_t got = pread(fd, head, sizeof head, 0);
+    uint64_t at = got < HEAD_BYTES ? 0 : number(head + LENGTH_AT, 4);
+
+    if (got < HEAD_BYTES || number(head, 4) != MAGIC ||
+        number(head + CRYPT_AT, 4) != CRYPT_LUKS) {
+        return got < 0 ? -errno : -EUCLEAN;
+    }
+    while (at + 8 + POINTER_BYTES <= (uint64_t)got && number(head + at, 4) != 0) {
+        uint64_t bytes = number(head + at + 4, 4);
+
+        if (number(head + at, 4) == HEADER_POINTER && bytes >= POINTER_BYTES) {
+            *ret_at = number(head + at + 8, 8);
+            *ret_bytes = number(head + at + 16, 8);
+            return *ret_at <= INT64_MAX - HEADER_MOST && *ret_bytes > 0 &&
+                           *ret_bytes <= HEADER_MOST && *ret_bytes % PAGE_BYTES == 0
+                       ? 0
+                       : -EUCLEAN;
+        }
+        at += 8 + ((bytes + 7) & ~(uint64_t)7);
+    }
+    return -EUCLEAN;
 }
 
 bool volume_image_is_empty(int fd)

@@ -33,6 +33,9 @@ void chain_fini(struct chain *c)
         layer_fini(&c->layers[i]);
     }
     free(c->layers);
+    if (c->key > 0) {
+        (void)close(c->key);
+    }
     memset(c, 0, sizeof *c);
 }
 
@@ -129,29 +132,64 @@ static int choose(struct node *n, const struct layer_plan *p, struct pool_choice
     return r == 0 ? arrange_choose(p->pool, ret, ret_arrangement, e) : r;
 }
 
-static int fill_piece(struct node *n, const struct layer *l, const struct layer *parent,
+/* Empty, over its parent; encrypted as another layer is. */
+static int fill_image(struct node *n, int fd, const struct layer *l,
+                      const struct layer_plan *p, struct err *e)
+{
+    const struct layer *like = p->like != NULL ? p->like : p->parent;
+    SCOPED(scope_close) int other = -1;
+    char backing[PATH_MAX] = "";
+    struct image_plan image = {.size_bytes = p->size_bytes};
+    int r = 0;
+
+    if (p->key > 0) {
+        return volume_image_make_locked(n, fd, p->size_bytes, p->key, e);
+    }
+    if (p->parent != NULL) {
+        r = piece_name(l, p->parent, backing);
+        image.backing = backing;
+        image.backing_format = volume_text(p->parent->record, "format");
+    }
+    if (r == 0 && like != NULL && layer_is_encrypted(like)) {
+        other = piece_open(n, like, O_RDONLY, e);
+        image.header_of = other;
+        r = other < 0 ? other : 0;
+    }
+    return r == 0 ? volume_image_make(fd, &image, e) : r;
+}
+
+static int fill_piece(struct node *n, const struct layer *l, const struct layer_plan *p,
                       struct err *e)
 {
     SCOPED(scope_close)
     int fd = piece_open(n, l, O_RDWR | O_CREAT | O_EXCL, e);
-    uint64_t size = volume_number(l->record, "size_bytes");
-    char backing[PATH_MAX] = "";
-    int r = fd < 0 ? fd : 0;
 
-    if (r == 0 && strcmp(volume_text(l->record, "format"), "raw") == 0) {
-        r = ftruncate(fd, (off_t)size) < 0 || fsync(fd) < 0
-                ? err_sys(e, -errno, "cannot make a layer")
-                : 0;
-    } else if (r == 0) {
-        if (parent != NULL) {
-            r = piece_name(l, parent, backing);
-        }
-        r = r < 0 ? r
-                  : volume_image_make(
-                        fd, size, parent != NULL ? backing : NULL,
-                        parent != NULL ? volume_text(parent->record, "format") : NULL, e);
+    if (fd < 0) {
+        return fd;
     }
-    return r;
+    if (strcmp(p->format, "raw") != 0) {
+        return fill_image(n, fd, l, p, e);
+    }
+    return ftruncate(fd, (off_t)p->size_bytes) < 0 || fsync(fd) < 0
+               ? err_sys(e, -errno, "cannot make a layer")
+               : 0;
+}
+
+static bool is_to_be_encrypted(const struct layer_plan *p)
+{
+    return p->key > 0 || (p->like != NULL && layer_is_encrypted(p->like)) ||
+           (p->parent != NULL && layer_is_encrypted(p->parent));
+}
+
+static int check_encrypted(const struct layer_plan *p, const struct layer *l,
+                           struct err *e)
+{
+    return is_to_be_encrypted(p) && !layer_is_one_file(l)
+               ? err_set(e, -EOPNOTSUPP,
+                         "pool '%s' keeps disks on all its members, and those are not "
+                         "encrypted yet: use a pool without redundancy",
+                         volume_text(p->pool, "name"))
+               : 0;
 }
 
 int layer_make(struct node *n, const struct layer_plan *p, struct layer_new *ret,
@@ -176,11 +214,14 @@ int layer_make(struct node *n, const struct layer_plan *p, struct layer_new *ret
                           how, "size_bytes", (json_int_t)p->size_bytes, "parent",
                           p->parent != NULL ? p->parent->id : NULL, "pieces",
                           pieces_of(&choice, choice.count));
-    r = l->record == NULL ? err_set(e, -ENOMEM, "no memory")
-                          : piece_announce(n, l, &ret->intent, e);
+    if (is_to_be_encrypted(p)) {
+        (void)json_object_set_new(l->record, "encrypted", json_true());
+    }
+    r = l->record == NULL ? err_set(e, -ENOMEM, "no memory") : check_encrypted(p, l, e);
+    r = r == 0 ? piece_announce(n, l, &ret->intent, e) : r;
     (void)fault_step("layer.announced");
     if (r == 0) {
-        r = layer_is_one_file(l) ? fill_piece(n, l, p->parent, e)
+        r = layer_is_one_file(l) ? fill_piece(n, l, p, e)
                                  : arrange_make(n, l, p->parent, e);
     }
     (void)fault_step("layer.made");

@@ -33,16 +33,16 @@ static int save(struct node *n, struct volume *v, struct record_change *c, struc
 }
 
 /* The worker's disk stands on this layer from now on, and writes to it. */
-static int fork_worker(struct node *n, int control, const struct layer *above,
-                       struct err *e)
+static int fork_worker(struct node *n, const struct disk_hold *hold,
+                       const struct layer *above, struct err *e)
 {
     struct words w = {.message = true};
     const struct worker_ask ask = {.words = &w};
     int r;
 
     words_add(&w, "fork");
-    r = volume_worker_layer(n, above, &w, e);
-    r = r == 0 ? volume_worker_ask(n, control, &ask, e) : r;
+    r = volume_worker_layer(n, above, hold->key, &w, e);
+    r = r == 0 ? volume_worker_ask(n, hold->control, &ask, e) : r;
     words_fini(&w);
     return r;
 }
@@ -70,7 +70,7 @@ static int settle(struct node *n, struct volume *v, const char *name, struct err
 }
 
 int disk_freeze_live(struct node *n, struct volume *v, const struct layer *top,
-                     const char *name, int control, struct err *e)
+                     const char *name, const struct disk_hold *hold, struct err *e)
 {
     struct record_change c = {0};
     struct layer_new above = {.intent = -1};
@@ -90,7 +90,7 @@ int disk_freeze_live(struct node *n, struct volume *v, const struct layer *top,
     (void)fault_step("live.recorded");
     layer_settle(n, &above, r == 0);
     r = r == 0 ? layer_load(n, volume_text(v->record, "top"), &new, e) : r;
-    r = r == 0 ? fork_worker(n, control, &new, e) : r;
+    r = r == 0 ? fork_worker(n, hold, &new, e) : r;
     layer_fini(&new);
     (void)fault_step("live.forked");
     r = r == 0 ? settle(n, v, name, e) : r;
@@ -107,7 +107,13 @@ static int settle_freeze(struct node *n, struct volume *v, int control, const ch
 
     if (control >= 0 && strcmp(now, volume_text(v->record, "top")) != 0) {
         r = layer_load(n, volume_text(v->record, "top"), &top, e);
-        r = r == 0 ? fork_worker(n, control, &top, e) : r;
+        r = r == 0 && layer_is_encrypted(&top)
+                ? err_set(e, -EBUSY,
+                          "volume '%s' is encrypted, and a snapshot of it was "
+                          "interrupted: end its exports first",
+                          v->name)
+                : r;
+        r = r == 0 ? fork_worker(n, &(struct disk_hold){control, -1, 0}, &top, e) : r;
         layer_fini(&top);
     }
     return r == 0 ? settle(n, v, NULL, e) : r;

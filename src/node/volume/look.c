@@ -40,7 +40,8 @@ static int check_layer(struct node *n, const struct layer *l, bool repair, json_
     if (r == 0) {
         const char *how = repair ? "" : ",read-only";
 
-        words_add(&w, "node=disk,qcow2,file=f,alone,for-repair%s", how);
+        words_add(&w, "node=disk,qcow2,file=f,alone,for-repair%s%s", how,
+                  words_key(&w, l, CHAIN_LOCKED));
         if (repair) {
             words_add(&w, "repair=all");
         }

@@ -140,7 +140,7 @@ int disk_settle_move(struct node *n, struct volume *v, const char *worker_top,
 }
 
 static int move_live(struct node *n, struct volume *v, struct layer_new *top, int control,
-                     struct err *e)
+                     int key, struct err *e)
 {
     struct moving m = {.n = n, .v = v, .top = top};
     struct words w = {.message = true};
@@ -150,7 +150,7 @@ static int move_live(struct node *n, struct volume *v, struct layer_new *top, in
 
     words_add(&w, "move");
     words_add(&w, "hold");
-    r = volume_worker_layer(n, &top->layer, &w, e);
+    r = volume_worker_layer(n, &top->layer, key, &w, e);
     r = r == 0 ? volume_worker_ask(n, control, &ask, e) : r;
     (void)fault_step("move.gone-over");
     words_fini(&w);
@@ -169,14 +169,16 @@ static int move_live(struct node *n, struct volume *v, struct layer_new *top, in
 
 /* ---- the verb ---- */
 
-static int make_target(struct node *n, const struct volume *v, const json_t *pool,
-                       struct layer_new *ret, struct err *e)
+static int make_target(struct node *n, const struct volume *v, const struct chain *from,
+                       const json_t *pool, struct layer_new *ret, struct err *e)
 {
+    bool encrypted = layer_is_encrypted(&from->layers[0]);
     const struct layer_plan plan = {
         .pool = pool,
         .class = volume_text(v->record, "class"),
-        .format = "raw",
+        .format = encrypted ? "qcow2" : "raw",
         .size_bytes = volume_number(v->record, "size_bytes"),
+        .like = encrypted ? &from->layers[0] : NULL,
     };
     bool elsewhere =
         strcmp(volume_text(v->record, "pool"), volume_text(pool, "name")) != 0;
@@ -204,10 +206,11 @@ int disk_volume_move(struct node *n, const json_t *order, json_t **ret, struct e
                     "--full' copies what it is now)");
     }
     r = r == 0 ? chain_load(n, volume_text(v.record, "top"), &chain, e) : r;
-    r = r == 0 ? make_target(n, &v, pool, &top, e) : r;
+    r = r == 0 ? chain_unlock(n, &chain, order, e) : r;
+    r = r == 0 ? make_target(n, &v, &chain, pool, &top, e) : r;
     if (r == 0) {
         control = volume_worker_connect(n, name);
-        r = control >= 0 ? move_live(n, &v, &top, control, e)
+        r = control >= 0 ? move_live(n, &v, &top, control, chain.key, e)
                          : move_alone(n, &v, &chain, &top, e);
     }
     if (r == 0) {

@@ -6,6 +6,8 @@
 #include "node/pool/pool.h"
 #include "node/private.h"
 #include "node/record.h"
+#include "node/volume/image.h"
+#include "node/volume/key.h"
 
 #define VOLUME_SECTOR_BYTES 512
 #define LAYER_ID_DIGITS     16
@@ -60,7 +62,10 @@ struct layer {
 struct chain {
     struct layer *layers; /* owned */
     size_t count;
+    int key; /* owned: the passphrase of those that are encrypted; 0: none; or: */
 };
+
+#define CHAIN_LOCKED (-1) /* opened without: what they hold cannot be read */
 
 void layer_fini(struct layer *l);
 int layer_load(struct node *n, const char *id, struct layer *ret, struct err *e);
@@ -78,6 +83,8 @@ struct layer_plan {
     const char *format; /* raw, qcow2 */
     uint64_t size_bytes;
     const struct layer *parent; /* NULL: stands alone */
+    const struct layer *like; /* has the same passphrases; NULL: as the parent, or none */
+    int key;                  /* encrypted by this passphrase; 0: by none of its own */
 };
 
 /* Choose members, make an empty layer there, durable; until `layer_settle` it is swept when
@@ -153,14 +160,6 @@ void piece_mend(struct node *n); /* after commands that were killed */
 void piece_sweep(struct node *n, void (*fn)(void *arg, const char *name), void *arg);
 int piece_remove(struct node *n, const struct layer *l);
 
-/* ---- image.c ---- */
-/* An empty qcow2 image in an open file, durable.  `backing` may be NULL. */
-int volume_image_make(int fd, uint64_t size_bytes, const char *backing,
-                      const char *backing_format, struct err *e);
-
-/* Whether nothing was ever written to the image. */
-bool volume_image_is_empty(int fd);
-
 /* ---- verbs of disks, one file each ---- */
 json_t *disk_volume_record(const char *name, const json_t *order,
                            const struct layer *top);
@@ -201,6 +200,7 @@ struct disk_source {
     struct words *words; /* of the source, which is called `from` there */
     uint64_t size_bytes;
     const char *format; /* of the new layer */
+    int key;            /* borrowed: of the new layer; 0: it is not encrypted */
 };
 
 /* A new volume, as the order has it, with what the source reads. */
@@ -234,7 +234,7 @@ struct disk_hold;
 int disk_volume_freeze(struct node *n, struct volume *v, const struct layer *top,
                        const char *name, const struct disk_hold *hold, struct err *e);
 int disk_freeze_live(struct node *n, struct volume *v, const struct layer *top,
-                     const char *name, int control, struct err *e);
+                     const char *name, const struct disk_hold *hold, struct err *e);
 
 /* Parts of that, on the record in memory; a new, empty layer over another. */
 void volume_set_top(struct volume *v, const struct layer *top);

@@ -69,6 +69,7 @@ static int resize_image(struct node *n, const struct volume *v, uint64_t size,
     struct chain chain = {0};
     int r = chain_load(n, volume_text(v->record, "top"), &chain, e);
 
+    chain.key = CHAIN_LOCKED; /* its tables are not encrypted */
     r = r == 0 ? words_chain(n, &chain, "disk", true, &w, e) : r;
     words_add(&w, "size=%llu", (unsigned long long)size);
     words_add(&w, "shrink");

@@ -367,6 +367,7 @@ static int serve_once(struct serving *s, struct err *e)
     struct chain chain = {0};
     int r = chain_load(s->n, volume_text(s->v->record, "top"), &chain, e);
 
+    r = r == 0 ? chain_unlock(s->n, &chain, s->order, e) : r;
     r = r == 0 ? words_chain(s->n, &chain, "disk", writes, &w, e) : r;
     words_add(&w, "socket=%s", volume_text(s->order, "nbd"));
     words_add(&w, "once");

@@ -120,14 +120,15 @@ static int freeze_alone(struct node *n, struct volume *v, const struct layer *to
 int disk_volume_freeze(struct node *n, struct volume *v, const struct layer *top,
                        const char *name, const struct disk_hold *hold, struct err *e)
 {
-    return hold->control >= 0 ? disk_freeze_live(n, v, top, name, hold->control, e)
+    return hold->control >= 0 ? disk_freeze_live(n, v, top, name, hold, e)
                               : freeze_alone(n, v, top, name, e);
 }
 
-static int take(struct node *n, struct volume *v, const char *name, json_t **ret,
+static int take(struct node *n, struct volume *v, const json_t *order, json_t **ret,
                 struct err *e)
 {
-    struct disk_hold hold = {-1, -1};
+    const char *name = json_string_value(json_object_get(order, "snapshot"));
+    struct disk_hold hold = {-1, -1, 0};
     struct chain chain = {0};
     char made[32];
     int r;
@@ -147,6 +148,7 @@ static int take(struct node *n, struct volume *v, const char *name, json_t **ret
     r = chain_load_most(n, volume_text(v->record, "top"), 1, &chain, e);
     if (r == 0) {
         r = disk_take(n, v, &chain.layers[0], &hold, e);
+        r = r < 0 ? r : disk_hold_key(n, &hold, &chain.layers[0], order, e);
         r = r < 0 ? r : disk_volume_freeze(n, v, &chain.layers[0], name, &hold, e);
     }
     if (r == 0) {
@@ -330,7 +332,7 @@ int disk_volume_snapshot(struct node *n, const json_t *order, json_t **ret, stru
             }
         }
     } else if (r == 0) {
-        r = take(n, &v, name, ret, e);
+        r = take(n, &v, order, ret, e);
     }
     volume_fini(&v);
     return r;
@@ -339,20 +341,22 @@ int disk_volume_snapshot(struct node *n, const json_t *order, json_t **ret, stru
 /* ---- clones ---- */
 
 /* The layer that a clone stands on: it does not change any more. */
-static int frozen_layer(struct node *n, struct volume *v, const char *snapshot,
+static int frozen_layer(struct node *n, struct volume *v, const json_t *order,
                         struct chain *chain, size_t *ret_at, struct err *e)
 {
-    struct disk_hold hold = {-1, -1};
+    const char *snapshot = strchr(volume_text(order, "source"), '@');
+    struct disk_hold hold = {-1, -1, 0};
     json_t *one = NULL;
     int r;
 
     *ret_at = 0;
     if (snapshot != NULL) {
-        r = find(v, snapshot, &one, e);
+        r = find(v, snapshot + 1, &one, e);
         return r == 0 ? chain_load_most(n, volume_text(one, "layer"), 1, chain, e) : r;
     }
     r = chain_load_most(n, volume_text(v->record, "top"), 2, chain, e);
     r = r == 0 ? disk_take(n, v, &chain->layers[0], &hold, e) : r;
+    r = r == 0 ? disk_hold_key(n, &hold, &chain->layers[0], order, e) : r;
     if (r == 0 && hold.alone >= 0 && chain->count > 1 &&
         layer_is_one_file(&chain->layers[0]) && volume_image_is_empty(hold.alone) &&
         volume_number(chain->layers[1].record, "size_bytes") ==
@@ -425,8 +429,14 @@ static int clone_whole(struct node *n, const struct volume *source, const char *
     json_t *record = NULL;
     int r = chain_load(n, top_id, &from, e);
 
+    r = r == 0 ? chain_unlock(n, &from, order, e) : r;
     if (r < 0) {
+        chain_fini(&from);
         return r;
+    }
+    if (from.key > 0) {
+        plan.format = "qcow2";
+        plan.key = from.key;
     }
     steady = disk_open_steady(n, source, &from.layers[0], e);
     pool = pool_beside(n, &from.layers[0]);
@@ -461,12 +471,12 @@ static int named_layer(const struct volume *v, const char *snapshot, const char 
     return r;
 }
 
-static int clone_linked(struct node *n, struct volume *v, const char *snapshot,
-                        const json_t *order, json_t **ret, struct err *e)
+static int clone_linked(struct node *n, struct volume *v, const json_t *order,
+                        json_t **ret, struct err *e)
 {
     struct chain chain = {0};
     size_t base = 0;
-    int r = frozen_layer(n, v, snapshot, &chain, &base, e);
+    int r = frozen_layer(n, v, order, &chain, &base, e);
 
     r = r == 0 ? clone_over(n, v, &chain.layers[base], order, ret, e) : r;
     chain_fini(&chain);
@@ -497,7 +507,7 @@ int disk_volume_clone(struct node *n, const json_t *order, json_t **ret, struct 
     if (r == 0 && json_is_true(json_object_get(order, "full"))) {
         r = clone_whole(n, &v, layer, order, ret, e);
     } else if (r == 0) {
-        r = clone_linked(n, &v, at != NULL ? at + 1 : NULL, order, ret, e);
+        r = clone_linked(n, &v, order, ret, e);
     }
     volume_fini(&v);
     volume_fini(&other);

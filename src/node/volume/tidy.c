@@ -198,8 +198,8 @@ static int merge(struct node *n, struct volume *v, struct chain *chain, size_t a
     int r = layer_users(n, upper->id, &users, NULL);
 
     steady = r == 0 ? disk_open_steady(n, v, upper, NULL) : -1;
-    if (steady < 0 || !is_ours(v, &users)) {
-        r = -EBUSY;
+    if (steady < 0 || !is_ours(v, &users) || layer_is_encrypted(upper)) {
+        r = -EBUSY; /* what is encrypted is not read without its passphrase */
     }
     r = r == 0 ? copy_down(n, chain, at, NULL) : r;
     (void)fault_step("tidy.copied");

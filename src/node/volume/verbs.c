@@ -190,6 +190,7 @@ static const struct verb verbs[] = {
     {"locate", disk_volume_locate},
     {"backup", disk_volume_backup},
     {"restore", disk_volume_restore},
+    {"key", disk_volume_key},
 };
 
 int node_volume(struct node *n, const char *op, const json_t *order, json_t **ret,

@@ -86,6 +86,23 @@ static void name_layer(const struct chain *c, size_t at, const struct naming *na
     }
 }
 
+const char *words_key(struct words *w, const struct layer *l, int key)
+{
+    if (!layer_is_encrypted(l)) {
+        return "";
+    }
+    if (key <= 0) {
+        return ",locked";
+    }
+    if (w->key[0] == '\0') {
+        char word[32];
+
+        (void)words_fd(w, "key", fcntl(key, F_DUPFD_CLOEXEC, 3), word);
+        (void)str_print(w->key, sizeof w->key, ",%s", word);
+    }
+    return w->key;
+}
+
 /* One layer over the one below it; `at` 0 is the top. */
 static int add_layer(struct node *n, const struct chain *c, size_t at,
                      const struct naming *names, struct words *w, struct err *e)
@@ -108,8 +125,9 @@ static int add_layer(struct node *n, const struct chain *c, size_t at,
     if (at + 1 < c->count) {
         name_layer(c, at + 1, names, below);
     }
-    words_add(w, "node=%s,%s,file=%s.file%s%s%s", own, volume_text(l->record, "format"),
-              own, below[0] != '\0' ? ",backing=" : "", below, how);
+    words_add(w, "node=%s,%s,file=%s.file%s%s%s%s", own, volume_text(l->record, "format"),
+              own, below[0] != '\0' ? ",backing=" : "", below, how,
+              words_key(w, l, c->key));
     return 0;
 }
 

@@ -11,6 +11,7 @@
 
 struct chain;
 struct err;
+struct layer;
 struct node;
 
 #define WORDS_FDS_MOST 240
@@ -20,6 +21,7 @@ struct words {
     int fds[WORDS_FDS_MOST]; /* owned */
     unsigned n_fds;
     bool message; /* for a worker: descriptors are named by their order, "@0" */
+    char key[40]; /* ",key=10": the passphrase, once it is among the descriptors */
 };
 
 void words_fini(struct words *w);
@@ -29,6 +31,10 @@ void words_add(struct words *w, const char *fmt, ...)
 /* A word for the descriptor, which is taken also on failure: "fd=10", "fd=@0"; borrowed
  * until the next one. */
 const char *words_fd(struct words *w, const char *key, int take_fd, char out[32]);
+
+/* What a layer's node says of its passphrase, a descriptor that is borrowed, or
+ * `CHAIN_LOCKED`; "" when the layer is not encrypted. */
+const char *words_key(struct words *w, const struct layer *l, int key);
 
 /* A volume's disk as the node `name`; NULL: all nodes are called by the layers' ids.  Only the
  * top is written to, if `writes`. */

@@ -103,8 +103,10 @@ static int start(struct node *n, const struct volume *v, const json_t *order,
     char log[PATH_MAX];
     char fd[32];
     int r = chain_load(n, volume_text(v->record, "top"), &chain, e);
-    int control = r == 0 ? bind_control(n, v->name, e) : r;
+    int control;
 
+    r = r == 0 ? chain_unlock(n, &chain, order, e) : r;
+    control = r == 0 ? bind_control(n, v->name, e) : r;
     if (control < 0) {
         chain_fini(&chain);
         return control;
@@ -127,16 +129,29 @@ static int start(struct node *n, const struct volume *v, const json_t *order,
     return r;
 }
 
+/* Who has no passphrase gets nothing from a worker that had one, either. */
+static int may_use(struct node *n, const struct volume *v, const json_t *order,
+                   struct err *e)
+{
+    struct chain top = {0};
+    int r = chain_load_most(n, volume_text(v->record, "top"), 1, &top, e);
+
+    r = r == 0 ? chain_unlock(n, &top, order, e) : r;
+    chain_fini(&top);
+    return r;
+}
+
 int volume_worker_need(struct node *n, const struct volume *v, const json_t *order,
                        int *ret_fd, struct err *e)
 {
     int r = 0;
 
     *ret_fd = volume_worker_connect(n, v->name);
-    if (*ret_fd < 0) {
-        r = start(n, v, order, e);
-        *ret_fd = r == 0 ? volume_worker_connect(n, v->name) : -1;
+    if (*ret_fd >= 0) {
+        return may_use(n, v, order, e);
     }
+    r = start(n, v, order, e);
+    *ret_fd = r == 0 ? volume_worker_connect(n, v->name) : -1;
     return r == 0 && *ret_fd < 0
                ? err_set(e, -EIO, "the server of volume '%s' ended at once", v->name)
                : r;
@@ -259,7 +274,7 @@ int volume_worker_top(struct node *n, int fd, char ret[LAYER_ID_DIGITS + 1],
     return r;
 }
 
-int volume_worker_layer(struct node *n, const struct layer *l, struct words *w,
+int volume_worker_layer(struct node *n, const struct layer *l, int key, struct words *w,
                         struct err *e)
 {
     const char *format = volume_text(l->record, "format");
@@ -272,8 +287,8 @@ int volume_worker_layer(struct node *n, const struct layer *l, struct words *w,
     if (r < 0) {
         return r;
     }
-    words_add(w, "node=%s,%s,file=%s.file%s", l->id, format, l->id,
-              strcmp(format, "qcow2") == 0 ? ",alone" : "");
+    words_add(w, "node=%s,%s,file=%s.file%s%s", l->id, format, l->id,
+              strcmp(format, "qcow2") == 0 ? ",alone" : "", words_key(w, l, key));
     return 0;
 }
 
@@ -303,10 +318,22 @@ int disk_take(struct node *n, const struct volume *v, const struct layer *top,
     }
 }
 
+int disk_hold_key(struct node *n, struct disk_hold *h, const struct layer *top,
+                  const json_t *order, struct err *e)
+{
+    struct chain one = {.layers = (struct layer *)(uintptr_t)top, .count = 1};
+    int r = h->control >= 0 ? chain_unlock(n, &one, order, e) : 0;
+
+    h->key = one.key;
+    return r;
+}
+
 void disk_let_go(struct disk_hold *h)
 {
     scope_close(&h->control);
     scope_close(&h->alone);
-    h->control = -1;
-    h->alone = -1;
+    if (h->key > 0) {
+        (void)close(h->key);
+    }
+    *h = (struct disk_hold){-1, -1, 0};
 }

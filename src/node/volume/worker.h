@@ -32,18 +32,23 @@ int volume_worker_top(struct node *n, int fd, char ret[LAYER_ID_DIGITS + 1],
                       struct err *e);
 
 /* Words for a layer's node that stands alone, named by its id. */
-int volume_worker_layer(struct node *n, const struct layer *l, struct words *w,
+int volume_worker_layer(struct node *n, const struct layer *l, int key, struct words *w,
                         struct err *e);
 
 /* A volume's disk for a change: by its worker, or alone. */
 struct disk_hold {
     int control; /* owned; -1: there is no worker */
     int alone;   /* owned; -1: there is a worker */
+    int key;     /* owned: the passphrase for new layers of the worker's; 0: none */
 };
 
 int disk_take(struct node *n, const struct volume *v, const struct layer *top,
               struct disk_hold *ret, struct err *e);
 void disk_let_go(struct disk_hold *h);
+
+/* A worker opens new layers with the passphrase of the order, if the disk is encrypted. */
+int disk_hold_key(struct node *n, struct disk_hold *h, const struct layer *top,
+                  const json_t *order, struct err *e);
 
 /* move.c: of a move that was killed; `worker_top` is "" without a worker. */
 int disk_settle_move(struct node *n, struct volume *v, const char *worker_top,

@@ -1,0 +1,456 @@
+/* key.c - encrypted disks: who opens them, and their passphrases.
+ *
+ * Each layer is a qcow2 image with a LUKS header inside, and a layer has a copy of the header
+ * of the one below: snapshots and clones ask for no passphrase.  So each layer has
+ * passphrases of its own from then on.  A change of passphrases goes through all layers
+ * that the volume is made of: a new one is added everywhere first, and an old one is taken
+ * away from the layers that this volume alone needs, so that clones open as before.
+ * Whatever is interrupted is completed by the same command again. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/fault.h"
+#include "base/scope.h"
+#include "base/str.h"
+#include "node/volume/worker.h"
+
+#define KEY_MOST_BYTES (8u << 20)
+#define SLOTS_MOST     32
+
+bool layer_is_encrypted(const struct layer *l)
+{
+    return json_is_true(json_object_get(l->record, "encrypted"));
+}
+
+/* ---- bytes in memory ---- */
+
+/* A part of a file, in memory; a descriptor.  A pipe has no place to read at. */
+static int copy_to_memory(int from, uint64_t at, uint64_t bytes)
+{
+    SCOPED(scope_close) int to = memfd_create("key", MFD_CLOEXEC);
+    unsigned char part[4096];
+    uint64_t done = 0;
+
+    while (to >= 0 && done < bytes) {
+        size_t want = bytes - done < sizeof part ? (size_t)(bytes - done) : sizeof part;
+        ssize_t n = pread(from, part, want, (off_t)(at + done));
+
+        if (n < 0 && errno == ESPIPE) {
+            n = read(from, part, want);
+        }
+        if (n > 0 && write(to, part, (size_t)n) != n) {
+            n = -1;
+        }
+        if (n < 0 && errno != EINTR) {
+            explicit_bzero(part, sizeof part);
+            return -errno;
+        }
+        if (n == 0) {
+            break;
+        }
+        done += n > 0 ? (uint64_t)n : 0;
+    }
+    explicit_bzero(part, sizeof part);
+    return to < 0 ? -errno : scope_take_fd(&to);
+}
+
+int volume_key_read(const json_t *order, const char *member, struct err *e)
+{
+    const char *path = volume_text(order, member);
+    SCOPED(scope_close) int from = open(path, O_RDONLY | O_CLOEXEC);
+    SCOPED(scope_close) int to = -1;
+    off_t bytes;
+
+    if (from < 0) {
+        return err_sys(e, -errno, "cannot read the passphrase in '%s'", path);
+    }
+    to = copy_to_memory(from, 0, KEY_MOST_BYTES + 1);
+    bytes = to < 0 ? -1 : lseek(to, 0, SEEK_END);
+    if (bytes < 0) {
+        return err_sys(e, to < 0 ? to : -errno, "cannot read the passphrase in '%s'",
+                       path);
+    }
+    if (bytes == 0 || bytes > (off_t)KEY_MOST_BYTES) {
+        return err_set(e, bytes == 0 ? -EINVAL : -EFBIG, "'%s' has %s passphrase", path,
+                       bytes == 0 ? "no" : "too long a");
+    }
+    return scope_take_fd(&to);
+}
+
+/* ---- one layer ---- */
+
+static void take_slot(void *arg, const char *line)
+{
+    (void)sscanf(line, "slot=%d", (int *)arg);
+}
+
+/* The slot that the passphrase opens; -EACCES: none.  The header is looked at in memory,
+ * because the file may be somebody's who is writing to it. */
+static int find_slot(struct node *n, const struct layer *l, int key, struct err *e)
+{
+    SCOPED(scope_close) int file = piece_open(n, l, O_RDONLY, e);
+    struct words w = {.n_fds = 0};
+    uint64_t at;
+    uint64_t bytes;
+    char fd[32];
+    int slot = -1;
+    int r = file < 0 ? file : volume_image_header(file, &at, &bytes);
+
+    if (file >= 0 && r < 0) {
+        return err_sys(e, r, "layer '%s' has no encryption header", l->id);
+    }
+    if (r == 0) {
+        r = copy_to_memory(file, at, bytes);
+        words_add(&w, "node=f,file,%s", words_fd(&w, "fd", r, fd));
+        words_add(&w, "%s", words_fd(&w, "key", fcntl(key, F_DUPFD_CLOEXEC, 3), fd));
+        r = r < 0 ? err_sys(e, r, "cannot read an encryption header")
+                  : words_run(n, "key", &w, take_slot, &slot, e);
+    }
+    words_fini(&w);
+    return r == 0 && slot < 0 ? err_set(e, -EIO, "the program 'volume' told no slot")
+           : r == 0           ? slot
+                              : r;
+}
+
+int chain_unlock(struct node *n, struct chain *c, const json_t *order, struct err *e)
+{
+    const char *file = volume_text(order, "key_file");
+    bool encrypted = c->count > 0 && layer_is_encrypted(&c->layers[0]);
+    struct err why = {0};
+    int key;
+    int r;
+
+    if (!encrypted || file[0] == '\0') {
+        return !encrypted && file[0] == '\0' ? 0
+               : encrypted
+                   ? err_set(e, -EACCES, "it is encrypted (say '--key-file FILE')")
+                   : err_set(e, -EINVAL, "it is not encrypted: without --key-file");
+    }
+    key = volume_key_read(order, "key_file", e);
+    if (key < 0) {
+        return key;
+    }
+    r = find_slot(n, &c->layers[0], key, &why);
+    if (r < 0) {
+        (void)close(key);
+        return r == -EACCES
+                   ? err_set(e, r, "the passphrase in '%s' does not open it", file)
+                   : err_set(e, r, "%s", why.text);
+    }
+    c->key = key;
+    return 0;
+}
+
+int volume_image_make_locked(struct node *n, int fd, uint64_t size_bytes, int key,
+                             struct err *e)
+{
+    struct words w = {.n_fds = 0};
+    char word[32];
+    int r;
+
+    words_add(&w, "node=f,file,%s",
+              words_fd(&w, "fd", fcntl(fd, F_DUPFD_CLOEXEC, 3), word));
+    words_add(&w, "%s", words_fd(&w, "key", fcntl(key, F_DUPFD_CLOEXEC, 3), word));
+    words_add(&w, "format=qcow2");
+    words_add(&w, "size=%llu", (unsigned long long)size_bytes);
+    words_add(&w, "cluster=%d", VOLUME_IMAGE_CLUSTER);
+    words_add(&w, "extended-l2");
+    r = words_run(n, "create", &w, NULL, NULL, e);
+    words_fini(&w);
+    return r == 0 && fsync(fd) < 0 ? err_sys(e, -errno, "cannot make a layer") : r;
+}
+
+/* ---- all layers of a volume ---- */
+
+struct part {
+    struct layer layer; /* owned */
+    struct strv users;
+    bool ours; /* nobody else needs it */
+};
+
+struct rotation {
+    struct node *n;
+    struct volume *v;
+    struct part *parts; /* owned */
+    size_t count;
+    int key; /* owned: opens the disk */
+    int new; /* owned: to be added; -1 */
+    int old; /* borrowed or owned, see `owns_old`: to be taken away; -1 */
+    bool owns_old;
+    json_t *rows; /* owned */
+};
+
+static struct part *part_of(const struct rotation *r, const char *id)
+{
+    for (size_t i = 0; i < r->count; i++) {
+        if (strcmp(r->parts[i].layer.id, id) == 0) {
+            return &r->parts[i];
+        }
+    }
+    return NULL;
+}
+
+/* The layer and those below it. */
+static int add_parts(struct rotation *r, const char *top, struct err *e)
+{
+    const char *id = top;
+    int done = 0;
+
+    while (done == 0 && id != NULL && id[0] != '\0' && part_of(r, id) == NULL) {
+        struct part *more = fault_realloc(r->parts, (r->count + 1) * sizeof *more);
+
+        if (more == NULL) {
+            return err_set(e, -ENOMEM, "no memory");
+        }
+        r->parts = more;
+        memset(&more[r->count], 0, sizeof *more);
+        more = &more[r->count++];
+        more->ours = true;
+        done = layer_load(r->n, id, &more->layer, e);
+        done = done == 0 ? layer_users(r->n, id, &more->users, e) : done;
+        id = json_string_value(json_object_get(more->layer.record, "parent"));
+    }
+    return done;
+}
+
+/* Whether this is the volume itself, or a layer that only it needs. */
+static bool is_own_user(const struct rotation *r, const char *user)
+{
+    char snapshots[KV_KEY_BYTES];
+    const struct part *child;
+
+    if (str_starts(user, "l/")) {
+        child = part_of(r, user + 2);
+        return child != NULL && child->ours;
+    }
+    RECORD_KEY(snapshots, "s/%s/", r->v->name);
+    return str_starts(user, snapshots) ||
+           (strchr("vbm", user[0]) != NULL && user[1] == '/' &&
+            strcmp(user + 2, r->v->name) == 0);
+}
+
+/* What others need is not ours, nor is anything below it. */
+static void find_ours(struct rotation *r)
+{
+    for (bool again = true; again;) {
+        again = false;
+        for (size_t i = 0; i < r->count; i++) {
+            struct part *p = &r->parts[i];
+
+            for (size_t k = 0; p->ours && k < p->users.n; k++) {
+                p->ours = is_own_user(r, p->users.items[k]);
+                again = again || !p->ours;
+            }
+        }
+    }
+}
+
+static int load_parts(struct rotation *r, struct err *e)
+{
+    size_t i;
+    json_t *one;
+    int done = add_parts(r, volume_text(r->v->record, "top"), e);
+
+    json_array_foreach(json_object_get(r->v->record, "snapshots"), i, one)
+    {
+        done = done == 0 ? add_parts(r, volume_text(one, "layer"), e) : done;
+    }
+    done = done == 0 ? add_parts(r, volume_text(r->v->record, "backup_layer"), e) : done;
+    find_ours(r);
+    return done;
+}
+
+/* ---- changes ---- */
+
+/* Change the header of the layer itself: `add` (a descriptor), or the slot to be removed. */
+static int change_header(const struct rotation *r, const struct layer *l, int add,
+                         int slot, struct err *e)
+{
+    int key = add >= 0 || r->new < 0 ? r->key : r->new;
+    struct words w = {.n_fds = 0};
+    char fd[32];
+    int done;
+    int file = piece_open(r->n, l, O_RDWR, e);
+
+    if (file < 0) {
+        return file;
+    }
+    words_add(&w, "node=f,file,%s", words_fd(&w, "fd", file, fd));
+    words_add(&w, "node=q,qcow2,file=f,locked,alone,read-only");
+    words_add(&w, "%s", words_fd(&w, "key", fcntl(key, F_DUPFD_CLOEXEC, 3), fd));
+    if (add >= 0) {
+        words_add(&w, "%s", words_fd(&w, "add", fcntl(add, F_DUPFD_CLOEXEC, 3), fd));
+    } else {
+        words_add(&w, "remove=%d", slot);
+    }
+    done = words_run(r->n, "key", &w, NULL, NULL, e);
+    words_fini(&w);
+    return done;
+}
+
+static void tell(const struct rotation *r, const struct part *p, const char *state)
+{
+    (void)json_array_append_new(
+        r->rows, json_pack("{s:s, s:s}", "layer", p->layer.id, "state", state));
+}
+
+static int add_new(const struct rotation *r, const struct part *p, struct err *e)
+{
+    struct err none = {0};
+    int slot = find_slot(r->n, &p->layer, r->new, &none);
+    int done = slot >= 0         ? 0 /* it is there already */
+               : slot == -EACCES ? change_header(r, &p->layer, r->new, -1, e)
+                                 : err_set(e, slot, "%s", none.text);
+
+    (void)fault_step("key.added");
+    return done;
+}
+
+static int remove_old(const struct rotation *r, const struct part *p, bool *ret_found,
+                      struct err *e)
+{
+    for (int i = 0; i < SLOTS_MOST; i++) {
+        struct err none = {0};
+        int slot = find_slot(r->n, &p->layer, r->old, &none);
+        int done;
+
+        if (slot < 0) {
+            return slot == -EACCES ? 0 : err_set(e, slot, "%s", none.text);
+        }
+        *ret_found = true;
+        done = p->ours ? change_header(r, &p->layer, -1, slot, e) : 0;
+        (void)fault_step("key.removed");
+        if (done < 0 || !p->ours) {
+            return done;
+        }
+    }
+    return 0;
+}
+
+static int rotate(struct rotation *r, struct err *e)
+{
+    bool any = false;
+    int done = 0;
+
+    for (size_t i = 0; done == 0 && r->new >= 0 && i < r->count; i++) {
+        done = add_new(r, &r->parts[i], e);
+    }
+    for (size_t i = r->count; done == 0 && i > 0; i--) { /* the top is the last one */
+        const struct part *p = &r->parts[i - 1];
+        bool found = false;
+
+        done = r->old >= 0 ? remove_old(r, p, &found, e) : 0;
+        any = any || found;
+        tell(r, p,
+             found && !p->ours      ? "kept"
+             : found && r->new >= 0 ? "changed"
+             : found                ? "removed"
+             : r->new >= 0          ? "added"
+                                    : "unchanged");
+    }
+    return done == 0 && r->old >= 0 && !any
+               ? err_set(e, -ENOENT, "no layer of it opens with the one to be removed")
+               : done;
+}
+
+/* Whether two passphrases are the same bytes. */
+static bool is_same(int a, int b)
+{
+    char one[4096];
+    char other[4096];
+    ssize_t n;
+    off_t at = 0;
+
+    do {
+        n = pread(a, one, sizeof one, at);
+        if (n < 0 || pread(b, other, sizeof other, at) != n ||
+            memcmp(one, other, (size_t)n) != 0) {
+            return false;
+        }
+        at += n;
+    } while (n > 0);
+    return true;
+}
+
+static int read_orders(struct rotation *r, const json_t *order, struct err *e)
+{
+    bool add = json_object_get(order, "add") != NULL;
+    bool away = json_object_get(order, "remove") != NULL;
+    bool change = json_object_get(order, "change") != NULL;
+
+    if (add + away + change != 1) {
+        return err_set(e, -EINVAL, "one of --add, --remove and --change at a time");
+    }
+    if (add || change) {
+        r->new = volume_key_read(order, add ? "add" : "change", e);
+    }
+    if (away) {
+        r->old = volume_key_read(order, "remove", e);
+        r->owns_old = true;
+    } else if (change) {
+        r->old = r->key;
+    }
+    if ((r->new < 0 && (add || change)) || (r->old < 0 && away)) {
+        return e != NULL && e->code != 0 ? e->code : -EIO;
+    }
+    return (away && is_same(r->key, r->old)) || (change && is_same(r->new, r->old))
+               ? err_set(e, -EINVAL, "both files have the same passphrase")
+               : 0;
+}
+
+static void rotation_fini(struct rotation *r)
+{
+    for (size_t i = 0; i < r->count; i++) {
+        layer_fini(&r->parts[i].layer);
+        strv_fini(&r->parts[i].users);
+    }
+    free(r->parts);
+    scope_close(&r->key);
+    scope_close(&r->new);
+    if (r->owns_old) {
+        scope_close(&r->old);
+    }
+}
+
+int disk_volume_key(struct node *n, const json_t *order, json_t **ret, struct err *e)
+{
+    const char *name = volume_text(order, "name");
+    SCOPED(scope_close) int lock = -1;
+    SCOPED(scope_close) int alone = -1;
+    struct volume v = {0};
+    struct chain top = {0};
+    struct rotation way = {.n = n, .v = &v, .key = -1, .new = -1, .old = -1};
+    int r = volume_load_disk(n, name, &v, &lock, e);
+
+    r = r == 0 ? chain_load_most(n, volume_text(v.record, "top"), 1, &top, e) : r;
+    r = r == 0 ? chain_unlock(n, &top, order, e) : r;
+    if (r == 0 && top.key <= 0) {
+        r = err_set(e, -EINVAL, "it is not encrypted");
+    }
+    if (r == 0) {
+        way.key = fcntl(top.key, F_DUPFD_CLOEXEC, 3);
+        r = read_orders(&way, order, e);
+    }
+    if (r == 0) { /* asked for before anything is changed */
+        alone = disk_open_alone(n, &v, &top.layers[0], e);
+        r = alone < 0 ? alone : 0;
+        scope_close(&alone);
+        alone = -1;
+    }
+    way.rows = json_array();
+    r = r == 0 ? load_parts(&way, e) : r;
+    r = r == 0 ? rotate(&way, e) : r;
+    chain_fini(&top);
+    rotation_fini(&way);
+    volume_fini(&v);
+    if (r < 0) {
+        json_decref(way.rows);
+        return err_wrap(e, "cannot change the passphrases of volume '%s'", name);
+    }
+    *ret = way.rows;
+    return 0;
+}
