@@ -1,12 +1,15 @@
 #!/bin/sh
 # Pools that keep each volume on several members: what was written is there when one of them
 # is lost, and that one is made equal when it is back.
-# rows: STO-10
+# rows: STO-06 STO-10
 . "$(dirname "$0")/lib.sh"
 need_root
-need_cmd qemu-io python3
+need_cmd qemu-io python3 mount umount
 servers=
-on_exit() { for pid in $servers; do kill "$pid" 2>/dev/null || true; done; }
+on_exit() {
+    for pid in $servers; do kill "$pid" 2>/dev/null || true; done
+    umount -l "$WORK/m5" "$WORK/m6" 2>/dev/null || true
+}
 # Words of qemu-io, by a server that ends with its only client.
 io() {
     name=$1
@@ -126,3 +129,40 @@ array raid5 2
 array raid6 "2 3"
 array raid10 "2 3"
 array raid0 ""
+
+# A span: a disk larger than any member, and a member that is lost takes only what lies there.
+for i in 5 6; do
+    mkdir "$WORK/m$i"
+    mount -t tmpfs -o size=40M pool "$WORK/m$i"
+done
+strata pool create --redundancy span --member "$WORK/m5" --member "$WORK/m6" s >/dev/null
+strata volume create --pool s --size 60M wide >/dev/null
+is "two and a map" "$(files)" 3
+io wide -c 'write -P 1 0 30M' -c 'write -P 2 30M 30M'
+io wide -c 'read -P 1 0 30M' -c 'read -P 2 30M 30M'
+for i in 5 6; do
+    used=$(du -sm "$WORK/m$i" | cut -f1)
+    [ "$used" -ge 20 ] || fail "m$i has $used MiB only"
+done
+strata volume resize wide 64M >/dev/null
+io wide -c 'read -P 2 30M 30M' -c 'read -P 0 60M 4M'
+strata volume delete wide >/dev/null
+strata volume create --pool s --size 20M --format qcow2 wide >/dev/null
+io wide -c 'write -P 1 0 10M'
+strata volume snapshot wide one >/dev/null
+io wide -c 'write -P 2 5M 1M'
+strata volume clone wide@one copy >/dev/null
+io copy -c 'read -P 1 0 10M'
+io wide -c 'read -P 1 0 5M' -c 'read -P 2 5M 1M' -c 'read -P 1 6M 4M'
+strata volume delete copy >/dev/null
+strata volume delete --snapshots wide >/dev/null
+is "span: nothing is left" "$(files)" 0
+if grep -qa STRATA_FAULT "$STRATA"; then
+    for step in layer.piece layer.arranged; do
+        STRATA_FAULT=kill:$step "$STRATA" --state "$STATE" volume create --pool s --size 1M k >/dev/null 2>&1 || true
+        strata volume create --pool s --size 1M next >/dev/null
+        strata volume delete next >/dev/null
+        is "span, $step" "$(files)" 0
+    done
+fi
+strata pool delete s >/dev/null

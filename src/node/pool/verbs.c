@@ -259,7 +259,8 @@ static int check_redundancy(const json_t *pool, struct err *e)
     static const struct {
         const char *name;
         unsigned least;
-    } known[] = {{"mirror", 2}, {"raid0", 2}, {"raid5", 3}, {"raid6", 4}, {"raid10", 4}};
+    } known[] = {{"mirror", 2}, {"raid0", 2},  {"raid5", 3},
+                 {"raid6", 4},  {"raid10", 4}, {"span", 1}};
 
     const char *word = pool_text(pool, "redundancy");
 
@@ -274,7 +275,7 @@ static int check_redundancy(const json_t *pool, struct err *e)
     return word[0] == '\0' ? 0
                            : err_set(e, -EINVAL,
                                      "there is no redundancy '%s': mirror, raid0, raid5, "
-                                     "raid6, raid10",
+                                     "raid6, raid10, span",
                                      word);
 }
 

@@ -20,6 +20,7 @@
 #define ROOM_BYTES    ((uint64_t)8 << 20)  /* on each member, for superblocks and marks */
 #define IMAGE_BYTES   ((uint64_t)32 << 20) /* and a part of 32: what an image adds */
 #define CLUSTER_BYTES 131072               /* as those made in this process */
+#define SEGMENT_BYTES (4u << 20)           /* of a span */
 
 struct kind {
     const char *name;
@@ -30,12 +31,16 @@ struct kind {
     unsigned step;   /* their number is a multiple of this */
     unsigned parity; /* members whose room is not for data */
     unsigned copies; /* of all data */
+    bool grows; /* its files grow, and a map on the first member says what lies where */
 };
 
 static const struct kind kinds[] = {
-    {"mirror", "mirror", "", 2, 8, 1, 0, 0},  {"raid0", "raid", "0", 2, 16, 1, 0, 1},
-    {"raid5", "raid", "5", 3, 16, 1, 1, 1},   {"raid6", "raid", "6", 4, 16, 1, 2, 1},
-    {"raid10", "raid", "10", 4, 16, 2, 0, 2},
+    {"mirror", "mirror", "", 2, 8, 1, 0, 0, false},
+    {"raid0", "raid", "0", 2, 16, 1, 0, 1, false},
+    {"raid5", "raid", "5", 3, 16, 1, 1, 1, false},
+    {"raid6", "raid", "6", 4, 16, 1, 2, 1, false},
+    {"raid10", "raid", "10", 4, 16, 2, 0, 2, false},
+    {"span", "span", "", 1, POOL_MEMBERS_MOST, 1, 0, 1, true},
 };
 
 static const struct kind *kind_named(const char *name)
@@ -106,6 +111,17 @@ int arrange_words(struct node *n, const struct layer *l, const struct arrange_na
     if (k == NULL) {
         return err_set(e, -EOPNOTSUPP, "its arrangement is not known here");
     }
+    if (k->grows) {
+        char fd[32];
+        int map = piece_open_map(n, l, as->writes ? O_RDWR : O_RDONLY, e);
+
+        if (map < 0) {
+            return map;
+        }
+        words_add(w, "node=%s.map,file,%s%s", as->name, words_fd(w, "fd", map, fd),
+                  as->writes ? "" : ",read-only");
+        str_addf(&list, ",map=%s.map", as->name);
+    }
     there = add_pieces(n, l, as, w, &list);
     pieces = str_take(&list);
     if (pieces == NULL || there == 0) {
@@ -114,7 +130,8 @@ int arrange_words(struct node *n, const struct layer *l, const struct arrange_na
     }
     words_add(w, "node=%s,%s%s%s%s%s%s", as->name, k->type,
               k->level[0] != '\0' ? ",level=" : "", k->level, pieces,
-              there < piece_count(l) ? ",degraded" : "", as->writes ? "" : ",read-only");
+              there < piece_count(l) && !k->grows ? ",degraded" : "",
+              as->writes ? "" : ",read-only");
     return 0;
 }
 
@@ -174,12 +191,16 @@ static uint64_t piece_bytes(const struct layer *l, const struct kind *k)
     unsigned parts = k->copies == 0 ? 1 : (piece_count(l) - k->parity) / k->copies;
     uint64_t each = size / parts + size / 1024 + ROOM_BYTES;
 
+    if (k->grows) {
+        return 0;
+    }
     return (k->parity > 0 ? each + JOURNAL_BYTES : each) & ~(uint64_t)(UNIT_BYTES - 1);
 }
 
 struct files {
     int fd[POOL_MEMBERS_MOST]; /* owned */
     unsigned count;
+    int map; /* owned; -1: there is none */
 };
 
 static void files_fini(struct files *f)
@@ -187,11 +208,18 @@ static void files_fini(struct files *f)
     for (unsigned i = 0; i < f->count; i++) {
         scope_close(&f->fd[i]);
     }
+    scope_close(&f->map);
 }
 
 static int make_files(struct node *n, const struct layer *l, uint64_t bytes,
                       struct files *ret, struct err *e)
 {
+    if (kind_of(l)->grows) {
+        ret->map = piece_open_map(n, l, O_RDWR | O_CREAT | O_EXCL, e);
+        if (ret->map < 0) {
+            return ret->map;
+        }
+    }
     for (unsigned i = 0; i < piece_count(l); i++) {
         int fd = piece_open_at(n, l, i, O_RDWR | O_CREAT | O_EXCL, e);
 
@@ -211,6 +239,13 @@ static int make_files(struct node *n, const struct layer *l, uint64_t bytes,
 static void add_made(const struct files *f, struct words *w, const char *before,
                      struct str *ret)
 {
+    if (f->map >= 0) {
+        char fd[32];
+
+        words_add(w, "node=map,file,%s",
+                  words_fd(w, "fd", fcntl(f->map, F_DUPFD_CLOEXEC, 3), fd));
+        str_addf(ret, "%smap=map", before);
+    }
     for (unsigned i = 0; i < f->count; i++) {
         char fd[32];
 
@@ -230,11 +265,15 @@ static int arrange(struct node *n, const struct layer *l, const struct kind *k,
     add_made(f, &w, ",", &none);
     str_fini(&none);
     words_add(&w, "format=%s", k->type);
-    for (unsigned i = 0; i < f->count; i++) {
+    for (unsigned i = 0; !k->grows && i < f->count; i++) {
         words_add(&w, "piece=p%u", i);
     }
     words_add(&w, "size=%llu", (unsigned long long)disk_bytes(l));
-    if (k->level[0] == '\0') {
+    if (k->grows) {
+        words_add(&w, "top=map");
+        words_add(&w, "pieces=%u", f->count);
+        words_add(&w, "segment=%u", SEGMENT_BYTES);
+    } else if (k->level[0] == '\0') {
         words_add(&w, "same");
     } else {
         words_add(&w, "level=%s", k->level);
@@ -278,7 +317,7 @@ int arrange_make(struct node *n, const struct layer *l, const struct layer *pare
                  struct err *e)
 {
     const struct kind *k = kind_of(l);
-    struct files f = {.count = 0};
+    struct files f = {.map = -1};
     int r = make_files(n, l, piece_bytes(l, k), &f, e);
 
     r = r == 0 ? arrange(n, l, k, &f, e) : r;
@@ -286,6 +325,9 @@ int arrange_make(struct node *n, const struct layer *l, const struct layer *pare
     r = r == 0 && is_image(l) ? make_image(n, l, parent, &f, e) : r;
     for (unsigned i = 0; r == 0 && i < f.count; i++) {
         r = fsync(f.fd[i]) < 0 ? err_sys(e, -errno, "cannot make a layer") : 0;
+    }
+    if (r == 0 && f.map >= 0 && fsync(f.map) < 0) {
+        r = err_sys(e, -errno, "cannot make a layer");
     }
     files_fini(&f);
     return r;

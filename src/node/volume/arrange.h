@@ -10,7 +10,10 @@ unsigned piece_count(const struct layer *l);
 int piece_open_at(struct node *n, const struct layer *l, unsigned at, int flags,
                   struct err *e);
 
-/* The same, but -ENODEV without a text when its member is lost or does not answer. */
+/* The map of a span, beside its first piece. */
+int piece_open_map(struct node *n, const struct layer *l, int flags, struct err *e);
+
+/* A piece; -ENODEV without a text when its member is lost or does not answer. */
 int piece_open_there(struct node *n, const struct layer *l, unsigned at, int flags);
 
 /* How the words of a disk call the bytes of a layer. */

@@ -1,6 +1,7 @@
 /* piece.c - what members hold of layers, and that nothing is left there.
  *
  *     MEMBER/layers/ID        the bytes of a plain layer, or one's part of another
+ *     MEMBER/layers/ID.map    of a span: what lies on which member
  *     RUN/volumes/making/ID   the layer comes or goes; locked by who is at it
  *
  * A piece is made before the record that names its layer, and removed after it.  Between
@@ -21,6 +22,8 @@
 #include "host/file.h"
 #include "node/volume/arrange.h"
 
+#define MAP_TAIL ".map"
+
 /* NULL: the pool has no such member any more. */
 static const json_t *member_of(const struct layer *l, unsigned at)
 {
@@ -30,6 +33,11 @@ static const json_t *member_of(const struct layer *l, unsigned at)
                ? NULL
                : pool_member(l->pool,
                              (unsigned)json_integer_value(json_array_get(pieces, at)));
+}
+
+static bool has_map(const struct layer *l)
+{
+    return strcmp(volume_text(l->record, "arrangement"), "span") == 0;
 }
 
 unsigned piece_count(const struct layer *l)
@@ -77,10 +85,28 @@ int piece_name(const struct layer *l, const struct layer *parent, char out[PATH_
                : piece_path(parent, out);
 }
 
-int piece_open_at(struct node *n, const struct layer *l, unsigned at, int flags,
-                  struct err *e)
+/* Whether the member answers: one that hangs must not hold up those that have the rest. */
+static bool is_there(struct node *n, const struct layer *l, unsigned at)
 {
     const json_t *member = member_of(l, at);
+    struct pool_room room = {.state = POOL_LOST};
+
+    if (member != NULL) {
+        pool_look(n, l->pool, member, &room);
+    }
+    return room.state == POOL_OK || room.state == POOL_FULL;
+}
+
+struct part {
+    unsigned at;      /* of the pieces */
+    const char *tail; /* behind the id */
+};
+
+static int open_part(struct node *n, const struct layer *l, const struct part *p,
+                     int flags, struct err *e)
+{
+    char name[LAYER_ID_DIGITS + 8];
+    const json_t *member = member_of(l, p->at);
     SCOPED(scope_close) int dir = -1;
     int fd;
 
@@ -98,10 +124,11 @@ int piece_open_at(struct node *n, const struct layer *l, unsigned at, int flags,
     if (dir < 0) {
         return dir;
     }
-    fd = openat(dir, l->id, flags | O_CLOEXEC | O_NOFOLLOW, 0600);
+    (void)str_print(name, sizeof name, "%s%s", l->id, p->tail);
+    fd = openat(dir, name, flags | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0) {
         return err_sys(e, -errno, "cannot open '%s/layers/%s'", pool_member_path(member),
-                       l->id);
+                       name);
     }
     if ((flags & O_CREAT) != 0 && fsync(dir) < 0) {
         int r = -errno;
@@ -112,23 +139,29 @@ int piece_open_at(struct node *n, const struct layer *l, unsigned at, int flags,
     return fd;
 }
 
+int piece_open_at(struct node *n, const struct layer *l, unsigned at, int flags,
+                  struct err *e)
+{
+    const struct part p = {at, ""};
+
+    return open_part(n, l, &p, flags, e);
+}
+
+int piece_open_map(struct node *n, const struct layer *l, int flags, struct err *e)
+{
+    const struct part p = {0, MAP_TAIL};
+
+    if (!is_there(n, l, 0)) {
+        return err_set(e, -ENODEV, "the member with its map is lost");
+    }
+    return open_part(n, l, &p, flags, e);
+}
+
 int piece_open(struct node *n, const struct layer *l, int flags, struct err *e)
 {
     return layer_is_one_file(l)
                ? piece_open_at(n, l, 0, flags, e)
                : err_set(e, -EOPNOTSUPP, "it lies on several members of its pool");
-}
-
-/* Whether the member answers: one that hangs must not hold up those that have the rest. */
-static bool is_there(struct node *n, const struct layer *l, unsigned at)
-{
-    const json_t *member = member_of(l, at);
-    struct pool_room room = {.state = POOL_LOST};
-
-    if (member != NULL) {
-        pool_look(n, l->pool, member, &room);
-    }
-    return room.state == POOL_OK || room.state == POOL_FULL;
 }
 
 int piece_open_there(struct node *n, const struct layer *l, unsigned at, int flags)
@@ -140,6 +173,7 @@ static int remove_at(struct node *n, const struct layer *l, unsigned at)
 {
     const json_t *member = member_of(l, at);
     SCOPED(scope_close) int dir = -1;
+    char name[LAYER_ID_DIGITS + 8];
 
     if (member == NULL || (!layer_is_one_file(l) && !is_there(n, l, at))) {
         return -ENODEV;
@@ -147,6 +181,10 @@ static int remove_at(struct node *n, const struct layer *l, unsigned at)
     dir = pool_open_dir(n, l->pool, member, "layers", NULL);
     if (dir < 0) {
         return dir;
+    }
+    if (has_map(l) && at == 0) {
+        (void)str_print(name, sizeof name, "%s" MAP_TAIL, l->id);
+        (void)unlinkat(dir, name, 0); /* what is left is swept */
     }
     return unlinkat(dir, l->id, 0) < 0 && errno != ENOENT ? -errno : 0;
 }
@@ -204,6 +242,9 @@ static char *list_paths(const struct layer *l)
     for (unsigned i = 0; !is_device(l) && i < piece_count(l); i++) {
         if (path_at(l, i, path) == 0) {
             str_addf(&all, "%s%s", all.len > 0 ? "\n" : "", path);
+            if (i == 0 && has_map(l)) {
+                str_addf(&all, "\n%s" MAP_TAIL, path);
+            }
         }
     }
     str_add(&all, "");
@@ -287,12 +328,21 @@ static bool is_id(const char *word)
            word[strspn(word, "0123456789abcdef")] == '\0';
 }
 
+/* An id, alone or of a map. */
+static bool is_ours(const char *name)
+{
+    return is_id(name) || (strlen(name) == LAYER_ID_DIGITS + strlen(MAP_TAIL) &&
+                           str_ends(name, MAP_TAIL));
+}
+
 static void remove_listed(char *paths, const char *id)
 {
+    char map[LAYER_ID_DIGITS + 8];
     const char *path;
 
+    (void)str_print(map, sizeof map, "%s" MAP_TAIL, id);
     while ((path = strsep(&paths, "\n")) != NULL) {
-        if (path[0] == '/' && str_ends(path, id)) {
+        if (path[0] == '/' && (str_ends(path, id) || str_ends(path, map))) {
             (void)unlink(path);
         }
     }
@@ -340,8 +390,11 @@ static void sweep_member(struct node *n, const json_t *pool, const json_t *membe
 
     d = dir < 0 ? NULL : fdopendir(fcntl(dir, F_DUPFD_CLOEXEC, 3));
     while (d != NULL && (entry = readdir(d)) != NULL) {
-        if (is_id(entry->d_name) && !is_announced(n, entry->d_name) &&
-            !has_record(n, entry->d_name) && unlinkat(dir, entry->d_name, 0) == 0) {
+        char id[LAYER_ID_DIGITS + 1];
+
+        (void)str_print(id, sizeof id, "%.*s", LAYER_ID_DIGITS, entry->d_name);
+        if (is_id(id) && is_ours(entry->d_name) && !is_announced(n, id) &&
+            !has_record(n, id) && unlinkat(dir, entry->d_name, 0) == 0) {
             fn(arg, entry->d_name);
         }
     }
