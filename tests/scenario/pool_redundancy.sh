@@ -1,6 +1,6 @@
 #!/bin/sh
 # Pools that keep each volume on several members: what was written is there when one of them
-# is lost, and that one is made equal when it is back.
+# is lost, and that one is made equal when it is back.  Disks that are larger than a member.
 # rows: STO-06 STO-10
 . "$(dirname "$0")/lib.sh"
 need_root
@@ -31,6 +31,17 @@ import json, sys
 v = json.load(sys.stdin)
 v = v[0] if isinstance(v, list) else v
 print(v["state"], *[m["state"] for m in sorted(v["layers"][0]["members"], key=lambda m: m["member"])])'
+}
+# The process that has a file of that directory open.
+holder() {
+    for fd in /proc/[0-9]*/fd/*; do
+        case $(readlink "$fd" 2>/dev/null) in "$1"/*)
+            p=${fd#/proc/}
+            echo "${p%%/*}"
+            return
+            ;;
+        esac
+    done
 }
 files() { find "$WORK"/m[0-9]*/layers -type f 2>/dev/null | wc -l; }
 
@@ -85,6 +96,33 @@ has "resize" "$OUT" "its image lies on several members"
 strata volume delete --snapshots c >/dev/null
 strata volume delete --snapshots d >/dev/null
 is "nothing is left" "$(files)" 0
+
+# While it is served: kept, cloned, its server killed in the middle of writes.
+strata volume create --pool p --size 32M l >/dev/null
+"$STRATA" --state "$STATE" volume export l --nbd "$WORK/live" >"$WORK/live.out" 2>&1 &
+server=$!
+servers="$servers $server"
+within 10 grep -qs 'nbd+unix' "$WORK/live.out"
+live() {
+    said=$(qemu-io -f raw "$@" "nbd:unix:$WORK/live") || fail "live: $said"
+    case $said in *"verification failed"*) fail "live $*: $said" ;; esac
+}
+live -c 'write -P 1 0 8M'
+strata volume snapshot l now >/dev/null
+live -c 'read -P 1 0 8M' -c 'write -P 2 0 1M' -c flush
+strata volume clone l@now lc >/dev/null
+io lc -c 'read -P 1 0 8M'
+worker=$(holder "$WORK/m1/layers")
+kill -9 "$worker"
+wait "$server" || true
+rm -f "$WORK/live"
+io l -c 'read -P 2 0 1M' -c 'read -P 1 1M 7M'
+mv "$WORK/m2" "$WORK/away"
+io l -c 'read -P 2 0 1M' -c 'read -P 1 1M 7M'
+mv "$WORK/away" "$WORK/m2"
+strata volume delete lc >/dev/null
+strata volume delete --snapshots l >/dev/null
+is "live: nothing is left" "$(files)" 0
 
 # A disk of its own can grow.
 strata volume create --pool p --size 8M g >/dev/null
