@@ -1,7 +1,8 @@
 #!/bin/sh
 # An encrypted disk: QEMU opens its layers with the passphrase and nobody reads them without;
 # snapshots and clones ask for none; passphrases change, and a clone keeps its own.
-# rows: STO-11 STO-02 DC-21
+# rows: STO-11
+# long
 . "$(dirname "$0")/lib.sh"
 need_root
 need_cmd qemu-img qemu-io python3
