@@ -84,6 +84,7 @@ has "empty" "$OUT" "no passphrase"
 fails 1 strata volume export d --key-file "$WORK/nosuch" --file "$WORK/x.raw"
 [ ! -e "$WORK/x.raw" ] || fail "half a file"
 fails 1 strata volume backup d "$WORK/kept"
+has "a backup" "$OUT" "key-file"
 fails 1 strata volume create --size 1M --encrypt e
 fails 1 strata volume create --size 1M --key-file "$WORK/one" e
 fails 1 strata volume create --size 1M --encrypt --key-file "$WORK/one" --filesystem ext4 e
@@ -129,6 +130,27 @@ serve d three
 fails 1 strata volume key d --key-file "$WORK/three" --add "$WORK/one"
 has "in use" "$OUT" "being served"
 unserve d
+
+# ---- backups are encrypted, too ----
+strata volume backup d "$WORK/kept" --key-file "$WORK/three" >/dev/null
+serve d three
+io -c 'write -P 66 9M 64k'
+strata volume backup d "$WORK/kept" --key-file "$WORK/three" >/dev/null
+io -c 'write -P 67 9M 64k'
+unserve d
+grep -q "changes" "$WORK/kept/backups.json" || fail "two whole backups"
+grep -q "$plain" "$WORK/kept"/*.qcow2 && fail "a backup in clear"
+fails 1 strata volume restore "$WORK/kept" r
+has "restore" "$OUT" "key-file"
+fails 1 strata volume restore "$WORK/kept" r --key-file "$WORK/one"
+has "restore" "$OUT" "does not open it"
+strata volume restore "$WORK/kept" r --key-file "$WORK/three" >/dev/null
+opens r three -c 'read -P 66 9M 64k' -c 'read -P 17 0 1M' || fail "restored: $said"
+grep -q "$plain" "$(path r)" && fail "restored in clear"
+strata volume snapshot d away >/dev/null
+strata volume snapshot --delete d away --key-file "$WORK/three" >/dev/null
+opens d three -c 'read -P 67 9M 64k' -c 'read -P 17 0 1M' || fail "merged: $said"
+strata volume delete r >/dev/null
 
 # ---- whole copies, other pools, other sizes ----
 strata volume clone --full d e --key-file "$WORK/three" >/dev/null

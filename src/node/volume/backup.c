@@ -30,6 +30,7 @@
 struct backup {
     struct node *n;
     struct volume *v;
+    const json_t *order;
     int dir;
     char file[16]; /* of the new one */
     char id[LAYER_ID_DIGITS + 1];
@@ -77,6 +78,11 @@ static bool is_changes(const json_t *backup)
     return strcmp(volume_text(backup, "kind"), "changes") == 0;
 }
 
+static bool is_encrypted(const json_t *backup)
+{
+    return json_is_true(json_object_get(backup, "encrypted"));
+}
+
 /* The first one that a backup needs: the whole disk before it. */
 static size_t first_needed(const json_t *list, size_t at)
 {
@@ -92,6 +98,7 @@ static int save_list(const struct backup *b, json_t *list)
 {
     SCOPED(scope_free) char *text = NULL;
     const char *kind = b->before != NULL ? "changes" : "whole";
+    json_t *locked = b->chain.key > 0 ? json_true() : NULL;
     json_int_t size = (json_int_t)volume_number(b->v->record, "size_bytes");
     char name[5];
     char now[32];
@@ -100,9 +107,10 @@ static int save_list(const struct backup *b, json_t *list)
     (void)str_print(name, sizeof name, "%.4s", b->file);
     (void)json_object_set_new(list, "volume", json_string(b->v->name));
     (void)json_array_append_new(json_object_get(list, "backups"),
-                                json_pack("{s:s, s:s, s:s, s:s, s:I, s:s}", "name", name,
-                                          "kind", kind, "file", b->file, "created_at",
-                                          now, "size_bytes", size, "id", b->id));
+                                json_pack("{s:s, s:s, s:s, s:s, s:I, s:s, s:o*}", "name",
+                                          name, "kind", kind, "file", b->file,
+                                          "created_at", now, "size_bytes", size, "id",
+                                          b->id, "encrypted", locked));
     text = json_dumps(list, JSON_INDENT(2));
     return text == NULL ? -ENOMEM
                         : file_replace(b->dir, LIST, text, strlen(text), 0600, true);
@@ -131,8 +139,9 @@ static int add_image(const json_t *backup, int dir, const char *name, size_t at,
     node_name(name, at, own);
     node_name(name, at + 1, below);
     words_add(w, "node=%s.file,file,%s,read-only", own, words_fd(w, "fd", fd, word));
-    words_add(w, "node=%s,qcow2,file=%s.file%s%s,read-only", own, own,
-              is_changes(backup) ? ",backing=" : "", is_changes(backup) ? below : "");
+    words_add(w, "node=%s,qcow2,file=%s.file%s%s,read-only%s", own, own,
+              is_changes(backup) ? ",backing=" : "", is_changes(backup) ? below : "",
+              is_encrypted(backup) ? w->key : "");
     return 0;
 }
 
@@ -161,6 +170,9 @@ static int write_whole(struct backup *b, int take_fd, struct err *e)
     words_add(&w, "from=disk");
     words_add(&w, "to=out");
     words_add(&w, "format=qcow2");
+    if (w.key[0] != '\0') {
+        words_add(&w, "%s", w.key + 1);
+    }
     r = r == 0 ? words_run(b->n, "convert", &w, NULL, NULL, e) : r;
     words_fini(&w);
     return r;
@@ -174,13 +186,16 @@ static int add_changes(struct backup *b, const json_t *list, const struct layer 
     const struct arrange_name as = {.name = "from.file"};
     struct words w = {.n_fds = 0};
     char fd[32];
-    int r = add_images(list, json_array_size(all) - 1, b->dir, "below", &w, e);
+    int r;
+
+    words_unlock(&w, b->chain.key);
+    r = add_images(list, json_array_size(all) - 1, b->dir, "below", &w, e);
 
     words_add(&w, "node=to.file,file,%s",
               words_fd(&w, "fd", fcntl(file, F_DUPFD_CLOEXEC, 3), fd));
-    words_add(&w, "node=to,qcow2,file=to.file,backing=below");
+    words_add(&w, "node=to,qcow2,file=to.file,backing=below%s", w.key);
     r = r == 0 ? arrange_words(b->n, l, &as, &w, e) : r;
-    words_add(&w, "node=from,qcow2,file=from.file,alone,read-only");
+    words_add(&w, "node=from,qcow2,file=from.file,alone,read-only%s", w.key);
     words_add(&w, "from=from");
     words_add(&w, "to=to");
     r = r == 0 ? words_run(b->n, "merge", &w, NULL, NULL, e) : r;
@@ -190,12 +205,18 @@ static int add_changes(struct backup *b, const json_t *list, const struct layer 
 
 static int write_changes(struct backup *b, const json_t *list, int file, struct err *e)
 {
-    const struct image_plan plan = {.size_bytes =
-                                        volume_number(b->v->record, "size_bytes"),
-                                    .backing = b->before,
-                                    .backing_format = "qcow2"};
-    int r = volume_image_make(file, &plan, e);
+    SCOPED(scope_close) int other = -1;
+    struct image_plan plan = {.size_bytes = volume_number(b->v->record, "size_bytes"),
+                              .backing = b->before,
+                              .backing_format = "qcow2"};
+    int r = 0;
 
+    if (b->chain.key > 0) {
+        other = openat(b->dir, b->before, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+        plan.header_of = other;
+        r = other < 0 ? err_sys(e, -errno, "cannot open '%s'", b->before) : 0;
+    }
+    r = r == 0 ? volume_image_make(file, &plan, e) : r;
     for (size_t i = b->layers; r == 0 && i > 0; i--) {
         r = add_changes(b, list, &b->chain.layers[i - 1], file, e);
     }
@@ -229,8 +250,11 @@ static int freeze(struct backup *b, struct err *e)
     char frozen[LAYER_ID_DIGITS + 1];
     int r = chain_load_most(b->n, volume_text(b->v->record, "top"), 2, &b->chain, e);
 
+    r = r == 0 ? chain_unlock(b->n, &b->chain, b->order, e) : r;
     r = r == 0 ? disk_take(b->n, b->v, &b->chain.layers[0], &hold, e) : r;
+    r = r == 0 ? disk_hold_key(b->n, &hold, &b->chain.layers[0], b->order, e) : r;
     if (r < 0) {
+        disk_let_go(&hold);
         return r;
     }
     (void)str_print(frozen, sizeof frozen, "%s", b->chain.layers[0].id);
@@ -246,7 +270,20 @@ static int freeze(struct backup *b, struct err *e)
     chain_fini(&b->chain);
     volume_fini(b->v);
     r = r == 0 ? volume_load(b->n, name, b->v, e) : r;
-    return r == 0 ? chain_load(b->n, frozen, &b->chain, e) : r;
+    r = r == 0 ? chain_load(b->n, frozen, &b->chain, e) : r;
+    return r == 0 ? chain_unlock(b->n, &b->chain, b->order, e) : r;
+}
+
+/* Whether what changed can stand on that one: it opens with the same passphrase. */
+static bool fits(const struct backup *b, const json_t *last)
+{
+    const char *file = volume_text(last, "file");
+    SCOPED(scope_close)
+    int fd =
+        is_file_name(file) ? openat(b->dir, file, O_RDONLY | O_NOFOLLOW | O_CLOEXEC) : -1;
+
+    return fd >= 0 && is_encrypted(last) == (b->chain.key > 0) &&
+           (b->chain.key <= 0 || volume_key_slot(b->n, fd, b->chain.key, NULL) >= 0);
 }
 
 /* Incremental, when the directory's last backup is the one whose layer we kept. */
@@ -264,7 +301,7 @@ static void choose_kind(struct backup *b, const json_t *list)
         if (strcmp(b->chain.layers[i].id, kept) == 0 &&
             strcmp(volume_text(last, "id"), volume_text(b->v->record, "backup_id")) ==
                 0 &&
-            is_file_name(volume_text(last, "file"))) {
+            fits(b, last)) {
             b->before = volume_text(last, "file");
             b->layers = i;
         }
@@ -330,16 +367,10 @@ int disk_volume_backup(struct node *n, const json_t *order, json_t **ret, struct
     const char *path = volume_text(order, "directory");
     SCOPED(scope_close) int lock = -1;
     struct volume v = {0};
-    struct backup b = {.n = n, .v = &v, .dir = -1};
+    struct backup b = {.n = n, .v = &v, .order = order, .dir = -1};
     int r;
 
     r = volume_load_disk(n, name, &v, &lock, e);
-    if (r == 0 && json_is_true(json_object_get(v.record, "encrypted"))) {
-        r = err_set(
-            e, -EOPNOTSUPP,
-            "it is encrypted ('strata volume export --key-file FILE' serves it to "
-            "backup tools)");
-    }
     if (r == 0 && mkdir(path, 0700) < 0 && errno != EEXIST) {
         r = err_sys(e, -errno, "cannot make '%s'", path);
     }
@@ -352,7 +383,7 @@ int disk_volume_backup(struct node *n, const json_t *order, json_t **ret, struct
     chain_fini(&b.chain);
     volume_fini(&v);
     if (r == 0) {
-        volume_tidy(n, name);
+        volume_tidy(n, name, order);
     }
     return r < 0 ? err_wrap(e, "cannot back up volume '%s'", name) : 0;
 }
@@ -374,6 +405,29 @@ static int find_backup(const json_t *all, const char *at, size_t *ret, struct er
                : 0;
 }
 
+/* The passphrase of a backup that is encrypted, which the new disk has, too. */
+static int unlock(struct node *n, const json_t *backup, int dir, const json_t *order,
+                  struct disk_source *ret, struct err *e)
+{
+    const char *file = volume_text(backup, "file");
+    SCOPED(scope_close) int fd = -1;
+
+    if (!is_encrypted(backup)) {
+        return json_object_get(order, "key_file") == NULL
+                   ? 0
+                   : err_set(e, -EINVAL, "it is not encrypted: without --key-file");
+    }
+    if (is_file_name(file)) {
+        fd = openat(dir, file, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    }
+    if (fd < 0) {
+        return err_set(e, -ENOENT, "cannot open the backup '%s'", file);
+    }
+    ret->format = "qcow2";
+    ret->key = volume_key_open(n, fd, order, e);
+    return ret->key < 0 ? ret->key : 0;
+}
+
 int disk_volume_restore(struct node *n, const json_t *order, json_t **ret, struct err *e)
 {
     const char *path = volume_text(order, "directory");
@@ -389,11 +443,16 @@ int disk_volume_restore(struct node *n, const json_t *order, json_t **ret, struc
     piece_mend(n);
     all = json_object_get(list, "backups");
     r = r == 0 ? find_backup(all, volume_text(order, "at"), &at, e) : r;
+    r = r == 0 ? unlock(n, json_array_get(all, at), dir, order, &source, e) : r;
+    words_unlock(&w, source.key);
     r = r == 0 ? add_images(list, at, dir, "from", &w, e) : r;
     if (r == 0) {
         source.size_bytes = volume_number(json_array_get(all, at), "size_bytes");
         r = disk_volume_make_from(n, order, &source, ret, e);
     }
     words_fini(&w);
+    if (source.key > 0) {
+        (void)close(source.key);
+    }
     return r < 0 ? err_wrap(e, "cannot restore from '%s'", path) : 0;
 }

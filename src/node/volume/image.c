@@ -3,6 +3,8 @@
  * A clone or a snapshot is one of them, and starting a program would take longer than all
  * the rest.  The image is made in memory by the code that knows the format, and what of
  * it is not zero goes to the file. */
+#include "node/volume/image.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdint.h>

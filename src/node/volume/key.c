@@ -6,6 +6,8 @@
  * that the volume is made of: a new one is added everywhere first, and an old one is taken
  * away from the layers that this volume alone needs, so that clones open as before.
  * Whatever is interrupted is completed by the same command again. */
+#include "node/volume/key.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -88,60 +90,73 @@ static void take_slot(void *arg, const char *line)
     (void)sscanf(line, "slot=%d", (int *)arg);
 }
 
-/* The slot that the passphrase opens; -EACCES: none.  The header is looked at in memory,
- * because the file may be somebody's who is writing to it. */
-static int find_slot(struct node *n, const struct layer *l, int key, struct err *e)
+int volume_key_slot(struct node *n, int image, int key, struct err *e)
 {
-    SCOPED(scope_close) int file = piece_open(n, l, O_RDONLY, e);
     struct words w = {.n_fds = 0};
     uint64_t at;
     uint64_t bytes;
     char fd[32];
     int slot = -1;
-    int r = file < 0 ? file : volume_image_header(file, &at, &bytes);
+    int r = volume_image_header(image, &at, &bytes);
 
-    if (file >= 0 && r < 0) {
-        return err_sys(e, r, "layer '%s' has no encryption header", l->id);
+    r = r == 0 ? copy_to_memory(image, at, bytes) : r;
+    if (r < 0) {
+        return err_sys(e, r, "cannot read an encryption header");
     }
-    if (r == 0) {
-        r = copy_to_memory(file, at, bytes);
-        words_add(&w, "node=f,file,%s", words_fd(&w, "fd", r, fd));
-        words_add(&w, "%s", words_fd(&w, "key", fcntl(key, F_DUPFD_CLOEXEC, 3), fd));
-        r = r < 0 ? err_sys(e, r, "cannot read an encryption header")
-                  : words_run(n, "key", &w, take_slot, &slot, e);
-    }
+    words_add(&w, "node=f,file,%s", words_fd(&w, "fd", r, fd));
+    words_add(&w, "%s", words_fd(&w, "key", fcntl(key, F_DUPFD_CLOEXEC, 3), fd));
+    r = words_run(n, "key", &w, take_slot, &slot, e);
     words_fini(&w);
     return r == 0 && slot < 0 ? err_set(e, -EIO, "the program 'volume' told no slot")
            : r == 0           ? slot
                               : r;
 }
 
-int chain_unlock(struct node *n, struct chain *c, const json_t *order, struct err *e)
+static int find_slot(struct node *n, const struct layer *l, int key, struct err *e)
 {
-    const char *file = volume_text(order, "key_file");
-    bool encrypted = c->count > 0 && layer_is_encrypted(&c->layers[0]);
+    SCOPED(scope_close) int file = piece_open(n, l, O_RDONLY, e);
+
+    return file < 0 ? file : volume_key_slot(n, file, key, e);
+}
+
+int volume_key_open(struct node *n, int image, const json_t *order, struct err *e)
+{
+    SCOPED(scope_close) int key = -1;
     struct err why = {0};
-    int key;
     int r;
 
-    if (!encrypted || file[0] == '\0') {
-        return !encrypted && file[0] == '\0' ? 0
-               : encrypted
-                   ? err_set(e, -EACCES, "it is encrypted (say '--key-file FILE')")
-                   : err_set(e, -EINVAL, "it is not encrypted: without --key-file");
+    if (json_object_get(order, "key_file") == NULL) {
+        return err_set(e, -EACCES, "it is encrypted (say '--key-file FILE')");
     }
     key = volume_key_read(order, "key_file", e);
     if (key < 0) {
         return key;
     }
-    r = find_slot(n, &c->layers[0], key, &why);
-    if (r < 0) {
-        (void)close(key);
-        return r == -EACCES
-                   ? err_set(e, r, "the passphrase in '%s' does not open it", file)
-                   : err_set(e, r, "%s", why.text);
+    r = volume_key_slot(n, image, key, &why);
+    return r == -EACCES ? err_set(e, r, "the passphrase in '%s' does not open it",
+                                  volume_text(order, "key_file"))
+           : r < 0      ? err_set(e, r, "%s", why.text)
+                        : scope_take_fd(&key);
+}
+
+int chain_unlock(struct node *n, struct chain *c, const json_t *order, struct err *e)
+{
+    bool encrypted = c->count > 0 && layer_is_encrypted(&c->layers[0]);
+    SCOPED(scope_close) int image = -1;
+
+    if (!encrypted) {
+        return json_object_get(order, "key_file") == NULL
+                   ? 0
+                   : err_set(e, -EINVAL, "it is not encrypted: without --key-file");
     }
-    c->key = key;
+    image = piece_open(n, &c->layers[0], O_RDONLY, e);
+    c->key = image < 0 ? image : volume_key_open(n, image, order, e);
+    if (c->key < 0) {
+        int r = c->key;
+
+        c->key = 0;
+        return r;
+    }
     return 0;
 }
 

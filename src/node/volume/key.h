@@ -16,6 +16,13 @@ bool layer_is_encrypted(const struct layer *l);
 /* The bytes of the file that a member of the order names, in memory: a descriptor. */
 int volume_key_read(const json_t *order, const char *member, struct err *e);
 
+/* The slot of an image that the passphrase opens; -EACCES: none.  The header is looked at in
+ * memory, because the file may be somebody's who is writing to it. */
+int volume_key_slot(struct node *n, int image, int key, struct err *e);
+
+/* The passphrase of the order, which opens that image; a descriptor. */
+int volume_key_open(struct node *n, int image, const json_t *order, struct err *e);
+
 /* The chain has the passphrase of the order, when it wants one and this one opens it. */
 int chain_unlock(struct node *n, struct chain *c, const json_t *order, struct err *e);
 

@@ -222,7 +222,7 @@ int disk_volume_check(struct node *n, const json_t *order, json_t **ret, struct 
 int disk_volume_locate(struct node *n, const json_t *order, json_t **ret, struct err *e);
 
 /* tidy.c: merge what is there for one other layer alone, where nobody reads it. */
-void volume_tidy(struct node *n, const char *name);
+void volume_tidy(struct node *n, const char *name, const json_t *order);
 
 /* backup.c */
 int disk_volume_backup(struct node *n, const json_t *order, json_t **ret, struct err *e);

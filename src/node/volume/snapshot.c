@@ -328,7 +328,7 @@ int disk_volume_snapshot(struct node *n, const json_t *order, json_t **ret, stru
             *ret = json_pack("[O]", snapshot);
             r = back ? restore(n, &v, snapshot, e) : forget(n, &v, snapshot, e);
             if (r == 0) {
-                volume_tidy(n, v.name);
+                volume_tidy(n, v.name, order);
             }
         }
     } else if (r == 0) {

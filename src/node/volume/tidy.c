@@ -32,13 +32,15 @@ static bool is_only_for(struct node *n, const struct layer *lower,
 static int copy_down(struct node *n, const struct chain *chain, size_t at, struct err *e)
 {
     const struct chain below = {.layers = chain->layers + at + 1,
-                                .count = chain->count - at - 1};
+                                .count = chain->count - at - 1,
+                                .key = chain->key};
     struct words w = {.n_fds = 0};
     const struct arrange_name as = {.name = "from.file"};
     int r = words_chain(n, &below, "to", true, &w, e);
 
     r = r == 0 ? arrange_words(n, &chain->layers[at], &as, &w, e) : r;
-    words_add(&w, "node=from,qcow2,file=from.file,alone,read-only");
+    words_add(&w, "node=from,qcow2,file=from.file,alone,read-only%s",
+              words_key(&w, &chain->layers[at], chain->key));
     words_add(&w, "from=from");
     words_add(&w, "to=to");
     r = r == 0 ? words_run(n, "merge", &w, NULL, NULL, e) : r;
@@ -135,7 +137,8 @@ static int rename_in_image(struct node *n, const struct layer *child,
 
     r = r == 0 ? arrange_words(n, child, &as, &w, NULL) : r;
     if (r == 0) {
-        words_add(&w, "node=disk,qcow2,file=f,alone");
+        words_add(&w, "node=disk,qcow2,file=f,alone%s",
+                  words_key(&w, child, CHAIN_LOCKED));
         words_add(&w, "name=%s", name);
         words_add(&w, "format=%s", volume_text(lower->record, "format"));
         r = words_run(n, "rebase", &w, NULL, NULL, NULL);
@@ -198,7 +201,8 @@ static int merge(struct node *n, struct volume *v, struct chain *chain, size_t a
     int r = layer_users(n, upper->id, &users, NULL);
 
     steady = r == 0 ? disk_open_steady(n, v, upper, NULL) : -1;
-    if (steady < 0 || !is_ours(v, &users) || layer_is_encrypted(upper)) {
+    if (steady < 0 || !is_ours(v, &users) ||
+        (layer_is_encrypted(upper) && chain->key <= 0)) {
         r = -EBUSY; /* what is encrypted is not read without its passphrase */
     }
     r = r == 0 ? copy_down(n, chain, at, NULL) : r;
@@ -211,7 +215,7 @@ static int merge(struct node *n, struct volume *v, struct chain *chain, size_t a
     return r;
 }
 
-void volume_tidy(struct node *n, const char *name)
+void volume_tidy(struct node *n, const char *name, const json_t *order)
 {
     size_t at = 0;
 
@@ -221,6 +225,9 @@ void volume_tidy(struct node *n, const char *name)
         int r = volume_load(n, name, &v, NULL);
 
         r = r == 0 ? chain_load(n, volume_text(v.record, "top"), &chain, NULL) : r;
+        if (r == 0 && json_object_get(order, "key_file") != NULL) {
+            r = chain_unlock(n, &chain, order, NULL);
+        }
         while (r == 0 && at + 1 < chain.count &&
                !is_only_for(n, &chain.layers[at + 1], &chain.layers[at])) {
             at++;

@@ -86,6 +86,16 @@ static void name_layer(const struct chain *c, size_t at, const struct naming *na
     }
 }
 
+void words_unlock(struct words *w, int key)
+{
+    char word[32];
+
+    if (key > 0 && w->key[0] == '\0') {
+        (void)words_fd(w, "key", fcntl(key, F_DUPFD_CLOEXEC, 3), word);
+        (void)str_print(w->key, sizeof w->key, ",%s", word);
+    }
+}
+
 const char *words_key(struct words *w, const struct layer *l, int key)
 {
     if (!layer_is_encrypted(l)) {
@@ -94,12 +104,7 @@ const char *words_key(struct words *w, const struct layer *l, int key)
     if (key <= 0) {
         return ",locked";
     }
-    if (w->key[0] == '\0') {
-        char word[32];
-
-        (void)words_fd(w, "key", fcntl(key, F_DUPFD_CLOEXEC, 3), word);
-        (void)str_print(w->key, sizeof w->key, ",%s", word);
-    }
+    words_unlock(w, key);
     return w->key;
 }
 

@@ -32,6 +32,9 @@ void words_add(struct words *w, const char *fmt, ...)
  * until the next one. */
 const char *words_fd(struct words *w, const char *key, int take_fd, char out[32]);
 
+/* From now on `key` of the words is the passphrase, a descriptor that is borrowed; 0: none. */
+void words_unlock(struct words *w, int key);
+
 /* What a layer's node says of its passphrase, a descriptor that is borrowed, or
  * `CHAIN_LOCKED`; "" when the layer is not encrypted. */
 const char *words_key(struct words *w, const struct layer *l, int key);
