@@ -3,6 +3,7 @@
 # snapshots and clones ask for none; passphrases change, and a clone keeps its own.
 # rows: STO-11
 # long
+# timeout: 900
 . "$(dirname "$0")/lib.sh"
 need_root
 need_cmd qemu-img qemu-io python3
@@ -177,5 +178,5 @@ if [ -x /bin/busybox ]; then
     fails 125 strata run --rm -v d:/data busybox true
     has "containers" "$OUT" "encrypted"
 fi
-strata volume delete c e >/dev/null
+strata volume delete --snapshots c e >/dev/null
 strata volume delete --snapshots d >/dev/null
