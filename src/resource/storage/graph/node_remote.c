@@ -108,7 +108,7 @@ static int make_rbd(struct graph *g, struct graph_node *n, struct blk **ret_disk
         .user = graph_node_text(n, "user"),
         .pool = graph_node_text(n, "pool"),
         .space = graph_node_text(n, "space"),
-        .library = graph_node_text(n, "library"),
+        .soname = graph_node_text(n, "soname"),
     };
     struct remote_rbd_image image = {
         .name = graph_node_text(n, "image"),
@@ -128,7 +128,7 @@ static const struct graph_key rbd_keys[] = {
     {"pool", GRAPH_KEY_TEXT, true},       {"image", GRAPH_KEY_TEXT, true},
     {"snapshot", GRAPH_KEY_TEXT, false},  {"conf", GRAPH_KEY_TEXT, false},
     {"user", GRAPH_KEY_TEXT, false},      {"space", GRAPH_KEY_TEXT, false},
-    {"library", GRAPH_KEY_TEXT, false},   {"read-only", GRAPH_KEY_FLAG, false},
+    {"soname", GRAPH_KEY_TEXT, false},    {"read-only", GRAPH_KEY_FLAG, false},
     {"exclusive", GRAPH_KEY_FLAG, false}, {0},
 };
 

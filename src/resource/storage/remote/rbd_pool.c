@@ -52,7 +52,7 @@ static int connect_now(void *arg)
 {
     struct connecting *x = arg;
     struct remote_rbd *p = x->p;
-    int r = remote_rbd_load(x->o->library, &p->api, x->e);
+    int r = remote_rbd_load(x->o->soname, &p->api, x->e);
 
     r = r != 0 ? r : join_cluster(p, x->o, x->e);
     if (r != 0) {

@@ -42,8 +42,8 @@ struct remote_rbd_options {
         *conf; /* the cluster's configuration; NULL: /etc/ceph/ceph.conf and so on */
     const char *user; /* "admin" is client.admin; NULL: that */
     const char *pool;
-    const char *space;   /* a namespace of the pool; NULL: none */
-    const char *library; /* NULL: librbd.so.1; another for tests */
+    const char *space;  /* a namespace of the pool; NULL: none */
+    const char *soname; /* NULL: librbd.so.1; another for tests */
 };
 
 /* All of these in a strand; names are those of Ceph. */

@@ -125,7 +125,7 @@ static const struct {
     {{"b,mirror,piece=-,piece=-"}, -ENODEV, "node 'b'"},
     {{"a,memory,size=1M", "b,raid,piece=a"}, -EINVAL, "'level=' is missing"},
     {{"a,memory,size=1M", "b,raid,piece=a,level=7"}, -EINVAL, "node 'b'"},
-    {{"a,rbd,pool=p,image=i,library=/nothing"}, -ENOPKG, "node 'a'"},
+    {{"a,rbd,pool=p,image=i,soname=/nothing"}, -ENOPKG, "node 'a'"},
     {{"a,nbd,uri=nonsense://"}, -EINVAL, "node 'a'"},
     {{"a,iscsi,url=nonsense://"}, -EINVAL, "not iscsi://HOST"},
     {{"a,iscsi,url=iscsi://127.0.0.1:1/t/0,patience=1G"}, -EINVAL, "that patient"},

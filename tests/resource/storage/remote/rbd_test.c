@@ -49,14 +49,14 @@ _Static_assert(sizeof(rbd_image_spec_t) == 2 * sizeof(char *), "rbd_private.h");
 
 static int lack_library(void *arg)
 {
-    struct remote_rbd_options o = {.pool = POOL, .library = "librbd-none.so.1"};
+    struct remote_rbd_options o = {.pool = POOL, .soname = "librbd-none.so.1"};
     struct remote_rbd *p = NULL;
     struct err e = {0};
 
     must(remote_rbd_connect(arg, &o, &p, &e) == -ENOPKG);
     must(strstr(e.text, "librbd-none.so.1") != NULL && strchr(e.text, '\n') == NULL);
     err_clear(&e);
-    o.library = "libm.so.6"; /* one that is there and is not it */
+    o.soname = "libm.so.6"; /* one that is there and is not it */
     must(remote_rbd_connect(arg, &o, &p, &e) == -ENOPKG);
     must(strstr(e.text, "rados_create2") != NULL);
     return 0;
