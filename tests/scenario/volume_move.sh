@@ -24,7 +24,7 @@ io -c 'write -P 1 0 32M'
 
 # Somebody counts up in a block all the time; what was flushed last must be there in the end.
 python3 - "$WORK/s" "$WORK/count" <<'PY' &
-import subprocess, sys
+import os, subprocess, sys
 n = 0
 while True:
     n += 1
@@ -32,7 +32,9 @@ while True:
                         f"nbd:unix:{sys.argv[1]}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     if r.returncode != 0:
         break
-    open(sys.argv[2], "w").write(str(n % 250 + 1))
+    with open(sys.argv[2] + ".new", "w") as f:
+        f.write(str(n % 250 + 1))
+    os.replace(sys.argv[2] + ".new", sys.argv[2])
 PY
 writer=$!
 servers="$servers $writer"

@@ -59,7 +59,7 @@ static int plan_disk(struct node *n, const struct volume *v, json_t **ret_disk,
 int volume_plan(struct node *n, const char *name, json_t **ret_disk, struct err *e)
 {
     struct volume v = {0};
-    int r = volume_load(n, name, &v, e);
+    int r = volume_load(n, name, &v, e); /* settled: its lock is held */
 
     *ret_disk = NULL;
     if (r == 0 && volume_is_disk(v.record)) {
@@ -121,8 +121,12 @@ int volume_hold(struct node *n, const struct guest *g, struct volume_holds *ret,
         r = err_set(e, -ENOMEM, "no memory");
     }
     for (size_t i = 0; r == 0 && i < names.n; i++) {
-        r = volume_lock(n, names.items[i], &ret->fds[i], e);
-        ret->count += r == 0;
+        struct volume v = {0};
+
+        ret->fds[i] = -1;
+        r = volume_load_disk(n, names.items[i], &v, &ret->fds[i], e);
+        ret->count += ret->fds[i] >= 0;
+        volume_fini(&v);
     }
     strv_fini(&names);
     if (r < 0) {

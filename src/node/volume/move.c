@@ -5,7 +5,7 @@
  * write until it is told to go over, and the records follow in two steps: first the new
  * layer is one that the volume moves to (member `moving`, user m/NAME), and once the
  * worker writes to it alone, it is the top.  A command that is killed in between is
- * finished by the next one, which asks the worker where it is. */
+ * finished by the next one (live.c). */
 #include <errno.h>
 #include <string.h>
 
@@ -124,16 +124,15 @@ static int drop_moving(struct node *n, struct volume *v, struct err *e)
     return r;
 }
 
-int disk_settle_move(struct node *n, struct volume *v, const char *worker_top,
-                     struct err *e)
+int disk_settle_move(struct node *n, struct volume *v, const char *now, struct err *e)
 {
     struct layer top = {.record = NULL};
     int r;
 
-    if (strcmp(worker_top, volume_text(v->record, "moving")) != 0) {
+    if (strcmp(now, volume_text(v->record, "moving")) != 0) {
         return drop_moving(n, v, e);
     }
-    r = layer_load(n, worker_top, &top, e);
+    r = layer_load(n, now, &top, e);
     r = r == 0 ? record_move(n, v, &top, false, e) : r;
     layer_fini(&top);
     return r;
@@ -145,25 +144,31 @@ static int move_live(struct node *n, struct volume *v, struct layer_new *top, in
     struct moving m = {.n = n, .v = v, .top = top};
     struct words w = {.message = true};
     const struct worker_ask ask = {.words = &w, .ready = record_moving, .arg = &m};
-    char now[LAYER_ID_DIGITS + 1] = "";
-    int r;
+    char fd[32];
+    int turn = -1;
+    int r = volume_turn_make(n, v->name, &turn, e);
 
+    if (r < 0) {
+        layer_settle(n, top, false);
+        return r;
+    }
     words_add(&w, "move");
     words_add(&w, "hold");
+    words_add(&w, "%s", words_fd(&w, "turned", turn, fd));
     r = volume_worker_layer(n, &top->layer, key, &w, e);
     r = r == 0 ? volume_worker_ask(n, control, &ask, e) : r;
     (void)fault_step("move.gone-over");
     words_fini(&w);
-    if (r == 0) {
-        (void)str_print(now, sizeof now, "%s", top->layer.id);
-    }
     layer_settle(n, top, m.recorded);
-    if (m.recorded) {
-        int then = disk_settle_move(n, v, now, r == 0 ? e : NULL);
-
-        r = r == 0 ? then : r;
+    if (r < 0) {
+        (void)disk_settle(n, v, NULL); /* it has gone over, or it has not */
+        return r;
     }
+    r = disk_settle_move(n, v, volume_text(v->record, "moving"), e);
     (void)fault_step("move.recorded");
+    if (r == 0) {
+        volume_turn_forget(n, v->name);
+    }
     return r;
 }
 

@@ -131,6 +131,24 @@ int volume_load_disk(struct node *n, const char *name, struct volume *ret, int *
     return r;
 }
 
+int volume_load_settled(struct node *n, const char *name, struct volume *ret,
+                        struct err *e)
+{
+    static const char *const members[] = {"unsettled", "moving", "merging"};
+    SCOPED(scope_close) int lock = -1;
+    bool settled = true;
+    int r = volume_load(n, name, ret, e);
+
+    for (size_t i = 0; r == 0 && i < sizeof members / sizeof members[0]; i++) {
+        settled = settled && volume_text(ret->record, members[i])[0] == '\0';
+    }
+    if (r == 0 && !settled) {
+        volume_fini(ret);
+        r = volume_load_disk(n, name, ret, &lock, e);
+    }
+    return r;
+}
+
 /* "NAME:/PATH..." names the volume? */
 static bool names_volume(const char *text, const char *name)
 {

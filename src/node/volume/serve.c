@@ -324,19 +324,21 @@ static int serve(struct serving *s, struct err *e)
     SCOPED(scope_close) int lock = -1;
     SCOPED(scope_close) int control = -1;
     SCOPED(scope_close) int signals = -1;
+    struct volume now = {0};
     sigset_t ends;
     sigset_t was;
-    int r = volume_lock(s->n, s->v->name, &lock, e);
+    int r = volume_load_disk(s->n, s->v->name, &now, &lock, e);
 
     (void)sigemptyset(&ends);
     (void)sigaddset(&ends, SIGINT);
     (void)sigaddset(&ends, SIGTERM);
     (void)sigprocmask(SIG_BLOCK, &ends, &was);
     signals = signalfd(-1, &ends, SFD_CLOEXEC);
-    r = r == 0 ? volume_worker_need(s->n, s->v, s->order, &control, e) : r;
+    r = r == 0 ? volume_worker_need(s->n, &now, s->order, &control, e) : r;
     scope_close(&lock);
     lock = -1;
     r = r == 0 ? export(s, control, e) : r;
+    volume_fini(&now);
     if (r == 0) {
         s->ready(s->arg, s->address);
         r = wait_for_end(control, signals, e);

@@ -4,7 +4,13 @@
  * the upper one holds goes down into it, and it takes the upper one's place, name and
  * users.  Until the transaction that says so the upper one hides every byte that was
  * changed below, so that a merge that was killed has changed nothing, and the next one
- * begins anew.  Layers that somebody reads are left for another time. */
+ * begins anew.
+ *
+ * The worker of a volume in use merges itself.  Where the upper layer does not change any
+ * more, both states stay right until the records follow.  The top goes on being written: the
+ * record says so before (member `merging`), and the worker turns as in a move (live.c).
+ * Layers that others read are left for another time, and so are, in use, those that lie on
+ * several members. */
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -13,6 +19,7 @@
 #include "base/scope.h"
 #include "base/str.h"
 #include "node/volume/arrange.h"
+#include "node/volume/worker.h"
 
 /* Whether the layer is there for the other one alone. */
 static bool is_only_for(struct node *n, const struct layer *lower,
@@ -176,6 +183,7 @@ static int record_merge(struct node *n, struct volume *v, const struct strv *use
     int r = move_users(n, &c, users, upper, lower, e);
 
     rename_in(v, upper, lower);
+    (void)json_object_del(v->record, "merging");
     (void)json_object_set(lower->record, "size_bytes",
                           json_object_get(upper->record, "size_bytes"));
     RECORD_KEY(key, "/layers/%s", lower->id);
@@ -192,7 +200,142 @@ static int record_merge(struct node *n, struct volume *v, const struct strv *use
     return r;
 }
 
-static int merge(struct node *n, struct volume *v, struct chain *chain, size_t at)
+/* ---- in use ---- */
+
+struct merging {
+    struct node *n;
+    struct volume *v;
+};
+
+/* Both layers are alike, and stay so until the worker is told. */
+static int record_merging(void *arg, struct err *e)
+{
+    struct merging *m = arg;
+    struct record_change c = {0};
+    int r;
+
+    (void)fault_step("merge.alike");
+    (void)json_object_set(m->v->record, "merging", json_object_get(m->v->record, "top"));
+    r = volume_save(m->n, m->v, &c, e);
+    record_change_fini(&c);
+    (void)fault_step("merge.announced");
+    return r;
+}
+
+int disk_settle_merge(struct node *n, struct volume *v, const char *now, struct err *e)
+{
+    struct chain chain = {0};
+    struct strv users = {0};
+    int r = chain_load_most(n, volume_text(v->record, "top"), 2, &chain, e);
+    bool gone = r == 0 && chain.count == 2 && strcmp(now, chain.layers[1].id) == 0;
+
+    if (gone) {
+        r = layer_users(n, chain.layers[0].id, &users, e);
+        r = r == 0 ? record_merge(n, v, &users, &chain.layers[0], &chain.layers[1], e)
+                   : r;
+    } else if (r == 0) {
+        struct record_change c = {0};
+
+        (void)json_object_del(v->record, "merging");
+        r = volume_save(n, v, &c, e);
+        record_change_fini(&c);
+    }
+    strv_fini(&users);
+    chain_fini(&chain);
+    return r;
+}
+
+/* The file of a layer, which the worker may have for reading only. */
+static int add_reopen(struct node *n, const struct layer *l, struct words *w)
+{
+    int file = piece_open(n, l, O_RDWR, NULL);
+    char fd[32];
+
+    if (file >= 0) {
+        words_add(w, "reopen=%s.file,%s", l->id, words_fd(w, "fd", file, fd));
+    }
+    return file < 0 ? file : 0;
+}
+
+/* The worker merges the layer; what stands on it in its chain names the lower one then. */
+static int ask_to_merge(struct node *n, struct volume *v, const struct chain *chain,
+                        size_t at, int control)
+{
+    const struct layer *upper = &chain->layers[at];
+    const struct layer *lower = &chain->layers[at + 1];
+    struct merging m = {n, v};
+    struct words w = {.message = true};
+    const struct worker_ask ask = {.words = &w, .ready = record_merging, .arg = &m};
+    char text[PATH_MAX];
+    int turn = -1;
+    int r;
+
+    words_add(&w, "merge");
+    r = add_reopen(n, lower, &w);
+    words_add(&w, "layer=%s", upper->id);
+    words_add(&w, "onto=%s", lower->id);
+    if (r == 0 && at == 0) {
+        r = volume_turn_make(n, v->name, &turn, NULL);
+        words_add(&w, "hold");
+        words_add(&w, "%s", words_fd(&w, "turned", turn, text));
+    } else if (r == 0) {
+        const struct layer *child = &chain->layers[at - 1];
+
+        r = at > 1 ? add_reopen(n, child, &w) : 0;
+        r = r == 0 ? piece_name(child, lower, text) : r;
+        words_add(&w, "rename=%s", text);
+        words_add(&w, "rename-format=%s", volume_text(lower->record, "format"));
+    }
+    r = r == 0 ? volume_worker_ask(n, control, &ask, NULL) : r;
+    words_fini(&w);
+    return r;
+}
+
+/* Nobody but the layer above, of this volume, or names of this volume need the layer. */
+static bool is_above_alone(const struct volume *v, const struct strv *users,
+                           const struct chain *chain, size_t at)
+{
+    char child[KV_KEY_BYTES] = "";
+
+    if (at > 0) {
+        RECORD_KEY(child, "l/%s", chain->layers[at - 1].id);
+    }
+    for (size_t i = 0; i < users->n; i++) {
+        if (str_starts(users->items[i], "l/") && strcmp(users->items[i], child) != 0) {
+            return false;
+        }
+    }
+    return is_ours(v, users);
+}
+
+static int merge_served(struct node *n, struct volume *v, struct chain *chain, size_t at,
+                        int control)
+{
+    struct layer *upper = &chain->layers[at];
+    struct layer *lower = &chain->layers[at + 1];
+    struct strv users = {0};
+    int r = layer_users(n, upper->id, &users, NULL);
+
+    if (r == 0 && (!is_above_alone(v, &users, chain, at) || !layer_is_one_file(lower))) {
+        r = -EBUSY;
+    }
+    r = r == 0 ? ask_to_merge(n, v, chain, at, control) : r;
+    (void)fault_step("merge.gone-down");
+    if (r < 0 && volume_text(v->record, "merging")[0] != '\0') {
+        (void)disk_settle(n, v, NULL);
+    }
+    r = r == 0 ? record_merge(n, v, &users, upper, lower, NULL) : r;
+    (void)fault_step("merge.settled");
+    if (r == 0 && at == 0) {
+        volume_turn_forget(n, v->name);
+    }
+    strv_fini(&users);
+    return r;
+}
+
+/* ---- one pair after the other ---- */
+
+static int merge_alone(struct node *n, struct volume *v, struct chain *chain, size_t at)
 {
     struct layer *upper = &chain->layers[at];
     struct layer *lower = &chain->layers[at + 1];
@@ -213,6 +356,14 @@ static int merge(struct node *n, struct volume *v, struct chain *chain, size_t a
     (void)fault_step("tidy.recorded");
     strv_fini(&users);
     return r;
+}
+
+static int merge(struct node *n, struct volume *v, struct chain *chain, size_t at)
+{
+    SCOPED(scope_close) int control = volume_worker_connect(n, v->name);
+
+    return control >= 0 ? merge_served(n, v, chain, at, control)
+                        : merge_alone(n, v, chain, at);
 }
 
 void volume_tidy(struct node *n, const char *name, const json_t *order)

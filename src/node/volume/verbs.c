@@ -7,6 +7,7 @@
 #include "base/word.h"
 #include "node/node.h"
 #include "node/volume/arrange.h"
+#include "node/volume/worker.h"
 
 /* The room that a disk takes: what goes with it, and what it has in common with others. */
 static void describe_room(struct node *n, json_t *volume, const struct chain *chain)
@@ -216,7 +217,7 @@ int node_volume_export(struct node *n, const char *name, const json_t *order,
                        struct err *e)
 {
     struct volume v = {0};
-    int r = volume_load(n, name, &v, e);
+    int r = volume_load_settled(n, name, &v, e);
 
     if (r == 0 && !volume_is_disk(v.record)) {
         r = err_set(e, -EINVAL, "cannot export volume '%s': it is a directory", name);

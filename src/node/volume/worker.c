@@ -253,21 +253,24 @@ int volume_worker_ask(struct node *n, int fd, const struct worker_ask *a, struct
     return r;
 }
 
-static void take_top(void *arg, const char *line)
+static void take_now(void *arg, const char *line)
 {
+    struct worker_now *now = arg;
+
     if (strncmp(line, "top=", 4) == 0) {
-        (void)str_print(arg, LAYER_ID_DIGITS + 1, "%s", line + 4);
+        (void)str_print(now->top, sizeof now->top, "%s", line + 4);
     }
+    now->turns = now->turns || strncmp(line, "job=move ", 9) == 0 ||
+                 strncmp(line, "job=merge ", 10) == 0;
 }
 
-int volume_worker_top(struct node *n, int fd, char ret[LAYER_ID_DIGITS + 1],
-                      struct err *e)
+int volume_worker_look(struct node *n, int fd, struct worker_now *ret, struct err *e)
 {
     struct words w = {.message = true};
-    const struct worker_ask ask = {.words = &w, .line = take_top, .arg = ret};
+    const struct worker_ask ask = {.words = &w, .line = take_now, .arg = ret};
     int r;
 
-    ret[0] = '\0';
+    *ret = (struct worker_now){.turns = false};
     words_add(&w, "status");
     r = volume_worker_ask(n, fd, &ask, e);
     words_fini(&w);

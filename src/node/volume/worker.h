@@ -27,9 +27,12 @@ struct worker_ask {
 /* Ask, and wait for the end of the answer. */
 int volume_worker_ask(struct node *n, int fd, const struct worker_ask *a, struct err *e);
 
-/* The id of the layer that the worker writes to. */
-int volume_worker_top(struct node *n, int fd, char ret[LAYER_ID_DIGITS + 1],
-                      struct err *e);
+struct worker_now {
+    char top[LAYER_ID_DIGITS + 1]; /* the layer that it writes to */
+    bool turns;                    /* a move or a merge is under way */
+};
+
+int volume_worker_look(struct node *n, int fd, struct worker_now *ret, struct err *e);
 
 /* Words for a layer's node that stands alone, named by its id. */
 int volume_worker_layer(struct node *n, const struct layer *l, int key, struct words *w,
@@ -50,11 +53,23 @@ void disk_let_go(struct disk_hold *h);
 int disk_hold_key(struct node *n, struct disk_hold *h, const struct layer *top,
                   const json_t *order, struct err *e);
 
-/* move.c: of a move that was killed; `worker_top` is "" without a worker. */
-int disk_settle_move(struct node *n, struct volume *v, const char *worker_top,
-                     struct err *e);
+/* As `volume_load`; what was interrupted at a disk is ended first. */
+int volume_load_settled(struct node *n, const char *name, struct volume *ret,
+                        struct err *e);
 
-/* Of a change that was killed while a worker was at it: end it. */
+/* Of a change that was killed while a worker was at it: end it; the volume's lock is held. */
 int disk_settle(struct node *n, struct volume *v, struct err *e);
+
+/* move.c, tidy.c: of a move, of a merge; `now` is the layer that was written last. */
+int disk_settle_move(struct node *n, struct volume *v, const char *now, struct err *e);
+int disk_settle_merge(struct node *n, struct volume *v, const char *now, struct err *e);
+
+/* live.c: a file that says whether a worker has left one layer for another: a digit, 1 once
+ * that is so.  It outlives both, and the host. */
+int volume_turn_make(struct node *n, const char *name, int *ret_fd, struct err *e);
+void volume_turn_forget(const struct node *n, const char *name);
+
+/* live.c: put the record with what else is in the change, and load it anew. */
+int volume_save(struct node *n, struct volume *v, struct record_change *c, struct err *e);
 
 #endif

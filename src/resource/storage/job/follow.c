@@ -32,7 +32,9 @@ struct follow {
     struct blk_edge edge[EDGE_COUNT];
     struct job_copy copy;
     bool both;
-    bool turning; /* it is taken out in favour of the second one */
+    bool turning;                /* it is taken out in favour of the second one */
+    const struct job_control *j; /* borrowed, while that is so */
+    bool told;                   /* `turned` was */
 };
 
 static struct follow *follow_of(struct blk *b)
@@ -189,10 +191,14 @@ static int follow_quiesce(struct blk *b)
 {
     struct follow *f = follow_of(b);
 
-    if (!f->turning || (f->copy.left == 0 && f->copy.failed == 0)) {
+    if (!f->turning || f->told) {
         return 0;
     }
-    return f->copy.failed != 0 ? f->copy.failed : -EAGAIN;
+    if (f->copy.left > 0 || f->copy.failed != 0) {
+        return f->copy.failed != 0 ? f->copy.failed : -EAGAIN;
+    }
+    f->told = f->j->turned != NULL;
+    return f->told ? f->j->turned(f->j->arg, true) : 0;
 }
 
 static void follow_destroy(struct blk *b)
@@ -281,12 +287,14 @@ int job_follow_both(struct blk *b)
     return f->copy.failed;
 }
 
-int job_follow_turn(struct blk_edge *edge, struct err *e)
+int job_follow_turn(struct blk_edge *edge, const struct job_control *j, struct err *e)
 {
     struct follow *f = follow_of(edge->disk);
     int r;
 
     f->turning = true;
+    f->j = j;
+    f->told = false;
     f->blk.edge = &f->edge[EDGE_SECOND]; /* `blk_remove` goes to the first */
     f->blk.edge_count = 1;
     r = blk_remove(edge, e);
@@ -294,6 +302,9 @@ int job_follow_turn(struct blk_edge *edge, struct err *e)
         f->turning = false;
         f->blk.edge = f->edge;
         f->blk.edge_count = EDGE_COUNT;
+        if (f->told) { /* both go on being written until the job undoes it */
+            (void)j->turned(j->arg, false);
+        }
     }
     return r;
 }

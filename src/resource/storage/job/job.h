@@ -57,6 +57,11 @@ struct job_control {
      * keeps a record of which is in use changes it now.  0: go on; else as above.
      * May suspend; *failed stops being 0 when the job cannot be done any more. */
     int (*ready)(void *arg, const int *failed);
+
+    /* No request is under way, and from now on (`gone`) only the disk that takes the place
+     * is written; or not, after all.  Whoever finds both after a crash tells by this which of
+     * them is right: 0 when that is durable; else as above.  May suspend. */
+    int (*turned)(void *arg, bool gone);
     void *arg;
 };
 

@@ -7,7 +7,8 @@
  * A crash before the turn leaves the first disk as it is, and of the second one nobody
  * knows but the job; a layer half merged reads the same through the one above, and merging
  * anew copies the rest.  Between `ready` and the turn both have all that was flushed, so
- * whoever keeps the record of what is on top may change it in between. */
+ * whoever keeps the record of what is on top may change it in between.  At the turn itself,
+ * when no request is under way, `turned` notes that the first disk is not written any more. */
 #include <errno.h>
 
 #include "base/err.h"
@@ -22,7 +23,8 @@ static int cannot(struct err *e, int r, const struct blk *disk, const char *what
 
 /* The layer that is left reads the one that takes its place (`backing`, or NULL) until the
  * moment of the turn: it asks for nothing any more. */
-static int turn(struct blk_edge *edge, struct blk_edge *backing, struct err *e)
+static int turn(struct blk_edge *edge, struct blk_edge *backing,
+                const struct job_control *j, struct err *e)
 {
     unsigned uses = backing != NULL ? backing->uses : 0;
     int r;
@@ -30,7 +32,7 @@ static int turn(struct blk_edge *edge, struct blk_edge *backing, struct err *e)
     if (backing != NULL) {
         backing->uses = 0;
     }
-    r = job_follow_turn(edge, e);
+    r = job_follow_turn(edge, j, e);
     if (r != 0 && backing != NULL) {
         backing->uses = uses;
     }
@@ -52,7 +54,7 @@ static int run(struct blk_edge *edge, struct blk_edge *backing,
             r = j->ready != NULL ? j->ready(j->arg, &c->failed) : 0;
             if (r == 0) {
                 err_clear(e);
-                r = turn(edge, backing, e);
+                r = turn(edge, backing, j, e);
             }
         } else if (r == 0) {
             r = -EAGAIN;

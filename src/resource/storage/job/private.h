@@ -41,7 +41,7 @@ struct job_copy *job_follow_copy(struct blk *b);
 int job_follow_both(struct blk *b);
 
 /* The second disk takes the place of both.  -EAGAIN: they are not equal. */
-int job_follow_turn(struct blk_edge *edge, struct err *e);
+int job_follow_turn(struct blk_edge *edge, const struct job_control *j, struct err *e);
 
 /* The first one does, as before. */
 int job_follow_undo(struct blk_edge *edge);

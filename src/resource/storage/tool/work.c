@@ -2,14 +2,18 @@
  *
  * With `hold`, a job that is ready says so and waits for the message `go`: whoever keeps
  * the record of what the volume stands on changes it in between, when both states are
- * right.  What nobody uses afterwards is left, and named in the answer. */
+ * right.  With `turned=@N` a job writes the digit 1 to that file, durably, at the moment from
+ * which on only the new state is right: who finds both after a crash reads it there.  What
+ * nobody uses afterwards is left, and named in the answer. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/err.h"
+#include "base/fault.h"
 #include "contract/blk_ops.h"
+#include "host/loop/file_io.h"
 #include "resource/storage/bitmap/bitmap.h"
 #include "resource/storage/graph/graph.h"
 #include "resource/storage/job/job.h"
@@ -46,9 +50,28 @@ static int ready(void *arg, const int *failed)
     return r != 0 ? r : *failed;
 }
 
+/* `turned=` of the request: which of two layers is right is read there after a crash. */
+static int turned(void *arg, bool gone)
+{
+    struct call *c = arg;
+    const char *fd = request_get(&c->words, "turned");
+    struct file_io file = {.loop = c->worker->loop, .fd = fd != NULL ? atoi(fd) : -1};
+    char digit = gone ? '1' : '0';
+    const struct iovec piece = {&digit, 1};
+    ssize_t n = 0;
+
+    (void)fault_step("turn.alike");
+    if (fd != NULL) {
+        n = file_io_writev(&file, &piece, 1, 0, true);
+    }
+    (void)fault_step("turn.noted");
+    return n < 0 ? (int)n : 0;
+}
+
 static struct job_control control_of(struct call *c)
 {
-    return (struct job_control){.progress = progress, .ready = ready, .arg = c};
+    return (struct job_control){
+        .progress = progress, .ready = ready, .turned = turned, .arg = c};
 }
 
 static void tell_left(void *arg, const char *name)
@@ -145,6 +168,7 @@ int serve_move(struct call *c)
     r = r == 0 ? add_nodes(c, &added) : r;
     r = r == 0 ? job_move(w->root.disk, edge, graph_top(w->graph, NULL), &j, c->words.e)
                : r;
+    (void)fault_step("turn.done");
     if (r != 0) {
         graph_drop_last(w->graph, added);
     } else {
@@ -153,18 +177,14 @@ int serve_move(struct call *c)
     return r;
 }
 
-/* reopen=NODE,fd=N: the file of a layer that was opened for reading only. */
-static int reopen(struct call *c)
+/* NODE,fd=N: the file of a layer that was opened for reading only. */
+static int reopen(struct call *c, const char *word)
 {
-    const char *word = request_get(&c->words, "reopen");
     char name[64];
-    size_t n = word != NULL ? strcspn(word, ",") : 0;
+    size_t n = strcspn(word, ",");
     struct blk *disk;
     int fd;
 
-    if (word == NULL) {
-        return 0;
-    }
     if (n >= sizeof name || strncmp(word + n, ",fd=", 4) != 0) {
         return err_set(c->words.e, -EINVAL, "reopen= takes NODE,fd=@N");
     }
@@ -179,6 +199,58 @@ static int reopen(struct call *c)
                   : leaf_file_reopen(disk, fd, c->words.e);
 }
 
+/* reopen=NODE,fd=N, for each of them. */
+static int reopen_all(struct call *c)
+{
+    const char *word;
+    int r = 0;
+
+    for (unsigned i = 0; r == 0 && (word = request_nth(&c->words, "reopen", i)) != NULL;
+         i++) {
+        r = reopen(c, word);
+    }
+    return r;
+}
+
+/* onto=NODE: the layer stands on that one, as whoever asks believes. */
+static int check_onto(struct call *c, const struct blk_edge *edge)
+{
+    const char *name = request_get(&c->words, "onto");
+    const struct blk_edge *backing = qcow2_backing_edge(edge->disk);
+
+    if (name == NULL || (backing != NULL && backing->disk != NULL &&
+                         graph_disk(c->worker->graph, name, NULL) == backing->disk)) {
+        return 0;
+    }
+    return err_set(c->words.e, -ENOENT, "the layer does not stand on '%.64s'", name);
+}
+
+/* What an image says that it stands on, for whoever opens it by hand. */
+static int rename_backing(struct call *c, struct blk *image, const char *name)
+{
+    const char *format = request_get(&c->words, "rename-format");
+    struct blk_edge *edge = job_edge_to(c->worker->root.disk, image);
+    bool frozen = image->read_only;
+    struct qcow2_info info;
+    int r = 0;
+
+    if (frozen && edge != NULL) {
+        edge->lets = BLK_USE_ALL;
+        r = blk_set_access(image, true, c->words.e);
+    }
+    qcow2_info(image, &info);
+    r = r == 0 ? qcow2_rebase(image, name, format != NULL ? format : info.backing_format,
+                              c->words.e)
+               : r;
+    if (frozen && edge != NULL) {
+        int back = blk_set_access(image, false, NULL);
+
+        r = r == 0 ? back : r;
+        edge->lets = BLK_USE_READ;
+    }
+    return r;
+}
+
 int serve_merge(struct call *c)
 {
     struct worker *w = c->worker;
@@ -188,18 +260,16 @@ int serve_merge(struct call *c)
     struct blk *above;
     int r = find_layer(c, &edge);
 
-    r = r == 0 ? reopen(c) : r;
+    r = r == 0 ? check_onto(c, edge) : r;
+    r = r == 0 ? reopen_all(c) : r;
     if (r != 0) {
         return r;
     }
     above = job_user_of(w->root.disk, edge);
     r = job_merge(w->root.disk, edge, &j, c->words.e);
-    if (r == 0 && name != NULL && qcow2_backing_edge(above) == edge &&
-        !above->read_only) { /* what it says of itself, for whoever opens it by hand */
-        struct qcow2_info info;
-
-        qcow2_info(above, &info);
-        r = qcow2_rebase(above, name, info.backing_format, c->words.e);
+    (void)fault_step("turn.done");
+    if (r == 0 && name != NULL && qcow2_backing_edge(above) == edge) {
+        r = rename_backing(c, above, name);
     }
     if (r == 0) {
         graph_prune(w->graph, tell_left, c);

@@ -130,6 +130,8 @@ struct plan {
     bool refuse;        /* at `ready` */
     uint64_t calls;
     bool is_ready;
+    bool cut_turned;           /* the power goes once that is noted */
+    bool has_turned;           /* what was noted */
     struct load_moment moment; /* when it was ready: both disks have that */
 };
 
@@ -168,6 +170,20 @@ static int ready(void *arg, const int *failed)
     return *failed != 0 || x->refuse ? -ECANCELED : 0;
 }
 
+/* A note that outlives the power. */
+static int turned(void *arg, bool gone)
+{
+    struct plan *x = arg;
+
+    if (!x->p->is_cut) {
+        x->has_turned = gone;
+    }
+    if (x->cut_turned) {
+        cut_all(x->p);
+    }
+    return 0;
+}
+
 static bool is_cut(void *arg)
 {
     return ((struct parts *)arg)->is_cut;
@@ -175,7 +191,8 @@ static bool is_cut(void *arg)
 
 static struct job_control control_of(struct plan *x)
 {
-    return (struct job_control){.progress = progress, .ready = ready, .arg = x};
+    return (struct job_control){
+        .progress = progress, .ready = ready, .turned = turned, .arg = x};
 }
 
 /* Guests have what they wrote. */
@@ -321,6 +338,44 @@ static struct blk *reopen(struct parts *p, unsigned n)
     must_be_0(qcow2_check(b, QCOW2_REPAIR_NOTHING, &found, NULL));
     must(found.corruptions == 0);
     return b;
+}
+
+/* The power goes around the turn: the disk that the note names has what was flushed. */
+static int turn_cut(void *arg)
+{
+    struct parts *p = arg;
+    struct plan *x = begin(p);
+    struct load_moment *m = malloc(sizeof *m);
+    struct blk *b;
+
+    p->holds_back = true;
+    parts_image(p, 0, NULL);
+    parts_root(p, parts_open(p, 0, false));
+    fill(x);
+    must_be_0(blk_flush(p->root.disk));
+    b = make_target(p, 1);
+    x->cut_turned = p->seed % 3 == 0;
+    x->cut_at = p->seed % 3 == 1 ? UINT64_MAX : 0;
+    load_start(x->load, p->root.disk, is_cut, p);
+    (void)move(x, b);
+    loop_sleep(p->loop,
+               (p->seed % 7) * 1000000); /* on the new disk alone, or both are cut */
+    if (!p->is_cut) {
+        cut_all(p);
+    }
+    load_stop(x->load);
+    parts_leave(p);
+    p->holds_back = false;
+    load_moment(x->load, m);
+    must(x->has_turned == (x->cut_at == 0));
+    b = reopen(p, x->has_turned ? 1 : 0);
+    load_check(x->load, b, m->durable, m, "the disk that was noted");
+    if (b != p->file[x->has_turned ? 1 : 0].disk) {
+        blk_drop(b);
+    }
+    free(m);
+    end(x);
+    return 0;
 }
 
 /* The power goes at some time: the disk that was in use has what was flushed; once the job
@@ -672,6 +727,7 @@ static const struct parts_case cases[] = {
     {"move_cancelled", move_cancelled},
     {"move_to_a_bad_disk", move_to_a_bad_disk},
     {"move_cut", move_cut},
+    {"turn_cut", turn_cut},
     {"merge_under_load", merge_under_load},
     {"merge_cancelled", merge_cancelled},
     {"merge_cut", merge_cut},

@@ -530,7 +530,18 @@ def case_moves_under_load(work):
 
 def case_merges_under_load(work):
     c = Chain(work, 4, throttle="iops=1000000")
-    c.w.ask("merge", "layer=l3", "hold", go=lambda: time.sleep(0.1))
+    note = os.path.join(work, "note")
+    with open(note, "w+") as f:
+        f.write("0")
+        f.flush()
+        assert "does not stand" in refused(c.w, "merge", "layer=l3", "onto=l0")
+        assert "names no descriptor" in refused(c.w, "merge", "layer=l3", f"turned={f.fileno()}")
+        with open(note) as reading:  # the turn cannot be noted: it does not happen
+            refused(c.w, "merge", "layer=l3", "turned=@0", fds=[reading.fileno()])
+        assert open(note).read() == "0"
+        c.w.ask("merge", "layer=l3", "onto=l2", "hold", "turned=@0", fds=[f.fileno()],
+                go=lambda: time.sleep(0.1))
+    assert open(note).read() == "1"
     c.w.ask("merge", "layer=l1", "rename=layer0")
     assert value(c.w.ask("status"), "top") == "t"
     refused(c.w, "merge", "layer=l0")
