@@ -7,16 +7,13 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <sys/ioctl.h>
-#include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/scope.h"
 #include "base/str.h"
-#include "node/pool/private.h"
+#include "node/pool/kind.h"
 
 #define FULL_PART        100                 /* less than one part of so many is free */
 #define FULL_LEAST_BYTES ((uint64_t)4 << 20) /* or less than this */
@@ -28,27 +25,12 @@ const char *pool_state_name(enum pool_state s)
     return s < POOL_STATE_COUNT ? names[s] : "";
 }
 
-static void look_at_directory(struct node *n, const json_t *pool, const json_t *member,
-                              struct pool_room *ret)
-{
-    SCOPED(scope_close) int dir = pool_open_dir(n, pool, member, "layers", NULL);
-    struct statvfs s;
-
-    if (dir < 0 || fstatvfs(dir, &s) < 0) {
-        return;
-    }
-    ret->state = POOL_OK;
-    ret->total_bytes = (uint64_t)s.f_blocks * s.f_frsize;
-    ret->free_bytes = (uint64_t)s.f_bavail * s.f_frsize;
-    ret->used_bytes = ret->total_bytes - (uint64_t)s.f_bfree * s.f_frsize;
-}
-
 /* In the child. */
 static void look(struct node *n, const json_t *pool, const json_t *member,
                  struct pool_room *ret)
 {
     *ret = (struct pool_room){.state = POOL_LOST};
-    look_at_directory(n, pool, member, ret);
+    pool_kind_of(member)->look(n, pool, member, ret);
     if (ret->state == POOL_OK && (ret->free_bytes < ret->total_bytes / FULL_PART ||
                                   ret->free_bytes < FULL_LEAST_BYTES)) {
         ret->state = POOL_FULL;

@@ -1,9 +1,7 @@
 /* members.c - the records of pools and their members. */
 #include <errno.h>
 #include <limits.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "base/scope.h"
 #include "base/str.h"
@@ -84,35 +82,11 @@ static bool is_class(const char *word)
     return false;
 }
 
-/* The path without links; of a directory that is still to be made, that of its parent. */
-static int real_path(const char *path, char out[PATH_MAX], struct err *e)
-{
-    char parent[PATH_MAX];
-    char *slash;
-
-    if (realpath(path, out) != NULL) {
-        return 0;
-    }
-    if (errno == ENOENT &&
-        str_print(parent, sizeof parent, "%s%s", path[0] != '/' ? "./" : "", path) == 0) {
-        slash = strrchr(parent, '/');
-        *slash = '\0';
-        if (slash[1] != '\0' && realpath(slash == parent ? "/" : parent, out) != NULL) {
-            size_t len = strlen(out) - (slash == parent); /* the root ends with one */
-
-            return str_print(out + len, PATH_MAX - len, "/%s", slash + 1);
-        }
-    }
-    return err_sys(e, -errno, "cannot use '%s' as a member", path);
-}
-
 int pool_parse_member(const char *word, json_t **ret, struct err *e)
 {
     const char *comma = strrchr(word, ',');
     const char *class = POOL_CLASS_USUAL;
-    char path[PATH_MAX];
-    char real[PATH_MAX];
-    struct stat s;
+    char place[PATH_MAX];
     int r;
 
     if (comma != NULL && strncmp(comma, ",class=", 7) == 0) {
@@ -125,17 +99,14 @@ int pool_parse_member(const char *word, json_t **ret, struct err *e)
                        "cannot use '--member %s': the classes are fast, normal, archive",
                        word);
     }
-    (void)str_print(path, sizeof path, "%.*s",
-                    comma != NULL ? (int)(comma - word) : PATH_MAX - 1, word);
-    r = real_path(path, real, e);
-    if (r < 0) {
-        return r;
+    r = str_print(place, sizeof place, "%.*s",
+                  comma != NULL ? (int)(comma - word) : PATH_MAX - 1, word);
+    if (r < 0 || strlen(word) >= PATH_MAX) {
+        return err_set(e, -ENAMETOOLONG, "cannot use '%.64s...' as a member", word);
     }
-    if (stat(real, &s) == 0 && !S_ISDIR(s.st_mode)) {
-        return err_set(e, -ENOTDIR, "cannot use '%s' as a member: it is no directory",
-                       real);
+    r = pool_parse_place(place, ret, e);
+    if (r == 0) {
+        (void)json_object_set_new(*ret, "class", json_string(class));
     }
-    *ret =
-        json_pack("{s:s, s:s, s:s}", "kind", "directory", "path", real, "class", class);
-    return *ret != NULL ? 0 : err_set(e, -ENOMEM, "no memory");
+    return r;
 }

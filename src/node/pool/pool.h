@@ -13,6 +13,7 @@
 
 struct err;
 struct node;
+struct words;
 
 #define POOL_DEFAULT      "default"
 #define POOL_MEMBERS_MOST 32
@@ -50,9 +51,66 @@ void pool_look(struct node *n, const json_t *pool, const json_t *member,
                struct pool_room *ret);
 
 /* The directory `what` (layers, files, images) of a member that carries our label, made when
- * missing; a descriptor, or -ENODEV with a text. */
+ * missing; a descriptor, or -ENODEV with a text; -EOPNOTSUPP: the member is none. */
 int pool_open_dir(struct node *n, const json_t *pool, const json_t *member,
                   const char *what, struct err *e);
+
+/* ---- what members hold of layers ---- */
+
+enum pool_part {
+    POOL_PART_DATA,
+    POOL_PART_MAP, /* of a span: what lies on which member */
+    POOL_PART_COUNT
+};
+
+struct pool_piece {
+    const json_t *pool;
+    const json_t *member;
+    const char *layer; /* its id */
+    enum pool_part part;
+};
+
+#define POOL_NODE_BYTES 120 /* of the name of a node */
+
+enum pool_use {
+    POOL_USE_READ,
+    POOL_USE_WRITE,
+    POOL_USE_NEW
+};
+
+/* What the words of a disk call a piece. */
+struct pool_node {
+    const char *name;
+    enum pool_use use;
+    uint64_t bytes; /* of a new one; 0: it grows */
+};
+
+/* Words for the node of that name, with the bytes of the piece.  A new one is there once they
+ * were run; -EEXIST, -ENODEV. */
+int pool_piece_words(struct node *n, const struct pool_piece *p,
+                     const struct pool_node *as, struct words *w, struct err *e);
+
+/* Keep others from using it (`writes`), or from writing to it, until the descriptor is closed.
+ * -EBUSY without a text: somebody does.  -ENODEV. */
+int pool_piece_hold(struct node *n, const struct pool_piece *p, bool writes,
+                    struct err *e);
+
+/* Bytes that it takes; -ENOENT. */
+int pool_piece_used(struct node *n, const struct pool_piece *p, uint64_t *ret);
+
+/* It is gone, or never was: 0.  `held`: what `pool_piece_hold` gave, if it was for this one; 0:
+ * nothing.  -EBUSY: somebody else has it, and its kind cannot do without it then. */
+int pool_piece_remove(struct node *n, const struct pool_piece *p, int held);
+
+/* As a file of the host, and its path; -EOPNOTSUPP: it is none. */
+int pool_piece_open(struct node *n, const struct pool_piece *p, int flags, struct err *e);
+int pool_piece_path(const struct pool_piece *p, char out[PATH_MAX]);
+bool pool_member_has_files(const json_t *member);
+
+/* All pieces of a member that is there. */
+typedef void pool_piece_fn(void *arg, const struct pool_piece *p);
+int pool_piece_list(struct node *n, const json_t *pool, const json_t *member,
+                    pool_piece_fn *each, void *arg);
 
 /* Where a new layer of that class may lie. */
 struct pool_choice {

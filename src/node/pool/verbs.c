@@ -205,10 +205,10 @@ static int add_members(json_t *pool, const json_t *words, struct err *e)
     return 0;
 }
 
-static void release_from(const json_t *pool, size_t from, size_t to)
+static void release_from(struct node *n, const json_t *pool, size_t from, size_t to)
 {
     for (size_t i = from; i < to; i++) {
-        pool_release_member(pool, json_array_get(json_object_get(pool, "members"), i));
+        pool_release_member(n, pool, json_array_get(json_object_get(pool, "members"), i));
     }
 }
 
@@ -225,7 +225,7 @@ static int claim_from(struct node *n, const json_t *pool, size_t from, bool forc
         (void)fault_step("pool.labelled");
     }
     if (r < 0) {
-        release_from(pool, from, i - 1);
+        release_from(n, pool, from, i - 1);
     }
     return r;
 }
@@ -302,7 +302,7 @@ static int create(struct node *n, const char *name, const json_t *order, json_t 
     }
     r = save(n, pool, 0, e);
     if (r < 0) {
-        release_from(pool, 0, json_array_size(json_object_get(pool, "members")));
+        release_from(n, pool, 0, json_array_size(json_object_get(pool, "members")));
         return r == -EAGAIN ? err_set(e, -EEXIST, "pool '%s' exists already", name) : r;
     }
     (void)fault_step("pool.recorded");
@@ -331,7 +331,7 @@ static int add(struct node *n, const char *name, const json_t *order, json_t **r
     }
     r = save(n, pool, revision, e);
     if (r < 0) {
-        release_from(pool, had, json_array_size(json_object_get(pool, "members")));
+        release_from(n, pool, had, json_array_size(json_object_get(pool, "members")));
         return r == -EAGAIN
                    ? err_set(e, r, "pool '%s' was changed by another command", name)
                    : r;
@@ -373,7 +373,7 @@ static int delete_pool(struct node *n, const char *name, struct err *e)
     }
     (void)fault_step("pool.forgotten");
     if (r == 0) {
-        release_from(pool, 0, json_array_size(json_object_get(pool, "members")));
+        release_from(n, pool, 0, json_array_size(json_object_get(pool, "members")));
     }
     return r;
 }

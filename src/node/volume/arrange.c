@@ -6,10 +6,8 @@
 #include "node/volume/arrange.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/fault.h"
 #include "base/scope.h"
@@ -60,18 +58,9 @@ static const struct kind *kind_of(const struct layer *l)
 
 /* ---- words ---- */
 
-static int add_file(struct node *n, const struct layer *l, const struct arrange_name *as,
-                    struct words *w, struct err *e)
+static enum pool_use use_of(const struct arrange_name *as)
 {
-    int file = piece_open(n, l, as->writes ? O_RDWR : O_RDONLY, e);
-    char fd[32];
-
-    if (file < 0) {
-        return file;
-    }
-    words_add(w, "node=%s,file,%s%s", as->name, words_fd(w, "fd", file, fd),
-              as->writes ? "" : ",read-only");
-    return 0;
+    return as->writes ? POOL_USE_WRITE : POOL_USE_READ;
 }
 
 /* `piece=...` for each in their order; how many are there. */
@@ -82,16 +71,15 @@ static unsigned add_pieces(struct node *n, const struct layer *l,
     unsigned there = 0;
 
     for (unsigned i = 0; i < piece_count(l); i++) {
-        int file = piece_open_there(n, l, i, as->writes ? O_RDWR : O_RDONLY);
-        char fd[32];
+        char name[POOL_NODE_BYTES];
+        const struct pool_node piece = {name, use_of(as), 0};
 
-        if (file < 0) {
+        (void)str_print(name, sizeof name, "%s.p%u", as->name, i);
+        if (piece_words_there(n, l, i, &piece, w) < 0) {
             str_add(ret, ",piece=-");
             continue;
         }
-        words_add(w, "node=%s.p%u,file,%s%s", as->name, i, words_fd(w, "fd", file, fd),
-                  as->writes ? "" : ",read-only");
-        str_addf(ret, ",piece=%s.p%u", as->name, i);
+        str_addf(ret, ",piece=%s", name);
         there++;
     }
     return there;
@@ -106,21 +94,21 @@ int arrange_words(struct node *n, const struct layer *l, const struct arrange_na
     unsigned there;
 
     if (layer_is_one_file(l)) {
-        return add_file(n, l, as, w, e);
+        return piece_words(n, l, 0, &(struct pool_node){as->name, use_of(as), 0}, w, e);
     }
     if (k == NULL) {
         return err_set(e, -EOPNOTSUPP, "its arrangement is not known here");
     }
     if (k->grows) {
-        char fd[32];
-        int map = piece_open_map(n, l, as->writes ? O_RDWR : O_RDONLY, e);
+        char name[POOL_NODE_BYTES];
+        int r;
 
-        if (map < 0) {
-            return map;
+        (void)str_print(name, sizeof name, "%s.map", as->name);
+        r = piece_words_map(n, l, &(struct pool_node){name, use_of(as), 0}, w, e);
+        if (r < 0) {
+            return r;
         }
-        words_add(w, "node=%s.map,file,%s%s", as->name, words_fd(w, "fd", map, fd),
-                  as->writes ? "" : ",read-only");
-        str_addf(&list, ",map=%s.map", as->name);
+        str_addf(&list, ",map=%s", name);
     }
     there = add_pieces(n, l, as, w, &list);
     pieces = str_take(&list);
@@ -197,81 +185,40 @@ static uint64_t piece_bytes(const struct layer *l, const struct kind *k)
     return (k->parity > 0 ? each + JOURNAL_BYTES : each) & ~(uint64_t)(UNIT_BYTES - 1);
 }
 
-struct files {
-    int fd[POOL_MEMBERS_MOST]; /* owned */
-    unsigned count;
-    int map; /* owned; -1: there is none */
-};
-
-static void files_fini(struct files *f)
+/* Words for new pieces: "map", "p0", "p1"... */
+static int add_new(struct node *n, const struct layer *l, uint64_t bytes, struct words *w,
+                   struct err *e)
 {
-    for (unsigned i = 0; i < f->count; i++) {
-        scope_close(&f->fd[i]);
-    }
-    scope_close(&f->map);
-}
+    int r = 0;
 
-static int make_files(struct node *n, const struct layer *l, uint64_t bytes,
-                      struct files *ret, struct err *e)
-{
     if (kind_of(l)->grows) {
-        ret->map = piece_open_map(n, l, O_RDWR | O_CREAT | O_EXCL, e);
-        if (ret->map < 0) {
-            return ret->map;
-        }
+        r = piece_words_map(n, l, &(struct pool_node){"map", POOL_USE_NEW, 0}, w, e);
     }
-    for (unsigned i = 0; i < piece_count(l); i++) {
-        int fd = piece_open_at(n, l, i, O_RDWR | O_CREAT | O_EXCL, e);
+    for (unsigned i = 0; r == 0 && i < piece_count(l); i++) {
+        char name[16];
+        const struct pool_node as = {name, POOL_USE_NEW, bytes};
 
-        if (fd < 0) {
-            return fd;
-        }
-        ret->fd[ret->count++] = fd;
+        (void)str_print(name, sizeof name, "p%u", i);
+        r = piece_words(n, l, i, &as, w, e);
         (void)fault_step("layer.piece");
-        if (ftruncate(fd, (off_t)bytes) < 0) {
-            return err_sys(e, -errno, "cannot make a layer");
-        }
     }
-    return 0;
-}
-
-/* `before` each of their names. */
-static void add_made(const struct files *f, struct words *w, const char *before,
-                     struct str *ret)
-{
-    if (f->map >= 0) {
-        char fd[32];
-
-        words_add(w, "node=map,file,%s",
-                  words_fd(w, "fd", fcntl(f->map, F_DUPFD_CLOEXEC, 3), fd));
-        str_addf(ret, "%smap=map", before);
-    }
-    for (unsigned i = 0; i < f->count; i++) {
-        char fd[32];
-
-        words_add(w, "node=p%u,file,%s", i,
-                  words_fd(w, "fd", fcntl(f->fd[i], F_DUPFD_CLOEXEC, 3), fd));
-        str_addf(ret, "%spiece=p%u", before, i);
-    }
+    return r;
 }
 
 static int arrange(struct node *n, const struct layer *l, const struct kind *k,
-                   const struct files *f, struct err *e)
+                   struct err *e)
 {
     struct words w = {.n_fds = 0};
-    struct str none = {0};
-    int r;
+    int r = add_new(n, l, piece_bytes(l, k), &w, e);
 
-    add_made(f, &w, ",", &none);
-    str_fini(&none);
     words_add(&w, "format=%s", k->type);
-    for (unsigned i = 0; !k->grows && i < f->count; i++) {
+    for (unsigned i = 0; !k->grows && i < piece_count(l); i++) {
         words_add(&w, "piece=p%u", i);
     }
     words_add(&w, "size=%llu", (unsigned long long)disk_bytes(l));
     if (k->grows) {
         words_add(&w, "top=map");
-        words_add(&w, "pieces=%u", f->count);
+        words_add(&w, "pieces=%u", piece_count(l));
         words_add(&w, "segment=%u", SEGMENT_BYTES);
     } else if (k->level[0] == '\0') {
         words_add(&w, "same");
@@ -279,35 +226,36 @@ static int arrange(struct node *n, const struct layer *l, const struct kind *k,
         words_add(&w, "level=%s", k->level);
         words_add(&w, "journal=%llu", (unsigned long long)JOURNAL_BYTES);
     }
-    r = words_run(n, "arrange", &w, NULL, NULL, e);
+    r = r == 0 ? words_run(n, "arrange", &w, NULL, NULL, e) : r;
     words_fini(&w);
     return r;
 }
 
-static int make_image(struct node *n, const struct layer *l, const struct layer *parent,
-                      const struct files *f, struct err *e)
+int arrange_add_image(const struct layer *l, const struct layer *parent, struct words *w)
 {
-    const struct kind *k = kind_of(l);
-    struct words w = {.n_fds = 0};
-    SCOPED(scope_free) char *pieces = NULL;
-    struct str list = {0};
     char backing[PATH_MAX];
     int r = 0;
 
-    add_made(f, &w, ",", &list);
-    pieces = str_take(&list);
-    words_add(&w, "node=disk,%s%s%s%s", k->type, k->level[0] != '\0' ? ",level=" : "",
-              k->level, pieces != NULL ? pieces : "");
-    words_add(&w, "format=qcow2");
-    words_add(&w, "size=%llu",
-              (unsigned long long)volume_number(l->record, "size_bytes"));
-    words_add(&w, "cluster=%d", CLUSTER_BYTES);
-    words_add(&w, "extended-l2");
+    words_add(w, "format=qcow2");
+    words_add(w, "size=%llu", (unsigned long long)volume_number(l->record, "size_bytes"));
+    words_add(w, "cluster=%d", CLUSTER_BYTES);
+    words_add(w, "extended-l2");
     if (parent != NULL) {
         r = piece_name(l, parent, backing);
-        words_add(&w, "backing-name=%s", backing);
-        words_add(&w, "backing-format=%s", volume_text(parent->record, "format"));
+        words_add(w, "backing-name=%s", backing);
+        words_add(w, "backing-format=%s", volume_text(parent->record, "format"));
     }
+    return r;
+}
+
+static int make_image(struct node *n, const struct layer *l, const struct layer *parent,
+                      struct err *e)
+{
+    const struct arrange_name as = {.name = "disk", .writes = true};
+    struct words w = {.n_fds = 0};
+    int r = arrange_words(n, l, &as, &w, e);
+
+    r = r == 0 ? arrange_add_image(l, parent, &w) : r;
     r = r == 0 ? words_run(n, "create", &w, NULL, NULL, e) : r;
     words_fini(&w);
     return r;
@@ -316,21 +264,11 @@ static int make_image(struct node *n, const struct layer *l, const struct layer 
 int arrange_make(struct node *n, const struct layer *l, const struct layer *parent,
                  struct err *e)
 {
-    const struct kind *k = kind_of(l);
-    struct files f = {.map = -1};
-    int r = make_files(n, l, piece_bytes(l, k), &f, e);
+    int r = arrange(n, l, kind_of(l), e);
 
-    r = r == 0 ? arrange(n, l, k, &f, e) : r;
     (void)fault_step("layer.arranged");
-    r = r == 0 && is_image(l) ? make_image(n, l, parent, &f, e) : r;
-    for (unsigned i = 0; r == 0 && i < f.count; i++) {
-        r = fsync(f.fd[i]) < 0 ? err_sys(e, -errno, "cannot make a layer") : 0;
-    }
-    if (r == 0 && f.map >= 0 && fsync(f.map) < 0) {
-        r = err_sys(e, -errno, "cannot make a layer");
-    }
-    files_fini(&f);
-    return r;
+    r = r == 0 && is_image(l) ? make_image(n, l, parent, e) : r;
+    return r == 0 ? piece_sync(n, l, e) : r;
 }
 
 /* ---- looking ---- */
@@ -406,12 +344,12 @@ json_t *arrange_look(struct node *n, const struct layer *l, bool *ret_all_well)
     const json_t *pieces = json_object_get(l->record, "pieces");
 
     for (unsigned i = 0; i < piece_count(l); i++) {
-        SCOPED(scope_close) int fd = piece_open_there(n, l, i, O_RDONLY);
+        bool there = piece_is_there(n, l, i);
 
         (void)json_array_append_new(s.rows, json_pack("{s:O, s:s}", "member",
                                                       json_array_get(pieces, i), "state",
-                                                      fd >= 0 ? "ok" : "lost"));
-        s.all_well = s.all_well && fd >= 0;
+                                                      there ? "ok" : "lost"));
+        s.all_well = s.all_well && there;
     }
     (void)ask(n, l, false, take_member, &s, NULL); /* one in use says nothing */
     *ret_all_well = s.all_well;

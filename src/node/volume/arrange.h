@@ -5,17 +5,6 @@
 #include "node/volume/private.h"
 #include "node/volume/words.h"
 
-/* piece.c: what its members hold of a layer. */
-unsigned piece_count(const struct layer *l);
-int piece_open_at(struct node *n, const struct layer *l, unsigned at, int flags,
-                  struct err *e);
-
-/* The map of a span, beside its first piece. */
-int piece_open_map(struct node *n, const struct layer *l, int flags, struct err *e);
-
-/* A piece; -ENODEV without a text when its member is lost or does not answer. */
-int piece_open_there(struct node *n, const struct layer *l, unsigned at, int flags);
-
 /* How the words of a disk call the bytes of a layer. */
 struct arrange_name {
     const char *name;
@@ -34,6 +23,9 @@ int arrange_choose(const json_t *pool, struct pool_choice *choice, const char **
 /* The format in which such a layer can hold a disk of that size. */
 const char *arrange_format(const char *arrangement, const char *format,
                            uint64_t size_bytes);
+
+/* The words of `create` for the layer's image. */
+int arrange_add_image(const struct layer *l, const struct layer *parent, struct words *w);
 
 /* Files on its members, arranged, and the empty image in them; durable. */
 int arrange_make(struct node *n, const struct layer *l, const struct layer *parent,

@@ -258,7 +258,7 @@ static int freeze(struct backup *b, struct err *e)
         return r;
     }
     (void)str_print(frozen, sizeof frozen, "%s", b->chain.layers[0].id);
-    if (hold.alone >= 0 && b->chain.count > 1 && layer_is_one_file(&b->chain.layers[0]) &&
+    if (hold.alone >= 0 && b->chain.count > 1 && layer_has_file(&b->chain.layers[0]) &&
         volume_image_is_empty(hold.alone)) {
         (void)str_print(frozen, sizeof frozen, "%s", b->chain.layers[1].id);
     } else {

@@ -258,7 +258,7 @@ static int forget_snapshots(struct node *n, struct volume *v, struct err *e)
     return r;
 }
 
-static int forget(struct node *n, const struct volume *v, struct err *e)
+static int forget(struct node *n, const struct volume *v, int held, struct err *e)
 {
     struct record_change c = {0};
     struct layer_release gone = {0};
@@ -266,6 +266,7 @@ static int forget(struct node *n, const struct volume *v, struct err *e)
     char user[KV_KEY_BYTES];
     int r = release_snapshots(n, v, &gone, e);
 
+    layer_release_hold(&gone, volume_text(v->record, "top"), held);
     if (r == 0 && volume_text(v->record, "backup_layer")[0] != '\0') {
         RECORD_KEY(user, "b/%s", v->name);
         r = layer_release(n, &gone, volume_text(v->record, "backup_layer"), user, e);
@@ -310,7 +311,7 @@ int disk_volume_delete(struct node *n, const char *name, bool snapshots, struct 
         }
     }
     r = r == 0 ? forget_snapshots(n, &v, e) : r;
-    r = r == 0 ? forget(n, &v, e) : r;
+    r = r == 0 ? forget(n, &v, alone, e) : r;
     if (r == 0) {
         volume_worker_forget(n, name);
         volume_forget_lock(n, name);

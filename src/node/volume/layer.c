@@ -158,11 +158,36 @@ static int fill_image(struct node *n, int fd, const struct layer *l,
     return r == 0 ? volume_image_make(fd, &image, e) : r;
 }
 
+/* By the program, where this process cannot write to the piece. */
+static int fill_by_words(struct node *n, const struct layer *l,
+                         const struct layer_plan *p, struct err *e)
+{
+    bool raw = strcmp(p->format, "raw") == 0;
+    const struct pool_node as = {"disk", POOL_USE_NEW, raw ? p->size_bytes : 0};
+    struct words w = {.n_fds = 0};
+    int r = piece_words(n, l, 0, &as, &w, e);
+
+    if (raw) {
+        words_add(&w, "format=raw");
+        words_add(&w, "size=%llu", (unsigned long long)p->size_bytes);
+    } else {
+        r = r == 0 ? arrange_add_image(l, p->parent, &w) : r;
+    }
+    r = r == 0 ? words_run(n, "create", &w, NULL, NULL, e) : r;
+    words_fini(&w);
+    return r;
+}
+
 static int fill_piece(struct node *n, const struct layer *l, const struct layer_plan *p,
                       struct err *e)
 {
     SCOPED(scope_close)
-    int fd = piece_open(n, l, O_RDWR | O_CREAT | O_EXCL, e);
+    int fd =
+        layer_has_file(l) ? piece_open(n, l, O_RDWR | O_CREAT | O_EXCL, e) : -EOPNOTSUPP;
+
+    if (!layer_has_file(l)) {
+        return fill_by_words(n, l, p, e);
+    }
 
     if (fd < 0) {
         return fd;
@@ -184,10 +209,11 @@ static bool is_to_be_encrypted(const struct layer_plan *p)
 static int check_encrypted(const struct layer_plan *p, const struct layer *l,
                            struct err *e)
 {
-    return is_to_be_encrypted(p) && !layer_is_one_file(l)
+    return is_to_be_encrypted(p) && !layer_has_file(l)
                ? err_set(e, -EOPNOTSUPP,
-                         "pool '%s' keeps disks on all its members, and those are not "
-                         "encrypted yet: use a pool without redundancy",
+                         "pool '%s' keeps disks on all its members or on devices, and "
+                         "those are not encrypted yet: use a pool of directories without "
+                         "redundancy",
                          volume_text(p->pool, "name"))
                : 0;
 }
@@ -253,7 +279,7 @@ int layer_make_device(struct node *n, const char *path, uint64_t size_bytes,
 void layer_settle(struct node *n, struct layer_new *l, bool kept)
 {
     if (l->layer.record != NULL && !kept) {
-        (void)piece_remove(n, &l->layer);
+        (void)piece_remove(n, &l->layer, 0);
     }
     piece_settled(n, l->layer.id, &l->intent);
     layer_fini(&l->layer);

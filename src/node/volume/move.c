@@ -34,9 +34,10 @@ static int save(struct node *n, struct volume *v, struct record_change *c,
                : r;
 }
 
-/* The volume's disk is in `top` from now on; `is_new`: which has no record yet. */
+/* The volume's disk is in `top` from now on.  `held`: a hold on where it was, and the new one
+ * has no record yet; 0: it has. */
 static int record_move(struct node *n, struct volume *v, const struct layer *top,
-                       bool is_new, struct err *e)
+                       int held, struct err *e)
 {
     struct record_change c = {0};
     struct layer_release gone = {0};
@@ -46,7 +47,8 @@ static int record_move(struct node *n, struct volume *v, const struct layer *top
     RECORD_KEY(user, "v/%s", v->name);
     r = layer_release(n, &gone, volume_text(v->record, "top"), user, e);
     if (r == 0) {
-        if (is_new) {
+        layer_release_hold(&gone, volume_text(v->record, "top"), held);
+        if (held > 0) {
             layer_record(&c, top, user);
         } else {
             layer_use(&c, top->id, user);
@@ -70,7 +72,7 @@ static int move_alone(struct node *n, struct volume *v, const struct chain *from
     SCOPED(scope_close) int steady = disk_open_steady(n, v, &from->layers[0], e);
     int r = steady < 0 ? steady : disk_copy_layer(n, from, &top->layer, e);
 
-    r = r == 0 ? record_move(n, v, &top->layer, true, e) : r;
+    r = r == 0 ? record_move(n, v, &top->layer, steady, e) : r;
     (void)fault_step("move.recorded");
     layer_settle(n, top, r == 0);
     return r;
@@ -133,7 +135,7 @@ int disk_settle_move(struct node *n, struct volume *v, const char *now, struct e
         return drop_moving(n, v, e);
     }
     r = layer_load(n, now, &top, e);
-    r = r == 0 ? record_move(n, v, &top, false, e) : r;
+    r = r == 0 ? record_move(n, v, &top, 0, e) : r;
     layer_fini(&top);
     return r;
 }

@@ -1,16 +1,19 @@
 /* piece.c - what members hold of layers, and that nothing is left there.
  *
- *     MEMBER/layers/ID        the bytes of a plain layer, or one's part of another
- *     MEMBER/layers/ID.map    of a span: what lies on which member
+ * Where and how a member has them is for its kind to say (node/pool/kind.h).
+ *
  *     RUN/volumes/making/ID   the layer comes or goes; locked by who is at it
  *
  * A piece is made before the record that names its layer, and removed after it.  Between
  * the two it is announced, with its paths; an announcement that nobody holds is the rest
  * of a command that was killed, and the next one removes what no record names.  Who looks
  * asks for the announcement first and for the record then: never the other way round. */
+#include "node/volume/piece.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -21,6 +24,7 @@
 #include "base/str.h"
 #include "host/file.h"
 #include "node/volume/arrange.h"
+#include "resource/storage/leaf/lock.h"
 
 #define MAP_TAIL ".map"
 
@@ -58,25 +62,44 @@ static bool is_device(const struct layer *l)
     return strcmp(volume_text(l->record, "arrangement"), "device") == 0;
 }
 
-int piece_path(const struct layer *l, char out[PATH_MAX])
+bool layer_has_file(const struct layer *l)
 {
     const json_t *member = member_of(l, 0);
 
+    return is_device(l) ||
+           (layer_is_one_file(l) && member != NULL && pool_member_has_files(member));
+}
+
+/* -ENODEV with a text: the pool has no such member any more. */
+static int piece_at(const struct layer *l, unsigned at, enum pool_part part,
+                    struct pool_piece *ret, struct err *e)
+{
+    *ret = (struct pool_piece){l->pool, member_of(l, at), l->id, part};
+    return ret->member != NULL
+               ? 0
+               : err_set(e, -ENODEV, "pool '%s' has no such member any more",
+                         volume_text(l->record, "pool"));
+}
+
+int piece_path(const struct layer *l, char out[PATH_MAX])
+{
+    struct pool_piece p;
+    int r;
+
+    out[0] = '\0';
     if (is_device(l)) {
         return str_print(out, PATH_MAX, "%s", volume_text(l->record, "path"));
     }
     if (!layer_is_one_file(l)) {
-        out[0] = '\0';
         return -EOPNOTSUPP;
     }
-    return member == NULL ? -ENODEV
-                          : str_print(out, PATH_MAX, "%s/layers/%s",
-                                      pool_member_path(member), l->id);
+    r = piece_at(l, 0, POOL_PART_DATA, &p, NULL);
+    return r == 0 ? pool_piece_path(&p, out) : r;
 }
 
 int piece_name(const struct layer *l, const struct layer *parent, char out[PATH_MAX])
 {
-    return !layer_is_one_file(parent) ||
+    return !layer_has_file(parent) ||
                    (json_equal(json_object_get(l->record, "pieces"),
                                json_object_get(parent->record, "pieces")) &&
                     strcmp(volume_text(l->record, "pool"),
@@ -97,129 +120,181 @@ static bool is_there(struct node *n, const struct layer *l, unsigned at)
     return room.state == POOL_OK || room.state == POOL_FULL;
 }
 
-struct part {
-    unsigned at;      /* of the pieces */
-    const char *tail; /* behind the id */
-};
-
-static int open_part(struct node *n, const struct layer *l, const struct part *p,
-                     int flags, struct err *e)
+static int open_device(const struct layer *l, int flags, struct err *e)
 {
-    char name[LAYER_ID_DIGITS + 8];
-    const json_t *member = member_of(l, p->at);
-    SCOPED(scope_close) int dir = -1;
-    int fd;
+    const char *path = volume_text(l->record, "path");
+    int fd = open(path, (flags & O_ACCMODE) | O_CLOEXEC);
 
-    if (is_device(l)) {
-        const char *path = volume_text(l->record, "path");
-
-        fd = open(path, (flags & O_ACCMODE) | O_CLOEXEC);
-        return fd >= 0 ? fd : err_sys(e, -ENODEV, "cannot open '%s'", path);
-    }
-    if (member == NULL) {
-        return err_set(e, -ENODEV, "pool '%s' has no such member any more",
-                       volume_text(l->record, "pool"));
-    }
-    dir = pool_open_dir(n, l->pool, member, "layers", e);
-    if (dir < 0) {
-        return dir;
-    }
-    (void)str_print(name, sizeof name, "%s%s", l->id, p->tail);
-    fd = openat(dir, name, flags | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (fd < 0) {
-        return err_sys(e, -errno, "cannot open '%s/layers/%s'", pool_member_path(member),
-                       name);
-    }
-    if ((flags & O_CREAT) != 0 && fsync(dir) < 0) {
-        int r = -errno;
-
-        (void)close(fd);
-        return err_sys(e, r, "cannot make a layer");
-    }
-    return fd;
-}
-
-int piece_open_at(struct node *n, const struct layer *l, unsigned at, int flags,
-                  struct err *e)
-{
-    const struct part p = {at, ""};
-
-    return open_part(n, l, &p, flags, e);
-}
-
-int piece_open_map(struct node *n, const struct layer *l, int flags, struct err *e)
-{
-    const struct part p = {0, MAP_TAIL};
-
-    if (!is_there(n, l, 0)) {
-        return err_set(e, -ENODEV, "the member with its map is lost");
-    }
-    return open_part(n, l, &p, flags, e);
+    return fd >= 0 ? fd : err_sys(e, -ENODEV, "cannot open '%s'", path);
 }
 
 int piece_open(struct node *n, const struct layer *l, int flags, struct err *e)
 {
-    return layer_is_one_file(l)
-               ? piece_open_at(n, l, 0, flags, e)
-               : err_set(e, -EOPNOTSUPP, "it lies on several members of its pool");
+    struct pool_piece p;
+    int r;
+
+    if (is_device(l)) {
+        return open_device(l, flags, e);
+    }
+    if (!layer_is_one_file(l)) {
+        return err_set(e, -EOPNOTSUPP, "it lies on several members of its pool");
+    }
+    r = piece_at(l, 0, POOL_PART_DATA, &p, e);
+    return r == 0 ? pool_piece_open(n, &p, flags, e) : r;
 }
 
-int piece_open_there(struct node *n, const struct layer *l, unsigned at, int flags)
+static int add_device(const struct layer *l, const struct pool_node *as, struct words *w,
+                      struct err *e)
 {
-    return is_there(n, l, at) ? piece_open_at(n, l, at, flags, NULL) : -ENODEV;
+    bool writes = as->use != POOL_USE_READ;
+    int file = open_device(l, writes ? O_RDWR : O_RDONLY, e);
+    char fd[32];
+
+    if (file < 0) {
+        return file;
+    }
+    words_add(w, "node=%s,file,%s%s", as->name, words_fd(w, "fd", file, fd),
+              writes ? "" : ",read-only");
+    return 0;
 }
 
-static int remove_at(struct node *n, const struct layer *l, unsigned at)
+int piece_words(struct node *n, const struct layer *l, unsigned at,
+                const struct pool_node *as, struct words *w, struct err *e)
 {
-    const json_t *member = member_of(l, at);
-    SCOPED(scope_close) int dir = -1;
-    char name[LAYER_ID_DIGITS + 8];
+    struct pool_piece p;
+    int r;
 
-    if (member == NULL || (!layer_is_one_file(l) && !is_there(n, l, at))) {
+    if (is_device(l)) {
+        return add_device(l, as, w, e);
+    }
+    r = piece_at(l, at, POOL_PART_DATA, &p, e);
+    return r == 0 ? pool_piece_words(n, &p, as, w, e) : r;
+}
+
+int piece_words_map(struct node *n, const struct layer *l, const struct pool_node *as,
+                    struct words *w, struct err *e)
+{
+    struct pool_piece p;
+    int r = is_there(n, l, 0) ? piece_at(l, 0, POOL_PART_MAP, &p, e)
+                              : err_set(e, -ENODEV, "the member with its map is lost");
+
+    return r == 0 ? pool_piece_words(n, &p, as, w, e) : r;
+}
+
+int piece_words_there(struct node *n, const struct layer *l, unsigned at,
+                      const struct pool_node *as, struct words *w)
+{
+    struct err why = {0};
+
+    return is_there(n, l, at) ? piece_words(n, l, at, as, w, &why) : -ENODEV;
+}
+
+bool piece_is_there(struct node *n, const struct layer *l, unsigned at)
+{
+    struct pool_piece p;
+    uint64_t bytes;
+
+    return is_there(n, l, at) && piece_at(l, at, POOL_PART_DATA, &p, NULL) == 0 &&
+           pool_piece_used(n, &p, &bytes) == 0;
+}
+
+/* As a device of the host has it. */
+static int hold_device(const struct layer *l, bool writes, struct err *e)
+{
+    SCOPED(scope_close) int fd = open_device(l, writes ? O_RDWR : O_RDONLY, e);
+
+    if (fd < 0) {
+        return fd;
+    }
+    return leaf_lock(fd, writes, false, l->id, NULL) == 0 ? scope_take_fd(&fd) : -EBUSY;
+}
+
+int piece_hold(struct node *n, const struct layer *l, unsigned at, bool writes,
+               struct err *e)
+{
+    struct pool_piece p;
+    int r;
+
+    if (is_device(l)) {
+        r = hold_device(l, writes, e);
+    } else if (!layer_is_one_file(l) && !is_there(n, l, at)) {
+        return -ENODEV;
+    } else {
+        r = piece_at(l, at, POOL_PART_DATA, &p, e);
+        r = r == 0 ? pool_piece_hold(n, &p, writes, e) : r;
+    }
+    return r == -EBUSY ? err_set(e, r,
+                                 "it is being served, or another program has it "
+                                 "open")
+                       : r;
+}
+
+static int sync_part(struct node *n, const struct pool_piece *p, struct err *e)
+{
+    SCOPED(scope_close) int fd = -1;
+
+    if (!pool_member_has_files(p->member)) {
+        return 0; /* whoever wrote it has flushed it */
+    }
+    fd = pool_piece_open(n, p, O_RDONLY, e);
+    return fd < 0 ? fd : fsync(fd) < 0 ? err_sys(e, -errno, "cannot make a layer") : 0;
+}
+
+int piece_sync(struct node *n, const struct layer *l, struct err *e)
+{
+    struct pool_piece p;
+    int r = 0;
+
+    for (unsigned i = 0; r == 0 && i < piece_count(l); i++) {
+        r = piece_at(l, i, POOL_PART_DATA, &p, e);
+        r = r == 0 ? sync_part(n, &p, e) : r;
+        if (r == 0 && i == 0 && has_map(l)) {
+            p.part = POOL_PART_MAP;
+            r = sync_part(n, &p, e);
+        }
+    }
+    return r;
+}
+
+static int remove_at(struct node *n, const struct layer *l, unsigned at, int held)
+{
+    struct pool_piece p;
+
+    if (piece_at(l, at, POOL_PART_MAP, &p, NULL) < 0 ||
+        (!layer_is_one_file(l) && !is_there(n, l, at))) {
         return -ENODEV;
     }
-    dir = pool_open_dir(n, l->pool, member, "layers", NULL);
-    if (dir < 0) {
-        return dir;
-    }
     if (has_map(l) && at == 0) {
-        (void)str_print(name, sizeof name, "%s" MAP_TAIL, l->id);
-        (void)unlinkat(dir, name, 0); /* what is left is swept */
+        (void)pool_piece_remove(n, &p, 0); /* what is left is swept */
     }
-    return unlinkat(dir, l->id, 0) < 0 && errno != ENOENT ? -errno : 0;
+    p.part = POOL_PART_DATA;
+    return pool_piece_remove(n, &p, held);
 }
 
-int piece_remove(struct node *n, const struct layer *l)
+int piece_remove(struct node *n, const struct layer *l, int held)
 {
     int r = 0;
 
     for (unsigned i = 0; !is_device(l) && i < piece_count(l); i++) {
-        int one = remove_at(n, l, i);
+        int one = remove_at(n, l, i, held);
 
         r = r == 0 ? one : r;
     }
     return r;
 }
 
-static int path_at(const struct layer *l, unsigned at, char out[PATH_MAX])
-{
-    const json_t *member = member_of(l, at);
-
-    return member == NULL ? -ENODEV
-                          : str_print(out, PATH_MAX, "%s/layers/%s",
-                                      pool_member_path(member), l->id);
-}
-
 uint64_t piece_used_bytes(struct node *n, const struct layer *l)
 {
     uint64_t sum = 0;
-    char path[PATH_MAX];
-    struct stat s;
+    struct pool_piece p;
 
     for (unsigned i = 0; i < piece_count(l); i++) {
-        if ((layer_is_one_file(l) || is_there(n, l, i)) && path_at(l, i, path) == 0 &&
-            stat(path, &s) == 0) {
-            sum += (uint64_t)s.st_blocks * VOLUME_SECTOR_BYTES;
+        uint64_t bytes = 0;
+
+        if ((layer_is_one_file(l) || is_there(n, l, i)) &&
+            piece_at(l, i, POOL_PART_DATA, &p, NULL) == 0 &&
+            pool_piece_used(n, &p, &bytes) == 0) {
+            sum += bytes;
         }
     }
     return sum;
@@ -233,18 +308,34 @@ static int making_path(const struct node *n, const char *id, char out[PATH_MAX])
                      id[0] != '\0' ? "/" : "", id);
 }
 
-/* A line for each. */
-static char *list_paths(const struct layer *l)
+/* A line for each: its path, or what says where it is, "POOL MEMBER PART". */
+static void list_part(const struct pool_piece *p, struct str *all)
 {
-    struct str all = {0};
     char path[PATH_MAX];
 
+    if (all->len > 0) {
+        str_add(all, "\n");
+    }
+    if (pool_piece_path(p, path) == 0) {
+        str_add(all, path);
+    } else {
+        str_addf(all, "%s %u %d", volume_text(p->pool, "name"), pool_member_id(p->member),
+                 (int)p->part);
+    }
+}
+
+static char *list_parts(const struct layer *l)
+{
+    struct str all = {0};
+    struct pool_piece p;
+
     for (unsigned i = 0; !is_device(l) && i < piece_count(l); i++) {
-        if (path_at(l, i, path) == 0) {
-            str_addf(&all, "%s%s", all.len > 0 ? "\n" : "", path);
-            if (i == 0 && has_map(l)) {
-                str_addf(&all, "\n%s" MAP_TAIL, path);
-            }
+        if (piece_at(l, i, POOL_PART_DATA, &p, NULL) == 0) {
+            list_part(&p, &all);
+        }
+        if (p.member != NULL && i == 0 && has_map(l)) {
+            p.part = POOL_PART_MAP;
+            list_part(&p, &all);
         }
     }
     str_add(&all, "");
@@ -253,7 +344,7 @@ static char *list_paths(const struct layer *l)
 
 int piece_announce(struct node *n, const struct layer *l, int *ret_fd, struct err *e)
 {
-    SCOPED(scope_free) char *paths = list_paths(l);
+    SCOPED(scope_free) char *paths = list_parts(l);
     const char *id = l->id;
     char path[PATH_MAX];
 
@@ -328,22 +419,34 @@ static bool is_id(const char *word)
            word[strspn(word, "0123456789abcdef")] == '\0';
 }
 
-/* An id, alone or of a map. */
-static bool is_ours(const char *name)
+/* A piece that is no file, of a pool that may be gone by now. */
+static void remove_named(struct node *n, const char *line, const char *id)
 {
-    return is_id(name) || (strlen(name) == LAYER_ID_DIGITS + strlen(MAP_TAIL) &&
-                           str_ends(name, MAP_TAIL));
+    SCOPED(scope_json) json_t *pool = NULL;
+    char name[WORD_NAME_BYTES];
+    unsigned member;
+    unsigned part;
+
+    if (sscanf(line, "%63s %u %u", name, &member, &part) == 3 && part < POOL_PART_COUNT &&
+        pool_load(n, name, &pool, NULL) == 0 && pool_member(pool, member) != NULL) {
+        const struct pool_piece p = {pool, pool_member(pool, member), id,
+                                     (enum pool_part)part};
+
+        (void)pool_piece_remove(n, &p, 0);
+    }
 }
 
-static void remove_listed(char *paths, const char *id)
+static void remove_listed(struct node *n, char *lines, const char *id)
 {
     char map[LAYER_ID_DIGITS + 8];
-    const char *path;
+    const char *line;
 
     (void)str_print(map, sizeof map, "%s" MAP_TAIL, id);
-    while ((path = strsep(&paths, "\n")) != NULL) {
-        if (path[0] == '/' && (str_ends(path, id) || str_ends(path, map))) {
-            (void)unlink(path);
+    while ((line = strsep(&lines, "\n")) != NULL) {
+        if (line[0] != '/') {
+            remove_named(n, line, id);
+        } else if (str_ends(line, id) || str_ends(line, map)) {
+            (void)unlink(line);
         }
     }
 }
@@ -359,7 +462,7 @@ static void mend_one(struct node *n, int making, const char *id)
     }
     if (is_id(id) && !has_record(n, id) &&
         file_read(making, id, (size_t)PATH_MAX * POOL_MEMBERS_MOST, &paths, &len) == 0) {
-        remove_listed(paths, id);
+        remove_listed(n, paths, id);
     }
     (void)unlinkat(making, id, 0);
 }
@@ -381,23 +484,35 @@ void piece_mend(struct node *n)
 
 /* ---- everything ---- */
 
+struct rest {
+    struct strv ids; /* with a letter before them: of a map or not */
+    struct node *n;
+};
+
+static void take_rest(void *arg, const struct pool_piece *p)
+{
+    struct rest *s = arg;
+
+    if (!is_announced(s->n, p->layer) && !has_record(s->n, p->layer)) {
+        strv_addf(&s->ids, "%u%s", (unsigned)p->part, p->layer);
+    }
+}
+
 static void sweep_member(struct node *n, const json_t *pool, const json_t *member,
                          void (*fn)(void *arg, const char *name), void *arg)
 {
-    SCOPED(scope_close) int dir = pool_open_dir(n, pool, member, "layers", NULL);
-    SCOPED(scope_dir) DIR *d = NULL;
-    const struct dirent *entry;
+    struct rest s = {.n = n};
 
-    d = dir < 0 ? NULL : fdopendir(fcntl(dir, F_DUPFD_CLOEXEC, 3));
-    while (d != NULL && (entry = readdir(d)) != NULL) {
-        char id[LAYER_ID_DIGITS + 1];
+    (void)pool_piece_list(n, pool, member, take_rest, &s);
+    for (size_t i = 0; i < s.ids.n; i++) {
+        const struct pool_piece p = {pool, member, s.ids.items[i] + 1,
+                                     (enum pool_part)(s.ids.items[i][0] - '0')};
 
-        (void)str_print(id, sizeof id, "%.*s", LAYER_ID_DIGITS, entry->d_name);
-        if (is_id(id) && is_ours(entry->d_name) && !is_announced(n, id) &&
-            !has_record(n, id) && unlinkat(dir, entry->d_name, 0) == 0) {
-            fn(arg, entry->d_name);
+        if (pool_piece_remove(n, &p, 0) == 0) {
+            fn(arg, p.layer);
         }
     }
+    strv_fini(&s.ids);
 }
 
 void piece_sweep(struct node *n, void (*fn)(void *arg, const char *name), void *arg)

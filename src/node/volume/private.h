@@ -8,6 +8,7 @@
 #include "node/record.h"
 #include "node/volume/image.h"
 #include "node/volume/key.h"
+#include "node/volume/piece.h"
 
 #define VOLUME_SECTOR_BYTES 512
 #define LAYER_ID_DIGITS     16
@@ -115,13 +116,18 @@ void layer_unuse(struct record_change *c, const char *id, const char *user);
 #define LAYER_RELEASE_MOST 20 /* in one transaction */
 
 struct layer_release {
-    struct strv users;              /* full keys that go */
-    struct strv gone;               /* ids */
-    char rest[LAYER_ID_DIGITS + 1]; /* "" or where a long chain goes on */
+    int held;                             /* borrowed; 0: none */
+    char held_layer[LAYER_ID_DIGITS + 1]; /* which it holds */
+    struct strv users;                    /* full keys that go */
+    struct strv gone;                     /* ids */
+    char rest[LAYER_ID_DIGITS + 1];       /* "" or where a long chain goes on */
     char rest_user[KV_KEY_BYTES];
 };
 
 void layer_release_fini(struct layer_release *r);
+
+/* `held` (borrowed) is a hold on that layer, which may be one of those that go. */
+void layer_release_hold(struct layer_release *r, const char *layer, int held);
 
 /* `user` needs the layer no more: when nobody does, it goes, and its parent loses it. */
 int layer_release(struct node *n, struct layer_release *r, const char *id,
@@ -140,25 +146,6 @@ int layer_release_do(struct node *n, struct record_change *c, struct layer_relea
 
 /* Users of a layer as texts behind "/layer-users/ID/". */
 int layer_users(struct node *n, const char *id, struct strv *ret, struct err *e);
-
-/* ---- piece.c: what members hold of layers ---- */
-int piece_path(const struct layer *l, char out[PATH_MAX]);
-
-/* What the image of a layer calls the one that it stands on: a name beside it, or a path,
- * so that other tools find it. */
-int piece_name(const struct layer *l, const struct layer *parent, char out[PATH_MAX]);
-int piece_open(struct node *n, const struct layer *l, int flags, struct err *e);
-
-bool layer_is_one_file(const struct layer *l); /* or a device, or several: arrange.h */
-uint64_t piece_used_bytes(struct node *n, const struct layer *l);
-
-/* Announce that the layer comes or goes: whoever finds it unannounced, or its announcer
- * dead, and without a record, takes its pieces away. */
-int piece_announce(struct node *n, const struct layer *l, int *ret_fd, struct err *e);
-void piece_settled(struct node *n, const char *id, int *fd);
-void piece_mend(struct node *n); /* after commands that were killed */
-void piece_sweep(struct node *n, void (*fn)(void *arg, const char *name), void *arg);
-int piece_remove(struct node *n, const struct layer *l);
 
 /* ---- verbs of disks, one file each ---- */
 json_t *disk_volume_record(const char *name, const json_t *order,

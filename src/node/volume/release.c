@@ -32,16 +32,25 @@ static int announce(struct node *n, const struct layer_release *r, struct leavin
     return result;
 }
 
-static void settle(struct node *n, struct leaving *s, bool gone)
+static void settle(struct node *n, struct leaving *s, bool gone,
+                   const struct layer_release *r)
 {
     for (size_t i = 0; i < s->count; i++) {
         if (gone) {
-            (void)piece_remove(n, &s->layers[i]);
+            bool held = r->held > 0 && strcmp(r->held_layer, s->layers[i].id) == 0;
+
+            (void)piece_remove(n, &s->layers[i], held ? r->held : 0);
         }
         piece_settled(n, s->layers[i].id, &s->announced[i]);
         layer_fini(&s->layers[i]);
     }
     s->count = 0;
+}
+
+void layer_release_hold(struct layer_release *r, const char *layer, int held)
+{
+    r->held = held;
+    (void)str_print(r->held_layer, sizeof r->held_layer, "%s", layer);
 }
 
 int layer_release_do(struct node *n, struct record_change *c, struct layer_release *r,
@@ -56,7 +65,7 @@ int layer_release_do(struct node *n, struct record_change *c, struct layer_relea
         result = record_change_do(n, c, e);
     }
     (void)fault_step("release.recorded");
-    settle(n, &leaving, result == 0);
+    settle(n, &leaving, result == 0, r);
     (void)fault_step("release.done");
     while (result == 0 && r->rest[0] != '\0') { /* a long chain goes in parts */
         struct layer_release more = {0};
@@ -73,7 +82,7 @@ int layer_release_do(struct node *n, struct record_change *c, struct layer_relea
             layer_release_record(&then, &more, n);
             result = record_change_do(n, &then, e);
         }
-        settle(n, &leaving, result == 0);
+        settle(n, &leaving, result == 0, &more);
         (void)str_print(r->rest, sizeof r->rest, "%s", more.rest);
         RECORD_KEY(r->rest_user, "%s", more.rest_user);
         layer_release_fini(&more);
@@ -114,7 +123,7 @@ int layer_merge_do(struct node *n, struct record_change *c, struct layer_release
         r = record_change_do(n, c, e);
     }
     (void)fault_step("merge.recorded");
-    settle(n, &leaving, r == 0);
+    settle(n, &leaving, r == 0, gone);
     strv_fini(&keys);
     return r;
 }

@@ -82,8 +82,7 @@ static int resize_image(struct node *n, const struct volume *v, uint64_t size,
 static int resize_layer(struct node *n, const struct volume *v, const struct layer *top,
                         uint64_t size, struct err *e)
 {
-    return strcmp(volume_text(top->record, "format"), "raw") == 0 &&
-                   layer_is_one_file(top)
+    return strcmp(volume_text(top->record, "format"), "raw") == 0 && layer_has_file(top)
                ? resize_raw(n, v, top, size, e)
                : resize_image(n, v, size, e);
 }

@@ -24,34 +24,26 @@
 #include "base/str.h"
 #include "node/volume/arrange.h"
 #include "node/volume/worker.h"
-#include "resource/storage/leaf/lock.h"
 
 #define BACKLOG 64
 #define TARGET  "iqn.2026-01.strata:" /* before the name of the volume */
 
-static int lock_file(int fd, const struct volume *v, bool writes, struct err *e)
+static int open_locked(struct node *n, const struct layer *top, bool writes,
+                       struct err *e)
 {
-    return leaf_lock(fd, writes, false, v->name, NULL) == 0
-               ? 0
-               : err_set(e, -EBUSY, "it is being served, or another program has it open");
-}
-
-static int open_locked(struct node *n, const struct volume *v, const struct layer *top,
-                       bool writes, struct err *e)
-{
-    int flags = writes ? O_RDWR : O_RDONLY;
-    bool one = layer_is_one_file(top);
     SCOPED(scope_close) int fd = -1;
     int r = 0;
 
-    if (one) {
-        fd = piece_open(n, top, flags, e);
-        r = fd < 0 ? fd : lock_file(fd, v, writes, e);
+    if (layer_is_one_file(top)) {
+        return piece_hold(n, top, 0, writes, e);
     }
-    for (unsigned i = 0; !one && r == 0 && i < piece_count(top); i++) {
-        SCOPED(scope_close) int other = piece_open_there(n, top, i, flags);
+    for (unsigned i = 0; r == 0 && i < piece_count(top); i++) {
+        SCOPED(scope_close) int other = piece_hold(n, top, i, writes, NULL);
 
-        r = other < 0 ? 0 : lock_file(other, v, writes, e);
+        r = other == -EBUSY ? err_set(e, other,
+                                      "it is being served, or another program has it "
+                                      "open")
+                            : 0;
         if (r == 0 && fd < 0) { /* the others were free, and nobody takes them alone */
             fd = scope_take_fd(&other);
         }
@@ -66,13 +58,15 @@ static int open_locked(struct node *n, const struct volume *v, const struct laye
 int disk_open_alone(struct node *n, const struct volume *v, const struct layer *top,
                     struct err *e)
 {
-    return open_locked(n, v, top, true, e);
+    (void)v;
+    return open_locked(n, top, true, e);
 }
 
 int disk_open_steady(struct node *n, const struct volume *v, const struct layer *top,
                      struct err *e)
 {
-    return open_locked(n, v, top, false, e);
+    (void)v;
+    return open_locked(n, top, false, e);
 }
 
 struct serving {

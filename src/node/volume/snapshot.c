@@ -199,6 +199,7 @@ static int restore(struct node *n, struct volume *v, const json_t *snapshot,
     RECORD_KEY(user, "v/%s", v->name);
     r = r == 0 ? layer_release(n, &gone, now.layers[0].id, user, e) : r;
     if (r == 0) {
+        layer_release_hold(&gone, now.layers[0].id, alone);
         volume_set_top(v, &above.layer);
         layer_record(&c, &above.layer, user);
         (void)put_volume(&c, v);
@@ -358,7 +359,7 @@ static int frozen_layer(struct node *n, struct volume *v, const json_t *order,
     r = r == 0 ? disk_take(n, v, &chain->layers[0], &hold, e) : r;
     r = r == 0 ? disk_hold_key(n, &hold, &chain->layers[0], order, e) : r;
     if (r == 0 && hold.alone >= 0 && chain->count > 1 &&
-        layer_is_one_file(&chain->layers[0]) && volume_image_is_empty(hold.alone) &&
+        layer_has_file(&chain->layers[0]) && volume_image_is_empty(hold.alone) &&
         volume_number(chain->layers[1].record, "size_bytes") ==
             volume_number(v->record, "size_bytes")) {
         *ret_at = 1; /* nothing was written since the last time: no layer between */

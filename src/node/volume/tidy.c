@@ -174,10 +174,13 @@ static int rename_in_images(struct node *n, const struct strv *users,
 }
 
 static int record_merge(struct node *n, struct volume *v, const struct strv *users,
-                        const struct layer *upper, struct layer *lower, struct err *e)
+                        struct layer *pair, int held)
 {
+    const struct layer *upper = &pair[0];
+    struct layer *lower = &pair[1];
     struct record_change c = {0};
     struct layer_release gone = {0};
+    struct err *e = NULL;
     char key[KV_KEY_BYTES];
     char user[KV_KEY_BYTES];
     int r = move_users(n, &c, users, upper, lower, e);
@@ -190,6 +193,7 @@ static int record_merge(struct node *n, struct volume *v, const struct strv *use
     record_put_json(&c, key, lower->record);
     RECORD_KEY(user, "l/%s", upper->id);
     layer_unuse(&c, lower->id, user);
+    layer_release_hold(&gone, upper->id, held);
     strv_add(&gone.gone, upper->id);
     RECORD_KEY(key, "/volumes/%s", v->name);
     record_need_same(&c, key, v->revision);
@@ -352,7 +356,7 @@ static int merge_alone(struct node *n, struct volume *v, struct chain *chain, si
     (void)fault_step("tidy.copied");
     r = r == 0 ? rename_in_images(n, &users, lower) : r;
     (void)fault_step("tidy.renamed");
-    r = r == 0 ? record_merge(n, v, &users, upper, lower, NULL) : r;
+    r = r == 0 ? record_merge(n, v, &users, upper, steady) : r;
     (void)fault_step("tidy.recorded");
     strv_fini(&users);
     return r;

@@ -34,6 +34,19 @@ static int open_store(struct graph *g, struct graph_node *n, struct blk **ret_di
                   : leaf_file_create(graph_loop(g), fd, &o, ret_disk, e);
 }
 
+/* `owner=`: the text on the store, or its first words. */
+static int check_owner(struct graph_node *n, const struct pool_store *s, struct err *e)
+{
+    const char *want = graph_node_text(n, "owner");
+    const char *have = pool_store_owner(s);
+    size_t bytes = want != NULL ? strlen(want) : 0;
+
+    return want == NULL || (strncmp(have, want, bytes) == 0 &&
+                            (have[bytes] == '\0' || have[bytes] == ' '))
+               ? 0
+               : err_set(e, -ENODEV, "another's store is there");
+}
+
 static int make_store(struct graph *g, struct graph_node *n, struct blk **ret_disk,
                       struct err *e)
 {
@@ -47,7 +60,7 @@ static int make_store(struct graph *g, struct graph_node *n, struct blk **ret_di
     r = pool_store_open(graph_loop(g), n->hold.disk, lock, &store, e);
     n->object = store;
     *ret_disk = NULL;
-    return r;
+    return r == 0 ? check_owner(n, store, e) : r;
 }
 
 static void drop_store(struct graph_node *n)
@@ -56,11 +69,9 @@ static void drop_store(struct graph_node *n)
 }
 
 static const struct graph_key store_keys[] = {
-    {"fd", GRAPH_KEY_FD, true},
-    {"read-only", GRAPH_KEY_FLAG, false},
-    {"direct", GRAPH_KEY_FLAG, false},
-    {"label", GRAPH_KEY_TEXT, false},
-    {0},
+    {"fd", GRAPH_KEY_FD, true},        {"read-only", GRAPH_KEY_FLAG, false},
+    {"direct", GRAPH_KEY_FLAG, false}, {"label", GRAPH_KEY_TEXT, false},
+    {"owner", GRAPH_KEY_TEXT, false},  {0},
 };
 
 const struct graph_type graph_node_store = {.name = "store",
@@ -81,6 +92,24 @@ int graph_parse_id(const char *text, uint64_t *ret, struct err *e)
     return 0;
 }
 
+/* `new`: an empty one, of `size=` bytes. */
+static int add_carve(const struct graph_node *n, uint64_t id, uint32_t part,
+                     struct blk **ret_disk, struct err *e)
+{
+    struct pool_store *s = graph_node_below(n, "on")->object;
+    uint64_t size = graph_node_number(n, "size", 0);
+    int r = pool_carve_add(s, id, part, e);
+
+    r = r == 0 ? pool_carve_open(s, id, part, false, ret_disk, e) : r;
+    if (r == 0 && size > 0) {
+        r = blk_resize(*ret_disk, size, e);
+        if (r != 0) {
+            blk_drop(*ret_disk);
+        }
+    }
+    return r;
+}
+
 static int make_carve(struct graph *g, struct graph_node *n, struct blk **ret_disk,
                       struct err *e)
 {
@@ -92,6 +121,9 @@ static int make_carve(struct graph *g, struct graph_node *n, struct blk **ret_di
     if (r == 0 && part > UINT32_MAX) {
         r = err_set(e, -ERANGE, "there is no such part");
     }
+    if (r == 0 && graph_node_has(n, "new")) {
+        return add_carve(n, id, (uint32_t)part, ret_disk, e);
+    }
     return r != 0 ? r
                   : pool_carve_open(graph_node_below(n, "on")->object, id, (uint32_t)part,
                                     graph_node_has(n, "read-only"), ret_disk, e);
@@ -102,6 +134,8 @@ static const struct graph_key carve_keys[] = {
     {"id", GRAPH_KEY_TEXT, true},
     {"part", GRAPH_KEY_NUMBER, false},
     {"read-only", GRAPH_KEY_FLAG, false},
+    {"new", GRAPH_KEY_FLAG, false},
+    {"size", GRAPH_KEY_NUMBER, false},
     {0},
 };
 

@@ -478,6 +478,52 @@ static int carve_quiesce(struct blk *b)
     return r;
 }
 
+/* Any number of readers, or one writer: in this process and, by the lock, in all. */
+static int exclude(const struct carve *c, uint32_t number, bool writes)
+{
+    for (const struct carve *o = c->store->open; o != NULL; o = o->next) {
+        if (o != c && o->row_number == number && (writes || !o->blk.read_only)) {
+            return -EBUSY;
+        }
+    }
+    return pool_lock_try(c->store, POOL_LOCK_DISK, c->lock, 1, writes);
+}
+
+/* As one that writes: who reads leaves alone what is not in order. */
+static int load_anew(struct carve *c, struct err *e)
+{
+    int r = pool_row_read(c->store, c->row_number, &c->row);
+
+    extent_map_fini(&c->map);
+    c->map = (struct extent_map){.count = 0};
+    c->changed_count = 0;
+    c->freed_count = 0;
+    c->freed_trimmed = 0;
+    c->reserve_first = 0;
+    c->reserve_end = 0;
+    c->clipped = false;
+    c->blk.read_only = false;
+    r = r == 0 ? carve_load(c, e) : r;
+    c->blk.read_only = r != 0;
+    return r;
+}
+
+/* The store goes on writing its table, so the edge to its disk stays as it is. */
+static int carve_access(struct blk *b, bool writes, struct err *e)
+{
+    struct carve *c = carve_of(b);
+    int r = writes && c->store->read_only ? -EROFS : exclude(c, c->row_number, writes);
+
+    if (r == 0 && writes) {
+        r = load_anew(c, e);
+        if (r != 0) {
+            (void)exclude(c, c->row_number, false);
+        }
+    }
+    b->grows = writes && r == 0;
+    return r == 0 ? 0 : err_sys(e, r, "cannot let '%s' be written", b->label);
+}
+
 static void unlink_carve(struct carve *c)
 {
     struct carve **at = &c->store->open;
@@ -492,7 +538,7 @@ static void unlink_carve(struct carve *c)
             last = last && o->row_number != c->row_number;
         }
         if (last) {
-            pool_lock_drop(c->store, POOL_LOCK_ROW, c->row_number, 1);
+            pool_lock_drop(c->store, POOL_LOCK_DISK, c->lock, 1);
         }
     }
 }
@@ -521,6 +567,7 @@ const struct blk_ops carve_ops = {
     /* no `pages`: what is on its way to a socket may be another disk's by then */
     .resize = carve_resize,
     .quiesce = carve_quiesce,
+    .access = carve_access,
     .destroy = carve_destroy,
 };
 
@@ -532,17 +579,6 @@ uint64_t pool_carve_taken(const struct blk *carved)
 }
 
 /* ---- opening ---- */
-
-/* Any number of readers, or one writer: in this process and, by the lock, in all. */
-static int exclude(struct carve *c, uint32_t number, bool writes)
-{
-    for (const struct carve *o = c->store->open; o != NULL; o = o->next) {
-        if (o->row_number == number && (writes || !o->blk.read_only)) {
-            return -EBUSY;
-        }
-    }
-    return pool_lock_try(c->store, POOL_LOCK_ROW, number, 1, writes);
-}
 
 static int find_and_lock(struct carve *c, uint64_t id, uint32_t part)
 {
@@ -599,6 +635,7 @@ int pool_carve_open(struct pool_store *s, uint64_t id, uint32_t part, bool read_
                        part);
     }
     c->store = s;
+    c->lock = pool_lock_of(id, part);
     s->users++;
     set_up(c, id, part, read_only);
     r = blk_attach(&c->edge, s->disk.disk, e);

@@ -21,12 +21,18 @@ struct err;
 struct loop;
 struct pool_store;
 
+#define POOL_OWNER_BYTES 128 /* of the text that says whose a store is, with its end */
+
 /* The extent for a device of that size: 64 KiB to 512 KiB. */
 uint32_t pool_store_extent_for(uint64_t device_bytes);
 
 /* Write an empty store to a disk, which stays the caller's.  `extent_bytes`: a power of two
  * from 65536 to 524288; 0: chosen by the size.  -ENOSPC: the disk is too small. */
 int pool_store_format(struct blk *disk, uint32_t extent_bytes, struct err *e);
+
+/* The same with a text that says whose it is; -ENAMETOOLONG. */
+int pool_store_format_for(struct blk *disk, uint32_t extent_bytes, const char *owner,
+                          struct err *e);
 
 /* Use a store on a disk; takes both, also on failure.  `take_lock_fd`: a descriptor of the
  * device (dup(2) of the one that the disk has) that locks are made on; opened for
@@ -36,6 +42,13 @@ int pool_store_format(struct blk *disk, uint32_t extent_bytes, struct err *e);
  * `grows`. */
 int pool_store_open(struct loop *l, struct blk *take_disk, int take_lock_fd,
                     struct pool_store **ret_store, struct err *e);
+
+/* Whose it is; "" when nobody said so. */
+const char *pool_store_owner(const struct pool_store *s);
+
+/* The device holds nothing any more, as if it had never been a store; nothing but
+ * `pool_store_unref` may follow.  -EBUSY: somebody else uses it, or a disk of it is open. */
+int pool_store_wipe(struct pool_store *s, struct err *e);
 
 /* Done with it; it goes when its last carved disk does.  NULL is allowed. */
 void pool_store_unref(struct pool_store *s);
@@ -73,6 +86,10 @@ int pool_carve_open(struct pool_store *s, uint64_t id, uint32_t part, bool read_
 
 /* Give all its extents back.  -ENOENT; -EBUSY: somebody has it open. */
 int pool_carve_remove(struct pool_store *s, uint64_t id, uint32_t part, struct err *e);
+
+/* Bytes of the device that a carved disk has, as the table says; also of one in use.
+ * -ENOENT. */
+int pool_carve_count(struct pool_store *s, uint64_t id, uint32_t part, uint64_t *ret);
 
 /* Bytes of the device that a carved disk has in use. */
 uint64_t pool_carve_taken(const struct blk *carved);

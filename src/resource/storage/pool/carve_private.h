@@ -34,6 +34,7 @@ struct pool_store {
     int lock_fd; /* owned; -1: nobody else uses the store */
     unsigned users;
     bool read_only;
+    char owner[POOL_OWNER_BYTES];
     uint64_t uid;
     uint32_t sheet_bytes;
     uint32_t extent_bytes;
@@ -89,6 +90,7 @@ struct carve {
     struct pool_store *store; /* one of its users is this disk */
     struct carve *next;       /* of the store's open ones */
     struct pool_row row;      /* as it is on the device */
+    uint64_t lock;            /* of its name */
     uint32_t row_number;
     char label[40];
     uint32_t granule_shift;
@@ -140,10 +142,13 @@ void pool_sheet_set_flags(const struct pool_store *s, uint8_t *sheet, uint32_t f
 
 enum pool_lock_kind {
     POOL_LOCK_SHEET, /* by the number on the device */
-    POOL_LOCK_ROW,   /* of the directory: whoever has that disk open */
+    POOL_LOCK_DISK,  /* by `pool_lock_of`: whoever has that disk open */
     POOL_LOCK_STORE, /* 0: whoever uses it; 1: whoever changes what is free */
     POOL_LOCK_KIND_COUNT
 };
+
+/* The number of a disk's lock. */
+uint64_t pool_lock_of(uint64_t id, uint32_t part);
 
 /* 0, or -EBUSY: another process excludes us. */
 int pool_lock_try(const struct pool_store *s, enum pool_lock_kind kind, uint64_t first,

@@ -13,9 +13,11 @@
 #include "base/err.h"
 #include "host/loop/loop.h"
 #include "resource/storage/pool/carve_private.h"
+#include "resource/storage/pool/hold.h"
 
 #define LOCK_AT      ((uint64_t)1 << 60)
 #define KIND_SHIFT   56
+#define NAME_SHIFT   8        /* of a hash of 64 bits */
 #define SLEEP_LEAST  50000u   /* ns */
 #define SLEEP_MOST   2000000u /* ns */
 #define WAIT_MOST    ((uint64_t)30 * 1000000000u)
@@ -26,22 +28,34 @@
 
 _Static_assert(POOL_LOCK_KIND_COUNT <= STORE_KIND_N, "the kinds have room");
 
-static int set(const struct pool_store *s, short type, uint64_t at, uint64_t count)
+/* Of a device that is open as `fd`. */
+static int set_on(int fd, short type, uint64_t at, uint64_t count)
 {
     struct flock lock = {.l_type = type,
                          .l_whence = SEEK_SET,
                          .l_start = (off_t)at,
                          .l_len = (off_t)count};
 
-    if (s->lock_fd < 0 || fcntl(s->lock_fd, F_OFD_SETLK, &lock) == 0) {
+    if (fcntl(fd, F_OFD_SETLK, &lock) == 0) {
         return 0;
     }
     return errno == EAGAIN || errno == EACCES ? -EBUSY : -errno;
 }
 
+static int set(const struct pool_store *s, short type, uint64_t at, uint64_t count)
+{
+    return s->lock_fd < 0 ? 0 : set_on(s->lock_fd, type, at, count);
+}
+
 static uint64_t byte_of(enum pool_lock_kind kind, uint64_t first)
 {
     return LOCK_AT + ((uint64_t)kind << KIND_SHIFT) + first;
+}
+
+uint64_t pool_lock_of(uint64_t id, uint32_t part)
+{
+    return (id * 0x9e3779b97f4a7c15u + (uint64_t)part * 0xc2b2ae3d27d4eb4fu) >>
+           NAME_SHIFT;
 }
 
 int pool_lock_try(const struct pool_store *s, enum pool_lock_kind kind, uint64_t first,
@@ -100,4 +114,10 @@ int pool_lock_device(const struct pool_store *s, const char *label, struct err *
                        label);
     }
     return 0;
+}
+
+int pool_carve_hold(int device, uint64_t id, uint32_t part, bool writes)
+{
+    return set_on(device, writes ? F_WRLCK : F_RDLCK,
+                  byte_of(POOL_LOCK_DISK, pool_lock_of(id, part)), 1);
 }

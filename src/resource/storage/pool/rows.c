@@ -203,9 +203,10 @@ static bool is_open_here(const struct pool_store *s, uint32_t number)
 int pool_row_remove_locked(struct pool_store *s, uint32_t number, uint64_t id,
                            uint32_t part)
 {
+    uint64_t lock = pool_lock_of(id, part);
     struct pool_row row;
     int r = is_open_here(s, number) ? -EBUSY
-                                    : pool_lock_try(s, POOL_LOCK_ROW, number, 1, true);
+                                    : pool_lock_try(s, POOL_LOCK_DISK, lock, 1, true);
 
     if (r != 0) {
         return r;
@@ -215,7 +216,7 @@ int pool_row_remove_locked(struct pool_store *s, uint32_t number, uint64_t id,
         r = -ENOENT;
     }
     r = r == 0 ? remove_row(s, number, &row) : r;
-    pool_lock_drop(s, POOL_LOCK_ROW, number, 1);
+    pool_lock_drop(s, POOL_LOCK_DISK, lock, 1);
     return r;
 }
 

@@ -9,6 +9,7 @@
 
 #include "base/err.h"
 #include "base/fault.h"
+#include "base/scope.h"
 #include "host/loop/loop.h"
 #include "resource/storage/pool/carve_private.h"
 #include "resource/storage/safe/bytes.h"
@@ -18,9 +19,11 @@
 #define SUPER_VERSION 1
 #define SLOT_BYTES    4096u
 #define SUPER_BYTES   56u
+#define OWNER_AT      SUPER_BYTES /* of what is missing in those that have no owner */
 #define ROOM_AT       8192u
 #define ROWS_AT       12288u
 #define EXTENT_LEAST  65536u
+#define WIPED_BYTES   ((uint64_t)1 << 20) /* of either end, where heads of others lie */
 #define EXTENT_MOST   524288u
 #define EXTENTS_AIM   ((uint64_t)1 << 21)
 #define ROWS_LEAST    64u
@@ -98,7 +101,7 @@ static void set_sheets(struct pool_store *s, uint32_t sheet_bytes)
 
 static int write_empty(struct pool_store *s)
 {
-    uint8_t text[SUPER_BYTES] = {0};
+    uint8_t text[OWNER_AT + POOL_OWNER_BYTES] = {0};
     struct slot slot = slot_of(s->disk.disk);
     int r = blk_zero(s->disk.disk, 0, s->data_at, BLK_UNMAP); /* an old store too */
 
@@ -109,6 +112,7 @@ static int write_empty(struct pool_store *s)
     bytes_put32(text + AT_ROW_SHEETS, s->rows.sheets);
     bytes_put64(text + AT_TABLE_AT, s->table.at);
     bytes_put64(text + AT_DATA_AT, s->data_at);
+    memcpy(text + OWNER_AT, s->owner, strlen(s->owner));
     r = r == 0 ? pool_room_set(s, s->extents, true) : r;
     r = r == 0 ? blk_flush(s->disk.disk) : r;
     r = r == 0 ? slot_store(&slot, text, sizeof text) : r;
@@ -116,6 +120,12 @@ static int write_empty(struct pool_store *s)
 }
 
 int pool_store_format(struct blk *disk, uint32_t extent_bytes, struct err *e)
+{
+    return pool_store_format_for(disk, extent_bytes, "", e);
+}
+
+int pool_store_format_for(struct blk *disk, uint32_t extent_bytes, const char *owner,
+                          struct err *e)
 {
     uint32_t extent =
         extent_bytes != 0 ? extent_bytes : pool_store_extent_for(blk_size(disk));
@@ -131,6 +141,11 @@ int pool_store_format(struct blk *disk, uint32_t extent_bytes, struct err *e)
         return err_set(e, -EINVAL, "cannot make a store on '%s': extents of %u bytes",
                        disk->label, extent);
     }
+    if (strlen(owner) >= sizeof s.owner) {
+        return err_set(e, -ENAMETOOLONG, "cannot make a store on '%s': too long an owner",
+                       disk->label);
+    }
+    memcpy(s.owner, owner, strlen(owner));
     set_sheets(&s, blk_block_bytes(disk));
     r = lay_out(&s, blk_size(disk));
     if (r == 0 && getrandom(&s.uid, sizeof s.uid, 0) != sizeof s.uid) {
@@ -188,6 +203,9 @@ static int load(struct pool_store *s, struct err *e)
 
     r = r == 0 && n < SUPER_BYTES ? -EUCLEAN : r;
     r = r == 0 ? parse(s, text) : r;
+    if (r == 0 && n >= OWNER_AT + POOL_OWNER_BYTES) {
+        memcpy(s->owner, text + OWNER_AT, POOL_OWNER_BYTES - 1);
+    }
     return r == 0 ? 0
            : r == -ENOENT
                ? err_set(e, -EUCLEAN, "cannot use '%s': there is no store on it",
@@ -239,7 +257,7 @@ static void end(struct pool_store *s)
         settle(s);
     }
     for (unsigned i = 0; i < POOL_LOCK_KIND_COUNT; i++) {
-        pool_lock_drop(s, (enum pool_lock_kind)i, 0, (uint64_t)1 << 50);
+        pool_lock_drop(s, (enum pool_lock_kind)i, 0, (uint64_t)1 << 56);
     }
 }
 
@@ -297,6 +315,32 @@ int pool_store_open(struct loop *l, struct blk *take_disk, int take_lock_fd,
     return 0;
 }
 
+const char *pool_store_owner(const struct pool_store *s)
+{
+    return s->owner;
+}
+
+int pool_store_wipe(struct pool_store *s, struct err *e)
+{
+    uint64_t size = blk_size(s->disk.disk) & ~(uint64_t)4095;
+    uint64_t tail = size < WIPED_BYTES ? size : WIPED_BYTES;
+    uint64_t head = s->data_at > tail ? s->data_at : tail;
+    int r = s->open != NULL ? -EBUSY
+            : s->read_only  ? -EROFS
+                            : pool_lock_try(s, POOL_LOCK_STORE, 0, 1, true);
+
+    s->unsettled = false;
+    s->miscounted = false;
+    r = r == 0 ? blk_zero(s->disk.disk, 0, head, BLK_UNMAP) : r;
+    if (r == 0) {
+        (void)blk_discard(s->disk.disk, head, size - head);
+        r = blk_zero(s->disk.disk, size - tail, tail, BLK_UNMAP);
+    }
+    r = r == 0 ? blk_flush(s->disk.disk) : r;
+    return r == 0 ? 0
+                  : err_sys(e, r, "cannot take the store off '%s'", s->disk.disk->label);
+}
+
 int pool_store_room(struct pool_store *s, struct pool_room *ret)
 {
     struct pool_count count;
@@ -334,4 +378,44 @@ int pool_store_list(struct pool_store *s,
     struct list l = {visit, arg};
 
     return pool_rows_visit(s, list_row, &l);
+}
+
+/* ---- what one of them takes ---- */
+
+static uint32_t count_in(const struct pool_store *s, const uint8_t *sheet,
+                         const struct pool_row *row)
+{
+    uint32_t count = 0;
+
+    for (uint32_t i = 0; i < s->table.per_sheet; i++) {
+        struct pool_entry entry = pool_entry_get(sheet, i);
+
+        count += entry.state == POOL_ENTRY_USED && entry.id == row->id &&
+                 entry.part == row->part;
+    }
+    return count;
+}
+
+int pool_carve_count(struct pool_store *s, uint64_t id, uint32_t part, uint64_t *ret)
+{
+    SCOPED(scope_free) uint8_t *text = fault_aligned(4096, POOL_CHUNK_BYTES);
+    uint32_t most = pool_chunk_sheets(s);
+    struct pool_row row = {.id = id};
+    uint64_t count = 0;
+    uint32_t number;
+    int r = text == NULL ? -ENOMEM : pool_row_find(s, id, part, &number, &row);
+
+    r = r == 0 && row.end > s->table.sheets ? -EUCLEAN : r;
+    for (uint32_t at = row.first; r == 0 && at < row.end; at += most) {
+        uint32_t n = row.end - at < most ? row.end - at : most;
+
+        r = pool_sheets_read(s, &s->table, at, n, text);
+        for (uint32_t i = 0; r == 0 && i < n; i++) {
+            count += count_in(s, text + (size_t)i * s->sheet_bytes, &row);
+        }
+    }
+    if (r == 0) {
+        *ret = count * s->extent_bytes;
+    }
+    return r;
 }

@@ -45,7 +45,9 @@ static bool is_alive(struct pool_store *s, const struct pool_entry *entry,
     w->alive = is_open_here(s, entry->id, entry->part);
     if (!w->alive) {
         r = pool_row_find(s, entry->id, entry->part, &number, &row);
-        w->alive = r == 0 ? pool_lock_is_held(s, POOL_LOCK_ROW, number) : r != -ENOENT;
+        w->alive = r == 0 ? pool_lock_is_held(s, POOL_LOCK_DISK,
+                                              pool_lock_of(entry->id, entry->part))
+                          : r != -ENOENT;
     }
     return w->alive;
 }

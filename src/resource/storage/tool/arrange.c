@@ -125,13 +125,15 @@ static int arrange_marks(const struct request *r, struct blk *top)
 
 static int arrange_store(const struct request *r, struct blk *top)
 {
+    const char *owner = request_get(r, "owner");
     uint64_t extent = 0;
     int e = request_number(r, "extent", 0, &extent);
 
     if (e == 0 && extent > UINT32_MAX) {
         e = err_set(r->e, -ERANGE, "extent= is too large");
     }
-    return e != 0 ? e : pool_store_format(top, (uint32_t)extent, r->e);
+    owner = owner != NULL ? owner : "";
+    return e != 0 ? e : pool_store_format_for(top, (uint32_t)extent, owner, r->e);
 }
 
 /* The map alone: the pieces are not looked at. */
@@ -160,10 +162,10 @@ static const struct {
     {"span", arrange_span},
 };
 
-static const char *const keys[] = {"format", "piece",   "size",   "region",   "async",
-                                   "same",   "level",   "chunk",  "journal",  "kind",
-                                   "area",   "adopt",   "volume", "remove",   "of",
-                                   "extent", "segment", "pieces", "on-first", NULL};
+static const char *const keys[] = {
+    "format", "piece",   "size",    "region", "async",    "same",   "level",
+    "chunk",  "journal", "kind",    "area",   "adopt",    "volume", "remove",
+    "of",     "extent",  "segment", "pieces", "on-first", "owner",  NULL};
 
 int tool_arrange(struct request *r)
 {

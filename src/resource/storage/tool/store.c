@@ -52,7 +52,26 @@ static int change(const struct request *r, struct pool_store *s, const char *key
     return e != 0 ? e : fn(s, id, (uint32_t)part, r->e);
 }
 
-static const char *const keys[] = {"add", "remove", "part", "list", "sweep", NULL};
+/* What the disk of `taken=` has of the device. */
+static int tell_taken(const struct request *r, struct pool_store *s)
+{
+    const char *text = request_get(r, "taken");
+    uint64_t bytes = 0;
+    uint64_t part = 0;
+    uint64_t id = 0;
+    int e = text == NULL ? 0 : request_number(r, "part", 0, &part);
+
+    if (text == NULL || e != 0) {
+        return e;
+    }
+    e = graph_parse_id(text, &id, r->e);
+    e = e == 0 ? pool_carve_count(s, id, (uint32_t)part, &bytes) : e;
+    return e == 0 ? request_answer_number(r, "taken_bytes", bytes)
+                  : err_sys(r->e, e, "cannot find disk %s", text);
+}
+
+static const char *const keys[] = {"add",   "remove", "part", "list",
+                                   "taken", "sweep",  "wipe", NULL};
 
 int tool_store(struct request *r)
 {
@@ -73,6 +92,13 @@ int tool_store(struct request *r)
     if (e == 0 && request_has(r, "list")) {
         e = pool_store_list(s, tell, r);
     }
+    e = e != 0 ? e : tell_taken(r, s);
+    if (e == 0 && pool_store_owner(s)[0] != '\0') {
+        e = request_answer(r, "owner", pool_store_owner(s));
+    }
     e = e != 0 ? e : tell_room(r, s);
+    if (e == 0 && request_has(r, "wipe")) {
+        e = pool_store_wipe(s, r->e);
+    }
     return e == 0 ? 0 : err_sys(r->e, e, "cannot use the store");
 }

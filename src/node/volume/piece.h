@@ -1,0 +1,58 @@
+/* node/volume/piece.h - what members of pools hold of layers. */
+#ifndef NODE_VOLUME_PIECE_H
+#define NODE_VOLUME_PIECE_H
+
+#include <limits.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct err;
+struct layer;
+struct node;
+struct pool_node;
+struct words;
+
+int piece_path(const struct layer *l, char out[PATH_MAX]);
+
+/* What the image of a layer calls the one that it stands on: a name beside it, or a path,
+ * so that other tools find it. */
+int piece_name(const struct layer *l, const struct layer *parent, char out[PATH_MAX]);
+int piece_open(struct node *n, const struct layer *l, int flags, struct err *e);
+
+bool layer_is_one_file(const struct layer *l); /* or a device; else several: arrange.h */
+bool layer_has_file(const struct layer *l);    /* `piece_open` has it */
+uint64_t piece_used_bytes(struct node *n, const struct layer *l);
+
+/* Announce that the layer comes or goes: whoever finds it unannounced, or its announcer
+ * dead, and without a record, takes its pieces away. */
+int piece_announce(struct node *n, const struct layer *l, int *ret_fd, struct err *e);
+void piece_settled(struct node *n, const char *id, int *fd);
+void piece_mend(struct node *n); /* after commands that were killed */
+void piece_sweep(struct node *n, void (*fn)(void *arg, const char *name), void *arg);
+
+/* `held`: what `piece_hold` gave for one of them; 0: nothing. */
+int piece_remove(struct node *n, const struct layer *l, int held);
+
+/* ---- of each member ---- */
+
+unsigned piece_count(const struct layer *l);
+
+/* Words for the node of a piece; of the map of a span, beside its first piece; of a piece
+ * whose member may be lost or not answer: -ENODEV. */
+int piece_words(struct node *n, const struct layer *l, unsigned at,
+                const struct pool_node *as, struct words *w, struct err *e);
+int piece_words_map(struct node *n, const struct layer *l, const struct pool_node *as,
+                    struct words *w, struct err *e);
+int piece_words_there(struct node *n, const struct layer *l, unsigned at,
+                      const struct pool_node *as, struct words *w);
+bool piece_is_there(struct node *n, const struct layer *l, unsigned at);
+
+/* Keep others from using a piece, or (not `writes`) from writing to it, until the descriptor is
+ * closed.  -EBUSY; -ENODEV, without a text when it is one of several. */
+int piece_hold(struct node *n, const struct layer *l, unsigned at, bool writes,
+               struct err *e);
+
+/* What was made by words is durable. */
+int piece_sync(struct node *n, const struct layer *l, struct err *e);
+
+#endif
