@@ -166,6 +166,7 @@ static void mark_done(struct cache *c, uint64_t target)
         cache_move(c, s, CACHE_DONE);
         s = next;
     }
+    cache_drop_forget(c, target);
     c->figures.epochs_done += target - c->done;
     c->done = target;
 }
@@ -180,6 +181,7 @@ static int go_down_locked(struct cache *c)
     if (r == 0) {
         b->c = c;
         b->target = c->sealed;
+        r = cache_drop_give_back(c, b->target);
     }
     while (r == 0 && s != NULL && s->epoch <= b->target) {
         s = gather(b, s);
@@ -197,7 +199,8 @@ static bool has_sealed(const struct cache *c)
 {
     const struct cache_slot *s = c->list[CACHE_DIRTY].first;
 
-    return s != NULL && s->epoch <= c->sealed;
+    return (s != NULL && s->epoch <= c->sealed) ||
+           (c->drop != NULL && c->drop->epoch <= c->sealed);
 }
 
 int cache_go_down(struct cache *c)

@@ -65,8 +65,8 @@ static bool meets(const struct cache_work *a, const struct cache_work *b)
     return a->first_line < b->end_line && b->first_line < a->end_line;
 }
 
-static void begin_write(struct cache *c, struct cache_work *w, uint64_t off,
-                        uint64_t bytes)
+void cache_begin_write(struct cache *c, struct cache_work *w, uint64_t off,
+                       uint64_t bytes)
 {
     *w = (struct cache_work){
         .first_line = off / c->line_bytes,
@@ -76,6 +76,11 @@ static void begin_write(struct cache *c, struct cache_work *w, uint64_t off,
     for (struct cache_work *f = c->fills; f != NULL; f = f->next) {
         f->poisoned = f->poisoned || meets(f, w);
     }
+}
+
+void cache_end_write(struct cache *c, struct cache_work *w)
+{
+    end_work(&c->writes, w);
 }
 
 /* ---- reads ---- */
@@ -210,10 +215,13 @@ static int read_line(struct cache *c, struct blk_vec to, uint64_t off, bool keep
 
     while (r == 0 && to.bytes > 0) {
         size_t n = to.bytes;
-        struct cache_slot *s = holder_of(c, off, &n);
+        bool dropped = c->drop != NULL && cache_drop_find(c, off, &n);
+        struct cache_slot *s = dropped ? NULL : holder_of(c, off, &n);
         struct blk_vec part = blk_vec_part(to, 0, n);
 
-        if (s != NULL) {
+        if (dropped) {
+            blk_vec_zero(part);
+        } else if (s != NULL) {
             r = read_place(c, s, part, off);
         } else {
             *missed += n;
@@ -307,6 +315,7 @@ static int write_back_line(struct cache *c, struct blk_vec from, uint64_t off)
     cache_enter_epoch(c, epoch);
     cache_pin(c, s);
     r = blk_writev(cache_store(c), from, cache_place(c, s) + off % c->line_bytes, 0);
+    r = r == 0 && c->drop != NULL ? cache_drop_cut(c, off, from.bytes) : r;
     if (r == 0) {
         cache_mask_clean(c, line, bits);
         s->valid |= bits;
@@ -385,7 +394,7 @@ static int cache_write(struct blk *b, struct blk_vec from, uint64_t off, unsigne
     int r = 0;
 
     (void)flags;
-    begin_write(c, &w, off, from.bytes);
+    cache_begin_write(c, &w, off, from.bytes);
     if (!c->options.write_back) {
         r = write_through(c, from, off);
     }
@@ -396,11 +405,12 @@ static int cache_write(struct blk *b, struct blk_vec from, uint64_t off, unsigne
         off += n;
         from = blk_vec_part(from, n, from.bytes - n);
     }
-    end_work(&c->writes, &w);
+    cache_end_write(c, &w);
     return r;
 }
 
-/* Zeros and discards go past the store; in write-back they would overtake epochs. */
+/* Zeros and discards go past the store; in write-back zeros are written, as they would
+ * overtake epochs. */
 static int past_store(struct cache *c, uint64_t off, uint64_t bytes, unsigned flags,
                       bool discard)
 {
@@ -415,14 +425,14 @@ static int past_store(struct cache *c, uint64_t off, uint64_t bytes, unsigned fl
     if (r != 0) {
         return r;
     }
-    begin_write(c, &w, off, bytes);
+    cache_begin_write(c, &w, off, bytes);
     span = (struct range_hold){.first = off, .end = off + bytes};
     range_take(c->blk.strands, &c->ranges, &span);
     mask_lines(c, off, bytes);
     r = discard ? blk_discard(cache_slow(c), off, bytes)
                 : blk_zero(cache_slow(c), off, bytes, flags);
     range_give(&c->ranges, &span);
-    end_work(&c->writes, &w);
+    cache_end_write(c, &w);
     return r;
 }
 
@@ -431,9 +441,30 @@ static int cache_zero(struct blk *b, uint64_t off, uint64_t bytes, unsigned flag
     return past_store(cache_of(b), off, bytes, flags, false);
 }
 
+static int discard_back(struct cache *c, uint64_t off, uint64_t bytes)
+{
+    struct cache_work w;
+    int r;
+
+    if (!cache_slow(c)->zeroes_fast) {
+        return 0;
+    }
+    cache_begin_write(c, &w, off, bytes);
+    r = cache_drop_note(c, off, bytes);
+    if (r == -ENOSPC) {
+        r = cache_write_back(&c->blk);
+        r = r == 0 ? cache_drop_note(c, off, bytes) : r;
+    }
+    cache_end_write(c, &w);
+    return r == -ENOMEM || r == -ENOSPC ? 0 : r;
+}
+
 static int cache_discard(struct blk *b, uint64_t off, uint64_t bytes)
 {
-    return past_store(cache_of(b), off, bytes, 0, true);
+    struct cache *c = cache_of(b);
+
+    return c->options.write_back ? discard_back(c, off, bytes)
+                                 : past_store(c, off, bytes, 0, true);
 }
 
 /* ---- durable ---- */
@@ -459,6 +490,9 @@ static int cache_flush(struct blk *b)
         r = cache_write_back(b);
         return r == 0 ? blk_flush(cache_slow(c)) : r;
     }
+    if (c->drop != NULL) {
+        return cache_write_back(b);
+    }
     r = cache_commit(c);
     if (r == 0 && c->list[CACHE_DIRTY].count > 0) {
         cache_tend(c);
@@ -476,7 +510,8 @@ static int cache_quiesce(struct blk *b)
         return cache_flush(b);
     }
     if (c->options.write_back) {
-        r = c->options.leave_dirty ? cache_commit(c) : cache_write_back(b);
+        r = c->options.leave_dirty && c->drop == NULL ? cache_commit(c)
+                                                      : cache_write_back(b);
         return r == 0 ? cache_commit(c) : r;
     }
     r = blk_flush(cache_slow(c));
@@ -593,6 +628,7 @@ static void cache_destroy(struct blk *b)
     struct cache *c = cache_of(b);
 
     cache_slots_destroy(c);
+    cache_drop_forget(c, UINT64_MAX);
     blk_detach(&c->edge[0]);
     blk_detach(&c->edge[1]);
     free(c);

@@ -95,6 +95,10 @@ static void settle_one(struct cache *c, struct cache_slot *s)
 {
     struct cache_slot *newest = cache_newest(c, s->line);
 
+    if (s->valid == 0) { /* all of it was discarded */
+        cache_release(c, s);
+        return;
+    }
     if (newest != s) {
         for (struct cache_slot *v = newest; v != s; v = v->older) {
             if (v->state != CACHE_CLEAN) {

@@ -48,6 +48,15 @@ struct cache_work {
     struct cache_work *next;
 };
 
+/* Bytes that were discarded and read as zeros; they become so on the slow disk when their
+ * epoch goes down. */
+struct cache_drop {
+    struct cache_drop *next;
+    uint64_t epoch;
+    uint64_t off;
+    uint64_t bytes; /* 0: all of it was written since */
+};
+
 struct cache_stream {
     uint64_t next_off;
     uint64_t bytes;
@@ -81,6 +90,9 @@ struct cache {
     bool head_in_use;      /* write-through: the head says that the index is not to be
                          trusted after a power cut */
     struct strand_lock commit;
+
+    struct cache_drop *drop; /* owned: the oldest first */
+    unsigned drops;
 
     struct cache_work *writes; /* under way */
     struct cache_work *fills;
@@ -146,6 +158,28 @@ int cache_write_head(struct cache *c, bool in_use);
 bool cache_keeps_index(const struct cache *c); /* at every commit */
 
 /* ---- back.c: going down, and making room ---- */
+
+/* Around a change of blocks: what is read of them meanwhile is not kept. */
+void cache_begin_write(struct cache *c, struct cache_work *w, uint64_t off,
+                       uint64_t bytes);
+void cache_end_write(struct cache *c, struct cache_work *w);
+
+/* ---- drop.c: discards on their way ---- */
+
+#define CACHE_DROPS_MOST 1024
+
+/* -ENOMEM, -ENOSPC: too many wait already. */
+int cache_drop_note(struct cache *c, uint64_t off, uint64_t bytes);
+
+/* [off, off + bytes) has been written.  -ENOMEM: nothing changed. */
+int cache_drop_cut(struct cache *c, uint64_t off, uint64_t bytes);
+
+/* Whether what lies at `off` reads as zeros; for how many bytes that is so, or is not. */
+bool cache_drop_find(const struct cache *c, uint64_t off, size_t *bytes);
+
+/* On the slow disk, those of the epochs up to the target; then forget them. */
+int cache_drop_give_back(struct cache *c, uint64_t target);
+void cache_drop_forget(struct cache *c, uint64_t target);
 
 /* Everything sealed goes down and the slow disk is flushed. */
 int cache_go_down(struct cache *c);

@@ -72,6 +72,13 @@ void dedup_end_change(struct dedup *s, struct range_hold *gate);
 void dedup_note_entry(struct dedup *s, uint64_t slot, const uint8_t *entry);
 void dedup_note_map(struct dedup *s, uint64_t index, uint64_t value);
 
+/* The row of a volume; NULL: there is none.  Rows move when one is removed. */
+struct volume_row *dedup_row(struct dedup *s, const char *name);
+
+/* The volume has so many blocks from now on, durably; those that go are zeros already.
+ * -ENOSPC: the map has no room behind it. */
+int dedup_row_resize(struct dedup *s, const char *name, uint64_t blocks);
+
 int dedup_commit(struct dedup *s); /* all changes so far are durable */
 int dedup_settle(struct dedup *s); /* and in place; the journal is empty */
 

@@ -502,7 +502,7 @@ void dedup_status(const struct dedup *s, struct dedup_status *ret)
 
 /* ---- volumes ---- */
 
-static struct volume_row *find_row(struct dedup *s, const char *name)
+struct volume_row *dedup_row(struct dedup *s, const char *name)
 {
     for (unsigned i = 0; i < s->rows; i++) {
         if (strcmp(s->row[i].name, name) == 0) {
@@ -549,7 +549,7 @@ int dedup_volume_add(struct dedup *s, const char *name, uint64_t size_bytes,
         size_bytes == 0 || size_bytes % DEDUP_BLOCK_BYTES != 0) {
         return err_set(e, -EINVAL, "cannot add volume '%s': bad name or size", name);
     }
-    if (find_row(s, name) != NULL) {
+    if (dedup_row(s, name) != NULL) {
         return err_set(e, -EEXIST, "cannot add volume '%s': it exists", name);
     }
     r = s->rows == DEDUP_VOLUMES_MOST ? -ENOSPC : find_gap(s, row.blocks, &row.first);
@@ -561,9 +561,46 @@ int dedup_volume_add(struct dedup *s, const char *name, uint64_t size_bytes,
     return r == 0 ? 0 : err_sys(e, r, "cannot add volume '%s'", name);
 }
 
+/* Whether the map has room for the row to be so long where it is. */
+static bool fits_there(const struct dedup *s, const struct volume_row *row,
+                       uint64_t blocks)
+{
+    uint64_t room = s->map.count * pages_entries_in(&s->map);
+
+    if (row->first > room || blocks > room - row->first) {
+        return false;
+    }
+    for (unsigned i = 0; i < s->rows; i++) {
+        const struct volume_row *other = &s->row[i];
+
+        if (other != row && other->first < row->first + blocks &&
+            row->first < other->first + other->blocks) {
+            return false;
+        }
+    }
+    return true;
+}
+
+int dedup_row_resize(struct dedup *s, const char *name, uint64_t blocks)
+{
+    struct volume_row *row = dedup_row(s, name);
+    uint64_t was = row->blocks;
+    int r;
+
+    if (!fits_there(s, row, blocks)) {
+        return -ENOSPC;
+    }
+    row->blocks = blocks;
+    r = dedup_settle(s);
+    if (r != 0) {
+        dedup_row(s, name)->blocks = was;
+    }
+    return r;
+}
+
 int dedup_volume_remove(struct dedup *s, const char *name, struct err *e)
 {
-    struct volume_row *row = find_row(s, name);
+    struct volume_row *row = dedup_row(s, name);
     int r = 0;
 
     if (row == NULL || row->open) {
@@ -574,7 +611,7 @@ int dedup_volume_remove(struct dedup *s, const char *name, struct err *e)
     for (uint64_t i = 0; r == 0 && i < row->blocks; i++) {
         r = dedup_point(s, row->first + i, NULL);
     }
-    row = find_row(s, name); /* rows may have moved */
+    row = dedup_row(s, name); /* rows may have moved */
     row->open = false;
     if (r == 0) {
         struct volume_row was = *row;

@@ -140,6 +140,31 @@ static int volume_status(struct blk *b, uint64_t off, uint64_t bytes,
     return r;
 }
 
+/* Blocks behind a smaller end are given up before the volume is told to end there. */
+static int volume_resize(struct blk *b, uint64_t size_bytes, struct err *e)
+{
+    struct volume *v = volume_of(b);
+    struct range_hold all = {.end = UINT64_MAX};
+    int r = size_bytes == 0 ? -EINVAL : 0;
+
+    range_take(b->strands, &v->blocks, &all);
+    for (uint64_t at = size_bytes; r == 0 && at < b->size_bytes;
+         at += DEDUP_BLOCK_BYTES) {
+        r = dedup_point(v->store, v->first + at / DEDUP_BLOCK_BYTES, NULL);
+    }
+    r = r == 0 ? dedup_row_resize(v->store, v->name, size_bytes / DEDUP_BLOCK_BYTES) : r;
+    if (r == 0) {
+        b->size_bytes = size_bytes;
+    }
+    range_give(&v->blocks, &all);
+    return r == 0 ? 0
+                  : err_sys(e, r,
+                            r == -ENOSPC ? "cannot resize '%s': the store has no room "
+                                           "for a larger map"
+                                         : "cannot resize '%s'",
+                            b->label);
+}
+
 static int volume_quiesce(struct blk *b)
 {
     return b->read_only ? 0 : dedup_commit(volume_of(b)->store);
@@ -167,24 +192,15 @@ static const struct blk_ops volume_ops = {
     .discard = volume_discard,
     .flush = volume_flush,
     .status = volume_status,
+    .resize = volume_resize,
     .quiesce = volume_quiesce,
     .destroy = volume_destroy,
 };
 
-static struct volume_row *find_row(struct dedup *s, const char *name)
-{
-    for (unsigned i = 0; i < s->rows; i++) {
-        if (strcmp(s->row[i].name, name) == 0) {
-            return &s->row[i];
-        }
-    }
-    return NULL;
-}
-
 int dedup_volume_open(struct dedup *s, const char *name, struct blk **ret_disk,
                       struct err *e)
 {
-    struct volume_row *row = find_row(s, name);
+    struct volume_row *row = dedup_row(s, name);
     struct volume *v;
     int r;
 

@@ -74,6 +74,10 @@ static int check_block(struct checksum *c, struct checksum_pins *pins, uint64_t 
     uint8_t *entry = filter_checksum_entry(c, pins, block);
     uint8_t sum[CHECKSUM_SUM_MOST];
 
+    if (block >= c->at.zero_from / c->at.block && block < c->at.zero_to / c->at.block) {
+        memset(room, 0, c->at.block); /* of a disk that nobody may write to */
+        return 0;
+    }
     if (entry == NULL) {
         return -EILSEQ; /* nobody knows */
     }
@@ -220,6 +224,9 @@ static int change_once(struct checksum *c, const struct piece *p, struct change 
     struct checksum_pins pins;
     int r;
 
+    if (c->broken != 0) {
+        return -EIO;
+    }
     range_take(c->blk.strands, &c->gate, &gate);
     r = filter_checksum_pin(c, p->first, p->blocks, &pins);
     if (r == 0) {
@@ -306,9 +313,16 @@ static int checksum_extent(struct blk *b, uint64_t off, uint64_t bytes,
     return blk_status(checksum_of(b)->edge[0].disk, off, bytes, ret);
 }
 
+static int checksum_resize(struct blk *b, uint64_t size_bytes, struct err *e)
+{
+    return filter_checksum_resize(checksum_of(b), size_bytes, e);
+}
+
 static int checksum_quiesce(struct blk *b)
 {
-    return b->read_only ? 0 : filter_checksum_settle(checksum_of(b));
+    return b->read_only || checksum_of(b)->broken != 0
+               ? checksum_of(b)->broken
+               : filter_checksum_settle(checksum_of(b));
 }
 
 /* ---- scrub ---- */
@@ -343,6 +357,35 @@ static bool is_damaged(const struct checksum_pins *pins)
     return bad;
 }
 
+/* Each copy for itself, as a read sees one of them only; false: none could be read. */
+static bool scrub_copies(struct checksum *c, struct checksum_pins *pins,
+                         const struct piece *p, uint8_t *room,
+                         struct filter_checksum_scrub *s)
+{
+    struct iovec whole = {room, (size_t)p->blocks * c->at.block};
+    struct blk_vec v = {.iov = &whole, .bytes = whole.iov_len};
+    bool any = false;
+    int r = c->mend.read_copy == NULL ? -ENOENT : 0;
+
+    for (unsigned copy = 0; r != -ENOENT; copy++) {
+        r = c->mend.read_copy(c->mend.arg, copy, v, p->first * c->at.block);
+        if (r != 0) {
+            continue;
+        }
+        any = true;
+        for (unsigned i = 0; i < p->blocks; i++) {
+            uint64_t wrong = c->count.wrong;
+            uint64_t mended = c->count.mended;
+            int failed =
+                check_block(c, pins, p->first + i, room + (size_t)i * c->at.block);
+
+            s->wrong += failed != 0 || c->count.wrong != wrong;
+            s->mended += c->count.mended - mended;
+        }
+    }
+    return any;
+}
+
 /* Pages are made anew whole: a piece is one page's blocks, or the part of it. */
 static int scrub_piece(struct checksum *c, const struct piece *p, uint8_t *room,
                        struct filter_checksum_scrub *s)
@@ -354,19 +397,26 @@ static int scrub_piece(struct checksum *c, const struct piece *p, uint8_t *room,
     range_take(c->blk.strands, &c->gate, &gate);
     r = filter_checksum_pin(c, p->first, p->blocks, &pins);
     if (r == 0) {
+        bool done;
+
         r = blk_read(c->edge[0].disk, room, (size_t)p->blocks * c->at.block,
                      p->first * c->at.block);
+
         if (r == 0 && s->renew && is_damaged(&pins)) {
             renew(c, &pins, p, room, s);
         }
-        for (unsigned i = 0; i < p->blocks; i++) {
+        done = scrub_copies(c, &pins, p, room, s);
+
+        for (unsigned i = 0; !done && i < p->blocks; i++) {
             uint8_t *at = room + (size_t)i * c->at.block;
+            uint64_t wrong = c->count.wrong;
             uint64_t mended = c->count.mended;
             struct piece one = {.first = p->first + i, .blocks = 1};
             int failed = r == 0 ? check_block(c, &pins, p->first + i, at)
                                 : read_each(c, &pins, &one, at);
 
-            s->wrong += failed != 0 || c->count.mended != mended;
+            s->wrong +=
+                failed != 0 || c->count.wrong != wrong || c->count.mended != mended;
             s->mended += c->count.mended - mended;
         }
         filter_checksum_unpin(c, &pins);
@@ -431,13 +481,14 @@ static const struct blk_ops checksum_ops = {
     .discard = checksum_discard,
     .flush = checksum_flush,
     .status = checksum_extent,
+    .resize = checksum_resize,
     .quiesce = checksum_quiesce,
     .destroy = checksum_destroy,
 };
 
 static int attach(struct checksum *c, struct blk *lower, struct blk *area, struct err *e)
 {
-    unsigned uses = lower->read_only ? BLK_USE_READ : BLK_USE_READ | BLK_USE_WRITE;
+    unsigned uses = lower->read_only ? BLK_USE_READ : BLK_USE_ALL;
     int r;
 
     c->edge[0] = (struct blk_edge){.user = "checksum", .uses = uses};

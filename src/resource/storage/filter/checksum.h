@@ -1,8 +1,8 @@
 /* checksum.h - a filter that finds bytes that are not those that were written.
  *
  * Each block of the disk below has a checksum in an area of its own; a read compares and
- * answers -EILSEQ, or mends the block from another copy if somebody has one.  The size
- * is fixed.
+ * answers -EILSEQ, or mends the block from another copy if somebody has one.  The disk takes
+ * another size as the disk below does, which then becomes larger, never smaller.
  *
  * Threads: that of the disks, in strands. */
 #ifndef RESOURCE_STORAGE_FILTER_CHECKSUM_H

@@ -17,6 +17,10 @@
  *     32  table offset     8
  *     40  pages of it      8
  *     48  id               8   random, of the journal
+ *     56  end              8   not 0: nothing else here counts; the area is the one that ends
+ *                              there, and the disk behind it is being made larger
+ *     64  zeros            16  from and to: these bytes are zeros, with their sums, and are to be
+ *                              made so.  The last three are missing when all are 0
  *
  * An entry is the sum of the block, combined by exclusive or with the sum of a block of
  * zeros: so a table of zeros is right for a disk of zeros.
@@ -41,12 +45,8 @@
 #include "resource/storage/filter/checksum_private.h"
 #include "resource/storage/safe/bytes.h"
 
-#define MAGIC         0x736d757363727473u /* "strcsums" */
-#define VERSION       1
-#define PLACE_BYTES   4096u
-#define HEADER_BYTES  56u
-#define JOURNAL_BYTES 262144u
-#define JOURNAL_LEAST 65536u
+#define JOURNAL_BYTES CHECKSUM_JOURNAL_BYTES
+#define PLACE_BYTES   CHECKSUM_PLACE_BYTES
 
 /* ---- sums ---- */
 
@@ -250,85 +250,6 @@ int filter_checksum_settle(struct checksum *c)
     return r;
 }
 
-/* ---- the header ---- */
-
-static struct slot slot_of(struct blk *area)
-{
-    return (struct slot){.disk = area,
-                         .off = (blk_size(area) & ~(uint64_t)(PLACE_BYTES - 1)) -
-                                2 * PLACE_BYTES,
-                         .bytes = PLACE_BYTES,
-                         .magic = MAGIC,
-                         .version = VERSION};
-}
-
-/* Whatever the header says lies inside of the disks and does not overlap. */
-static bool layout_is_right(const struct checksum *c, uint64_t end)
-{
-    const struct checksum_layout *at = &c->at;
-    bool same = c->area == c->edge[0].disk;
-    uint64_t in = PAGES_SHEETS * (uint64_t)(PAGES_ROOM / at->sum_bytes);
-
-    return at->block >= c->edge[0].disk->block_bytes &&
-           at->block <= BLK_BLOCK_MOST_BYTES && (at->block & (at->block - 1)) == 0 &&
-           at->data_bytes % at->block == 0 &&
-           at->data_bytes <= blk_size(c->edge[0].disk) && at->journal_at % 4096 == 0 &&
-           at->table_at % 4096 == 0 && at->journal_bytes % 4096 == 0 &&
-           at->journal_bytes >= JOURNAL_LEAST && at->journal_at <= end &&
-           at->journal_bytes <= end - at->journal_at &&
-           at->journal_at + at->journal_bytes <= at->table_at && at->table_at <= end &&
-           at->pages <= (end - at->table_at) / PAGES_BYTES &&
-           at->pages >= (at->data_bytes / at->block + in - 1) / in &&
-           (!same || at->data_bytes <= at->journal_at);
-}
-
-static int read_header(struct checksum *c)
-{
-    SCOPED(scope_free) uint8_t *text = fault_malloc(PLACE_BYTES);
-    struct slot slot;
-    size_t bytes = 0;
-    uint32_t kind;
-    int r;
-
-    if (text == NULL || blk_size(c->area) < 4 * PLACE_BYTES) {
-        return text == NULL ? -ENOMEM : -EUCLEAN;
-    }
-    slot = slot_of(c->area);
-    r = slot_load(&slot, text, &bytes);
-    if (r != 0) {
-        return r == -ENOENT ? -EUCLEAN : r;
-    }
-    kind = bytes_get32(text);
-    if (bytes != HEADER_BYTES ||
-        (kind != FILTER_CHECKSUM_CRC32C && kind != FILTER_CHECKSUM_SHA256)) {
-        return -EUCLEAN;
-    }
-    c->at = (struct checksum_layout){
-        .kind = (enum filter_checksum_kind)kind,
-        .sum_bytes = sum_bytes((enum filter_checksum_kind)kind),
-        .block = bytes_get32(text + 4),
-        .data_bytes = bytes_get64(text + 8),
-        .journal_at = bytes_get64(text + 16),
-        .journal_bytes = bytes_get64(text + 24),
-        .table_at = bytes_get64(text + 32),
-        .pages = bytes_get64(text + 40),
-        .id = bytes_get64(text + 48),
-    };
-    return layout_is_right(c, slot.off) ? 0 : -EUCLEAN;
-}
-
-static void put_header(const struct checksum_layout *at, uint8_t *text)
-{
-    bytes_put32(text, at->kind);
-    bytes_put32(text + 4, at->block);
-    bytes_put64(text + 8, at->data_bytes);
-    bytes_put64(text + 16, at->journal_at);
-    bytes_put64(text + 24, at->journal_bytes);
-    bytes_put64(text + 32, at->table_at);
-    bytes_put64(text + 40, at->pages);
-    bytes_put64(text + 48, at->id);
-}
-
 /* ---- opening ---- */
 
 static int replay(void *arg, const uint8_t *record, size_t bytes)
@@ -355,7 +276,7 @@ static int replay(void *arg, const uint8_t *record, size_t bytes)
 int filter_checksum_open_area(struct checksum *c, struct err *e)
 {
     SCOPED(scope_free) uint8_t *zeros = fault_calloc(1, BLK_BLOCK_MOST_BYTES);
-    int r = zeros == NULL ? -ENOMEM : read_header(c);
+    int r = zeros == NULL ? -ENOMEM : filter_checksum_find_head(c);
 
     if (r == 0) {
         plain_sum(&c->at, zeros, c->zero_sum);
@@ -373,6 +294,7 @@ int filter_checksum_open_area(struct checksum *c, struct err *e)
     r = r == 0 ? journal_open(&c->journal, replay, c) : r;
     if (r == 0 && !c->blk.read_only) {
         r = filter_checksum_settle(c);
+        r = r == 0 ? filter_checksum_finish_zeros(c) : r;
     }
     return r == 0 ? 0
                   : err_sys(e, r, "cannot open the checksums of '%s'",
@@ -407,7 +329,7 @@ static int adopt_sums(struct blk *lower, struct checksum *c)
 static int lay_out(struct checksum *c, struct blk *lower, struct blk *area,
                    const struct filter_checksum_format *f)
 {
-    uint64_t end = slot_of(area).off;
+    uint64_t end = filter_checksum_end(area) - CHECKSUM_HEAD_BYTES;
     uint64_t in;
     uint64_t data = f->data_bytes;
     uint64_t meta;
@@ -438,9 +360,7 @@ static int lay_out(struct checksum *c, struct blk *lower, struct blk *area,
 
 static int write_area(struct checksum *c, struct blk *lower, struct blk *area, bool adopt)
 {
-    uint8_t text[HEADER_BYTES];
     SCOPED(scope_free) uint8_t *zeros = fault_calloc(1, BLK_BLOCK_MOST_BYTES);
-    struct slot slot = slot_of(area);
     int r = zeros == NULL ? -ENOMEM : 0;
 
     r = r == 0
@@ -462,8 +382,8 @@ static int write_area(struct checksum *c, struct blk *lower, struct blk *area, b
     }
     r = r == 0 ? blk_flush(lower) : r;
     r = r == 0 ? blk_flush(area) : r;
-    put_header(&c->at, text);
-    return r == 0 ? slot_store(&slot, text, sizeof text) : r;
+    return r == 0 ? filter_checksum_store_head(area, filter_checksum_end(area), &c->at)
+                  : r;
 }
 
 int filter_checksum_format(struct blk *lower, struct blk *area,

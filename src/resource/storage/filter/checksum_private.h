@@ -1,4 +1,4 @@
-/* checksum_private.h - the body of the checksum filter, for its two files. */
+/* checksum_private.h - the body of the checksum filter, for its files. */
 #ifndef RESOURCE_STORAGE_FILTER_CHECKSUM_PRIVATE_H
 #define RESOURCE_STORAGE_FILTER_CHECKSUM_PRIVATE_H
 
@@ -26,6 +26,9 @@ struct checksum_layout {
     uint64_t table_at;
     uint64_t pages;
     uint64_t id;
+    uint64_t end; /* of the area that counts instead of this one; 0: this one does */
+    uint64_t zero_from;
+    uint64_t zero_to; /* bytes that are to be zeros, and are not yet */
 };
 
 /* A block that may have this sum instead of the one in the table. */
@@ -40,6 +43,8 @@ struct checksum {
     struct blk_edge edge[2]; /* lower; the area's disk, if it is another one */
     struct blk *area;        /* borrowed: of one of the edges */
     struct checksum_layout at;
+    uint64_t end; /* of the area */
+    int broken;   /* not 0: which header is there is not known; nothing is written */
     uint8_t zero_sum[CHECKSUM_SUM_MOST]; /* of a block of zeros */
     struct journal journal;
     struct pages pages;
@@ -84,5 +89,25 @@ bool filter_checksum_is_doubt(const struct checksum *c, uint64_t block,
                               const uint8_t *sum);
 
 int filter_checksum_open_area(struct checksum *c, struct err *e);
+
+/* ---- checksum_head.c ---- */
+
+#define CHECKSUM_PLACE_BYTES   4096u
+#define CHECKSUM_HEAD_BYTES    (2 * CHECKSUM_PLACE_BYTES)
+#define CHECKSUM_JOURNAL_BYTES 262144u
+
+/* Where the area on this disk ends, unless its header says otherwise. */
+uint64_t filter_checksum_end(struct blk *area);
+
+/* The header of the area that counts, into `at` and `end`. */
+int filter_checksum_find_head(struct checksum *c);
+int filter_checksum_store_head(struct blk *area, uint64_t end,
+                               const struct checksum_layout *at);
+
+/* ---- checksum_resize.c ---- */
+
+/* All is settled, and no request runs. */
+int filter_checksum_finish_zeros(struct checksum *c);
+int filter_checksum_resize(struct checksum *c, uint64_t size_bytes, struct err *e);
 
 #endif

@@ -429,7 +429,7 @@ static void note(struct tier *t, struct tier_extent *x)
                                              : &t->figures.slow_requests) += 1;
     }
     if (t->options.look_every != 0 && ++t->since_look >= t->options.look_every &&
-        !t->looking && !t->stopping) {
+        !t->looking && !t->stopping && !t->blk.read_only) {
         t->since_look = 0;
         t->looking = true;
         if (strand_start(t->blk.strands, look_around, t) != 0) {
@@ -726,7 +726,7 @@ static int tier_quiesce(struct blk *b)
     while (t->looking) {
         strand_wait(b->strands, &t->waiters);
     }
-    r = tier_flush(b);
+    r = b->read_only ? 0 : tier_flush(b);
     t->stopping = false;
     return r;
 }
@@ -772,6 +772,7 @@ int filter_tier_create(struct blk *take_fast, struct blk *take_slow,
         if (take_slow->block_bytes > t->blk.block_bytes) {
             t->blk.block_bytes = take_slow->block_bytes;
         }
+        t->blk.read_only = t->blk.read_only || take_slow->read_only;
         t->options = *o;
         r = filter_tier_begin(t, take_fast, take_slow, e);
     }

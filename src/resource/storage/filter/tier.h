@@ -40,7 +40,8 @@ struct filter_tier_figures {
     uint64_t slow_room;
 };
 
-/* Takes both disks, also on failure.  The map lies on the fast one.  -EUCLEAN: there is
+/* Takes both disks, also on failure.  The map lies on the fast one.  Over disks that are
+ * read only nothing moves.  -EUCLEAN: there is
  * none, or it is damaged; -ESTALE: the disks are smaller than they were; -ENOSPC: too
  * small for what is asked. */
 int filter_tier_create(struct blk *take_fast, struct blk *take_slow,

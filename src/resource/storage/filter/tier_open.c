@@ -184,7 +184,8 @@ int filter_tier_begin(struct tier *t, struct blk *fast, struct blk *slow, struct
     int r;
 
     for (unsigned d = 0; d < TIER_DISKS; d++) {
-        t->edge[d] = (struct blk_edge){.user = "tier", .uses = BLK_USE_ALL};
+        t->edge[d] = (struct blk_edge){
+            .user = "tier", .uses = t->blk.read_only ? BLK_USE_READ : BLK_USE_ALL};
     }
     r = blk_attach(&t->edge[TIER_FAST], fast, e);
     r = r == 0 ? blk_attach(&t->edge[TIER_SLOW], slow, e) : r;

@@ -463,7 +463,6 @@ int main(void)
         {.name = "dedup",
          .lowers = 1,
          .lower_bytes = LOWER_BYTES,
-         .fixed_size = true,
          .make = make_store,
          .open = open_store,
          .judge = count_anew},

@@ -277,6 +277,131 @@ static int cuts_make_no_damage(void *arg)
     return 0;
 }
 
+/* ---- other sizes ---- */
+
+/* What was on the disk is there, what is new is zeros, and no sum is wrong. */
+static void must_be_whole(struct members *s, const char *model, uint64_t common,
+                          uint64_t end)
+{
+    struct filter_checksum_scrub x = {0};
+    char *room = malloc(blk_size(s->disk));
+
+    must_be_0(blk_read(s->disk, room, blk_size(s->disk), 0));
+    must(memcmp(room, model, common < end ? common : end) == 0);
+    for (uint64_t i = common; i < end; i++) {
+        must(room[i] == 0 || (i < DISK_BYTES && room[i] == model[i]));
+    }
+    must_be_0(filter_checksum_scrub(s->disk, &x));
+    must(x.wrong == 0);
+    free(room);
+}
+
+/* The disk that resizing leaves, cut at its n-th write: of the old size or the new one. */
+static bool resize_cut_at(struct members *s, uint64_t size, unsigned cut,
+                          const char *model)
+{
+    uint64_t common = size < DISK_BYTES ? size : DISK_BYTES;
+    bool done;
+
+    s->plan.holds_back = true;
+    members_filter(s, 1);
+    must_be_0(filter_checksum_create(s->lower[0], NULL, NULL, &s->disk, NULL));
+    members_hold(s);
+    filter_fault_cut_after(s->lower[0], cut);
+    done = blk_resize(s->disk, size, NULL) == 0 && !filter_fault_is_cut(s->lower[0]);
+    members_cut(s);
+    members_close(s);
+    open_disk(s, NULL);
+    must(blk_size(s->disk) == size || (!done && blk_size(s->disk) == DISK_BYTES));
+    must_be_whole(s, model, common, blk_size(s->disk));
+    must_be_0(blk_resize(s->disk, size, NULL));
+    must_be_whole(s, model, common, blk_size(s->disk));
+    must_be_0(blk_write(s->disk, model, 4096, size - 4096, 0));
+    members_close(s);
+    open_disk(s, NULL);
+    must(blk_size(s->disk) == size);
+    must_be_whole(s, model, common, size - 4096);
+    members_close(s);
+    return done;
+}
+
+static int another_size_survives_cuts(void *arg)
+{
+    static const uint64_t sizes[] = {3 * DISK_BYTES, DISK_BYTES + 4096, DISK_BYTES / 2,
+                                     6 * DISK_BYTES};
+    struct filter_checksum_format f = {.kind = FILTER_CHECKSUM_CRC32C,
+                                       .data_bytes = DISK_BYTES};
+    struct members *s = arg;
+    char *model = malloc(DISK_BYTES);
+
+    for (unsigned i = 0; i < 4; i++) {
+        bool done = false;
+
+        for (unsigned cut = 0; !done; cut++) {
+            must(cut < 200);
+            /* as small as it can be, so that a new area is needed, or with room in front */
+            members_add(s, i == 1 ? LOWER_BYTES : DISK_BYTES + (284u << 10));
+            must_be_0(filter_checksum_format(s->base[0], NULL, &f, NULL));
+            open_disk(s, NULL);
+            for (unsigned k = 0; k < DISK_BYTES / 4096; k++) {
+                memset(model + k * 4096, (int)(suite_random(&s->random) | 1), 4096);
+            }
+            must_be_0(blk_write(s->disk, model, DISK_BYTES, 0, 0));
+            members_close(s);
+            done = resize_cut_at(s, sizes[i], cut, model);
+            members_drop(s);
+        }
+    }
+    free(model);
+    return 0;
+}
+
+/* A copy that reads do not choose is compared as well. */
+static int all_copies_are_compared(void *arg)
+{
+    struct members *s = arg;
+    struct mirror_format mf = {.same = true, .region_bytes = 65536};
+    struct mirror_options mo = {0};
+    struct filter_checksum_format f = {.kind = FILTER_CHECKSUM_CRC32C,
+                                       .data_bytes = DISK_BYTES};
+    struct filter_checksum_mend mend = {.read_copy = read_copy};
+    char *model = calloc(1, DISK_BYTES);
+
+    for (unsigned copy = 0; copy < 2; copy++) {
+        struct filter_checksum_scrub x = {0};
+        struct filter_checksum_scrub again = {0};
+        struct blk *below = NULL;
+
+        memset(model, 0, DISK_BYTES);
+        members_add(s, LOWER_BYTES);
+        members_add(s, LOWER_BYTES);
+        must_be_0(mirror_format(s->base, 2, &mf, NULL));
+        must_be_0(mirror_open(s->loop, s->base, 2, &mo, &below, NULL));
+        must_be_0(filter_checksum_format(below, NULL, &f, NULL));
+        mend.arg = below;
+        must_be_0(filter_checksum_create(below, NULL, &mend, &s->disk, NULL));
+        members_hold(s);
+        for (unsigned i = 0; i < 20; i++) {
+            members_write(s, model, DISK_BYTES, 300);
+        }
+        members_close(s);
+        corrupt(s->base[copy], 131072 + 512 * (100 + copy)); /* data begin at 128 KiB */
+        must_be_0(mirror_open(s->loop, s->base, 2, &mo, &below, NULL));
+        mend.arg = below;
+        must_be_0(filter_checksum_create(below, NULL, &mend, &s->disk, NULL));
+        members_hold(s);
+        must_be_0(filter_checksum_scrub(s->disk, &x));
+        must(x.wrong == 1 && x.mended == 1);
+        must_be_0(filter_checksum_scrub(s->disk, &again));
+        must(again.wrong == 0);
+        members_compare(s, model, DISK_BYTES);
+        members_close(s);
+        members_drop(s);
+    }
+    free(model);
+    return 0;
+}
+
 /* ---- hostile headers ---- */
 
 static int hostile_headers_are_refused(void *arg)
@@ -347,19 +472,16 @@ int main(void)
         {.name = "checksum, CRC-32C",
          .lowers = 1,
          .lower_bytes = LOWER_BYTES,
-         .fixed_size = true,
          .make = make_crc,
          .open = open_one},
         {.name = "checksum, SHA-256",
          .lowers = 1,
          .lower_bytes = LOWER_BYTES,
-         .fixed_size = true,
          .make = make_sha,
          .open = open_one},
         {.name = "checksum, area apart",
          .lowers = 2,
          .lower_bytes = LOWER_BYTES,
-         .fixed_size = true,
          .make = make_apart,
          .open = open_apart},
     };
@@ -369,6 +491,8 @@ int main(void)
     run(what_is_there_can_be_adopted, "what is there can be adopted");
     run(damaged_sums_are_renewed, "damaged sums are renewed");
     run(cuts_make_no_damage, "cuts make no damage");
+    run(all_copies_are_compared, "all copies are compared");
+    run(another_size_survives_cuts, "another size survives cuts");
     run(hostile_headers_are_refused, "hostile headers are refused");
     return suite_main(disks, sizeof disks / sizeof disks[0]);
 }
