@@ -235,8 +235,7 @@ int disk_settle_merge(struct node *n, struct volume *v, const char *now, struct 
 
     if (gone) {
         r = layer_users(n, chain.layers[0].id, &users, e);
-        r = r == 0 ? record_merge(n, v, &users, &chain.layers[0], &chain.layers[1], e)
-                   : r;
+        r = r == 0 ? record_merge(n, v, &users, chain.layers, 0) : r;
     } else if (r == 0) {
         struct record_change c = {0};
 
@@ -328,7 +327,7 @@ static int merge_served(struct node *n, struct volume *v, struct chain *chain, s
     if (r < 0 && volume_text(v->record, "merging")[0] != '\0') {
         (void)disk_settle(n, v, NULL);
     }
-    r = r == 0 ? record_merge(n, v, &users, upper, lower, NULL) : r;
+    r = r == 0 ? record_merge(n, v, &users, upper, 0) : r;
     (void)fault_step("merge.settled");
     if (r == 0 && at == 0) {
         volume_turn_forget(n, v->name);
