@@ -163,7 +163,7 @@ int blk_write(struct blk *b, const void *from, size_t bytes, uint64_t off, unsig
 }
 
 /* Zeros by way of the write slot. */
-static int write_zeros(struct blk *b, uint64_t off, uint64_t bytes)
+static int write_zeros(struct blk *b, uint64_t off, uint64_t bytes, unsigned flags)
 {
     struct iovec pieces[ZEROS_PIECES];
     int r = 0;
@@ -175,7 +175,7 @@ static int write_zeros(struct blk *b, uint64_t off, uint64_t bytes)
         struct blk_vec v = {.iov = pieces, .bytes = sizeof zeros * ZEROS_PIECES};
 
         v.bytes = bytes < v.bytes ? (size_t)bytes : v.bytes;
-        r = b->ops->write(b, v, off, 0);
+        r = b->ops->write(b, v, off, flags & BLK_FUA);
         off += v.bytes;
         bytes -= v.bytes;
     }
@@ -195,7 +195,7 @@ int blk_zero(struct blk *b, uint64_t off, uint64_t bytes, unsigned flags)
     b = enter(b);
     r = b->ops->zero != NULL ? b->ops->zero(b, off, bytes, flags) : -EOPNOTSUPP;
     if (r == -EOPNOTSUPP && (flags & BLK_NO_SLOW) == 0) {
-        r = write_zeros(b, off, bytes);
+        r = write_zeros(b, off, bytes, flags);
     }
     return leave(b, finish_fua(b, flags, r));
 }

@@ -247,6 +247,44 @@ static int read_while_flushing(void *arg)
     return 0;
 }
 
+/* A disk that knows no zeros and makes its writes durable itself. */
+struct plain_disk {
+    struct blk blk;
+    unsigned durable;
+};
+
+static int plain_write(struct blk *b, struct blk_vec from, uint64_t off, unsigned flags)
+{
+    struct plain_disk *d = (struct plain_disk *)b;
+
+    (void)from;
+    (void)off;
+    d->durable += (flags & BLK_FUA) != 0;
+    return 0;
+}
+
+static void plain_destroy(struct blk *b)
+{
+    (void)b;
+}
+
+/* Zeros that are written because there is no better way are as durable as asked. */
+static int write_durable_zeros(void *arg)
+{
+    static const struct blk_ops ops = {
+        .name = "plain", .write = plain_write, .destroy = plain_destroy};
+    struct plain_disk d = {.durable = 0};
+
+    blk_init(&d.blk, &ops, loop_strands(arg));
+    d.blk.size_bytes = 65536;
+    d.blk.does_fua = true;
+    must_be_0(blk_zero(&d.blk, 0, 4096, 0));
+    must(d.durable == 0);
+    must_be_0(blk_zero(&d.blk, 0, 4096, BLK_FUA));
+    must(d.durable > 0);
+    return 0;
+}
+
 static void run(int (*fn)(void *arg))
 {
     struct loop *l = NULL;
@@ -263,5 +301,6 @@ int main(void)
     run(change_all_or_nothing);
     run(set_access);
     run(read_while_flushing);
+    run(write_durable_zeros);
     return 0;
 }

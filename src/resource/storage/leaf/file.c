@@ -43,6 +43,7 @@ struct file {
     uint32_t align;     /* of buffers with direct access; 1: any */
     bool locks;         /* others are kept away */
     bool shares;        /* also: `let_others_read` */
+    bool careless;      /* `leaf_file_skip_flushes` */
     uint64_t end;       /* of the bytes in a regular file: size_bytes is rounded up */
     uint64_t data_from; /* found out: no hole in [data_from, data_until) */
     uint64_t data_until;
@@ -165,7 +166,7 @@ static int write_pieces(struct file *f, struct blk_vec from, uint64_t off, bool 
 static int file_write(struct blk *b, struct blk_vec from, uint64_t off, unsigned flags)
 {
     struct file *f = file_of(b);
-    bool sync = (flags & BLK_FUA) != 0;
+    bool sync = (flags & BLK_FUA) != 0 && !f->careless;
     uint64_t end = off + from.bytes;
     int r;
 
@@ -191,9 +192,14 @@ static int file_write_pipe(struct blk *b, int from, uint64_t bytes, uint64_t off
     return r;
 }
 
+static int sync_it(struct file *f)
+{
+    return f->careless ? 0 : file_io_sync(&f->io);
+}
+
 static int file_flush(struct blk *b)
 {
-    return file_io_sync(&file_of(b)->io);
+    return sync_it(file_of(b));
 }
 
 static int punch(struct file *f, uint64_t off, uint64_t bytes)
@@ -224,17 +230,11 @@ static int zero_range(struct file *f, uint64_t off, uint64_t bytes)
 
 static int file_resize(struct blk *b, uint64_t size_bytes, struct err *e);
 
-static int file_zero(struct blk *b, uint64_t off, uint64_t bytes, unsigned flags)
+/* Zeros in what is inside the file. */
+static int zero_inside(struct file *f, uint64_t off, uint64_t bytes, unsigned flags)
 {
-    struct file *f = file_of(b);
     int r = -EOPNOTSUPP;
 
-    if (off + bytes > b->size_bytes) { /* `grows`: behind the end all is zeros */
-        r = file_resize(b, off + bytes, NULL);
-        if (r != 0) {
-            return r;
-        }
-    }
     if ((flags & BLK_UNMAP) != 0) {
         r = punch(f, off, bytes);
     }
@@ -244,8 +244,23 @@ static int file_zero(struct blk *b, uint64_t off, uint64_t bytes, unsigned flags
     if (r == -EOPNOTSUPP && !f->is_device) {
         r = punch(f, off, bytes);
     }
-    b->zeroes_fast = !f->no_zero_range || (!f->no_holes && !f->is_device);
+    f->blk.zeroes_fast = !f->no_zero_range || (!f->no_holes && !f->is_device);
     return r;
+}
+
+static int file_zero(struct blk *b, uint64_t off, uint64_t bytes, unsigned flags)
+{
+    struct file *f = file_of(b);
+    uint64_t was = b->size_bytes;
+    int r = 0;
+
+    if (off + bytes > was) { /* `grows`: behind the end all is zeros */
+        r = file_resize(b, off + bytes, NULL);
+    }
+    if (r == 0 && (off < was || (flags & BLK_UNMAP) == 0)) {
+        r = zero_inside(f, off, bytes, flags);
+    }
+    return r == 0 && (flags & BLK_FUA) != 0 ? sync_it(f) : r;
 }
 
 static int file_discard(struct blk *b, uint64_t off, uint64_t bytes)
@@ -253,6 +268,15 @@ static int file_discard(struct blk *b, uint64_t off, uint64_t bytes)
     return punch(file_of(b), off, bytes);
 }
 
+static bool is_long(const struct file *f, uint64_t bytes)
+{
+    struct stat s;
+
+    return fstat(f->io.fd, &s) == 0 && (uint64_t)s.st_size == bytes;
+}
+
+/* An empty file stays untouched: one that was made empty is written out when ext4 closes it
+ * (mount option auto_da_alloc). */
 static int file_resize(struct blk *b, uint64_t size_bytes, struct err *e)
 {
     struct file *f = file_of(b);
@@ -261,7 +285,8 @@ static int file_resize(struct blk *b, uint64_t size_bytes, struct err *e)
         return err_set(e, -EOPNOTSUPP, "cannot resize '%s': it is a device of the host",
                        b->label);
     }
-    if (size_bytes > RESIZE_MOST || ftruncate(f->io.fd, (off_t)size_bytes) != 0) {
+    if (size_bytes > RESIZE_MOST ||
+        (!is_long(f, size_bytes) && ftruncate(f->io.fd, (off_t)size_bytes) != 0)) {
         return err_sys(e, size_bytes > RESIZE_MOST ? -EFBIG : -errno,
                        "cannot resize '%s'", b->label);
     }
@@ -530,6 +555,13 @@ int leaf_file_create(struct loop *l, int take_fd, const struct leaf_file_options
 void leaf_file_let_grow(struct blk *b)
 {
     b->grows = !file_of(b)->is_device;
+}
+
+void leaf_file_skip_flushes(struct blk *b)
+{
+    if (b->ops == &file_ops) {
+        file_of(b)->careless = true;
+    }
 }
 
 static bool is_same_file(int a, int b)

@@ -35,6 +35,10 @@ int leaf_file_create(struct loop *l, int take_fd, const struct leaf_file_options
  * is a regular file. */
 void leaf_file_let_grow(struct blk *b);
 
+/* From now on nothing is made durable: for bytes that can be made again if the power goes.
+ * Any disk is allowed; others than those of `leaf_file_create` stay as they are. */
+void leaf_file_skip_flushes(struct blk *b);
+
 /* Go on with another descriptor of the same file, which it takes, also on failure: of one
  * that was opened for reading only, one that can be written.  In a strand that runs no
  * request of the disk.  -EINVAL: it is of another file. */

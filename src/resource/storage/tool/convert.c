@@ -14,6 +14,7 @@
 #include "resource/storage/convert/convert.h"
 #include "resource/storage/format/format.h"
 #include "resource/storage/graph/graph.h"
+#include "resource/storage/leaf/leaf.h"
 #include "resource/storage/qcow2/qcow2.h"
 #include "resource/storage/tool/private.h"
 
@@ -173,6 +174,9 @@ static int start(struct conversion *c)
     e = e != 0 ? e : request_number(r, "in-flight", 0, &in_flight);
     e = e != 0 ? e : blk_attach(&c->from_edge, c->job.from, r->e);
     c->job.in_flight = in_flight < UINT32_MAX ? (unsigned)in_flight : 0;
+    if (e == 0 && c->job.no_flush) { /* nor by the image, when it is closed */
+        leaf_file_skip_flushes(c->file);
+    }
     return e != 0 ? e : blk_attach(&c->file_edge, c->file, r->e);
 }
 

@@ -206,6 +206,64 @@ static void a_file_may_end_inside_a_block(void **state)
     assert_int_equal(loop_do(f->loop, end_in_a_block, f), 0);
 }
 
+/* Calls of fdatasync(2), which this stands for in the whole program. */
+static unsigned syncs;
+
+int fdatasync(int fd)
+{
+    syncs++;
+    return fsync(fd);
+}
+
+static unsigned syncs_since(unsigned *before)
+{
+    unsigned n = syncs - *before;
+
+    *before = syncs;
+    return n;
+}
+
+/* Zeros that are to be durable are; where new room is zeros anyway, too. */
+static int sync_zeros(void *arg)
+{
+    struct file *f = arg;
+    struct leaf_file_options o = {.grows = true};
+    unsigned before = syncs;
+    char room[4096];
+
+    must_be_0(open_disk(f, f->name, o, NULL));
+    memset(room, 'x', sizeof room);
+    must_be_0(blk_write(f->edge.disk, room, sizeof room, 65536, 0));
+    must_be_0(blk_zero(f->edge.disk, 65536, 4096, BLK_UNMAP));
+    must(syncs_since(&before) == 0);
+    must_be_0(blk_zero(f->edge.disk, 65536, 4096, BLK_UNMAP | BLK_FUA));
+    must(syncs_since(&before) == 1);
+    must_be_0(blk_zero(f->edge.disk, SIZE_BYTES, 65536, BLK_UNMAP | BLK_FUA));
+    must(syncs_since(&before) == 1 && blk_size(f->edge.disk) == SIZE_BYTES + 65536);
+    must_be_0(blk_zero(f->edge.disk, SIZE_BYTES + 61440, 8192, BLK_UNMAP));
+    must(syncs_since(&before) == 0 && blk_size(f->edge.disk) == SIZE_BYTES + 69632);
+    must_be_0(blk_read(f->edge.disk, room, sizeof room, SIZE_BYTES + 65536));
+    must(room[0] == 0 && memcmp(room, room + 1, sizeof room - 1) == 0);
+    leaf_file_skip_flushes(f->edge.disk);
+    must_be_0(blk_zero(f->edge.disk, 65536, 4096, BLK_UNMAP | BLK_FUA));
+    must_be_0(blk_write(f->edge.disk, room, sizeof room, 65536, BLK_FUA));
+    must_be_0(blk_flush(f->edge.disk));
+    must(syncs_since(&before) == 0);
+    blk_detach(&f->edge);
+    return 0;
+}
+
+static void zeros_are_durable_when_asked(void **state)
+{
+    struct file *f = *state;
+    struct loop *ring = f->loop;
+
+    assert_int_equal(loop_create(LOOP_DRIVER_CREW, &f->loop, NULL), 0);
+    assert_int_equal(loop_do(f->loop, sync_zeros, f), 0);
+    loop_destroy(f->loop);
+    f->loop = ring;
+}
+
 /* Pages of the cache may be sent as they are; holes and the range behind the end are read. */
 static int lend_pages(void *arg)
 {
@@ -427,6 +485,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(qemu_honours_our_locks, start, stop),
         cmocka_unit_test_setup_teardown(we_honour_qemus_locks, start, stop),
         cmocka_unit_test_setup_teardown(a_file_may_end_inside_a_block, start, stop),
+        cmocka_unit_test_setup_teardown(zeros_are_durable_when_asked, start, stop),
         cmocka_unit_test_setup_teardown(pages_are_lent_only_if_cached, start, stop),
         cmocka_unit_test_setup_teardown(holes_are_told_as_they_come_and_go, start, stop),
         cmocka_unit_test_setup_teardown(bytes_come_from_a_pipe, start, stop),
