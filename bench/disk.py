@@ -1,5 +1,6 @@
-"""Disks served over NBD beside nbdkit's file plugin, over iSCSI beside tgt: the same bytes, in
-the page cache."""
+"""Disks served over NBD beside nbdkit's file plugin, over iSCSI beside tgt, to machines of other
+monitors beside qemu-storage-daemon: the same file in the page cache, as two files that were
+written one after the other differ by a fifth in how fast they can be copied."""
 import contextlib
 import json
 import os
@@ -21,6 +22,10 @@ CELLS = (("4K read, depth 1", "read", 4096, 1, 1 / 1.6, 1 / 2),
          ("4K write, depth 32", "write", 4096, 32, 1 / 2, 1 / 2.5),
          ("256K read, depth 16", "read", 262144, 16, 1 / 1.5, 1 / 2),
          ("256K write, depth 16", "write", 262144, 16, 1 / 1.5, 1 / 2))
+# title, operation, bytes, depth
+RINGS = (("4K read, depth 1", "read", 4096, 1), ("4K write, depth 1", "write", 4096, 1),
+         ("4K read, depth 32", "read", 4096, 32), ("4K write, depth 32", "write", 4096, 32),
+         ("256K read, depth 8", "read", 262144, 8), ("256K write, depth 8", "write", 262144, 8))
 TARGET = "iqn.2024-01.bench:"
 
 
@@ -69,13 +74,13 @@ class Servers:
             time.sleep(0.02)
         raise RuntimeError(f"{cmd[0]} does not listen")
 
-    def nbd(self, sock, cmd):
+    def at(self, sock, cmd):
         self.start(cmd, Path(sock).exists)
         return str(sock)
 
     def nodes(self, sock, *nodes):
         """Ours, over disks made of words."""
-        return self.nbd(sock, [volume(), "nbd", *[f"node={n}" for n in nodes], f"socket={sock}"])
+        return self.at(sock, [volume(), "nbd", *[f"node={n}" for n in nodes], f"socket={sock}"])
 
 
 def random_file(path, size=SIZE):
@@ -92,7 +97,7 @@ def with_load(sock, op, size, depth, seconds=SECONDS):
 
 
 def with_fio(sock, op, size, depth):
-    out = lib.check(["fio", "--name=x", f"--rw=rand{op}", f"--bs={size}", f"--iodepth={depth}",
+    out = lib.check(["fio", "--name=x", "--thread", f"--rw=rand{op}", f"--bs={size}", f"--iodepth={depth}",
                      "--time_based", f"--runtime={SECONDS}", f"--size={SIZE}", "--randrepeat=0",
                      "--norandommap", "--ioengine=nbd", f"--uri=nbd+unix:///?socket={sock}",
                      "--output-format=json"])
@@ -113,10 +118,9 @@ def compare(title, variants, rate, reach, stretch):
 def rows():
     lib.need_cmd("nbdkit", "fio")
     with place() as where, Servers() as servers:
-        sockets = {
-            "strata": servers.nodes(where / "a.sock", f"d,file,path={random_file(where / 'a')}"),
-            "nbdkit": servers.nbd(where / "b.sock", ["nbdkit", "-f", "-U", where / "b.sock", "file",
-                                                     random_file(where / "b")])}
+        file = random_file(where / "file")
+        sockets = {"strata": servers.nodes(where / "a.sock", f"d,file,path={file}"),
+                   "nbdkit": servers.at(where / "b.sock", ["nbdkit", "-f", "-U", where / "b.sock", "file", file])}
         return [compare(f"NBD, {title}, by {client}", sockets, lambda s: run(s, op, size, depth), reach, stretch)
                 for client, run in (("fio", with_fio), ("a light client", with_load))
                 for title, op, size, depth, reach, stretch in CELLS]
@@ -164,10 +168,33 @@ def iscsi_rows():
     lib.need_root()
     port = 20000 + os.getpid() % 20000
     with place() as where, Servers() as servers:
-        servers.start([volume(), "iscsi", f"file={random_file(where / 'a')}", f"portal=127.0.0.1:{port}",
+        file = random_file(where / "file")
+        servers.start([volume(), "iscsi", f"file={file}", f"portal=127.0.0.1:{port}",
                        f"target={TARGET}a"], listens(port))
         urls = {"strata": f"iscsi://127.0.0.1:{port}/{TARGET}a/0",
-                "tgt": start_tgt(servers, random_file(where / "b"), port + 1)}
+                "tgt": start_tgt(servers, file, port + 1)}
         return [compare(f"iSCSI, 4K {what}, depth {depth}", urls, lambda u: run(u, depth), reach, 1 / 3)
                 for what, run in (("read", with_iscsi_perf), ("write", with_qemu_img))
                 for depth, reach in ((1, 1 / 1.5), (32, 1 / 2))]
+
+
+# ---- vhost-user-blk ----
+
+def with_ring(sock, op, size, depth):
+    """Requests a second by a machine that costs little."""
+    return float(lib.check([lib.helper("vhost_load"), sock, op, size, depth, SECONDS]))
+
+
+def vhost_rows():
+    lib.need_cmd("qemu-storage-daemon")
+    with place() as where, Servers() as servers:
+        file = random_file(where / "file")
+        peer = ["qemu-storage-daemon", "--blockdev",
+                f"file,node-name=f,aio=io_uring,locking=off,filename={file}", "--blockdev",
+                "raw,node-name=d,file=f", "--export",
+                f"vhost-user-blk,id=e,node-name=d,writable=on,addr.type=unix,addr.path={where}/b.sock"]
+        sockets = {"strata": servers.at(where / "a.sock", [volume(), "vhost-user", f"node=d,file,path={file}",
+                                                            f"socket={where}/a.sock"]),
+                   "qemu-storage-daemon": servers.at(where / "b.sock", peer)}
+        return [compare(f"vhost-user, {title}", sockets, lambda s: with_ring(s, op, size, depth), 1, 1 / 2)
+                for title, op, size, depth in RINGS]

@@ -80,7 +80,7 @@ def touch(where, who, options, depth):
             servers.nodes(sock, f"b,file,path={where}/base,read-only", f"f,file,path={top}",
                           "d,qcow2,file=f,backing=b")
         else:
-            servers.nbd(sock, [*who.split(), "-t", "-k", sock, "-f", "qcow2", top])
+            servers.at(sock, [*who.split(), "-t", "-k", sock, "-f", "qcow2", top])
         return disk.with_load(sock, "touch", 4096, depth, 65536)
 
 

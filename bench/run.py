@@ -26,6 +26,7 @@ SECTIONS = {
     "native": native.rows,
     "disk": disk.rows,
     "iscsi": disk.iscsi_rows,
+    "vhost": disk.vhost_rows,
     "qcow2": layers.beside_raw,
     "chain": layers.in_chains,
     "touch": layers.touched,

@@ -20,7 +20,7 @@
 #include "virtio/blk_numbers.h"
 #include "virtio/space.h"
 
-#define SERVE_BYTES (192u * 1024) /* then those that are done should be answered */
+#define SERVE_BYTES (512u * 1024) /* then those that are done should be answered */
 
 struct virtio_blk_task {
     struct blk_request blk; /* first */
