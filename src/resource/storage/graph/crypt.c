@@ -18,8 +18,8 @@
 struct crypt {
     struct qcow2_crypt crypt;
     struct loop *loop;
-    const struct luks_secret *secret; /* borrowed until it has started */
-    struct luks_cipher *cipher;       /* owned; NULL: locked */
+    const struct crypt_key *key; /* borrowed until it has started */
+    struct luks_cipher *cipher;  /* owned; NULL: locked */
 };
 
 static struct crypt *crypt_of(struct qcow2_crypt *c)
@@ -36,19 +36,18 @@ static int start(struct qcow2_crypt *c, struct blk *file, uint64_t off, uint64_t
     struct luks *k = NULL;
     int r;
 
-    if (x->secret == NULL) {
+    if (x->key == NULL) {
         return 0;
     }
     r = window_create(file, off, bytes, 0, &header, e);
     r = r != 0 ? r : luks_open(x->loop, header, &k, e);
-    r = r != 0 ? r : luks_unlock(k, x->secret, e);
-    if (r >= 0) {
+    r = r != 0 ? r : luks_unlock_known(k, x->key->secret, x->key->known, e);
+    if (r == 0) {
         x->cipher = luks_take_cipher(k);
-        r = 0;
     }
     luks_close(k);
     blk_drop(header);
-    x->secret = NULL;
+    x->key = NULL;
     return r;
 }
 
@@ -72,7 +71,7 @@ static void destroy(struct qcow2_crypt *c)
     free(c);
 }
 
-int crypt_create(struct loop *l, const struct luks_secret *secret,
+int crypt_create(struct loop *l, const struct crypt_key *key,
                  struct qcow2_crypt **ret_crypt)
 {
     struct crypt *x = fault_calloc(1, sizeof *x);
@@ -82,7 +81,7 @@ int crypt_create(struct loop *l, const struct luks_secret *secret,
     }
     x->crypt = (struct qcow2_crypt){start, decrypt, encrypt, destroy};
     x->loop = l;
-    x->secret = secret;
+    x->key = key;
     *ret_crypt = &x->crypt;
     return 0;
 }

@@ -13,9 +13,15 @@
 
 struct blk;
 
-/* For `qcow2_open`, which takes it; the secret is borrowed until that has returned.  NULL: the
- * image is opened without its key, and data is neither read nor written (-EACCES). */
-int crypt_create(struct loop *l, const struct luks_secret *secret,
+/* What opens an image; both are borrowed. */
+struct crypt_key {
+    const struct luks_secret *secret;
+    struct luks_known **known; /* layers of one disk are opened with one derivation */
+};
+
+/* For `qcow2_open`, which takes it; the key is borrowed until that has returned.  NULL: the
+ * image is opened without, and data is neither read nor written (-EACCES). */
+int crypt_create(struct loop *l, const struct crypt_key *key,
                  struct qcow2_crypt **ret_crypt);
 
 #define CRYPT_HEADER_BYTES (2u << 20) /* LUKS On-Disk Format 1.2.3: all eight slots */

@@ -13,6 +13,7 @@
 #include "contract/blk_ops.h"
 #include "resource/storage/graph/node.h"
 #include "resource/storage/leaf/leaf.h"
+#include "resource/storage/luks/luks.h"
 
 #define NODES_MOST    4096
 #define NO_PIECE      "-"
@@ -24,6 +25,7 @@ struct graph {
     struct graph_node *first; /* owned */
     struct graph_node *last;
     unsigned count;
+    struct luks_known *known; /* owned */
 };
 
 int graph_create(struct loop *l, struct graph **ret_graph, struct err *e)
@@ -36,6 +38,11 @@ int graph_create(struct loop *l, struct graph **ret_graph, struct err *e)
     g->loop = l;
     *ret_graph = g;
     return 0;
+}
+
+struct luks_known **graph_known(struct graph *g)
+{
+    return &g->known;
 }
 
 struct loop *graph_loop(const struct graph *g)
@@ -105,6 +112,9 @@ void graph_destroy(struct graph *g)
 {
     while (g != NULL && g->last != NULL) { /* parents first */
         remove_node(g, g->last);
+    }
+    if (g != NULL) {
+        luks_known_free(g->known);
     }
     free(g);
 }

@@ -11,6 +11,7 @@ struct err;
 struct graph;
 struct graph_node;
 struct loop;
+struct luks_known;
 
 enum graph_key_kind {
     GRAPH_KEY_FLAG,   /* no value */
@@ -70,6 +71,9 @@ struct graph_node {
 };
 
 struct loop *graph_loop(const struct graph *g);
+
+/* Volume keys of layers that were opened. */
+struct luks_known **graph_known(struct graph *g);
 
 /* The first node of the graph; those behind it by `next`. */
 struct graph_node *graph_first(const struct graph *g);

@@ -272,9 +272,8 @@ const struct graph_type graph_node_vdi = {.name = "vdi",
 
 /* ---- qcow2 ---- */
 
-static int open_qcow2(struct graph *g, struct graph_node *n,
-                      const struct luks_secret *secret, struct blk **ret_disk,
-                      struct err *e)
+static int open_qcow2(struct graph *g, struct graph_node *n, const struct crypt_key *key,
+                      struct blk **ret_disk, struct err *e)
 {
     struct blk *room[2];
     struct names backing = names_of(g, n, "backing", &room[0], 1);
@@ -296,8 +295,8 @@ static int open_qcow2(struct graph *g, struct graph_node *n,
         graph_node_let_grow(graph_node_below(n, "file"));
         graph_node_let_grow(graph_node_below(n, "data"));
     }
-    if (secret != NULL || graph_node_has(n, "locked")) {
-        r = crypt_create(graph_loop(g), secret, &o.crypt);
+    if (key != NULL || graph_node_has(n, "locked")) {
+        r = crypt_create(graph_loop(g), key, &o.crypt);
     }
     return r != 0 ? err_sys(e, r, "cannot open '%s'", o.label)
                   : qcow2_open(graph_node_disk(n, "file"), &o, ret_disk, e);
@@ -316,7 +315,7 @@ static int make_qcow2(struct graph *g, struct graph_node *n, struct blk **ret_di
     if (r == 0) {
         struct luks_secret s = {secret.bytes, secret.count};
 
-        r = open_qcow2(g, n, &s, ret_disk, e);
+        r = open_qcow2(g, n, &(struct crypt_key){&s, graph_known(g)}, ret_disk, e);
         secret_fini(&secret);
     }
     return r;

@@ -20,6 +20,7 @@ struct err;
 struct loop;
 struct luks;
 struct luks_cipher;
+struct luks_known; /* volume keys that were found; NULL: none yet */
 
 #define LUKS_SLOTS             32u /* version 1 has 8 of them */
 #define LUKS_SECRET_MOST_BYTES (8u * 1024 * 1024)
@@ -68,6 +69,12 @@ void luks_info(const struct luks *k, struct luks_info *ret);
 
 /* Find the volume key; the number of the slot that had it. */
 int luks_unlock(struct luks *k, const struct luks_secret *secret, struct err *e);
+
+/* The same, 0; nothing is derived when `known`, which gets what is found, has the volume key by
+ * the same secret: of another layer of the disk. */
+int luks_unlock_known(struct luks *k, const struct luks_secret *secret,
+                      struct luks_known **known, struct err *e);
+void luks_known_free(struct luks_known *known); /* wipes them */
 
 /* Unlocked: the cipher of the data; from now on the caller's, and the header is locked. */
 struct luks_cipher *luks_take_cipher(struct luks *k);

@@ -120,6 +120,20 @@ sound layer two ,backing.driver=qcow2,backing.encrypt.key-secret=s,backing.file.
 refused "is not encrypted" create node=b,file,path=plainq,read-only node=q,qcow2,file=b,read-only \
     node=f,file,path=layer format=qcow2 like=q key-of=q
 
+# Layers with the same volume key cost one derivation: what opened the lower one opens the upper
+# one, which lacks that passphrase, and by the same passphrase alone.
+v key node=f,file,path=layer node=q,qcow2,file=f,locked,alone,read-only key=6 add=5 $quick
+v key node=f,file,path=layer node=q,qcow2,file=f,locked,alone,read-only key=5 remove=0
+below="node=b,file,path=image,read-only node=qb,qcow2,file=b,key=6,read-only node=f,file,path=layer,read-only"
+# shellcheck disable=SC2086
+v map $below node=q,qcow2,file=f,backing=qb,key=6,read-only
+# shellcheck disable=SC2086
+v map $below node=q,qcow2,file=f,backing=qb,key=5,read-only
+# shellcheck disable=SC2086
+refused "no slot\|passphrase\|no key\|denied" map $below node=q,qcow2,file=f,backing=qb,key=7,read-only
+refused "no slot\|passphrase\|no key\|denied" map node=f,file,path=layer,read-only \
+    node=q,qcow2,file=f,alone,key=6,read-only
+
 # ---- passphrases: add, change, remove ----
 v key node=f,file,path=image node=q,qcow2,file=f,locked,read-only key=6 add=5 $quick
 has slot=1
