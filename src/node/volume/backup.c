@@ -252,7 +252,7 @@ static int freeze(struct backup *b, struct err *e)
 
     r = r == 0 ? chain_unlock(b->n, &b->chain, b->order, e) : r;
     r = r == 0 ? disk_take(b->n, b->v, &b->chain.layers[0], &hold, e) : r;
-    r = r == 0 ? disk_hold_key(b->n, &hold, &b->chain.layers[0], b->order, e) : r;
+    r = r == 0 ? disk_hold_key(b->n, b->v, &hold, &b->chain.layers[0], b->order, e) : r;
     if (r < 0) {
         disk_let_go(&hold);
         return r;

@@ -148,7 +148,7 @@ static int take(struct node *n, struct volume *v, const json_t *order, json_t **
     r = chain_load_most(n, volume_text(v->record, "top"), 1, &chain, e);
     if (r == 0) {
         r = disk_take(n, v, &chain.layers[0], &hold, e);
-        r = r < 0 ? r : disk_hold_key(n, &hold, &chain.layers[0], order, e);
+        r = r < 0 ? r : disk_hold_key(n, v, &hold, &chain.layers[0], order, e);
         r = r < 0 ? r : disk_volume_freeze(n, v, &chain.layers[0], name, &hold, e);
     }
     if (r == 0) {
@@ -357,7 +357,7 @@ static int frozen_layer(struct node *n, struct volume *v, const json_t *order,
     }
     r = chain_load_most(n, volume_text(v->record, "top"), 2, chain, e);
     r = r == 0 ? disk_take(n, v, &chain->layers[0], &hold, e) : r;
-    r = r == 0 ? disk_hold_key(n, &hold, &chain->layers[0], order, e) : r;
+    r = r == 0 ? disk_hold_key(n, v, &hold, &chain->layers[0], order, e) : r;
     if (r == 0 && hold.alone >= 0 && chain->count > 1 &&
         layer_has_file(&chain->layers[0]) && volume_image_is_empty(hold.alone) &&
         volume_number(chain->layers[1].record, "size_bytes") ==

@@ -40,7 +40,7 @@ static int address_of(const struct node *n, const char *name, int *ret_dir,
                                     "/proc/self/fd/%d/%s.sock", *ret_dir, name);
 }
 
-int volume_worker_connect(const struct node *n, const char *name)
+static int connect_to(const struct node *n, const char *name)
 {
     SCOPED(scope_close) int dir = -1;
     SCOPED(scope_close) int fd = -1;
@@ -141,16 +141,52 @@ static int may_use(struct node *n, const struct volume *v, const json_t *order,
     return r;
 }
 
+/* A worker that answers does not end while we are there. */
+static int connect_lasting(struct node *n, const char *name, struct worker_now *ret)
+{
+    SCOPED(scope_close) int fd = connect_to(n, name);
+
+    return fd >= 0 && volume_worker_look(n, fd, ret, NULL) == 0 ? scope_take_fd(&fd)
+                                                                : -ENOENT;
+}
+
+int volume_worker_connect(struct node *n, const char *name)
+{
+    struct worker_now now;
+
+    return connect_lasting(n, name, &now);
+}
+
+static void wait_a_step(void)
+{
+    const struct timespec step = {.tv_nsec = 10000000};
+
+    (void)nanosleep(&step, NULL);
+}
+
 int volume_worker_need(struct node *n, const struct volume *v, const json_t *order,
                        int *ret_fd, struct err *e)
 {
+    bool ends = volume_worker_has_socket(n, v->name);
+    struct worker_now now;
+    struct err why = {0};
     int r = 0;
 
-    *ret_fd = volume_worker_connect(n, v->name);
+    *ret_fd = connect_lasting(n, v->name, &now);
     if (*ret_fd >= 0) {
         return may_use(n, v, order, e);
     }
-    r = start(n, v, order, e);
+    for (int i = 0; i < END_STEPS; i++) {
+        why = (struct err){0};
+        r = start(n, v, order, &why);
+        if (r != -EBUSY || !ends) {
+            break;
+        }
+        wait_a_step(); /* the one before has the disk still */
+    }
+    if (r < 0) {
+        return err_set(e, r, "%s", why.text);
+    }
     *ret_fd = r == 0 ? volume_worker_connect(n, v->name) : -1;
     return r == 0 && *ret_fd < 0
                ? err_set(e, -EIO, "the server of volume '%s' ended at once", v->name)
@@ -260,6 +296,7 @@ static void take_now(void *arg, const char *line)
     if (strncmp(line, "top=", 4) == 0) {
         (void)str_print(now->top, sizeof now->top, "%s", line + 4);
     }
+    now->serves = now->serves || strncmp(line, "export=", 7) == 0;
     now->turns = now->turns || strncmp(line, "job=move ", 9) == 0 ||
                  strncmp(line, "job=merge ", 10) == 0;
 }
@@ -300,35 +337,40 @@ int volume_worker_layer(struct node *n, const struct layer *l, int key, struct w
 int disk_take(struct node *n, const struct volume *v, const struct layer *top,
               struct disk_hold *ret, struct err *e)
 {
-    const struct timespec step = {.tv_nsec = 10000000};
-
     for (int i = 0;; i++) {
+        struct worker_now now = {.turns = false};
         struct err why = {0};
 
         ret->alone = -1;
-        ret->control = volume_worker_connect(n, v->name);
-        if (ret->control >= 0) {
+        ret->control = connect_lasting(n, v->name, &now);
+        if (ret->control >= 0 &&
+            (now.serves || !layer_is_encrypted(top) || i == END_STEPS)) {
             return 0;
         }
+        scope_close(
+            &ret->control); /* it would ask for a passphrase, and is about to end */
+        ret->control = -1;
         ret->alone = arrange_settle(n, top, &why);
         ret->alone = ret->alone == 0 ? disk_open_alone(n, v, top, &why) : ret->alone;
         if (ret->alone != -EBUSY || i == END_STEPS ||
             !volume_worker_has_socket(n, v->name)) {
-            volume_worker_forget(n, v->name);
+            if (ret->alone >= 0) {
+                volume_worker_forget(n, v->name);
+            }
             return ret->alone < 0 ? err_set(e, ret->alone, "%s", why.text) : 0;
         }
-        (void)nanosleep(&step, NULL); /* its worker is about to end */
+        wait_a_step(); /* its worker is about to end */
     }
 }
 
-int disk_hold_key(struct node *n, struct disk_hold *h, const struct layer *top,
-                  const json_t *order, struct err *e)
+int disk_hold_key(struct node *n, const struct volume *v, struct disk_hold *h,
+                  const struct layer *top, const json_t *order, struct err *e)
 {
     struct chain one = {.layers = (struct layer *)(uintptr_t)top, .count = 1};
     int r = h->control >= 0 ? chain_unlock(n, &one, order, e) : 0;
 
     h->key = one.key;
-    return r;
+    return r < 0 ? err_wrap(e, "volume '%s' is being served", v->name) : 0;
 }
 
 void disk_let_go(struct disk_hold *h)

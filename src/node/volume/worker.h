@@ -5,8 +5,9 @@
 #include "node/volume/private.h"
 #include "node/volume/words.h"
 
-/* Talk to the worker of a volume; a descriptor, or -ENOENT without a text: there is none. */
-int volume_worker_connect(const struct node *n, const char *name);
+/* Talk to the worker of a volume, which does not end meanwhile; a descriptor, or -ENOENT without a
+ * text: there is none, or it is ending. */
+int volume_worker_connect(struct node *n, const char *name);
 
 /* The same, and one is started when there is none; the volume's lock is held.  `tls` may be
  * NULL. */
@@ -30,6 +31,7 @@ int volume_worker_ask(struct node *n, int fd, const struct worker_ask *a, struct
 struct worker_now {
     char top[LAYER_ID_DIGITS + 1]; /* the layer that it writes to */
     bool turns;                    /* a move or a merge is under way */
+    bool serves;                   /* somebody */
 };
 
 int volume_worker_look(struct node *n, int fd, struct worker_now *ret, struct err *e);
@@ -50,8 +52,8 @@ int disk_take(struct node *n, const struct volume *v, const struct layer *top,
 void disk_let_go(struct disk_hold *h);
 
 /* A worker opens new layers with the passphrase of the order, if the disk is encrypted. */
-int disk_hold_key(struct node *n, struct disk_hold *h, const struct layer *top,
-                  const json_t *order, struct err *e);
+int disk_hold_key(struct node *n, const struct volume *v, struct disk_hold *h,
+                  const struct layer *top, const json_t *order, struct err *e);
 
 /* As `volume_load`; what was interrupted at a disk is ended first. */
 int volume_load_settled(struct node *n, const char *name, struct volume *ret,
