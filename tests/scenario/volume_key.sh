@@ -128,9 +128,23 @@ cmp "$WORK/d.raw" "$WORK/d2.raw"
 fails 1 strata volume key d --key-file "$WORK/three" --remove "$WORK/three"
 fails 1 strata volume key d --key-file "$WORK/three" --remove "$WORK/plain"
 serve d three
-fails 1 strata volume key d --key-file "$WORK/three" --add "$WORK/one"
-has "in use" "$OUT" "being served"
+io -c 'read -P 17 0 1M' -c 'write -P 55 3M 64k'
+fails 1 strata volume key d --key-file "$WORK/two" --add "$WORK/one"
+strata volume key d --key-file "$WORK/three" --change "$WORK/two" >"$WORK/rows" # in use
+grep -q changed "$WORK/rows" || fail "in use: $(cat "$WORK/rows")"
+io -c 'read -P 17 0 1M' -c 'read -P 55 3M 64k' -c 'write -P 56 4M 64k'
+strata volume snapshot d used --key-file "$WORK/two" >/dev/null
+fails 1 strata volume snapshot d other --key-file "$WORK/three"
+io -c 'write -P 57 4M 64k'
 unserve d
+opens d two -c 'read -P 57 4M 64k' -c 'read -P 55 3M 64k' -c 'read -P 17 0 1M' || fail "changed in use: $said"
+opens d three -c 'read 0 512' && fail "the one before opens it"
+serve d two
+strata volume key d --key-file "$WORK/two" --change "$WORK/three" >/dev/null
+strata volume snapshot d --delete used >/dev/null # merged by the server, which has the key
+io -c 'read -P 57 4M 64k'
+unserve d
+opens d three -c 'read -P 57 4M 64k' -c 'read -P 17 0 1M' || fail "changed back: $said"
 
 # ---- backups are encrypted, too ----
 strata volume backup d "$WORK/kept" --key-file "$WORK/three" >/dev/null

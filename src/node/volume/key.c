@@ -5,6 +5,7 @@
  * passphrases of its own from then on.  A change of passphrases goes through all layers
  * that the volume is made of: a new one is added everywhere first, and an old one is taken
  * away from the layers that this volume alone needs, so that clones open as before.
+ * While the disk is in use its worker changes the headers of the layers that it has open.
  * Whatever is interrupted is completed by the same command again. */
 #include "node/volume/key.h"
 
@@ -184,7 +185,8 @@ int volume_image_make_locked(struct node *n, int fd, uint64_t size_bytes, int ke
 struct part {
     struct layer layer; /* owned */
     struct strv users;
-    bool ours; /* nobody else needs it */
+    bool ours;  /* nobody else needs it */
+    bool below; /* the disk is made of it */
 };
 
 struct rotation {
@@ -192,9 +194,10 @@ struct rotation {
     struct volume *v;
     struct part *parts; /* owned */
     size_t count;
-    int key; /* owned: opens the disk */
-    int new; /* owned: to be added; -1 */
-    int old; /* borrowed or owned, see `owns_old`: to be taken away; -1 */
+    int control; /* borrowed: of the worker; -1: the disk is not in use */
+    int key;     /* owned: opens the disk */
+    int new;     /* owned: to be added; -1 */
+    int old;     /* borrowed or owned, see `owns_old`: to be taken away; -1 */
     bool owns_old;
     json_t *rows; /* owned */
 };
@@ -270,6 +273,9 @@ static int load_parts(struct rotation *r, struct err *e)
     json_t *one;
     int done = add_parts(r, volume_text(r->v->record, "top"), e);
 
+    for (i = 0; i < r->count; i++) {
+        r->parts[i].below = true;
+    }
     json_array_foreach(json_object_get(r->v->record, "snapshots"), i, one)
     {
         done = done == 0 ? add_parts(r, volume_text(one, "layer"), e) : done;
@@ -282,27 +288,42 @@ static int load_parts(struct rotation *r, struct err *e)
 /* ---- changes ---- */
 
 /* Change the header of the layer itself: `add` (a descriptor), or the slot to be removed. */
-static int change_header(const struct rotation *r, const struct layer *l, int add,
+static int change_header(const struct rotation *r, const struct part *p, int add,
                          int slot, struct err *e)
 {
+    bool served = r->control >= 0 && p->below;
+    bool top = p == &r->parts[0];
     int key = add >= 0 || r->new < 0 ? r->key : r->new;
-    struct words w = {.n_fds = 0};
+    struct words w = {.message = served};
+    const struct worker_ask ask = {.words = &w};
     char fd[32];
     int done;
-    int file = piece_open(r->n, l, O_RDWR, e);
+    int file = piece_open(r->n, &p->layer, O_RDWR, e);
 
     if (file < 0) {
         return file;
     }
-    words_add(&w, "node=f,file,%s", words_fd(&w, "fd", file, fd));
-    words_add(&w, "node=q,qcow2,file=f,locked,alone,read-only");
+    if (served) {
+        words_add(&w, "key");
+        words_add(&w, "layer=%s", p->layer.id);
+        (void)words_fd(&w, "fd", file, fd);
+        if (!top) {
+            words_add(&w, "reopen=%s.file,%s", p->layer.id, fd);
+        }
+    } else {
+        words_add(&w, "node=f,file,%s", words_fd(&w, "fd", file, fd));
+        words_add(&w, "node=q,qcow2,file=f,locked,alone,read-only");
+    }
     words_add(&w, "%s", words_fd(&w, "key", fcntl(key, F_DUPFD_CLOEXEC, 3), fd));
     if (add >= 0) {
-        words_add(&w, "%s", words_fd(&w, "add", fcntl(add, F_DUPFD_CLOEXEC, 3), fd));
+        words_add(
+            &w, "%s",
+            words_fd(&w, served ? "new" : "add", fcntl(add, F_DUPFD_CLOEXEC, 3), fd));
     } else {
         words_add(&w, "remove=%d", slot);
     }
-    done = words_run(r->n, "key", &w, NULL, NULL, e);
+    done = served ? volume_worker_ask(r->n, r->control, &ask, e)
+                  : words_run(r->n, "key", &w, NULL, NULL, e);
     words_fini(&w);
     return done;
 }
@@ -318,7 +339,7 @@ static int add_new(const struct rotation *r, const struct part *p, struct err *e
     struct err none = {0};
     int slot = find_slot(r->n, &p->layer, r->new, &none);
     int done = slot >= 0         ? 0 /* it is there already */
-               : slot == -EACCES ? change_header(r, &p->layer, r->new, -1, e)
+               : slot == -EACCES ? change_header(r, p, r->new, -1, e)
                                  : err_set(e, slot, "%s", none.text);
 
     (void)fault_step("key.added");
@@ -337,7 +358,7 @@ static int remove_old(const struct rotation *r, const struct part *p, bool *ret_
             return slot == -EACCES ? 0 : err_set(e, slot, "%s", none.text);
         }
         *ret_found = true;
-        done = p->ours ? change_header(r, &p->layer, -1, slot, e) : 0;
+        done = p->ours ? change_header(r, p, -1, slot, e) : 0;
         (void)fault_step("key.removed");
         if (done < 0 || !p->ours) {
             return done;
@@ -435,10 +456,11 @@ int disk_volume_key(struct node *n, const json_t *order, json_t **ret, struct er
 {
     const char *name = volume_text(order, "name");
     SCOPED(scope_close) int lock = -1;
-    SCOPED(scope_close) int alone = -1;
+    struct disk_hold hold = {-1, -1, 0};
     struct volume v = {0};
     struct chain top = {0};
-    struct rotation way = {.n = n, .v = &v, .key = -1, .new = -1, .old = -1};
+    struct rotation way = {
+        .n = n, .v = &v, .control = -1, .key = -1, .new = -1, .old = -1};
     int r = volume_load_disk(n, name, &v, &lock, e);
 
     r = r == 0 ? chain_load_most(n, volume_text(v.record, "top"), 1, &top, e) : r;
@@ -451,14 +473,15 @@ int disk_volume_key(struct node *n, const json_t *order, json_t **ret, struct er
         r = read_orders(&way, order, e);
     }
     if (r == 0) { /* asked for before anything is changed */
-        alone = disk_open_alone(n, &v, &top.layers[0], e);
-        r = alone < 0 ? alone : 0;
-        scope_close(&alone);
-        alone = -1;
+        r = disk_take(n, &v, &top.layers[0], &hold, e);
+        way.control = hold.control;
+        scope_close(&hold.alone);
+        hold.alone = -1;
     }
     way.rows = json_array();
     r = r == 0 ? load_parts(&way, e) : r;
     r = r == 0 ? rotate(&way, e) : r;
+    disk_let_go(&hold);
     chain_fini(&top);
     rotation_fini(&way);
     volume_fini(&v);

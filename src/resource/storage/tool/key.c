@@ -12,6 +12,7 @@
 #include "resource/storage/luks/luks.h"
 #include "resource/storage/qcow2/qcow2.h"
 #include "resource/storage/tool/private.h"
+#include "resource/storage/tool/worker.h"
 
 struct keys {
     const struct request *r;
@@ -154,4 +155,83 @@ int tool_key(struct request *r)
     luks_close(k.header);
     blk_detach(&edge);
     return e == 0 ? 0 : err_sys(r->e, e, "cannot change the passphrases");
+}
+
+/* ---- of a layer that is in use ---- */
+
+static int change_slots(struct call *c, struct luks *header)
+{
+    struct keys k = {.r = &c->words, .header = header};
+    struct secret old = {0};
+    struct secret more = {0};
+    uint64_t slot = LUKS_SLOTS;
+    int e = choose_cost(&k);
+
+    e = e == 0 ? with_secret(&k, "key", &old) : e;
+    e = e == 0 && request_has(&c->words, "new") ? with_secret(&k, "new", &more) : e;
+    e = e == 0 ? request_number(&c->words, "remove", slot, &slot) : e;
+    if (e == 0) {
+        e = luks_unlock(header, &(struct luks_secret){old.bytes, old.count}, c->words.e);
+    }
+    if (e >= 0 && request_has(&c->words, "new")) {
+        e = luks_add_key(header, &(struct luks_secret){more.bytes, more.count}, &k.cost,
+                         c->words.e);
+        if (e >= 0) {
+            call_answer(c, "slot", "%d", e);
+        }
+    } else if (e >= 0) {
+        e = slot >= LUKS_SLOTS
+                ? err_set(c->words.e, -EINVAL,
+                          "new=@N or remove=SLOT, of which there are %u", LUKS_SLOTS)
+                : luks_remove_key(header, (unsigned)slot, c->words.e);
+    }
+    secret_fini(&old);
+    secret_fini(&more);
+    return e < 0 ? e : 0;
+}
+
+/* The part of the file in which the header lies, which the image leaves alone. */
+static int change_header(struct call *c, struct blk *file, const struct qcow2_info *i)
+{
+    struct luks *header = NULL;
+    struct blk *part = NULL;
+    int e = window_create(file, i->crypt_at, i->crypt_bytes, 0, &part, c->words.e);
+
+    e = e != 0 ? e : luks_open(c->words.loop, part, &header, c->words.e);
+    e = e != 0 ? e : change_slots(c, header);
+    e = e != 0 ? e : blk_flush(file);
+    luks_close(header);
+    blk_drop(part);
+    return e;
+}
+
+int serve_key(struct call *c)
+{
+    const char *name = request_get(&c->words, "layer");
+    struct blk *image =
+        graph_disk(c->worker->graph, name != NULL ? name : "", c->words.e);
+    struct qcow2_info i = {0};
+    struct blk_edge *edge;
+    bool frozen;
+    int e;
+
+    if (image == NULL || strcmp(image->ops->name, "qcow2") != 0) {
+        return err_set(c->words.e, -EINVAL,
+                       "no layer of the volume is named (layer=NODE)");
+    }
+    qcow2_info(image, &i);
+    if (!i.is_encrypted) {
+        return err_set(c->words.e, -EINVAL, "'%s' is not encrypted", image->label);
+    }
+    edge = &image->edge[0]; /* to its file */
+    frozen = edge->disk->read_only;
+    e = call_reopen(c);
+    if (e == 0 && frozen) {
+        e = blk_set_access(edge->disk, true, c->words.e);
+    }
+    e = e != 0 ? e : change_header(c, edge->disk, &i);
+    if (frozen && !edge->disk->read_only) {
+        (void)blk_set_access(edge->disk, false, NULL);
+    }
+    return e == 0 ? 0 : err_sys(c->words.e, e, "cannot change the passphrases");
 }

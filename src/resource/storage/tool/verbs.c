@@ -163,6 +163,9 @@ static const struct verb {
      (const char *const[]){"marks", "add", "granularity", "remove", "clear", "enable",
                            "disable", NULL},
      false, false, serve_marks},
+    {"key",
+     (const char *const[]){"layer", "key", "new", "remove", "rounds", "reopen", NULL},
+     false, true, serve_key},
     {"stop", (const char *const[]){NULL}, false, false, stop},
 };
 

@@ -199,8 +199,7 @@ static int reopen(struct call *c, const char *word)
                   : leaf_file_reopen(disk, fd, c->words.e);
 }
 
-/* reopen=NODE,fd=N, for each of them. */
-static int reopen_all(struct call *c)
+int call_reopen(struct call *c)
 {
     const char *word;
     int r = 0;
@@ -261,7 +260,7 @@ int serve_merge(struct call *c)
     int r = find_layer(c, &edge);
 
     r = r == 0 ? check_onto(c, edge) : r;
-    r = r == 0 ? reopen_all(c) : r;
+    r = r == 0 ? call_reopen(c) : r;
     if (r != 0) {
         return r;
     }

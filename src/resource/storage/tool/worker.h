@@ -121,6 +121,10 @@ int serve_merge(struct call *c);
 int serve_stream(struct call *c);
 int serve_backup(struct call *c);
 int serve_marks(struct call *c);
+int serve_key(struct call *c);
+
+/* `reopen=NODE,fd=N`, for each of them: go on with a descriptor that can be written. */
+int call_reopen(struct call *c);
 
 /* The bitmaps of a node of type marks, borrowed; NULL and a text: it is none. */
 struct bitmap_set *call_marks(struct call *c, const char *name);
