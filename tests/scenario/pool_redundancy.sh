@@ -91,8 +91,17 @@ io d -c 'read -P 4 0 1M' -c 'read -P 6 8M 1M' -c 'read -P 3 20M 64k'
 mv "$WORK/away" "$WORK/m2"
 strata volume snapshot --restore d one >/dev/null
 io d -c 'read -P 1 0 1M' -c 'read -P 0 8M 1M'
-fails 1 strata volume resize d 64M
-has "resize" "$OUT" "its image lies on several members"
+# An image over members has another size, too.
+strata volume resize d 96M >/dev/null
+io d -c 'read -P 1 0 1M' -c 'read -P 0 64M 32M' -c 'write -P 9 90M 6M' -c 'write -P 8 40M 50M'
+mv "$WORK/m1" "$WORK/away"
+io d -c 'read -P 9 90M 6M' -c 'read -P 8 40M 50M'
+mv "$WORK/away" "$WORK/m1"
+strata volume check --repair d >/dev/null
+fails 1 strata volume resize d 16M
+strata volume resize --shrink d 16M >/dev/null
+strata volume resize d 64M >/dev/null
+io d -c 'read -P 1 0 1M' -c 'read -P 0 16M 48M'
 strata volume delete --snapshots c >/dev/null
 strata volume delete --snapshots d >/dev/null
 is "nothing is left" "$(files)" 0
@@ -110,6 +119,8 @@ live() {
 live -c 'write -P 1 0 8M'
 strata volume snapshot l now >/dev/null
 live -c 'read -P 1 0 8M' -c 'write -P 2 0 1M' -c flush
+strata volume resize l 128M >/dev/null
+live -c 'read -P 2 0 1M' -c 'read -P 0 32M 96M' -c 'write -P 3 32M 96M' -c 'read -P 3 32M 96M' -c flush
 strata volume clone l@now lc >/dev/null
 io lc -c 'read -P 1 0 8M'
 worker=$(holder "$WORK/m1/layers")
@@ -191,7 +202,8 @@ strata volume snapshot wide one >/dev/null
 io wide -c 'write -P 2 5M 1M'
 strata volume clone wide@one copy >/dev/null
 io copy -c 'read -P 1 0 10M'
-io wide -c 'read -P 1 0 5M' -c 'read -P 2 5M 1M' -c 'read -P 1 6M 4M'
+strata volume resize wide 60M >/dev/null
+io wide -c 'read -P 1 0 5M' -c 'read -P 2 5M 1M' -c 'read -P 1 6M 4M' -c 'write -P 3 20M 40M' -c 'read -P 3 20M 40M'
 strata volume delete copy >/dev/null
 strata volume delete --snapshots wide >/dev/null
 is "span: nothing is left" "$(files)" 0

@@ -163,13 +163,22 @@ static bool is_image(const struct layer *l)
     return strcmp(volume_text(l->record, "format"), "qcow2") == 0;
 }
 
+static uint64_t whole_units(uint64_t bytes)
+{
+    return (bytes + UNIT_BYTES - 1) & ~(uint64_t)(UNIT_BYTES - 1);
+}
+
+uint64_t arrange_room(uint64_t size_bytes)
+{
+    return whole_units(size_bytes + size_bytes / 32 + IMAGE_BYTES);
+}
+
 /* Of the disk over the members. */
 static uint64_t disk_bytes(const struct layer *l)
 {
     uint64_t size = volume_number(l->record, "size_bytes");
 
-    size += is_image(l) ? size / 32 + IMAGE_BYTES : 0;
-    return (size + UNIT_BYTES - 1) & ~(uint64_t)(UNIT_BYTES - 1);
+    return is_image(l) ? arrange_room(size) : whole_units(size);
 }
 
 /* Of each of its files, in which nothing is yet. */

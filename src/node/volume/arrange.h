@@ -27,6 +27,9 @@ const char *arrange_format(const char *arrangement, const char *format,
 /* The words of `create` for the layer's image. */
 int arrange_add_image(const struct layer *l, const struct layer *parent, struct words *w);
 
+/* What an image of that size needs of the disk over the members. */
+uint64_t arrange_room(uint64_t size_bytes);
+
 /* Files on its members, arranged, and the empty image in them; durable. */
 int arrange_make(struct node *n, const struct layer *l, const struct layer *parent,
                  struct err *e);

@@ -6,6 +6,7 @@
 
 #include "base/fault.h"
 #include "base/scope.h"
+#include "node/volume/arrange.h"
 #include "node/volume/worker.h"
 
 static int check_size(const struct volume *v, uint64_t size, const json_t *order,
@@ -61,6 +62,17 @@ static int resize_raw(struct node *n, const struct volume *v, const struct layer
                : 0;
 }
 
+/* An image over several members: they make room first. */
+static void add_size(struct words *w, const struct layer *top, uint64_t size)
+{
+    words_add(w, "size=%llu", (unsigned long long)size);
+    words_add(w, "shrink");
+    if (!layer_is_one_file(top) &&
+        strcmp(volume_text(top->record, "format"), "raw") != 0) {
+        words_add(w, "room=%llu", (unsigned long long)arrange_room(size));
+    }
+}
+
 /* An image, by the program that knows the format. */
 static int resize_image(struct node *n, const struct volume *v, uint64_t size,
                         struct err *e)
@@ -71,8 +83,9 @@ static int resize_image(struct node *n, const struct volume *v, uint64_t size,
 
     chain.key = CHAIN_LOCKED; /* its tables are not encrypted */
     r = r == 0 ? words_chain(n, &chain, "disk", true, &w, e) : r;
-    words_add(&w, "size=%llu", (unsigned long long)size);
-    words_add(&w, "shrink");
+    if (r == 0) {
+        add_size(&w, &chain.layers[0], size);
+    }
     r = r == 0 ? words_run(n, "resize", &w, NULL, NULL, e) : r;
     words_fini(&w);
     chain_fini(&chain);
@@ -87,15 +100,15 @@ static int resize_layer(struct node *n, const struct volume *v, const struct lay
                : resize_image(n, v, size, e);
 }
 
-static int resize_live(struct node *n, int control, uint64_t size, struct err *e)
+static int resize_live(struct node *n, const struct layer *top, int control,
+                       uint64_t size, struct err *e)
 {
     struct words w = {.message = true};
     const struct worker_ask ask = {.words = &w};
     int r;
 
     words_add(&w, "resize");
-    words_add(&w, "size=%llu", (unsigned long long)size);
-    words_add(&w, "shrink");
+    add_size(&w, top, size);
     r = volume_worker_ask(n, control, &ask, e);
     words_fini(&w);
     return r;
@@ -106,11 +119,11 @@ static int resize_served(struct node *n, struct volume *v, struct layer *top,
                          uint64_t size, int control, struct err *e)
 {
     bool grows = size > volume_number(v->record, "size_bytes");
-    int r = grows ? resize_live(n, control, size, e) : 0;
+    int r = grows ? resize_live(n, top, control, size, e) : 0;
 
     (void)fault_step("volume.resized");
     r = r == 0 ? record_size(n, v, top, size, e) : r;
-    return r == 0 && !grows ? resize_live(n, control, size, e) : r;
+    return r == 0 && !grows ? resize_live(n, top, control, size, e) : r;
 }
 
 static int resize_alone(struct node *n, struct volume *v, struct layer *top,
@@ -154,12 +167,10 @@ int disk_volume_resize(struct node *n, const json_t *order, json_t **ret, struct
     if (r == 0 && chain.layers[0].pool == NULL) {
         r = err_set(e, -EOPNOTSUPP, "it is a device of the host");
     }
-    if (r == 0 && !layer_is_one_file(&chain.layers[0]) &&
-        (size % 4096 != 0 ||
-         strcmp(volume_text(chain.layers[0].record, "format"), "raw") != 0)) {
-        r = err_set(e, -EOPNOTSUPP,
-                    "its image lies on several members: a disk without snapshots can "
-                    "have another size there, a multiple of 4096 bytes");
+    if (r == 0 && !layer_is_one_file(&chain.layers[0]) && size % 4096 != 0 &&
+        strcmp(volume_text(chain.layers[0].record, "format"), "raw") == 0) {
+        r = err_set(e, -EINVAL, "it lies on several members: %llu is no multiple of 4096",
+                    (unsigned long long)size);
     }
     if (r == 0 && size > volume_number(v.record, "size_bytes")) {
         r = pool_check_quota(n, chain.layers[0].pool,

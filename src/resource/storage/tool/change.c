@@ -16,7 +16,22 @@
 
 /* ---- resize ---- */
 
-static const char *const resize_keys[] = {"size", "shrink", NULL};
+static const char *const resize_keys[] = {"size", "shrink", "room", NULL};
+
+int tool_make_room(const struct request *r, struct blk *image)
+{
+    struct blk *file = image->edge_count > 0 ? image->edge[0].disk : NULL;
+    uint64_t room = 0;
+    int e = request_number(r, "room", 0, &room);
+
+    if (e != 0 || room == 0) {
+        return e;
+    }
+    if (file == NULL || strcmp(image->ops->name, "qcow2") != 0) {
+        return err_set(r->e, -EINVAL, "room= is for images");
+    }
+    return blk_size(file) < room ? blk_resize(file, room, r->e) : 0;
+}
 
 int tool_resize(struct request *r)
 {
@@ -37,7 +52,8 @@ int tool_resize(struct request *r)
     }
     e = e != 0 ? e : blk_attach(&edge, disk, r->e);
     if (e == 0) {
-        e = blk_resize(disk, size, r->e);
+        e = tool_make_room(r, disk);
+        e = e != 0 ? e : blk_resize(disk, size, r->e);
         e = e != 0 ? e : blk_flush(disk);
         blk_detach(&edge);
     }

@@ -79,6 +79,9 @@ int request_progress(void *arg, uint64_t done, uint64_t total);
  * none) may still be taken away.  Before the first foreign byte; not undone. */
 int tool_confine(const struct request *r, const char *socket);
 
+/* room=BYTES of a request to resize: what is below an image, of a fixed size, has as much. */
+int tool_make_room(const struct request *r, struct blk *image);
+
 /* The operations, in strands; each checks its own words. */
 int tool_fuse(struct request *r);
 int tool_create(struct request *r);

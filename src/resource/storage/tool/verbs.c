@@ -86,6 +86,7 @@ static int resize(struct call *c)
     if (r == 0 && c->worker->job != NULL) {
         r = err_set(c->words.e, -EBUSY, "cannot resize during '%s'", c->worker->job);
     }
+    r = r == 0 ? tool_make_room(&c->words, job_root_edge(root)->disk) : r;
     r = r == 0 ? blk_resize(root, size, c->words.e) : r;
     if (r == 0) {
         tell_size(c->worker);
@@ -147,7 +148,8 @@ static const struct verb {
     {"status", (const char *const[]){NULL}, false, false, status},
     {"export", NULL, false, false, serve_export},
     {"unexport", (const char *const[]){"id", NULL}, false, false, serve_unexport},
-    {"resize", (const char *const[]){"size", "shrink", NULL}, false, false, resize},
+    {"resize", (const char *const[]){"size", "shrink", "room", NULL}, false, false,
+     resize},
     {"throttle", NULL, false, false, throttle},
     {"fork", (const char *const[]){"layer", NULL}, false, true, serve_fork},
     {"move", (const char *const[]){"layer", "hold", "turned", NULL}, true, true,
