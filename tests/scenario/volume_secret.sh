@@ -12,7 +12,7 @@ file=$(strata volume inspect --json d | sed -n 's/^ *"path": "\(.*\)",$/\1/p')
 serve() { # serve VOLUME
     "$STRATA" --state "$STATE" volume export "$1" --key-file "$WORK/key" --nbd "$WORK/$1.sock" >"$WORK/out" 2>&1 &
     server=$!
-    within 20 grep -q nbd+unix "$WORK/out"
+    within 60 grep -q nbd+unix "$WORK/out"
 }
 on_exit() { kill "${server:-}" 2>/dev/null || true; }
 fails 1 strata volume export d --nbd "$WORK/s"
