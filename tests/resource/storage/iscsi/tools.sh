@@ -18,7 +18,7 @@ fail() {
     echo "FAIL: $*" >&2
     exit 1
 }
-for tool in iscsi-ls iscsi-inq iscsi-test-cu qemu-img qemu-io; do
+for tool in iscsi-ls iscsi-inq iscsi-readcapacity16 iscsi-test-cu qemu-img qemu-io; do
     command -v "$tool" >/dev/null || { echo "skipped: $tool is not installed"; exit 77; }
 done
 qemu-img --help | grep -q '\biscsi\b' || { echo "skipped: qemu-img knows no iscsi"; exit 77; }
@@ -28,6 +28,7 @@ base=iscsi://127.0.0.1:$port
 
 # start WORD...: serve until stop
 start() {
+    : >"$work/out" # that of the last one says "ready"
     "$serve" "$@" >"$work/out" 2>"$work/err" &
     last=$!
     pids="$pids $last"
@@ -113,14 +114,46 @@ if [ "${3:-}" != suite ]; then
     exit 0
 fi
 
-# the suite of libiscsi
+# serve WORD...: the program, until stop
+serve() {
+    : >"$work/out"
+    "$volume" iscsi portal=127.0.0.1:$port portal-2=127.0.0.1:$second target=iqn.2024-01.t:a "$@" >"$work/out" \
+        2>"$work/err" &
+    last=$!
+    pids="$pids $last"
+    for i in $(seq 100); do
+        grep -q listening "$work/out" && return 0
+        sleep 0.05
+    done
+    fail "the program does not start: $(cat "$work/err")"
+}
+
+# the suite of libiscsi: all of it, or all but one test: GetLBAStatus.UnmapSingle asks for the
+# state of block i + 1 and expects an answer that begins at the next physical block (line 135
+# in libiscsi 1.19), but the first descriptor begins where was asked (SBC-3 5.6)
+suites() {
+    for suite in $(iscsi-test-cu --list 2>/dev/null | grep -E "$1" | grep -v "${2:-nothing}"); do
+        timeout 60 iscsi-test-cu -d -S -n -t "$suite" "$base/iqn.2024-01.t:a/0" \
+            "iscsi://127.0.0.1:$second/iqn.2024-01.t:a/0" >"$work/cu" 2>&1 || fail "$suite: $(cat "$work/cu")"
+        ! grep -q 'had failures' "$work/cu" || fail "$suite: $(cat "$work/cu")"
+    done
+}
+every='^ALL\.[A-Za-z0-9]+$'
 truncate -s 128M "$work/suite"
 start portal=127.0.0.1:$port portal=127.0.0.1:$second target=iqn.2024-01.t:a keep="$work/keep" file="$work/suite"
-for suite in $(iscsi-test-cu --list 2>/dev/null | grep -E '^ALL\.[A-Za-z0-9]+$'); do
-    timeout 60 iscsi-test-cu -d -S -n -t "$suite" "$base/iqn.2024-01.t:a/0" \
-        "iscsi://127.0.0.1:$second/iqn.2024-01.t:a/0" >"$work/cu" 2>&1 || fail "$suite: $(cat "$work/cu")"
-    ! grep -q 'had failures' "$work/cu" || fail "$suite: $(cat "$work/cu")"
-done
+suites "$every"
+stop
+truncate -s 0 "$work/suite"
+truncate -s 128M "$work/suite"
+serve node=d,file,path="$work/suite",block=4096
+suites "$every"
+stop
+qemu-img create -q -f qcow2 -o cluster_size=4k "$work/image" 128M
+serve node=f,file,path="$work/image" node=d,qcow2,file=f
+iscsi-readcapacity16 "$base/iqn.2024-01.t:a/0" | grep -q 'PER PHYSICAL BLOCK EXPONENT:3' ||
+    fail "not eight blocks in a physical one"
+suites "$every" GetLBAStatus
+suites '^ALL\.GetLBAStatus\.' UnmapSingle
 stop
 
 # registrations survive: the key is there after a restart, with APTPL only
