@@ -91,7 +91,7 @@ io d -c 'read -P 2 900M 4M' -c 'write -P 6 1900M 64k' -c 'read -P 6 1900M 64k'
 
 # Another device at the path is not taken for it, and nothing is written to it.
 losetup -d "$one"
-losetup "$one" "$WORK/two.img"
+within 10 losetup "$one" "$WORK/two.img"
 is "another" "$(member p "$one" state)" lost
 fails 1 strata volume create --pool p --size 1M no
 has "says so" "$OUT" "there is no store on it"
@@ -99,7 +99,7 @@ has "its volumes" "$(strata volume inspect d)" "state: lost"
 losetup -d "$one"
 is "none" "$(member p "$one" state)" lost
 is "untouched" "$(tr -d '\0' <"$WORK/two.img" | wc -c)" 0
-losetup "$one" "$WORK/one.img"
+within 10 losetup "$one" "$WORK/one.img"
 is "back" "$(member p "$one" state)" ok
 io c -c 'read -P 2 900M 4M' -c 'read -P 5 1M 1M'
 

@@ -93,6 +93,7 @@ struct answer {
     uint64_t total_bytes;
     uint64_t free_bytes;
     uint64_t taken_bytes;
+    bool grows; /* the device has more than the store knows */
     char owner[POOL_MARK_BYTES];
     const struct pool_piece *like; /* of the pieces that are listed */
     pool_piece_fn *each;
@@ -119,6 +120,7 @@ static void take_line(void *arg, const char *line)
     (void)sscanf(line, "total_bytes=%" SCNu64, &a->total_bytes);
     (void)sscanf(line, "free_bytes=%" SCNu64, &a->free_bytes);
     (void)sscanf(line, "taken_bytes=%" SCNu64, &a->taken_bytes);
+    a->grows = a->grows || strcmp(line, "grows=yes") == 0;
     (void)sscanf(line, "owner=%127[^\n]", a->owner);
     if (a->each != NULL && str_starts(line, "carved=")) {
         take_carved(a, line);
@@ -142,8 +144,15 @@ static void look(struct node *n, const json_t *pool, const json_t *member,
     const struct store s = {pool, member, "store", false, 0};
     struct words w = {.n_fds = 0};
     struct answer a = {.each = NULL};
+    int r = ask(n, &s, &w, &a, NULL);
 
-    if (ask(n, &s, &w, &a, NULL) == 0) {
+    if (r == 0 && a.grows) {
+        const struct store more = {pool, member, "store", true, 0};
+
+        words_add(&w, "grow");
+        (void)ask(n, &more, &w, &a, NULL);
+    }
+    if (r == 0) {
         ret->state = POOL_OK;
         ret->total_bytes = a.total_bytes;
         ret->free_bytes = a.free_bytes;

@@ -150,50 +150,81 @@ static void name_device(const struct stat *s, char out[PATH_MAX])
     }
 }
 
-/* Which layer of the chain the program's name for a file means. */
-static const struct layer *layer_named(const struct chain *chain, const char *node)
+/* Which layer of the chain the program's name for its bytes means, and which of its pieces:
+ * "disk.file", "disk.2.file", "disk.2.file.p1", and ".store" behind that on a device. */
+static const struct layer *layer_named(const struct chain *chain, const char *node,
+                                       unsigned *ret_piece)
 {
+    const char *rest = node + strlen("disk");
     unsigned at = 0;
+    int n = 0;
 
-    if (strcmp(node, "disk.file") != 0 && sscanf(node, "disk.%u.file", &at) != 1) {
+    *ret_piece = 0;
+    if (!str_starts(node, "disk")) {
         return NULL;
     }
-    return at < chain->count ? &chain->layers[at] : NULL;
+    if (sscanf(rest, ".%u%n", &at, &n) == 1) {
+        rest += n;
+    }
+    if (!str_starts(rest, ".file") || at >= chain->count) {
+        return NULL;
+    }
+    (void)sscanf(rest + strlen(".file"), ".p%u", ret_piece);
+    return &chain->layers[at];
+}
+
+/* On the file system's device, where it says so. */
+static void tell_device(int fd, uint64_t at, json_t *row)
+{
+    char path[PATH_MAX] = "";
+    uint64_t physical;
+    struct stat s;
+
+    if (fstat(fd, &s) == 0 && find_on_device(fd, at, &physical)) {
+        name_device(&s, path);
+    }
+    if (path[0] != '\0') {
+        (void)json_object_set_new(row, "device", json_string(path));
+        (void)json_object_set_new(row, "device_offset",
+                                  json_integer((json_int_t)physical));
+    }
 }
 
 static void tell_place(struct node *n, const struct chain *chain, const struct place *p,
                        uint64_t off, json_t *row)
 {
-    const struct layer *l = layer_named(chain, p->node);
+    unsigned piece;
+    const struct layer *l = layer_named(chain, p->node, &piece);
     uint64_t at = p->at + (off - p->off);
-    bool one = l != NULL && layer_is_one_file(l);
-    SCOPED(scope_close) int fd = one ? piece_open(n, l, O_RDONLY, NULL) : -1;
+    SCOPED(scope_close) int fd = -1;
     char path[PATH_MAX] = "";
-    uint64_t physical;
-    struct stat s;
 
     if (l == NULL) {
         return;
     }
-    (void)piece_path(l, path);
     (void)json_object_set_new(row, "layer", json_string(l->id));
     (void)json_object_set_new(row, "pool", json_string(volume_text(l->record, "pool")));
-    if (!one) { /* each of its members has a part or all of it */
+    if (!layer_is_one_file(l)) { /* each of its members has a part or all of it */
         (void)json_object_set(row, "arrangement",
                               json_object_get(l->record, "arrangement"));
+    }
+    if (!layer_is_one_file(l) && strstr(p->node, ".file.p") == NULL) {
         return;
     }
     (void)json_object_set(row, "member",
-                          json_array_get(json_object_get(l->record, "pieces"), 0));
-    (void)json_object_set_new(row, "path", json_string(path));
-    (void)json_object_set_new(row, "path_offset", json_integer((json_int_t)at));
-    if (fd >= 0 && fstat(fd, &s) == 0 && find_on_device(fd, at, &physical)) {
-        name_device(&s, path);
-        if (path[0] != '\0') {
-            (void)json_object_set_new(row, "device", json_string(path));
-            (void)json_object_set_new(row, "device_offset",
-                                      json_integer((json_int_t)physical));
-        }
+                          json_array_get(json_object_get(l->record, "pieces"), piece));
+    if (str_ends(p->node, ".store")) {
+        (void)json_object_set_new(row, "device", json_string(piece_place(l, piece)));
+        (void)json_object_set_new(row, "device_offset", json_integer((json_int_t)at));
+        return;
+    }
+    if (piece_path_at(l, piece, path) == 0) {
+        (void)json_object_set_new(row, "path", json_string(path));
+        (void)json_object_set_new(row, "path_offset", json_integer((json_int_t)at));
+    }
+    fd = piece_open_at(n, l, piece, O_RDONLY, NULL);
+    if (fd >= 0) {
+        tell_device(fd, at, row);
     }
 }
 

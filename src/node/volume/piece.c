@@ -81,7 +81,7 @@ static int piece_at(const struct layer *l, unsigned at, enum pool_part part,
                          volume_text(l->record, "pool"));
 }
 
-int piece_path(const struct layer *l, char out[PATH_MAX])
+int piece_path_at(const struct layer *l, unsigned at, char out[PATH_MAX])
 {
     struct pool_piece p;
     int r;
@@ -90,11 +90,21 @@ int piece_path(const struct layer *l, char out[PATH_MAX])
     if (is_device(l)) {
         return str_print(out, PATH_MAX, "%s", volume_text(l->record, "path"));
     }
-    if (!layer_is_one_file(l)) {
-        return -EOPNOTSUPP;
-    }
-    r = piece_at(l, 0, POOL_PART_DATA, &p, NULL);
+    r = piece_at(l, at, POOL_PART_DATA, &p, NULL);
     return r == 0 ? pool_piece_path(&p, out) : r;
+}
+
+int piece_path(const struct layer *l, char out[PATH_MAX])
+{
+    out[0] = '\0';
+    return layer_is_one_file(l) ? piece_path_at(l, 0, out) : -EOPNOTSUPP;
+}
+
+const char *piece_place(const struct layer *l, unsigned at)
+{
+    const json_t *member = member_of(l, at);
+
+    return member != NULL ? pool_member_path(member) : "";
 }
 
 int piece_name(const struct layer *l, const struct layer *parent, char out[PATH_MAX])
@@ -128,7 +138,8 @@ static int open_device(const struct layer *l, int flags, struct err *e)
     return fd >= 0 ? fd : err_sys(e, -ENODEV, "cannot open '%s'", path);
 }
 
-int piece_open(struct node *n, const struct layer *l, int flags, struct err *e)
+int piece_open_at(struct node *n, const struct layer *l, unsigned at, int flags,
+                  struct err *e)
 {
     struct pool_piece p;
     int r;
@@ -136,11 +147,15 @@ int piece_open(struct node *n, const struct layer *l, int flags, struct err *e)
     if (is_device(l)) {
         return open_device(l, flags, e);
     }
-    if (!layer_is_one_file(l)) {
-        return err_set(e, -EOPNOTSUPP, "it lies on several members of its pool");
-    }
-    r = piece_at(l, 0, POOL_PART_DATA, &p, e);
+    r = piece_at(l, at, POOL_PART_DATA, &p, e);
     return r == 0 ? pool_piece_open(n, &p, flags, e) : r;
+}
+
+int piece_open(struct node *n, const struct layer *l, int flags, struct err *e)
+{
+    return layer_is_one_file(l)
+               ? piece_open_at(n, l, 0, flags, e)
+               : err_set(e, -EOPNOTSUPP, "it lies on several members of its pool");
 }
 
 static int add_device(const struct layer *l, const struct pool_node *as, struct words *w,

@@ -37,6 +37,12 @@ int piece_remove(struct node *n, const struct layer *l, int held);
 
 unsigned piece_count(const struct layer *l);
 
+/* As `piece_path` and `piece_open`; the member as its pool calls it. */
+int piece_path_at(const struct layer *l, unsigned at, char out[PATH_MAX]);
+int piece_open_at(struct node *n, const struct layer *l, unsigned at, int flags,
+                  struct err *e);
+const char *piece_place(const struct layer *l, unsigned at);
+
 /* Words for the node of a piece; of the map of a span, beside its first piece; of a piece
  * whose member may be lost or not answer: -ENODEV. */
 int piece_words(struct node *n, const struct layer *l, unsigned at,

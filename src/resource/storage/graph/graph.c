@@ -14,6 +14,7 @@
 #include "resource/storage/graph/node.h"
 #include "resource/storage/leaf/leaf.h"
 #include "resource/storage/luks/luks.h"
+#include "resource/storage/pool/carve.h"
 
 #define NODES_MOST    4096
 #define NO_PIECE      "-"
@@ -433,11 +434,19 @@ const char *graph_type_of(const struct graph *g, const char *name)
     return n != NULL ? n->type->name : NULL;
 }
 
+/* The disk of a node, or the one that a store cuts into disks. */
+static const struct blk *disk_of(const struct graph_node *n)
+{
+    return n->type->make == graph_node_store.make && n->object != NULL
+               ? pool_store_disk(n->object)
+               : n->hold.disk;
+}
+
 const char *graph_name_of(const struct graph *g, const struct blk *disk)
 {
     const struct graph_node *n = g->first;
 
-    while (n != NULL && n->hold.disk != disk) {
+    while (n != NULL && disk_of(n) != disk) {
         n = n->next;
     }
     return n != NULL ? n->name : NULL;
@@ -484,16 +493,39 @@ int graph_forget(struct graph *g, const char *name, struct err *e)
     return 0;
 }
 
+static bool is_hold(const struct graph *g, const struct blk_edge *edge)
+{
+    const struct graph_node *n = g->first;
+
+    while (n != NULL && edge != &n->hold) {
+        n = n->next;
+    }
+    return n != NULL;
+}
+
+/* Nobody but words has the disk: several may be words for one (raw, and its file).  Or no disk
+ * of the store is open. */
+static bool is_unused(const struct graph *g, const struct graph_node *n)
+{
+    if (n->type->make == graph_node_store.make) {
+        return n->object != NULL && pool_store_is_idle(n->object);
+    }
+    for (const struct blk_edge *edge = n->hold.disk != NULL ? n->hold.disk->users : NULL;
+         edge != NULL; edge = edge->next) {
+        if (!is_hold(g, edge)) {
+            return false;
+        }
+    }
+    return n->hold.disk != NULL;
+}
+
 /* The last word of a disk that only the graph has; NULL: there is none. */
 static struct graph_node *find_unused(const struct graph *g)
 {
     struct graph_node *found = NULL;
 
     for (struct graph_node *n = g->first; n != NULL; n = n->next) {
-        if (n->hold.disk != NULL && n->hold.disk->users == &n->hold &&
-            n->hold.next == NULL) {
-            found = n;
-        }
+        found = is_unused(g, n) ? n : found;
     }
     return found;
 }

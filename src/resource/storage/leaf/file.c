@@ -268,6 +268,20 @@ static int file_discard(struct blk *b, uint64_t off, uint64_t bytes)
     return punch(file_of(b), off, bytes);
 }
 
+/* A device that has grown may be used up to its new end. */
+static int use_device(struct file *f, uint64_t size_bytes, struct err *e)
+{
+    off_t end = lseek(f->io.fd, 0, SEEK_END);
+
+    if (end < 0 || size_bytes > (uint64_t)end || size_bytes < f->blk.size_bytes) {
+        return err_set(e, -EOPNOTSUPP, "cannot resize '%s': it is a device of the host",
+                       f->blk.label);
+    }
+    f->end = (uint64_t)end;
+    f->blk.size_bytes = size_bytes;
+    return 0;
+}
+
 static bool is_long(const struct file *f, uint64_t bytes)
 {
     struct stat s;
@@ -282,8 +296,7 @@ static int file_resize(struct blk *b, uint64_t size_bytes, struct err *e)
     struct file *f = file_of(b);
 
     if (f->is_device) {
-        return err_set(e, -EOPNOTSUPP, "cannot resize '%s': it is a device of the host",
-                       b->label);
+        return use_device(f, size_bytes, e);
     }
     if (size_bytes > RESIZE_MOST ||
         (!is_long(f, size_bytes) && ftruncate(f->io.fd, (off_t)size_bytes) != 0)) {

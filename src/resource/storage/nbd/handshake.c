@@ -119,6 +119,8 @@ static int send_block_size(const struct option *o, const struct export *x)
     uint32_t best = x->edge.disk->best_bytes;
     char info[14];
 
+    /* A power of two that divides it: NBD, doc/proto.md, "Block size constraints". */
+    best &= ~best + 1;
     nbd_put16(info, NBD_INFO_BLOCK_SIZE);
     nbd_put32(info + 2, least);
     nbd_put32(info + 6, best > 4096 ? best : 4096);

@@ -62,6 +62,19 @@ struct pool_room {
 /* Reads one block of the device. */
 int pool_store_room(struct pool_store *s, struct pool_room *ret);
 
+/* Use what the device has got since, as far as the table reaches: four times as much as when
+ * it was made.  Done by itself when the store is full. */
+int pool_store_grow(struct pool_store *s);
+
+/* Whether that would give room. */
+bool pool_store_can_grow(const struct pool_store *s);
+
+/* No disk of it is open here. */
+bool pool_store_is_idle(const struct pool_store *s);
+
+/* What it lies on; where a carved disk says that its bytes are. */
+const struct blk *pool_store_disk(const struct pool_store *s);
+
 /* Take back what dead processes set aside, finish removals, and count the room anew.  Done by
  * itself when the store is full.  Reads the whole table. */
 int pool_store_sweep(struct pool_store *s);

@@ -9,6 +9,7 @@
 #include "resource/storage/pool/carve.h"
 #include "resource/storage/pool/extent_map.h"
 #include "resource/storage/pool/grace.h"
+#include "resource/storage/pool/room.h"
 #include "resource/storage/safe/range.h"
 
 #define POOL_CHUNK_BYTES   65536u /* of sheets, handled at once */
@@ -177,35 +178,6 @@ int pool_rows_visit(struct pool_store *s,
                     int (*visit)(struct pool_store *s, uint32_t number,
                                  const struct pool_row *row, void *arg),
                     void *arg);
-
-/* ---- room.c ---- */
-
-int pool_room_lock(struct pool_store *s);
-void pool_room_unlock(struct pool_store *s);
-
-/* Set one extent or more aside for a disk. */
-int pool_reserve(struct carve *c);
-
-/* Give extents of a disk back to the store; those that are not its own are left alone. */
-int pool_release(struct pool_store *s, const struct pool_row *owner, const uint32_t *at,
-                 uint32_t count);
-int pool_remove_entries(struct pool_store *s, const struct pool_row *row);
-int pool_room_set(struct pool_store *s, uint64_t free, bool settled);
-
-/* What the sheet that counts says. */
-struct pool_count {
-    uint64_t free;
-    uint64_t released;
-    uint64_t flushed;
-    bool settled; /* nobody is changing what is free */
-};
-
-int pool_room_get(struct pool_store *s, struct pool_count *ret);
-int pool_room_will_release(struct pool_store *s);
-
-/* ---- sweep.c ---- */
-
-int pool_sweep_locked(struct pool_store *s);
 
 /* ---- keep.c ---- */
 

@@ -13,6 +13,8 @@
  * `pool_room_lock` is between all processes: whoever has it alone changes what is free, and the
  * count of it.  A process that died in between leaves a count that is wrong by one batch;
  * the next sweep counts anew.  What is free is decided by the entries alone. */
+#include "resource/storage/pool/room.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -53,6 +55,7 @@ enum {
     AT_UNSETTLED = 8,
     AT_RELEASED = 16, /* times that extents were given back */
     AT_FLUSHED = 24,  /* of those, the ones that are durable */
+    AT_EXTENTS = 32,  /* that the store has; 0: as its head says */
 };
 
 struct count {
@@ -62,6 +65,7 @@ struct count {
     bool set;
     bool releases; /* extents are about to be given back */
     bool unsettled;
+    bool extends;
 };
 
 static int put_count(struct pool_store *s, uint8_t *sheet, uint32_t number, void *arg)
@@ -70,6 +74,7 @@ static int put_count(struct pool_store *s, uint8_t *sheet, uint32_t number, void
     uint64_t free = c->set ? c->free : bytes_get64(sheet + AT_FREE);
 
     (void)number;
+    pool_adopt_extents(s, bytes_get32(sheet + AT_EXTENTS));
     if (!c->set) {
         free += (uint64_t)c->more;
         if (free > s->extents) { /* it was wrong */
@@ -83,6 +88,9 @@ static int put_count(struct pool_store *s, uint8_t *sheet, uint32_t number, void
     }
     if (c->flushed != 0) {
         bytes_put64(sheet + AT_FLUSHED, c->flushed);
+    }
+    if (c->extends) {
+        bytes_put32(sheet + AT_EXTENTS, s->extents);
     }
     return 1;
 }
@@ -109,6 +117,9 @@ int pool_room_get(struct pool_store *s, struct pool_count *ret)
     if (r == 0) {
         uint64_t free = bytes_get64(sheet + AT_FREE);
 
+        if (!s->read_only) {
+            pool_adopt_extents(s, bytes_get32(sheet + AT_EXTENTS));
+        }
         *ret = (struct pool_count){
             .free = free < s->extents ? free : s->extents,
             .settled = bytes_get32(sheet + AT_UNSETTLED) == 0,
@@ -144,6 +155,14 @@ static int begin_changes(struct pool_store *s)
         s->unsettled = r == 0;
     }
     return r;
+}
+
+int pool_room_extend(struct pool_store *s, uint32_t more)
+{
+    struct count c = {.more = more, .unsettled = true, .extends = true};
+    int r = begin_changes(s);
+
+    return r == 0 && more > 0 ? change_count(s, &c) : r;
 }
 
 /* With the room locked, whatever came of it. */
@@ -311,6 +330,18 @@ static int count_taken(struct pool_store *s, const struct pool_count *before,
     return r == 0 ? change_count(s, &c) : r;
 }
 
+/* It seems to be full: has the device grown, or did the dead leave something? */
+static int find_room(struct pool_store *s, struct pool_count *ret)
+{
+    uint32_t more = 0;
+    int r = begin_changes(s);
+
+    r = r == 0 ? pool_grow_locked(s, &more) : r;
+    r = r == 0 && more > 0 ? pool_room_extend(s, more) : r;
+    r = r == 0 && more == 0 ? pool_sweep_locked(s) : r;
+    return r == 0 ? pool_room_get(s, ret) : r;
+}
+
 static int reserve_locked(struct carve *c, struct take *t)
 {
     struct pool_store *s = c->store;
@@ -318,8 +349,7 @@ static int reserve_locked(struct carve *c, struct take *t)
     int r = pool_room_get(s, &count);
 
     if (r == 0 && count.free == 0 && may_sweep(s)) {
-        r = pool_sweep_locked(s);
-        r = r == 0 ? pool_room_get(s, &count) : r;
+        r = find_room(s, &count);
     }
     if (r == 0 && count.free == 0) {
         return -ENOSPC;
@@ -330,8 +360,7 @@ static int reserve_locked(struct carve *c, struct take *t)
     r = r == 0 ? begin_changes(s) : r;
     r = r == 0 ? find_free(s, t) : r;
     if (r == 0 && t->got == 0 && may_sweep(s)) { /* the count was wrong */
-        r = pool_sweep_locked(s);
-        r = r == 0 ? pool_room_get(s, &count) : r;
+        r = find_room(s, &count);
         r = r == 0 ? find_free(s, t) : r;
     }
     if (r == 0) {
@@ -476,6 +505,48 @@ int pool_release(struct pool_store *s, const struct pool_row *owner, const uint3
     return r;
 }
 
+/* Where the device below can use it; it need not succeed.  They are the disk's still. */
+static void trim_sheet(struct pool_store *s, const uint8_t *sheet, uint32_t number,
+                       const struct pool_row *row)
+{
+    uint32_t first = number * s->table.per_sheet;
+    uint32_t run = 0;
+
+    for (uint32_t i = 0; i <= s->table.per_sheet; i++) {
+        struct pool_entry entry = {.state = POOL_ENTRY_FREE};
+
+        if (i < s->table.per_sheet && first + i < s->extents) {
+            entry = pool_entry_get(sheet, i);
+        }
+        if (entry.state == POOL_ENTRY_USED && entry.id == row->id &&
+            entry.part == row->part) {
+            run++;
+        } else if (run > 0) {
+            (void)blk_discard(s->disk.disk, pool_extent_off(s, first + i - run),
+                              (uint64_t)run * s->extent_bytes);
+            run = 0;
+        }
+    }
+}
+
+static void trim_entries(struct pool_store *s, const struct pool_row *row)
+{
+    SCOPED(scope_free) uint8_t *text = fault_aligned(4096, POOL_CHUNK_BYTES);
+    uint32_t end = row->end < s->table.sheets ? row->end : s->table.sheets;
+    uint32_t most = pool_chunk_sheets(s);
+
+    for (uint32_t at = row->first; text != NULL && at < end; at += most) {
+        uint32_t n = end - at < most ? end - at : most;
+
+        if (pool_sheets_read(s, &s->table, at, n, text) != 0) {
+            return;
+        }
+        for (uint32_t i = 0; i < n; i++) {
+            trim_sheet(s, text + (size_t)i * s->sheet_bytes, at + i, row);
+        }
+    }
+}
+
 int pool_remove_entries(struct pool_store *s, const struct pool_row *row)
 {
     struct give g = {.owner = row};
@@ -484,6 +555,7 @@ int pool_remove_entries(struct pool_store *s, const struct pool_row *row)
     uint32_t most = pool_chunk_sheets(s);
     int r = begin_changes(s);
 
+    trim_entries(s, row);
     r = r == 0 ? pool_room_will_release(s) : r;
     for (uint32_t at = row->first; r == 0 && at < end; at += most) {
         uint32_t n = end - at < most ? end - at : most;

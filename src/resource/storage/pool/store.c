@@ -23,6 +23,7 @@
 #define ROOM_AT       8192u
 #define ROWS_AT       12288u
 #define EXTENT_LEAST  65536u
+#define GROWS_TO      4u                  /* times the extents that it has at first */
 #define WIPED_BYTES   ((uint64_t)1 << 20) /* of either end, where heads of others lie */
 #define EXTENT_MOST   524288u
 #define EXTENTS_AIM   ((uint64_t)1 << 21)
@@ -75,7 +76,9 @@ static int lay_out(struct pool_store *s, uint64_t bytes)
                                      : ROWS_MOST;
     s->rows.sheets = (uint32_t)((rows + s->rows.per_sheet - 1) / s->rows.per_sheet);
     s->table.at = round_up(s->rows.at + (uint64_t)s->rows.sheets * s->sheet_bytes, 4096);
-    sheets = (extents + s->table.per_sheet - 1) / s->table.per_sheet;
+    sheets =
+        extents < POOL_EXTENTS_MOST / GROWS_TO ? extents * GROWS_TO : POOL_EXTENTS_MOST;
+    sheets = (sheets + s->table.per_sheet - 1) / s->table.per_sheet;
     s->data_at = round_up(s->table.at + sheets * s->sheet_bytes, s->extent_bytes);
     if (s->data_at >= bytes || (bytes - s->data_at) / s->extent_bytes == 0) {
         return -ENOSPC;
@@ -99,12 +102,16 @@ static void set_sheets(struct pool_store *s, uint32_t sheet_bytes)
     s->table.per_sheet = room / POOL_ENTRY_BYTES;
 }
 
-static int write_empty(struct pool_store *s)
+/* After the record that is there, if there is one. */
+int pool_super_write(struct pool_store *s)
 {
     uint8_t text[OWNER_AT + POOL_OWNER_BYTES] = {0};
     struct slot slot = slot_of(s->disk.disk);
-    int r = blk_zero(s->disk.disk, 0, s->data_at, BLK_UNMAP); /* an old store too */
+    uint8_t old[SLOT_BYTES];
+    size_t n;
+    int r = slot_load(&slot, old, &n);
 
+    r = r == -ENOENT ? 0 : r;
     bytes_put64(text + AT_UID, s->uid);
     bytes_put32(text + AT_SHEET_BYTES, s->sheet_bytes);
     bytes_put32(text + AT_EXTENT_BYTES, s->extent_bytes);
@@ -113,10 +120,17 @@ static int write_empty(struct pool_store *s)
     bytes_put64(text + AT_TABLE_AT, s->table.at);
     bytes_put64(text + AT_DATA_AT, s->data_at);
     memcpy(text + OWNER_AT, s->owner, strlen(s->owner));
-    r = r == 0 ? pool_room_set(s, s->extents, true) : r;
-    r = r == 0 ? blk_flush(s->disk.disk) : r;
     r = r == 0 ? slot_store(&slot, text, sizeof text) : r;
     return r == 0 ? blk_flush(s->disk.disk) : r;
+}
+
+static int write_empty(struct pool_store *s)
+{
+    int r = blk_zero(s->disk.disk, 0, s->data_at, BLK_UNMAP); /* an old store too */
+
+    r = r == 0 ? pool_room_set(s, s->extents, true) : r;
+    r = r == 0 ? blk_flush(s->disk.disk) : r;
+    return r == 0 ? pool_super_write(s) : r;
 }
 
 int pool_store_format(struct blk *disk, uint32_t extent_bytes, struct err *e)
@@ -318,6 +332,11 @@ int pool_store_open(struct loop *l, struct blk *take_disk, int take_lock_fd,
 const char *pool_store_owner(const struct pool_store *s)
 {
     return s->owner;
+}
+
+bool pool_store_is_idle(const struct pool_store *s)
+{
+    return s->open == NULL;
 }
 
 int pool_store_wipe(struct pool_store *s, struct err *e)

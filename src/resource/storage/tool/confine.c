@@ -25,6 +25,7 @@
 #include <unistd.h>
 
 #include <linux/capability.h>
+#include <linux/fs.h>
 #include <linux/landlock.h>
 #include <seccomp.h>
 
@@ -129,6 +130,19 @@ static int add_rules(scmp_filter_ctx filter)
     return r;
 }
 
+/* How large a device is that a control message brings: no more of what drivers do. */
+static int add_sizes(scmp_filter_ctx filter)
+{
+    static const unsigned long asked[] = {BLKGETSIZE64, BLKSSZGET};
+    int r = 0;
+
+    for (size_t i = 0; r == 0 && i < sizeof asked / sizeof asked[0]; i++) {
+        r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1,
+                             SCMP_A1(SCMP_CMP_EQ, asked[i]));
+    }
+    return r;
+}
+
 static int add_network(scmp_filter_ctx filter)
 {
     static const int calls[] = {SCMP_SYS(socket), SCMP_SYS(connect), SCMP_SYS(bind)};
@@ -147,6 +161,7 @@ static int drop_calls(bool network)
     scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ERRNO(EPERM));
     int r = filter == NULL ? -ENOMEM : add_rules(filter);
 
+    r = r == 0 ? add_sizes(filter) : r;
     if (r == 0 && network) {
         r = add_network(filter);
     } else if (r == 0) {

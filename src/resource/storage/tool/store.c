@@ -28,6 +28,7 @@ static int tell_room(const struct request *r, struct pool_store *s)
     }
     (void)request_answer_number(r, "total_bytes", room.total_bytes);
     (void)request_answer_number(r, "free_bytes", room.free_bytes);
+    (void)request_answer_flag(r, "grows", pool_store_can_grow(s));
     return request_answer_number(r, "extent_bytes", room.extent_bytes);
 }
 
@@ -70,8 +71,8 @@ static int tell_taken(const struct request *r, struct pool_store *s)
                   : err_sys(r->e, e, "cannot find disk %s", text);
 }
 
-static const char *const keys[] = {"add",   "remove", "part", "list",
-                                   "taken", "sweep",  "wipe", NULL};
+static const char *const keys[] = {"add",   "remove", "part", "list", "taken",
+                                   "sweep", "grow",   "wipe", NULL};
 
 int tool_store(struct request *r)
 {
@@ -88,6 +89,9 @@ int tool_store(struct request *r)
     e = e != 0 ? e : change(r, s, "remove", pool_carve_remove);
     if (e == 0 && request_has(r, "sweep")) {
         e = pool_store_sweep(s);
+    }
+    if (e == 0 && request_has(r, "grow")) {
+        e = pool_store_grow(s);
     }
     if (e == 0 && request_has(r, "list")) {
         e = pool_store_list(s, tell, r);

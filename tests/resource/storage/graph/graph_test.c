@@ -225,6 +225,41 @@ static void a_disk_in_use_outlives_its_name(void **state)
     assert_int_equal(make_words(&w), 0);
 }
 
+/* What nobody uses goes, with all its names, and what it had open. */
+static void count_name(void *arg, const char *name)
+{
+    (void)name;
+    *(unsigned *)arg += 1;
+}
+
+static int prune(struct graph *g)
+{
+    struct blk_edge user = {.user = "test", .uses = BLK_USE_READ};
+    struct err e = {0};
+    unsigned gone = 0;
+
+    must_be_0(blk_attach(&user, graph_disk(g, "kept", &e), &e));
+    graph_prune(g, count_name, &gone);
+    must(gone == 2 && graph_type_of(g, "f") == NULL && graph_type_of(g, "r") == NULL);
+    must(graph_type_of(g, "m") != NULL && graph_type_of(g, "kept") != NULL);
+    must_be_0(graph_add(g, "f,memory,size=1M", &e));
+    blk_detach(&user);
+    gone = 0;
+    graph_prune(g, count_name, &gone);
+    must(gone == 3 && graph_last(g) == NULL);
+    return 0;
+}
+
+static void what_nobody_uses_goes(void **state)
+{
+    const char *const words[] = {"f,memory,size=1M", "r,raw,file=f", "m,memory,size=1M",
+                                 "kept,raw,file=m"};
+    struct words w = {.word = words, .count = 4, .look = prune};
+
+    (void)state;
+    assert_int_equal(make_words(&w), 0);
+}
+
 /* Two readers of one, while a third does not write. */
 static int share(struct graph *g)
 {
@@ -392,6 +427,7 @@ int main(void)
         cmocka_unit_test(nonsense_is_refused),
         cmocka_unit_test(nodes_are_found_by_name),
         cmocka_unit_test(a_disk_in_use_outlives_its_name),
+        cmocka_unit_test(what_nobody_uses_goes),
         cmocka_unit_test(layers_share_what_they_stand_on),
         cmocka_unit_test(want_of_memory_leaves_nothing),
         cmocka_unit_test(an_encrypted_layer_has_the_key_of_the_one_below),
