@@ -319,7 +319,7 @@ static int merge_served(struct node *n, struct volume *v, struct chain *chain, s
     struct strv users = {0};
     int r = layer_users(n, upper->id, &users, NULL);
 
-    if (r == 0 && (!is_above_alone(v, &users, chain, at) || !layer_is_one_file(lower))) {
+    if (r == 0 && (!is_above_alone(v, &users, chain, at) || !layer_has_file(lower))) {
         r = -EBUSY;
     }
     r = r == 0 ? ask_to_merge(n, v, chain, at, control) : r;
