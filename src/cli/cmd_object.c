@@ -294,6 +294,24 @@ int cmd_volume_key(struct cli *c, const struct op_volume_key *a)
     return pass_on(c, node_volume, a);
 }
 
+/* The word "none" of a number takes it away: it is an order. */
+int cmd_volume_set(struct cli *c, const struct op_volume_set *a)
+{
+    struct err e = {0};
+    SCOPED(scope_json) json_t *order = NULL;
+    json_t *result = NULL;
+    struct node *n = cli_node(c, &e);
+    int r = n == NULL ? -1 : cli_order(c, a, false, &order, &e);
+
+    r = r == 0 ? node_volume(n, verb_of(c), order, &result, &e) : r;
+    return cli_finish(c, r, result, &e);
+}
+
+int cmd_volume_replay(struct cli *c, const struct op_volume_replay *a)
+{
+    return pass_on(c, node_volume, a);
+}
+
 /* Damage is a failure of the command as well. */
 int cmd_volume_check(struct cli *c, const struct op_volume_check *a)
 {

@@ -12,6 +12,7 @@
 #include "base/fault.h"
 #include "base/scope.h"
 #include "base/str.h"
+#include "node/volume/option_layer.h"
 
 #define UNIT_BYTES    4096u /* of sizes of such disks */
 #define JOURNAL_BYTES ((uint64_t)4 << 20)
@@ -88,12 +89,20 @@ static unsigned add_pieces(struct node *n, const struct layer *l,
 int arrange_words(struct node *n, const struct layer *l, const struct arrange_name *as,
                   struct words *w, struct err *e)
 {
+    return layer_is_filtered(l) ? option_layer_words(n, l, as, w, e)
+                                : arrange_below(n, l, as, w, e);
+}
+
+int arrange_below(struct node *n, const struct layer *l, const struct arrange_name *as,
+                  struct words *w, struct err *e)
+{
     const struct kind *k = kind_of(l);
     SCOPED(scope_free) char *pieces = NULL;
     struct str list = {0};
     unsigned there;
 
-    if (layer_is_one_file(l)) {
+    if (layer_is_one_file(l) ||
+        strcmp(volume_text(l->record, "arrangement"), "plain") == 0) {
         return piece_words(n, l, 0, &(struct pool_node){as->name, use_of(as), 0}, w, e);
     }
     if (k == NULL) {
@@ -178,7 +187,7 @@ static uint64_t disk_bytes(const struct layer *l)
 {
     uint64_t size = volume_number(l->record, "size_bytes");
 
-    return is_image(l) ? arrange_room(size) : whole_units(size);
+    return option_layer_bytes(l, is_image(l) ? arrange_room(size) : whole_units(size));
 }
 
 /* Of each of its files, in which nothing is yet. */
@@ -276,7 +285,7 @@ int arrange_make(struct node *n, const struct layer *l, const struct layer *pare
     int r = arrange(n, l, kind_of(l), e);
 
     (void)fault_step("layer.arranged");
-    r = r == 0 && is_image(l) ? make_image(n, l, parent, e) : r;
+    r = r == 0 && is_image(l) && !layer_is_filtered(l) ? make_image(n, l, parent, e) : r;
     return r == 0 ? piece_sync(n, l, e) : r;
 }
 
@@ -288,7 +297,7 @@ static int ask(struct node *n, const struct layer *l, bool writes, words_line_fn
 {
     const struct arrange_name as = {.name = "disk", .writes = writes};
     struct words w = {.n_fds = 0};
-    int r = arrange_words(n, l, &as, &w, e);
+    int r = arrange_below(n, l, &as, &w, e);
 
     r = r == 0 ? words_run(n, "info", &w, line, arg, e) : r;
     words_fini(&w);
@@ -312,7 +321,7 @@ int arrange_mend(struct node *n, const struct layer *l, struct err *e)
     if (k == NULL || (k->parity == 0 && k->copies == 1)) {
         return 0; /* there is nothing to compare */
     }
-    r = arrange_words(n, l, &as, &w, e);
+    r = arrange_below(n, l, &as, &w, e);
     words_add(&w, "equal");
     words_add(&w, "mend");
     r = r == 0 ? words_run(n, "scrub", &w, NULL, NULL, e) : r;
@@ -360,7 +369,9 @@ json_t *arrange_look(struct node *n, const struct layer *l, bool *ret_all_well)
                                                       there ? "ok" : "lost"));
         s.all_well = s.all_well && there;
     }
-    (void)ask(n, l, false, take_member, &s, NULL); /* one in use says nothing */
+    if (kind_of(l) != NULL) {
+        (void)ask(n, l, false, take_member, &s, NULL); /* one in use says nothing */
+    }
     *ret_all_well = s.all_well;
     return s.rows;
 }

@@ -15,6 +15,10 @@ struct arrange_name {
 int arrange_words(struct node *n, const struct layer *l, const struct arrange_name *as,
                   struct words *w, struct err *e);
 
+/* The same below the layer's own filter, if it has one (option_layer.h). */
+int arrange_below(struct node *n, const struct layer *l, const struct arrange_name *as,
+                  struct words *w, struct err *e);
+
 /* As the order has it: how layers of that pool are arranged, and on which of the members that
  * take them; -ENOSPC: too few are there. */
 int arrange_choose(const json_t *pool, struct pool_choice *choice, const char **ret,

@@ -12,7 +12,7 @@
 #include "base/scope.h"
 #include "base/str.h"
 #include "node/disks/disks.h"
-#include "node/volume/private.h"
+#include "node/volume/option.h"
 
 /* The layers, the lowest first; NULL. */
 static json_t *list_layers(const struct chain *c)
@@ -36,8 +36,14 @@ static json_t *list_layers(const struct chain *c)
 static int plan_disk(struct node *n, const struct volume *v, json_t **ret_disk,
                      struct err *e)
 {
+    const char *option = option_for_guests(v->record);
     struct chain chain = {0};
-    int r = json_is_true(json_object_get(v->record, "encrypted"))
+    int r = option != NULL
+                ? err_set(e, -EOPNOTSUPP,
+                          "volume '%s' has %s, which only exports keep (see 'strata "
+                          "volume export', 'strata volume set')",
+                          v->name, option)
+            : json_is_true(json_object_get(v->record, "encrypted"))
                 ? err_set(e, -EOPNOTSUPP,
                           "volume '%s' is encrypted, and containers have no passphrase "
                           "for disks (see 'strata volume export')",

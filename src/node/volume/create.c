@@ -9,7 +9,8 @@
 #include "base/fault.h"
 #include "base/scope.h"
 #include "base/str.h"
-#include "node/volume/worker.h"
+#include "node/volume/option.h"
+#include "node/volume/option_layer.h"
 
 static const char *or_usual(const json_t *order, const char *key, const char *usual)
 {
@@ -39,6 +40,9 @@ json_t *disk_volume_record(const char *name, const json_t *order, const struct l
     }
     if (record != NULL && layer_is_encrypted(top)) {
         (void)json_object_set_new(record, "encrypted", json_true());
+    }
+    if (record != NULL) {
+        option_layer_record(record, top);
     }
     if (record != NULL && json_is_null(json_object_get(record, "labels"))) {
         (void)json_object_del(record, "labels");
@@ -123,7 +127,8 @@ static int create_device(struct node *n, const char *name, const json_t *order,
     r = r == 0 ? layer_make_device(n, path, size, &top, e) : r;
     if (r == 0) {
         record = disk_volume_record(name, order, &top.layer);
-        r = disk_volume_add(n, record, &top.layer, &c, e);
+        r = option_take(n, order, record, e);
+        r = r == 0 ? disk_volume_add(n, record, &top.layer, &c, e) : r;
     }
     layer_settle(n, &top, r == 0);
     record_change_fini(&c);
@@ -170,7 +175,8 @@ int disk_volume_create(struct node *n, const char *name, const json_t *order,
     int r;
 
     piece_mend(n);
-    r = read_new_key(order, &plan, e);
+    r = option_layer_check_order(order, e);
+    r = r == 0 ? read_new_key(order, &plan, e) : r;
     if (r == 0 && json_object_get(order, "device") != NULL) {
         return create_device(n, name, order, ret, e);
     }
@@ -178,6 +184,7 @@ int disk_volume_create(struct node *n, const char *name, const json_t *order,
     r = r == 0 ? pool_load(n, or_usual(order, "pool", POOL_DEFAULT), &pool, e) : r;
     r = r == 0 ? pool_check_quota(n, pool, plan.size_bytes, e) : r;
     plan.pool = pool;
+    plan.of = order;
     r = r == 0 ? layer_make(n, &plan, &top, e) : r;
     if (plan.key > 0) {
         (void)close(plan.key);
@@ -192,7 +199,8 @@ int disk_volume_create(struct node *n, const char *name, const json_t *order,
     record = disk_volume_record(name, order, &top.layer);
     if (r == 0) {
         r = record == NULL ? err_set(e, -ENOMEM, "no memory")
-                           : disk_volume_add(n, record, &top.layer, &c, e);
+                           : option_take(n, order, record, e);
+        r = r == 0 ? disk_volume_add(n, record, &top.layer, &c, e) : r;
     }
     (void)fault_step("volume.create.recorded");
     layer_settle(n, &top, r == 0);
@@ -273,6 +281,7 @@ static int forget(struct node *n, const struct volume *v, int held, struct err *
     }
     RECORD_KEY(user, "v/%s", v->name);
     r = r == 0 ? layer_release(n, &gone, volume_text(v->record, "top"), user, e) : r;
+    r = r == 0 ? option_cache_release(n, v->record, v->name, &gone, e) : r;
     if (r == 0) {
         RECORD_KEY(key, "/volumes/%s", v->name);
         record_need_same(&c, key, v->revision);
@@ -294,7 +303,7 @@ int disk_volume_delete(struct node *n, const char *name, bool snapshots, struct 
     struct chain chain = {0};
     int r;
 
-    r = volume_load_disk(n, name, &v, &lock, e);
+    r = volume_load_locked(n, name, &v, &lock, e);
     if (r == 0 && !snapshots &&
         json_array_size(json_object_get(v.record, "snapshots")) > 0) {
         r = err_set(e, -ENOTEMPTY,

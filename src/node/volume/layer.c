@@ -18,7 +18,7 @@
 #include "base/fault.h"
 #include "base/scope.h"
 #include "base/str.h"
-#include "node/volume/arrange.h"
+#include "node/volume/option_layer.h"
 
 void layer_fini(struct layer *l)
 {
@@ -111,6 +111,11 @@ static json_t *pieces_of(const struct pool_choice *choice, unsigned count)
     return pieces;
 }
 
+static const char *plan_filter(const struct layer_plan *p)
+{
+    return p->of != NULL ? option_layer_wanted(p->of) : "";
+}
+
 /* A copy-on-write layer lies beside its parent while that member takes it. */
 static int choose(struct node *n, const struct layer_plan *p, struct pool_choice *ret,
                   const char **ret_arrangement, struct err *e)
@@ -121,6 +126,10 @@ static int choose(struct node *n, const struct layer_plan *p, struct pool_choice
         p->parent != NULL ? json_object_get(p->parent->record, "pieces") : NULL;
 
     *ret_arrangement = "plain";
+    if (strcmp(plan_filter(p), "tier") == 0) {
+        *ret_arrangement = "tier";
+        return option_layer_choose(n, p, ret, e);
+    }
     if (p->parent != NULL && volume_text(p->pool, "redundancy")[0] == '\0' &&
         strcmp(volume_text(p->parent->record, "pool"), volume_text(p->pool, "name")) ==
             0) {
@@ -209,6 +218,10 @@ static bool is_to_be_encrypted(const struct layer_plan *p)
 static int check_encrypted(const struct layer_plan *p, const struct layer *l,
                            struct err *e)
 {
+    if (is_to_be_encrypted(p) && layer_is_filtered(l)) {
+        return err_set(e, -EOPNOTSUPP,
+                       "a disk with checksums, dedup or tiers is not encrypted yet");
+    }
     return is_to_be_encrypted(p) && !layer_has_file(l)
                ? err_set(e, -EOPNOTSUPP,
                          "pool '%s' keeps disks on all its members or on devices, and "
@@ -243,12 +256,19 @@ int layer_make(struct node *n, const struct layer_plan *p, struct layer_new *ret
     if (is_to_be_encrypted(p)) {
         (void)json_object_set_new(l->record, "encrypted", json_true());
     }
+    if (plan_filter(p)[0] != '\0') {
+        (void)json_object_set_new(l->record, "filter", json_string(plan_filter(p)));
+    }
+    if (strcmp(plan_filter(p), "tier") == 0) {
+        (void)json_object_set(l->record, "tier", json_object_get(p->of, "tier"));
+    }
     r = l->record == NULL ? err_set(e, -ENOMEM, "no memory") : check_encrypted(p, l, e);
     r = r == 0 ? piece_announce(n, l, &ret->intent, e) : r;
     (void)fault_step("layer.announced");
     if (r == 0) {
-        r = layer_is_one_file(l) ? fill_piece(n, l, p, e)
-                                 : arrange_make(n, l, p->parent, e);
+        r = layer_is_filtered(l)   ? option_layer_make(n, l, p->parent, e)
+            : layer_is_one_file(l) ? fill_piece(n, l, p, e)
+                                   : arrange_make(n, l, p->parent, e);
     }
     (void)fault_step("layer.made");
     if (r < 0) {

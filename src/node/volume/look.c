@@ -14,7 +14,8 @@
 
 #include "base/scope.h"
 #include "base/str.h"
-#include "node/volume/arrange.h"
+#include "node/volume/option.h"
+#include "node/volume/option_layer.h"
 
 /* ---- check ---- */
 
@@ -69,7 +70,11 @@ int disk_volume_check(struct node *n, const json_t *order, json_t **ret, struct 
             json_pack("{s:s, s:s, s:s}", "layer", l->id, "format", format, "state", "ok");
 
         (void)json_array_append_new(rows, row);
-        r = repair ? arrange_mend(n, l, e) : 0;
+        r = option_layer_check(n, l, repair, row, e);
+        r = r == 0 && repair ? arrange_mend(n, l, e) : r;
+        if (volume_number(row, "wrong_blocks") > volume_number(row, "mended_blocks")) {
+            (void)json_object_set_new(row, "state", json_string("damaged"));
+        }
         if (r == 0 && strcmp(format, "qcow2") == 0) {
             r = check_layer(n, l, repair, row, e);
             if (volume_number(row, "corruptions") > 0) {
@@ -246,6 +251,7 @@ int disk_volume_locate(struct node *n, const json_t *order, json_t **ret, struct
     if (r == 0 && off >= volume_number(v.record, "size_bytes")) {
         r = err_set(e, -ERANGE, "volume '%s' ends before that", name);
     }
+    r = r == 0 ? option_cache_settle(n, &v, e) : r;
     r = r == 0 ? chain_load(n, volume_text(v.record, "top"), &chain, e) : r;
     r = r == 0 ? words_chain(n, &chain, "disk", false, &w, e) : r;
     words_add(&w, "off=%llu", (unsigned long long)off);

@@ -186,6 +186,7 @@ static int make_target(struct node *n, const struct volume *v, const struct chai
         .format = encrypted ? "qcow2" : "raw",
         .size_bytes = volume_number(v->record, "size_bytes"),
         .like = encrypted ? &from->layers[0] : NULL,
+        .of = v->record,
     };
     bool elsewhere =
         strcmp(volume_text(v->record, "pool"), volume_text(pool, "name")) != 0;

@@ -23,7 +23,7 @@
 #include "base/scope.h"
 #include "base/str.h"
 #include "host/file.h"
-#include "node/volume/arrange.h"
+#include "node/volume/option_layer.h"
 #include "resource/storage/leaf/lock.h"
 
 #define MAP_TAIL ".map"
@@ -53,7 +53,8 @@ bool layer_is_one_file(const struct layer *l)
 {
     const char *how = volume_text(l->record, "arrangement");
 
-    return strcmp(how, "plain") == 0 || strcmp(how, "device") == 0;
+    return (strcmp(how, "plain") == 0 && !layer_is_filtered(l)) ||
+           strcmp(how, "device") == 0;
 }
 
 /* A device of the host that is a layer as it is: never ours to make or to remove. */

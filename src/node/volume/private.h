@@ -86,6 +86,7 @@ struct layer_plan {
     const struct layer *parent; /* NULL: stands alone */
     const struct layer *like; /* has the same passphrases; NULL: as the parent, or none */
     int key;                  /* encrypted by this passphrase; 0: by none of its own */
+    const json_t *of;         /* what says which filter it has; NULL: none */
 };
 
 /* Choose members, make an empty layer there, durable; until `layer_settle` it is swept when
@@ -201,10 +202,8 @@ int disk_volume_write_file(struct node *n, const struct volume *v, const json_t 
 int disk_copy_layer(struct node *n, const struct chain *from, struct layer *to,
                     struct err *e);
 
-/* move.c */
+/* move.c, look.c */
 int disk_volume_move(struct node *n, const json_t *order, json_t **ret, struct err *e);
-
-/* look.c */
 int disk_volume_check(struct node *n, const json_t *order, json_t **ret, struct err *e);
 int disk_volume_locate(struct node *n, const json_t *order, json_t **ret, struct err *e);
 

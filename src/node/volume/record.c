@@ -15,7 +15,7 @@
 #include "base/str.h"
 #include "base/units.h"
 #include "host/file.h"
-#include "node/volume/worker.h"
+#include "node/volume/option.h"
 
 #define LOCK_WAIT_MS 10000
 #define LOCK_STEP_NS 5000000
@@ -110,6 +110,14 @@ void volume_forget_lock(const struct node *n, const char *name)
 
 int volume_load_disk(struct node *n, const char *name, struct volume *ret, int *ret_lock,
                      struct err *e)
+{
+    int r = volume_load_locked(n, name, ret, ret_lock, e);
+
+    return r == 0 ? option_cache_settle(n, ret, e) : r;
+}
+
+int volume_load_locked(struct node *n, const char *name, struct volume *ret,
+                       int *ret_lock, struct err *e)
 {
     int r = volume_load(n, name, ret, e); /* before a lock is made for a slip */
 

@@ -6,8 +6,8 @@
 
 #include "base/fault.h"
 #include "base/scope.h"
-#include "node/volume/arrange.h"
-#include "node/volume/worker.h"
+#include "node/volume/option.h"
+#include "node/volume/option_layer.h"
 
 static int check_size(const struct volume *v, uint64_t size, const json_t *order,
                       struct err *e)
@@ -169,14 +169,19 @@ int disk_volume_resize(struct node *n, const json_t *order, json_t **ret, struct
     }
     if (r == 0 && !layer_is_one_file(&chain.layers[0]) && size % 4096 != 0 &&
         strcmp(volume_text(chain.layers[0].record, "format"), "raw") == 0) {
-        r = err_set(e, -EINVAL, "it lies on several members: %llu is no multiple of 4096",
-                    (unsigned long long)size);
+        r = err_set(
+            e, -EINVAL,
+            "it lies on several members, or behind a filter: %llu is no multiple of 4096",
+            (unsigned long long)size);
     }
     if (r == 0 && size > volume_number(v.record, "size_bytes")) {
         r = pool_check_quota(n, chain.layers[0].pool,
                              size - volume_number(v.record, "size_bytes"), e);
     }
     control = r == 0 ? volume_worker_connect(n, name) : -1;
+    if (r == 0 && control < 0) { /* it knows a disk of another size */
+        r = option_cache_leave(n, &v, false, e);
+    }
     if (r == 0) {
         r = control >= 0 ? resize_served(n, &v, &chain.layers[0], size, control, e)
                          : resize_alone(n, &v, &chain.layers[0], size, e);

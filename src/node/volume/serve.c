@@ -23,6 +23,7 @@
 #include "base/scope.h"
 #include "base/str.h"
 #include "node/volume/arrange.h"
+#include "node/volume/option.h"
 #include "node/volume/worker.h"
 
 #define BACKLOG 64
@@ -355,6 +356,23 @@ static void take_listening(void *arg, const char *line)
     }
 }
 
+/* A cache is written, so a reader goes past it: nothing is held back by now. */
+static int add_options(const struct serving *s, bool writes, struct words *w,
+                       struct err *e)
+{
+    struct volume now = {0};
+    int r = writes ? option_cache_need(s->n, s->v->name, e)
+                   : option_cache_settle(s->n, s->v, e);
+
+    r = r == 0 ? volume_load(s->n, s->v->name, &now, e) : r;
+    if (r == 0 && !writes) {
+        (void)json_object_del(now.record, "cache");
+    }
+    r = r == 0 ? option_words(s->n, &now, "disk", w, e) : r;
+    volume_fini(&now);
+    return r;
+}
+
 static int serve_once(struct serving *s, struct err *e)
 {
     const char *tls = volume_text(s->order, "tls");
@@ -365,6 +383,7 @@ static int serve_once(struct serving *s, struct err *e)
 
     r = r == 0 ? chain_unlock(s->n, &chain, s->order, e) : r;
     r = r == 0 ? words_chain(s->n, &chain, "disk", writes, &w, e) : r;
+    r = r == 0 ? add_options(s, writes, &w, e) : r;
     words_add(&w, "socket=%s", volume_text(s->order, "nbd"));
     words_add(&w, "once");
     if (!writes) {

@@ -12,7 +12,7 @@
 #include "base/fault.h"
 #include "base/scope.h"
 #include "base/str.h"
-#include "node/volume/worker.h"
+#include "node/volume/option.h"
 
 static int put_volume(struct record_change *c, const struct volume *v)
 {
@@ -58,6 +58,7 @@ int volume_make_over(struct node *n, const struct volume *v, const struct layer 
         .format = "qcow2",
         .size_bytes = volume_number(v->record, "size_bytes"),
         .parent = parent,
+        .of = v->record,
     };
 
     return layer_make(n, &plan, ret, e);
@@ -174,6 +175,21 @@ static int find(const struct volume *v, const char *name, json_t **ret, struct e
                                   v->name, name, v->name);
 }
 
+/* It knows another disk than that of the snapshot. */
+static int leave_cache(struct node *n, struct volume *v, const json_t **snapshot,
+                       struct err *e)
+{
+    char name[WORD_NAME_BYTES];
+    json_t *one = NULL;
+    int r;
+
+    (void)str_print(name, sizeof name, "%s", volume_text(*snapshot, "name"));
+    r = option_cache_leave(n, v, false, e);
+    r = r == 0 ? find(v, name, &one, e) : r; /* of the record as it is now */
+    *snapshot = one;
+    return r;
+}
+
 static int restore(struct node *n, struct volume *v, const json_t *snapshot,
                    struct err *e)
 {
@@ -191,6 +207,7 @@ static int restore(struct node *n, struct volume *v, const json_t *snapshot,
         alone = disk_open_alone(n, v, &now.layers[0], e);
         r = alone < 0 ? alone : 0;
     }
+    r = r == 0 ? leave_cache(n, v, &snapshot, e) : r;
     if (r == 0) {
         (void)json_object_set(v->record, "size_bytes",
                               json_object_get(snapshot, "size_bytes"));
@@ -383,6 +400,7 @@ static int clone_over(struct node *n, const struct volume *source,
         .format = "qcow2",
         .size_bytes = volume_number(base->record, "size_bytes"),
         .parent = base,
+        .of = source->record,
     };
     json_t *record = NULL;
     int r = layer_make(n, &plan, &top, e);
@@ -426,7 +444,8 @@ static int clone_whole(struct node *n, const struct volume *source, const char *
     struct record_change c = {0};
     struct layer_new top = {.intent = -1};
     struct layer_plan plan = {.class = volume_text(source->record, "class"),
-                              .format = "raw"};
+                              .format = "raw",
+                              .of = source->record};
     json_t *record = NULL;
     int r = chain_load(n, top_id, &from, e);
 

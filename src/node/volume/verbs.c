@@ -6,8 +6,8 @@
 #include "base/scope.h"
 #include "base/word.h"
 #include "node/node.h"
-#include "node/volume/arrange.h"
-#include "node/volume/worker.h"
+#include "node/volume/option.h"
+#include "node/volume/option_layer.h"
 
 /* The room that a disk takes: what goes with it, and what it has in common with others. */
 static void describe_room(struct node *n, json_t *volume, const struct chain *chain)
@@ -38,6 +38,9 @@ static void describe_room(struct node *n, json_t *volume, const struct chain *ch
         if (!layer_is_one_file(l)) {
             (void)json_object_set_new(row, "members", arrange_look(n, l, &well));
             degraded = degraded || !well;
+        }
+        if (layer_is_filtered(l)) {
+            (void)json_object_set_new(row, "filter", json_string(layer_filter(l)));
         }
         (void)json_array_append_new(layers, row);
     }
@@ -79,6 +82,7 @@ static int describe_disk(struct node *n, struct volume *v, struct err *e)
     scope_close(&alone);
     alone = -1;
     describe_room(n, v->record, &chain);
+    option_figures(n, v);
     if (volume_snapshots(n, v, &snapshots, NULL) == 0) {
         (void)json_object_set_new(v->record, "snapshots", snapshots);
     }
@@ -136,6 +140,12 @@ static int create(struct node *n, const json_t *order, json_t **ret, struct err 
     if (disk && device) {
         return err_set(e, -EINVAL, "a device has the size that it has: without --size");
     }
+    if (!disk && !device &&
+        (option_layer_wanted(order)[0] != '\0' || option_are_named(order))) {
+        return err_set(
+            e, -EINVAL,
+            "cannot make volume '%s': its options are for disks (see '--size')", name);
+    }
     if (!disk && json_object_get(order, "filesystem") != NULL) {
         return err_set(e, -EINVAL, "cannot make volume '%s': --filesystem wants --size",
                        name);
@@ -192,6 +202,8 @@ static const struct verb verbs[] = {
     {"backup", disk_volume_backup},
     {"restore", disk_volume_restore},
     {"key", disk_volume_key},
+    {"set", option_set},
+    {"replay", option_replay},
 };
 
 int node_volume(struct node *n, const char *op, const json_t *order, json_t **ret,
@@ -222,7 +234,8 @@ int node_volume_export(struct node *n, const char *name, const json_t *order,
     if (r == 0 && !volume_is_disk(v.record)) {
         r = err_set(e, -EINVAL, "cannot export volume '%s': it is a directory", name);
     } else if (r == 0 && json_object_get(order, "file") != NULL) {
-        r = disk_volume_write_file(n, &v, order, e);
+        r = option_cache_settle(n, &v, e);
+        r = r == 0 ? disk_volume_write_file(n, &v, order, e) : r;
         if (r == 0) {
             ready(arg, volume_text(order, "file"));
         }

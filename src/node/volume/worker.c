@@ -21,6 +21,7 @@
 #include "base/fault.h"
 #include "base/scope.h"
 #include "node/volume/arrange.h"
+#include "node/volume/option.h"
 
 #define BACKLOG      16
 #define ANSWER_BYTES 65536
@@ -100,19 +101,25 @@ static int start(struct node *n, const struct volume *v, const json_t *order,
     const char *tls = json_string_value(json_object_get(order, "tls"));
     struct words w = {.n_fds = 0};
     struct chain chain = {0};
+    struct volume now = {0};
     char log[PATH_MAX];
     char fd[32];
     int r = chain_load(n, volume_text(v->record, "top"), &chain, e);
     int control;
 
     r = r == 0 ? chain_unlock(n, &chain, order, e) : r;
+    r = r == 0 ? option_cache_need(n, v->name, e) : r;
+    r = r == 0 ? volume_load(n, v->name, &now, e) : r;
     control = r == 0 ? bind_control(n, v->name, e) : r;
     if (control < 0) {
+        volume_fini(&now);
         chain_fini(&chain);
         return control;
     }
     words_add(&w, "%s", words_fd(&w, "control", control, fd));
     r = words_chain(n, &chain, NULL, true, &w, e);
+    r = r == 0 ? option_words(n, &now, chain.layers[0].id, &w, e) : r;
+    volume_fini(&now);
     if (tls != NULL) {
         words_add(&w, "tls=%s", tls);
     }
@@ -350,7 +357,8 @@ int disk_take(struct node *n, const struct volume *v, const struct layer *top,
         scope_close(
             &ret->control); /* it would ask for a passphrase, and is about to end */
         ret->control = -1;
-        ret->alone = arrange_settle(n, top, &why);
+        ret->alone = option_cache_settle(n, v, &why);
+        ret->alone = ret->alone == 0 ? arrange_settle(n, top, &why) : ret->alone;
         ret->alone = ret->alone == 0 ? disk_open_alone(n, v, top, &why) : ret->alone;
         if (ret->alone != -EBUSY || i == END_STEPS ||
             !volume_worker_has_socket(n, v->name)) {

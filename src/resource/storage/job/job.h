@@ -23,6 +23,9 @@ int job_root_create(struct blk *take_lower, struct blk **ret_root, struct err *e
 /* The edge to the disk on top. */
 struct blk_edge *job_root_edge(struct blk *root);
 
+/* Its disk is another one now: what it says of requests that are best for it. */
+void job_root_refresh(struct blk *root);
+
 /* What guests have done so far. */
 struct job_root_counts {
     uint64_t reads;

@@ -22,9 +22,6 @@ int job_root_pay(struct blk *root);
 void job_root_hold_flushes(struct blk *root);
 void job_root_let_flushes(struct blk *root);
 
-/* There is another disk below. */
-void job_root_refresh(struct blk *root);
-
 /* ---- follow.c ---- */
 
 struct job_follow_options {

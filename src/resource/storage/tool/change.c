@@ -1,4 +1,4 @@
-/* change.c - the size of a disk, and what an image stands on. */
+/* change.c - the size of a disk, what is held back above it, and what an image stands on. */
 #include <errno.h>
 #include <string.h>
 
@@ -7,6 +7,7 @@
 #include "base/scope.h"
 #include "contract/blk_graph.h"
 #include "contract/blk_ops.h"
+#include "resource/storage/cache/cache.h"
 #include "resource/storage/convert/convert.h"
 #include "resource/storage/graph/graph.h"
 #include "resource/storage/qcow2/qcow2.h"
@@ -58,6 +59,30 @@ int tool_resize(struct request *r)
         blk_detach(&edge);
     }
     return e != 0 ? err_sys(r->e, e, "cannot resize the disk") : 0;
+}
+
+/* ---- settle ---- */
+
+static int write_back(struct blk *b, unsigned depth, void *arg)
+{
+    (void)depth;
+    (void)arg;
+    return strcmp(b->ops->name, "cache") == 0 ? cache_write_back(b) : 0;
+}
+
+/* What caches hold back goes down, and all is durable. */
+int tool_settle(struct request *r)
+{
+    static const char *const none[] = {NULL};
+    struct blk *disk = NULL;
+    int e = request_open(r, none, &disk);
+
+    if (e != 0) {
+        return e;
+    }
+    e = blk_visit(disk, write_back, NULL);
+    e = e == 0 ? blk_flush(disk) : e;
+    return e == 0 ? 0 : err_sys(r->e, e, "cannot write back what is held");
 }
 
 /* ---- merge ---- */

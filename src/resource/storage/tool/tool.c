@@ -45,6 +45,8 @@ static const struct operation {
     {"rebase", tool_rebase},
     {"key", tool_key},
     {"scrub", tool_scrub},
+    {"replay", tool_replay},
+    {"settle", tool_settle},
     {"serve", tool_serve},
     {"fuse", tool_fuse},
     {"store", tool_store},

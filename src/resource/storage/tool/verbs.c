@@ -6,7 +6,11 @@
 
 #include "base/err.h"
 #include "contract/blk_ops.h"
+#include "resource/storage/cache/cache.h"
+#include "resource/storage/dedup/dedup.h"
+#include "resource/storage/filter/checksum.h"
 #include "resource/storage/filter/throttle.h"
+#include "resource/storage/filter/tier.h"
 #include "resource/storage/graph/graph.h"
 #include "resource/storage/graph/limits.h"
 #include "resource/storage/job/job.h"
@@ -24,6 +28,56 @@ static int tell_disk(struct blk *b, unsigned depth, void *arg)
     return 0;
 }
 
+/* What a filter has counted since it was made: `KIND=NODE NUMBER...`. */
+static int tell_figures(struct blk *b, unsigned depth, void *arg)
+{
+    struct call *c = arg;
+    struct graph *g = c->worker->graph;
+    const char *name = graph_name_of(g, b);
+    const char *type = name != NULL ? graph_type_of(g, name) : b->ops->name;
+
+    (void)depth;
+    name = name != NULL ? name : "-";
+    if (strcmp(type, "checksum") == 0) {
+        struct filter_checksum_status s;
+
+        filter_checksum_status(b, &s);
+        call_answer(c, "checksum", "%s %llu %llu", name, (unsigned long long)s.wrong,
+                    (unsigned long long)s.mended);
+    } else if (strcmp(type, "cache") == 0) {
+        struct cache_figures f;
+
+        cache_figures(b, &f);
+        call_answer(c, "cache", "%s %llu %llu %llu %llu %llu %llu %d", name,
+                    (unsigned long long)f.hits, (unsigned long long)f.misses,
+                    (unsigned long long)f.hit_bytes, (unsigned long long)f.miss_bytes,
+                    (unsigned long long)f.lines_dirty,
+                    (unsigned long long)f.written_back_bytes, f.back_error);
+    } else if (strcmp(type, "tier") == 0) {
+        struct filter_tier_figures f;
+
+        filter_tier_figures(b, &f);
+        call_answer(c, "tier", "%s %llu %llu %llu %llu", name,
+                    (unsigned long long)f.fast_requests,
+                    (unsigned long long)f.slow_requests, (unsigned long long)f.moved_up,
+                    (unsigned long long)f.moved_down);
+    } else if (strcmp(type, "throttle") == 0) {
+        struct filter_throttle_figures f;
+
+        filter_throttle_figures(b, &f);
+        call_answer(c, "throttle", "%s %llu %llu %llu %llu", name,
+                    (unsigned long long)f.ops, (unsigned long long)f.bytes,
+                    (unsigned long long)f.waits, (unsigned long long)f.waited_ns);
+    } else if (strcmp(type, "dedup") == 0 && graph_dedup(g, name) != NULL) {
+        struct dedup_status s;
+
+        dedup_status(graph_dedup(g, name), &s);
+        call_answer(c, "dedup", "%s %llu %llu %llu", name, (unsigned long long)s.logical,
+                    (unsigned long long)s.stored, (unsigned long long)s.damaged);
+    }
+    return 0;
+}
+
 static void tell_served(struct call *c)
 {
     for (const struct served *x = c->worker->served; x != NULL; x = x->next) {
@@ -38,7 +92,7 @@ static int status(struct call *c)
     struct worker *w = c->worker;
     struct blk *root = w->root.disk;
     struct job_root_counts n = job_root_counts(root);
-    const char *top = graph_name_of(w->graph, job_root_edge(root)->disk);
+    const char *top = graph_name_of(w->graph, serve_image_edge(w)->disk);
 
     call_answer(c, "pid", "%d", (int)getpid());
     call_answer(c, "size", "%llu", (unsigned long long)root->size_bytes);
@@ -55,6 +109,7 @@ static int status(struct call *c)
                     (unsigned long long)w->job_total);
     }
     tell_served(c);
+    (void)blk_visit(job_root_edge(root)->disk, tell_figures, c);
     return blk_visit(job_root_edge(root)->disk, tell_disk, c);
 }
 
@@ -101,20 +156,38 @@ static int stop(struct call *c)
     return 0;
 }
 
-/* Limits that are named are set, the others stay. */
-static int throttle(struct call *c)
+/* Limits of a disk that had none: a filter goes in below the root, under load. */
+static int make_limits(struct blk *take_lower, void *arg, struct blk **ret_disk,
+                       struct err *e)
 {
-    const char *name = request_get(&c->words, "name");
-    struct filter_throttle_group *g =
-        name != NULL ? graph_throttle(c->worker->graph, name) : NULL;
-    struct filter_throttle_limits l;
+    return filter_throttle_create(arg, take_lower, ret_disk, e);
+}
+
+static int insert_limits(struct call *c, const struct filter_throttle_limits *l)
+{
+    struct worker *w = c->worker;
+    struct blk *root = w->root.disk;
+    int r;
+
+    if (w->job != NULL) {
+        return err_set(c->words.e, -EBUSY, "cannot set limits during '%s'", w->job);
+    }
+    r = filter_throttle_group_create(w->loop, l, &w->limits, c->words.e);
+    r = r == 0 ? blk_insert(job_root_edge(root), make_limits, w->limits, c->words.e) : r;
+    if (r != 0) {
+        filter_throttle_group_drop(w->limits);
+        w->limits = NULL;
+        return r;
+    }
+    job_root_refresh(root);
+    return 0;
+}
+
+/* Limits that are named are set, the others stay. */
+static int change_limits(struct call *c, struct filter_throttle_limits *l)
+{
     int r = 0;
 
-    if (g == NULL) {
-        return err_set(c->words.e, -ENOENT, "no disk with limits is called '%.64s'",
-                       name != NULL ? name : "");
-    }
-    filter_throttle_group_get(g, &l);
     for (unsigned i = 0; r == 0 && i < c->words.count; i++) {
         const char *word = c->words.words[i];
         size_t n = strcspn(word, "=");
@@ -130,10 +203,35 @@ static int throttle(struct call *c)
         memcpy(key, word, n);
         key[n] = '\0';
         r = request_number(&c->words, key, 0, &number);
-        r = r == 0 ? limits_set(&l, key, number) : r;
+        r = r == 0 ? limits_set(l, key, number) : r;
         r = r == 0 ? 0 : err_set(c->words.e, r, "'%.40s' is no limit", word);
     }
-    return r != 0 ? r : filter_throttle_group_set(g, &l, c->words.e);
+    return r;
+}
+
+/* Of the disk that is named, or without a name of the whole volume. */
+static int throttle(struct call *c)
+{
+    const char *name = request_get(&c->words, "name");
+    struct filter_throttle_group *g =
+        graph_throttle(c->worker->graph, name != NULL ? name : SERVE_LIMITS);
+    struct filter_throttle_limits l = {0};
+    int r;
+
+    if (g == NULL && name != NULL) {
+        return err_set(c->words.e, -ENOENT, "no disk with limits is called '%.64s'",
+                       name);
+    }
+    g = g != NULL ? g : c->worker->limits;
+    if (g != NULL) {
+        filter_throttle_group_get(g, &l);
+    }
+    r = change_limits(c, &l);
+    if (r != 0) {
+        return r;
+    }
+    return g != NULL ? filter_throttle_group_set(g, &l, c->words.e)
+                     : insert_limits(c, &l);
 }
 
 /* ---- the table ---- */

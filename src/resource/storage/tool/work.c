@@ -15,6 +15,7 @@
 #include "contract/blk_ops.h"
 #include "host/loop/file_io.h"
 #include "resource/storage/bitmap/bitmap.h"
+#include "resource/storage/cache/cache.h"
 #include "resource/storage/graph/graph.h"
 #include "resource/storage/job/job.h"
 #include "resource/storage/leaf/leaf.h"
@@ -116,6 +117,29 @@ static int add_nodes(struct call *c, unsigned *ret_count)
                : r;
 }
 
+/* What passes requests on, and has no contents of its own that a snapshot would keep. */
+static bool passes_on(const struct blk *disk)
+{
+    static const char *const kinds[] = {"throttle", "log", "cache"};
+
+    for (unsigned i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+        if (strcmp(disk->ops->name, kinds[i]) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+struct blk_edge *serve_image_edge(struct worker *w)
+{
+    struct blk_edge *edge = job_root_edge(w->root.disk);
+
+    while (passes_on(edge->disk)) {
+        edge = &edge->disk->edge[0];
+    }
+    return edge;
+}
+
 /* The edge to the disk that `layer=` names, or that is on top. */
 static int find_layer(struct call *c, struct blk_edge **ret_edge)
 {
@@ -123,12 +147,47 @@ static int find_layer(struct call *c, struct blk_edge **ret_edge)
     const char *name = request_get(&c->words, "layer");
     const struct blk *disk = name != NULL ? graph_disk(w->graph, name, c->words.e) : NULL;
 
-    *ret_edge = name == NULL   ? job_root_edge(w->root.disk)
+    *ret_edge = name == NULL   ? serve_image_edge(w)
                 : disk != NULL ? job_edge_to(w->root.disk, disk)
                                : NULL;
     return *ret_edge != NULL ? 0
                              : err_set(c->words.e, -ENOENT,
                                        "the volume does not stand on '%.64s'", name);
+}
+
+/* A cache above the image has what the snapshot is to keep. */
+static struct blk *cache_above(struct worker *w)
+{
+    struct blk *disk = job_root_edge(w->root.disk)->disk;
+
+    while (passes_on(disk) && strcmp(disk->ops->name, "cache") != 0) {
+        disk = disk->edge[0].disk;
+    }
+    return passes_on(disk) ? disk : NULL;
+}
+
+/* All of it goes down, most before guests are held up: so a fork stalls them as long as what
+ * they write meanwhile takes to go down. */
+static int fork_disk(struct call *c, struct blk_edge *edge, uint64_t *ret_stall,
+                     bool *ret_done)
+{
+    struct worker *w = c->worker;
+    struct blk *cache = cache_above(w);
+    int r = cache != NULL ? cache_write_back(cache) : 0;
+
+    if (cache != NULL) {
+        blk_drain_begin(w->root.disk);
+        r = r == 0 ? cache_write_back(cache) : r;
+        r = r == 0 ? 0 : err_sys(c->words.e, r, "the cache cannot be written back");
+    }
+    if (r == 0) {
+        r = job_fork(w->root.disk, edge, graph_top(w->graph, NULL), ret_stall, ret_done,
+                     c->words.e);
+    }
+    if (cache != NULL) {
+        blk_drain_end(w->root.disk);
+    }
+    return r;
 }
 
 int serve_fork(struct call *c)
@@ -141,11 +200,7 @@ int serve_fork(struct call *c)
     int r = find_layer(c, &edge);
 
     r = r == 0 ? add_nodes(c, &added) : r;
-
-    if (r == 0) {
-        r = job_fork(w->root.disk, edge, graph_top(w->graph, NULL), &stall, &done,
-                     c->words.e);
-    }
+    r = r == 0 ? fork_disk(c, edge, &stall, &done) : r;
     if (done) {
         call_answer(c, "forked", "yes");
         call_answer(c, "stall-us", "%llu", (unsigned long long)(stall / 1000));

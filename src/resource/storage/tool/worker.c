@@ -17,6 +17,7 @@
 
 #include "base/err.h"
 #include "base/fault.h"
+#include "resource/storage/filter/throttle.h"
 #include "resource/storage/job/job.h"
 #include "resource/storage/tool/exporter.h"
 
@@ -400,6 +401,7 @@ int serve_destroy(struct worker *w)
     }
     r = blk_flush(w->root.disk);
     blk_detach(&w->root);
+    filter_throttle_group_drop(w->limits);
     free(w);
     return r;
 }

@@ -15,6 +15,7 @@
 
 struct bitmap_set;
 struct exporter;
+struct filter_throttle_group;
 struct graph;
 struct nbd_tls;
 struct worker;
@@ -42,9 +43,10 @@ struct connection {
 
 struct worker {
     struct loop *loop;
-    struct graph *graph;  /* borrowed */
-    struct blk_edge root; /* the disk that is served */
-    struct nbd_tls *tls;  /* borrowed; NULL: none */
+    struct graph *graph;                  /* borrowed */
+    struct blk_edge root;                 /* the disk that is served */
+    struct nbd_tls *tls;                  /* borrowed; NULL: none */
+    struct filter_throttle_group *limits; /* owned: put in under load; NULL: none */
     struct loop_watch listen;
     struct connection *connections;
     struct served *served;
@@ -70,6 +72,8 @@ struct call {
 };
 
 #define CALL_LINES_BYTES 16384u
+
+#define SERVE_LIMITS "limits" /* the node that has those of the volume */
 
 /* Serve a disk of the graph. */
 int serve_create(struct loop *l, struct graph *g, struct blk *disk,
@@ -108,6 +112,10 @@ void call_progress(struct call *c, uint64_t done, uint64_t total);
 
 /* -ECANCELED when who asked has left, or the worker ends. */
 int call_check(const struct call *c);
+
+/* The edge to the image that the volume is: below what only passes requests on, such as
+ * limits, traces and caches. */
+struct blk_edge *serve_image_edge(struct worker *w);
 
 /* Stop serving; the worker forgets it. */
 void serve_unserve(struct worker *w, struct served *x);

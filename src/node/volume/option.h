@@ -1,0 +1,67 @@
+/* option.h - what stands over a disk while it is used: a cache, limits, a trace.
+ *
+ * Members of the volume's record:
+ *
+ *     limits    {iops, bandwidth, burst_iops, burst_bandwidth, burst_seconds}
+ *     log       the path of a trace
+ *     cache     {pool, class, size_bytes, mode, layer}: `layer` is the store, a raw layer with
+ *               the user c/NAME; without one a new store is made when the disk is used
+ *
+ * What a snapshot or a clone keeps lies below them. */
+#ifndef NODE_VOLUME_OPTION_H
+#define NODE_VOLUME_OPTION_H
+
+#include "node/volume/words.h"
+#include "node/volume/worker.h"
+
+struct str;
+
+#define OPTION_TRACE_MAGIC 0x31484f4cu /* how a trace begins: "LOH1" */
+
+/* As `volume_load_disk`, whatever its cache still holds back. */
+int volume_load_locked(struct node *n, const char *name, struct volume *ret,
+                       int *ret_lock, struct err *e);
+
+/* Whether an order names one. */
+bool option_are_named(const json_t *order);
+
+/* The limits of a record, all of them, each with `before` in front. */
+void option_limit_words(const json_t *volume, const char *before, struct str *ret);
+
+/* Take them into a record, without what has to be made for them. */
+int option_take(struct node *n, const json_t *order, json_t *volume, struct err *e);
+
+/* What this disk has that a guest could not keep; NULL: nothing. */
+const char *option_for_guests(const json_t *volume);
+
+/* Words for the disk as it is used: `disk` is the node of its image. */
+int option_words(struct node *n, const struct volume *v, const char *disk,
+                 struct words *w, struct err *e);
+
+/* ---- option_store.c: of caches ---- */
+
+/* The lock is held: what a server that was killed has left in the cache goes down.  A disk that
+ * is served is left to its server. */
+int option_cache_settle(struct node *n, const struct volume *v, struct err *e);
+
+/* Make the store that the record asks for, if there is none. */
+int option_cache_need(struct node *n, const char *name, struct err *e);
+
+/* The store goes; the option stays, unless `forget`.  Nothing is in it that the disk does not
+ * have. */
+int option_cache_leave(struct node *n, struct volume *v, bool forget, struct err *e);
+
+/* Of a volume that goes. */
+int option_cache_release(struct node *n, const json_t *volume, const char *name,
+                         struct layer_release *gone, struct err *e);
+
+/* option_set.c: the verb. */
+int option_set(struct node *n, const json_t *order, json_t **ret, struct err *e);
+
+/* option_replay.c: the verb. */
+int option_replay(struct node *n, const json_t *order, json_t **ret, struct err *e);
+
+/* Counts of what filters have done, of a disk that is served. */
+void option_figures(struct node *n, struct volume *v);
+
+#endif
