@@ -8,6 +8,7 @@ import os
 import sys
 
 import disk
+import filters
 import guests
 import image
 import isa
@@ -27,6 +28,7 @@ SECTIONS = {
     "disk": disk.rows,
     "iscsi": disk.iscsi_rows,
     "vhost": disk.vhost_rows,
+    "filters": filters.rows,
     "qcow2": layers.beside_raw,
     "chain": layers.in_chains,
     "touch": layers.touched,

@@ -107,6 +107,10 @@ op volume-list
 op volume-inspect vol
 strata volume create --size 1M disk >/dev/null
 op volume-resize disk 2M
+op volume-set disk --iops 100
+strata volume create --size 1M --log "$WORK/trace" traced >/dev/null
+op volume-replay disk "$WORK/trace"
+strata volume delete traced >/dev/null
 op volume-snapshot disk one
 op volume-clone disk copy
 op volume-check disk

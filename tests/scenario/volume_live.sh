@@ -2,7 +2,7 @@
 # A disk that is served: by several commands at once,
 # while it is kept, cloned, resized, backed up; commands and the server are killed at it.
 # timeout: 300
-# rows: STO-13 STO-32 OPS-10
+# rows: STO-13 STO-32 OPS-04 OPS-10
 . "$(dirname "$0")/lib.sh"
 need_root
 need_cmd qemu-img qemu-io nbdinfo nbdcopy python3

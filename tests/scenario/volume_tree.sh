@@ -1,7 +1,7 @@
 #!/bin/sh
 # Snapshots of disks as a tree, and clones: each at once, none sees another's changes, and
 # Debian's qemu-img agrees on every layer.
-# rows: CLU-09 OPS-09
+# rows: CLU-09 OPS-07 OPS-09
 . "$(dirname "$0")/lib.sh"
 need_root
 need_cmd qemu-img qemu-io

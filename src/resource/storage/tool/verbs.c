@@ -141,7 +141,7 @@ static int resize(struct call *c)
     if (r == 0 && c->worker->job != NULL) {
         r = err_set(c->words.e, -EBUSY, "cannot resize during '%s'", c->worker->job);
     }
-    r = r == 0 ? tool_make_room(&c->words, job_root_edge(root)->disk) : r;
+    r = r == 0 ? tool_make_room(&c->words, serve_image_edge(c->worker)->disk) : r;
     r = r == 0 ? blk_resize(root, size, c->words.e) : r;
     if (r == 0) {
         tell_size(c->worker);

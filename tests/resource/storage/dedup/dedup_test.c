@@ -384,6 +384,65 @@ static int cuts_keep_references_right(void *arg)
     return 0;
 }
 
+/* At any cut of a resize the volume has the old size or the new one, what both have is
+ * there, and references are right; a volume behind it bounds how far it grows. */
+static int another_size_survives_cuts(void *arg)
+{
+    static const uint64_t sizes[] = {2 * DISK_BYTES, DISK_BYTES / 2};
+    struct members *s = arg;
+
+    for (unsigned i = 0; i < 2; i++) {
+        uint64_t common = (sizes[i] < DISK_BYTES ? sizes[i] : DISK_BYTES) / 4096;
+        bool done = false;
+
+        for (unsigned cut = 0; !done; cut++) {
+            struct dedup *d = begin(s, LOWER_BYTES);
+            struct open_disk o;
+
+            must(cut < 300);
+            must_be_0(dedup_volume_add(d, "one", DISK_BYTES, NULL));
+            hold(&o, d, "one");
+            for (uint32_t b = 0; b < BLOCKS; b++) {
+                write_number(&o, b, b % 40 + 1);
+            }
+            must_be_0(blk_flush(o.disk));
+            blk_detach(&o.edge);
+            dedup_unref(d);
+            s->plan.holds_back = true;
+            members_filter(s, 1);
+            must_be_0(dedup_open(s->lower[0], &d, NULL));
+            hold(&o, d, "one");
+            filter_fault_cut_after(s->lower[0], cut);
+            done = blk_resize(o.disk, sizes[i], NULL) == 0 &&
+                   !filter_fault_is_cut(s->lower[0]);
+            members_cut(s);
+            blk_detach(&o.edge);
+            dedup_unref(d);
+            must_be_0(dedup_open(s->base[0], &d, NULL));
+            must_be_0(dedup_check(d, NULL));
+            hold(&o, d, "one");
+            must(blk_size(o.disk) == sizes[i] ||
+                 (!done && blk_size(o.disk) == DISK_BYTES));
+            must_be_0(blk_resize(o.disk, sizes[i], NULL));
+            for (uint32_t b = 0; b < sizes[i] / 4096; b++) {
+                must_have(&o, b, b < common ? b % 40 + 1 : 0);
+            }
+            must_be_0(blk_resize(o.disk, DISK_BYTES, NULL));
+            must_have(&o, BLOCKS - 1, sizes[i] < DISK_BYTES ? 0 : (BLOCKS - 1) % 40 + 1);
+            must_be_0(dedup_check(d, NULL));
+            blk_detach(&o.edge);
+            must_be_0(dedup_volume_add(d, "two", DISK_BYTES, NULL));
+            hold(&o, d, "one");
+            must(blk_resize(o.disk, 64 * DISK_BYTES, NULL) == -ENOSPC);
+            must(blk_size(o.disk) == DISK_BYTES);
+            blk_detach(&o.edge);
+            dedup_unref(d);
+            members_drop(s);
+        }
+    }
+    return 0;
+}
+
 static int hostile_superblocks_are_refused(void *arg)
 {
     static const struct {
@@ -451,9 +510,7 @@ static void run(int (*test)(void *arg), const char *name)
 {
     struct members s = {.random = 7};
 
-    must_be_0(loop_create(LOOP_DRIVER_AUTO, &s.loop, NULL));
-    must_be_0(loop_do(s.loop, test, &s));
-    loop_destroy(s.loop);
+    members_run(&s.loop, test, &s);
     (void)printf("ok   %s\n", name);
 }
 
@@ -472,6 +529,7 @@ int main(void)
     run(what_nobody_refers_to_is_room, "what nobody refers to is room");
     run(a_damaged_block_is_told, "a damaged block is told");
     run(cuts_keep_references_right, "cuts keep references right");
+    run(another_size_survives_cuts, "another size survives cuts");
     run(hostile_superblocks_are_refused, "hostile superblocks are refused");
     return suite_main(disks, sizeof disks / sizeof disks[0]);
 }

@@ -460,9 +460,7 @@ static void run(int (*test)(void *arg), const char *name)
 {
     struct members s = {.random = 7};
 
-    must_be_0(loop_create(LOOP_DRIVER_AUTO, &s.loop, NULL));
-    must_be_0(loop_do(s.loop, test, &s));
-    loop_destroy(s.loop);
+    members_run(&s.loop, test, &s);
     (void)printf("ok   %s\n", name);
 }
 

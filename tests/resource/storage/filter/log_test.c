@@ -9,81 +9,51 @@
 #include "resource/storage/filter/log.h"
 #include "resource/storage/leaf/leaf.h"
 #include "tests/base/check.h"
-#include "tests/contract/blk_suite.h"
+#include "tests/resource/storage/redundancy/members.h"
 
 #define SIZE_BYTES  (1024u * 1024)
 #define TRACE_BYTES (2u * 1024 * 1024)
 #define REQUESTS    3000u
 
 struct world {
-    struct loop *loop;
-    struct blk *base;
-    struct blk *trace[2];
-    struct blk_edge keep[3];
-    struct blk_edge edge;
-    uint64_t random;
+    struct members m; /* the disk, and two traces */
     struct filter_log_record *asked;
     unsigned count;
     unsigned seen;
 };
 
-static struct blk *keep_memory(struct world *w, unsigned i, uint64_t bytes)
-{
-    struct blk *b = NULL;
-
-    must_be_0(leaf_memory_create(loop_strands(w->loop), bytes, 512, &b, NULL));
-    w->keep[i] = (struct blk_edge){.user = "test", .lets = BLK_USE_ALL};
-    must_be_0(blk_attach(&w->keep[i], b, NULL));
-    return b;
-}
-
-/* What a store had before is of no account. */
-static void put_garbage(struct blk *b)
-{
-    char *room = malloc(blk_size(b));
-
-    memset(room, 0xa5, blk_size(b));
-    must_be_0(blk_write(b, room, blk_size(b), 0, 0));
-    free(room);
-}
-
 static void begin(struct world *w)
 {
-    w->random = 5;
+    w->m.random = 5;
     w->asked = calloc(REQUESTS, sizeof *w->asked);
-    w->base = keep_memory(w, 0, SIZE_BYTES);
-    w->trace[0] = keep_memory(w, 1, TRACE_BYTES);
-    w->trace[1] = keep_memory(w, 2, TRACE_BYTES);
-    put_garbage(w->trace[0]);
-    put_garbage(w->trace[1]);
+    members_add(&w->m, SIZE_BYTES);
+    for (unsigned i = 1; i < 3; i++) {
+        members_add(&w->m, TRACE_BYTES);
+        members_garbage(&w->m, i);
+    }
 }
 
 static void finish(struct world *w)
 {
-    blk_detach(&w->edge);
-    for (unsigned i = 0; i < 3; i++) {
-        blk_detach(&w->keep[i]);
-    }
+    members_close(&w->m);
+    members_drop(&w->m);
     free(w->asked);
 }
 
 static void watch(struct world *w, struct blk *lower, struct blk *trace)
 {
-    struct blk *disk = NULL;
-
-    must_be_0(filter_log_create(w->loop, lower, trace, &disk, NULL));
-    w->edge = (struct blk_edge){.user = "test", .uses = BLK_USE_ALL};
-    must_be_0(blk_attach(&w->edge, disk, NULL));
+    must_be_0(filter_log_create(w->m.loop, lower, trace, &w->m.disk, NULL));
+    members_hold(&w->m);
 }
 
 static void ask(struct world *w, char *room)
 {
     struct filter_log_record *x = &w->asked[w->count++];
-    struct blk *disk = w->edge.disk;
+    struct blk *disk = w->m.edge.disk;
 
-    x->kind = (enum blk_kind)(suite_random(&w->random) % BLK_KIND_COUNT);
-    x->bytes = (suite_random(&w->random) % 16 + 1) * 512;
-    x->off = suite_random(&w->random) % (SIZE_BYTES / 512 - 16) * 512;
+    x->kind = (enum blk_kind)(suite_random(&w->m.random) % BLK_KIND_COUNT);
+    x->bytes = (suite_random(&w->m.random) % 16 + 1) * 512;
+    x->off = suite_random(&w->m.random) % (SIZE_BYTES / 512 - 16) * 512;
     switch (x->kind) {
     case BLK_READ:
         must_be_0(blk_read(disk, room, x->bytes, x->off));
@@ -130,25 +100,25 @@ static int trace_and_replay(void *arg)
     char *room = calloc(1, 65536);
 
     begin(w);
-    watch(w, w->base, w->trace[0]);
+    watch(w, w->m.base[0], w->m.base[1]);
     while (w->count < REQUESTS) {
         ask(w, room);
         if (w->count % 700 == 0) {
-            loop_sleep(w->loop, 120000000); /* some of it is written meanwhile */
+            loop_sleep(w->m.loop, 120000000); /* some of it is written meanwhile */
         }
     }
-    must(filter_log_lost(w->edge.disk) == 0);
-    blk_detach(&w->edge);
-    must_be_in(w, w->trace[0]);
+    must(filter_log_lost(w->m.edge.disk) == 0);
+    blk_detach(&w->m.edge);
+    must_be_in(w, w->m.base[1]);
 
-    watch(w, w->base, w->trace[1]);
-    must_be_0(filter_log_replay(w->loop, w->trace[0], w->edge.disk, &io, NULL));
+    watch(w, w->m.base[0], w->m.base[2]);
+    must_be_0(filter_log_replay(w->m.loop, w->m.base[1], w->m.edge.disk, &io, NULL));
     must(io.count == REQUESTS && io.failed == 0 && io.skipped == 0);
-    blk_detach(&w->edge);
-    must_be_in(w, w->trace[1]); /* the same, in the same order */
+    blk_detach(&w->m.edge);
+    must_be_in(w, w->m.base[2]); /* the same, in the same order */
     io = (struct filter_log_replay){.at_once = true, .reads_only = true, .depth = 1};
-    watch(w, w->base, NULL);
-    must_be_0(filter_log_replay(w->loop, w->trace[0], w->edge.disk, &io, NULL));
+    watch(w, w->m.base[0], NULL);
+    must_be_0(filter_log_replay(w->m.loop, w->m.base[1], w->m.edge.disk, &io, NULL));
     must(io.count + io.skipped == REQUESTS && io.skipped > REQUESTS / 2);
     finish(w);
     free(room);
@@ -162,17 +132,18 @@ static int keep_times(void *arg)
     char room[512] = {0};
 
     begin(w);
-    watch(w, w->base, w->trace[0]);
+    watch(w, w->m.base[0], w->m.base[1]);
     for (unsigned i = 0; i < 10; i++) {
-        must_be_0(blk_write(w->edge.disk, room, 512, i * 512u, 0));
-        loop_sleep(w->loop, 10000000);
+        must_be_0(blk_write(w->m.edge.disk, room, 512, i * 512u, 0));
+        loop_sleep(w->m.loop, 10000000);
     }
-    blk_detach(&w->edge);
-    watch(w, w->base, NULL);
-    must_be_0(filter_log_replay(w->loop, w->trace[0], w->edge.disk, &io, NULL));
+    blk_detach(&w->m.edge);
+    watch(w, w->m.base[0], NULL);
+    must_be_0(filter_log_replay(w->m.loop, w->m.base[1], w->m.edge.disk, &io, NULL));
     must(io.count == 10 && io.took_ns >= 90000000);
     io = (struct filter_log_replay){.depth = 1000};
-    must(filter_log_replay(w->loop, w->trace[0], w->edge.disk, &io, NULL) == -EINVAL);
+    must(filter_log_replay(w->m.loop, w->m.base[1], w->m.edge.disk, &io, NULL) ==
+         -EINVAL);
     finish(w);
     return 0;
 }
@@ -193,23 +164,23 @@ static int explain_slowness(void *arg)
     unsigned failed = 0;
 
     begin(w);
-    must_be_0(filter_fault_create(w->loop, w->base, &plan, &slow, NULL));
+    must_be_0(filter_fault_create(w->m.loop, w->m.base[0], &plan, &slow, NULL));
     watch(w, slow, NULL);
-    must(filter_log_latency_ns(w->edge.disk, BLK_READ, 500) == 0);
+    must(filter_log_latency_ns(w->m.edge.disk, BLK_READ, 500) == 0);
     for (unsigned i = 0; i < 200; i++) {
-        must_be_0(blk_read(w->edge.disk, room, 4096, 0));
-        failed += i < 10 && blk_write(w->edge.disk, room, 512, 0, 0) != 0;
+        must_be_0(blk_read(w->m.edge.disk, room, 4096, 0));
+        failed += i < 10 && blk_write(w->m.edge.disk, room, 512, 0, 0) != 0;
     }
-    filter_log_figures(w->edge.disk, BLK_WRITE, &f);
+    filter_log_figures(w->m.edge.disk, BLK_WRITE, &f);
     must(f.count == 10 && f.failed == failed && failed == 3 && f.bytes == 5120);
-    filter_log_figures(w->edge.disk, BLK_READ, &f);
+    filter_log_figures(w->m.edge.disk, BLK_READ, &f);
     must(f.count == 200 && f.failed == 0 && f.bytes == 200 * 4096);
     must(f.least_ns <= f.total_ns / 200 && f.total_ns / 200 <= f.most_ns);
-    must(filter_log_latency_ns(w->edge.disk, BLK_READ, 1000) == f.most_ns);
-    must(filter_log_latency_ns(w->edge.disk, BLK_READ, 990) > 1000000); /* the delays */
-    must(filter_log_latency_ns(w->edge.disk, BLK_READ, 500) <
-         filter_log_latency_ns(w->edge.disk, BLK_READ, 990));
-    filter_log_figures(w->edge.disk, BLK_FLUSH, &f);
+    must(filter_log_latency_ns(w->m.edge.disk, BLK_READ, 1000) == f.most_ns);
+    must(filter_log_latency_ns(w->m.edge.disk, BLK_READ, 990) > 1000000); /* the delays */
+    must(filter_log_latency_ns(w->m.edge.disk, BLK_READ, 500) <
+         filter_log_latency_ns(w->m.edge.disk, BLK_READ, 990));
+    filter_log_figures(w->m.edge.disk, BLK_FLUSH, &f);
     must(f.count == 0);
     finish(w);
     return 0;
@@ -222,19 +193,19 @@ static int count_lost(void *arg)
     char *room = calloc(1, 65536);
 
     begin(w);
-    must_be_0(blk_resize(w->trace[0], 8192, NULL)); /* 15 pages of 12 */
-    watch(w, w->base, w->trace[0]);
+    must_be_0(blk_resize(w->m.base[1], 8192, NULL)); /* 15 pages of 12 */
+    watch(w, w->m.base[0], w->m.base[1]);
     while (w->count < REQUESTS) {
         ask(w, room);
         if (w->count % 100 == 0) {
-            loop_sleep(w->loop, 110000000 / 4);
+            loop_sleep(w->m.loop, 110000000 / 4);
         }
     }
-    loop_sleep(w->loop, 150000000);
-    must(filter_log_lost(w->edge.disk) > REQUESTS / 2);
-    blk_detach(&w->edge);
-    watch(w, w->base, NULL);
-    must_be_0(filter_log_replay(w->loop, w->trace[0], w->edge.disk, &io, NULL));
+    loop_sleep(w->m.loop, 150000000);
+    must(filter_log_lost(w->m.edge.disk) > REQUESTS / 2);
+    blk_detach(&w->m.edge);
+    watch(w, w->m.base[0], NULL);
+    must_be_0(filter_log_replay(w->m.loop, w->m.base[1], w->m.edge.disk, &io, NULL));
     must(io.count <= 180);
     finish(w);
     free(room);
@@ -248,16 +219,16 @@ static int refuse_damage(void *arg)
     struct err e = {0};
 
     begin(w);
-    must(filter_log_read(w->trace[0], compare, w, &e) == -EUCLEAN);
+    must(filter_log_read(w->m.base[1], compare, w, &e) == -EUCLEAN);
     must(strstr(e.text, "no head") != NULL);
-    watch(w, w->base, w->trace[0]);
-    must_be_0(blk_write(w->edge.disk, page, 512, 0, 0));
-    blk_detach(&w->edge);
-    must_be_0(blk_read(w->trace[0], page, 512, 512));
+    watch(w, w->m.base[0], w->m.base[1]);
+    must_be_0(blk_write(w->m.edge.disk, page, 512, 0, 0));
+    blk_detach(&w->m.edge);
+    must_be_0(blk_read(w->m.base[1], page, 512, 512));
     page[40] ^= 1;
-    must_be_0(blk_write(w->trace[0], page, 512, 512, 0));
+    must_be_0(blk_write(w->m.base[1], page, 512, 512, 0));
     e = (struct err){0};
-    must(filter_log_read(w->trace[0], compare, w, &e) == -EUCLEAN);
+    must(filter_log_read(w->m.base[1], compare, w, &e) == -EUCLEAN);
     must(strstr(e.text, "damaged") != NULL);
     finish(w);
     return 0;
@@ -267,9 +238,7 @@ static void in_a_loop(int (*fn)(void *arg))
 {
     struct world w = {0};
 
-    must_be_0(loop_create(LOOP_DRIVER_AUTO, &w.loop, NULL));
-    must_be_0(loop_do(w.loop, fn, &w));
-    loop_destroy(w.loop);
+    members_run(&w.m.loop, fn, &w);
 }
 
 static void a_trace_is_made_again(void **state)

@@ -8,64 +8,38 @@
 #include "resource/storage/filter/overlay.h"
 #include "resource/storage/leaf/leaf.h"
 #include "tests/base/check.h"
-#include "tests/contract/blk_suite.h"
+#include "tests/resource/storage/redundancy/members.h"
 
 #define SIZE_BYTES  (9u * 1024 * 1024) /* more than one group of the map */
 #define STORE_BYTES (20u * 1024 * 1024)
 #define STEPS       800
 
 struct world {
-    struct loop *loop;
-    struct blk *base;
-    struct blk *store[2];
-    struct blk_edge keep[3];
+    struct members m; /* the base, and a store for each overlay */
     struct blk_edge edge[2];
-    uint64_t random;
     char *model[2];
 };
 
-static struct blk *keep_memory(struct world *w, unsigned i, uint64_t bytes)
-{
-    struct blk *b = NULL;
-
-    must_be_0(leaf_memory_create(loop_strands(w->loop), bytes, 512, &b, NULL));
-    w->keep[i] = (struct blk_edge){.user = "test", .lets = BLK_USE_ALL};
-    must_be_0(blk_attach(&w->keep[i], b, NULL));
-    return b;
-}
-
-/* What a store had before is of no account. */
-static void put_garbage(struct blk *b)
-{
-    char *room = malloc(blk_size(b));
-
-    memset(room, 0xa5, blk_size(b));
-    must_be_0(blk_write(b, room, blk_size(b), 0, 0));
-    free(room);
-}
-
 static void begin(struct world *w)
 {
-    w->random = 77;
-    w->base = keep_memory(w, 0, SIZE_BYTES);
+    w->m.random = 77;
+    members_add(&w->m, SIZE_BYTES);
     for (unsigned i = 0; i < 2; i++) {
-        w->store[i] = keep_memory(w, i + 1, STORE_BYTES);
-        put_garbage(w->store[i]);
+        members_add(&w->m, STORE_BYTES);
+        members_garbage(&w->m, i + 1);
         w->model[i] = malloc(SIZE_BYTES);
     }
     for (uint64_t i = 0; i < SIZE_BYTES; i++) {
-        w->model[0][i] = (char)suite_random(&w->random);
+        w->model[0][i] = (char)suite_random(&w->m.random);
     }
     memset(w->model[0] + 2 * 1024 * 1024, 0, 1024 * 1024);
-    must_be_0(blk_write(w->base, w->model[0], SIZE_BYTES, 0, 0));
+    must_be_0(blk_write(w->m.base[0], w->model[0], SIZE_BYTES, 0, 0));
     memcpy(w->model[1], w->model[0], SIZE_BYTES);
 }
 
 static void finish(struct world *w)
 {
-    for (unsigned i = 0; i < 3; i++) {
-        blk_detach(&w->keep[i]);
-    }
+    members_drop(&w->m);
     free(w->model[0]);
     free(w->model[1]);
 }
@@ -74,7 +48,7 @@ static int open_one(struct world *w, unsigned i, struct filter_overlay_options o
                     struct err *e)
 {
     struct blk *disk = NULL;
-    int r = filter_overlay_create(w->base, w->store[i], &o, &disk, e);
+    int r = filter_overlay_create(w->m.base[0], w->m.base[i + 1], &o, &disk, e);
 
     if (r == 0) {
         w->edge[i] = (struct blk_edge){.user = "test", .uses = BLK_USE_ALL};
@@ -94,18 +68,18 @@ static void compare(struct blk *disk, const char *model)
 
 static void change(struct world *w, unsigned i)
 {
-    uint64_t blocks = suite_random(&w->random) % (i == 0 ? 10 : 300) + 1;
-    uint64_t off = suite_random(&w->random) % (SIZE_BYTES / 512 - blocks) * 512;
+    uint64_t blocks = suite_random(&w->m.random) % (i == 0 ? 10 : 300) + 1;
+    uint64_t off = suite_random(&w->m.random) % (SIZE_BYTES / 512 - blocks) * 512;
     char *at = w->model[i] + off;
     struct blk *disk = w->edge[i].disk;
 
-    if (suite_random(&w->random) % 5 == 0) {
+    if (suite_random(&w->m.random) % 5 == 0) {
         must_be_0(blk_zero(disk, off, blocks * 512, BLK_UNMAP));
         memset(at, 0, blocks * 512);
         return;
     }
     for (uint64_t k = 0; k < blocks * 512; k++) {
-        at[k] = (char)suite_random(&w->random);
+        at[k] = (char)suite_random(&w->m.random);
     }
     must_be_0(blk_write(disk, at, blocks * 512, off, 0));
 }
@@ -132,7 +106,7 @@ static int keep_apart(void *arg)
             must_be_0(open_one(w, 1, (struct filter_overlay_options){0}, NULL));
         }
     }
-    compare(w->base, was);
+    compare(w->m.base[0], was);
     blk_detach(&w->edge[0]);
     blk_detach(&w->edge[1]);
     must_be_0(open_one(w, 0, (struct filter_overlay_options){0}, NULL));
@@ -163,11 +137,11 @@ static int drop_at_end(void *arg)
         }
         must_be_0(blk_flush(w->edge[0].disk));
         compare(w->edge[0].disk, w->model[0]);
-        must(leaf_memory_held_bytes(w->store[0]) > 0);
+        must(leaf_memory_held_bytes(w->m.base[1]) > 0);
         blk_detach(&w->edge[0]);
-        must(leaf_memory_held_bytes(w->store[0]) == 0);
+        must(leaf_memory_held_bytes(w->m.base[1]) == 0);
     }
-    compare(w->base, was);
+    compare(w->m.base[0], was);
     finish(w);
     free(was);
     return 0;
@@ -195,20 +169,20 @@ static int refuse_damage(void *arg)
     must_be_0(open_one(w, 0, o, NULL));
     must_be_0(blk_write(w->edge[0].disk, w->model[1], 65536, 0, 0));
     blk_detach(&w->edge[0]);
-    flip(w->store[0], 4096); /* the first page of the map */
+    flip(w->m.base[1], 4096); /* the first page of the map */
     must_be_0(open_one(w, 0, (struct filter_overlay_options){0}, NULL));
     must(blk_read(w->edge[0].disk, room, 512, 0) == -EUCLEAN);
     must(blk_write(w->edge[0].disk, room, 512, 0, 0) == -EUCLEAN);
     must_be_0(blk_read(w->edge[0].disk, room, 512, SIZE_BYTES - 512));
     blk_detach(&w->edge[0]);
-    flip(w->store[0], 4096);
+    flip(w->m.base[1], 4096);
     must_be_0(open_one(w, 0, (struct filter_overlay_options){0}, NULL));
     must_be_0(blk_read(w->edge[0].disk, room, 512, 0));
     blk_detach(&w->edge[0]);
-    must_be_0(blk_resize(w->base, SIZE_BYTES - 4096, NULL));
+    must_be_0(blk_resize(w->m.base[0], SIZE_BYTES - 4096, NULL));
     must(open_one(w, 0, (struct filter_overlay_options){0}, &e) == -ESTALE);
-    must_be_0(blk_resize(w->base, SIZE_BYTES, NULL));
-    flip(w->store[0], 0);
+    must_be_0(blk_resize(w->m.base[0], SIZE_BYTES, NULL));
+    flip(w->m.base[1], 0);
     e = (struct err){0};
     must(open_one(w, 0, (struct filter_overlay_options){0}, &e) == -EUCLEAN);
     finish(w);
@@ -221,14 +195,14 @@ static int run_out_of_room(void *arg)
     struct filter_overlay_options o = {.fresh = true};
 
     begin(w);
-    must_be_0(blk_resize(w->store[0], 1024 * 1024, NULL));
+    must_be_0(blk_resize(w->m.base[1], 1024 * 1024, NULL));
     must_be_0(open_one(w, 0, o, NULL));
     memset(w->model[0], 3, 65536);
     must_be_0(blk_write(w->edge[0].disk, w->model[0], 65536, 0, 0));
     must(blk_write(w->edge[0].disk, w->model[1], 65536, SIZE_BYTES / 2, 0) == -ENOSPC);
     compare(w->edge[0].disk, w->model[0]);
     must_be_0(blk_flush(w->edge[0].disk));
-    must_be_0(blk_resize(w->store[0], filter_overlay_store_bytes(SIZE_BYTES), NULL));
+    must_be_0(blk_resize(w->m.base[1], filter_overlay_store_bytes(SIZE_BYTES), NULL));
     must_be_0(blk_write(w->edge[0].disk, w->model[1], SIZE_BYTES, 0, 0));
     compare(w->edge[0].disk, w->model[1]);
     blk_detach(&w->edge[0]);
@@ -247,10 +221,10 @@ static int tell_what_is_own(void *arg)
     must_be_0(blk_write(w->edge[0].disk, w->model[0], 8192, 8192, 0));
     must_be_0(blk_zero(w->edge[0].disk, 16384, 4096, 0));
     must_be_0(blk_status(w->edge[0].disk, 0, SIZE_BYTES, &x));
-    must(x.bytes == 8192 && x.holder == w->base && x.at == 0);
+    must(x.bytes == 8192 && x.holder == w->m.base[0] && x.at == 0);
     must(x.state == (BLK_DATA | BLK_PLACED));
     must_be_0(blk_status(w->edge[0].disk, 8192, SIZE_BYTES - 8192, &x));
-    must(x.bytes == 8192 && x.holder == w->store[0] && x.at == 4096 * 2 + 8192);
+    must(x.bytes == 8192 && x.holder == w->m.base[1] && x.at == 4096 * 2 + 8192);
     must(x.state == (BLK_DATA | BLK_ALLOCATED | BLK_PLACED));
     must_be_0(blk_status(w->edge[0].disk, 16384, SIZE_BYTES - 16384, &x));
     must(x.bytes == 4096 && x.state == BLK_ALLOCATED);
@@ -263,9 +237,7 @@ static void in_a_loop(int (*fn)(void *arg))
 {
     struct world w = {0};
 
-    must_be_0(loop_create(LOOP_DRIVER_AUTO, &w.loop, NULL));
-    must_be_0(loop_do(w.loop, fn, &w));
-    loop_destroy(w.loop);
+    members_run(&w.m.loop, fn, &w);
 }
 
 static void overlays_of_one_base_keep_apart(void **state)

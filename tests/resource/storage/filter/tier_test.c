@@ -8,7 +8,7 @@
 #include "resource/storage/filter/tier.h"
 #include "resource/storage/leaf/leaf.h"
 #include "tests/base/check.h"
-#include "tests/contract/blk_suite.h"
+#include "tests/resource/storage/redundancy/members.h"
 
 #define EXTENT     16384u
 #define FAST_BYTES (512u * 1024)
@@ -16,47 +16,26 @@
 #define SIZE_BYTES (4u * 1024 * 1024)
 
 struct world {
-    struct loop *loop;
-    struct blk *base[2];
-    struct blk_edge keep[2];
-    struct blk_edge edge;
-    uint64_t random;
+    struct members m; /* fast, slow */
     char *model;
 };
 
-/* What a store had before is of no account. */
-static void put_garbage(struct blk *b)
-{
-    char *room = malloc(blk_size(b));
-
-    memset(room, 0xa5, blk_size(b));
-    must_be_0(blk_write(b, room, blk_size(b), 0, 0));
-    free(room);
-}
-
 static void begin(struct world *w)
 {
-    w->random = 31;
+    w->m.random = 31;
     w->model = calloc(1, SIZE_BYTES);
-    for (unsigned i = 0; i < 2; i++) {
-        must_be_0(leaf_memory_create(loop_strands(w->loop),
-                                     i == 0 ? FAST_BYTES : SLOW_BYTES, 512, &w->base[i],
-                                     NULL));
-        w->keep[i] = (struct blk_edge){.user = "test", .lets = BLK_USE_ALL};
-        must_be_0(blk_attach(&w->keep[i], w->base[i], NULL));
-    }
-    put_garbage(w->base[0]);
-    put_garbage(w->base[1]);
+    members_add(&w->m, FAST_BYTES);
+    members_add(&w->m, SLOW_BYTES);
+    members_garbage(&w->m, 0);
+    members_garbage(&w->m, 1);
 }
 
 static int open_tier(struct world *w, struct filter_tier_options o, struct err *e)
 {
-    struct blk *disk = NULL;
-    int r = filter_tier_create(w->base[0], w->base[1], &o, &disk, e);
+    int r = filter_tier_create(w->m.base[0], w->m.base[1], &o, &w->m.disk, e);
 
     if (r == 0) {
-        w->edge = (struct blk_edge){.user = "test", .uses = BLK_USE_ALL};
-        must_be_0(blk_attach(&w->edge, disk, NULL));
+        members_hold(&w->m);
     }
     return r;
 }
@@ -72,25 +51,20 @@ static void open_fresh(struct world *w)
 static void fill_all(struct world *w)
 {
     for (uint64_t i = 0; i < SIZE_BYTES; i++) {
-        w->model[i] = (char)suite_random(&w->random);
+        w->model[i] = (char)suite_random(&w->m.random);
     }
-    must_be_0(blk_write(w->edge.disk, w->model, SIZE_BYTES, 0, 0));
+    must_be_0(blk_write(w->m.edge.disk, w->model, SIZE_BYTES, 0, 0));
 }
 
 static void compare(struct world *w)
 {
-    char *room = malloc(SIZE_BYTES);
-
-    must_be_0(blk_read(w->edge.disk, room, SIZE_BYTES, 0));
-    must(memcmp(room, w->model, SIZE_BYTES) == 0);
-    free(room);
+    members_compare(&w->m, w->model, SIZE_BYTES);
 }
 
 static void finish(struct world *w)
 {
-    blk_detach(&w->edge);
-    blk_detach(&w->keep[0]);
-    blk_detach(&w->keep[1]);
+    members_close(&w->m);
+    members_drop(&w->m);
     free(w->model);
 }
 
@@ -98,7 +72,7 @@ static struct filter_tier_figures figures(struct world *w)
 {
     struct filter_tier_figures f;
 
-    filter_tier_figures(w->edge.disk, &f);
+    filter_tier_figures(w->m.edge.disk, &f);
     return f;
 }
 
@@ -110,10 +84,10 @@ static double read_hot(struct world *w)
     char room[512];
 
     for (unsigned i = 0; i < 1000; i++) {
-        uint64_t extent =
-            i % 10 == 0 ? suite_random(&w->random) % (SIZE_BYTES / EXTENT) : 200 + i % 16;
+        uint64_t extent = i % 10 == 0 ? suite_random(&w->m.random) % (SIZE_BYTES / EXTENT)
+                                      : 200 + i % 16;
 
-        must_be_0(blk_read(w->edge.disk, room, sizeof room, extent * EXTENT));
+        must_be_0(blk_read(w->m.edge.disk, room, sizeof room, extent * EXTENT));
         must(memcmp(room, w->model + extent * EXTENT, sizeof room) == 0);
     }
     now = figures(w);
@@ -132,16 +106,16 @@ static int move_by_heat(void *arg)
     must(figures(w).fast_extents + 1 >= figures(w).fast_room);
     before = read_hot(w);
     for (unsigned i = 0; i < 8; i++) {
-        must(filter_tier_balance(w->edge.disk, 8) >= 0);
+        must(filter_tier_balance(w->m.edge.disk, 8) >= 0);
         (void)read_hot(w);
     }
     after = read_hot(w);
     must(before < 0.3 && after > 0.85);
     must(figures(w).moved_up >= 16 && figures(w).moved_down >= 16);
     compare(w);
-    blk_detach(&w->edge);
+    blk_detach(&w->m.edge);
     must_be_0(open_tier(w, (struct filter_tier_options){0}, NULL));
-    must(filter_tier_is_fast(w->edge.disk, 205 * EXTENT)); /* it is kept */
+    must(filter_tier_is_fast(w->m.edge.disk, 205 * EXTENT)); /* it is kept */
     compare(w);
     finish(w);
     return 0;
@@ -154,7 +128,7 @@ static int obey_tags(void *arg)
 
     begin(w);
     open_fresh(w);
-    disk = w->edge.disk;
+    disk = w->m.edge.disk;
     must_be_0(filter_tier_set_tag(disk, 0, 4 * EXTENT, FILTER_TIER_KEEP_SLOW));
     fill_all(w);
     must(!filter_tier_is_fast(disk, 0) && filter_tier_is_fast(disk, 4 * EXTENT));
@@ -169,14 +143,14 @@ static int obey_tags(void *arg)
     must(!filter_tier_is_fast(disk, 5 * EXTENT));
     must(filter_tier_set_tag(disk, 0, 1, FILTER_TIER_TAG_COUNT) == -EINVAL);
     must(filter_tier_set_tag(disk, 512, SIZE_BYTES, 0) == -EINVAL);
-    blk_detach(&w->edge);
+    blk_detach(&w->m.edge);
     must_be_0(open_tier(w, (struct filter_tier_options){0}, NULL));
     for (unsigned i = 0; i < 6; i++) { /* as hot as it may be: tags are kept, too */
         (void)read_hot(w);
-        must(filter_tier_balance(w->edge.disk, 8) >= 0);
+        must(filter_tier_balance(w->m.edge.disk, 8) >= 0);
     }
-    must(filter_tier_is_fast(w->edge.disk, 100 * EXTENT));
-    must(!filter_tier_is_fast(w->edge.disk, 5 * EXTENT));
+    must(filter_tier_is_fast(w->m.edge.disk, 100 * EXTENT));
+    must(!filter_tier_is_fast(w->m.edge.disk, 5 * EXTENT));
     compare(w);
     finish(w);
     return 0;
@@ -201,9 +175,9 @@ static void write_much(void *arg)
         char *at = x->w->model + off;
 
         memset(at, (int)suite_random(&x->random), 1024);
-        must_be_0(blk_write(x->w->edge.disk, at, 1024, off, 0));
+        must_be_0(blk_write(x->w->m.edge.disk, at, 1024, off, 0));
         if (i % 50 == 0) {
-            loop_sleep(x->w->loop, 1000);
+            loop_sleep(x->w->m.loop, 1000);
         }
     }
     x->done = true;
@@ -219,18 +193,18 @@ static int move_under_load(void *arg)
     fill_all(w);
     for (unsigned i = 0; i < 4; i++) {
         x[i] = (struct writer){.w = w, .random = i + 1, .first = 60 * i};
-        must_be_0(strand_start(loop_strands(w->loop), write_much, &x[i]));
+        must_be_0(strand_start(loop_strands(w->m.loop), write_much, &x[i]));
     }
     for (unsigned i = 0; i < 3000 && figures(w).moved_up < 10; i++) {
-        must(filter_tier_balance(w->edge.disk, 8) >= 0);
-        loop_sleep(w->loop, 2000000);
+        must(filter_tier_balance(w->m.edge.disk, 8) >= 0);
+        loop_sleep(w->m.loop, 2000000);
     }
     for (unsigned i = 0; i < 4; i++) {
         x[i].stop = true;
     }
     for (unsigned i = 0; i < 4; i++) {
         while (!x[i].done) {
-            loop_sleep(w->loop, 1000000);
+            loop_sleep(w->m.loop, 1000000);
         }
     }
     must(figures(w).moved_up >= 10);
@@ -263,14 +237,14 @@ static int refuse_damage(void *arg)
     must(open_tier(w, bad, NULL) == -ENOSPC);
     open_fresh(w);
     fill_all(w);
-    blk_detach(&w->edge);
-    flip(w->base[0], 4096);
+    blk_detach(&w->m.edge);
+    flip(w->m.base[0], 4096);
     e = (struct err){0};
     must(open_tier(w, old, &e) == -EUCLEAN && strstr(e.text, "map") != NULL);
-    flip(w->base[0], 4096);
-    must_be_0(blk_resize(w->base[1], SLOW_BYTES / 2, NULL));
+    flip(w->m.base[0], 4096);
+    must_be_0(blk_resize(w->m.base[1], SLOW_BYTES / 2, NULL));
     must(open_tier(w, old, NULL) == -ESTALE);
-    must_be_0(blk_resize(w->base[1], SLOW_BYTES, NULL));
+    must_be_0(blk_resize(w->m.base[1], SLOW_BYTES, NULL));
     must_be_0(open_tier(w, old, NULL));
     finish(w);
     return 0;
@@ -280,9 +254,7 @@ static void in_a_loop(int (*fn)(void *arg))
 {
     struct world w = {0};
 
-    must_be_0(loop_create(LOOP_DRIVER_AUTO, &w.loop, NULL));
-    must_be_0(loop_do(w.loop, fn, &w));
-    loop_destroy(w.loop);
+    members_run(&w.m.loop, fn, &w);
 }
 
 static void extents_move_by_heat(void **state)

@@ -1,5 +1,6 @@
 #!/bin/sh
 # The iSCSI server against initiators from Debian: iscsi-ls, iscsi-inq, iscsi-test-cu, qemu-img, qemu-io.
+# rows: STO-14
 #
 #     tools.sh SERVE-PROGRAM VOLUME-PROGRAM [suite]
 set -eu

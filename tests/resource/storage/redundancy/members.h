@@ -27,6 +27,14 @@ struct members {
     uint64_t random;
 };
 
+/* The test in a strand of a loop of its own. */
+static inline void members_run(struct loop **loop, int (*test)(void *arg), void *arg)
+{
+    must_be_0(loop_create(LOOP_DRIVER_AUTO, loop, NULL));
+    must_be_0(loop_do(*loop, test, arg));
+    loop_destroy(*loop);
+}
+
 static inline void members_add(struct members *s, uint64_t bytes)
 {
     unsigned i = s->count++;
@@ -34,6 +42,17 @@ static inline void members_add(struct members *s, uint64_t bytes)
     must_be_0(leaf_memory_create(loop_strands(s->loop), bytes, 512, &s->base[i], NULL));
     s->keep[i] = (struct blk_edge){.user = "test", .lets = BLK_USE_ALL};
     must_be_0(blk_attach(&s->keep[i], s->base[i], NULL));
+}
+
+/* What a disk had before is of no account. */
+static inline void members_garbage(struct members *s, unsigned i)
+{
+    size_t bytes = (size_t)blk_size(s->base[i]);
+    char *room = malloc(bytes);
+
+    memset(room, 0xa5, bytes);
+    must_be_0(blk_write(s->base[i], room, bytes, 0, 0));
+    free(room);
 }
 
 static inline void members_drop(struct members *s)
