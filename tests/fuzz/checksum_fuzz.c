@@ -8,6 +8,7 @@
 
 #define DISK_BYTES   (1u << 19)
 #define HEADER       56
+#define LONG_HEADER  80 /* of a disk that gets another size */
 #define JOURNAL_MOST 4000
 
 struct input {
@@ -49,7 +50,8 @@ static void use(void *arg)
         return;
     }
     slot.disk = b;
-    (void)slot_store(&slot, x->data, HEADER);
+    (void)slot_store(&slot, x->data,
+                     x->size >= LONG_HEADER && x->size % 2 == 0 ? LONG_HEADER : HEADER);
     put_journal(x, b);
     if (filter_checksum_create(b, NULL, NULL, &top, NULL) == 0) {
         (void)blk_write(top, room, sizeof room, 0, 0);

@@ -322,7 +322,7 @@ serve d # the block is not what its address says
 said=$(qemu-io -f raw -c 'read 1M 64k' "nbd:unix:$WORK/s" 2>&1) && fail "a wrong block was read: $said"
 io -c 'read -P 6 12M 1M'
 [ "$(member d figures.dedup.damaged_blocks)" -ge 1 ] || fail "not counted"
-io -c 'write -P 6 12M 1M'
+io -c 'write -z 1M 64k' -c 'write -P 6 12M 1M'
 strata volume resize d 32M >/dev/null
 io -c 'write -P 7 31M 1M' -c 'read -P 6 12M 1M' -c 'read -P 0 16M 15M'
 unserve d

@@ -429,6 +429,13 @@ static int hostile_headers_are_refused(void *arg)
         {40, 0, 8},
         {40, UINT64_MAX, 8},
         {40, 1ull << 52, 8},
+        {56, 4097, 8}, /* of the longer header */
+        {56, LOWER_BYTES, 8},
+        {56, 1u << 20, 8},
+        {56, UINT64_MAX & ~4095ull, 8},
+        {64, 4096, 8},
+        {72, 100, 8},
+        {72, UINT64_MAX & ~4095ull, 8},
     };
     struct members *s = arg;
     struct filter_checksum_format f = {.kind = FILTER_CHECKSUM_CRC32C,
@@ -444,6 +451,10 @@ static int hostile_headers_are_refused(void *arg)
         uint32_t crc;
 
         memcpy(place, good, sizeof place);
+        if (bad[i].at >= 56) {
+            memset(place + 40 + 56, 0, 24);
+            place[12] = 80;
+        }
         memcpy(place + 40 + bad[i].at, &bad[i].value, bad[i].bytes);
         memcpy(&payload, place + 12, 4);
         memset(place + 36, 0, 4);
