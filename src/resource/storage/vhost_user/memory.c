@@ -1,9 +1,7 @@
 /* memory.c - a front end's memory: mapped, translated, and logged.
  *
  * What a front end says of a region is checked against its file and the other regions;
- * a file that is made shorter afterwards is not noticed, and touching what is gone
- * ends the process: front ends seal their memory against that, and those that do not can
- * hurt themselves only, as a process serves one volume. */
+ * lost.c is about files that are made shorter afterwards. */
 #include "resource/storage/vhost_user/memory.h"
 
 #include <errno.h>
@@ -14,6 +12,7 @@
 #include <sys/statfs.h>
 #include <unistd.h>
 
+#include "resource/storage/vhost_user/lost.h"
 #include "resource/storage/vhost_user/protocol.h"
 
 /* ---- mapping ---- */
@@ -36,6 +35,7 @@ int vhost_map(int fd, const struct vhost_user_area *area, struct vhost_mapping *
     uint64_t end;
     struct stat st;
     void *at;
+    int slot;
 
     if (area->bytes == 0 || __builtin_add_overflow(area->offset, area->bytes, &end) ||
         end > INT64_MAX) {
@@ -50,6 +50,12 @@ int vhost_map(int fd, const struct vhost_user_area *area, struct vhost_mapping *
     if (at == MAP_FAILED) {
         return -errno;
     }
+    slot = lost_watch(at, (size_t)(end - begin));
+    if (slot < 0) {
+        (void)munmap(at, (size_t)(end - begin));
+        return slot;
+    }
+    ret->slot = slot;
     ret->base = at;
     ret->bytes = (size_t)(end - begin);
     ret->at = ret->base + (area->offset - begin);
@@ -59,9 +65,25 @@ int vhost_map(int fd, const struct vhost_user_area *area, struct vhost_mapping *
 void vhost_unmap(struct vhost_mapping *map)
 {
     if (map->base != NULL) {
+        lost_unwatch(map->slot);
         (void)munmap(map->base, map->bytes);
     }
     *map = (struct vhost_mapping){0};
+}
+
+bool vhost_mapping_is_lost(const struct vhost_mapping *map)
+{
+    return map->base != NULL && lost_is(map->slot);
+}
+
+bool vhost_memory_is_lost(const struct vhost_memory *m)
+{
+    bool lost = vhost_mapping_is_lost(&m->log);
+
+    for (unsigned i = 0; i < m->count; i++) {
+        lost = lost || vhost_mapping_is_lost(&m->region[i].map);
+    }
+    return lost;
 }
 
 /* ---- regions ---- */

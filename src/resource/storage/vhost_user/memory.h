@@ -23,6 +23,7 @@ struct vhost_mapping {
     uint8_t *base; /* NULL: none */
     size_t bytes;  /* mapped */
     uint8_t *at;   /* the part that was asked for */
+    int slot;      /* of lost.h */
 };
 
 struct vhost_region {
@@ -47,6 +48,10 @@ void vhost_memory_fini(struct vhost_memory *m);
 /* Map part of a file, which must have it; -EINVAL, -ERANGE or what mmap(2) says. */
 int vhost_map(int fd, const struct vhost_user_area *area, struct vhost_mapping *ret);
 void vhost_unmap(struct vhost_mapping *map);
+
+/* Whether the front end took it away meanwhile: it reads zeros now. */
+bool vhost_mapping_is_lost(const struct vhost_mapping *map);
+bool vhost_memory_is_lost(const struct vhost_memory *m);
 
 /* -EEXIST: it overlaps another one; -ENOSPC: there are too many. */
 int vhost_memory_add(struct vhost_memory *m, int fd, const struct vhost_user_region *r);

@@ -47,6 +47,7 @@ struct vhost_session {
     struct loop_poller poller;
     struct loop_timer look;   /* for rings without a kick */
     uint64_t last_ns;         /* when requests came */
+    unsigned losses;          /* of `lost_count` that are seen */
     bool config_changed;      /* and the front end is not told yet */
     bool paused;              /* nothing is taken from any ring: memory changes */
     struct strand_queue idle; /* woken when a ring has nothing under way */

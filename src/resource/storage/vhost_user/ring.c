@@ -12,8 +12,10 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
+#include "resource/storage/vhost_user/lost.h"
 #include "resource/storage/vhost_user/private.h"
 
 #define SOON_NS     200000 /* requests that follow so fast are waited for awake */
@@ -48,6 +50,19 @@ static void report_broken(struct vhost_ring *r)
         r->session->server->counts.broken++;
         loop_unwatch(&r->watch);
         signal_event(r->error);
+    }
+}
+
+/* A machine whose memory is gone has nothing more to say: its session ends. */
+static void notice_loss(struct vhost_session *s)
+{
+    unsigned now = lost_count();
+
+    if (now != s->losses) {
+        s->losses = now;
+        if (vhost_memory_is_lost(&s->memory) || vhost_mapping_is_lost(&s->inflight)) {
+            (void)shutdown(s->fd, SHUT_RDWR);
+        }
     }
 }
 
@@ -99,6 +114,7 @@ static bool serve(struct vhost_ring *r)
     }
     virtq_hush(&r->blk.q);
     n = take_all(r);
+    notice_loss(s);
     if (n < 0) {
         report_broken(r);
         return false;
@@ -121,6 +137,7 @@ static void give_answers(struct loop_task *t)
     bool was_full = r->blk.q.in_flight >= r->size;
 
     answer(r);
+    notice_loss(r->session);
     if (was_full) {
         (void)serve(r);
     }
@@ -228,6 +245,7 @@ static bool rest(struct loop_poller *p)
         }
         by_time = by_time || (is_running(r) && r->kick < 0);
     }
+    notice_loss(s);
     if (by_time && !s->look.set) {
         loop_timer_set(s->server->loop, &s->look, LOOK_NS);
         any = true; /* the loop's patience was measured before */

@@ -449,6 +449,41 @@ static void leaving_at_once_is_survived(void **state)
     world_end(&w);
 }
 
+/* Memory that was not sealed becomes shorter: under rings, under data, with requests under way. */
+static void memory_that_goes_is_survived(void **state)
+{
+    static const off_t rests[] = {0, 4096, 1 << 20}; /* the last one has the rings */
+    struct world w;
+    char c;
+
+    (void)state;
+    world_begin(&w, "delay-ms=2");
+    for (unsigned round = 0; round < 12; round++) {
+        world_connect(&w, round % 2 != 0 ? PACKED : PLAIN, 2);
+        must(front_do(&w.f, 0, T_READ, 0, 4096) == 0);
+        for (unsigned i = 0; round >= 6 && i < 20; i++) {
+            front_offer(&w.f, 1, i, i % 2 != 0 ? T_READ : T_WRITE, i * 8, 4096);
+        }
+        if (round >= 6) {
+            front_kick(&w.f, 1);
+            (void)usleep(round * 200);
+        }
+        must(front_data(&w.f, 0, 100) > w.f.mem + rests[round / 2 % 3]);
+        front_offer(&w.f, 0, 100, T_WRITE, 8, 4096);
+        must(ftruncate(w.f.memfd, rests[round / 2 % 3]) == 0);
+        must(write(w.f.q[0].kick, &(uint64_t){1}, 8) == 8);
+        if (round / 2 % 3 == 2 && front_wait(&w.f, 0, 100, 1000)) {
+            must(w.f.q[0].slot[100].status != 0); /* the kernel found it out */
+        } else {
+            must(recv(w.f.fd, &c, 1, 0) <= 0); /* it ends the session */
+        }
+        must(ftruncate(w.f.memfd, (off_t)w.f.bytes) == 0);
+        still_serves(&w);
+        front_close(&w.f);
+    }
+    world_end(&w);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -464,6 +499,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(any_account_is_survived),
         cmocka_unit_test(bad_accounts_are_refused),
         cmocka_unit_test(leaving_at_once_is_survived),
+        cmocka_unit_test(memory_that_goes_is_survived),
     };
 
     if (argc < 2) {
