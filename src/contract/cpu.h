@@ -59,6 +59,10 @@ struct cpu_env {
     /* The time-stamp counter before `tsc_offset`.  NULL: the host's. */
     uint64_t (*clock)(void *who);
 
+    /* Change what the model says in a leaf of CPUID.  NULL: nothing. */
+    void (*cpuid)(void *who, struct cpu *c, uint32_t leaf, uint32_t subleaf,
+                  uint32_t ret[4]);
+
     void *who; /* borrowed */
 };
 

@@ -191,10 +191,15 @@ static void rdpid(struct x86_cpu *c, const struct x86_insn *i)
 
 static void cpuid(struct x86_cpu *c, const struct x86_insn *i)
 {
+    uint32_t leaf = (uint32_t)c->r.gpr[X86_RAX];
+    uint32_t subleaf = (uint32_t)c->r.gpr[X86_RCX];
     uint32_t v[4];
 
     (void)i;
-    x86_model_cpuid(c, (uint32_t)c->r.gpr[X86_RAX], (uint32_t)c->r.gpr[X86_RCX], v);
+    x86_model_cpuid(c, leaf, subleaf, v);
+    if (c->base.env->cpuid != NULL) {
+        c->base.env->cpuid(c->base.env->who, &c->base, leaf, subleaf, v);
+    }
     c->r.gpr[X86_RAX] = v[0];
     c->r.gpr[X86_RBX] = v[1];
     c->r.gpr[X86_RCX] = v[2];

@@ -1,0 +1,60 @@
+/* snap.c - sections: a head with name and version before, a mark behind. */
+#include "contract/snap.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define SECTION_MAGIC 0x6e6f6973u
+#define SECTION_END   0x646e6573u
+
+struct head {
+    uint32_t magic;
+    uint32_t version;
+    char name[32];
+};
+
+void snap_data(struct snap *s, void *bytes, size_t n)
+{
+    if (s->error != 0) {
+        return;
+    }
+    s->error = s->is_loading ? s->ops->read(s, bytes, n) : s->ops->write(s, bytes, n);
+}
+
+void snap_refuse(struct snap *s)
+{
+    if (s->error == 0) {
+        s->error = -EBADMSG;
+    }
+}
+
+int snap_error(const struct snap *s)
+{
+    return s->error;
+}
+
+uint32_t snap_begin(struct snap *s, const char *name, uint32_t version)
+{
+    struct head h = {.magic = SECTION_MAGIC, .version = version};
+
+    (void)strncpy(h.name, name, sizeof h.name - 1);
+    SNAP_FIELD(s, h);
+    if (s->is_loading && s->error == 0 &&
+        (h.magic != SECTION_MAGIC || h.version == 0 || h.version > version ||
+         strncmp(h.name, name, sizeof h.name) != 0)) {
+        snap_refuse(s);
+    }
+    (void)strncpy(s->section, name, sizeof s->section - 1);
+    return s->error == 0 ? h.version : 0;
+}
+
+void snap_end(struct snap *s)
+{
+    uint32_t mark = SECTION_END;
+
+    SNAP_FIELD(s, mark);
+    if (mark != SECTION_END) {
+        snap_refuse(s);
+    }
+    s->section[0] = '\0';
+}

@@ -1,0 +1,315 @@
+/* tables.c - RSDP, XSDT, FADT, FACS, MADT, MCFG, DSDT (ACPI 6.5, 5.2; PCI Firmware 3.3, 4.1.2).
+ *
+ * Tables lie one behind the other from `ACPI_BASE`; the addresses in them are those. */
+#include "virt/monitor/acpi/tables.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "virt/monitor/dev/ioapic.h"
+#include "virt/monitor/dev/lapic.h"
+#include "virt/monitor/dev/power.h"
+
+#define HEAD_BYTES 36
+#define FADT_BYTES 276
+#define RSDP_BYTES 36
+#define FADT_REV   6
+#define SLOTS_MOST 32
+
+static void put(struct aml *a, uint64_t v, unsigned bytes)
+{
+    for (unsigned i = 0; i < bytes; i++) {
+        aml_byte(a, i < 8 ? (uint8_t)(v >> (i * 8)) : 0);
+    }
+}
+
+static void align(struct aml *a, size_t n)
+{
+    while (a->count % n != 0 && !a->failed) {
+        aml_byte(a, 0);
+    }
+}
+
+static uint8_t sum(const uint8_t *bytes, size_t n)
+{
+    uint8_t v = 0;
+
+    while (n-- > 0) {
+        v = (uint8_t)(v + *bytes++);
+    }
+    return v;
+}
+
+/* The head of a table; its place. */
+static size_t begin(struct aml *a, const char *signature, uint8_t revision)
+{
+    size_t at;
+
+    align(a, 16);
+    at = a->count;
+    aml_put(a, signature, 4);
+    put(a, 0, 4);
+    aml_byte(a, revision);
+    aml_byte(a, 0);
+    aml_put(a, "STRATA", 6);
+    aml_put(a, "MACHINE ", 8);
+    put(a, 1, 4);
+    aml_put(a, "STRA", 4);
+    put(a, 1, 4);
+    return at;
+}
+
+static uint32_t end(struct aml *a, size_t at)
+{
+    uint32_t length = (uint32_t)(a->count - at);
+
+    if (!a->failed) {
+        memcpy(a->bytes + at + 4, &length, 4);
+        a->bytes[at + 9] = (uint8_t)-sum(a->bytes + at, length);
+    }
+    return ACPI_BASE + (uint32_t)at;
+}
+
+/* ---- DSDT ---- */
+
+static void pins(struct aml *a, unsigned slots)
+{
+    size_t all;
+
+    aml_byte(a, 0x08);
+    aml_name(a, "_PRT");
+    all = aml_package(a, slots * 4);
+    for (unsigned slot = 0; slot < slots; slot++) {
+        for (unsigned pin = 0; pin < 4; pin++) {
+            size_t one = aml_package(a, 4);
+
+            aml_integer(a, (uint64_t)slot << 16 | 0xffff);
+            aml_integer(a, pin);
+            aml_integer(a, 0);
+            aml_integer(a, ACPI_PIN_LINE(slot, pin));
+            aml_end(a, one);
+        }
+    }
+    aml_end(a, all);
+}
+
+static void host_bridge(struct aml *a, const struct acpi_config *c)
+{
+    size_t device = aml_device(a, "PCI0");
+    size_t resources;
+
+    aml_name_eisa_id(a, "_HID", "PNP0A08");
+    aml_name_eisa_id(a, "_CID", "PNP0A03");
+    aml_name_integer(a, "_SEG", 0);
+    aml_name_integer(a, "_BBN", 0);
+    aml_name_integer(a, "_UID", 0);
+    resources = aml_resources(a);
+    aml_range(a, AML_RANGE_BUS, 0, 0);
+    aml_io(a, 0xcf8, 8);
+    aml_range(a, AML_RANGE_IO, 0x1000, 0xffff);
+    aml_range(a, AML_RANGE_MEMORY, c->low_first, c->low_last);
+    if (c->high_last != 0) {
+        aml_range(a, AML_RANGE_MEMORY, c->high_first, c->high_last);
+    }
+    aml_resources_end(a, resources);
+    pins(a, c->slots < SLOTS_MOST ? c->slots : SLOTS_MOST);
+    aml_end(a, device);
+}
+
+static void legacy_device(struct aml *a, const char *name, const char *id, uint16_t port,
+                          unsigned line)
+{
+    size_t device = aml_device(a, name);
+    size_t resources;
+
+    aml_name_eisa_id(a, "_HID", id);
+    aml_name_integer(a, "_UID", line);
+    resources = aml_resources(a);
+    aml_io(a, port, port == 0x70 ? 2 : 8);
+    aml_irq(a, line);
+    aml_resources_end(a, resources);
+    aml_end(a, device);
+}
+
+static uint32_t dsdt(struct aml *a, const struct acpi_config *c)
+{
+    size_t table = begin(a, "DSDT", 2);
+    size_t scope = aml_scope(a, "\\_SB");
+    size_t off;
+
+    host_bridge(a, c);
+    legacy_device(a, "COM1", "PNP0501", 0x3f8, 4);
+    legacy_device(a, "COM2", "PNP0501", 0x2f8, 3);
+    legacy_device(a, "RTC", "PNP0B00", 0x70, 8);
+    aml_end(a, scope);
+    aml_byte(a, 0x08);
+    aml_name(a, "\\_S5");
+    off = aml_package(a, 4);
+    aml_integer(a, POWER_SLEEP_S5);
+    aml_integer(a, POWER_SLEEP_S5);
+    aml_integer(a, 0);
+    aml_integer(a, 0);
+    aml_end(a, off);
+    return end(a, table);
+}
+
+/* ---- the others ---- */
+
+/* Generic address of a port: 5.2.3.2. */
+static void address(struct aml *a, uint16_t port, uint8_t bits, uint8_t size)
+{
+    aml_byte(a, 1); /* system I/O */
+    aml_byte(a, bits);
+    aml_byte(a, 0);
+    aml_byte(a, port == 0 ? 0 : size);
+    put(a, port, 8);
+}
+
+#define FADT_WBINVD      (1u << 0)
+#define FADT_C1          (1u << 2)
+#define FADT_NO_SLEEP    (1u << 5) /* no fixed sleep button */
+#define FADT_TIMER_32    (1u << 8)
+#define FADT_RESET       (1u << 10)
+#define BOOT_ARCH_NO_VGA 0x04u
+
+static uint32_t facs(struct aml *a)
+{
+    size_t at;
+
+    align(a, 64);
+    at = a->count;
+    aml_put(a, "FACS", 4);
+    put(a, 64, 4);
+    put(a, 0, 24);
+    aml_byte(a, 2);
+    put(a, 0, 31);
+    return ACPI_BASE + (uint32_t)at;
+}
+
+static uint32_t fadt(struct aml *a, uint32_t facs_at, uint32_t dsdt_at)
+{
+    size_t table = begin(a, "FACP", FADT_REV);
+
+    put(a, facs_at, 4);
+    put(a, dsdt_at, 4);
+    put(a, 0, 2);
+    put(a, POWER_LINE, 2);
+    put(a, 0, 4 + 4); /* no SMI: ACPI is always on */
+    put(a, POWER_EVENT_PORT, 4);
+    put(a, 0, 4);
+    put(a, POWER_CONTROL_PORT, 4);
+    put(a, 0, 4 + 4);
+    put(a, POWER_TIMER_PORT, 4);
+    put(a, POWER_GPE_PORT, 4);
+    put(a, 0, 4);
+    aml_put(a, (const uint8_t[]){4, 2, 0, 4, 4, 0, 0, 0}, 8); /* lengths of the blocks */
+    put(a, 0xffff, 2);                                        /* C2, C3: none */
+    put(a, 0xffff, 2);
+    put(a, 0, 2 + 2 + 1 + 1 + 1 + 1);
+    aml_byte(a, 0x32); /* the century's byte */
+    put(a, BOOT_ARCH_NO_VGA, 2);
+    aml_byte(a, 0);
+    put(a, FADT_WBINVD | FADT_C1 | FADT_NO_SLEEP | FADT_TIMER_32 | FADT_RESET, 4);
+    address(a, POWER_RESET_PORT, 8, 1);
+    aml_byte(a, POWER_RESET_VALUE);
+    put(a, 0, 2 + 1);
+    put(a, 0, 8); /* FACS: the 32-bit field counts */
+    put(a, dsdt_at, 8);
+    address(a, POWER_EVENT_PORT, 32, 2);
+    address(a, 0, 0, 0);
+    address(a, POWER_CONTROL_PORT, 16, 2);
+    address(a, 0, 0, 0);
+    address(a, 0, 0, 0);
+    address(a, POWER_TIMER_PORT, 32, 3);
+    address(a, POWER_GPE_PORT, 32, 1);
+    address(a, 0, 0, 0);
+    address(a, 0, 0, 0); /* sleep control, sleep status */
+    address(a, 0, 0, 0);
+    put(a, 0, 8); /* hypervisor's name */
+    return end(a, table);
+}
+
+static void processor(struct aml *a, unsigned id)
+{
+    if (id < 255) {
+        aml_put(a, (const uint8_t[]){0, 8, (uint8_t)id, (uint8_t)id, 1, 0, 0, 0}, 8);
+        return;
+    }
+    aml_put(a, (const uint8_t[]){9, 16, 0, 0}, 4);
+    put(a, id, 4);
+    put(a, 1, 4);
+    put(a, id, 4);
+}
+
+static uint32_t madt(struct aml *a, const struct acpi_config *c)
+{
+    size_t table = begin(a, "APIC", 5);
+
+    put(a, LAPIC_BASE, 4);
+    put(a, 1, 4); /* there is an 8259 pair, too */
+    for (unsigned i = 0; i < c->cpus; i++) {
+        processor(a, i);
+    }
+    aml_put(a, (const uint8_t[]){1, 12, IOAPIC_ID, 0}, 4);
+    put(a, IOAPIC_BASE, 4);
+    put(a, 0, 4);
+    aml_put(a, (const uint8_t[]){2, 10, 0, 0, 2, 0, 0, 0, 0, 0}, 10); /* timer: input 2 */
+    aml_put(a, (const uint8_t[]){2, 10, 0, POWER_LINE, POWER_LINE, 0, 0, 0, 13, 0}, 10);
+    aml_put(a, (const uint8_t[]){4, 6, 0xff, 0, 0, 1}, 6); /* NMI at LINT1 */
+    return end(a, table);
+}
+
+static uint32_t mcfg(struct aml *a, const struct acpi_config *c)
+{
+    size_t table = begin(a, "MCFG", 1);
+
+    put(a, 0, 8);
+    put(a, c->ecam_base, 8);
+    put(a, 0, 2);
+    put(a, 0, 1 + 1); /* buses 0..0 */
+    put(a, 0, 4);
+    return end(a, table);
+}
+
+static void rsdp(struct aml *a, uint32_t xsdt_at)
+{
+    uint8_t *p = a->bytes;
+
+    memcpy(p, "RSD PTR ", 8);
+    memcpy(p + 9, "STRATA", 6);
+    p[15] = 2;
+    p[20] = RSDP_BYTES;
+    memcpy(p + 24, &xsdt_at, 4);
+    p[8] = (uint8_t)-sum(p, 20);
+    p[32] = (uint8_t)-sum(p, RSDP_BYTES);
+}
+
+int acpi_make(const struct acpi_config *c, struct aml *ret, struct err *e)
+{
+    struct aml a = {0};
+    uint32_t at[3];
+    uint32_t facs_at;
+    uint32_t xsdt_at;
+    size_t table;
+
+    for (unsigned i = 0; i < RSDP_BYTES; i++) {
+        aml_byte(&a, 0);
+    }
+    facs_at = facs(&a);
+    at[0] = fadt(&a, facs_at, dsdt(&a, c));
+    at[1] = madt(&a, c);
+    at[2] = mcfg(&a, c);
+    table = begin(&a, "XSDT", 1);
+    for (unsigned i = 0; i < sizeof at / sizeof at[0]; i++) {
+        put(&a, at[i], 8);
+    }
+    xsdt_at = end(&a, table);
+    if (a.failed || a.count > ACPI_BYTES) {
+        aml_fini(&a);
+        return err_set(e, a.failed ? -ENOMEM : -ENOSPC, "cannot make the ACPI tables");
+    }
+    rsdp(&a, xsdt_at);
+    *ret = a;
+    return 0;
+}

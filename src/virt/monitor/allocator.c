@@ -1,0 +1,202 @@
+/* allocator.c - what a machine has: memory, processors, devices, and their addresses.
+ *
+ * The map of a PC:
+ *
+ *   0          RAM; 0xa0000 to 0xfffff is kept from the guest (tables of ACPI)
+ *   1 MiB      RAM, to 3 GiB at most
+ *   3 GiB      PCI memory; ECAM at 0xe0000000; I/O APIC, local APICs
+ *   4 GiB      the rest of RAM
+ *   behind     PCI memory above 4 GiB */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/err.h"
+#include "contract/mem.h"
+#include "host/ram.h"
+#include "virt/monitor/acpi/tables.h"
+#include "virt/monitor/dev/exit.h"
+#include "virt/monitor/dev/ioapic.h"
+#include "virt/monitor/dev/pic.h"
+#include "virt/monitor/dev/pit.h"
+#include "virt/monitor/dev/power.h"
+#include "virt/monitor/dev/rtc.h"
+#include "virt/monitor/dev/serial.h"
+#include "virt/monitor/private.h"
+
+#define LEGACY_FIRST UINT64_C(0xa0000)
+#define LEGACY_END   UINT64_C(0x100000)
+#define SLOTS        8
+
+enum {
+    RANGE_RAM = 1,
+    RANGE_RESERVED = 2
+};
+
+static void add_range(struct machine *m, uint64_t base, uint64_t end, uint32_t type)
+{
+    if (end > base) {
+        m->place.map[m->place.ranges++] =
+            (struct boot_range){.base = base, .bytes = end - base, .type = type};
+    }
+}
+
+static int grant_memory(struct machine *m, struct err *e)
+{
+    uint64_t bytes = m->options.memory_bytes;
+    uint64_t low = bytes < MACHINE_LOW_END ? bytes : MACHINE_LOW_END;
+    int r = ram_create(RAM_PRIVATE, &m->mem, e);
+
+    r = r == 0 ? mem_add_ram(m->mem, 0, low, false, e) : r;
+    if (r == 0 && bytes > low) {
+        r = mem_add_ram(m->mem, MACHINE_HIGH, bytes - low, false, e);
+    }
+    m->place.mem = m->mem;
+    m->place.low_end = low;
+    add_range(m, 0, low < LEGACY_FIRST ? low : LEGACY_FIRST, RANGE_RAM);
+    add_range(m, LEGACY_FIRST, LEGACY_END, RANGE_RESERVED);
+    add_range(m, LEGACY_END, low, RANGE_RAM);
+    add_range(m, MACHINE_ECAM, MACHINE_ECAM + MACHINE_ECAM_SIZE, RANGE_RESERVED);
+    add_range(m, MACHINE_HIGH, MACHINE_HIGH + (bytes - low), RANGE_RAM);
+    return r;
+}
+
+/* ---- devices ---- */
+
+static void on_pic(void *who, bool is_high)
+{
+    struct machine *m = who;
+
+    if (is_high) {
+        vcpu_kick(&m->vcpu[0], CPU_KICK_INTERRUPT);
+    }
+}
+
+static void on_off(void *who)
+{
+    machine_finish(who, MACHINE_OFF, 0);
+}
+
+static void on_reset(void *who)
+{
+    machine_finish(who, MACHINE_RESET, 0);
+}
+
+static void on_end(void *who, unsigned code)
+{
+    machine_finish(who, MACHINE_EXITED, code);
+}
+
+static void on_panic(void *who, unsigned events)
+{
+    (void)who;
+    (void)events;
+}
+
+static void on_console(void *who, const uint8_t *bytes, unsigned n)
+{
+    struct machine *m = who;
+
+    if (m->options.console != NULL) {
+        m->options.console(m->options.who, bytes, n);
+    }
+}
+
+/* Nobody is at the other end of the second port. */
+static void on_nothing(void *who, const uint8_t *bytes, unsigned n)
+{
+    (void)who;
+    (void)bytes;
+    (void)n;
+}
+
+static int add(struct machine *m, const struct dev_class *class, const void *config,
+               struct dev **ret, struct err *e)
+{
+    int r = dev_create(class, m->board, config, &m->dev[m->devices], e);
+
+    if (r == 0) {
+        if (ret != NULL) {
+            *ret = m->dev[m->devices];
+        }
+        m->devices++;
+    }
+    return r;
+}
+
+static int grant_devices(struct machine *m, struct err *e)
+{
+    const struct pic_config pic = {.output = on_pic, .who = m};
+    const struct apic_bus bus = {.send = bus_send, .who = m};
+    const struct rtc_config rtc = {m->options.memory_bytes, m->options.cpus};
+    const struct power_config power = {.off = on_off, .reset = on_reset, .who = m};
+    const struct serial_config serial = {
+        .port = 0x3f8, .line = 4, .send = on_console, .who = m};
+    const struct serial_config second = {
+        .port = 0x2f8, .line = 3, .send = on_nothing, .who = m};
+    const struct exit_config leave = {
+        .end = on_end, .reset = on_reset, .panic = on_panic, .who = m};
+    int r = add(m, &dev_pic, &pic, &m->pic, e);
+
+    r = r == 0 ? add(m, &dev_ioapic, &bus, &m->ioapic, e) : r;
+    r = r == 0 ? add(m, &dev_pit, NULL, NULL, e) : r;
+    r = r == 0 ? add(m, &dev_rtc, &rtc, NULL, e) : r;
+    r = r == 0 ? add(m, &dev_power, &power, &m->power, e) : r;
+    r = r == 0 ? add(m, &dev_serial, &serial, &m->serial, e) : r;
+    r = r == 0 ? add(m, &dev_serial, &second, NULL, e) : r;
+    return r == 0 ? add(m, &dev_exit, &leave, NULL, e) : r;
+}
+
+static int write_tables(struct machine *m, struct err *e)
+{
+    uint64_t high = m->options.memory_bytes <= MACHINE_LOW_END
+                        ? MACHINE_HIGH
+                        : MACHINE_HIGH + m->options.memory_bytes - MACHINE_LOW_END;
+    const struct acpi_config c = {
+        .cpus = m->options.cpus,
+        .slots = SLOTS,
+        .ecam_base = MACHINE_ECAM,
+        .low_first = MACHINE_LOW_END,
+        .low_last = MACHINE_ECAM - 1,
+        .high_first = (high + (UINT64_C(1) << 30) - 1) & ~((UINT64_C(1) << 30) - 1),
+        .high_last = ((high + (UINT64_C(1) << 30) - 1) & ~((UINT64_C(1) << 30) - 1)) +
+                     (UINT64_C(16) << 30) - 1,
+    };
+    struct aml tables;
+    int r;
+
+    if (m->place.low_end < LEGACY_END) {
+        return 0;
+    }
+    r = acpi_make(&c, &tables, e);
+    if (r != 0) {
+        return r;
+    }
+    r = mem_write(m->mem, ACPI_BASE, tables.bytes, tables.count);
+    m->place.rsdp = ACPI_BASE;
+    aml_fini(&tables);
+    return r == 0 ? 0 : err_sys(e, r, "cannot write the ACPI tables");
+}
+
+int allocator_build(struct machine *m, struct err *e)
+{
+    int r = board_create(m->loop, &m->board, e);
+
+    r = r == 0 ? grant_memory(m, e) : r;
+    r = r == 0 ? grant_devices(m, e) : r;
+    for (; r == 0 && m->cpus < m->options.cpus; m->cpus += r == 0) {
+        r = vcpu_init(&m->vcpu[m->cpus], m, m->cpus, e);
+    }
+    return r == 0 ? write_tables(m, e) : r;
+}
+
+void allocator_release(struct machine *m)
+{
+    for (unsigned i = 0; i < m->options.cpus && i < MACHINE_CPUS_MOST; i++) {
+        vcpu_fini(&m->vcpu[i]);
+    }
+    while (m->devices > 0) {
+        dev_destroy(m->dev[--m->devices]);
+    }
+    mem_destroy(m->mem);
+    board_destroy(m->board);
+}

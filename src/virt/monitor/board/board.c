@@ -1,0 +1,212 @@
+/* board.c - claims of addresses, and interrupt lines. */
+#include "virt/monitor/board/board.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "base/fault.h"
+#include "virt/monitor/board/private.h"
+
+int board_create(struct loop *l, struct board **ret, struct err *e)
+{
+    struct board *b = fault_calloc(1, sizeof *b);
+    pthread_mutexattr_t a;
+
+    if (b == NULL) {
+        return err_set(e, -ENOMEM, "out of memory");
+    }
+    (void)pthread_mutexattr_init(&a);
+    (void)pthread_mutexattr_settype(&a, PTHREAD_MUTEX_RECURSIVE);
+    (void)pthread_mutex_init(&b->lock, &a);
+    (void)pthread_mutexattr_destroy(&a);
+    (void)pthread_rwlock_init(&b->map, NULL);
+    b->loop = l;
+    clock_init(b);
+    *ret = b;
+    return 0;
+}
+
+void board_destroy(struct board *b)
+{
+    if (b == NULL) {
+        return;
+    }
+    clock_fini(b);
+    (void)pthread_rwlock_destroy(&b->map);
+    (void)pthread_mutex_destroy(&b->lock);
+    free(b);
+}
+
+struct loop *board_loop(const struct board *b)
+{
+    return b->loop;
+}
+
+void board_lock(struct board *b)
+{
+    (void)pthread_mutex_lock(&b->lock);
+}
+
+void board_unlock(struct board *b)
+{
+    (void)pthread_mutex_unlock(&b->lock);
+}
+
+/* ---- claims ---- */
+
+/* The first claim that ends behind `at`. */
+static unsigned first_behind(const struct space *s, uint64_t at)
+{
+    unsigned low = 0;
+    unsigned high = s->count;
+
+    while (low < high) {
+        unsigned mid = (low + high) / 2;
+
+        if (s->claim[mid].base + (s->claim[mid].bytes - 1) < at) {
+            low = mid + 1;
+        } else {
+            high = mid;
+        }
+    }
+    return low;
+}
+
+static int claim_locked(struct space *s, const struct board_claim *c, struct err *e)
+{
+    unsigned at = first_behind(s, c->base);
+
+    if (c->bytes == 0 || c->base + (c->bytes - 1) < c->base) {
+        return err_set(e, -EINVAL, "a range of addresses is empty or wraps");
+    }
+    if (at < s->count && s->claim[at].base <= c->base + (c->bytes - 1)) {
+        return err_set(e, -EBUSY, "addresses from 0x%" PRIx64 " are taken", c->base);
+    }
+    if (s->count == CLAIMS_MOST) {
+        return err_set(e, -ENOSPC, "too many ranges of addresses");
+    }
+    memmove(&s->claim[at + 1], &s->claim[at], (s->count - at) * sizeof s->claim[0]);
+    s->claim[at] = *c;
+    s->count++;
+    return 0;
+}
+
+int board_claim(struct board *b, enum board_space space, const struct board_claim *c,
+                struct err *e)
+{
+    int r;
+
+    (void)pthread_rwlock_wrlock(&b->map);
+    r = claim_locked(&b->space[space], c, e);
+    (void)pthread_rwlock_unlock(&b->map);
+    return r;
+}
+
+void board_release(struct board *b, enum board_space space, uint64_t base)
+{
+    struct space *s = &b->space[space];
+    unsigned at;
+
+    (void)pthread_rwlock_wrlock(&b->map);
+    at = first_behind(s, base);
+    if (at < s->count && s->claim[at].base == base) {
+        s->count--;
+        memmove(&s->claim[at], &s->claim[at + 1], (s->count - at) * sizeof s->claim[0]);
+    }
+    (void)pthread_rwlock_unlock(&b->map);
+}
+
+static bool find(struct board *b, enum board_space space, uint64_t at,
+                 struct board_claim *ret)
+{
+    const struct space *s = &b->space[space];
+    unsigned n;
+    bool found;
+
+    (void)pthread_rwlock_rdlock(&b->map);
+    n = first_behind(s, at);
+    found = n < s->count && s->claim[n].base <= at;
+    if (found) {
+        *ret = s->claim[n];
+    }
+    (void)pthread_rwlock_unlock(&b->map);
+    return found;
+}
+
+static uint64_t ones(unsigned bytes)
+{
+    return bytes == 8 ? UINT64_MAX : (UINT64_C(1) << (bytes * 8)) - 1;
+}
+
+uint64_t board_read(struct board *b, enum board_space s, uint64_t at, unsigned bytes)
+{
+    struct board_claim c;
+    uint64_t value = 0;
+
+    if (!find(b, s, at, &c)) {
+        return ones(bytes);
+    }
+    if (at - c.base + bytes > c.bytes) {
+        for (unsigned i = 0; i < bytes; i++) {
+            value |= board_read(b, s, at + i, 1) << (i * 8);
+        }
+        return value;
+    }
+    if (c.io->is_free) {
+        return c.io->read(c.who, at - c.base, bytes) & ones(bytes);
+    }
+    board_lock(b);
+    value = c.io->read(c.who, at - c.base, bytes) & ones(bytes);
+    board_unlock(b);
+    return value;
+}
+
+void board_write(struct board *b, enum board_space s, uint64_t at, unsigned bytes,
+                 uint64_t value)
+{
+    struct board_claim c;
+
+    if (!find(b, s, at, &c)) {
+        return;
+    }
+    if (at - c.base + bytes > c.bytes) {
+        for (unsigned i = 0; i < bytes; i++) {
+            board_write(b, s, at + i, 1, value >> (i * 8) & 0xff);
+        }
+        return;
+    }
+    if (c.io->is_free) {
+        c.io->write(c.who, at - c.base, bytes, value & ones(bytes));
+        return;
+    }
+    board_lock(b);
+    c.io->write(c.who, at - c.base, bytes, value & ones(bytes));
+    board_unlock(b);
+}
+
+/* ---- lines ---- */
+
+int board_listen(struct board *b, const struct board_listener *l)
+{
+    if (b->listeners == LISTENERS_MOST) {
+        return -ENOSPC;
+    }
+    b->listener[b->listeners++] = *l;
+    return 0;
+}
+
+void board_line(struct board *b, unsigned line, bool is_high)
+{
+    uint32_t bit = UINT32_C(1) << line;
+
+    if (((b->lines & bit) != 0) == is_high) {
+        return;
+    }
+    b->lines ^= bit;
+    for (unsigned i = 0; i < b->listeners; i++) {
+        b->listener[i].level(b->listener[i].who, line, is_high);
+    }
+}

@@ -1,0 +1,44 @@
+/* private.h - the board's own struct. */
+#ifndef VIRT_MONITOR_BOARD_PRIVATE_H
+#define VIRT_MONITOR_BOARD_PRIVATE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stddef.h>
+
+#include "host/loop/loop.h"
+#include "virt/monitor/board/board.h"
+
+#define CLAIMS_MOST    96
+#define LISTENERS_MOST 4
+
+struct space {
+    struct board_claim claim[CLAIMS_MOST]; /* sorted by base */
+    unsigned count;
+};
+
+struct board {
+    pthread_mutex_t lock; /* guards all but what says otherwise */
+    pthread_rwlock_t map; /* guards `space`; taken after `lock` or alone */
+    struct space space[BOARD_SPACE_COUNT];
+    struct board_listener listener[LISTENERS_MOST];
+    unsigned listeners;
+    uint32_t lines; /* levels */
+
+    struct loop *loop; /* borrowed */
+    struct loop_timer wake;
+    struct loop_task post; /* queued while `is_posted` */
+    bool is_posted;
+    struct board_timer *timers; /* sorted by time */
+    uint64_t armed_ns; /* what `wake` is set to, of the board's time; or UINT64_MAX */
+
+    /* now = host's clock - since (running), or stopped_ns; read without the lock */
+    _Atomic uint64_t since_ns;
+    _Atomic uint64_t stopped_ns;
+    _Atomic bool is_stopped;
+};
+
+void clock_init(struct board *b);
+void clock_fini(struct board *b);
+
+#endif

@@ -1,0 +1,18 @@
+/* exit.h - ports by which a guest ends or resets its machine, and says that it failed. */
+#ifndef VIRT_MONITOR_DEV_EXIT_H
+#define VIRT_MONITOR_DEV_EXIT_H
+
+#include "virt/monitor/dev/dev.h"
+
+struct exit_config {
+    void (*end)(void *who,
+                unsigned code); /* the debug-exit port: (value << 1 | 1) & 255 */
+    void (*reset)(void *who);   /* the keyboard controller's, or port 0x92's */
+    void (*panic)(void *who,
+                  unsigned events); /* pvpanic: bit 0 panicked, 1 crash loaded */
+    void *who;                      /* borrowed */
+};
+
+extern const struct dev_class dev_exit;
+
+#endif

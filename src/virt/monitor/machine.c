@@ -1,0 +1,167 @@
+/* machine.c - a machine comes, runs, ends, goes. */
+#include "virt/monitor/monitor.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "base/fault.h"
+#include "virt/monitor/dev/power.h"
+#include "virt/monitor/dev/serial.h"
+#include "virt/monitor/private.h"
+
+static void on_over(struct loop_task *t)
+{
+    struct machine *m = (struct machine *)((char *)t - offsetof(struct machine, over));
+
+    loop_stop(m->loop);
+}
+
+static uint64_t on_clock(void *who)
+{
+    return board_now(((struct machine *)who)->board);
+}
+
+void machine_finish(struct machine *m, enum machine_end how, unsigned code)
+{
+    pthread_mutex_lock(&m->lock);
+    if (!atomic_load(&m->is_over)) {
+        m->end = how;
+        m->code = code;
+        atomic_store(&m->is_over, true);
+        loop_post(m->loop, &m->over);
+    }
+    pthread_mutex_unlock(&m->lock);
+    for (unsigned i = 0; i < m->cpus; i++) {
+        vcpu_kick(&m->vcpu[i], CPU_KICK_STOP);
+    }
+}
+
+void machine_stop(struct machine *m)
+{
+    machine_finish(m, MACHINE_STOPPED, 0);
+}
+
+void machine_press(struct machine *m)
+{
+    power_press(m->power);
+}
+
+unsigned machine_console_room(struct machine *m)
+{
+    return serial_room(m->serial);
+}
+
+void machine_console_type(struct machine *m, const uint8_t *bytes, unsigned n)
+{
+    serial_receive(m->serial, bytes, n);
+}
+
+const char *machine_end_name(enum machine_end end)
+{
+    static const char *const names[MACHINE_END_COUNT] = {
+        [MACHINE_OFF] = "off",         [MACHINE_RESET] = "reset",
+        [MACHINE_EXITED] = "exited",   [MACHINE_SHUTDOWN] = "triple fault",
+        [MACHINE_STOPPED] = "stopped", [MACHINE_BROKEN] = "broken",
+    };
+
+    return names[end];
+}
+
+int machine_create(struct loop *l, const struct machine_options *o, struct machine **ret,
+                   struct err *e)
+{
+    struct machine *m;
+    int r;
+
+    if (o->cpus == 0 || o->cpus > MACHINE_CPUS_MOST) {
+        return err_set(e, -EINVAL, "cannot make a machine of %u processors: 1 to %d",
+                       o->cpus, MACHINE_CPUS_MOST);
+    }
+    if (o->memory_bytes < MACHINE_LEAST_BYTES || o->memory_bytes % 4096 != 0) {
+        return err_set(e, -EINVAL, "cannot make a machine of so little memory");
+    }
+    m = fault_calloc(1, sizeof *m);
+    if (m == NULL) {
+        return err_set(e, -ENOMEM, "out of memory");
+    }
+    m->options = *o;
+    m->loop = l;
+    m->over.fn = on_over;
+    m->env = (struct cpu_env){.exit = dispatcher_enter,
+                              .take_interrupt = dispatcher_take_interrupt,
+                              .cpuid = interpreter_cpuid,
+                              .clock = on_clock,
+                              .who = m};
+    (void)pthread_mutex_init(&m->lock, NULL);
+    r = allocator_build(m, e);
+    if (r != 0) {
+        machine_destroy(m);
+        return r;
+    }
+    *ret = m;
+    return 0;
+}
+
+void machine_destroy(struct machine *m)
+{
+    if (m == NULL) {
+        return;
+    }
+    allocator_release(m);
+    (void)pthread_mutex_destroy(&m->lock);
+    free(m);
+}
+
+int machine_load(struct machine *m, const struct boot_files *f, struct err *e)
+{
+    return boot_load(&m->place, f, m->vcpu[0].cpu, e);
+}
+
+int machine_run(struct machine *m, enum machine_end *ret_end, unsigned *ret_code,
+                struct err *e)
+{
+    int r = 0;
+
+    board_resume(m->board);
+    for (unsigned i = 0; r == 0 && i < m->cpus; i++) {
+        r = vcpu_start(&m->vcpu[i], e);
+    }
+    if (r != 0) {
+        machine_finish(m, MACHINE_BROKEN, 0);
+    }
+    (void)loop_run(m->loop);
+    for (unsigned i = 0; i < m->cpus; i++) {
+        vcpu_join(&m->vcpu[i]);
+    }
+    board_pause(m->board);
+    *ret_end = m->end;
+    *ret_code = m->code;
+    return r;
+}
+
+const char *machine_engine(const struct machine *m)
+{
+    return m->vcpu[0].cpu->ops->name;
+}
+
+const char *machine_engine_why(const struct machine *m)
+{
+    return m->engine_why;
+}
+
+void machine_count(const struct machine *m, struct cpu_counters *ret)
+{
+    uint64_t *sum = (uint64_t *)(void *)ret; /* a struct of nothing else */
+
+    memset(ret, 0, sizeof *ret);
+    for (unsigned i = 0; i < m->cpus; i++) {
+        struct cpu_counters one;
+
+        cpu_count(m->vcpu[i].cpu, &one);
+        for (size_t n = 0; n < sizeof one / sizeof *sum; n++) {
+            sum[n] += ((const uint64_t *)(const void *)&one)[n];
+        }
+    }
+}

@@ -1,0 +1,113 @@
+/* private.h - the machine's own struct.
+ *
+ * Locks: the board's (board/board.h) guards devices.  A vCPU's fields belong to its own
+ * thread but for those that are atomic. */
+#ifndef VIRT_MONITOR_PRIVATE_H
+#define VIRT_MONITOR_PRIVATE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <time.h>
+
+#include "contract/cpu.h"
+#include "host/loop/loop.h"
+#include "virt/monitor/board/board.h"
+#include "virt/monitor/boot/boot.h"
+#include "virt/monitor/dev/dev.h"
+#include "virt/monitor/dev/lapic.h"
+#include "virt/monitor/monitor.h"
+
+struct mem;
+struct x86_regs;
+
+#define MACHINE_LOW_END   UINT64_C(0xc0000000) /* of RAM below the PCI hole */
+#define MACHINE_HIGH      UINT64_C(0x100000000)
+#define MACHINE_ECAM      UINT64_C(0xe0000000)
+#define MACHINE_ECAM_SIZE UINT64_C(0x100000) /* bus 0 */
+#define MACHINE_DEVICES   16
+
+enum vcpu_state {
+    VCPU_RUNS,
+    VCPU_WAITS /* for a startup message */
+};
+
+enum vcpu_ask {
+    VCPU_ASK_INIT = 1,
+    VCPU_ASK_START = 2,
+};
+
+struct vcpu {
+    struct machine *machine;
+    struct cpu *cpu; /* owned */
+    unsigned index;
+    struct lapic lapic;
+    pthread_t thread;
+    bool has_thread;
+    timer_t timer; /* of its local APIC; signals its thread */
+    bool has_timer;
+    enum vcpu_state state;
+    struct x86_regs *power_on;  /* owned: as the processor was made */
+    _Atomic uint32_t wake;      /* futex: changes when there may be something to do */
+    _Atomic bool is_waiting;    /* on `wake` */
+    _Atomic uint32_t asks;      /* `enum vcpu_ask` */
+    _Atomic uint8_t start_page; /* of the last startup message */
+    uint64_t system_time;       /* KVM's MSR: where the guest's clock page lies */
+};
+
+struct machine {
+    struct machine_options options;
+    const char *engine_why;
+    struct loop *loop;   /* borrowed */
+    struct board *board; /* owned */
+    struct mem *mem;     /* owned */
+    struct cpu_env env;
+    struct vcpu vcpu[MACHINE_CPUS_MOST];
+    unsigned cpus;                    /* of them made */
+    struct dev *dev[MACHINE_DEVICES]; /* owned, in the order of their start */
+    unsigned devices;
+    struct dev *pic, *ioapic, *serial, *power; /* borrowed from `dev` */
+    struct boot_place place;                   /* what loaders are told of memory */
+    uint64_t wall_clock;                       /* KVM's MSR, as it was written */
+
+    _Atomic bool is_over;
+    struct loop_task over; /* stops the loop */
+    pthread_mutex_t lock;  /* guards what follows */
+    enum machine_end end;
+    unsigned code;
+};
+
+/* machine.c: the first one to end it says how. */
+void machine_finish(struct machine *m, enum machine_end how, unsigned code);
+
+/* engine.c */
+int engine_create_cpu(struct machine *m, unsigned index, struct err *e);
+
+/* allocator.c: memory, processors and devices of a new machine. */
+int allocator_build(struct machine *m, struct err *e);
+void allocator_release(struct machine *m);
+
+/* dispatcher.c: `exit` of `struct cpu_env`; every exit of every vCPU enters here. */
+int dispatcher_enter(void *who, struct cpu *c, struct cpu_exit *x);
+int dispatcher_take_interrupt(void *who, struct cpu *c);
+
+/* interpreter.c: false is #GP. */
+bool interpreter_read_msr(struct vcpu *v, uint32_t msr, uint64_t *ret);
+bool interpreter_write_msr(struct vcpu *v, uint32_t msr, uint64_t value);
+uint64_t interpreter_hypercall(struct vcpu *v, uint64_t number);
+void interpreter_cpuid(void *who, struct cpu *c, uint32_t leaf, uint32_t subleaf,
+                       uint32_t ret[4]);
+
+/* vcpu.c */
+int vcpu_init(struct vcpu *v, struct machine *m, unsigned index, struct err *e);
+void vcpu_fini(struct vcpu *v);
+int vcpu_start(struct vcpu *v, struct err *e);
+void vcpu_join(struct vcpu *v);
+void vcpu_kick(struct vcpu *v, uint32_t kicks); /* from any thread, and signal handlers */
+void vcpu_halt(struct vcpu *v);                 /* until there is something to do */
+bool vcpu_leaves(struct vcpu *v);               /* it has to go out of the guest */
+
+/* bus.c: messages to local APICs. */
+void bus_send(void *who, const struct apic_message *msg);
+void bus_send_others(struct vcpu *from, const struct apic_message *msg, bool and_self);
+
+#endif

@@ -1,0 +1,260 @@
+/* vcpu.c - the thread of a virtual processor.
+ *
+ * A vCPU that has nothing to do waits on a futex, `wake`, which everybody changes who gives
+ * it something.  The timer of its local APIC is a timer of the host that signals its thread:
+ * the handler notes the moment and kicks, whether the guest runs or waits, so that no other
+ * thread has to wake for it. */
+#include <errno.h>
+#include <linux/futex.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "base/fault.h"
+#include "contract/cpu_x86.h"
+#include "virt/monitor/dev/ioapic.h"
+#include "virt/monitor/private.h"
+
+#define NS 1000000000u
+
+static int timer_signal(void)
+{
+    return SIGRTMIN;
+}
+
+/* ---- waiting ---- */
+
+void vcpu_kick(struct vcpu *v, uint32_t kicks)
+{
+    cpu_kick(v->cpu, kicks);
+    atomic_fetch_add(&v->wake, 1);
+    if (atomic_load(&v->is_waiting)) {
+        (void)syscall(SYS_futex, &v->wake, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+    }
+}
+
+static bool has_work(struct vcpu *v)
+{
+    return atomic_load(&v->cpu->kicks) != 0 || atomic_load(&v->asks) != 0 ||
+           atomic_load(&v->machine->is_over);
+}
+
+void vcpu_halt(struct vcpu *v)
+{
+    atomic_store(&v->is_waiting, true);
+    for (;;) {
+        uint32_t seen = atomic_load(&v->wake);
+
+        if (has_work(v)) {
+            break;
+        }
+        (void)syscall(SYS_futex, &v->wake, FUTEX_WAIT_PRIVATE, seen, NULL, NULL, 0);
+    }
+    atomic_store(&v->is_waiting, false);
+}
+
+bool vcpu_leaves(struct vcpu *v)
+{
+    return atomic_load_explicit(&v->asks, memory_order_relaxed) != 0 ||
+           atomic_load_explicit(&v->machine->is_over, memory_order_relaxed);
+}
+
+/* ---- what its local APIC asks for ---- */
+
+static void on_kick(void *who)
+{
+    vcpu_kick(who, CPU_KICK_INTERRUPT);
+}
+
+static void on_send(void *who, const struct apic_message *msg)
+{
+    bus_send(((struct vcpu *)who)->machine, msg);
+}
+
+static void on_send_others(void *who, const struct apic_message *msg, bool and_self)
+{
+    bus_send_others(who, msg, and_self);
+}
+
+static void on_eoi(void *who, uint8_t vector)
+{
+    ioapic_eoi(((struct vcpu *)who)->machine->ioapic, vector);
+}
+
+static uint64_t now(void *who)
+{
+    return board_now(((struct vcpu *)who)->machine->board);
+}
+
+static uint64_t tsc(void *who)
+{
+    struct vcpu *v = who;
+    struct x86_regs r;
+
+    cpu_get(v->cpu, &r);
+    return board_now(v->machine->board) + r.msr.tsc_offset;
+}
+
+static void on_timer(void *who, uint64_t at_ns)
+{
+    struct vcpu *v = who;
+    struct itimerspec t = {0};
+
+    if (!v->has_timer) {
+        return;
+    }
+    if (at_ns != 0) {
+        uint64_t since = board_now(v->machine->board);
+        uint64_t left = at_ns > since ? at_ns - since : 1;
+
+        t.it_value.tv_sec = (time_t)(left / NS);
+        t.it_value.tv_nsec = (long)(left % NS);
+    }
+    (void)timer_settime(v->timer, 0, &t, NULL);
+}
+
+static void on_signal(int number, siginfo_t *info, void *context)
+{
+    struct vcpu *v = info->si_value.sival_ptr;
+
+    (void)number;
+    (void)context;
+    if (info->si_code == SI_TIMER) {
+        lapic_expire(&v->lapic);
+    }
+}
+
+/* ---- its thread ---- */
+
+static void reset(struct vcpu *v)
+{
+    (void)cpu_set(v->cpu, v->power_on, NULL);
+    lapic_reset(&v->lapic, true);
+    v->state = VCPU_WAITS;
+}
+
+static void start_at(struct vcpu *v, uint8_t page)
+{
+    struct x86_regs r;
+
+    cpu_get(v->cpu, &r);
+    r.seg[X86_CS].selector = (uint16_t)(page << 8);
+    r.seg[X86_CS].base = (uint64_t)page << 12;
+    r.gpr[X86_RIP] = 0;
+    r.halted = false;
+    (void)cpu_set(v->cpu, &r, NULL);
+    v->state = VCPU_RUNS;
+}
+
+static void obey(struct vcpu *v)
+{
+    uint32_t asks = atomic_exchange(&v->asks, 0);
+
+    if ((asks & VCPU_ASK_INIT) != 0) {
+        reset(v);
+    }
+    if ((asks & VCPU_ASK_START) != 0 && v->state == VCPU_WAITS) {
+        start_at(v, atomic_load(&v->start_page));
+    }
+}
+
+static int make_timer(struct vcpu *v)
+{
+    struct sigevent ev = {.sigev_notify = SIGEV_THREAD_ID,
+                          .sigev_signo = timer_signal(),
+                          .sigev_value.sival_ptr = v};
+
+    ev._sigev_un._tid = (int)syscall(SYS_gettid);
+    if (timer_create(CLOCK_MONOTONIC, &ev, &v->timer) < 0) {
+        return -errno;
+    }
+    v->has_timer = true;
+    return 0;
+}
+
+static void *run(void *arg)
+{
+    struct vcpu *v = arg;
+    int r = make_timer(v);
+
+    while (r == 0 && !atomic_load(&v->machine->is_over)) {
+        obey(v);
+        if (v->state == VCPU_WAITS) {
+            atomic_store(&v->cpu->kicks, 0);
+            vcpu_halt(v);
+        } else {
+            r = cpu_run(v->cpu, UINT64_MAX);
+        }
+    }
+    if (r != 0) {
+        machine_finish(v->machine, MACHINE_BROKEN, 0);
+    }
+    if (v->has_timer) {
+        (void)timer_delete(v->timer);
+        v->has_timer = false;
+    }
+    return NULL;
+}
+
+int vcpu_start(struct vcpu *v, struct err *e)
+{
+    struct sigaction a = {.sa_sigaction = on_signal, .sa_flags = SA_SIGINFO};
+    int r;
+
+    (void)sigaction(timer_signal(), &a, NULL);
+    r = pthread_create(&v->thread, NULL, run, v);
+    if (r != 0) {
+        return err_sys(e, -r, "cannot start processor %u", v->index);
+    }
+    v->has_thread = true;
+    return 0;
+}
+
+void vcpu_join(struct vcpu *v)
+{
+    if (v->has_thread) {
+        (void)pthread_join(v->thread, NULL);
+        v->has_thread = false;
+    }
+}
+
+int vcpu_init(struct vcpu *v, struct machine *m, unsigned index, struct err *e)
+{
+    const struct lapic_host host = {.kick = on_kick,
+                                    .send = on_send,
+                                    .send_others = on_send_others,
+                                    .eoi = on_eoi,
+                                    .timer = on_timer,
+                                    .now = now,
+                                    .tsc = tsc,
+                                    .who = v};
+    int r;
+
+    v->machine = m;
+    v->index = index;
+    v->state = index == 0 ? VCPU_RUNS : VCPU_WAITS;
+    r = engine_create_cpu(m, index, e);
+    if (r != 0) {
+        return r;
+    }
+    v->power_on = fault_malloc(sizeof *v->power_on);
+    if (v->power_on == NULL) {
+        return err_set(e, -ENOMEM, "out of memory");
+    }
+    cpu_get(v->cpu, v->power_on);
+    lapic_init(&v->lapic, index, &host);
+    return 0;
+}
+
+void vcpu_fini(struct vcpu *v)
+{
+    if (v->cpu != NULL) {
+        cpu_destroy(v->cpu);
+    }
+    free(v->power_on);
+    v->cpu = NULL;
+    v->power_on = NULL;
+}
