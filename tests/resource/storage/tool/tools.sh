@@ -99,6 +99,9 @@ copy raw disk qcow2 c.qcow2
 has progress="41943040 41943040"
 qemu-img check -q c.qcow2 || fail "what was converted has errors"
 same -f raw -F qcow2 disk c.qcow2
+copy raw disk qcow2 n.qcow2 no-flush
+qemu-img check -q n.qcow2 || fail "what was converted without a flush has errors"
+same -f raw -F qcow2 disk n.qcow2
 copy raw disk qcow2 z.qcow2 compress
 [ "$(stat -c %b z.qcow2)" -le "$(($(stat -c %b c.qcow2) + 128))" ] || fail "not smaller"
 same -f raw -F qcow2 disk z.qcow2
