@@ -8,6 +8,7 @@
 
 /* A path is tried with each of those that take paths, in this order. */
 static const struct pool_kind *const kinds[] = {
+    &pool_lvm_kind,
     &pool_device_kind,
     &pool_directory_kind,
 };
@@ -112,6 +113,21 @@ int pool_piece_path(const struct pool_piece *p, char out[PATH_MAX])
 
     out[0] = '\0';
     return k->path != NULL ? k->path(p, out) : -EOPNOTSUPP;
+}
+
+int pool_piece_resize(struct node *n, const struct pool_piece *p, uint64_t bytes,
+                      struct err *e)
+{
+    const struct pool_kind *k = pool_kind_of(p->member);
+
+    return k->resize != NULL ? k->resize(n, p, bytes, e) : 0;
+}
+
+uint64_t pool_member_unit(const json_t *member)
+{
+    const struct pool_kind *k = pool_kind_of(member);
+
+    return k->unit_bytes > 0 ? k->unit_bytes : 1;
 }
 
 int pool_piece_list(struct node *n, const json_t *pool, const json_t *member,

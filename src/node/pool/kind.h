@@ -8,8 +8,9 @@
 struct words;
 
 struct pool_kind {
-    const char *name;   /* in the record of a member */
-    const char *prefix; /* of the word that names one, "lvm:"; NULL: it is a path */
+    const char *name;    /* in the record of a member */
+    const char *prefix;  /* of the word that names one, "lvm:"; NULL: it is a path */
+    uint64_t unit_bytes; /* of sizes of pieces that do not grow; 0: any */
 
     /* Put what the word says into the record of a member: `path` and what else is needed.
      * -ENOTSUP without a text: the path is of another kind. */
@@ -35,12 +36,16 @@ struct pool_kind {
     int (*list)(struct node *n, const json_t *pool, const json_t *member,
                 pool_piece_fn *each, void *arg);
 
+    /* NULL: the program does so. */
+    int (*resize)(struct node *n, const struct pool_piece *p, uint64_t bytes,
+                  struct err *e);
+
     /* NULL: its pieces are no files of the host. */
     int (*open)(struct node *n, const struct pool_piece *p, int flags, struct err *e);
     int (*path)(const struct pool_piece *p, char out[PATH_MAX]);
 };
 
-extern const struct pool_kind pool_directory_kind, pool_device_kind;
+extern const struct pool_kind pool_directory_kind, pool_device_kind, pool_lvm_kind;
 
 /* That of the record; never NULL. */
 const struct pool_kind *pool_kind_of(const json_t *member);

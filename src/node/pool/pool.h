@@ -83,6 +83,7 @@ struct pool_node {
     const char *name;
     enum pool_use use;
     uint64_t bytes; /* of a new one; 0: it grows */
+    uint64_t most;  /* what that may come to */
 };
 
 /* Words for the node of that name, with the bytes of the piece.  A new one is there once they
@@ -106,6 +107,13 @@ int pool_piece_remove(struct node *n, const struct pool_piece *p, int held);
 int pool_piece_open(struct node *n, const struct pool_piece *p, int flags, struct err *e);
 int pool_piece_path(const struct pool_piece *p, char out[PATH_MAX]);
 bool pool_member_has_files(const json_t *member);
+
+/* Before it gets another size: where its kind cannot do so by itself. */
+int pool_piece_resize(struct node *n, const struct pool_piece *p, uint64_t bytes,
+                      struct err *e);
+
+/* Sizes of its pieces that do not grow are multiples of this. */
+uint64_t pool_member_unit(const json_t *member);
 
 /* All pieces of a member that is there. */
 typedef void pool_piece_fn(void *arg, const struct pool_piece *p);

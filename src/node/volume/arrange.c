@@ -73,7 +73,7 @@ static unsigned add_pieces(struct node *n, const struct layer *l,
 
     for (unsigned i = 0; i < piece_count(l); i++) {
         char name[POOL_NODE_BYTES];
-        const struct pool_node piece = {name, use_of(as), 0};
+        const struct pool_node piece = {name, use_of(as), 0, 0};
 
         (void)str_print(name, sizeof name, "%s.p%u", as->name, i);
         if (piece_words_there(n, l, i, &piece, w) < 0) {
@@ -103,7 +103,8 @@ int arrange_below(struct node *n, const struct layer *l, const struct arrange_na
 
     if (layer_is_one_file(l) ||
         strcmp(volume_text(l->record, "arrangement"), "plain") == 0) {
-        return piece_words(n, l, 0, &(struct pool_node){as->name, use_of(as), 0}, w, e);
+        return piece_words(n, l, 0, &(struct pool_node){as->name, use_of(as), 0, 0}, w,
+                           e);
     }
     if (k == NULL) {
         return err_set(e, -EOPNOTSUPP, "its arrangement is not known here");
@@ -113,7 +114,7 @@ int arrange_below(struct node *n, const struct layer *l, const struct arrange_na
         int r;
 
         (void)str_print(name, sizeof name, "%s.map", as->name);
-        r = piece_words_map(n, l, &(struct pool_node){name, use_of(as), 0}, w, e);
+        r = piece_words_map(n, l, &(struct pool_node){name, use_of(as), 0, 0}, w, e);
         if (r < 0) {
             return r;
         }
@@ -182,8 +183,7 @@ uint64_t arrange_room(uint64_t size_bytes)
     return whole_units(size_bytes + size_bytes / 32 + IMAGE_BYTES);
 }
 
-/* Of the disk over the members. */
-static uint64_t disk_bytes(const struct layer *l)
+uint64_t arrange_bytes(const struct layer *l)
 {
     uint64_t size = volume_number(l->record, "size_bytes");
 
@@ -193,7 +193,7 @@ static uint64_t disk_bytes(const struct layer *l)
 /* Of each of its files, in which nothing is yet. */
 static uint64_t piece_bytes(const struct layer *l, const struct kind *k)
 {
-    uint64_t size = disk_bytes(l);
+    uint64_t size = arrange_bytes(l);
     unsigned parts = k->copies == 0 ? 1 : (piece_count(l) - k->parity) / k->copies;
     uint64_t each = size / parts + size / 1024 + ROOM_BYTES;
 
@@ -207,14 +207,15 @@ static uint64_t piece_bytes(const struct layer *l, const struct kind *k)
 static int add_new(struct node *n, const struct layer *l, uint64_t bytes, struct words *w,
                    struct err *e)
 {
+    uint64_t map = arrange_bytes(l) / 1024 + ROOM_BYTES;
     int r = 0;
 
     if (kind_of(l)->grows) {
-        r = piece_words_map(n, l, &(struct pool_node){"map", POOL_USE_NEW, 0}, w, e);
+        r = piece_words_map(n, l, &(struct pool_node){"map", POOL_USE_NEW, 0, map}, w, e);
     }
     for (unsigned i = 0; r == 0 && i < piece_count(l); i++) {
         char name[16];
-        const struct pool_node as = {name, POOL_USE_NEW, bytes};
+        const struct pool_node as = {name, POOL_USE_NEW, bytes, arrange_bytes(l)};
 
         (void)str_print(name, sizeof name, "p%u", i);
         r = piece_words(n, l, i, &as, w, e);
@@ -233,7 +234,7 @@ static int arrange(struct node *n, const struct layer *l, const struct kind *k,
     for (unsigned i = 0; !k->grows && i < piece_count(l); i++) {
         words_add(&w, "piece=p%u", i);
     }
-    words_add(&w, "size=%llu", (unsigned long long)disk_bytes(l));
+    words_add(&w, "size=%llu", (unsigned long long)arrange_bytes(l));
     if (k->grows) {
         words_add(&w, "top=map");
         words_add(&w, "pieces=%u", piece_count(l));

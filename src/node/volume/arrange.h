@@ -28,6 +28,9 @@ int arrange_choose(const json_t *pool, struct pool_choice *choice, const char **
 const char *arrange_format(const char *arrangement, const char *format,
                            uint64_t size_bytes);
 
+/* What the bytes of a layer may come to, whatever is written. */
+uint64_t arrange_bytes(const struct layer *l);
+
 /* The words of `create` for the layer's image. */
 int arrange_add_image(const struct layer *l, const struct layer *parent, struct words *w);
 

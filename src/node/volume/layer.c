@@ -171,8 +171,9 @@ static int fill_image(struct node *n, int fd, const struct layer *l,
 static int fill_by_words(struct node *n, const struct layer *l,
                          const struct layer_plan *p, struct err *e)
 {
-    bool raw = strcmp(p->format, "raw") == 0;
-    const struct pool_node as = {"disk", POOL_USE_NEW, raw ? p->size_bytes : 0};
+    bool raw = strcmp(volume_text(l->record, "format"), "raw") == 0;
+    const struct pool_node as = {"disk", POOL_USE_NEW, raw ? p->size_bytes : 0,
+                                 arrange_bytes(l)};
     struct words w = {.n_fds = 0};
     int r = piece_words(n, l, 0, &as, &w, e);
 
@@ -201,7 +202,7 @@ static int fill_piece(struct node *n, const struct layer *l, const struct layer_
     if (fd < 0) {
         return fd;
     }
-    if (strcmp(p->format, "raw") != 0) {
+    if (strcmp(volume_text(l->record, "format"), "raw") != 0) {
         return fill_image(n, fd, l, p, e);
     }
     return ftruncate(fd, (off_t)p->size_bytes) < 0 || fsync(fd) < 0
@@ -231,6 +232,18 @@ static int check_encrypted(const struct layer_plan *p, const struct layer *l,
                : 0;
 }
 
+/* A size that its members cannot have is an image's. */
+static const char *format_for(const struct layer_plan *p, const struct pool_choice *c,
+                              const char *arrangement)
+{
+    const json_t *member = pool_member(p->pool, c->id[0]);
+
+    return member != NULL && strcmp(arrangement, "plain") == 0 &&
+                   p->size_bytes % pool_member_unit(member) != 0
+               ? "qcow2"
+               : arrange_format(arrangement, p->format, p->size_bytes);
+}
+
 int layer_make(struct node *n, const struct layer_plan *p, struct layer_new *ret,
                struct err *e)
 {
@@ -247,12 +260,12 @@ int layer_make(struct node *n, const struct layer_plan *p, struct layer_new *ret
         return r;
     }
     l->pool = json_incref((json_t *)(uintptr_t)p->pool);
-    l->record = json_pack("{s:s, s:s, s:s, s:s, s:I, s:s?, s:o}", "id", l->id, "pool",
-                          volume_text(p->pool, "name"), "format",
-                          arrange_format(how, p->format, p->size_bytes), "arrangement",
-                          how, "size_bytes", (json_int_t)p->size_bytes, "parent",
-                          p->parent != NULL ? p->parent->id : NULL, "pieces",
-                          pieces_of(&choice, choice.count));
+    l->record =
+        json_pack("{s:s, s:s, s:s, s:s, s:I, s:s?, s:o}", "id", l->id, "pool",
+                  volume_text(p->pool, "name"), "format", format_for(p, &choice, how),
+                  "arrangement", how, "size_bytes", (json_int_t)p->size_bytes, "parent",
+                  p->parent != NULL ? p->parent->id : NULL, "pieces",
+                  pieces_of(&choice, choice.count));
     if (is_to_be_encrypted(p)) {
         (void)json_object_set_new(l->record, "encrypted", json_true());
     }

@@ -245,6 +245,32 @@ int piece_hold(struct node *n, const struct layer *l, unsigned at, bool writes,
                        : r;
 }
 
+int piece_resize(struct node *n, const struct layer *l, uint64_t bytes, struct err *e)
+{
+    bool raw = strcmp(volume_text(l->record, "format"), "raw") == 0;
+    bool less = bytes < volume_number(l->record, "size_bytes");
+    struct pool_piece p;
+    uint64_t unit;
+    int r;
+
+    if (is_device(l) || !layer_is_one_file(l)) {
+        return 0;
+    }
+    r = piece_at(l, 0, POOL_PART_DATA, &p, e);
+    unit = r == 0 ? pool_member_unit(p.member) : 1;
+    if (r < 0 || unit == 1 || (less && !raw)) {
+        return r;
+    }
+    if (less) {
+        return err_set(e, -EOPNOTSUPP, "what lies on %s can only grow",
+                       pool_member_path(p.member));
+    }
+    if (!raw) { /* with room for what the image adds */
+        bytes = (arrange_room(bytes) + unit - 1) / unit * unit;
+    }
+    return pool_piece_resize(n, &p, bytes, e);
+}
+
 static int sync_part(struct node *n, const struct pool_piece *p, struct err *e)
 {
     SCOPED(scope_close) int fd = -1;

@@ -58,6 +58,9 @@ bool piece_is_there(struct node *n, const struct layer *l, unsigned at);
 int piece_hold(struct node *n, const struct layer *l, unsigned at, bool writes,
                struct err *e);
 
+/* A layer is about to have another size. */
+int piece_resize(struct node *n, const struct layer *l, uint64_t bytes, struct err *e);
+
 /* What was made by words is durable. */
 int piece_sync(struct node *n, const struct layer *l, struct err *e);
 

@@ -119,7 +119,9 @@ static int resize_served(struct node *n, struct volume *v, struct layer *top,
                          uint64_t size, int control, struct err *e)
 {
     bool grows = size > volume_number(v->record, "size_bytes");
-    int r = grows ? resize_live(n, top, control, size, e) : 0;
+    int r = piece_resize(n, top, size, e);
+
+    r = r == 0 && grows ? resize_live(n, top, control, size, e) : r;
 
     (void)fault_step("volume.resized");
     r = r == 0 ? record_size(n, v, top, size, e) : r;
@@ -130,7 +132,9 @@ static int resize_alone(struct node *n, struct volume *v, struct layer *top,
                         uint64_t size, struct err *e)
 {
     bool grows = size > volume_number(v->record, "size_bytes");
-    int r = grows ? resize_layer(n, v, top, size, e) : 0;
+    int r = piece_resize(n, top, size, e);
+
+    r = r == 0 && grows ? resize_layer(n, v, top, size, e) : r;
 
     (void)fault_step("volume.resized");
     if (r == 0 && !grows) { /* before anything is lost: is it ours to change? */

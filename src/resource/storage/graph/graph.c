@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/err.h"
 #include "base/fault.h"
@@ -388,6 +389,19 @@ int graph_add(struct graph *g, const char *word, struct err *e)
         }
     }
     return r;
+}
+
+/* Several words may name one. */
+void graph_close_named(const struct graph *g)
+{
+    for (const struct graph_node *n = g->first; n != NULL; n = n->next) {
+        for (unsigned i = 0; i < n->count; i++) {
+            if (n->words[i].key->kind == GRAPH_KEY_FD &&
+                n->words[i].number > STDERR_FILENO) {
+                (void)close((int)n->words[i].number);
+            }
+        }
+    }
 }
 
 /* ---- looking ---- */

@@ -41,6 +41,10 @@ int graph_make(struct graph *g, bool leaves_only, struct err *e);
 /* Both, for one more word; on failure it is forgotten. */
 int graph_add(struct graph *g, const char *word, struct err *e);
 
+/* Close the descriptors that its words name, once all is made: for a process that goes on and has
+ * no other use for them.  Each disk has its own, and takes it along when it goes. */
+void graph_close_named(const struct graph *g);
+
 /* The disk of that name, borrowed; NULL and a text: there is none. */
 struct blk *graph_disk(const struct graph *g, const char *name, struct err *e);
 

@@ -243,6 +243,7 @@ int tool_serve(struct request *r)
     e = e != 0 ? e : tool_confine(r, NULL);
     e = e != 0 ? e : request_make(r, &disk);
     if (e == 0) {
+        graph_close_named(r->graph);
         e = serve_create(r->loop, r->graph, disk, &w, r->e);
     }
     if (e == 0) {

@@ -5,10 +5,13 @@ State lies beside the program: state.json, and files that a test writes:
   percent   "DATA METADATA" of the pool    threshold  new volumes are refused
   open      a volume that is in use        slow       seconds to wait first
   garbage   bytes to say instead           signal     a signal to die by
+  loops     volumes are loop devices on files of their names, so that others use them
 """
+import fcntl
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 
@@ -40,6 +43,32 @@ def save(volumes):
         json.dump(volumes, f)
 
 
+def image(name):
+    return os.path.join(HERE, name + ".img")
+
+
+def losetup(*words):
+    return subprocess.run(["losetup", *words], check=True, stdout=subprocess.PIPE, encoding="ascii").stdout.strip()
+
+
+def is_open(device):
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            if any(os.readlink(f"/proc/{pid}/fd/{fd}") == device for fd in os.listdir(f"/proc/{pid}/fd")):
+                return True
+        except OSError:
+            pass
+    return False
+
+
+def percent(used, size):
+    return f"{100 * used / size:.2f}"
+
+
+def taken(name):
+    return os.stat(image(name)).st_blocks * 512
+
+
 def round_up(text):
     if not text.endswith("b") or not text[:-1].isdigit() or int(text[:-1]) % 512:
         complain(f"Invalid argument for size: {text}", 3)
@@ -63,12 +92,15 @@ def lvs(words, volumes):
         sys.stderr.write(f'  Volume group "{words[7]}" not found\n')
         complain(f"Cannot process volume group {words[7]}")
     data, metadata = (knob("percent") or "12.34 4.10").split(" ")
+    if knob("loops") is not None:
+        data = percent(sum(taken(name) for name in volumes), 1 << 30)
     rows = [{"lv_name": "root", "lv_size": "8388608", "lv_path": "/dev/vg/root", "segtype": "linear"},
             {"lv_name": "tp", "lv_size": "1073741824", "data_percent": data, "metadata_percent": metadata,
              "lv_health_status": knob("health") or "", "segtype": "thin-pool"}]
     for name, v in volumes.items():
+        used = percent(taken(name), v["size"]) if "device" in v else "0.00"
         rows.append({"lv_name": name, "lv_size": str(v["size"]), "origin": v["origin"], "pool_lv": "tp",
-                     "data_percent": "0.00", "lv_path": f"/dev/vg/{name}", "segtype": "thin"})
+                     "data_percent": used, "lv_path": v.get("device", f"/dev/vg/{name}"), "segtype": "thin"})
     fields = words[6].split(",")
     for row in rows:
         row.setdefault("lv_active", "active")
@@ -81,6 +113,10 @@ def add(name, size, origin, volumes):
     if knob("threshold") is not None:
         complain("Cannot create new thin volume, free space in thin pool vg/tp reached threshold.")
     volumes[name] = {"size": size, "origin": origin}
+    if knob("loops") is not None:
+        with open(image(name), "wb") as f:
+            f.truncate(size)
+        volumes[name]["device"] = losetup("--show", "-f", image(name))
     save(volumes)
     print(f'  Logical volume "{name}" created.')
 
@@ -107,6 +143,12 @@ def lvremove(words, volumes):
     name = split(words[1], volumes)
     if knob("open") == name:
         complain(f"Logical volume {words[1]} in use.")
+    device = volumes[name].get("device")
+    if device and is_open(device):
+        complain(f"Logical volume {words[1]} in use.")
+    if device:
+        losetup("-d", device)
+        os.unlink(image(name))
     del volumes[name]
     for v in volumes.values():
         v["origin"] = "" if v["origin"] == name else v["origin"]
@@ -118,6 +160,9 @@ def lvresize(words, volumes):
         complain("Invalid arguments", 3)
     name = split(words[4], volumes)
     volumes[name]["size"] = round_up(words[3])
+    if "device" in volumes[name]:
+        os.truncate(image(name), volumes[name]["size"])
+        losetup("-c", volumes[name]["device"])
     save(volumes)
 
 
@@ -139,7 +184,9 @@ def main():
     commands = {"lvs": lvs, "lvcreate": lvcreate, "lvremove": lvremove, "lvresize": lvresize}
     if len(sys.argv) < 2 or sys.argv[1] not in commands:
         complain("No such command.", 2)
-    commands[sys.argv[1]](sys.argv[2:], load())
+    with open(os.path.join(HERE, "lock"), "w", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        commands[sys.argv[1]](sys.argv[2:], load())
 
 
 signal.signal(signal.SIGTERM, signal.SIG_DFL)
