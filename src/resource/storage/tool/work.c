@@ -173,8 +173,10 @@ static int fork_disk(struct call *c, struct blk_edge *edge, uint64_t *ret_stall,
 {
     struct worker *w = c->worker;
     struct blk *cache = cache_above(w);
+    uint64_t begun;
     int r = cache != NULL ? cache_write_back(cache) : 0;
 
+    begun = loop_now_ns(w->loop);
     if (cache != NULL) {
         blk_drain_begin(w->root.disk);
         r = r == 0 ? cache_write_back(cache) : r;
@@ -186,6 +188,7 @@ static int fork_disk(struct call *c, struct blk_edge *edge, uint64_t *ret_stall,
     }
     if (cache != NULL) {
         blk_drain_end(w->root.disk);
+        *ret_stall = loop_now_ns(w->loop) - begun;
     }
     return r;
 }

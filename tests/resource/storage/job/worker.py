@@ -422,12 +422,26 @@ def case_refuses_bad_requests(work):
 
 def case_forks_under_load(work):
     """Every fork holds one moment; nobody waits for long."""
+    forks(work)
+
+
+def case_forks_below_a_cache(work):
+    """What a cache holds back is in the fork, too; limits on top are no layer."""
+    store = os.path.join(work, "store")
+    run("truncate", "-s", "8M", store)
+    fd = open_rw(store)
+    forks(work, f"s,file,fd={fd}", "c,cache,slow=l0,fast=s,fresh,mode=write-back",
+          "limits,throttle,file=c,iops=1000000", also=[fd])
+    os.close(fd)
+
+
+def forks(work, *above, also=()):
     size, paths, fds = 32 * MIB, [], []
     for i in range(6):
         paths.append(os.path.join(work, f"layer{i}"))
         create(paths[i], size, paths[i - 1] if i else None)
         fds.append(open_rw(paths[i]))
-    w = Worker(work, f"f0,file,fd={fds[0]}", "l0,qcow2,file=f0", fds=[fds[0]])
+    w = Worker(work, f"f0,file,fd={fds[0]}", "l0,qcow2,file=f0", *above, fds=[fds[0], *also])
     uri = w.export()
     writer = Writer(uri, size)
     moments, stalls = [], []
@@ -770,6 +784,23 @@ def case_limits_can_change(work):
     refused(w, "throttle", "name=t", "what=7")
     refused(w, "throttle", "name=d", "iops=7")
     writer.stop()
+    w.end()
+    w = Worker(work, f"d,file,fd={fd}", fds=[fd], name="u")  # it has no limits yet
+    uri = w.export()
+    refused(w, "throttle", "name=t", "iops=7")
+    refused(w, "throttle", "iops=7", "what=7")
+    writer = Writer(uri, 64 * MIB, flush_every=1 << 40)
+    time.sleep(1)
+    fast = writer.count
+    w.ask("throttle", "iops=20")
+    assert value(w.ask("status"), "top") == "d"
+    time.sleep(1)
+    held = writer.count
+    time.sleep(2)
+    assert fast > 100 and writer.count - held < 100, (fast, held, writer.count)
+    w.ask("throttle", "iops=0")
+    writer.stop()
+    writer.check(uri, writer.acked)
     w.end()
     os.close(fd)
 
