@@ -343,12 +343,109 @@ int cmd_pool_create(struct cli *c, const struct op_pool_create *a)
 int cmd_pool_list(struct cli *c, const struct op_pool_list *a)
 {
     c->output.quiet = a->quiet;
-    return pass_on(c, node_pool, a);
+    return pass_on(c, node_care, a);
 }
 
 int cmd_pool_inspect(struct cli *c, const struct op_pool_inspect *a)
 {
-    return pass_each(c, node_pool, a, "name", a->pool, a->n_pool);
+    return pass_each(c, node_care, a, "name", a->pool, a->n_pool);
+}
+
+int cmd_pool_remove(struct cli *c, const struct op_pool_remove *a)
+{
+    return pass_on(c, node_care, a);
+}
+
+int cmd_pool_replace(struct cli *c, const struct op_pool_replace *a)
+{
+    return pass_on(c, node_care, a);
+}
+
+/* "none" is an order, too. */
+int cmd_pool_set(struct cli *c, const struct op_pool_set *a)
+{
+    struct err e = {0};
+    SCOPED(scope_json) json_t *order = NULL;
+    json_t *result = NULL;
+    struct node *n = cli_node(c, &e);
+    int r = n == NULL ? -1 : cli_order(c, a, false, &order, &e);
+
+    r = r == 0 ? node_care(n, verb_of(c), order, &result, &e) : r;
+    return cli_finish(c, r, result, &e);
+}
+
+/* Timers of systemd call a service of their own name. */
+static void print_scrub_unit(FILE *out, const char *program, bool timer)
+{
+    (void)fprintf(out,
+                  timer
+                      ? "[Unit]\n"
+                        "Description=Look for pools of Strata that are to be scrubbed\n\n"
+                        "[Timer]\n"
+                        "OnCalendar=hourly\n"
+                        "RandomizedDelaySec=15min\n"
+                        "Persistent=true\n\n"
+                        "[Install]\n"
+                        "WantedBy=timers.target\n"
+                      : "[Unit]\n"
+                        "Description=Scrub pools of Strata that are due\n"
+                        "After=local-fs.target\n\n"
+                        "[Service]\n"
+                        "Type=oneshot\n"
+                        "Nice=10\n"
+                        "IOSchedulingClass=idle\n"
+                        "ExecStart=%s pool scrub --due --repair\n",
+                  program);
+}
+
+/* Exit code 1 when something is wrong and was not mended. */
+int cmd_pool_scrub(struct cli *c, const struct op_pool_scrub *a)
+{
+    struct err e = {0};
+    SCOPED(scope_json) json_t *order = NULL;
+    json_t *rows = json_array();
+    size_t count = a->n_pool;
+    bool damaged = false;
+    size_t i;
+    json_t *row;
+    struct node *n;
+    int r = 0;
+
+    if (a->unit != NULL && strcmp(a->unit, "timer") != 0 &&
+        strcmp(a->unit, "service") != 0) {
+        json_decref(rows);
+        (void)err_set(&e, -EINVAL, "'--unit' is service or timer");
+        return cli_fail(c, &e);
+    }
+    if (a->unit != NULL) {
+        print_scrub_unit(c->output.out, c->options.program,
+                         strcmp(a->unit, "timer") == 0);
+        json_decref(rows);
+        return 0;
+    }
+    n = cli_node(c, &e);
+    r = n == NULL ? -1 : cli_order(c, a, true, &order, &e);
+    if (r == 0 && (count == 0) == !(a->all || a->due)) {
+        r = err_set(&e, -EINVAL, "say which pools: their names, '--all' or '--due'");
+    }
+    for (i = 0; r == 0 && i < (count > 0 ? count : 1); i++) {
+        json_t *some = NULL;
+
+        if (count > 0) {
+            (void)json_object_set_new(order, "name", json_string(a->pool[i]));
+        }
+        r = node_care(n, "scrub", order, &some, &e);
+        (void)json_array_extend(rows, some);
+        json_decref(some);
+    }
+    json_array_foreach(rows, i, row)
+    {
+        const char *state = json_string_value(json_object_get(row, "state"));
+
+        damaged = damaged || strcmp(state != NULL ? state : "", "damaged") == 0;
+    }
+    int code = cli_finish(c, r, rows, &e);
+    return code == 0 && damaged ? 1 : code;
 }
 
 int cmd_pool_add(struct cli *c, const struct op_pool_add *a)

@@ -182,6 +182,8 @@ int node_network(struct node *n, const char *op, const json_t *order, json_t **r
                  struct err *e);
 int node_pool(struct node *n, const char *op, const json_t *order, json_t **ret,
               struct err *e);
+int node_care(struct node *n, const char *op, const json_t *order, json_t **ret,
+              struct err *e); /* of pools: what concerns their volumes, too */
 int node_volume(struct node *n, const char *op, const json_t *order, json_t **ret,
                 struct err *e);
 

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -181,6 +182,8 @@ static int start(struct program *p, const struct words *w, struct err *e)
     if (p->pid == 0) {
         if (p->log != NULL) {
             go_away(p->log);
+        } else {
+            (void)prctl(PR_SET_PDEATHSIG, SIGTERM); /* it works for us alone */
         }
         become(p->path, p->argv, w, ends[1]);
     }

@@ -354,6 +354,13 @@ int node_pool(struct node *n, const char *op, const json_t *order, json_t **ret,
     return note("pool", op, order, ret, e);
 }
 
+int node_care(struct node *n, const char *op, const json_t *order, json_t **ret,
+              struct err *e)
+{
+    (void)n;
+    return note("pool", op, order, ret, e);
+}
+
 int node_volume_export(struct node *n, const char *name, const json_t *order,
                        void (*ready)(void *arg, const char *address), void *arg,
                        struct err *e)

@@ -131,6 +131,10 @@ op pool-create rack --member "$WORK/rack"
 op pool-add rack --member "$WORK/rack2"
 op pool-list
 op pool-inspect rack
+op pool-set rack --scrub-every 7d
+op pool-scrub rack
+op pool-replace rack 2 "$WORK/rack3"
+op pool-remove rack 1
 op pool-delete rack
 op network-create net
 op network-list
@@ -234,6 +238,10 @@ wrong volume-restore 1 "$WORK/nosuch" new
 wrong pool-create 1 bad --member /proc/nosuch
 wrong pool-add 1 nosuch --member "$WORK/x"
 wrong pool-inspect 1 nosuch
+wrong pool-set 1 nosuch --quota none
+wrong pool-scrub 1 nosuch
+wrong pool-replace 1 nosuch 1 "$WORK/x"
+wrong pool-remove 1 nosuch 1
 wrong pool-delete 1 nosuch
 wrong network-inspect 1 nosuch
 wrong network-delete 1 nosuch

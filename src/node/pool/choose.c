@@ -68,7 +68,7 @@ static void look_at_class(struct node *n, const json_t *pool, const char *class,
         struct pool_room room = {.state = POOL_OK};
 
         if (strcmp(pool_text(member, "class"), class) != 0 ||
-            ret->count == POOL_MEMBERS_MOST) {
+            pool_member_is_leaving(member) || ret->count == POOL_MEMBERS_MOST) {
             continue;
         }
         if (json_array_size(members) > 1) { /* the only one is asked by its first use */

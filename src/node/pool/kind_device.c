@@ -216,8 +216,8 @@ static int make_store(struct node *n, const json_t *pool, const json_t *member,
 }
 
 /* Whose store is there already. */
-static int check_store(struct node *n, const json_t *member, int device, bool force,
-                       struct err *e)
+static int check_store(struct node *n, const json_t *pool, const json_t *member,
+                       int device, bool force, struct err *e)
 {
     const char *path = pool_member_path(member);
     const struct store s = {NULL, member, "store", false, 0};
@@ -227,7 +227,9 @@ static int check_store(struct node *n, const json_t *member, int device, bool fo
     int r = ask(n, &s, &w, &a, &why);
 
     if (r == 0) {
-        return pool_check_mark(n, a.owner, path, force, e);
+        return pool_mark_is_ours(a.owner, pool, member) /* of a command that was killed */
+                   ? 0
+                   : pool_check_mark(n, a.owner, path, force, e);
     }
     if (r != -EUCLEAN) { /* it is none */
         return err_set(e, r, "%s", why.text);
@@ -239,7 +241,7 @@ static int claim(struct node *n, const json_t *pool, const json_t *member, bool 
                  struct err *e)
 {
     SCOPED(scope_close) int device = open_device(member, O_RDWR | O_EXCL, e);
-    int r = device < 0 ? device : check_store(n, member, device, force, e);
+    int r = device < 0 ? device : check_store(n, pool, member, device, force, e);
 
     return r == 0 ? make_store(n, pool, member, device, e) : r;
 }

@@ -147,7 +147,8 @@ static int claim(struct node *n, const json_t *pool, const json_t *member, bool 
     if (dir < 0) {
         return err_sys(e, r < 0 ? r : -errno, "cannot use '%s' as a member", path);
     }
-    if (file_read(dir, POOL_LABEL, POOL_MARK_BYTES, &text, &len) == 0) {
+    if (file_read(dir, POOL_LABEL, POOL_MARK_BYTES, &text, &len) == 0 &&
+        !pool_mark_is_ours(text, pool, member)) { /* of a command that was killed */
         r = pool_check_mark(n, text, path, force, e);
     }
     if (r < 0) {
@@ -286,8 +287,9 @@ static int add_words(struct node *n, const struct pool_piece *p,
         (void)close(file);
         return err_sys(e, r, "cannot make a layer");
     }
-    words_add(w, "node=%s,file,%s%s", as->name, words_fd(w, "fd", file, fd),
-              as->use == POOL_USE_READ ? ",read-only" : "");
+    words_add(w, "node=%s,file,%s%s%s", as->name, words_fd(w, "fd", file, fd),
+              as->use == POOL_USE_READ ? ",read-only" : "",
+              as->unlocked ? ",no-lock" : "");
     return 0;
 }
 

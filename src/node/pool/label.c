@@ -47,14 +47,15 @@ int pool_check_mark(struct node *n, const char *text, const char *path, bool for
 {
     SCOPED(scope_json) json_t *pools = NULL;
     char id[POOL_ID_DIGITS + 1] = "";
+    unsigned number = 0;
     size_t i;
     json_t *pool;
 
-    (void)sscanf(text, "strata-pool %16s", id);
+    (void)sscanf(text, "strata-pool %16s %u", id, &number);
     (void)record_list(n, "/pools/", &pools, NULL);
     json_array_foreach(pools, i, pool)
     {
-        if (strcmp(pool_text(pool, "id"), id) == 0) {
+        if (strcmp(pool_text(pool, "id"), id) == 0 && pool_member(pool, number) != NULL) {
             return err_set(e, -EEXIST,
                            "cannot use '%s' as a member: it is one of pool '%s'", path,
                            pool_text(pool, "name"));

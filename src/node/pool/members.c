@@ -27,6 +27,11 @@ const char *pool_member_path(const json_t *member)
     return pool_text(member, "path");
 }
 
+bool pool_member_is_leaving(const json_t *member)
+{
+    return json_is_true(json_object_get(member, "leaving"));
+}
+
 json_t *pool_member(const json_t *pool, unsigned id)
 {
     size_t i;

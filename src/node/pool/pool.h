@@ -44,6 +44,18 @@ int pool_load(struct node *n, const char *name, json_t **ret, struct err *e);
 json_t *pool_member(const json_t *pool, unsigned id);
 unsigned pool_member_id(const json_t *member);
 const char *pool_member_path(const json_t *member);
+bool pool_member_is_leaving(const json_t *member); /* it takes nothing new */
+
+/* ---- members that come and go ---- */
+
+/* A word of the command line, PLACE[,class=CLASS], as a member without number. */
+int pool_parse_member(const char *word, json_t **ret, struct err *e);
+
+/* Make it ready and put the pool's label on it.  One that has something in it is
+ * refused. */
+int pool_claim_member(struct node *n, const json_t *pool, const json_t *member,
+                      bool force, struct err *e);
+void pool_release_member(struct node *n, const json_t *pool, const json_t *member);
 
 /* Ask a member how it is, in a child with a time limit: a device that hangs does not hang
  * the caller. */
@@ -84,6 +96,7 @@ struct pool_node {
     enum pool_use use;
     uint64_t bytes; /* of a new one; 0: it grows */
     uint64_t most;  /* what that may come to */
+    bool unlocked;  /* of a file: who asks knows that nobody is disturbed */
 };
 
 /* Words for the node of that name, with the bytes of the piece.  A new one is there once they

@@ -12,16 +12,7 @@
 
 const char *pool_text(const json_t *object, const char *key); /* "" when missing */
 
-/* members.c: a word of the command line, PLACE[,class=CLASS], as a member without number. */
-int pool_parse_member(const char *word, json_t **ret, struct err *e);
-
 /* kind.c: what the word names, as one of the kinds of members. */
 int pool_parse_place(const char *place, json_t **ret, struct err *e);
-
-/* kind.c: make it ready and put the pool's label on it.  One that has something in it is
- * refused. */
-int pool_claim_member(struct node *n, const json_t *pool, const json_t *member,
-                      bool force, struct err *e);
-void pool_release_member(struct node *n, const json_t *pool, const json_t *member);
 
 #endif

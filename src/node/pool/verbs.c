@@ -12,6 +12,8 @@
 #include "node/node.h"
 #include "node/pool/private.h"
 
+#define SECOND_MS 1000
+
 /* ---- looking ---- */
 
 static const char *what_to_do(enum pool_state s)
@@ -233,6 +235,7 @@ static int claim_from(struct node *n, const json_t *pool, size_t from, bool forc
 static json_t *new_pool(const char *name, const json_t *order)
 {
     json_int_t quota = json_integer_value(json_object_get(order, "quota"));
+    json_int_t every = json_integer_value(json_object_get(order, "scrub_every"));
     char id[POOL_ID_DIGITS + 1];
     char created[UNITS_TEXT_BYTES];
     struct timespec now;
@@ -251,6 +254,12 @@ static json_t *new_pool(const char *name, const json_t *order)
     if (quota > 0) {
         (void)json_object_set_new(pool, "quota_bytes", json_integer(quota));
     }
+    if (json_is_true(json_object_get(order, "asynchronous"))) {
+        (void)json_object_set_new(pool, "asynchronous", json_true());
+    }
+    if (every > 0) {
+        (void)json_object_set_new(pool, "scrub_every_s", json_integer(every / SECOND_MS));
+    }
     return pool;
 }
 
@@ -264,6 +273,10 @@ static int check_redundancy(const json_t *pool, struct err *e)
 
     const char *word = pool_text(pool, "redundancy");
 
+    if (json_is_true(json_object_get(pool, "asynchronous")) &&
+        strcmp(word, "mirror") != 0) {
+        return err_set(e, -EINVAL, "'--asynchronous' wants '--redundancy mirror'");
+    }
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
         if (strcmp(known[i].name, word) == 0) {
             return json_array_size(json_object_get(pool, "members")) >= known[i].least

@@ -57,6 +57,12 @@ static const struct kind *kind_of(const struct layer *l)
     return kind_named(volume_text(l->record, "arrangement"));
 }
 
+/* The others follow the first. */
+static bool is_asynchronous(const struct layer *l)
+{
+    return json_is_true(json_object_get(l->record, "asynchronous"));
+}
+
 /* ---- words ---- */
 
 static enum pool_use use_of(const struct arrange_name *as)
@@ -73,7 +79,7 @@ static unsigned add_pieces(struct node *n, const struct layer *l,
 
     for (unsigned i = 0; i < piece_count(l); i++) {
         char name[POOL_NODE_BYTES];
-        const struct pool_node piece = {name, use_of(as), 0, 0};
+        const struct pool_node piece = {name, use_of(as), 0, 0, as->unlocked};
 
         (void)str_print(name, sizeof name, "%s.p%u", as->name, i);
         if (piece_words_there(n, l, i, &piece, w) < 0) {
@@ -103,8 +109,8 @@ int arrange_below(struct node *n, const struct layer *l, const struct arrange_na
 
     if (layer_is_one_file(l) ||
         strcmp(volume_text(l->record, "arrangement"), "plain") == 0) {
-        return piece_words(n, l, 0, &(struct pool_node){as->name, use_of(as), 0, 0}, w,
-                           e);
+        return piece_words(
+            n, l, 0, &(struct pool_node){as->name, use_of(as), 0, 0, as->unlocked}, w, e);
     }
     if (k == NULL) {
         return err_set(e, -EOPNOTSUPP, "its arrangement is not known here");
@@ -114,7 +120,8 @@ int arrange_below(struct node *n, const struct layer *l, const struct arrange_na
         int r;
 
         (void)str_print(name, sizeof name, "%s.map", as->name);
-        r = piece_words_map(n, l, &(struct pool_node){name, use_of(as), 0, 0}, w, e);
+        r = piece_words_map(
+            n, l, &(struct pool_node){name, use_of(as), 0, 0, as->unlocked}, w, e);
         if (r < 0) {
             return r;
         }
@@ -126,9 +133,10 @@ int arrange_below(struct node *n, const struct layer *l, const struct arrange_na
         return err_set(e, there == 0 ? -ENODEV : -ENOMEM,
                        there == 0 ? "all members that have it are lost" : "no memory");
     }
-    words_add(w, "node=%s,%s%s%s%s%s%s", as->name, k->type,
+    words_add(w, "node=%s,%s%s%s%s%s%s%s", as->name, k->type,
               k->level[0] != '\0' ? ",level=" : "", k->level, pieces,
               there < piece_count(l) && !k->grows ? ",degraded" : "",
+              as->promote && is_asynchronous(l) ? ",promote" : "",
               as->writes ? "" : ",read-only");
     return 0;
 }
@@ -241,6 +249,9 @@ static int arrange(struct node *n, const struct layer *l, const struct kind *k,
         words_add(&w, "segment=%u", SEGMENT_BYTES);
     } else if (k->level[0] == '\0') {
         words_add(&w, "same");
+        if (is_asynchronous(l)) {
+            words_add(&w, "async");
+        }
     } else {
         words_add(&w, "level=%s", k->level);
         words_add(&w, "journal=%llu", (unsigned long long)JOURNAL_BYTES);
@@ -292,17 +303,36 @@ int arrange_make(struct node *n, const struct layer *l, const struct layer *pare
 
 /* ---- looking ---- */
 
+int arrange_ask(struct node *n, const struct layer *l, const struct arrange_name *as,
+                words_line_fn *line, void *arg, struct err *e)
+{
+    struct words w = {.n_fds = 0};
+    int r = arrange_words(n, l, as, &w, e);
+
+    r = r == 0 ? words_run(n, "info", &w, line, arg, e) : r;
+    words_fini(&w);
+    return r;
+}
+
 /* Open it as it is; `writes`: and finish what is half done. */
 static int ask(struct node *n, const struct layer *l, bool writes, words_line_fn *line,
                void *arg, struct err *e)
 {
     const struct arrange_name as = {.name = "disk", .writes = writes};
-    struct words w = {.n_fds = 0};
-    int r = arrange_below(n, l, &as, &w, e);
 
-    r = r == 0 ? words_run(n, "info", &w, line, arg, e) : r;
-    words_fini(&w);
-    return r;
+    return arrange_ask(n, l, &as, line, arg, e);
+}
+
+unsigned arrange_spare(const struct layer *l)
+{
+    const struct kind *k = kind_of(l);
+
+    if (layer_is_one_file(l) || k == NULL || k->grows) {
+        return 0;
+    }
+    return k->parity > 0    ? k->parity
+           : k->copies == 0 ? piece_count(l) - 1
+                            : k->copies - 1;
 }
 
 int arrange_settle(struct node *n, const struct layer *l, struct err *e)
@@ -351,7 +381,7 @@ static void take_member(void *arg, const char *line)
     }
     row = json_array_get(s->rows, role);
     if (row != NULL && strcmp(volume_text(row, "state"), "ok") == 0 &&
-        strcmp(state, "in sync") != 0) {
+        strcmp(state, "in sync") != 0 && strcmp(state, "follows") != 0) {
         (void)json_object_set_new(row, "state", json_string("returned"));
         s->all_well = false;
     }

@@ -9,6 +9,9 @@
 struct arrange_name {
     const char *name;
     bool writes;
+    bool unlocked; /* others read what is there already, and that stays as it is */
+    bool
+        promote; /* asynchronous: who follows takes over from a first member that is lost */
 };
 
 /* Words for the node of that name, with a layer's bytes as they are stored. */
@@ -43,6 +46,14 @@ int arrange_make(struct node *n, const struct layer *l, const struct layer *pare
 
 /* Finish what a server that was killed had begun to write, before the layer is frozen. */
 int arrange_settle(struct node *n, const struct layer *l, struct err *e);
+
+/* Lines of the program about the layer as it is stored, opened for reading; -ENODEV: too
+ * little of it is there. */
+int arrange_ask(struct node *n, const struct layer *l, const struct arrange_name *as,
+                words_line_fn *line, void *arg, struct err *e);
+
+/* How many members it can do without, of those that it has; 0: none. */
+unsigned arrange_spare(const struct layer *l);
 
 /* Make all members equal that are there, and put right what differs. */
 int arrange_mend(struct node *n, const struct layer *l, struct err *e);

@@ -116,6 +116,15 @@ static const char *plan_filter(const struct layer_plan *p)
     return p->of != NULL ? option_layer_wanted(p->of) : "";
 }
 
+/* Whether the member of the parent's only piece takes new ones. */
+static bool takes_more(const json_t *pool, const json_t *pieces)
+{
+    const json_t *member =
+        pool_member(pool, (unsigned)json_integer_value(json_array_get(pieces, 0)));
+
+    return member != NULL && !pool_member_is_leaving(member);
+}
+
 /* A copy-on-write layer lies beside its parent while that member takes it. */
 static int choose(struct node *n, const struct layer_plan *p, struct pool_choice *ret,
                   const char **ret_arrangement, struct err *e)
@@ -131,6 +140,7 @@ static int choose(struct node *n, const struct layer_plan *p, struct pool_choice
         return option_layer_choose(n, p, ret, e);
     }
     if (p->parent != NULL && volume_text(p->pool, "redundancy")[0] == '\0' &&
+        takes_more(p->pool, pieces) &&
         strcmp(volume_text(p->parent->record, "pool"), volume_text(p->pool, "name")) ==
             0) {
         ret->id[0] = (unsigned)json_integer_value(json_array_get(pieces, 0));
@@ -139,6 +149,26 @@ static int choose(struct node *n, const struct layer_plan *p, struct pool_choice
     }
     r = pool_choose(n, p->pool, p->class, ret, e);
     return r == 0 ? arrange_choose(p->pool, ret, ret_arrangement, e) : r;
+}
+
+/* Once it is announced: none of its members was told to leave meanwhile. */
+static int check_members(struct node *n, const struct layer *l, struct err *e)
+{
+    SCOPED(scope_json) json_t *pool = NULL;
+    size_t i;
+    json_t *one;
+    int r = pool_load(n, volume_text(l->record, "pool"), &pool, e);
+
+    json_array_foreach(json_object_get(l->record, "pieces"), i, one)
+    {
+        const json_t *member = pool_member(pool, (unsigned)json_integer_value(one));
+
+        if (r == 0 && (member == NULL || pool_member_is_leaving(member))) {
+            r = err_set(e, -EBUSY, "a member of pool '%s' is about to leave: try again",
+                        volume_text(l->record, "pool"));
+        }
+    }
+    return r;
 }
 
 /* Empty, over its parent; encrypted as another layer is. */
@@ -266,6 +296,10 @@ int layer_make(struct node *n, const struct layer_plan *p, struct layer_new *ret
                   "arrangement", how, "size_bytes", (json_int_t)p->size_bytes, "parent",
                   p->parent != NULL ? p->parent->id : NULL, "pieces",
                   pieces_of(&choice, choice.count));
+    if (strcmp(how, "mirror") == 0 &&
+        json_is_true(json_object_get(p->pool, "asynchronous"))) {
+        (void)json_object_set_new(l->record, "asynchronous", json_true());
+    }
     if (is_to_be_encrypted(p)) {
         (void)json_object_set_new(l->record, "encrypted", json_true());
     }
@@ -278,6 +312,7 @@ int layer_make(struct node *n, const struct layer_plan *p, struct layer_new *ret
     r = l->record == NULL ? err_set(e, -ENOMEM, "no memory") : check_encrypted(p, l, e);
     r = r == 0 ? piece_announce(n, l, &ret->intent, e) : r;
     (void)fault_step("layer.announced");
+    r = r == 0 ? check_members(n, l, e) : r;
     if (r == 0) {
         r = layer_is_filtered(l)   ? option_layer_make(n, l, p->parent, e)
             : layer_is_one_file(l) ? fill_piece(n, l, p, e)

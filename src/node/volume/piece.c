@@ -39,9 +39,24 @@ static const json_t *member_of(const struct layer *l, unsigned at)
                              (unsigned)json_integer_value(json_array_get(pieces, at)));
 }
 
-static bool has_map(const struct layer *l)
+bool piece_has_map(const struct layer *l)
 {
     return strcmp(volume_text(l->record, "arrangement"), "span") == 0;
+}
+
+unsigned piece_map_at(const struct layer *l)
+{
+    uint64_t member = volume_number(l->record, "map");
+    size_t i;
+    json_t *one;
+
+    json_array_foreach(json_object_get(l->record, "pieces"), i, one)
+    {
+        if (member != 0 && (uint64_t)json_integer_value(one) == member) {
+            return (unsigned)i;
+        }
+    }
+    return 0;
 }
 
 unsigned piece_count(const struct layer *l)
@@ -191,8 +206,9 @@ int piece_words_map(struct node *n, const struct layer *l, const struct pool_nod
                     struct words *w, struct err *e)
 {
     struct pool_piece p;
-    int r = is_there(n, l, 0) ? piece_at(l, 0, POOL_PART_MAP, &p, e)
-                              : err_set(e, -ENODEV, "the member with its map is lost");
+    unsigned at = piece_map_at(l);
+    int r = is_there(n, l, at) ? piece_at(l, at, POOL_PART_MAP, &p, e)
+                               : err_set(e, -ENODEV, "the member with its map is lost");
 
     return r == 0 ? pool_piece_words(n, &p, as, w, e) : r;
 }
@@ -290,7 +306,7 @@ int piece_sync(struct node *n, const struct layer *l, struct err *e)
     for (unsigned i = 0; r == 0 && i < piece_count(l); i++) {
         r = piece_at(l, i, POOL_PART_DATA, &p, e);
         r = r == 0 ? sync_part(n, &p, e) : r;
-        if (r == 0 && i == 0 && has_map(l)) {
+        if (r == 0 && i == piece_map_at(l) && piece_has_map(l)) {
             p.part = POOL_PART_MAP;
             r = sync_part(n, &p, e);
         }
@@ -298,7 +314,7 @@ int piece_sync(struct node *n, const struct layer *l, struct err *e)
     return r;
 }
 
-static int remove_at(struct node *n, const struct layer *l, unsigned at, int held)
+int piece_remove_at(struct node *n, const struct layer *l, unsigned at, int held)
 {
     struct pool_piece p;
 
@@ -306,7 +322,7 @@ static int remove_at(struct node *n, const struct layer *l, unsigned at, int hel
         (!layer_is_one_file(l) && !is_there(n, l, at))) {
         return -ENODEV;
     }
-    if (has_map(l) && at == 0) {
+    if (piece_has_map(l) && at == piece_map_at(l)) {
         (void)pool_piece_remove(n, &p, 0); /* what is left is swept */
     }
     p.part = POOL_PART_DATA;
@@ -318,7 +334,7 @@ int piece_remove(struct node *n, const struct layer *l, int held)
     int r = 0;
 
     for (unsigned i = 0; !is_device(l) && i < piece_count(l); i++) {
-        int one = remove_at(n, l, i, held);
+        int one = piece_remove_at(n, l, i, held);
 
         r = r == 0 ? one : r;
     }
@@ -375,7 +391,7 @@ static char *list_parts(const struct layer *l)
         if (piece_at(l, i, POOL_PART_DATA, &p, NULL) == 0) {
             list_part(&p, &all);
         }
-        if (p.member != NULL && i == 0 && has_map(l)) {
+        if (p.member != NULL && i == piece_map_at(l) && piece_has_map(l)) {
             p.part = POOL_PART_MAP;
             list_part(&p, &all);
         }
@@ -531,11 +547,33 @@ struct rest {
     struct node *n;
 };
 
+/* Nothing there is named by a record: of a layer that is none, or that lies elsewhere by
+ * now. */
+static bool is_stray(struct node *n, const struct pool_piece *p)
+{
+    struct layer l = {.record = NULL};
+    char key[KV_KEY_BYTES];
+    bool named = false;
+    int r;
+
+    RECORD_KEY(key, "/layers/%s", p->layer);
+    r = record_load(n, key, &l.record, NULL);
+    for (unsigned i = 0; r == 0 && i < piece_count(&l); i++) {
+        unsigned id = (unsigned)json_integer_value(
+            json_array_get(json_object_get(l.record, "pieces"), i));
+
+        named = named || (id == pool_member_id(p->member) &&
+                          (p->part == POOL_PART_DATA || i == piece_map_at(&l)));
+    }
+    layer_fini(&l);
+    return (r == 0 || r == -ENOENT) && !named;
+}
+
 static void take_rest(void *arg, const struct pool_piece *p)
 {
     struct rest *s = arg;
 
-    if (!is_announced(s->n, p->layer) && !has_record(s->n, p->layer)) {
+    if (!is_announced(s->n, p->layer) && is_stray(s->n, p)) {
         strv_addf(&s->ids, "%u%s", (unsigned)p->part, p->layer);
     }
 }
@@ -555,6 +593,57 @@ static void sweep_member(struct node *n, const json_t *pool, const json_t *membe
         }
     }
     strv_fini(&s.ids);
+}
+
+/* Of an announcement's lines: a path below the member's, or "POOL MEMBER PART". */
+static bool names_member(const char *lines, const json_t *pool, const json_t *member)
+{
+    char path[PATH_MAX];
+    char number[WORD_NAME_BYTES + 16];
+
+    (void)str_print(path, sizeof path, "%s/layers/", pool_member_path(member));
+    (void)str_print(number, sizeof number, "%s %u ", volume_text(pool, "name"),
+                    pool_member_id(member));
+    while (lines[0] != '\0') {
+        if (str_starts(lines, path) || str_starts(lines, number)) {
+            return true;
+        }
+        lines += strcspn(lines, "\n");
+        lines += lines[0] == '\n';
+    }
+    return false;
+}
+
+bool piece_is_awaited(struct node *n, const json_t *pool, const json_t *member)
+{
+    char making[PATH_MAX];
+    SCOPED(scope_dir) DIR *d = NULL;
+    const struct dirent *entry;
+    bool found = false;
+
+    (void)making_path(n, "", making);
+    d = opendir(making);
+    while (!found && d != NULL && (entry = readdir(d)) != NULL) {
+        SCOPED(scope_free) char *lines = NULL;
+        size_t len;
+
+        found = is_id(entry->d_name) && is_announced(n, entry->d_name) &&
+                file_read(dirfd(d), entry->d_name, (size_t)PATH_MAX * POOL_MEMBERS_MOST,
+                          &lines, &len) == 0 &&
+                names_member(lines, pool, member);
+    }
+    return found;
+}
+
+void piece_sweep_member(struct node *n, const json_t *pool, const json_t *member,
+                        void (*fn)(void *arg, const char *name), void *arg)
+{
+    struct pool_room room = {.state = POOL_OK};
+
+    pool_look(n, pool, member, &room); /* nothing here hangs */
+    if (room.state != POOL_LOST && room.state != POOL_SLOW) {
+        sweep_member(n, pool, member, fn, arg);
+    }
 }
 
 void piece_sweep(struct node *n, void (*fn)(void *arg, const char *name), void *arg)
@@ -578,12 +667,7 @@ void piece_sweep(struct node *n, void (*fn)(void *arg, const char *name), void *
 
         json_array_foreach(json_object_get(pool, "members"), k, member)
         {
-            struct pool_room room = {.state = POOL_OK};
-
-            pool_look(n, pool, member, &room); /* nothing here hangs */
-            if (room.state != POOL_LOST && room.state != POOL_SLOW) {
-                sweep_member(n, pool, member, fn, arg);
-            }
+            piece_sweep_member(n, pool, member, fn, arg);
         }
     }
 }

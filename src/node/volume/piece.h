@@ -2,6 +2,7 @@
 #ifndef NODE_VOLUME_PIECE_H
 #define NODE_VOLUME_PIECE_H
 
+#include <jansson.h>
 #include <limits.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -43,7 +44,7 @@ int piece_open_at(struct node *n, const struct layer *l, unsigned at, int flags,
                   struct err *e);
 const char *piece_place(const struct layer *l, unsigned at);
 
-/* Words for the node of a piece; of the map of a span, beside its first piece; of a piece
+/* Words for the node of a piece; of the map of a span; of a piece
  * whose member may be lost or not answer: -ENODEV. */
 int piece_words(struct node *n, const struct layer *l, unsigned at,
                 const struct pool_node *as, struct words *w, struct err *e);
@@ -60,6 +61,20 @@ int piece_hold(struct node *n, const struct layer *l, unsigned at, bool writes,
 
 /* A layer is about to have another size. */
 int piece_resize(struct node *n, const struct layer *l, uint64_t bytes, struct err *e);
+
+/* Whether it is a span, whose map lies beside one of its pieces; the number of that one. */
+bool piece_has_map(const struct layer *l);
+unsigned piece_map_at(const struct layer *l);
+
+/* Take away what that member holds of it. */
+int piece_remove_at(struct node *n, const struct layer *l, unsigned at, int held);
+
+/* What one member has that no record names, and nobody has announced. */
+void piece_sweep_member(struct node *n, const json_t *pool, const json_t *member,
+                        void (*fn)(void *arg, const char *name), void *arg);
+
+/* Whether somebody makes or moves a layer just now that may lie there. */
+bool piece_is_awaited(struct node *n, const json_t *pool, const json_t *member);
 
 /* What was made by words is durable. */
 int piece_sync(struct node *n, const struct layer *l, struct err *e);

@@ -210,6 +210,11 @@ int disk_volume_locate(struct node *n, const json_t *order, json_t **ret, struct
 /* tidy.c: merge what is there for one other layer alone, where nobody reads it. */
 void volume_tidy(struct node *n, const char *name, const json_t *order);
 
+/* The image of a layer calls the one that it stands on by its name of now, for other tools;
+ * -EBUSY: somebody has it open.  `unlocked`: and nobody writes to it. */
+int layer_rename_parent(struct node *n, const struct layer *child,
+                        const struct layer *parent, bool unlocked);
+
 /* backup.c */
 int disk_volume_backup(struct node *n, const json_t *order, json_t **ret, struct err *e);
 int disk_volume_restore(struct node *n, const json_t *order, json_t **ret, struct err *e);

@@ -134,11 +134,11 @@ static int move_users(struct node *n, struct record_change *c, const struct strv
     return r;
 }
 
-static int rename_in_image(struct node *n, const struct layer *child,
-                           const struct layer *lower)
+int layer_rename_parent(struct node *n, const struct layer *child,
+                        const struct layer *lower, bool unlocked)
 {
     struct words w = {.n_fds = 0};
-    const struct arrange_name as = {.name = "f", .writes = true};
+    const struct arrange_name as = {.name = "f", .writes = true, .unlocked = unlocked};
     char name[PATH_MAX];
     int r = piece_name(child, lower, name);
 
@@ -166,7 +166,7 @@ static int rename_in_images(struct node *n, const struct strv *users,
             struct layer child = {.record = NULL};
 
             r = layer_load(n, users->items[i] + 2, &child, NULL);
-            r = r == 0 ? rename_in_image(n, &child, lower) : r;
+            r = r == 0 ? layer_rename_parent(n, &child, lower, false) : r;
             layer_fini(&child);
         }
     }

@@ -75,6 +75,7 @@ static void free_node(struct graph_node *n)
     }
     free(n->words);
     free(n->text);
+    free(n->other_name);
     free(n);
 }
 
@@ -531,6 +532,40 @@ static bool is_unused(const struct graph *g, const struct graph_node *n)
         }
     }
     return n->hold.disk != NULL;
+}
+
+int graph_exchange(struct graph *g, const struct blk *old, struct blk *new, struct err *e)
+{
+    int r = 0;
+
+    for (struct graph_node *n = g->first; r == 0 && n != NULL; n = n->next) {
+        if (n->hold.disk == old) {
+            blk_detach(&n->hold);
+            r = hold(n, new, e);
+        }
+    }
+    return r;
+}
+
+int graph_rename(struct graph *g, const char *from, const char *to, struct err *e)
+{
+    struct graph_node *n = find(g, from);
+    char *name;
+
+    if (n == NULL || find(g, to) != NULL) {
+        return n == NULL ? err_set(e, -ENOENT, "no disk is called '%.64s'", from)
+                         : err_set(e, -EEXIST, "'%.64s' is there twice", to);
+    }
+    name = fault_malloc(strlen(to) + 1);
+    if (name == NULL) {
+        return err_sys(e, -ENOMEM, "cannot rename '%.64s'", from);
+    }
+    memcpy(name, to, strlen(to) + 1);
+    free(n->other_name);
+    n->other_name = name;
+    n->name = name;
+    n->hold.user = name;
+    return 0;
 }
 
 /* The last word of a disk that only the graph has; NULL: there is none. */

@@ -87,6 +87,13 @@ void graph_prune(struct graph *g, void (*tell)(void *arg, const char *name), voi
 /* Leave the disks of the last `count` words. */
 void graph_drop_last(struct graph *g, unsigned count);
 
+/* Call a disk by another name, which nobody has. */
+int graph_rename(struct graph *g, const char *from, const char *to, struct err *e);
+
+/* Whatever name a disk has is that of another one from now on. */
+int graph_exchange(struct graph *g, const struct blk *old, struct blk *new,
+                   struct err *e);
+
 /* Leave a disk, which goes when it has no users; the name is free again. */
 int graph_forget(struct graph *g, const char *name, struct err *e);
 

@@ -61,6 +61,7 @@ struct graph_node {
     struct graph_node *next; /* the word behind */
     char *text;              /* owned: name, type, keys and values */
     const char *name;
+    char *other_name; /* owned: what it was called later; NULL: nothing */
     const struct graph_type *type;
     struct graph_word *words; /* owned */
     unsigned count;

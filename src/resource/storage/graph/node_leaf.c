@@ -34,6 +34,7 @@ static int make_file(struct graph *g, struct graph_node *n, struct blk **ret_dis
         .read_only = graph_node_has(n, "read-only"),
         .direct = graph_node_has(n, "direct"),
         .let_others_read = graph_node_has(n, "let-others-read"),
+        .no_lock = graph_node_has(n, "no-lock"),
         .block_bytes = (uint32_t)graph_node_number(n, "block", 0),
     };
     int fd = open_file(n, o.read_only, e);
@@ -47,6 +48,7 @@ static const struct graph_key file_keys[] = {
     {"read-only", GRAPH_KEY_FLAG, false},
     {"direct", GRAPH_KEY_FLAG, false},
     {"let-others-read", GRAPH_KEY_FLAG, false},
+    {"no-lock", GRAPH_KEY_FLAG, false}, /* who asks keeps others away */
     {"block", GRAPH_KEY_NUMBER, false},
     {"label", GRAPH_KEY_TEXT, false},
     {0},

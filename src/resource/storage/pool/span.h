@@ -95,6 +95,10 @@ int pool_span_move(struct blk *span, uint64_t segment, unsigned to,
 int pool_span_evacuate(struct blk *span, unsigned piece, const struct pool_span_move *m,
                        struct err *e);
 
+/* Let the disk of a piece go on which nothing lies (or wiped segments only): from here on it
+ * is a lost one without segments.  -EBUSY: it has some. */
+int pool_span_leave(struct blk *span, unsigned piece, struct err *e);
+
 /* Forget a piece that has no segment (lost or not); its disk is let go.  -EBUSY: it has. */
 int pool_span_remove(struct blk *span, unsigned piece, struct err *e);
 

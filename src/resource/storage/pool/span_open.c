@@ -296,6 +296,31 @@ int pool_span_remove(struct blk *span, unsigned piece, struct err *e)
     return err_sys(e, r, "cannot remove piece %u of '%s'", piece, span->label);
 }
 
+int pool_span_leave(struct blk *span, unsigned piece, struct err *e)
+{
+    struct span *s = span_of(span);
+    struct span_piece *p = &s->piece[piece < s->pieces ? piece : 0];
+    int r;
+
+    if (piece >= s->pieces) {
+        return err_set(e, -ENOENT, "'%s' has no piece %u", span->label, piece);
+    }
+    p->emptied = true; /* nothing is put on it from here on */
+    grace_wait(s->blk.strands, &s->grace);
+    if (p->segments > 0 || s->move.active) {
+        p->emptied = false;
+        return err_set(e, -EBUSY,
+                       "cannot leave piece %u of '%s': %llu segments lie on it", piece,
+                       span->label, (unsigned long long)p->segments);
+    }
+    r = forget_other(s, piece);
+    if (r != 0) {
+        return err_sys(e, r, "cannot leave piece %u of '%s'", piece, span->label);
+    }
+    blk_detach(&s->edge[piece]);
+    return 0;
+}
+
 /* ---- what is known ---- */
 
 unsigned pool_span_pieces(const struct blk *span)

@@ -519,6 +519,8 @@ static int save_round(struct member_set *s)
             if (!member_is_live(m) || (m->state == MEMBER_IN_SYNC) != (pass == 0)) {
                 continue;
             }
+            m->slot.disk =
+                s->edge[i].disk; /* another one, where a job moved the member */
             failed = store(s, i);
             if (failed != 0 && !member_drop(s, i)) {
                 s->unsaved = true;

@@ -83,6 +83,21 @@ int mirror_fail(struct blk *b, unsigned role, struct err *e);
 int mirror_return(struct blk *b, unsigned role, struct err *e);
 int mirror_replace(struct blk *b, unsigned role, struct blk *take_disk, struct err *e);
 
+struct mirror_scrub {
+    bool mend;
+
+    /* Called after each region; not 0 ends the scrub with that.  May suspend.  NULL: none. */
+    int (*progress)(void *arg, uint64_t done, uint64_t total);
+    void *arg;
+    uint64_t regions; /* looked at so far */
+    uint64_t wrong;   /* that were not equal everywhere, or could not be read somewhere */
+    uint64_t mended;
+};
+
+/* Compare the copies of all members that are in, region by region, while the mirror is in
+ * use; with `mend` the first copy that can be read is written to those that differ. */
+int mirror_scrub(struct blk *b, struct mirror_scrub *s);
+
 /* Read one member's copy: 0, 1 ...; -ENOENT: there are no more; -ENODEV: this one is not
  * right at the moment.  For whoever can tell a good copy from a bad one. */
 int mirror_read_copy(struct blk *b, unsigned copy, struct blk_vec to, uint64_t off);

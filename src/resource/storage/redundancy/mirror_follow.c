@@ -206,3 +206,24 @@ void mirror_catch_up(struct mirror *m)
         strand_wait(m->blk.strands, &m->caught_up);
     }
 }
+
+static bool is_queued(const struct mirror *m, uint64_t off, uint64_t bytes)
+{
+    for (const struct follow_entry *x = m->first; x != NULL; x = x->next) {
+        if (x->kind != BLK_FLUSH && x->off < off + bytes && off < x->off + x->bytes) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void mirror_wait_followed(struct mirror *m, uint64_t off, uint64_t bytes)
+{
+    while (is_queued(m, off, bytes)) {
+        if (!m->following) {
+            mirror_catch_up(m); /* no strand could be started for it */
+        } else {
+            strand_wait(m->blk.strands, &m->room);
+        }
+    }
+}

@@ -83,4 +83,7 @@ void mirror_give_room(struct mirror *m, uint64_t bytes);
 void mirror_follow(struct mirror *m, const struct blk_request *change);
 void mirror_catch_up(struct mirror *m); /* wait until all was followed */
 
+/* Wait until no change of the range is to be followed; the range is held, so none comes. */
+void mirror_wait_followed(struct mirror *m, uint64_t off, uint64_t bytes);
+
 #endif

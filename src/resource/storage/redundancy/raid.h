@@ -74,6 +74,10 @@ int raid_replace(struct blk *b, unsigned role, struct blk *take_disk, struct err
 
 struct raid_scrub {
     bool mend;
+
+    /* Called after each stripe; not 0 ends the scrub with that.  May suspend.  NULL: none. */
+    int (*progress)(void *arg, uint64_t done, uint64_t total);
+    void *arg;
     uint64_t stripes; /* looked at so far */
     uint64_t wrong; /* whose parity was not that of their data, or that were unreadable */
     uint64_t mended;

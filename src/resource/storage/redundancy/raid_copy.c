@@ -257,6 +257,9 @@ int raid_scrub(struct blk *b, struct raid_scrub *s)
     for (uint64_t i = 0; r == 0 && !x->stop && i < x->stripes; i++) {
         r = scrub_stripe(x, i, s);
         s->stripes++;
+        if (r == 0 && s->progress != NULL) {
+            r = s->progress(s->arg, (i + 1) * x->chunk * x->data, x->set.size);
+        }
     }
     return r;
 }

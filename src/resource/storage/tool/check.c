@@ -1,4 +1,5 @@
-/* check.c - whether an image is right, and mending it; reading all of a redundant disk. */
+/* check.c - whether an image is right, and mending it; scrubs: reading all of a disk, and comparing
+ * what it has more than once. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,10 +17,12 @@
 #include "resource/storage/redundancy/mirror.h"
 #include "resource/storage/redundancy/raid.h"
 #include "resource/storage/tool/private.h"
+#include "resource/storage/tool/worker.h"
 
 #define PIECE_BYTES   (1u << 20)
 #define EQUAL_STEP_NS 10000000u
 #define EQUAL_TRIES   6000 /* steps in which nothing was copied */
+#define SECOND_NS     1000000000.0
 
 static bool is(const struct blk *disk, const char *name)
 {
@@ -83,174 +86,254 @@ int tool_check(struct request *r)
     return store != NULL ? dedup_check(store, r->e) : 0; /* it could be opened */
 }
 
-/* ---- scrub ---- */
+/* ---- scrubs ---- */
 
-static int scrub_checksum(const struct request *r, struct blk *disk)
+int tool_care_pace(struct tool_care_pace *p, uint64_t done, uint64_t total)
 {
-    struct filter_checksum_scrub s = {.renew = request_has(r, "renew")};
-    int e = filter_checksum_scrub(disk, &s);
+    int r = p->progress != NULL ? p->progress(p->arg, done, total) : 0;
 
-    (void)request_answer_number(r, "blocks", s.blocks);
-    (void)request_answer_number(r, "wrong", s.wrong);
-    (void)request_answer_number(r, "mended", s.mended);
-    (void)request_answer_number(r, "renewed", s.renewed);
-    return e;
-}
+    p->began_ns = p->began_ns != 0 ? p->began_ns : loop_now_ns(p->loop);
+    while (r == 0 && p->rate > 0) {
+        uint64_t now = loop_now_ns(p->loop);
+        uint64_t due =
+            p->began_ns + (uint64_t)((double)done / (double)p->rate * SECOND_NS);
 
-struct mirror_scrub {
-    bool mend;
-    uint64_t wrong;
-    uint64_t mended;
-    char *first; /* of PIECE_BYTES each */
-    char *other;
-};
-
-/* Compare all copies of a piece with the first that can be read; `mend`: write that one to
- * all. */
-static int compare_copies(struct mirror_scrub *s, struct blk *disk, uint64_t off,
-                          size_t bytes)
-{
-    bool have = false;
-    bool alike = true;
-    int r = 0;
-
-    for (unsigned copy = 0; r != -ENOENT; copy++) {
-        struct iovec piece;
-
-        r = mirror_read_copy(disk, copy,
-                             blk_vec_of(&piece, have ? s->other : s->first, bytes), off);
-        if (r == 0 && have) {
-            alike = alike && memcmp(s->first, s->other, bytes) == 0;
-        } else if (r == 0) {
-            have = true;
-        } else if (r != -ENOENT && r != -ENODEV) {
-            alike = false;
+        if (due <= now) {
+            break;
         }
+        loop_sleep(p->loop,
+                   due - now < EQUAL_STEP_NS * 10 ? due - now : EQUAL_STEP_NS * 10);
+        r = p->progress != NULL ? p->progress(p->arg, done, total) : 0;
     }
-    if (!have) {
-        return -EIO;
-    }
-    s->wrong += !alike;
-    if (!alike && s->mend) {
-        r = blk_write(disk, s->first, bytes, off, 0);
-        s->mended += r == 0;
-        return r;
-    }
-    return 0;
+    return r;
 }
 
-static int scrub_mirror(const struct request *r, struct blk *disk)
+static int pace(void *arg, uint64_t done, uint64_t total)
 {
-    SCOPED(scope_free) char *first = fault_aligned(4096, PIECE_BYTES);
-    SCOPED(scope_free) char *other = fault_aligned(4096, PIECE_BYTES);
-    struct mirror_scrub s = {
-        .mend = request_has(r, "mend"), .first = first, .other = other};
-    struct request_progress p = {.r = r};
-    int e = first == NULL || other == NULL ? -ENOMEM : 0;
-
-    for (uint64_t off = 0; e == 0 && off < blk_size(disk); off += PIECE_BYTES) {
-        uint64_t left = blk_size(disk) - off;
-
-        e = compare_copies(&s, disk, off,
-                           (size_t)(left < PIECE_BYTES ? left : PIECE_BYTES));
-        e = e != 0 ? e : request_progress(&p, off, blk_size(disk));
-    }
-    (void)request_answer_number(r, "wrong", s.wrong);
-    (void)request_answer_number(r, "mended", s.mended);
-    return e != 0 ? e : blk_flush(disk);
+    return tool_care_pace(arg, done, total);
 }
 
-static int scrub_raid(const struct request *r, struct blk *disk)
+/* ---- by kind ---- */
+
+static int scrub_checksum(struct blk *disk, struct tool_care_scrub *s,
+                          struct tool_care_pace *p)
 {
-    struct raid_scrub s = {.mend = request_has(r, "mend")};
-    int e = raid_scrub(disk, &s);
+    struct filter_checksum_scrub x = {.renew = s->renew};
+    int r = filter_checksum_scrub(disk, &x);
 
-    for (unsigned i = 0; (e == -EOPNOTSUPP || e == 0) && i < disk->edge_count; i++) {
-        struct blk *below = disk->edge[i].disk; /* of level 10: mirrors */
-
-        e = below != NULL && is(below, "mirror") ? scrub_mirror(r, below) : e;
-    }
-    (void)request_answer_number(r, "stripes", s.stripes);
-    (void)request_answer_number(r, "wrong", s.wrong);
-    (void)request_answer_number(r, "mended", s.mended);
-    return e;
+    (void)p;
+    s->units += x.blocks;
+    s->wrong += x.wrong;
+    s->mended += x.mended;
+    s->renewed += x.renewed;
+    return r;
 }
 
-/* Whether a member that came back is being made equal, in the disk or in one below it. */
-static bool is_rebuilding(const struct blk *disk, uint64_t *done)
+static int scrub_mirror(struct blk *disk, struct tool_care_scrub *s,
+                        struct tool_care_pace *p)
 {
-    struct mirror_status m;
-    struct raid_status x;
+    struct mirror_scrub x = {.mend = s->mend, .progress = pace, .arg = p};
+    int r = mirror_scrub(disk, &x);
 
-    if (is(disk, "mirror")) {
-        mirror_status(disk, &m);
-        *done += m.copied_bytes;
-        return m.state == MIRROR_REBUILDING;
-    }
-    if (!is(disk, "raid")) {
-        return false;
-    }
-    raid_status(disk, &x);
-    *done += x.done_stripes;
-    for (unsigned i = 0; !x.rebuilding && i < disk->edge_count; i++) {
-        x.rebuilding =
-            disk->edge[i].disk != NULL && is_rebuilding(disk->edge[i].disk, done);
-    }
-    return x.rebuilding;
+    s->units += x.regions;
+    s->wrong += x.wrong;
+    s->mended += x.mended;
+    return r;
 }
 
-/* Until all members that are there are equal; one that fails is left out, which ends it. */
-static int wait_for_equal(const struct request *r, const struct blk *disk)
+/* Of level 10 the mirrors are compared; of level 0 nothing can be. */
+static int scrub_raid(struct blk *disk, struct tool_care_scrub *s,
+                      struct tool_care_pace *p)
 {
-    uint64_t before = 0;
-    uint64_t done = 0;
+    struct raid_scrub x = {.mend = s->mend, .progress = pace, .arg = p};
+    int r = raid_scrub(disk, &x);
 
-    for (unsigned tries = 0; is_rebuilding(disk, &done); tries++) {
-        if (done != before) {
-            tries = 0;
+    for (unsigned i = 0; (r == -EOPNOTSUPP || r == 0) && i < disk->edge_count; i++) {
+        struct blk *below = disk->edge[i].disk;
+
+        r = below != NULL && is(below, "mirror") ? scrub_mirror(below, s, p) : r;
+    }
+    s->units += x.stripes;
+    s->wrong += x.wrong;
+    s->mended += x.mended;
+    return r;
+}
+
+/* Whether all that it holds can be read. */
+static int scrub_reads(struct blk *disk, struct tool_care_scrub *s,
+                       struct tool_care_pace *p)
+{
+    SCOPED(scope_free) char *room = fault_aligned(4096, PIECE_BYTES);
+    uint64_t size = blk_size(disk);
+    int r = room == NULL ? -ENOMEM : 0;
+
+    for (uint64_t off = 0; r == 0 && off < size;) {
+        uint64_t left = size - off;
+        struct blk_extent x = {.bytes = left < PIECE_BYTES ? left : PIECE_BYTES};
+        int status = blk_status(disk, off, left, &x);
+
+        if (status != 0 || ((x.state & BLK_DATA) != 0 && x.bytes > PIECE_BYTES)) {
+            x.bytes = left < PIECE_BYTES ? left : PIECE_BYTES;
         }
-        if (tries == EQUAL_TRIES) {
-            return err_set(r->e, -ETIMEDOUT, "its members do not become equal");
+        if (status != 0 || (x.state & BLK_DATA) != 0) {
+            s->units++;
+            s->wrong += blk_read(disk, room, (size_t)x.bytes, off) != 0;
         }
-        before = done;
-        done = 0;
-        loop_sleep(r->loop, EQUAL_STEP_NS);
+        off += x.bytes;
+        r = tool_care_pace(p, off, size);
     }
-    return 0;
+    return r;
 }
 
 static const struct {
     const char *ops;
-    int (*scrub)(const struct request *r, struct blk *disk);
+    int (*scrub)(struct blk *disk, struct tool_care_scrub *s, struct tool_care_pace *p);
 } scrubbers[] = {
     {"checksum", scrub_checksum},
     {"raid", scrub_raid},
     {"mirror", scrub_mirror},
 };
 
-static const char *const scrub_keys[] = {"mend", "renew", "equal", NULL};
+int tool_care_scrub(struct blk *disk, struct tool_care_scrub *s, struct tool_care_pace *p,
+                    struct err *e)
+{
+    int r = -EOPNOTSUPP;
+
+    for (unsigned i = 0; i < sizeof scrubbers / sizeof scrubbers[0]; i++) {
+        if (is(disk, scrubbers[i].ops)) {
+            r = scrubbers[i].scrub(disk, s, p);
+        }
+    }
+    if (r == -EOPNOTSUPP && s->read) {
+        r = scrub_reads(disk, s, p);
+    }
+    if (r == -EOPNOTSUPP) {
+        return err_set(e, r, "a disk of type %s has nothing to compare", disk->ops->name);
+    }
+    if (r == 0 && s->mend && !blk_is_read_only(disk)) {
+        r = blk_flush(disk);
+    }
+    return r == 0 ? 0 : err_sys(e, r, "cannot scrub '%s'", disk->label);
+}
+
+/* ---- until all are equal ---- */
+
+struct equal {
+    bool rebuilding;
+    uint64_t behind;
+};
+
+static void look_at_member(void *arg, const struct tool_care_member *m)
+{
+    struct equal *x = arg;
+
+    x->rebuilding = x->rebuilding || strcmp(m->state, "rebuilding") == 0 ||
+                    (m->behind > 0 && strcmp(m->state, "out") != 0);
+    x->behind += m->behind;
+}
+
+int tool_care_wait_equal(const struct blk *disk, struct tool_care_pace *p, struct err *e)
+{
+    uint64_t before = UINT64_MAX;
+    uint64_t most = 0;
+    int r = 0;
+
+    for (unsigned tries = 0; r == 0; tries++) {
+        struct equal x = {.rebuilding = false};
+
+        tool_care_members(disk, look_at_member, &x);
+        if (!x.rebuilding) {
+            return 0;
+        }
+        tries = x.behind != before ? 0 : tries;
+        before = x.behind;
+        most = x.behind > most ? x.behind : most;
+        if (tries == EQUAL_TRIES) {
+            return err_set(e, -ETIMEDOUT, "its members do not become equal");
+        }
+        r = p->progress != NULL ? p->progress(p->arg, most - x.behind, most) : 0;
+        loop_sleep(p->loop, EQUAL_STEP_NS);
+    }
+    return r;
+}
+
+/* ---- as an operation, and as a verb ---- */
+
+static const char *const scrub_keys[] = {"mend", "renew", "equal", "read", "rate", NULL};
+
+static void ask(const struct request *r, struct tool_care_scrub *ret)
+{
+    *ret = (struct tool_care_scrub){.mend = request_has(r, "mend"),
+                                    .renew = request_has(r, "renew"),
+                                    .read = request_has(r, "read")};
+}
+
+static void tell(const struct request *r, const struct tool_care_scrub *s)
+{
+    (void)request_answer_number(r, "units", s->units);
+    (void)request_answer_number(r, "wrong", s->wrong);
+    (void)request_answer_number(r, "mended", s->mended);
+    if (s->renew) {
+        (void)request_answer_number(r, "renewed", s->renewed);
+    }
+}
 
 int tool_scrub(struct request *r)
 {
     struct blk_edge edge = {.user = "scrub"};
+    struct request_progress told = {.r = r};
+    struct tool_care_pace p = {
+        .loop = r->loop, .progress = request_progress, .arg = &told};
+    struct tool_care_scrub s;
     struct blk *disk = NULL;
     int e;
 
     request_catch_signals(r);
     e = request_open(r, scrub_keys, &disk);
+    e = e != 0 ? e : request_number(r, "rate", 0, &p.rate);
     if (e != 0) {
         return e;
     }
+    ask(r, &s);
     edge.uses = blk_is_read_only(disk) ? BLK_USE_READ : BLK_USE_READ | BLK_USE_WRITE;
-    for (unsigned i = 0; i < sizeof scrubbers / sizeof scrubbers[0]; i++) {
-        if (is(disk, scrubbers[i].ops)) {
-            e = blk_attach(&edge, disk, r->e);
-            e = e == 0 && request_has(r, "equal") ? wait_for_equal(r, disk) : e;
-            e = e != 0 ? e : scrubbers[i].scrub(r, disk);
-            blk_detach(&edge);
-            return e == 0 ? 0 : err_sys(r->e, e, "cannot scrub '%s'", disk->label);
-        }
+    e = blk_attach(&edge, disk, r->e);
+    e = e == 0 && request_has(r, "equal") ? tool_care_wait_equal(disk, &p, r->e) : e;
+    e = e != 0 ? e : tool_care_scrub(disk, &s, &p, r->e);
+    tell(r, &s);
+    blk_detach(&edge);
+    return e;
+}
+
+static int go_on(void *arg, uint64_t done, uint64_t total)
+{
+    struct call *c = arg;
+
+    call_progress(c, done, total);
+    return call_check(c);
+}
+
+int serve_scrub(struct call *c)
+{
+    struct blk_edge hold = {.user = "scrub", .lets = BLK_USE_ALL};
+    struct tool_care_pace p = {.loop = c->worker->loop, .progress = go_on, .arg = c};
+    const char *layer = request_get(&c->words, "layer");
+    struct blk *disk =
+        graph_disk(c->worker->graph, layer != NULL ? layer : "", c->words.e);
+    struct tool_care_scrub s;
+    int r = disk == NULL ? -ENOENT : request_number(&c->words, "rate", 0, &p.rate);
+
+    if (r != 0) {
+        return r;
     }
-    return err_set(r->e, -EOPNOTSUPP, "a disk of type %s has nothing to compare",
-                   disk->ops->name);
+    ask(&c->words, &s);
+    r = blk_attach(&hold, disk, c->words.e);
+    r = r == 0 && request_has(&c->words, "equal")
+            ? tool_care_wait_equal(disk, &p, c->words.e)
+            : r;
+    r = r == 0 ? tool_care_scrub(disk, &s, &p, c->words.e) : r;
+    blk_detach(&hold);
+    call_answer(c, "units", "%llu", (unsigned long long)s.units);
+    call_answer(c, "wrong", "%llu", (unsigned long long)s.wrong);
+    call_answer(c, "mended", "%llu", (unsigned long long)s.mended);
+    return r;
 }

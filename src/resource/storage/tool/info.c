@@ -10,9 +10,8 @@
 #include "resource/storage/format/format.h"
 #include "resource/storage/graph/graph.h"
 #include "resource/storage/luks/luks.h"
+#include "resource/storage/pool/span.h"
 #include "resource/storage/qcow2/qcow2.h"
-#include "resource/storage/redundancy/mirror.h"
-#include "resource/storage/redundancy/raid.h"
 #include "resource/storage/tool/private.h"
 
 static int answer_list(const struct request *r, const char *key, struct str *line)
@@ -73,41 +72,33 @@ static void tell_qcow2(const struct request *r, const struct blk *disk)
 
 /* ---- members ---- */
 
-static void tell_member(const struct request *r, unsigned role, const char *state,
-                        uint64_t behind, uint64_t errors)
+static void tell_member(void *arg, const struct tool_care_member *m)
 {
     struct str line = {0};
 
-    str_addf(&line, "%u %llu %llu %s", role, (unsigned long long)behind,
-             (unsigned long long)errors, state);
-    (void)answer_list(r, "member", &line);
+    str_addf(&line, "%u %llu %llu %s", m->role, (unsigned long long)m->behind,
+             (unsigned long long)m->errors, m->state);
+    (void)answer_list(arg, "member", &line);
 }
 
-static void tell_mirror(const struct request *r, const struct blk *disk)
+static void tell_members(const struct request *r, const struct blk *disk)
 {
-    static const char *const states[MIRROR_STATE_COUNT] = {"ok", "rebuilding",
-                                                           "degraded"};
-    struct mirror_status s;
-
-    mirror_status(disk, &s);
-    (void)request_answer(r, "state", states[s.state]);
-    for (unsigned i = 0; i < s.count; i++) {
-        tell_member(r, i, s.member[i].state, s.member[i].behind_bytes,
-                    s.member[i].errors);
-    }
+    (void)request_answer(r, "state", tool_care_state(disk));
+    tool_care_members(disk, tell_member, (void *)(uintptr_t)r);
 }
 
-static void tell_raid(const struct request *r, const struct blk *disk)
+/* How much of a span lies on each piece. */
+static void tell_span(const struct request *r, const struct blk *disk)
 {
-    struct raid_status s;
+    struct pool_piece_status s;
 
-    raid_status(disk, &s);
-    (void)request_answer(r, "state",
-                         s.rebuilding ? "rebuilding"
-                         : s.degraded ? "degraded"
-                                      : "ok");
-    for (unsigned i = 0; i < s.count; i++) {
-        tell_member(r, i, s.state[i], 0, s.errors[i]);
+    (void)request_answer_number(r, "segment_bytes", pool_span_segment_bytes(disk));
+    for (unsigned i = 0; pool_span_status(disk, i, &s) == 0; i++) {
+        struct str line = {0};
+
+        str_addf(&line, "%u %llu %s", i, (unsigned long long)s.segments,
+                 s.state == POOL_PIECE_HERE ? "here" : "lost");
+        (void)answer_list(r, "piece", &line);
     }
 }
 
@@ -117,8 +108,9 @@ static const struct {
     void (*tell)(const struct request *r, const struct blk *disk);
 } tellers[] = {
     {"qcow2", tell_qcow2},
-    {"mirror", tell_mirror},
-    {"raid", tell_raid},
+    {"mirror", tell_members},
+    {"raid", tell_members},
+    {"span", tell_span},
 };
 
 /* ---- LUKS without a passphrase ---- */

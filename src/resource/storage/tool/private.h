@@ -59,6 +59,10 @@ const char *request_top(const struct request *r);
 /* Make all nodes; the disk of the top, borrowed.  NULL: who asks does not want it. */
 int request_make(const struct request *r, struct blk **ret_disk);
 
+/* Once all nodes are made: close the descriptors that their words name, so that what a disk
+ * lets go is let go.  The caller opened them for this. */
+void request_close_fds(const struct request *r);
+
 /* An operation that opens disks, does something and ends: check its words, plan, confine,
  * make. */
 int request_open(const struct request *r, const char *const *keys, struct blk **ret_disk);
@@ -98,9 +102,61 @@ int tool_key(struct request *r);
 int tool_scrub(struct request *r);
 int tool_replay(struct request *r);
 int tool_settle(struct request *r);
+int tool_replace(struct request *r);
+int tool_evacuate(struct request *r);
 int tool_store(struct request *r);
 int tool_serve(struct request *r);
 int tool_types(struct request *r);
+
+/* ---- disks that lie on several members: how those are, and whether all is right (care.c) ---- */
+
+struct tool_care_member {
+    unsigned role;     /* in the order of the pieces */
+    const char *state; /* "in sync", "rebuilding", "follows", "out" */
+    uint64_t behind;   /* bytes that are to be copied to it */
+    uint64_t lag;      /* of one that follows: bytes that it has not got yet */
+    uint64_t errors;
+};
+
+/* Tell each member of a mirror or an array, of level 10 those of its mirrors; of other disks
+ * nothing. */
+void tool_care_members(const struct blk *disk,
+                       void (*tell)(void *arg, const struct tool_care_member *m),
+                       void *arg);
+const char *tool_care_state(const struct blk *disk); /* "ok", "rebuilding", "degraded" */
+
+/* Long work asks whether to go on, and goes no faster than it may. */
+struct tool_care_pace {
+    struct loop *loop;
+    uint64_t rate; /* bytes in a second; 0: as fast as it goes */
+    int (*progress)(void *arg, uint64_t done, uint64_t total); /* not 0: end with that */
+    void *arg;
+    uint64_t began_ns; /* filled in here */
+};
+
+int tool_care_pace(struct tool_care_pace *p, uint64_t done, uint64_t total);
+
+/* Put another disk, which is taken, in for the member of that role, whether it is out or not; it
+ * is made equal from then on. */
+int tool_care_replace(struct blk *disk, unsigned role, struct blk *take_new,
+                      struct err *e);
+
+/* Wait until all members that are there are equal; one that fails is left out, which ends it. */
+int tool_care_wait_equal(const struct blk *disk, struct tool_care_pace *p, struct err *e);
+
+struct tool_care_scrub {
+    bool mend;
+    bool renew;     /* checksums: what differs is right */
+    bool read;      /* what has nothing to compare is read */
+    uint64_t units; /* blocks, regions, stripes that were looked at */
+    uint64_t wrong;
+    uint64_t mended;
+    uint64_t renewed;
+};
+
+/* -EOPNOTSUPP: it has nothing to compare. */
+int tool_care_scrub(struct blk *disk, struct tool_care_scrub *s, struct tool_care_pace *p,
+                    struct err *e);
 
 /* Make an image of that format in a file, which may grow and whose contents are lost; other
  * words of the request (`CREATE_KEYS`) say how. */

@@ -47,6 +47,8 @@ static const struct operation {
     {"scrub", tool_scrub},
     {"replay", tool_replay},
     {"settle", tool_settle},
+    {"replace", tool_replace},
+    {"evacuate", tool_evacuate},
     {"serve", tool_serve},
     {"fuse", tool_fuse},
     {"store", tool_store},

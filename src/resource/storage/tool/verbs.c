@@ -19,12 +19,28 @@
 
 /* ---- status ---- */
 
+struct told {
+    struct call *call;
+    const char *label;
+};
+
+static void tell_member(void *arg, const struct tool_care_member *m)
+{
+    const struct told *t = arg;
+
+    call_answer(t->call, "member", "%s %u %llu %llu %llu %s", t->label, m->role,
+                (unsigned long long)m->behind, (unsigned long long)m->lag,
+                (unsigned long long)m->errors, m->state);
+}
+
 static int tell_disk(struct blk *b, unsigned depth, void *arg)
 {
     struct call *c = arg;
+    const char *name = graph_name_of(c->worker->graph, b);
 
     call_answer(c, "disk", "%u %s %s %llu%s", depth, b->ops->name, b->label,
                 (unsigned long long)b->size_bytes, b->read_only ? " read-only" : "");
+    tool_care_members(b, tell_member, &(struct told){c, name != NULL ? name : b->label});
     return 0;
 }
 
@@ -266,6 +282,15 @@ static const struct verb {
     {"key",
      (const char *const[]){"layer", "key", "new", "remove", "rounds", "reopen", NULL},
      false, true, serve_key},
+    {"scrub", (const char *const[]){"layer", "mend", "equal", "read", "rate", NULL}, true,
+     false, serve_scrub},
+    {"replace", (const char *const[]){"layer", "role", "equal", "as", "rate", NULL}, true,
+     true, serve_replace},
+    {"rebase", (const char *const[]){"layer", "name", "format", NULL}, false, true,
+     serve_rebase},
+    {"swap", (const char *const[]){"layer", NULL}, false, true, serve_swap},
+    {"evacuate", (const char *const[]){"layer", "piece", "at", "hold", "rate", NULL},
+     true, true, serve_evacuate},
     {"stop", (const char *const[]){NULL}, false, false, stop},
 };
 

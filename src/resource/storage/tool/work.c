@@ -34,7 +34,7 @@ static int progress(void *arg, uint64_t done, uint64_t total)
     return call_check(c);
 }
 
-static int ready(void *arg, const int *failed)
+int call_ready(void *arg, const int *failed)
 {
     struct call *c = arg;
     int r = call_check(c);
@@ -72,10 +72,10 @@ static int turned(void *arg, bool gone)
 static struct job_control control_of(struct call *c)
 {
     return (struct job_control){
-        .progress = progress, .ready = ready, .turned = turned, .arg = c};
+        .progress = progress, .ready = call_ready, .turned = turned, .arg = c};
 }
 
-static void tell_left(void *arg, const char *name)
+void call_left(void *arg, const char *name)
 {
     call_answer(arg, "left", "%s", name);
 }
@@ -99,8 +99,7 @@ static int check_node(struct call *c, const char *word)
     return 0;
 }
 
-/* Take in the words `node=`; how many in *ret_count, also on failure. */
-static int add_nodes(struct call *c, unsigned *ret_count)
+int call_nodes(struct call *c, unsigned *ret_count)
 {
     int r = 0;
 
@@ -202,7 +201,7 @@ int serve_fork(struct call *c)
     bool done = false;
     int r = find_layer(c, &edge);
 
-    r = r == 0 ? add_nodes(c, &added) : r;
+    r = r == 0 ? call_nodes(c, &added) : r;
     r = r == 0 ? fork_disk(c, edge, &stall, &done) : r;
     if (done) {
         call_answer(c, "forked", "yes");
@@ -223,14 +222,14 @@ int serve_move(struct call *c)
     unsigned added = 0;
     int r = find_layer(c, &edge);
 
-    r = r == 0 ? add_nodes(c, &added) : r;
+    r = r == 0 ? call_nodes(c, &added) : r;
     r = r == 0 ? job_move(w->root.disk, edge, graph_top(w->graph, NULL), &j, c->words.e)
                : r;
     (void)fault_step("turn.done");
     if (r != 0) {
         graph_drop_last(w->graph, added);
     } else {
-        graph_prune(w->graph, tell_left, c);
+        graph_prune(w->graph, call_left, c);
     }
     return r;
 }
@@ -249,7 +248,7 @@ static int reopen(struct call *c, const char *word)
     memcpy(name, word, n);
     name[n] = '\0';
     disk = graph_disk(c->worker->graph, name, c->words.e);
-    if (disk == NULL || strcmp(graph_type_of(c->worker->graph, name), "file") != 0) {
+    if (disk == NULL || strcmp(disk->ops->name, "file") != 0) {
         return err_set(c->words.e, -EINVAL, "'%s' is no file", name);
     }
     fd = fcntl(atoi(word + n + 4), F_DUPFD_CLOEXEC, 3);
@@ -329,7 +328,7 @@ int serve_merge(struct call *c)
         r = rename_backing(c, above, name);
     }
     if (r == 0) {
-        graph_prune(w->graph, tell_left, c);
+        graph_prune(w->graph, call_left, c);
     }
     return r;
 }
@@ -342,7 +341,7 @@ int serve_stream(struct call *c)
 
     r = r == 0 ? job_stream(edge->disk, &j, c->words.e) : r;
     if (r == 0) {
-        graph_prune(c->worker->graph, tell_left, c);
+        graph_prune(c->worker->graph, call_left, c);
     }
     return r;
 }
@@ -380,7 +379,7 @@ int serve_backup(struct call *c)
         what.marks = call_marks(c, marks);
         r = what.marks == NULL ? -ENOENT : 0;
     }
-    r = r == 0 ? add_nodes(c, &added) : r;
+    r = r == 0 ? call_nodes(c, &added) : r;
     if (r == 0) {
         what.to = graph_top(w->graph, NULL);
         r = job_backup(edge, &what, &j, &bytes, c->words.e);

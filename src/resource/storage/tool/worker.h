@@ -134,6 +134,21 @@ int serve_key(struct call *c);
 /* `reopen=NODE,fd=N`, for each of them: go on with a descriptor that can be written. */
 int call_reopen(struct call *c);
 
+int serve_scrub(struct call *c);
+int serve_replace(struct call *c);
+int serve_swap(struct call *c);
+int serve_rebase(struct call *c);
+int serve_evacuate(struct call *c);
+
+/* Take in the words `node=`; how many in *ret_count, also on failure. */
+int call_nodes(struct call *c, unsigned *ret_count);
+
+/* With `hold`: say that it is ready, wait for `go`.  Of `struct job_control`; `arg` is the call. */
+int call_ready(void *arg, const int *failed);
+
+/* Name a disk that is left; of `graph_prune`. */
+void call_left(void *arg, const char *name);
+
 /* The bitmaps of a node of type marks, borrowed; NULL and a text: it is none. */
 struct bitmap_set *call_marks(struct call *c, const char *name);
 

@@ -678,6 +678,223 @@ static int hostile_superblocks_are_refused(void *arg)
     return 0;
 }
 
+/* ---- read only ---- */
+
+/* Everything that a member has. */
+static uint32_t sum_of(struct members *s, unsigned i)
+{
+    char *all = malloc(MEMBER_BYTES);
+    uint32_t sum;
+
+    must_be_0(blk_read(s->base[i], all, MEMBER_BYTES, 0));
+    sum = crc32c(0, all, MEMBER_BYTES);
+    free(all);
+    return sum;
+}
+
+static const struct mirror_options reader = {.read_only = true};
+static const struct mirror_options lone_reader = {.read_only = true, .degraded = true};
+
+/* As `open_mirror` of a disk that is only read. */
+static void open_reader(struct members *s, unsigned which, struct mirror_options o)
+{
+    members_filter(s, which);
+    must_be_0(mirror_open(s->loop, s->lower, s->count, &o, &s->disk, NULL));
+    s->edge = (struct blk_edge){.user = "test", .uses = BLK_USE_READ};
+    must_be_0(blk_attach(&s->edge, s->disk, NULL));
+}
+
+/* What one lacks is read from the other, and not a byte is changed: not by opening, reading, a
+ * read error, or closing; who comes to write afterwards finds it as it was. */
+static int reading_only_changes_nothing(void *arg)
+{
+    struct members *s = arg;
+    struct filter_fault_plan bad = {.seed = 1,
+                                    .fail_kinds = 1u << BLK_READ,
+                                    .fail_from = 1,
+                                    .fail_until = 2,
+                                    .error = -EIO};
+    char *model = calloc(1, DISK_BYTES);
+    uint32_t sum[2];
+
+    begin(s, 2, false);
+    open_mirror(s, 3, plain);
+    members_write(s, model, DISK_BYTES, 64);
+    filter_fault_cut(s->lower[1]);
+    for (unsigned i = 0; i < 20; i++) { /* which only the first one gets */
+        members_write(s, model, DISK_BYTES, 64);
+    }
+    members_close(s);
+    sum[0] = sum_of(s, 0);
+    sum[1] = sum_of(s, 1);
+    open_reader(s, 3, reader);
+    must(blk_is_read_only(s->disk) && status_of(s).state == MIRROR_REBUILDING);
+    for (unsigned i = 0; i < 4; i++) {
+        members_compare(s, model, DISK_BYTES);
+    }
+    must(blk_write(s->disk, model, 512, 0, 0) == -EROFS);
+    must(mirror_fail(s->disk, 0, NULL) == -EBUSY);
+    loop_sleep(s->loop, 20000000); /* nobody is made equal behind our back */
+    must(status_of(s).copied_bytes == 0);
+    members_close(s);
+    must(sum_of(s, 0) == sum[0] && sum_of(s, 1) == sum[1]);
+    open_mirror(s, 3, plain);
+    wait_until_ok(s);
+    members_compare(s, model, DISK_BYTES);
+    members_close(s);
+    must_be_equal(s, 0, 1);
+    sum[0] = sum_of(s, 0);
+    sum[1] = sum_of(s, 1);
+    open_reader(s, 3, reader);
+    filter_fault_plan(s->lower[0], &bad);
+    filter_fault_plan(s->lower[1], &(struct filter_fault_plan){0});
+    members_compare(s, model, DISK_BYTES); /* a read error is answered, not repaired */
+    members_close(s);
+    open_reader(s, 1, lone_reader);
+    members_compare(s, model, DISK_BYTES);
+    members_close(s);
+    must(sum_of(s, 0) == sum[0] && sum_of(s, 1) == sum[1]);
+    members_drop(s);
+    free(model);
+    return 0;
+}
+
+/* ---- scrubs, and another member in use ---- */
+
+/* Others write meanwhile. */
+static int breathe(void *arg, uint64_t done, uint64_t total)
+{
+    struct members *s = arg;
+
+    (void)done;
+    (void)total;
+    loop_sleep(s->loop, 20000);
+    return 0;
+}
+
+static void scrub(struct members *s, bool mend, uint64_t wrong, uint64_t mended)
+{
+    struct mirror_scrub x = {.mend = mend, .progress = breathe, .arg = s};
+
+    must_be_0(mirror_scrub(s->disk, &x));
+    must(x.regions == DISK_BYTES / REGION);
+    must(x.wrong == wrong && x.mended == mended);
+}
+
+/* Bytes of a member's data area that nobody wrote. */
+static void corrupt(struct members *s, unsigned i, uint64_t off)
+{
+    char block[512];
+
+    memset(block, 0xc7, sizeof block);
+    must_be_0(blk_write(s->base[i], block, sizeof block, 131072 + off, 0));
+}
+
+struct writer {
+    struct members *s;
+    char *model;
+    bool stop;
+    bool ended;
+    unsigned writes;
+};
+
+static void write_on(void *arg)
+{
+    struct writer *w = arg;
+
+    while (!w->stop) {
+        members_write(w->s, w->model, DISK_BYTES, 64);
+        w->writes++;
+        loop_sleep(w->s->loop, 20000);
+    }
+    w->ended = true;
+}
+
+static void end_writer(struct writer *w)
+{
+    w->stop = true;
+    while (!w->ended) {
+        loop_sleep(w->s->loop, 100000);
+    }
+}
+
+/* Under writes, with one that follows and without: no difference where there is none, and each
+ * one that there is. */
+static int a_scrub_finds_what_differs(void *arg)
+{
+    struct members *s = arg;
+
+    for (unsigned async = 0; async < 2; async++) {
+        struct writer w = {.s = s, .model = calloc(1, DISK_BYTES)};
+
+        begin(s, 2, async == 1);
+        open_mirror(s, 3, plain);
+        must_be_0(strand_start(loop_strands(s->loop), write_on, &w));
+        for (unsigned i = 0; i < 20; i++) {
+            scrub(s, i % 2 == 1, 0, 0);
+        }
+        end_writer(&w);
+        must(w.writes > 20);
+        must_be_0(blk_flush(s->disk));
+        members_close(s);
+        corrupt(s, 1, 5 * REGION);
+        corrupt(s, 1, 9 * REGION + 4096);
+        open_mirror(s, 3, plain);
+        scrub(s, false, 2, 0);
+        scrub(s, true, 2, 2);
+        scrub(s, true, 0, 0);
+        members_compare(s, w.model, DISK_BYTES);
+        members_close(s);
+        must_be_equal(s, 0, 1);
+        members_drop(s);
+        free(w.model);
+    }
+    return 0;
+}
+
+static int stop_at_half(void *arg, uint64_t done, uint64_t total)
+{
+    (void)arg;
+    return done * 2 >= total ? -ECANCELED : 0;
+}
+
+/* Another disk for a member, under writes; the old one never counts again. */
+static int a_member_is_replaced_in_use(void *arg)
+{
+    struct members *s = arg;
+    struct writer w = {.s = s, .model = calloc(1, DISK_BYTES)};
+    struct mirror_scrub half = {.progress = stop_at_half};
+
+    begin(s, 2, false);
+    members_add(s, MEMBER_BYTES);
+    open_mirror(s, 3, plain);
+    members_write(s, w.model, DISK_BYTES, 64);
+    must_be_0(strand_start(loop_strands(s->loop), write_on, &w));
+    loop_sleep(s->loop, 1000000);
+    must_be_0(mirror_fail(s->disk, 1, NULL));
+    must_be_0(mirror_replace(s->disk, 1, s->base[2], NULL));
+    must(mirror_scrub(s->disk, &half) == -ECANCELED);
+    must(half.regions == DISK_BYTES / REGION / 2);
+    wait_until_ok(s);
+    scrub(s, false, 0, 0);
+    end_writer(&w);
+    members_close(s);
+    must_be_equal(s, 0, 2);
+    open_mirror(s, 4, alone); /* the new one has all */
+    members_compare(s, w.model, DISK_BYTES);
+    members_close(s);
+    open_mirror(s, 5, plain);
+    wait_until_ok(s);
+    members_close(s);
+    open_mirror(s, 3, plain); /* the old one nothing that counts */
+    wait_until_ok(s);
+    must(status_of(s).copied_bytes == DISK_BYTES);
+    members_close(s);
+    members_drop(s);
+    free(w.model);
+    return 0;
+}
+
 static void run(int (*test)(void *arg), const char *name)
 {
     struct members s = {.random = 7};
@@ -720,5 +937,8 @@ int main(void)
     run(a_follower_is_a_past_within_the_window, "a follower is a past");
     run(a_dead_primary_comes_back_as_follower, "a dead primary comes back");
     run(hostile_superblocks_are_refused, "hostile superblocks are refused");
+    run(reading_only_changes_nothing, "reading only changes nothing");
+    run(a_scrub_finds_what_differs, "a scrub finds what differs");
+    run(a_member_is_replaced_in_use, "a member is replaced in use");
     return suite_main(disks, sizeof disks / sizeof disks[0]);
 }

@@ -1,0 +1,217 @@
+/* rebuild.c - a member's part of a layer is made anew of what the others have.
+ *
+ * The new piece is put in for the old one's role: from then on it gets what is written, and
+ * the superblocks of the others say that it is theirs, so that the old piece never counts
+ * again.  The record says so as soon as they do; what is still to be copied then is copied by
+ * whoever opens the layer. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/fault.h"
+#include "base/scope.h"
+#include "base/str.h"
+#include "node/volume/care/care.h"
+
+struct putting {
+    struct care *c;
+    struct layer *to;
+    unsigned at;
+    struct care_holders *h;
+    struct err *e;
+    uint64_t bytes; /* of the new one */
+    int result;     /* of the record; 1: not asked yet */
+};
+
+/* "disk=DEPTH TYPE LABEL SIZE" of a worker: the largest piece. */
+static void take_disk(void *arg, const char *line)
+{
+    struct putting *p = arg;
+    char label[64];
+    char piece[64];
+    unsigned long long size;
+
+    (void)str_print(piece, sizeof piece, "%s.file.p", p->to->id);
+    if (sscanf(line, "disk=%*u %*s %63s %llu", label, &size) == 2 &&
+        str_starts(label, piece) && size > p->bytes) {
+        p->bytes = size;
+    }
+}
+
+/* As large as the others are. */
+static int find_size(struct putting *p, int control)
+{
+    struct words w = {.message = true};
+    const struct worker_ask ask = {.words = &w, .line = take_disk, .arg = p};
+
+    words_add(&w, "status");
+    if (control >= 0) {
+        (void)volume_worker_ask(p->c->n, control, &ask, NULL);
+    }
+    words_fini(&w);
+    for (unsigned i = 0; control < 0 && i < piece_count(p->to); i++) {
+        struct err why = {0};
+        uint64_t bytes = 0;
+
+        if (i != p->at && piece_is_there(p->c->n, p->to, i) &&
+            care_size(p->c->n, &(struct care_part){p->to, i, false}, &bytes, &why) == 0) {
+            p->bytes = bytes > p->bytes ? bytes : p->bytes;
+        }
+    }
+    return p->bytes > 0 ? 0 : err_set(p->e, -ENODEV, "all its other members are lost");
+}
+
+/* The new one, as a node of that name. */
+static int add_new(struct putting *p, const char *name, struct words *w)
+{
+    const struct pool_node as = {name, POOL_USE_NEW, p->bytes, 0, false};
+    int r = piece_words(p->c->n, p->to, p->at, &as, w, p->e);
+
+    (void)fault_step("care.made");
+    return r;
+}
+
+static void take_replaced(void *arg, const char *line)
+{
+    struct putting *p = arg;
+
+    if (strcmp(line, "replaced=yes") == 0) {
+        (void)fault_step("care.replaced");
+        p->result = care_record(p->c, p->to, p->h, p->e);
+    }
+}
+
+/* The worker that writes to it does; it waits until all are equal. */
+static int put_live(struct putting *p, int control)
+{
+    struct words w = {.message = true};
+    const struct worker_ask ask = {.words = &w, .line = take_replaced, .arg = p};
+    const char *id = p->to->id;
+    char name[POOL_NODE_BYTES];
+    int r;
+
+    words_add(&w, "replace");
+    words_add(&w, "layer=%s.file", id);
+    words_add(&w, "role=%u", p->at);
+    words_add(&w, "equal");
+    words_add(&w, "as=%s.file.p%u", id, p->at);
+    (void)str_print(name, sizeof name, "%s.file.p%u.new", id, p->at);
+    r = add_new(p, name, &w);
+    r = r == 0 ? volume_worker_ask(p->c->n, control, &ask, p->e) : r;
+    words_fini(&w);
+    return p->result <= 0 && r == 0 ? p->result : r;
+}
+
+/* By the program; `l` says what is there. */
+static int put_alone(struct putting *p, const struct layer *l, bool unlocked)
+{
+    const struct arrange_name as = {
+        .name = "disk", .writes = true, .unlocked = unlocked, .promote = true};
+    struct words w = {.n_fds = 0};
+    int r = arrange_words(p->c->n, l, &as, &w, p->e);
+
+    r = r == 0 ? add_new(p, "new", &w) : r;
+    words_add(&w, "top=disk");
+    words_add(&w, "role=%u", p->at);
+    words_add(&w, "with=new");
+    r = r == 0 ? words_run(p->c->n, "replace", &w, NULL, NULL, p->e) : r;
+    words_fini(&w);
+    (void)fault_step("care.replaced");
+    return r == 0 ? care_record(p->c, p->to, p->h, p->e) : r;
+}
+
+/* Until all that are there have the same. */
+static int make_equal(struct putting *p, bool unlocked)
+{
+    const struct arrange_name as = {.name = "disk", .writes = true, .unlocked = unlocked};
+    struct words w = {.n_fds = 0};
+    int r = arrange_words(p->c->n, p->to, &as, &w, p->e);
+
+    words_add(&w, "equal");
+    r = r == 0 ? words_run(p->c->n, "scrub", &w, NULL, NULL, p->e) : r;
+    words_fini(&w);
+    (void)fault_step("care.equal");
+    return r;
+}
+
+static int put(struct putting *p, const struct layer *l)
+{
+    struct care_holder *writer = care_writer(p->h, l);
+    bool live = writer != NULL && writer->control >= 0;
+    bool read = writer == NULL && care_live(p->h) != NULL;
+    int r = find_size(p, live ? writer->control : -1);
+
+    if (r < 0) {
+        return r;
+    }
+    if (live) {
+        return put_live(p, writer->control);
+    }
+    r = put_alone(p, l, read);
+    p->result = r;
+    return r == 0 ? make_equal(p, read) : r;
+}
+
+static int rebuild_on(struct care *c, const struct layer *l, unsigned at, unsigned to,
+                      struct care_holders *h, struct err *e)
+{
+    struct layer moved = {.record = NULL};
+    struct putting p = {.c = c, .to = &moved, .at = at, .h = h, .e = e, .result = 1};
+    int intent = -1;
+    int r = care_moved(l, at, to, &moved, e);
+
+    r = r == 0 ? piece_announce(c->n, &moved, &intent, e) : r;
+    if (r == 0) {
+        r = put(&p, l);
+        if (p.result == 0 && !c->lost && c->member != 0) {
+            (void)piece_remove_at(c->n, l, at, 0);
+        } else if (p.result != 0) {
+            (void)piece_remove_at(c->n, &moved, at, 0);
+        }
+        piece_settled(c->n, l->id, &intent);
+    }
+    c->rebuilt += r == 0;
+    layer_fini(&moved);
+    return r;
+}
+
+/* Nobody has its role until there is another member. */
+static int leave_empty(struct care *c, const struct layer *l, unsigned at,
+                       struct care_holders *h, struct err *e)
+{
+    struct layer moved = {.record = NULL};
+    int r = care_moved(l, at, 0, &moved, e);
+
+    r = r == 0 ? care_record(c, &moved, h, e) : r;
+    layer_fini(&moved);
+    return r;
+}
+
+int care_rebuild(struct care *c, const struct layer *l, unsigned at,
+                 struct care_holders *h, struct err *e)
+{
+    struct pool_choice choice;
+    struct err why = {0};
+    int r = care_choose(c, l, &choice, &why);
+
+    if (r == -ENOSPC && c->lost) {
+        strv_addf(&c->notes,
+                  "volume '%s' is degraded until there is another member ('strata pool "
+                  "add', then 'strata pool scrub --repair %s')",
+                  h->count > 0 ? h->list[0].v.name : l->id, care_pool(c));
+        return leave_empty(c, l, at, h, e);
+    }
+    return r < 0 ? err_set(e, r, "%s", why.text)
+                 : rebuild_on(c, l, at, choice.id[0], h, e);
+}
+
+int care_fill(struct care *c, const struct layer *l, struct care_holders *h,
+              struct err *e)
+{
+    int at = arrange_spare(l) > 0 ? care_piece_of(l, 0) : -1;
+    struct pool_choice choice;
+
+    return at < 0 || care_choose(c, l, &choice, NULL) < 0
+               ? 0
+               : rebuild_on(c, l, (unsigned)at, choice.id[0], h, e);
+}
