@@ -208,9 +208,9 @@ class Writer:
 
     BLOCK = 4096
 
-    def __init__(self, uri, size, seed=1, flush_every=16):
+    def __init__(self, uri, size, seed=1, flush_every=16, count=0):
         self.h = Nbd(uri)
-        self.size, self.count, self.seed = size, 0, seed
+        self.size, self.count, self.seed = size, count, seed
         self.flush_every = flush_every
         self.acked, self.begun, self.flushed = {}, {}, {}
         self.worst, self.stopping, self.error = 0.0, False, None
@@ -767,6 +767,34 @@ def kill_during(work, job, when):
             c.reopen([extra] if job == "move" else c.paths[:1], last="raw" if job == "move" else "qcow2",
                      expect=flushed)
         c.reopen(c.paths, expect=flushed)
+
+
+def case_a_cache_survives_kills(work):
+    """What was flushed is there, from the store or the slow disk, whenever its server dies."""
+    disk, store = os.path.join(work, "disk"), os.path.join(work, "store")
+    run("truncate", "-s", "32M", disk)
+    run("truncate", "-s", "8M", store)
+    fds = [open_rw(disk), open_rw(store)]
+    nodes = [f"d,file,fd={fds[0]}", f"s,file,fd={fds[1]}"]
+    reader = Writer.__new__(Writer)
+    reader.begun, flushed = {}, {}
+    for i in range(int(os.environ.get("WORKER_KILLS", "6"))):
+        w = Worker(work, *nodes, "c,cache,slow=d,fast=s,mode=write-back" + ("" if i else ",fresh"), fds=fds, name=f"k{i}")
+        writer = Writer(w.export(), 32 * MIB, seed=i + 1, count=i << 20)  # what comes later has a larger one
+        time.sleep(0.2 + i % 5 * 0.15)
+        w.end(signal.SIGKILL)
+        writer.stop(expect_error=True)
+        reader.begun.update(writer.begun)
+        flushed.update(writer.flushed)
+        w = Worker(work, *nodes, "c,cache,slow=d,fast=s,mode=write-back", fds=fds, name=f"r{i}")
+        reader.check(w.export("disk", "read-only"), flushed)
+        w.end()
+    assert len(flushed) > 50, len(flushed)
+    w = Worker(work, nodes[0], fds=fds[:1], name="slow")  # by itself, all having gone down
+    reader.check(w.export("disk", "read-only"), flushed)
+    w.end()
+    for fd in fds:
+        os.close(fd)
 
 
 def case_limits_can_change(work):
