@@ -18,6 +18,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/scope.h"
@@ -26,8 +27,10 @@
 #include "node/volume/option.h"
 #include "node/volume/worker.h"
 
-#define BACKLOG 64
-#define TARGET  "iqn.2026-01.strata:" /* before the name of the volume */
+#define BACKLOG      64
+#define FREE_STEPS   50
+#define FREE_STEP_NS 10000000
+#define TARGET       "iqn.2026-01.strata:" /* before the name of the volume */
 
 static int open_locked(struct node *n, const struct layer *top, bool writes,
                        struct err *e)
@@ -401,6 +404,21 @@ static int serve_once(struct serving *s, struct err *e)
     return r;
 }
 
+/* A server that was killed holds the disk for moments after it. */
+static int serve_once_when_free(struct serving *s, struct err *e)
+{
+    const struct timespec step = {.tv_nsec = FREE_STEP_NS};
+    struct err why = {0};
+    int r = serve_once(s, &why);
+
+    for (int i = 0; r == -EBUSY && i < FREE_STEPS; i++) {
+        (void)nanosleep(&step, NULL);
+        why = (struct err){0};
+        r = serve_once(s, &why);
+    }
+    return r < 0 ? err_set(e, r, "%s", why.text) : r;
+}
+
 static int check_order(const struct serving *s, struct err *e)
 {
     if (way_of(s->order) == NULL) {
@@ -426,7 +444,7 @@ int disk_volume_serve(struct node *n, const struct volume *v, const json_t *orde
 
     if (r == 0) {
         name_address(&s);
-        r = flag(&s, "once") ? serve_once(&s, e) : serve(&s, e);
+        r = flag(&s, "once") ? serve_once_when_free(&s, e) : serve(&s, e);
         r = r < 0 ? err_wrap(e, "cannot export volume '%s'", v->name) : 0;
     }
     return r;

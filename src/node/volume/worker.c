@@ -174,7 +174,8 @@ static void wait_a_step(void)
 int volume_worker_need(struct node *n, const struct volume *v, const json_t *order,
                        int *ret_fd, struct err *e)
 {
-    bool ends = volume_worker_has_socket(n, v->name);
+    /* One that was killed holds the disk for moments after its socket is gone. */
+    int steps = volume_worker_has_socket(n, v->name) ? END_STEPS : END_STEPS / 4;
     struct worker_now now;
     struct err why = {0};
     int r = 0;
@@ -183,10 +184,10 @@ int volume_worker_need(struct node *n, const struct volume *v, const json_t *ord
     if (*ret_fd >= 0) {
         return may_use(n, v, order, e);
     }
-    for (int i = 0; i < END_STEPS; i++) {
+    for (int i = 0; i < steps; i++) {
         why = (struct err){0};
         r = start(n, v, order, &why);
-        if (r != -EBUSY || !ends) {
+        if (r != -EBUSY) {
             break;
         }
         wait_a_step(); /* the one before has the disk still */
