@@ -4,6 +4,7 @@
 #define NODE_FILES_H
 
 #include <jansson.h>
+#include <limits.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -51,7 +52,8 @@ struct copy_how {
     uid_t shift_from; /* taken off owners of the source */
     uid_t shift_to;   /* added for the destination */
     bool keep_owner;
-    bool raw; /* overlay's own marks are copied as they are */
+    bool no_set_id; /* bits that give rights to who runs a file are left out */
+    bool raw;       /* overlay's own marks are copied as they are */
 };
 
 int copy_tree(int from, const char *from_name, int to, const char *to_name,
@@ -81,11 +83,19 @@ struct disk_ends {
 int disk_copy_tree(struct node *n, const struct disk_ends *ends,
                    const struct copy_how *how, struct err *e);
 
-/* volume/attach.c: of a volume that is a disk what `disks_attach` needs (node/disks/disks.h)
- * but for "at" and "read_only"; NULL: it is a directory.  The caller owns it. */
+/* volume/use/attach.c: of a volume that is a disk what `disks_attach` needs (node/disks/disks.h)
+ * but for what the guest says; NULL: it is a directory.  The caller owns it. */
 int volume_plan(struct node *n, const char *name, json_t **ret_disk, struct err *e);
 
-/* volume/attach.c: from the plan until the guest is made nobody changes its disks. */
+/* volume/files/files.c: where the files of a volume are that is a directory; -ENOENT. */
+int volume_files(struct node *n, const char *name, char out[PATH_MAX], struct err *e);
+
+/* volume/use/attach.c: open the disks of a plan, for a child that mounts them; -EBUSY after a while
+ * when somebody else uses one.  Close them in any case. */
+int volume_open_disks(struct node *n, json_t *spec, struct err *e);
+void volume_close_disks(json_t *spec);
+
+/* volume/use/attach.c: from the plan until the guest is made nobody changes its disks. */
 struct volume_holds {
     int *fds; /* owned */
     size_t count;

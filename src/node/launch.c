@@ -349,9 +349,11 @@ static int launch(struct node *n, const struct guest *g, int lock, bool attach,
     set_policy(&k, json_object_get(spec, "keeper"));
     k.reboots = may_reboot(spec);
     k.finishes = json_array_size(json_object_get(spec, "disks")) != 0;
+    r = r == 0 ? volume_open_disks(n, spec, e) : r;
     if (r == 0) {
         r = spawn(n, g, spec, &k, e);
     }
+    volume_close_disks(spec);
     close_all(&k);
     if (r == 0) {
         *ret_console = scope_take_fd(&console);

@@ -190,22 +190,22 @@ int guest_clear_stale(struct node *n, const struct guest *g, struct err *e);
  * text begins "cannot run 'PROGRAM'".  The code, also put into `e`. */
 int guest_program_error(const char *program, struct err *e);
 
-/* volume/files.c: keys that a new guest takes for the volumes that its configuration names;
+/* volume/files/files.c: keys that a new guest takes for the volumes that its configuration names;
  * -ENOENT, or -EBUSY when a private one has another owner. */
 struct record_claims;
 int volume_claim(struct node *n, const struct guest *g, struct record_claims *c,
                  struct err *e);
 
-/* volume/files.c: the directories of a recorded guest's volumes are there, even when the
+/* volume/files/files.c: the directories of a recorded guest's volumes are there, even when the
  * command that made one was killed. */
 int volume_make(struct node *n, const struct guest *g, struct err *e);
 
-/* volume/files.c: the keys that a guest has for its volumes. */
+/* volume/files/files.c: the keys that a guest has for its volumes. */
 struct strv;
 int volume_claimed(struct node *n, const struct guest *g, struct strv *keys,
                    struct err *e);
 
-/* volume/files.c: directories of volumes, and layers, that no record has; each is told to `fn`. */
+/* volume/files/files.c: directories of volumes, and layers, that no record has; each is told to `fn`. */
 void volume_sweep(struct node *n, void (*fn)(void *arg, const char *name), void *arg);
 
 /* net/: addresses and ports of a guest, in the store. */

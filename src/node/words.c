@@ -60,6 +60,11 @@ const char *words_fd(struct words *w, const char *key, int take_fd, char out[32]
     return out;
 }
 
+const char *words_block(const struct words *w)
+{
+    return w->block == 4096 ? ",block=4096" : "";
+}
+
 void words_file(struct words *w, const char *name, int take_fd, const char *format,
                 bool writes)
 {

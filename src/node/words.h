@@ -18,8 +18,9 @@ struct words {
     struct strv words;
     int fds[WORDS_FDS_MOST]; /* owned */
     unsigned n_fds;
-    bool message; /* for a worker: descriptors are named by their order, "@0" */
-    char key[40]; /* ",key=10": the passphrase, once it is among the descriptors */
+    bool message;   /* for a worker: descriptors are named by their order, "@0" */
+    unsigned block; /* bytes of blocks of its files; 0: not said yet */
+    char key[40];   /* ",key=10": the passphrase, once it is among the descriptors */
 };
 
 void words_fini(struct words *w);
@@ -29,6 +30,9 @@ void words_add(struct words *w, const char *fmt, ...)
 /* A word for the descriptor, which is taken also on failure: "fd=10", "fd=@0"; borrowed
  * until the next one. */
 const char *words_fd(struct words *w, const char *key, int take_fd, char out[32]);
+
+/* ",block=4096" for a file; "": the usual. */
+const char *words_block(const struct words *w);
 
 /* A file of that format; the descriptor is taken. */
 void words_file(struct words *w, const char *name, int take_fd, const char *format,

@@ -119,6 +119,18 @@ int wire_parse_publish(const char *text, struct wire_publish *ret, struct err *e
     return 0;
 }
 
+/* "ro", "rw", "partition=N", "key-file=/FILE". */
+static bool is_volume_word(const char *word, size_t len)
+{
+    if (len == 2 && (memcmp(word, "ro", 2) == 0 || memcmp(word, "rw", 2) == 0)) {
+        return true;
+    }
+    if (len > 10 && memcmp(word, "partition=", 10) == 0) {
+        return read_number(word + 10, word + len, 4096) > 0;
+    }
+    return len > 10 && memcmp(word, "key-file=/", 10) == 0;
+}
+
 int wire_parse_volume(const char *text, struct wire_volume *ret, struct err *e)
 {
     struct wire_volume v = {0};
@@ -129,10 +141,14 @@ int wire_parse_volume(const char *text, struct wire_volume *ret, struct err *e)
     const char *target = colon + 1;
     const char *option = strchr(target, ':');
     size_t target_len = option != NULL ? (size_t)(option - target) : strlen(target);
-    if (option != NULL) {
-        v.read_only = strcmp(option, ":ro") == 0;
-        if (!v.read_only && strcmp(option, ":rw") != 0) {
-            return fail(e, "volume", text, "what follows the path is ro or rw");
+    for (const char *word = option; word != NULL; word = strchr(word, ',')) {
+        size_t len = strcspn(++word, ",");
+        if (!is_volume_word(word, len)) {
+            return fail(e, "volume", text,
+                        "what follows the path is ro, rw, partition=N or key-file=/FILE");
+        }
+        if (len == 2) {
+            v.read_only = word[1] == 'o';
         }
     }
     if (str_print(v.source, sizeof v.source, "%.*s", (int)(colon - text), text) < 0 ||

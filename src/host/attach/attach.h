@@ -33,12 +33,30 @@ struct attach_loop {
                * as long as the device is attached */
     bool read_only;
     uint32_t block_bytes; /* 0: 512 */
+    uint64_t off;         /* of the part that is attached */
+    uint64_t bytes;       /* of it; 0: all behind `off` */
 };
 
 /* Attach a file as a block device; it stays as long as the descriptor is open, or a file
  * system on it is mounted. */
 int attach_loop(const struct attach_loop *o, char ret_path[ATTACH_PATH_BYTES],
                 int *ret_device, struct err *e);
+
+/* The device sees that its file has become larger. */
+int attach_loop_grown(int device, struct err *e);
+
+/* ---- parts of disks (partition.c) ---- */
+
+struct attach_part {
+    uint64_t off;
+    uint64_t bytes;
+};
+
+/* Where the partition of that number is: by a GPT, or else by the older table (MBR), where those
+ * of an extended one begin with 5.  -ENOENT: there is none; -EUCLEAN: the table is damaged, or the
+ * partition lies outside of the disk. */
+int attach_partition(int fd, unsigned number, uint32_t block_bytes,
+                     struct attach_part *ret, struct err *e);
 
 /* ---- file systems (filesystem.c) ---- */
 
@@ -53,9 +71,17 @@ const char *attach_type(unsigned i);
 int attach_mount(const char *device, const char *type, bool read_only, const char *target,
                  struct err *e);
 
-/* A mounted ext4 or btrfs takes all of its device, which has become larger; others stay as
- * they are.  0 also where there is nothing to do. */
-int attach_grow(const char *target, int device, const char *type, struct err *e);
+/* The same in no tree (mounted.c), without devices, programs and set-id bits: nobody else finds
+ * it, and it goes with the last descriptor below `*ret_root`, a directory. */
+int attach_mount_alone(const char *device, const char *type, bool read_only,
+                       int *ret_root, struct err *e);
+
+/* The options of a type, comma separated; NULL: none. */
+const char *attach_options(const char *type, bool read_only);
+
+/* A mounted ext4, xfs or btrfs takes all of its device, which has become larger; others stay as
+ * they are.  `dir` is an open directory of it.  0 also where there is nothing to do. */
+int attach_grow(int dir, int device, const char *type, struct err *e);
 
 /* Give the room of deleted files back, where the file system and the disk can; `dir` is an open
  * directory of it.  What a file system gives back by itself it forgets at its end. */

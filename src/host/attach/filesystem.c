@@ -14,17 +14,13 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
-#include <sys/vfs.h>
 #include <unistd.h>
 
-#include <linux/btrfs.h>
 #include <linux/fs.h>
 
 #include "base/err.h"
 #include "base/scope.h"
 #include "host/attach/attach.h"
-
-#define EXT4_IOC_RESIZE_FS _IOW('f', 16, uint64_t) /* Linux, fs/ext4/ext4.h */
 
 #define COUNT(a) (sizeof(a) / sizeof(a)[0])
 
@@ -37,8 +33,9 @@ static const struct mark {
     const char *writable;  /* options: what is deleted is given back, damage is not made worse */
     const char *read_only; /* options: nothing is written, no journal played */
 } marks[] = {
-    /* also mounts ext2 and ext3 */
-    {"ext4", 1024 + 0x38, 2, "\x53\xEF", "discard,errors=remount-ro", "noload"},
+    /* also mounts ext2 and ext3; what the disk itself says of errors may be "panic" */
+    {"ext4", 1024 + 0x38, 2, "\x53\xEF", "discard,errors=remount-ro",
+     "noload,errors=remount-ro"},
     /* nouuid: copies of a disk may be mounted beside it */
     {"xfs", 0, 4, "XFSB", "discard,nouuid", "norecovery,nouuid"},
     {"btrfs", 0x10000 + 0x40, 8, "_BHRfS_M", "discard", "rescue=nologreplay"},
@@ -81,7 +78,7 @@ int attach_probe(int fd, char ret_type[ATTACH_TYPE_BYTES], struct err *e)
     return 0;
 }
 
-static const char *options_of(const char *type, bool read_only)
+const char *attach_options(const char *type, bool read_only)
 {
     for (unsigned i = 0; i < COUNT(marks); i++) {
         if (strcmp(marks[i].type, type) == 0) {
@@ -96,43 +93,10 @@ int attach_mount(const char *device, const char *type, bool read_only, const cha
 {
     unsigned long flags = MS_NODEV | (read_only ? MS_RDONLY : 0);
 
-    if (mount(device, target, type, flags, options_of(type, read_only)) < 0) {
+    if (mount(device, target, type, flags, attach_options(type, read_only)) < 0) {
         return err_sys(e, -errno, "cannot mount the %s file system", type);
     }
     return 0;
-}
-
-static int grow_ext4(int dir, uint64_t bytes)
-{
-    struct statfs s;
-    uint64_t blocks;
-
-    if (fstatfs(dir, &s) < 0) {
-        return -errno;
-    }
-    blocks = bytes / (uint64_t)s.f_bsize;
-    return ioctl(dir, EXT4_IOC_RESIZE_FS, &blocks) < 0 ? -errno : 0;
-}
-
-static int grow_btrfs(int dir)
-{
-    struct btrfs_ioctl_vol_args a = {.name = "max"};
-
-    return ioctl(dir, BTRFS_IOC_RESIZE, &a) < 0 ? -errno : 0;
-}
-
-int attach_grow(const char *target, int device, const char *type, struct err *e)
-{
-    SCOPED(scope_close) int dir = open(target, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    uint64_t bytes;
-    int r = dir < 0 || ioctl(device, BLKGETSIZE64, &bytes) < 0 ? -errno : 0;
-
-    if (r == 0 && strcmp(type, "ext4") == 0) {
-        r = grow_ext4(dir, bytes);
-    } else if (r == 0 && strcmp(type, "btrfs") == 0) {
-        r = grow_btrfs(dir);
-    }
-    return r < 0 ? err_sys(e, r, "cannot grow the %s file system", type) : 0;
 }
 
 void attach_trim(int dir)

@@ -24,7 +24,9 @@ static int configure(int device, const struct attach_loop *o)
     struct loop_config c = {
         .fd = (unsigned)o->file,
         .block_size = o->block_bytes,
-        .info = {.lo_flags = LO_FLAGS_AUTOCLEAR | LO_FLAGS_DIRECT_IO |
+        .info = {.lo_offset = o->off,
+                 .lo_sizelimit = o->bytes,
+                 .lo_flags = LO_FLAGS_AUTOCLEAR | LO_FLAGS_DIRECT_IO |
                              (o->read_only ? LO_FLAGS_READ_ONLY : 0)}};
 
     (void)snprintf((char *)c.info.lo_file_name, LO_NAME_SIZE, "strata");
@@ -59,4 +61,11 @@ int attach_loop(const struct attach_loop *o, char ret_path[ATTACH_PATH_BYTES],
         r = try_one(control, o, ret_path, ret_device);
     }
     return r < 0 ? err_sys(e, r, "cannot make a loop device") : 0;
+}
+
+int attach_loop_grown(int device, struct err *e)
+{
+    return ioctl(device, LOOP_SET_CAPACITY, 0) < 0
+               ? err_sys(e, -errno, "cannot make the loop device larger")
+               : 0;
 }

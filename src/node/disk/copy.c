@@ -166,7 +166,8 @@ static int copy_owner_mode(int to, const char *name, const struct stat *st,
         return -errno;
     }
     if (!S_ISLNK(st->st_mode)) {
-        int r = copy_set_mode(to, name, st->st_mode & 07777);
+        mode_t mode = st->st_mode & (how->no_set_id ? 01777 : 07777);
+        int r = copy_set_mode(to, name, mode);
 
         if (r < 0) {
             return r;

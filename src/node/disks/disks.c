@@ -8,7 +8,6 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/err.h"
@@ -16,104 +15,93 @@
 #include "base/scope.h"
 #include "host/attach/attach.h"
 #include "host/file.h"
-#include "node/disks/private.h"
-#include "resource/storage/leaf/lock.h"
 
-/* For a guest that has just ended: its file system is written down. */
-#define WAIT_MS 2000
-#define STEP_MS 20
-
-const char *disks_text(const json_t *object, const char *key)
+static const char *text_of(const json_t *object, const char *key)
 {
     const char *text = json_string_value(json_object_get(object, key));
 
     return text != NULL ? text : "";
 }
 
-static bool is_one_raw_file(const json_t *disk)
+/* The part of its file that is mounted. */
+static int find_part(const json_t *disk, struct attach_loop *o, struct err *e)
 {
-    const json_t *layers = json_object_get(disk, "layers");
+    json_int_t number = json_integer_value(json_object_get(disk, "partition"));
+    struct attach_part part;
+    int r = number > 0
+                ? attach_partition(o->file, (unsigned)number, o->block_bytes, &part, e)
+                : 0;
 
-    return json_array_size(layers) == 1 &&
-           strcmp(disks_text(json_array_get(layers, 0), "format"), "raw") == 0;
-}
-
-static int open_raw(const json_t *disk, int *ret_file, struct err *e)
-{
-    bool read_only = json_is_true(json_object_get(disk, "read_only"));
-    const char *path =
-        disks_text(json_array_get(json_object_get(disk, "layers"), 0), "path");
-    SCOPED(scope_close) int fd = open(path, (read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC);
-    int r;
-
-    if (fd < 0) {
-        return err_sys(e, -errno, "cannot open '%s'", path);
-    }
-    r = leaf_lock(fd, !read_only, false, disks_text(disk, "name"), e);
-    if (r == 0) {
-        *ret_file = scope_take_fd(&fd);
+    if (r == 0 && number > 0) {
+        o->off = part.off;
+        o->bytes = part.bytes;
     }
     return r;
 }
 
-int disks_open(const json_t *spec, const json_t *disk, int *ret_file, struct err *e)
+/* Who means a partition is told so. */
+static int probe(const struct attach_loop *o, int device, char type[ATTACH_TYPE_BYTES],
+                 struct err *e)
 {
-    for (int left = WAIT_MS;; left -= STEP_MS) {
-        struct err why = {0};
-        int r = is_one_raw_file(disk) ? open_raw(disk, ret_file, &why)
-                                      : disks_serve(spec, disk, ret_file, &why);
+    struct attach_part first;
+    struct err why = {0};
+    int r = attach_probe(device, type, &why);
 
-        if (r == 0) {
-            return 0;
-        }
-        if (r != -EBUSY || left <= 0) {
-            return r == -EBUSY
-                       ? err_set(e, r,
-                                 "it is in use: a disk that is written to belongs to one "
-                                 "guest or program at a time")
-                       : err_set(e, r, "%s", why.text);
-        }
-        (void)nanosleep(&(struct timespec){.tv_nsec = STEP_MS * 1000000L}, NULL);
+    if (r == -ENODATA && o->bytes == 0 &&
+        attach_partition(o->file, 1, o->block_bytes, &first, NULL) == 0) {
+        return err_set(e, r, "it has partitions: say which one (partition=N)");
     }
+    return r < 0 ? err_set(e, r, "%s", why.text) : 0;
+}
+
+int disks_device(const json_t *disk, int file, struct disks_device *ret, struct err *e)
+{
+    struct attach_loop o = {.file = file,
+                            .read_only = json_is_true(json_object_get(disk, "read_only")),
+                            .block_bytes = (uint32_t)json_integer_value(
+                                json_object_get(disk, "block_bytes"))};
+    int r = find_part(disk, &o, e);
+
+    ret->fd = -1;
+    r = r == 0 ? attach_loop(&o, ret->path, &ret->fd, e) : r;
+    return r == 0 ? probe(&o, ret->fd, ret->type, e) : r;
 }
 
 /* What is mounted keeps the device, the device the file. */
 static int mount_file(const json_t *disk, int file, struct err *e)
 {
-    struct attach_loop o = {
-        .file = file, .read_only = json_is_true(json_object_get(disk, "read_only"))};
-    const char *at = disks_text(disk, "at");
-    char device[ATTACH_PATH_BYTES];
-    char type[ATTACH_TYPE_BYTES];
-    SCOPED(scope_close) int fd = -1;
-    int r = attach_loop(&o, device, &fd, e);
+    bool read_only = json_is_true(json_object_get(disk, "read_only"));
+    const char *at = text_of(disk, "at");
+    struct disks_device device;
+    SCOPED(scope_close) int dir = -1;
+    int r = disks_device(disk, file, &device, e);
 
     (void)fault_step("disks.attach.device");
-    if (r == 0) {
-        r = attach_probe(fd, type, e);
-    }
     if (r == 0) {
         r = file_make_dirs(at, 0700);
         r = r < 0 ? err_sys(e, r, "cannot make '%s'", at) : 0;
     }
-    r = r == 0 ? attach_mount(device, type, o.read_only, at, e) : r;
-    if (r == 0 && !o.read_only) { /* resized since; else it goes on as it is */
-        (void)attach_grow(at, fd, type, NULL);
+    r = r == 0 ? attach_mount(device.path, device.type, read_only, at, e) : r;
+    if (r == 0 && !read_only) { /* resized since; else it goes on as it is */
+        dir = open(at, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        (void)attach_grow(dir, device.fd, device.type, NULL);
     }
+    scope_close(&device.fd);
     return r;
 }
 
-static int attach_one(const json_t *spec, const json_t *disk, struct err *e)
+/* Its file was opened for us by who has the right to. */
+static int attach_one(const json_t *disk, struct err *e)
 {
-    SCOPED(scope_close) int file = -1;
-    int r = disks_open(spec, disk, &file, e);
+    int file = (int)json_integer_value(json_object_get(disk, "fd"));
+    int r = file > 0 ? 0 : err_set(e, -ENODEV, "it is not there any more");
 
     (void)fault_step("disks.attach.open");
     if (r == 0) {
         r = mount_file(disk, file, e);
     }
     (void)fault_step("disks.attach.mounted");
-    return r < 0 ? err_wrap(e, "cannot use volume '%s'", disks_text(disk, "name")) : 0;
+    return r < 0 ? err_wrap(e, "cannot use volume '%s'", text_of(disk, "name")) : 0;
 }
 
 /* Mounts of the host go on to come and go here; ours are nobody else's. */
@@ -129,7 +117,7 @@ static int enter_namespace(struct err *e)
 static int open_mounted(const json_t *disk)
 {
     SCOPED(scope_close)
-    int fd = open(disks_text(disk, "at"), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int fd = open(text_of(disk, "at"), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     struct statx s;
 
     return fd >= 0 && statx(fd, "", AT_EMPTY_PATH, STATX_INO, &s) == 0 &&
@@ -171,7 +159,7 @@ int disks_attach(const json_t *spec, struct err *e)
     }
     r = enter_namespace(e);
     for (size_t i = 0; r == 0 && i < json_array_size(list); i++) {
-        r = attach_one(spec, json_array_get(list, i), e);
+        r = attach_one(json_array_get(list, i), e);
     }
     if (r < 0) {
         (void)disks_detach(spec, NULL);
@@ -181,7 +169,7 @@ int disks_attach(const json_t *spec, struct err *e)
 
 static int detach_one(const json_t *disk, struct err *e)
 {
-    const char *at = disks_text(disk, "at");
+    const char *at = text_of(disk, "at");
     int fd = open_mounted(disk);
     int r = 0;
 
@@ -194,7 +182,7 @@ static int detach_one(const json_t *disk, struct err *e)
     }
     (void)fault_step("disks.detach.unmounted");
     if (r < 0) {
-        return err_wrap(e, "cannot let go of volume '%s'", disks_text(disk, "name"));
+        return err_wrap(e, "cannot let go of volume '%s'", text_of(disk, "name"));
     }
     (void)rmdir(at);
     return 0;

@@ -13,12 +13,13 @@
 #include "base/err.h"
 #include "base/scope.h"
 #include "base/str.h"
+#include "host/attach/attach.h"
 #include "host/file.h"
 #include "node/disks/disks.h"
-#include "node/disks/private.h"
 
-#define WORDS_MOST 10
-#define SAID_MOST  400
+#define WORDS_MOST  10
+#define SAID_MOST   400
+#define USUAL_BYTES 512
 
 /* clang-format off */
 static const struct maker {
@@ -121,21 +122,30 @@ static const struct maker *find(const char *type)
     return NULL;
 }
 
-int disks_format(const json_t *spec, const json_t *disk, const char *type, struct err *e)
+static int make(const struct maker *m, int file, struct err *e)
 {
-    const struct maker *m = find(type);
-    SCOPED(scope_close) int file = -1;
-    int r = m == NULL ? err_set(e, -EINVAL, "no program makes '%s'", type)
-                      : disks_open(spec, disk, &file, e);
+    int r = run(m, m->words, file, e);
 
-    if (r == 0) {
-        r = run(m, m->words, file, e);
-    }
     if (r == 0 && m->tidy[0] != NULL) {
         r = run(m, m->tidy, file, e);
     }
-    if (r == 0 && fsync(file) < 0) {
-        r = err_sys(e, -errno, "cannot write the file system down");
+    return r == 0 && fsync(file) < 0
+               ? err_sys(e, -errno, "cannot write the file system down")
+               : r;
+}
+
+int disks_format(int file, uint32_t block_bytes, const char *type, struct err *e)
+{
+    const struct attach_loop o = {.file = file, .block_bytes = block_bytes};
+    const struct maker *m = find(type);
+    char path[ATTACH_PATH_BYTES];
+    SCOPED(scope_close) int device = -1;
+    int r = m == NULL ? err_set(e, -EINVAL, "no program makes '%s'", type) : 0;
+
+    if (r == 0 &&
+        block_bytes > USUAL_BYTES) { /* a device tells the program of its blocks */
+        r = attach_loop(&o, path, &device, e);
     }
+    r = r == 0 ? make(m, device >= 0 ? device : file, e) : r;
     return r < 0 ? err_wrap(e, "cannot make the %s file system", type) : 0;
 }

@@ -287,9 +287,9 @@ static int add_words(struct node *n, const struct pool_piece *p,
         (void)close(file);
         return err_sys(e, r, "cannot make a layer");
     }
-    words_add(w, "node=%s,file,%s%s%s", as->name, words_fd(w, "fd", file, fd),
+    words_add(w, "node=%s,file,%s%s%s%s", as->name, words_fd(w, "fd", file, fd),
               as->use == POOL_USE_READ ? ",read-only" : "",
-              as->unlocked ? ",no-lock" : "");
+              as->unlocked ? ",no-lock" : "", words_block(w));
     return 0;
 }
 

@@ -2,7 +2,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/scope.h"
 #include "base/str.h"
@@ -44,8 +43,57 @@ static void add_own_files(const struct plan *p, json_t *mounts)
     }
 }
 
+/* What stands behind the path of a volume: "ro,partition=2,key-file=/FILE". */
+struct volume_words {
+    bool read_only;
+    unsigned partition; /* 0: none */
+    char key_file[PATH_MAX];
+};
+
+static int read_volume_word(const char *word, struct volume_words *ret)
+{
+    char *end = NULL;
+
+    if (strcmp(word, "ro") == 0 || strcmp(word, "rw") == 0) {
+        ret->read_only = word[1] == 'o';
+        return 0;
+    }
+    if (str_starts(word, "partition=")) {
+        unsigned long number = strtoul(word + 10, &end, 10);
+
+        ret->partition = (unsigned)number;
+        return word[10] >= '1' && word[10] <= '9' && *end == '\0' && number <= 4096
+                   ? 0
+                   : -EINVAL;
+    }
+    return str_starts(word, "key-file=/")
+               ? str_print(ret->key_file, sizeof ret->key_file, "%s", word + 9)
+               : -EINVAL;
+}
+
+static int read_volume_words(const char *text, const char *words,
+                             struct volume_words *ret, struct err *e)
+{
+    SCOPED(scope_free) char *copy = strdup(words);
+    char *rest = copy;
+    char *one;
+
+    if (copy == NULL) {
+        return err_set(e, -ENOMEM, "no memory");
+    }
+    while ((one = strsep(&rest, ",")) != NULL) {
+        if (read_volume_word(one, ret) < 0) {
+            return err_set(e, -EINVAL,
+                           "cannot use --volume '%s': '%s' is neither ro nor rw, nor "
+                           "partition=N or key-file=/FILE",
+                           text, one);
+        }
+    }
+    return 0;
+}
+
 /* One that is a disk is mounted once for the guest, for all places that want it. */
-static void add_disk(const struct plan *p, json_t *disk, bool read_only,
+static void add_disk(const struct plan *p, json_t *disk, const struct volume_words *words,
                      char from[PATH_MAX])
 {
     const char *name = spec_text(disk, "name", "");
@@ -54,27 +102,34 @@ static void add_disk(const struct plan *p, json_t *disk, bool read_only,
 
     json_array_foreach(p->disks, i, item)
     {
-        if (strcmp(spec_text(item, "name", ""), name) == 0) {
+        if (strcmp(spec_text(item, "name", ""), name) == 0 &&
+            json_integer_value(json_object_get(item, "partition")) ==
+                (json_int_t)words->partition) {
             break;
         }
     }
     if (i == json_array_size(p->disks)) {
         (void)str_print(from, PATH_MAX, "%s/disks/%s.%zu", p->n->run, p->g->id, i);
         (void)json_object_set_new(disk, "at", json_string(from));
-        (void)json_object_set_new(disk, "read_only", json_boolean(read_only));
+        (void)json_object_set_new(disk, "read_only", json_boolean(words->read_only));
+        (void)json_object_set_new(disk, "partition", json_integer(words->partition));
+        if (words->key_file[0] != '\0') {
+            (void)json_object_set_new(disk, "key_file", json_string(words->key_file));
+        }
         (void)json_array_append(p->disks, disk);
         return;
     }
     item = json_array_get(p->disks, i);
     (void)str_print(from, PATH_MAX, "%s", spec_text(item, "at", ""));
-    if (!read_only) {
+    if (!words->read_only) {
         (void)json_object_set_new(item, "read_only", json_false());
     }
 }
 
 /* Where a volume's files are. */
-static int find_volume(const struct plan *p, const char *name, bool read_only,
-                       char from[PATH_MAX], struct err *e)
+static int find_volume(const struct plan *p, const char *name,
+                       const struct volume_words *words, char from[PATH_MAX],
+                       struct err *e)
 {
     SCOPED(scope_json) json_t *disk = NULL;
     int r = volume_plan(p->n, name, &disk, e);
@@ -83,20 +138,19 @@ static int find_volume(const struct plan *p, const char *name, bool read_only,
         return r;
     }
     if (disk != NULL) {
-        add_disk(p, disk, read_only, from);
+        add_disk(p, disk, words, from);
         return 0;
     }
-    (void)str_print(from, PATH_MAX, "%s/volumes/%s/data", p->n->state, name);
-    if (access(from, F_OK) < 0) {
-        return err_set(e, -ENOENT,
-                       "cannot use volume '%s': it does not exist (see 'strata volume "
-                       "create')",
+    if (words->partition != 0 || words->key_file[0] != '\0') {
+        return err_set(e, -EINVAL,
+                       "cannot use volume '%s': it is a directory, and partition= and "
+                       "key-file= are for disks",
                        name);
     }
-    return 0;
+    return volume_files(p->n, name, from, e);
 }
 
-/* NAME|DIR:/PATH[:ro] */
+/* NAME|DIR:/PATH[:WORD,...] */
 static int add_volume(const struct plan *p, json_t *mounts, const char *text,
                       struct err *e)
 {
@@ -105,27 +159,29 @@ static int add_volume(const struct plan *p, json_t *mounts, const char *text,
     char options[64];
     const char *colon = strchr(text, ':');
     const char *end = strchr(colon + 1, ':');
-    bool read_only = end != NULL && strcmp(end, ":ro") == 0;
+    struct volume_words words = {.read_only = false};
     SCOPED(scope_free) char *to = NULL;
+    int r = end != NULL ? read_volume_words(text, end + 1, &words, e) : 0;
 
-    if (end != NULL && !read_only && strcmp(end, ":rw") != 0) {
-        return err_set(e, -EINVAL, "cannot use --volume '%s': '%s' is neither ro nor rw",
-                       text, end + 1);
+    if (r < 0) {
+        return r;
     }
     to = end != NULL ? strndup(colon + 1, (size_t)(end - colon - 1)) : strdup(colon + 1);
     (void)str_print(name, sizeof name, "%.*s", (int)(colon - text), text);
-    if (name[0] == '/' || name[0] == '.') {
-        if (realpath(name, from) == NULL) {
-            return err_sys(e, -errno, "cannot use volume '%s'", name);
-        }
-    } else {
-        int r = find_volume(p, name, read_only, from, e);
-
-        if (r < 0) {
-            return r;
-        }
+    if (name[0] != '/' && name[0] != '.') {
+        r = find_volume(p, name, &words, from, e);
+    } else if (words.partition != 0 || words.key_file[0] != '\0') {
+        r = err_set(e, -EINVAL,
+                    "cannot use --volume '%s': partition= and key-file= are for disks",
+                    text);
+    } else if (realpath(name, from) == NULL) {
+        r = err_sys(e, -errno, "cannot use volume '%s'", name);
     }
-    (void)str_print(options, sizeof options, "rbind,%s,nodev%s", read_only ? "rro" : "rw",
+    if (r < 0) {
+        return r;
+    }
+    (void)str_print(options, sizeof options, "rbind,%s,nodev%s",
+                    words.read_only ? "rro" : "rw",
                     p->shifted && !p->n->rootless ? ",idmap" : "");
     if (to == NULL) {
         return err_set(e, -ENOMEM, "cannot use volume '%s': no memory", name);

@@ -20,6 +20,7 @@
 #include "base/str.h"
 #include "host/file.h"
 #include "node/volume/arrange.h"
+#include "node/volume/mounted.h"
 #include "node/volume/worker.h"
 
 #define LIST      "backups.json"
@@ -78,6 +79,12 @@ static bool is_changes(const json_t *backup)
     return strcmp(volume_text(backup, "kind"), "changes") == 0;
 }
 
+/* 0: the usual; whatever the list says. */
+static uint32_t block_of(const json_t *backup)
+{
+    return volume_number(backup, "block_bytes") == 4096 ? 4096 : 0;
+}
+
 static bool is_encrypted(const json_t *backup)
 {
     return json_is_true(json_object_get(backup, "encrypted"));
@@ -99,6 +106,7 @@ static int save_list(const struct backup *b, json_t *list)
     SCOPED(scope_free) char *text = NULL;
     const char *kind = b->before != NULL ? "changes" : "whole";
     json_t *locked = b->chain.key > 0 ? json_true() : NULL;
+    json_t *block = json_object_get(b->v->record, "block_bytes");
     json_int_t size = (json_int_t)volume_number(b->v->record, "size_bytes");
     char name[5];
     char now[32];
@@ -106,11 +114,11 @@ static int save_list(const struct backup *b, json_t *list)
     volume_now(now);
     (void)str_print(name, sizeof name, "%.4s", b->file);
     (void)json_object_set_new(list, "volume", json_string(b->v->name));
-    (void)json_array_append_new(json_object_get(list, "backups"),
-                                json_pack("{s:s, s:s, s:s, s:s, s:I, s:s, s:o*}", "name",
-                                          name, "kind", kind, "file", b->file,
-                                          "created_at", now, "size_bytes", size, "id",
-                                          b->id, "encrypted", locked));
+    (void)json_array_append_new(
+        json_object_get(list, "backups"),
+        json_pack("{s:s, s:s, s:s, s:s, s:I, s:s, s:o*, s:O*}", "name", name, "kind",
+                  kind, "file", b->file, "created_at", now, "size_bytes", size, "id",
+                  b->id, "encrypted", locked, "block_bytes", block));
     text = json_dumps(list, JSON_INDENT(2));
     return text == NULL ? -ENOMEM
                         : file_replace(b->dir, LIST, text, strlen(text), 0600, true);
@@ -428,17 +436,56 @@ static int unlock(struct node *n, const json_t *backup, int dir, const json_t *o
     return ret->key < 0 ? ret->key : 0;
 }
 
+/* A new volume, or what the order wants of it. */
+static int make_from(struct node *n, const json_t *order,
+                     const struct disk_source *source, json_t **ret, struct err *e)
+{
+    return json_object_get(order, "file") != NULL
+               ? disk_extract(n, source->words, order, ret, e)
+               : disk_volume_make_from(n, order, source, ret, e);
+}
+
+/* What goes together. */
+static int check_order(const json_t *order, struct err *e)
+{
+    static const char *const of_files[] = {"to", "partition", "owners"};
+    bool file = json_object_get(order, "file") != NULL;
+    bool name = json_object_get(order, "name") != NULL;
+
+    for (size_t i = 0; i < sizeof of_files / sizeof of_files[0] && !file; i++) {
+        const json_t *member = json_object_get(order, of_files[i]);
+
+        if (member != NULL && !json_is_false(member)) {
+            return err_set(e, -EINVAL, "--%s wants --file PATH", of_files[i]);
+        }
+    }
+    if (file && (name || json_object_get(order, "to") == NULL)) {
+        return err_set(e, -EINVAL,
+                       "--file PATH wants --to TARGET, and no name of a volume");
+    }
+    return file || name ? 0 : err_set(e, -EINVAL, "what shall the volume be called?");
+}
+
 int disk_volume_restore(struct node *n, const json_t *order, json_t **ret, struct err *e)
 {
     const char *path = volume_text(order, "directory");
-    SCOPED(scope_close) int dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    SCOPED(scope_close) int dir = -1;
     SCOPED(scope_json) json_t *list = NULL;
     struct words w = {.n_fds = 0};
     struct disk_source source = {.words = &w, .format = "raw"};
     const json_t *all;
     size_t at;
-    int r = dir < 0 ? err_sys(e, -errno, "cannot open '%s'", path)
+    int r = check_order(order, e);
+
+    if (r == 0 && json_object_get(order, "file") != NULL && disk_is_snapshot_word(path)) {
+        r = disk_extract_snapshot(n, order, ret, e);
+        return r < 0 ? err_wrap(e, "cannot restore from '%s'", path) : 0;
+    }
+    if (r == 0) {
+        dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        r = dir < 0 ? err_sys(e, -errno, "cannot open '%s'", path)
                     : load_list(dir, path, &list, e);
+    }
 
     piece_mend(n);
     all = json_object_get(list, "backups");
@@ -447,8 +494,10 @@ int disk_volume_restore(struct node *n, const json_t *order, json_t **ret, struc
     words_unlock(&w, source.key);
     r = r == 0 ? add_images(list, at, dir, "from", &w, e) : r;
     if (r == 0) {
+        source.block_bytes = block_of(json_array_get(all, at));
+        w.block = source.block_bytes;
         source.size_bytes = volume_number(json_array_get(all, at), "size_bytes");
-        r = disk_volume_make_from(n, order, &source, ret, e);
+        r = make_from(n, order, &source, ret, e);
     }
     words_fini(&w);
     if (source.key > 0) {

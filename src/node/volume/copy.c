@@ -132,6 +132,7 @@ int disk_volume_make_from(struct node *n, const json_t *order,
     struct layer_plan plan = {.class = class[0] != '\0' ? class : POOL_CLASS_USUAL,
                               .format = source->format,
                               .size_bytes = source->size_bytes,
+                              .block_bytes = source->block_bytes,
                               .key = source->key};
     struct layer_new top = {.intent = -1};
     struct record_change c = {0};
@@ -186,6 +187,7 @@ int disk_volume_import(struct node *n, const json_t *order, json_t **ret, struct
     struct words w = {.n_fds = 0};
     struct disk_source source = {.words = &w, .format = "raw"};
     const char *format;
+    uint64_t block;
     int fd;
     int r = choose_format(order, file, &format, e);
 
@@ -198,8 +200,9 @@ int disk_volume_import(struct node *n, const json_t *order, json_t **ret, struct
         return err_sys(e, -errno, "cannot import '%s'", file);
     }
     r = ask_size(n, fd, format, &source.size_bytes, e);
-    source.size_bytes = (source.size_bytes + VOLUME_SECTOR_BYTES - 1) &
-                        ~(uint64_t)(VOLUME_SECTOR_BYTES - 1);
+    source.block_bytes = words_block_size(order);
+    block = source.block_bytes != 0 ? source.block_bytes : VOLUME_SECTOR_BYTES;
+    source.size_bytes = (source.size_bytes + block - 1) & ~(block - 1);
     words_file(&w, "from", fd, format, false);
     r = r == 0 ? disk_volume_make_from(n, order, &source, ret, e) : r;
     words_fini(&w);

@@ -9,6 +9,7 @@
 #include "base/fault.h"
 #include "base/scope.h"
 #include "base/str.h"
+#include "node/volume/mounted.h"
 #include "node/volume/option.h"
 #include "node/volume/option_layer.h"
 
@@ -37,6 +38,10 @@ json_t *disk_volume_record(const char *name, const json_t *order, const struct l
                        json_object_get(order, "label"), "top", top->id);
     if (record != NULL && json_object_get(order, "filesystem") != NULL) {
         (void)json_object_set(record, "filesystem", json_object_get(order, "filesystem"));
+    }
+    if (record != NULL && layer_block_bytes(top) != VOLUME_SECTOR_BYTES) {
+        (void)json_object_set_new(record, "block_bytes",
+                                  json_integer(layer_block_bytes(top)));
     }
     if (record != NULL && layer_is_encrypted(top)) {
         (void)json_object_set_new(record, "encrypted", json_true());
@@ -150,10 +155,8 @@ static int read_new_key(const json_t *order, struct layer_plan *plan, struct err
                    ? 0
                    : err_set(e, -EINVAL, "--encrypt and --key-file FILE go together");
     }
-    if (json_object_get(order, "filesystem") != NULL ||
-        json_object_get(order, "device") != NULL) {
-        return err_set(e, -EOPNOTSUPP,
-                       "a device, or a disk with --filesystem, cannot be encrypted");
+    if (json_object_get(order, "device") != NULL) {
+        return err_set(e, -EOPNOTSUPP, "a device cannot be encrypted");
     }
     plan->format = "qcow2";
     plan->key = volume_key_read(order, "key_file", e);
@@ -168,13 +171,15 @@ int disk_volume_create(struct node *n, const char *name, const json_t *order,
     SCOPED(scope_json) json_t *record = NULL;
     struct layer_plan plan = {.class = or_usual(order, "class", POOL_CLASS_USUAL),
                               .format = or_usual(order, "format", "raw"),
-                              .size_bytes = (size + VOLUME_SECTOR_BYTES - 1) &
-                                            ~(uint64_t)(VOLUME_SECTOR_BYTES - 1)};
+                              .block_bytes = words_block_size(order)};
     struct record_change c = {0};
     struct layer_new top = {.intent = -1};
+    uint64_t block;
     int r;
 
     piece_mend(n);
+    block = plan.block_bytes != 0 ? plan.block_bytes : VOLUME_SECTOR_BYTES;
+    plan.size_bytes = (size + block - 1) & ~(block - 1);
     r = option_layer_check_order(order, e);
     r = r == 0 ? read_new_key(order, &plan, e) : r;
     if (r == 0 && json_object_get(order, "device") != NULL) {
@@ -186,15 +191,16 @@ int disk_volume_create(struct node *n, const char *name, const json_t *order,
     plan.pool = pool;
     plan.of = order;
     r = r == 0 ? layer_make(n, &plan, &top, e) : r;
+    if (r == 0 && json_object_get(order, "filesystem") != NULL) {
+        r = disk_volume_format(n, &top.layer, plan.key, volume_text(order, "filesystem"),
+                               e);
+    }
     if (plan.key > 0) {
         (void)close(plan.key);
     }
     if (r < 0) {
+        layer_settle(n, &top, false);
         return err_wrap(e, "cannot make volume '%s'", name);
-    }
-    if (json_object_get(order, "filesystem") != NULL) {
-        r = disk_volume_format(n, name, &top.layer, volume_text(order, "filesystem"), e);
-        r = r < 0 ? err_wrap(e, "cannot make volume '%s'", name) : 0;
     }
     record = disk_volume_record(name, order, &top.layer);
     if (r == 0) {

@@ -39,6 +39,13 @@ void chain_fini(struct chain *c)
     memset(c, 0, sizeof *c);
 }
 
+uint32_t layer_block_bytes(const struct layer *l)
+{
+    uint64_t bytes = volume_number(l->record, "block_bytes");
+
+    return bytes != 0 ? (uint32_t)bytes : VOLUME_SECTOR_BYTES;
+}
+
 static int load_layer(struct node *n, const char *id, const struct layer *near,
                       struct layer *ret, struct err *e)
 {
@@ -131,18 +138,17 @@ static int choose(struct node *n, const struct layer_plan *p, struct pool_choice
 {
     int r;
 
-    const json_t *pieces =
-        p->parent != NULL ? json_object_get(p->parent->record, "pieces") : NULL;
+    const struct layer *near = p->beside != NULL ? p->beside : p->parent;
+    const json_t *pieces = near != NULL ? json_object_get(near->record, "pieces") : NULL;
 
     *ret_arrangement = "plain";
     if (strcmp(plan_filter(p), "tier") == 0) {
         *ret_arrangement = "tier";
         return option_layer_choose(n, p, ret, e);
     }
-    if (p->parent != NULL && volume_text(p->pool, "redundancy")[0] == '\0' &&
+    if (near != NULL && volume_text(p->pool, "redundancy")[0] == '\0' &&
         takes_more(p->pool, pieces) &&
-        strcmp(volume_text(p->parent->record, "pool"), volume_text(p->pool, "name")) ==
-            0) {
+        strcmp(volume_text(near->record, "pool"), volume_text(p->pool, "name")) == 0) {
         ret->id[0] = (unsigned)json_integer_value(json_array_get(pieces, 0));
         ret->count = 1;
         return 0;
@@ -274,10 +280,33 @@ static const char *format_for(const struct layer_plan *p, const struct pool_choi
                : arrange_format(arrangement, p->format, p->size_bytes);
 }
 
+/* What lies on a device has the blocks of that device. */
+static int check_blocks(const struct layer *l, struct err *e)
+{
+    size_t i;
+    json_t *id;
+
+    json_array_foreach(json_object_get(l->record, "pieces"), i, id)
+    {
+        if (layer_block_bytes(l) != VOLUME_SECTOR_BYTES &&
+            !pool_member_has_files(
+                pool_member(l->pool, (unsigned)json_integer_value(id)))) {
+            return err_set(e, -EOPNOTSUPP,
+                           "pool '%s' has devices, whose disks have the blocks of the "
+                           "device: without --block-size",
+                           volume_text(l->record, "pool"));
+        }
+    }
+    return 0;
+}
+
 int layer_make(struct node *n, const struct layer_plan *p, struct layer_new *ret,
                struct err *e)
 {
     struct layer *l = &ret->layer;
+    uint32_t block = p->block_bytes == 0 && p->parent != NULL
+                         ? layer_block_bytes(p->parent)
+                         : p->block_bytes;
     struct pool_choice choice;
     const char *how;
     int r;
@@ -300,6 +329,9 @@ int layer_make(struct node *n, const struct layer_plan *p, struct layer_new *ret
         json_is_true(json_object_get(p->pool, "asynchronous"))) {
         (void)json_object_set_new(l->record, "asynchronous", json_true());
     }
+    if (block > VOLUME_SECTOR_BYTES) {
+        (void)json_object_set_new(l->record, "block_bytes", json_integer(block));
+    }
     if (is_to_be_encrypted(p)) {
         (void)json_object_set_new(l->record, "encrypted", json_true());
     }
@@ -310,6 +342,7 @@ int layer_make(struct node *n, const struct layer_plan *p, struct layer_new *ret
         (void)json_object_set(l->record, "tier", json_object_get(p->of, "tier"));
     }
     r = l->record == NULL ? err_set(e, -ENOMEM, "no memory") : check_encrypted(p, l, e);
+    r = r == 0 ? check_blocks(l, e) : r;
     r = r == 0 ? piece_announce(n, l, &ret->intent, e) : r;
     (void)fault_step("layer.announced");
     r = r == 0 ? check_members(n, l, e) : r;

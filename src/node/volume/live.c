@@ -14,7 +14,10 @@
  * layer and the new one, afterwards to the new one alone.  Command and worker may both be
  * killed around it.  So the record names both layers before the turn (`moving`,
  * `merging`), and the worker notes the turn in a file while no request is under way: the
- * next command asks the worker where it is, or, when there is none any more, the note. */
+ * next command asks the worker where it is, or, when there is none any more, the note.
+ *
+ * A file system that a guest has mounted stands still while its disk is frozen, so that what is kept is
+ * one that was unmounted in order. */
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -24,6 +27,7 @@
 
 #include "base/fault.h"
 #include "base/scope.h"
+#include "node/volume/mounted.h"
 #include "node/volume/worker.h"
 
 #define LOOK_STEP_NS 20000000 /* until a worker has done what it was told, or is gone */
@@ -49,15 +53,40 @@ int volume_save(struct node *n, struct volume *v, struct record_change *c, struc
                : r;
 }
 
+/* What is mounted stands still while the worker goes over, and no longer. */
+struct still {
+    struct node *n;
+    const char *volume;
+    struct mounted_freeze freeze;
+    struct err why; /* it did not stand still */
+};
+
+static int stand_still(void *arg, struct err *e)
+{
+    struct still *s = arg;
+
+    (void)e;
+    (void)fault_step("live.ready");
+    (void)mounted_freeze(s->n, s->volume, &s->freeze, &s->why);
+    (void)fault_step("live.frozen");
+    return 0; /* the worker goes over all the same: the records say so */
+}
+
 /* The worker's disk stands on this layer from now on, and writes to it. */
 static int fork_worker(struct node *n, const struct disk_hold *hold,
-                       const struct layer *above, struct err *e)
+                       const struct layer *above, struct still *still, struct err *e)
 {
     struct words w = {.message = true};
-    const struct worker_ask ask = {.words = &w};
-    int r;
+    const struct worker_ask ask = {.words = &w, .ready = stand_still, .arg = still};
+    int r = volume_worker_block(n, hold->control, &w.block, e);
 
+    if (r < 0) {
+        return r;
+    }
     words_add(&w, "fork");
+    if (still != NULL) {
+        words_add(&w, "hold");
+    }
     r = volume_worker_layer(n, above, hold->key, &w, e);
     r = r == 0 ? volume_worker_ask(n, hold->control, &ask, e) : r;
     words_fini(&w);
@@ -92,6 +121,7 @@ int disk_freeze_live(struct node *n, struct volume *v, const struct layer *top,
     struct record_change c = {0};
     struct layer_new above = {.intent = -1};
     struct layer new = {.record = NULL};
+    struct still still = {.n = n, .volume = v->name, .freeze = {.child = -1}};
     char user[KV_KEY_BYTES];
     int r = volume_make_over(n, v, top, &above, e);
 
@@ -107,12 +137,16 @@ int disk_freeze_live(struct node *n, struct volume *v, const struct layer *top,
     (void)fault_step("live.recorded");
     layer_settle(n, &above, r == 0);
     r = r == 0 ? layer_load(n, volume_text(v->record, "top"), &new, e) : r;
-    r = r == 0 ? fork_worker(n, hold, &new, e) : r;
+    r = r == 0 ? fork_worker(n, hold, &new, &still, e) : r;
     layer_fini(&new);
     (void)fault_step("live.forked");
-    r = r == 0 ? settle(n, v, name, e) : r;
+    (void)mounted_thaw(&still.freeze, &still.why);
+    (void)fault_step("live.thawed");
+    r = r == 0 ? settle(n, v, still.why.code == 0 ? name : NULL, e) : r;
     (void)fault_step("live.settled");
-    return r;
+    return r == 0 && still.why.code != 0
+               ? err_set(e, still.why.code, "%s", still.why.text)
+               : r;
 }
 
 /* Go on with a freeze; `now`: the layer that the worker writes to, "" without one. */
@@ -130,7 +164,8 @@ static int settle_freeze(struct node *n, struct volume *v, int control, const ch
                           "interrupted: end its exports first",
                           v->name)
                 : r;
-        r = r == 0 ? fork_worker(n, &(struct disk_hold){control, -1, 0}, &top, e) : r;
+        r = r == 0 ? fork_worker(n, &(struct disk_hold){control, -1, 0}, &top, NULL, e)
+                   : r;
         layer_fini(&top);
     }
     return r == 0 ? settle(n, v, NULL, e) : r;
@@ -290,6 +325,7 @@ int disk_settle(struct node *n, struct volume *v, struct err *e)
     struct worker_now now = {.turns = false};
     int r = 0;
 
+    mounted_mend(n, v->name);
     if (moving || merging) {
         r = settle_turn(n, v, moving, &control, now.top, e);
     } else {

@@ -157,7 +157,8 @@ static int move_live(struct node *n, struct volume *v, struct layer_new *top, in
     words_add(&w, "move");
     words_add(&w, "hold");
     words_add(&w, "%s", words_fd(&w, "turned", turn, fd));
-    r = volume_worker_layer(n, &top->layer, key, &w, e);
+    r = r == 0 ? volume_worker_block(n, control, &w.block, e) : r;
+    r = r == 0 ? volume_worker_layer(n, &top->layer, key, &w, e) : r;
     r = r == 0 ? volume_worker_ask(n, control, &ask, e) : r;
     (void)fault_step("move.gone-over");
     words_fini(&w);
@@ -185,6 +186,7 @@ static int make_target(struct node *n, const struct volume *v, const struct chai
         .class = volume_text(v->record, "class"),
         .format = encrypted ? "qcow2" : "raw",
         .size_bytes = volume_number(v->record, "size_bytes"),
+        .block_bytes = layer_block_bytes(&from->layers[0]),
         .like = encrypted ? &from->layers[0] : NULL,
         .of = v->record,
     };

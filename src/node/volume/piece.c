@@ -184,9 +184,15 @@ static int add_device(const struct layer *l, const struct pool_node *as, struct 
     if (file < 0) {
         return file;
     }
-    words_add(w, "node=%s,file,%s%s", as->name, words_fd(w, "fd", file, fd),
-              writes ? "" : ",read-only");
+    words_add(w, "node=%s,file,%s%s%s", as->name, words_fd(w, "fd", file, fd),
+              writes ? "" : ",read-only", words_block(w));
     return 0;
+}
+
+/* All layers of a disk have the same blocks. */
+static void want_block(const struct layer *l, struct words *w)
+{
+    w->block = w->block == 0 ? layer_block_bytes(l) : w->block;
 }
 
 int piece_words(struct node *n, const struct layer *l, unsigned at,
@@ -195,6 +201,7 @@ int piece_words(struct node *n, const struct layer *l, unsigned at,
     struct pool_piece p;
     int r;
 
+    want_block(l, w);
     if (is_device(l)) {
         return add_device(l, as, w, e);
     }
@@ -210,6 +217,7 @@ int piece_words_map(struct node *n, const struct layer *l, const struct pool_nod
     int r = is_there(n, l, at) ? piece_at(l, at, POOL_PART_MAP, &p, e)
                                : err_set(e, -ENODEV, "the member with its map is lost");
 
+    want_block(l, w);
     return r == 0 ? pool_piece_words(n, &p, as, w, e) : r;
 }
 

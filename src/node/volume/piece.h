@@ -20,6 +20,7 @@ int piece_path(const struct layer *l, char out[PATH_MAX]);
 int piece_name(const struct layer *l, const struct layer *parent, char out[PATH_MAX]);
 int piece_open(struct node *n, const struct layer *l, int flags, struct err *e);
 
+uint32_t layer_block_bytes(const struct layer *l); /* of its disk's blocks: 512, 4096 */
 bool layer_is_one_file(const struct layer *l); /* or a device; else several: arrange.h */
 bool layer_has_file(const struct layer *l);    /* `piece_open` has it */
 uint64_t piece_used_bytes(struct node *n, const struct layer *l);

@@ -45,12 +45,9 @@ void volume_now(char out[32]);
 /* The snapshot of that name, borrowed; NULL. */
 json_t *volume_snapshot_of(const json_t *volume, const char *snapshot);
 
-/* ---- files.c: volumes that are directories ---- */
+/* ---- files/files.c: volumes that are directories (directory.h) ---- */
 void volume_path(const struct node *n, const char *name, const char *tail,
                  char out[PATH_MAX]);
-int files_create(struct node *n, const char *name, const json_t *order, json_t **ret,
-                 struct err *e);
-int files_delete(struct node *n, const char *name, struct err *e);
 
 /* ---- layer.c: layers and who needs them ---- */
 struct layer {
@@ -84,6 +81,8 @@ struct layer_plan {
     const char *format; /* raw, qcow2 */
     uint64_t size_bytes;
     const struct layer *parent; /* NULL: stands alone */
+    const struct layer *beside; /* NULL: as the parent, or where there is room */
+    uint32_t block_bytes;       /* 0: as the parent, or 512 */
     const struct layer *like; /* has the same passphrases; NULL: as the parent, or none */
     int key;                  /* encrypted by this passphrase; 0: by none of its own */
     const json_t *of;         /* what says which filter it has; NULL: none */
@@ -158,12 +157,6 @@ int disk_volume_add(struct node *n, const json_t *record, const struct layer *to
 int disk_volume_create(struct node *n, const char *name, const json_t *order,
                        json_t **ret, struct err *e);
 
-/* attach.c: whether there is a volume of that name, and it is a disk. */
-bool volume_names_disk(struct node *n, const char *name);
-
-/* attach.c: a file system of that type on a new disk, before anybody has it. */
-int disk_volume_format(struct node *n, const char *name, const struct layer *top,
-                       const char *type, struct err *e);
 int disk_volume_delete(struct node *n, const char *name, bool snapshots, struct err *e);
 int disk_volume_snapshot(struct node *n, const json_t *order, json_t **ret,
                          struct err *e);
@@ -187,8 +180,9 @@ struct words;
 struct disk_source {
     struct words *words; /* of the source, which is called `from` there */
     uint64_t size_bytes;
-    const char *format; /* of the new layer */
-    int key;            /* borrowed: of the new layer; 0: it is not encrypted */
+    const char *format;   /* of the new layer */
+    int key;              /* borrowed: of the new layer; 0: it is not encrypted */
+    uint32_t block_bytes; /* of its disk; 0: 512 */
 };
 
 /* A new volume, as the order has it, with what the source reads. */

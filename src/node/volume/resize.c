@@ -1,11 +1,15 @@
 /* resize.c - a disk grows or shrinks. */
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/fault.h"
 #include "base/scope.h"
+#include "host/attach/attach.h"
+#include "node/disks/disks.h"
+#include "node/volume/mounted.h"
 #include "node/volume/option.h"
 #include "node/volume/option_layer.h"
 
@@ -14,9 +18,12 @@ static int check_size(const struct volume *v, uint64_t size, const json_t *order
 {
     uint64_t now = volume_number(v->record, "size_bytes");
 
-    if (size == 0 || size % VOLUME_SECTOR_BYTES != 0) {
-        return err_set(e, -EINVAL, "%llu is no multiple of %d", (unsigned long long)size,
-                       VOLUME_SECTOR_BYTES);
+    uint64_t block = volume_number(v->record, "block_bytes");
+
+    block = block != 0 ? block : VOLUME_SECTOR_BYTES;
+    if (size == 0 || size % block != 0) {
+        return err_set(e, -EINVAL, "%llu is no multiple of %llu",
+                       (unsigned long long)size, (unsigned long long)block);
     }
     if (size < now && !json_is_true(json_object_get(order, "shrink"))) {
         return err_set(e, -EINVAL,
@@ -128,6 +135,22 @@ static int resize_served(struct node *n, struct volume *v, struct layer *top,
     return r == 0 && !grows ? resize_live(n, top, control, size, e) : r;
 }
 
+/* A raw disk that a guest has mounted: the kernel has its file open, which can grow. */
+static int resize_mounted(struct node *n, struct volume *v, struct layer *top,
+                          uint64_t size, struct err *e)
+{
+    SCOPED(scope_close) int fd = piece_open(n, top, O_RDWR, e);
+
+    if (fd < 0) {
+        return fd;
+    }
+    if (ftruncate(fd, (off_t)size) < 0 || fsync(fd) < 0) {
+        return err_sys(e, -errno, "its file does not take it");
+    }
+    (void)fault_step("volume.resized");
+    return record_size(n, v, top, size, e);
+}
+
 static int resize_alone(struct node *n, struct volume *v, struct layer *top,
                         uint64_t size, struct err *e)
 {
@@ -147,14 +170,98 @@ static int resize_alone(struct node *n, struct volume *v, struct layer *top,
     return r == 0 && !grows ? resize_layer(n, v, top, size, e) : r;
 }
 
+/* What is mounted, and what not, that the disk's new size is for. */
+static int grow_filesystem(struct node *n, const struct volume *v, const json_t *order,
+                           struct mounted *where, struct err *e)
+{
+    bool grow = json_is_true(json_object_get(order, "filesystem"));
+    SCOPED(scope_close) int file = -1;
+    struct disks_device device = {.fd = -1};
+    SCOPED(scope_close) int root = -1;
+    int r;
+
+    if (where->count > 0) {
+        return mounted_grown(where, grow, e);
+    }
+    if (!grow) {
+        return 0;
+    }
+    r = mounted_open(n, v, order, true, &file, e);
+    r = r == 0 ? disks_device(v->record, file, &device, e) : r;
+    r = r == 0 ? attach_mount_alone(device.path, device.type, false, &root, e) : r;
+    r = r == 0 ? attach_grow(root, device.fd, device.type, e) : r;
+    scope_close(&device.fd);
+    return r;
+}
+
+static int check_layer(const struct layer *top, uint64_t size, struct err *e)
+{
+    if (top->pool == NULL) {
+        return err_set(e, -EOPNOTSUPP, "it is a device of the host");
+    }
+    if (!layer_is_one_file(top) && size % 4096 != 0 &&
+        strcmp(volume_text(top->record, "format"), "raw") == 0) {
+        return err_set(
+            e, -EINVAL,
+            "it lies on several members, or behind a filter: %llu is no multiple of 4096",
+            (unsigned long long)size);
+    }
+    return 0;
+}
+
+/* File systems on disks grow; none of them is asked to shrink. */
+static int check_mounted(const struct volume *v, uint64_t size, const json_t *order,
+                         const struct mounted *where, struct err *e)
+{
+    bool smaller = size < volume_number(v->record, "size_bytes");
+
+    if (smaller && where->count > 0) {
+        return err_set(e, -EBUSY, "guest '%s' has it mounted: it can only grow",
+                       where->guest);
+    }
+    return smaller && json_is_true(json_object_get(order, "filesystem"))
+               ? err_set(e, -EOPNOTSUPP, "a file system is not made smaller")
+               : 0;
+}
+
+static int resize(struct node *n, struct volume *v, const json_t *order,
+                  struct mounted *where, struct err *e)
+{
+    uint64_t size = volume_number(order, "size");
+    uint64_t now = volume_number(v->record, "size_bytes");
+    SCOPED(scope_close) int control = -1;
+    struct chain chain = {0};
+    struct layer *top;
+    int r = check_size(v, size, order, e);
+
+    r = r == 0 ? check_mounted(v, size, order, where, e) : r;
+    r = r == 0 ? chain_load_most(n, volume_text(v->record, "top"), 1, &chain, e) : r;
+    top = chain.layers;
+    r = r == 0 ? check_layer(top, size, e) : r;
+    if (r == 0 && size > now) {
+        r = pool_check_quota(n, top->pool, size - now, e);
+    }
+    if (r == 0 && size != now) {
+        control = volume_worker_connect(n, v->name);
+        if (control < 0 && where->count == 0) { /* it knows a disk of another size */
+            r = option_cache_leave(n, v, false, e);
+        }
+    }
+    if (r == 0 && size != now) {
+        r = control >= 0       ? resize_served(n, v, top, size, control, e)
+            : where->count > 0 ? resize_mounted(n, v, top, size, e)
+                               : resize_alone(n, v, top, size, e);
+    }
+    chain_fini(&chain);
+    return r;
+}
+
 int disk_volume_resize(struct node *n, const json_t *order, json_t **ret, struct err *e)
 {
     const char *name = volume_text(order, "name");
-    uint64_t size = volume_number(order, "size");
     SCOPED(scope_close) int lock = -1;
-    SCOPED(scope_close) int control = -1;
+    struct mounted where = {.count = 0};
     struct volume v = {0};
-    struct chain chain = {0};
     int r;
 
     r = volume_load(n, name, &v, e);
@@ -166,36 +273,18 @@ int disk_volume_resize(struct node *n, const json_t *order, json_t **ret, struct
         return r;
     }
     r = volume_load_disk(n, name, &v, &lock, e);
-    r = r == 0 ? check_size(&v, size, order, e) : r;
-    r = r == 0 ? chain_load_most(n, volume_text(v.record, "top"), 1, &chain, e) : r;
-    if (r == 0 && chain.layers[0].pool == NULL) {
-        r = err_set(e, -EOPNOTSUPP, "it is a device of the host");
-    }
-    if (r == 0 && !layer_is_one_file(&chain.layers[0]) && size % 4096 != 0 &&
-        strcmp(volume_text(chain.layers[0].record, "format"), "raw") == 0) {
-        r = err_set(
-            e, -EINVAL,
-            "it lies on several members, or behind a filter: %llu is no multiple of 4096",
-            (unsigned long long)size);
-    }
-    if (r == 0 && size > volume_number(v.record, "size_bytes")) {
-        r = pool_check_quota(n, chain.layers[0].pool,
-                             size - volume_number(v.record, "size_bytes"), e);
-    }
-    control = r == 0 ? volume_worker_connect(n, name) : -1;
-    if (r == 0 && control < 0) { /* it knows a disk of another size */
-        r = option_cache_leave(n, &v, false, e);
-    }
     if (r == 0) {
-        r = control >= 0 ? resize_served(n, &v, &chain.layers[0], size, control, e)
-                         : resize_alone(n, &v, &chain.layers[0], size, e);
+        mounted_find(n, name, &where);
+        r = resize(n, &v, order, &where, e);
+        (void)fault_step("volume.resize.grown");
+        r = r == 0 ? grow_filesystem(n, &v, order, &where, e) : r;
     }
     if (r == 0) {
         *ret = json_incref(v.record);
     } else if (r != -ENOENT) {
         r = err_wrap(e, "cannot resize volume '%s'", name);
     }
-    chain_fini(&chain);
+    mounted_fini(&where);
     volume_fini(&v);
     return r;
 }

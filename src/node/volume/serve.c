@@ -333,6 +333,14 @@ static int serve(struct serving *s, struct err *e)
     (void)sigprocmask(SIG_BLOCK, &ends, &was);
     signals = signalfd(-1, &ends, SFD_CLOEXEC);
     r = r == 0 ? volume_worker_need(s->n, &now, s->order, &control, e) : r;
+    if (r == 0 && !flag(s, "read_only")) {
+        int mounts = volume_worker_exports(s->n, control, "fuse");
+
+        r = mounts > 0
+                ? err_set(e, -EBUSY, "a guest has it mounted: only with --read-only")
+            : mounts < 0 ? err_sys(e, mounts, "cannot talk to its server")
+                         : 0;
+    }
     scope_close(&lock);
     lock = -1;
     r = r == 0 ? export(s, control, e) : r;
@@ -385,6 +393,7 @@ static int serve_once(struct serving *s, struct err *e)
     int r = chain_load(s->n, volume_text(s->v->record, "top"), &chain, e);
 
     r = r == 0 ? chain_unlock(s->n, &chain, s->order, e) : r;
+    r = r == 0 ? words_want_block(&w, &chain, s->order, e) : r;
     r = r == 0 ? words_chain(s->n, &chain, "disk", writes, &w, e) : r;
     r = r == 0 ? add_options(s, writes, &w, e) : r;
     words_add(&w, "socket=%s", volume_text(s->order, "nbd"));

@@ -12,6 +12,7 @@
 #include "base/fault.h"
 #include "base/scope.h"
 #include "base/str.h"
+#include "node/volume/mounted.h"
 #include "node/volume/option.h"
 
 static int put_volume(struct record_change *c, const struct volume *v)
@@ -131,6 +132,7 @@ static int take(struct node *n, struct volume *v, const json_t *order, json_t **
     const char *name = json_string_value(json_object_get(order, "snapshot"));
     struct disk_hold hold = {-1, -1, 0};
     struct chain chain = {0};
+    struct err why = {0};
     char made[32];
     int r;
 
@@ -148,9 +150,16 @@ static int take(struct node *n, struct volume *v, const json_t *order, json_t **
     }
     r = chain_load_most(n, volume_text(v->record, "top"), 1, &chain, e);
     if (r == 0) {
-        r = disk_take(n, v, &chain.layers[0], &hold, e);
-        r = r < 0 ? r : disk_hold_key(n, v, &hold, &chain.layers[0], order, e);
-        r = r < 0 ? r : disk_volume_freeze(n, v, &chain.layers[0], name, &hold, e);
+        r = disk_take(n, v, &chain.layers[0], &hold, &why);
+        r = r < 0 ? r : disk_hold_key(n, v, &hold, &chain.layers[0], order, &why);
+        if (r == -EBUSY) {
+            r = disk_keep_mounted(n, v, &chain.layers[0], name, &why);
+        } else if (r == 0) {
+            r = disk_volume_freeze(n, v, &chain.layers[0], name, &hold, &why);
+        }
+    }
+    if (r < 0 && (e == NULL || e->code == 0)) {
+        (void)err_set(e, r, "%s", why.text);
     }
     if (r == 0) {
         *ret = json_pack("[O]", volume_snapshot_of(v->record, name));
@@ -462,6 +471,7 @@ static int clone_whole(struct node *n, const struct volume *source, const char *
     pool = pool_beside(n, &from.layers[0]);
     plan.pool = pool;
     plan.size_bytes = volume_number(from.layers[0].record, "size_bytes");
+    plan.block_bytes = layer_block_bytes(&from.layers[0]);
     r = steady < 0 ? steady : layer_make(n, &plan, &top, e);
     if (r == 0) {
         r = disk_copy_layer(n, &from, &top.layer, e);

@@ -6,6 +6,7 @@
 #include "base/scope.h"
 #include "base/word.h"
 #include "node/node.h"
+#include "node/volume/directory.h"
 #include "node/volume/option.h"
 #include "node/volume/option_layer.h"
 
@@ -93,7 +94,6 @@ static int describe_disk(struct node *n, struct volume *v, struct err *e)
 static int show_one(struct node *n, const char *name, json_t **ret, struct err *e)
 {
     struct volume v = {0};
-    char path[PATH_MAX];
     int r = volume_load(n, name, &v, e);
 
     if (r == 0) {
@@ -102,10 +102,7 @@ static int show_one(struct node *n, const char *name, json_t **ret, struct err *
     if (r == 0 && volume_is_disk(v.record)) {
         r = describe_disk(n, &v, e);
     } else if (r == 0) {
-        volume_path(n, name, "/data", path);
-        (void)json_object_set_new(
-            v.record, "size_bytes",
-            json_integer((json_int_t)bytes_below(AT_FDCWD, path, 0)));
+        directory_describe(n, v.record);
     }
     if (r == 0) {
         *ret = json_incref(v.record);
@@ -150,8 +147,18 @@ static int create(struct node *n, const json_t *order, json_t **ret, struct err 
         return err_set(e, -EINVAL, "cannot make volume '%s': --filesystem wants --size",
                        name);
     }
+    if (!disk && !device && json_is_true(json_object_get(order, "encrypt"))) {
+        return err_set(e, -EINVAL, "cannot make volume '%s': --encrypt wants --size",
+                       name);
+    }
+    if ((disk || device) && json_object_get(order, "quota") != NULL) {
+        return err_set(e, -EINVAL,
+                       "cannot make volume '%s': a disk has a size, and --quota is for "
+                       "directories",
+                       name);
+    }
     return disk || device ? disk_volume_create(n, name, order, ret, e)
-                          : files_create(n, name, order, ret, e);
+                          : directory_create(n, name, order, ret, e);
 }
 
 static int delete_volume(struct node *n, const json_t *order, json_t **ret, struct err *e)
@@ -168,7 +175,29 @@ static int delete_volume(struct node *n, const json_t *order, json_t **ret, stru
     }
     return disk ? disk_volume_delete(n, name,
                                      json_is_true(json_object_get(order, "snapshots")), e)
-                : files_delete(n, name, e);
+                : directory_delete(n, name, e);
+}
+
+static bool is_directory(struct node *n, const json_t *order)
+{
+    struct volume v = {0};
+    bool yes = volume_load(n, volume_text(order, "name"), &v, NULL) == 0 &&
+               !volume_is_disk(v.record);
+
+    volume_fini(&v);
+    return yes;
+}
+
+static int resize(struct node *n, const json_t *order, json_t **ret, struct err *e)
+{
+    return is_directory(n, order) ? directory_resize(n, order, ret, e)
+                                  : disk_volume_resize(n, order, ret, e);
+}
+
+static int move(struct node *n, const json_t *order, json_t **ret, struct err *e)
+{
+    return is_directory(n, order) ? directory_move(n, order, ret, e)
+                                  : disk_volume_move(n, order, ret, e);
 }
 
 static int inspect(struct node *n, const json_t *order, json_t **ret, struct err *e)
@@ -194,8 +223,8 @@ static const struct verb verbs[] = {
     {"list", list},
     {"snapshot", disk_volume_snapshot},
     {"clone", disk_volume_clone},
-    {"resize", disk_volume_resize},
-    {"move", disk_volume_move},
+    {"resize", resize},
+    {"move", move},
     {"import", disk_volume_import},
     {"check", disk_volume_check},
     {"locate", disk_volume_locate},
@@ -212,7 +241,8 @@ int node_volume(struct node *n, const char *op, const json_t *order, json_t **re
     const char *name = json_string_value(json_object_get(order, "name"));
 
     *ret = NULL;
-    if (strcmp(op, "list") != 0 && (name == NULL || !word_is_name(name))) {
+    if (strcmp(op, "list") != 0 && (name != NULL || strcmp(op, "restore") != 0) &&
+        (name == NULL || !word_is_name(name))) {
         return err_set(e, -EINVAL, "'%s' cannot be the name of a volume",
                        name != NULL ? name : "");
     }

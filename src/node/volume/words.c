@@ -1,7 +1,9 @@
 /* words.c - disks in words. */
 #include "node/volume/words.h"
 
+#include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 
 #include "base/str.h"
 #include "node/volume/arrange.h"
@@ -43,6 +45,43 @@ const char *words_key(struct words *w, const struct layer *l, int key)
     }
     words_unlock(w, key);
     return w->key;
+}
+
+unsigned words_block_size(const json_t *order)
+{
+    const char *word = volume_text(order, "block_size");
+
+    return strcmp(word, "4096") == 0  ? 4096
+           : strcmp(word, "512") == 0 ? VOLUME_SECTOR_BYTES
+                                      : 0;
+}
+
+int words_want_block(struct words *w, const struct chain *c, const json_t *order,
+                     struct err *e)
+{
+    unsigned want = words_block_size(order);
+    uint64_t size = volume_number(c->layers[0].record, "size_bytes");
+    uint32_t now = layer_block_bytes(&c->layers[0]);
+
+    if (want == 0 || want == now) {
+        return 0;
+    }
+    if (want < now) {
+        return err_set(e, -EINVAL, "it was made with blocks of %u bytes", now);
+    }
+    for (size_t i = 0; i < c->count; i++) {
+        if (!layer_is_one_file(&c->layers[i]) || !layer_has_file(&c->layers[i])) {
+            return err_set(e, -EOPNOTSUPP,
+                           "it lies on devices or several members of its pool, with "
+                           "blocks of %u bytes",
+                           now);
+        }
+    }
+    if (size % want != 0) {
+        return err_set(e, -EINVAL, "its size is no multiple of %u bytes", want);
+    }
+    w->block = want;
+    return 0;
 }
 
 /* One layer over the one below it; `at` 0 is the top. */

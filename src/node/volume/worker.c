@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -108,6 +109,7 @@ static int start(struct node *n, const struct volume *v, const json_t *order,
     int control;
 
     r = r == 0 ? chain_unlock(n, &chain, order, e) : r;
+    r = r == 0 ? words_want_block(&w, &chain, order, e) : r;
     r = r == 0 ? option_cache_need(n, v->name, e) : r;
     r = r == 0 ? volume_load(n, v->name, &now, e) : r;
     control = r == 0 ? bind_control(n, v->name, e) : r;
@@ -148,6 +150,19 @@ static int may_use(struct node *n, const struct volume *v, const json_t *order,
     return r;
 }
 
+/* One that runs has the blocks that it has. */
+static int check_block(struct node *n, int fd, const json_t *order, struct err *e)
+{
+    unsigned want = words_block_size(order);
+    unsigned now = 0;
+    int r = want != 0 ? volume_worker_block(n, fd, &now, e) : 0;
+
+    return r == 0 && want != now
+               ? err_set(e, -EBUSY, "it is being served already, with blocks of %u bytes",
+                         now)
+               : r;
+}
+
 /* A worker that answers does not end while we are there. */
 static int connect_lasting(struct node *n, const char *name, struct worker_now *ret)
 {
@@ -182,7 +197,8 @@ int volume_worker_need(struct node *n, const struct volume *v, const json_t *ord
 
     *ret_fd = connect_lasting(n, v->name, &now);
     if (*ret_fd >= 0) {
-        return may_use(n, v, order, e);
+        r = may_use(n, v, order, e);
+        return r == 0 ? check_block(n, *ret_fd, order, e) : r;
     }
     for (int i = 0; i < steps; i++) {
         why = (struct err){0};
@@ -320,6 +336,52 @@ int volume_worker_look(struct node *n, int fd, struct worker_now *ret, struct er
     r = volume_worker_ask(n, fd, &ask, e);
     words_fini(&w);
     return r;
+}
+
+static void take_block(void *arg, const char *line)
+{
+    (void)sscanf(line, "block=%u", (unsigned *)arg);
+}
+
+int volume_worker_block(struct node *n, int fd, unsigned *ret, struct err *e)
+{
+    struct words w = {.message = true};
+    const struct worker_ask ask = {.words = &w, .line = take_block, .arg = ret};
+    int r;
+
+    words_add(&w, "status");
+    r = volume_worker_ask(n, fd, &ask, e);
+    words_fini(&w);
+    return r;
+}
+
+struct exports {
+    const char *way;
+    int count;
+};
+
+static void count_export(void *arg, const char *line)
+{
+    struct exports *s = arg;
+    char way[32];
+
+    if (sscanf(line, "export=%*u %31s", way) == 1 &&
+        (s->way == NULL || strcmp(s->way, way) == 0)) {
+        s->count++;
+    }
+}
+
+int volume_worker_exports(struct node *n, int fd, const char *way)
+{
+    struct exports s = {.way = way};
+    struct words w = {.message = true};
+    const struct worker_ask ask = {.words = &w, .line = count_export, .arg = &s};
+    int r;
+
+    words_add(&w, "status");
+    r = volume_worker_ask(n, fd, &ask, NULL);
+    words_fini(&w);
+    return r < 0 ? r : s.count;
 }
 
 int volume_worker_layer(struct node *n, const struct layer *l, int key, struct words *w,

@@ -36,6 +36,12 @@ struct worker_now {
 
 int volume_worker_look(struct node *n, int fd, struct worker_now *ret, struct err *e);
 
+/* What it was started with: the words of disks that are added say the same. */
+int volume_worker_block(struct node *n, int fd, unsigned *ret, struct err *e);
+
+/* How many exports it has, of that kind or (NULL) of any; when it does not say: -errno. */
+int volume_worker_exports(struct node *n, int fd, const char *way);
+
 /* Words for a layer's node that stands alone, named by its id. */
 int volume_worker_layer(struct node *n, const struct layer *l, int key, struct words *w,
                         struct err *e);

@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -160,6 +162,80 @@ static void says_what_cannot_be(void **state)
     assert_null(attach_type(100));
 }
 
+/* Sectors of a table are put there by hand, as in the specifications. */
+static void put_entry(struct test *t, off_t table, unsigned number, uint8_t type,
+                      const uint32_t blocks[2])
+{
+    uint8_t entry[16] = {0};
+
+    entry[4] = type;
+    memcpy(entry + 8, blocks, 8); /* the test's host is little-endian, like the table */
+    assert_int_equal(pwrite(t->fd, entry, 16, table + 446 + 16 * (off_t)number), 16);
+    assert_int_equal(pwrite(t->fd, "\x55\xAA", 2, table + 510), 2);
+}
+
+static void finds_partitions_of_the_older_table(void **state)
+{
+    struct test *t = *state;
+    struct attach_part part;
+    struct err e = {0};
+
+    assert_int_equal(attach_partition(t->fd, 1, 0, &part, &e), -ENOENT);
+    put_entry(t, 0, 0, 0x83, (const uint32_t[]){2048, 4096});
+    put_entry(t, 0, 1, 0x05, (const uint32_t[]){10000, 5000});
+    put_entry(t, 10000 * 512, 0, 0x83, (const uint32_t[]){8, 100});
+    put_entry(t, 10000 * 512, 1, 0x05, (const uint32_t[]){1000, 200});
+    put_entry(t, 11000 * 512, 0, 0x83, (const uint32_t[]){16, 64});
+    assert_int_equal(attach_partition(t->fd, 1, 0, &part, NULL), 0);
+    assert_true(part.off == 2048 * 512 && part.bytes == 4096 * 512);
+    assert_int_equal(attach_partition(t->fd, 5, 0, &part, NULL), 0);
+    assert_true(part.off == 10008 * 512 && part.bytes == 100 * 512);
+    assert_int_equal(attach_partition(t->fd, 6, 0, &part, NULL), 0);
+    assert_true(part.off == 11016 * 512 && part.bytes == 64 * 512);
+    assert_int_equal(attach_partition(t->fd, 2, 0, &part, NULL), -ENOENT);
+    assert_int_equal(attach_partition(t->fd, 7, 0, &part, NULL), -ENOENT);
+    assert_int_equal(attach_partition(t->fd, 0, 0, &part, NULL), -ENOENT);
+    put_entry(t, 11000 * 512, 1, 0x05, (const uint32_t[]){1000, 200}); /* a ring */
+    assert_int_equal(attach_partition(t->fd, 4000, 0, &part, NULL), -EUCLEAN);
+    put_entry(t, 0, 0, 0x83, (const uint32_t[]){2048, 0x7FFFFFFF});
+    assert_int_equal(attach_partition(t->fd, 1, 0, &part, NULL), -EUCLEAN);
+}
+
+/* What the disk says of errors would count else: ext4 can say that the host shall stop. */
+static void a_disk_does_not_say_what_the_host_does(void **state)
+{
+    (void)state;
+    assert_non_null(strstr(attach_options("ext4", true), "errors=remount-ro"));
+    assert_non_null(strstr(attach_options("ext4", false), "errors=remount-ro"));
+}
+
+static void a_mount_in_no_tree_is_read_only_and_goes(void **state)
+{
+    struct test *t = *state;
+    struct attach_loop o = {.file = t->fd, .read_only = true};
+    char path[ATTACH_PATH_BYTES];
+    struct statvfs s;
+    struct stat device_now;
+    struct stat root_now;
+    int device;
+    int root;
+
+    if (!run("command -v", "mkfs.ext4") || !run("mkfs.ext4 -q -F", t->path) ||
+        attach_loop(&o, path, &device, NULL) != 0) {
+        skip();
+    }
+    assert_int_equal(attach_mount_alone(path, "ext4", true, &root, NULL), 0);
+    assert_int_equal(fstatvfs(root, &s), 0);
+    assert_int_equal(s.f_flag & (ST_RDONLY | ST_NOSUID | ST_NODEV | ST_NOEXEC),
+                     ST_RDONLY | ST_NOSUID | ST_NODEV | ST_NOEXEC);
+    assert_true(openat(root, "new", O_WRONLY | O_CREAT | O_CLOEXEC, 0600) < 0);
+    assert_int_equal(fstat(device, &device_now), 0);
+    assert_int_equal(fstat(root, &root_now), 0);
+    assert_true(root_now.st_dev == device_now.st_rdev);
+    (void)close(device);
+    (void)close(root);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -168,6 +244,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_device_keeps_the_lock, start, stop),
         cmocka_unit_test_setup_teardown(two_devices_are_two, start, stop),
         cmocka_unit_test_setup_teardown(says_what_cannot_be, start, stop),
+        cmocka_unit_test_setup_teardown(finds_partitions_of_the_older_table, start, stop),
+        cmocka_unit_test(a_disk_does_not_say_what_the_host_does),
+        cmocka_unit_test_setup_teardown(a_mount_in_no_tree_is_read_only_and_goes, start,
+                                        stop),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -265,7 +265,7 @@ static const struct verb {
     {"resize", (const char *const[]){"size", "shrink", "room", NULL}, false, false,
      resize},
     {"throttle", NULL, false, false, throttle},
-    {"fork", (const char *const[]){"layer", NULL}, false, true, serve_fork},
+    {"fork", (const char *const[]){"layer", "hold", NULL}, true, true, serve_fork},
     {"move", (const char *const[]){"layer", "hold", "turned", NULL}, true, true,
      serve_move},
     {"merge",

@@ -199,9 +199,11 @@ int serve_fork(struct call *c)
     uint64_t stall = 0;
     unsigned added = 0;
     bool done = false;
+    const int fine = 0;
     int r = find_layer(c, &edge);
 
     r = r == 0 ? call_nodes(c, &added) : r;
+    r = r == 0 ? ready(c, &fine) : r; /* all is open: what is left takes little time */
     r = r == 0 ? fork_disk(c, edge, &stall, &done) : r;
     if (done) {
         call_answer(c, "forked", "yes");
