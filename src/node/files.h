@@ -83,7 +83,7 @@ struct disk_ends {
 int disk_copy_tree(struct node *n, const struct disk_ends *ends,
                    const struct copy_how *how, struct err *e);
 
-/* volume/use/attach.c: of a volume that is a disk what `disks_attach` needs (node/disks/disks.h)
+/* volume/use/attach.c: of a volume that is a disk what `disks_attach` needs (node/mount/mount.h)
  * but for what the guest says; NULL: it is a directory.  The caller owns it. */
 int volume_plan(struct node *n, const char *name, json_t **ret_disk, struct err *e);
 

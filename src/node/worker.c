@@ -28,9 +28,9 @@
 #include "contract/task.h"
 #include "host/cgroup.h"
 #include "host/file.h"
-#include "node/disks/disks.h"
 #include "node/health.h"
 #include "node/keeper/keeper.h"
+#include "node/mount/mount.h"
 #include "node/private.h"
 #include "virt/container/container.h"
 

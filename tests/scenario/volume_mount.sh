@@ -98,8 +98,8 @@ strata delete --force victim >/dev/null
 
 # Commands that are killed on the way.
 if grep -qa 'STRATA_FAULT' "$STRATA"; then
-    for step in disks.attach.open disks.attach.device disks.attach.mounted worker.container \
-        worker.clean.container disks.detach.unmounted volume.format; do
+    for step in mount.attach.open mount.attach.device mount.attach.mounted worker.container \
+        worker.clean.container mount.detach.unmounted volume.format; do
         STRATA_FAULT=kill:$step "$STRATA" --state "$STATE" run --rm --name gone -v data:/data busybox \
             true >/dev/null 2>&1 || true
         STRATA_FAULT=kill:$step "$STRATA" --state "$STATE" volume create --size 1M --filesystem ext4 new \

@@ -14,7 +14,7 @@ struct plan {
     const json_t *config; /* what was ordered */
     const json_t *image;  /* what the image says */
     json_t *oci;          /* being made; borrowed from the result */
-    json_t *disks;        /* the same: volumes to be mounted (node/disks) */
+    json_t *disks;        /* the same: volumes to be mounted (node/mount) */
     struct user user;
     bool shifted; /* root of the guest is not root of the host */
     int64_t base; /* first host id of its range */

@@ -8,7 +8,7 @@
 #include "base/fault.h"
 #include "base/scope.h"
 #include "host/attach/attach.h"
-#include "node/disks/disks.h"
+#include "node/mount/mount.h"
 #include "node/volume/mounted.h"
 #include "node/volume/option.h"
 #include "node/volume/option_layer.h"

@@ -1,4 +1,4 @@
-/* attach.c - volumes that are disks, for guests that have them mounted (node/disks).
+/* attach.c - volumes that are disks, for guests that have them mounted (node/mount).
  *
  * Each becomes an open file, which the process that mounts it inherits: a raw file itself, others
  * by the program `volume`, and those that are written to by the volume's worker.  The volume is
@@ -14,7 +14,7 @@
 #include "base/fault.h"
 #include "base/scope.h"
 #include "base/str.h"
-#include "node/disks/disks.h"
+#include "node/mount/mount.h"
 #include "node/volume/mounted.h"
 #include "node/volume/option.h"
 #include "node/volume/worker.h"

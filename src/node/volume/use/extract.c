@@ -15,8 +15,8 @@
 #include "base/str.h"
 #include "host/attach/attach.h"
 #include "host/file.h"
-#include "node/disks/disks.h"
 #include "node/files.h"
+#include "node/mount/mount.h"
 #include "node/volume/mounted.h"
 #include "node/volume/worker.h"
 

@@ -1,4 +1,4 @@
-/* disks.h - the volumes of a guest that are disks: mounted before it is made, unmounted
+/* mount.h - the volumes of a guest that are disks: mounted before it is made, unmounted
  * after its end.
  *
  * The plan's member `disks` is a list of
@@ -6,11 +6,12 @@
  *     {"name": NAME, "at": DIRECTORY, "read_only": BOOL, "block_bytes": BYTES,
  *      "partition": NUMBER (0: none), "key_file": FILE, "fd": the open file that is the disk}
  *
- * where the last is never written down.  All of it is the kernel's: a mount namespace of the keeper has the mounts, a mount has its
- * loop device, a loop device its file and the lock on it, or the program that serves it.  When the
- * keeper and the guest are gone, however they ended, the kernel takes all of it back. */
-#ifndef NODE_DISKS_DISKS_H
-#define NODE_DISKS_DISKS_H
+ * where the last is never written down.  All of it is the kernel's: a mount namespace of the
+ * keeper has the mounts, a mount has its loop device, a loop device its file and the lock on it,
+ * or the program that serves it.  When the keeper and the guest are gone, however they
+ * ended, the kernel takes all of it back. */
+#ifndef NODE_MOUNT_MOUNT_H
+#define NODE_MOUNT_MOUNT_H
 
 #include <jansson.h>
 #include <stdbool.h>

@@ -1,5 +1,5 @@
-/* disks.c - mount and unmount the disks of a guest. */
-#include "node/disks/disks.h"
+/* mount.c - mount and unmount the disks of a guest. */
+#include "node/mount/mount.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -76,7 +76,7 @@ static int mount_file(const json_t *disk, int file, struct err *e)
     SCOPED(scope_close) int dir = -1;
     int r = disks_device(disk, file, &device, e);
 
-    (void)fault_step("disks.attach.device");
+    (void)fault_step("mount.attach.device");
     if (r == 0) {
         r = file_make_dirs(at, 0700);
         r = r < 0 ? err_sys(e, r, "cannot make '%s'", at) : 0;
@@ -96,11 +96,11 @@ static int attach_one(const json_t *disk, struct err *e)
     int file = (int)json_integer_value(json_object_get(disk, "fd"));
     int r = file > 0 ? 0 : err_set(e, -ENODEV, "it is not there any more");
 
-    (void)fault_step("disks.attach.open");
+    (void)fault_step("mount.attach.open");
     if (r == 0) {
         r = mount_file(disk, file, e);
     }
-    (void)fault_step("disks.attach.mounted");
+    (void)fault_step("mount.attach.mounted");
     return r < 0 ? err_wrap(e, "cannot use volume '%s'", text_of(disk, "name")) : 0;
 }
 
@@ -180,7 +180,7 @@ static int detach_one(const json_t *disk, struct err *e)
         (void)close(fd);
         r = attach_unmount(at, e);
     }
-    (void)fault_step("disks.detach.unmounted");
+    (void)fault_step("mount.detach.unmounted");
     if (r < 0) {
         return err_wrap(e, "cannot let go of volume '%s'", text_of(disk, "name"));
     }

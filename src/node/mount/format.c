@@ -15,7 +15,7 @@
 #include "base/str.h"
 #include "host/attach/attach.h"
 #include "host/file.h"
-#include "node/disks/disks.h"
+#include "node/mount/mount.h"
 
 #define WORDS_MOST  10
 #define SAID_MOST   400
