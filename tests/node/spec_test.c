@@ -103,6 +103,9 @@ static void what_cannot_be_is_refused_by_name(void **state)
                 {"{\"ulimit\":[\"=3\"]}", "--ulimit '=3'"},
                 {"{\"volume\":[\"gone:/x\"]}", "'gone'"},
                 {"{\"volume\":[\"/:/x:maybe\"]}", "neither ro nor rw"},
+                {"{\"volume\":[\"/:/x:partition=0\"]}", "'partition=0' is neither"},
+                {"{\"volume\":[\"/:/x:ro,partition=2\"]}", "are for disks"},
+                {"{\"volume\":[\"/:/x:key-file=/k\"]}", "are for disks"},
                 {"{\"user\":\"nobody-here\"}", "nobody-here"}};
 
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {

@@ -2,7 +2,7 @@
 # Disks that guests have mounted: kept while they are written to, so that what is kept is whole,
 # resized with their file systems, in redundant pools, encrypted, by partitions; killed commands.
 # rows: STO-11 STO-13 STO-32
-# timeout: 600
+# timeout: 900
 # long
 . "$(dirname "$0")/lib.sh"
 need_root
@@ -97,6 +97,19 @@ if grep -qa 'STRATA_FAULT' "$STRATA"; then
         strata volume resize data 900M >/dev/null
         strata volume resize data 768M --shrink >/dev/null 2>&1 && fail "a mounted disk became smaller"
         goes_on writer
+    done
+fi
+# One that stands still because all who would let it go on were killed.
+if command -v fsfreeze >/dev/null && command -v nsenter >/dev/null; then
+    keeper=$(pgrep -f "keeper id=.*run-dir=$STATE/" | head -n 1)
+    at=$(awk '$5 ~ /\/disks\// { print $5 }' "/proc/$keeper/mountinfo" | head -n 1)
+    for way in 'system reconcile' 'volume snapshot data last'; do
+        : >"${at%/disks/*}/volumes/data.frozen"
+        nsenter -t "$keeper" -m fsfreeze -f "$at"
+        # shellcheck disable=SC2086
+        strata $way >/dev/null
+        goes_on writer
+        nothing_frozen || fail "the mark is left by $way"
     done
 fi
 strata delete --force writer >/dev/null

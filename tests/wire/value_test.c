@@ -84,12 +84,31 @@ static void volumes_are_names_or_paths(void **state)
     assert_false(v.read_only);
     assert_int_equal(wire_parse_volume("/a:/b:rw", &v, NULL), 0);
     assert_string_equal(v.source, "/a");
+    assert_int_equal(
+        wire_parse_volume("data:/x:key-file=/etc/key,ro,partition=2", &v, NULL), 0);
+    assert_string_equal(v.target, "/x");
+    assert_true(v.read_only);
+    assert_int_equal(wire_parse_volume("data:/x:partition=12", &v, NULL), 0);
+    assert_false(v.read_only);
 }
 
 static void wrong_volumes_are_refused(void **state)
 {
-    static const char *const bad[] = {"",         ":/x",     "data",       "data:x",
-                                      "da ta:/x", "a:/x:rx", "a:/x:ro:ro", "-a:/x"};
+    static const char *const bad[] = {"",
+                                      ":/x",
+                                      "data",
+                                      "data:x",
+                                      "da ta:/x",
+                                      "a:/x:rx",
+                                      "a:/x:ro:ro",
+                                      "-a:/x",
+                                      "a:/x:",
+                                      "a:/x:ro,",
+                                      "a:/x:partition=0",
+                                      "a:/x:partition=",
+                                      "a:/x:partition=1x",
+                                      "a:/x:key-file=here",
+                                      "a:/x:ro key-file=/x"};
     char long_one[WIRE_PATH_BYTES + 8] = "/";
     struct wire_volume v;
     (void)state;

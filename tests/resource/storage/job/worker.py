@@ -448,7 +448,26 @@ def forks(work, *above, also=()):
     for i in range(1, 6):
         time.sleep(0.3)
         before = dict(writer.acked)
-        lines = w.ask("fork", f"node=f{i},file,fd=@0", f"node=l{i},qcow2,file=f{i},alone", fds=[fds[i]])
+        words = ("fork", f"node=f{i},file,fd=@0", f"node=l{i},qcow2,file=f{i},alone")
+
+        def still():  # it waits for leave, and guests do not
+            assert value(w.ask("status", control=other), "top") == f"l{i - 1}"
+            acked = writer.count
+            until(lambda: writer.count > acked)
+            before.update(writer.acked)
+        other = w.connect()
+        if i == 2:  # one whose caller leaves has changed nothing
+            gone = w.connect()
+            send(gone, words + ("hold",), [fds[i]])
+            assert gone.recv(65536) == b"ready=yes\n"
+            gone.close()
+            until(lambda: not any(l.startswith("job=") for l in w.ask("status")))
+            still()
+        if i % 2:
+            lines = w.ask(*words, fds=[fds[i]])
+        else:
+            lines = w.ask(*words, "hold", fds=[fds[i]], go=still)
+        other.close()
         moments.append((before, dict(writer.begun)))
         stalls.append(int(value(lines, "stall-us")))
         assert value(w.ask("status"), "top") == f"l{i}"
