@@ -203,7 +203,8 @@ int serve_fork(struct call *c)
     int r = find_layer(c, &edge);
 
     r = r == 0 ? call_nodes(c, &added) : r;
-    r = r == 0 ? ready(c, &fine) : r; /* all is open: what is left takes little time */
+    r = r == 0 ? call_ready(c, &fine)
+               : r; /* all is open: what is left takes little time */
     r = r == 0 ? fork_disk(c, edge, &stall, &done) : r;
     if (done) {
         call_answer(c, "forked", "yes");
