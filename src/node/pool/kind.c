@@ -9,6 +9,7 @@
 /* A path is tried with each of those that take paths, in this order. */
 static const struct pool_kind *const kinds[] = {
     &pool_lvm_kind,
+    &pool_ceph_kind,
     &pool_device_kind,
     &pool_directory_kind,
 };

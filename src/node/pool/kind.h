@@ -45,7 +45,8 @@ struct pool_kind {
     int (*path)(const struct pool_piece *p, char out[PATH_MAX]);
 };
 
-extern const struct pool_kind pool_directory_kind, pool_device_kind, pool_lvm_kind;
+extern const struct pool_kind pool_directory_kind, pool_device_kind, pool_lvm_kind,
+    pool_ceph_kind;
 
 /* That of the record; never NULL. */
 const struct pool_kind *pool_kind_of(const json_t *member);

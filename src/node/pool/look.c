@@ -31,8 +31,9 @@ static void look(struct node *n, const json_t *pool, const json_t *member,
 {
     *ret = (struct pool_room){.state = POOL_LOST};
     pool_kind_of(member)->look(n, pool, member, ret);
-    if (ret->state == POOL_OK && (ret->free_bytes < ret->total_bytes / FULL_PART ||
-                                  ret->free_bytes < FULL_LEAST_BYTES)) {
+    if (ret->state == POOL_OK && ret->total_bytes > 0 && /* 0: nobody counts */
+        (ret->free_bytes < ret->total_bytes / FULL_PART ||
+         ret->free_bytes < FULL_LEAST_BYTES)) {
         ret->state = POOL_FULL;
     }
 }

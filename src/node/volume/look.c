@@ -182,7 +182,7 @@ static const struct layer *layer_named(const struct chain *chain, const char *no
 static void tell_device(int fd, uint64_t at, json_t *row)
 {
     char path[PATH_MAX] = "";
-    uint64_t physical;
+    uint64_t physical = 0;
     struct stat s;
 
     if (fstat(fd, &s) == 0 && find_on_device(fd, at, &physical)) {

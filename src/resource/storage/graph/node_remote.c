@@ -1,8 +1,12 @@
 /* node_remote.c - disks that others serve. */
 #include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/err.h"
+#include "base/fault.h"
+#include "base/scope.h"
 #include "host/loop/loop.h"
 #include "resource/storage/graph/node.h"
 #include "resource/storage/graph/secret.h"
@@ -100,6 +104,25 @@ const struct graph_type graph_node_iscsi = {.name = "iscsi",
 
 /* ---- Ceph ---- */
 
+/* `lock=`: a descriptor, locked by whoever gave it, that is open for as long as the image. */
+static int keep_lock(struct graph_node *n, struct err *e)
+{
+    int *fd = graph_node_has(n, "lock") ? fault_calloc(1, sizeof *fd) : NULL;
+
+    if (fd == NULL) {
+        return graph_node_has(n, "lock") ? err_sys(e, -ENOMEM, "cannot keep a lock") : 0;
+    }
+    *fd = fcntl((int)graph_node_number(n, "lock", 0), F_DUPFD_CLOEXEC, 3);
+    n->object = fd;
+    return *fd >= 0 ? 0 : err_sys(e, -errno, "cannot use its descriptor");
+}
+
+static void drop_rbd(struct graph_node *n)
+{
+    scope_close(n->object);
+    free(n->object);
+}
+
 static int make_rbd(struct graph *g, struct graph_node *n, struct blk **ret_disk,
                     struct err *e)
 {
@@ -119,18 +142,29 @@ static int make_rbd(struct graph *g, struct graph_node *n, struct blk **ret_disk
     struct remote_rbd *connection = NULL;
     int r = remote_rbd_connect(graph_loop(g), &pool, &connection, e);
 
+    r = r != 0 ? r : keep_lock(n, e);
     r = r != 0 ? r : remote_rbd_create(connection, &image, ret_disk, e);
     remote_rbd_leave(connection);
     return r;
 }
 
 static const struct graph_key rbd_keys[] = {
-    {"pool", GRAPH_KEY_TEXT, true},       {"image", GRAPH_KEY_TEXT, true},
-    {"snapshot", GRAPH_KEY_TEXT, false},  {"conf", GRAPH_KEY_TEXT, false},
-    {"user", GRAPH_KEY_TEXT, false},      {"space", GRAPH_KEY_TEXT, false},
-    {"soname", GRAPH_KEY_TEXT, false},    {"read-only", GRAPH_KEY_FLAG, false},
-    {"exclusive", GRAPH_KEY_FLAG, false}, {0},
+    {"pool", GRAPH_KEY_TEXT, true},
+    {"image", GRAPH_KEY_TEXT, true},
+    {"snapshot", GRAPH_KEY_TEXT, false},
+    {"conf", GRAPH_KEY_TEXT, false},
+    {"user", GRAPH_KEY_TEXT, false},
+    {"space", GRAPH_KEY_TEXT, false},
+    {"soname", GRAPH_KEY_TEXT, false},
+    {"read-only", GRAPH_KEY_FLAG, false},
+    {"exclusive", GRAPH_KEY_FLAG, false},
+    {"lock", GRAPH_KEY_FD, false},
+    {0},
 };
 
-const struct graph_type graph_node_rbd = {
-    .name = "rbd", .keys = rbd_keys, .make = make_rbd, .leaf = true, .network = true};
+const struct graph_type graph_node_rbd = {.name = "rbd",
+                                          .keys = rbd_keys,
+                                          .make = make_rbd,
+                                          .leaf = true,
+                                          .network = true,
+                                          .drop = drop_rbd};

@@ -105,6 +105,7 @@ int tool_settle(struct request *r);
 int tool_replace(struct request *r);
 int tool_evacuate(struct request *r);
 int tool_store(struct request *r);
+int tool_rbd(struct request *r);
 int tool_serve(struct request *r);
 int tool_types(struct request *r);
 

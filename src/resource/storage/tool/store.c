@@ -1,11 +1,13 @@
-/* store.c - the disks that are carved out of a device. */
+/* store.c - what holds many disks: a device of which they are carved, a pool of Ceph. */
 #include <errno.h>
 #include <inttypes.h>
+#include <stddef.h>
 #include <stdio.h>
 
 #include "base/err.h"
 #include "resource/storage/graph/graph.h"
 #include "resource/storage/pool/carve.h"
+#include "resource/storage/remote/remote.h"
 #include "resource/storage/tool/private.h"
 
 static int tell(const struct pool_carved *c, void *arg)
@@ -105,4 +107,61 @@ int tool_store(struct request *r)
         e = pool_store_wipe(s, r->e);
     }
     return e == 0 ? 0 : err_sys(r->e, e, "cannot use the store");
+}
+
+/* ---- images of a pool of Ceph ----
+ *
+ * Not confined: librbd has threads and connections of its own, and no byte of an image is
+ * read here. */
+
+static void tell_image(void *arg, const char *image)
+{
+    (void)request_answer(arg, "image", image);
+}
+
+static int tell_cluster(const struct request *r, struct remote_rbd *p)
+{
+    uint64_t size = 0;
+    uint64_t free = 0;
+    int e = remote_rbd_room(p, &size, &free, r->e);
+
+    e = e != 0 ? e : request_answer_number(r, "total_bytes", size);
+    return e != 0 ? e : request_answer_number(r, "free_bytes", free);
+}
+
+static int make_image(const struct request *r, struct remote_rbd *p)
+{
+    const char *image = request_get(r, "make");
+    uint64_t size = 0;
+    int e = image == NULL ? 0 : request_number(r, "size", 0, &size);
+
+    return image == NULL || e != 0 ? e : remote_rbd_make(p, image, size, r->e);
+}
+
+static const char *const rbd_keys[] = {"pool",   "conf", "user", "space", "make",
+                                       "remove", "size", "list", NULL};
+
+int tool_rbd(struct request *r)
+{
+    const struct remote_rbd_options o = {.conf = request_get(r, "conf"),
+                                         .user = request_get(r, "user"),
+                                         .pool = request_get(r, "pool"),
+                                         .space = request_get(r, "space")};
+    struct remote_rbd *p = NULL;
+    int e = request_check(r, rbd_keys);
+
+    if (e == 0 && o.pool == NULL) {
+        e = err_set(r->e, -EINVAL, "no pool is named (pool=NAME)");
+    }
+    e = e != 0 ? e : remote_rbd_connect(r->loop, &o, &p, r->e);
+    e = e != 0 ? e : make_image(r, p);
+    if (e == 0 && request_has(r, "remove")) {
+        e = remote_rbd_remove(p, request_get(r, "remove"), r->e);
+    }
+    if (e == 0 && request_has(r, "list")) {
+        e = remote_rbd_list(p, tell_image, r, r->e);
+        e = e != 0 ? e : tell_cluster(r, p);
+    }
+    remote_rbd_leave(p);
+    return e;
 }

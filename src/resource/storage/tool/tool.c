@@ -52,6 +52,7 @@ static const struct operation {
     {"serve", tool_serve},
     {"fuse", tool_fuse},
     {"store", tool_store},
+    {"rbd", tool_rbd},
     {"types", tool_types},
 };
 
