@@ -3,6 +3,7 @@
 #define NODE_VOLUME_CARE_CARE_H
 
 #include "node/volume/arrange.h"
+#include "node/volume/option_layer.h"
 #include "node/volume/worker.h"
 
 /* A volume over a layer, kept from other commands. */
@@ -105,6 +106,11 @@ int care_size(struct node *n, const struct care_part *p, uint64_t *ret, struct e
 
 /* Who has it open and cannot be asked. */
 int care_refuse_use(const struct care_holder *h, const char *why, struct err *e);
+
+#define CARE_NODE_BYTES 64
+
+/* What a worker calls the disk over the pieces. */
+void care_node(const struct layer *l, char out[CARE_NODE_BYTES]);
 
 /* ---- span.c, rebuild.c ---- */
 int care_move_span(struct care *c, const struct layer *l, unsigned at,

@@ -213,11 +213,11 @@ static void take_other(void *arg, const char *line)
 {
     struct others *o = arg;
     char label[64];
-    char own[64];
+    char own[CARE_NODE_BYTES];
     char state[32];
     unsigned role;
 
-    (void)str_print(own, sizeof own, "%s.file", o->l->id);
+    care_node(o->l, own);
     if (sscanf(line, "member=%63s %u %*u %*u %*u %31[a-z ]", label, &role, state) == 3 &&
         strcmp(label, own) == 0 && role != o->at &&
         (strcmp(state, "in sync") == 0 || strcmp(state, "follows") == 0)) {

@@ -173,10 +173,17 @@ static int copy_piece(struct care *c, const struct layer *l, const struct layer 
 
 /* ---- workers ---- */
 
-/* What a worker calls the piece. */
-static void name_piece(const struct layer *l, unsigned at, char out[64])
+void care_node(const struct layer *l, char out[CARE_NODE_BYTES])
 {
-    (void)str_print(out, 64, layer_is_one_file(l) ? "%s.file" : "%s.file.p%u", l->id, at);
+    (void)str_print(out, CARE_NODE_BYTES, "%s.file%s", l->id,
+                    layer_is_filtered(l) ? ".below" : "");
+}
+
+/* What a worker calls the piece. */
+static void name_piece(const struct layer *l, unsigned at, char out[CARE_NODE_BYTES])
+{
+    (void)str_print(out, CARE_NODE_BYTES,
+                    layer_is_one_file(l) ? "%s.file" : "%s.file.p%u", l->id, at);
 }
 
 /* The worker reads the copy from now on; one that does not have the layer need not. */
@@ -186,7 +193,7 @@ static int swap(struct care *c, const struct layer *to, unsigned at, int control
     struct words w = {.message = true};
     const struct worker_ask ask = {.words = &w};
     struct err why = {0};
-    char name[64];
+    char name[CARE_NODE_BYTES];
     char new[POOL_NODE_BYTES];
     const struct pool_node as = {new, POOL_USE_READ, 0, 0, false};
     int r;
@@ -322,6 +329,9 @@ int care_move_layer(struct care *c, const struct layer *l, struct care_holders *
     struct care_holder *writer = care_writer(h, l);
     int r;
 
+    if (layer_is_filtered(l) && care_live(h) != NULL) {
+        return care_refuse_use(care_live(h), "its layers go through a filter", e);
+    }
     if (piece_has_map(l)) {
         return care_move_span(c, l, at, h, e);
     }

@@ -108,7 +108,7 @@ static int put_alone(struct putting *p, const struct layer *l, bool unlocked)
     const struct arrange_name as = {
         .name = "disk", .writes = true, .unlocked = unlocked, .promote = true};
     struct words w = {.n_fds = 0};
-    int r = arrange_words(p->c->n, l, &as, &w, p->e);
+    int r = arrange_below(p->c->n, l, &as, &w, p->e);
 
     r = r == 0 ? add_new(p, "new", &w) : r;
     words_add(&w, "top=disk");
@@ -125,7 +125,7 @@ static int make_equal(struct putting *p, bool unlocked)
 {
     const struct arrange_name as = {.name = "disk", .writes = true, .unlocked = unlocked};
     struct words w = {.n_fds = 0};
-    int r = arrange_words(p->c->n, p->to, &as, &w, p->e);
+    int r = arrange_below(p->c->n, p->to, &as, &w, p->e);
 
     words_add(&w, "equal");
     r = r == 0 ? words_run(p->c->n, "scrub", &w, NULL, NULL, p->e) : r;

@@ -70,10 +70,12 @@ static int scrub_live(struct scrubbing *s, const struct layer *l, int control,
 {
     struct words w = {.message = true};
     const struct worker_ask ask = {.words = &w, .line = take_count, .arg = ret};
+    char name[CARE_NODE_BYTES];
     int r;
 
+    care_node(l, name);
     words_add(&w, "scrub");
-    words_add(&w, "layer=%s.file", l->id);
+    words_add(&w, "layer=%s", name);
     add_words(s, l, s->repair, &w);
     r = volume_worker_ask(s->c.n, control, &ask, e);
     words_fini(&w);
@@ -142,7 +144,7 @@ static int scrub_apart(struct scrubbing *s, const struct layer *l, bool mend,
     const struct arrange_name as = {
         .name = "disk", .writes = mend && arrange_spare(l) > 0, .unlocked = true};
     struct words w = {.n_fds = 0};
-    int r = arrange_words(s->c.n, l, &as, &w, e);
+    int r = arrange_below(s->c.n, l, &as, &w, e);
 
     *ret = (struct counts){.units = 0};
     add_words(s, l, mend, &w);

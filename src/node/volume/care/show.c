@@ -110,10 +110,10 @@ static void add_all(json_t *to, const struct strv *names)
 static void look_at_members(struct looking *x, const struct strv *names)
 {
     const struct arrange_name as = {.name = "disk", .unlocked = true, .promote = true};
-    char label[64];
+    char label[CARE_NODE_BYTES];
     bool asked = false;
 
-    (void)str_print(label, sizeof label, "%s.file", x->l->id);
+    care_node(x->l, label);
     for (size_t i = 0; !asked && i < names->n; i++) {
         SCOPED(scope_close) int control = volume_worker_connect(x->s->n, names->items[i]);
 

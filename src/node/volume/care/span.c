@@ -164,7 +164,7 @@ static int empty_alone(struct leaving *x, struct err *e)
 {
     const struct arrange_name as = {.name = "disk", .writes = true};
     struct words w = {.n_fds = 0};
-    int r = arrange_words(x->c->n, x->l, &as, &w, e);
+    int r = arrange_below(x->c->n, x->l, &as, &w, e);
 
     words_add(&w, "piece=%u", x->at);
     r = r == 0 ? words_run(x->c->n, "evacuate", &w, NULL, NULL, e) : r;
