@@ -3,7 +3,11 @@
  * A snapshot names the layer that was the top; the volume writes to a new one above it.
  * Restoring puts a new top over the named layer, so that two later snapshots may stand on
  * one earlier: a tree.  A clone is a new top over the same layer.  Each is one empty
- * image and one transaction, whatever the size of the disk and the length of its chain. */
+ * image and one transaction, whatever the size of the disk and the length of its chain.
+ *
+ * File systems that share blocks (reflink) are asked for whole clones only: what they do takes
+ * time by the number of extents, wants a source that nobody writes to meanwhile, and works for
+ * raw layers within one member. */
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
