@@ -77,6 +77,28 @@ said=$(qemu-io -r -c 'read -P 5 20M 64k' -c 'read -P 4 127M 1M' "$WORK/kept/0002
 case $said in *"verification failed"*) fail "the backup" ;; esac
 qemu-img check -q "$WORK/kept/0002.qcow2"
 
+# Snapshots that nobody needs any more go while it is written; what stands on them names
+# what they went into, also where that does not change itself.
+strata volume create --size 16M m >/dev/null
+serve m four
+for i in 1 2 3 4; do
+    io four -c "write -P $i ${i}M 1M" -c flush
+    strata volume snapshot m "s$i" >/dev/null
+done
+io four -c 'write -P 5 5M 1M' -c flush
+chain() { qemu-img info -U --backing-chain "$(path m)" | grep -c '^image:'; }
+is "five layers" "$(chain)" 5
+for gone in "s1 4" "s4 3" "s2 2" "s3 1"; do
+    strata volume snapshot --delete m "${gone% *}" >/dev/null
+    is "without ${gone% *}" "$(chain)" "${gone#* }"
+    io four -c 'read -P 1 1M 1M' -c 'read -P 2 2M 1M' -c 'read -P 3 3M 1M' -c 'read -P 4 4M 1M' -c 'read -P 5 5M 1M'
+done
+kill -TERM $server
+wait $server || true
+within 10 sh -c '"$STRATA" --state "$STATE" volume inspect m | grep -q "state: ok"'
+said=$(qemu-io -r -c 'read -P 1 1M 1M' -c 'read -P 5 5M 1M' -c 'read -P 0 6M 10M' "$(path m)")
+case $said in *"verification failed"*) fail "merged in use: $said" ;; esac
+
 # A command that is killed on the way leaves what the next one finishes.
 if grep -qa STRATA_FAULT "$STRATA"; then
     n=0
