@@ -59,10 +59,6 @@ const char *request_top(const struct request *r);
 /* Make all nodes; the disk of the top, borrowed.  NULL: who asks does not want it. */
 int request_make(const struct request *r, struct blk **ret_disk);
 
-/* Once all nodes are made: close the descriptors that their words name, so that what a disk
- * lets go is let go.  The caller opened them for this. */
-void request_close_fds(const struct request *r);
-
 /* An operation that opens disks, does something and ends: check its words, plan, confine,
  * make. */
 int request_open(const struct request *r, const char *const *keys, struct blk **ret_disk);

@@ -2,7 +2,6 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
@@ -14,8 +13,7 @@
 #include "resource/storage/graph/graph.h"
 #include "resource/storage/tool/private.h"
 
-#define CLOSE_FDS_MOST 1024
-#define PROGRESS_NS    200000000u /* between two lines */
+#define PROGRESS_NS 200000000u /* between two lines */
 
 /* Of every operation. */
 static const char *const common[] = {"node", "top", "driver", NULL};
@@ -237,33 +235,6 @@ int request_make(const struct request *r, struct blk **ret_disk)
         e = *ret_disk != NULL ? 0 : -ENOENT;
     }
     return e;
-}
-
-/* The value of the part if it is a descriptor; -1. */
-static int fd_in(const char *part)
-{
-    size_t n = strcspn(part, "=,");
-
-    return part[n] == '=' && graph_key_is_fd(part, n) ? atoi(part + n + 1) : -1;
-}
-
-void request_close_fds(const struct request *r)
-{
-    bool closed[CLOSE_FDS_MOST] = {false};
-
-    for (unsigned i = 0; i < r->count; i++) {
-        const char *at = strncmp(r->words[i], "node=", 5) == 0 ? r->words[i] : NULL;
-
-        while (at != NULL && (at = strchr(at, ',')) != NULL) {
-            int fd = fd_in(++at);
-
-            if (fd > STDERR_FILENO && fd < CLOSE_FDS_MOST && fd != r->answer_fd &&
-                !closed[fd]) {
-                (void)close(fd);
-                closed[fd] = true; /* the number may be another's from here on */
-            }
-        }
-    }
 }
 
 int request_open(const struct request *r, const char *const *keys, struct blk **ret_disk)

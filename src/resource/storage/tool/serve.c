@@ -242,7 +242,6 @@ int tool_serve(struct request *r)
     e = e != 0 ? e : request_plan(r);
     e = e != 0 ? e : tool_confine(r, NULL);
     e = e != 0 ? e : request_make(r, &disk);
-    request_close_fds(r);
     if (e == 0) {
         graph_close_named(r->graph);
         e = serve_create(r->loop, r->graph, disk, &w, r->e);
