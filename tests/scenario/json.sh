@@ -132,9 +132,11 @@ op pool-add rack --member "$WORK/rack2"
 op pool-list
 op pool-inspect rack
 op pool-set rack --scrub-every 7d
+strata volume create --size 1M --pool rack on-rack >/dev/null
 op pool-scrub rack
 op pool-replace rack 2 "$WORK/rack3"
 op pool-remove rack 1
+strata volume delete on-rack >/dev/null
 op pool-delete rack
 op network-create net
 op network-list
@@ -221,6 +223,8 @@ wrong image-delete 1 nosuch
 wrong image-pull 1 --plain-http 127.0.0.1:1/x
 wrong image-push 1 --plain-http busybox 127.0.0.1:1/x
 wrong image-login 1 --plain-http --user a 127.0.0.1:1
+wrong volume-replay 1 nosuch "$WORK/trace"
+wrong volume-set 1 nosuch --iops 10
 wrong volume-inspect 1 nosuch
 wrong volume-delete 1 nosuch
 wrong volume-create 2 '/bad name'

@@ -111,6 +111,9 @@ int filter_log_read(struct blk *trace,
     struct filter_page_mark mark = {LOG_HEAD_KIND, 0, 0};
     int r = room == NULL ? -ENOMEM : 0;
 
+    if (r == 0 && blk_size(trace) == 0) {
+        return 0; /* made, and nobody has used the disk since */
+    }
     if (r == 0 && blk_size(trace) < FILTER_PAGE_UNIT_BYTES) {
         r = -EUCLEAN;
     }

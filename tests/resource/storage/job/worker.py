@@ -576,7 +576,7 @@ def case_merges_under_load(work):
                 go=lambda: time.sleep(0.1))
     assert open(note).read() == "1"
     c.w.ask("merge", "layer=l1", "rename=layer0")
-    assert value(c.w.ask("status"), "top") == "t"
+    assert value(c.w.ask("status"), "top") == "l2"  # the image, below the limits
     refused(c.w, "merge", "layer=l0")
     refused(c.w, "merge", "layer=f0")
     refused(c.w, "merge", "layer=nothing")
