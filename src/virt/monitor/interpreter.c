@@ -18,6 +18,10 @@
 #define MSR_WALL      0x4b564d00u
 #define MSR_TIME      0x4b564d01u
 
+#define LEAF_FEATURE_BITS  1u /* ECX of it: */
+#define FEATURE_MONITOR    (1u << 3)
+#define FEATURE_HYPERVISOR (1u << 31)
+
 #define LEAF_SIGNATURE 0x40000000u
 #define LEAF_FEATURES  0x40000001u
 #define LEAF_TOPOLOGY  0xbu
@@ -143,9 +147,13 @@ void interpreter_cpuid(void *who, struct cpu *c, uint32_t leaf, uint32_t subleaf
 {
     struct machine *m = who;
 
+    if (leaf == LEAF_FEATURE_BITS) {
+        ret[2] &=
+            ~FEATURE_MONITOR; /* MWAIT returns at once: who idles by it never rests */
+    }
     if (m->options.hides) {
-        if (leaf == 1) {
-            ret[2] &= ~(1u << 31);
+        if (leaf == LEAF_FEATURE_BITS) {
+            ret[2] &= ~FEATURE_HYPERVISOR;
         }
         return;
     }

@@ -59,7 +59,7 @@ boot() { # ENGINE CPUS
         echo hello) | timeout 140 "$machine" --engine "$1" --cpus "$2" --kernel "$linux" \
         --initrd "$dir/initrd" --append 'console=ttyS0 quiet panic=-1' >"$dir/out" 2>"$dir/err" ||
         fail "$1, $2 processors: it ended with an error: $(cat "$dir/err")"
-    for line in 'first process' "cpus: $2" 'heard: hello' 'clock: kvm-clock\|clock: tsc'; do
+    for line in 'first process' "cpus: $2" 'rests by: hlt' 'heard: hello' 'clock: kvm-clock\|clock: tsc'; do
         grep -q "$line" "$dir/out" || fail "$1, $2 processors: no '$line'"
     done
 }

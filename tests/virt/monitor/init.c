@@ -19,6 +19,17 @@ static void show(const char *what, const char *path)
     printf("%s: %s\n", what, text);
 }
 
+/* MWAIT would return at once, and an idle processor never rest. */
+static void show_rest(void)
+{
+    char text[4096] = "";
+    int fd = open("/proc/cpuinfo", O_RDONLY);
+    ssize_t n = fd >= 0 ? read(fd, text, sizeof text - 1) : 0;
+
+    text[n > 0 ? n : 0] = '\0';
+    printf("rests by: %s\n", strstr(text, " monitor ") != NULL ? "mwait" : "hlt");
+}
+
 /* A child of each processor that computes, so that every one of them runs programs. */
 static void work(long cpus)
 {
@@ -52,6 +63,7 @@ int main(void)
     printf("first process\ncpus: %ld\n", cpus);
     show("clock", "/sys/devices/system/clocksource/clocksource0/current_clocksource");
     show("cpuinfo", "/proc/cpuinfo");
+    show_rest();
     work(cpus);
     printf("say something:\n");
     (void)fflush(stdout);
