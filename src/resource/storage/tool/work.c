@@ -237,6 +237,18 @@ int serve_move(struct call *c)
     return r;
 }
 
+/* A file that was opened for reading only never had to; one of an image does now. */
+static void let_image_grow(struct call *c, struct blk *file)
+{
+    struct blk *root = c->worker->root.disk;
+    const struct blk_edge *edge = job_edge_to(root, file);
+    const struct blk *user = edge != NULL ? job_user_of(root, edge) : NULL;
+
+    if (user != NULL && strcmp(user->ops->name, "qcow2") == 0) {
+        leaf_file_let_grow(file);
+    }
+}
+
 /* NODE,fd=N: the file of a layer that was opened for reading only. */
 static int reopen(struct call *c, const char *word)
 {
@@ -255,8 +267,11 @@ static int reopen(struct call *c, const char *word)
         return err_set(c->words.e, -EINVAL, "'%s' is no file", name);
     }
     fd = fcntl(atoi(word + n + 4), F_DUPFD_CLOEXEC, 3);
-    return fd < 0 ? err_sys(c->words.e, -errno, "cannot open '%s' anew", name)
-                  : leaf_file_reopen(disk, fd, c->words.e);
+    if (fd < 0) {
+        return err_sys(c->words.e, -errno, "cannot open '%s' anew", name);
+    }
+    let_image_grow(c, disk);
+    return leaf_file_reopen(disk, fd, c->words.e);
 }
 
 int call_reopen(struct call *c)
