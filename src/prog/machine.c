@@ -12,6 +12,7 @@
 #include "base/err.h"
 #include "base/units.h"
 #include "host/loop/loop.h"
+#include "prog/drives.h"
 #include "virt/monitor/boot/boot.h"
 #include "virt/monitor/monitor.h"
 
@@ -78,6 +79,7 @@ static int map_file(const char *path, const uint8_t **ret, size_t *ret_bytes,
 struct order {
     struct machine_options options;
     struct boot_files files;
+    struct drives disks;
 };
 
 static int parse(int argc, char **argv, struct order *o, struct err *e)
@@ -102,6 +104,8 @@ static int parse(int argc, char **argv, struct order *o, struct err *e)
             o->options.cpus = (unsigned)atoi(v);
         } else if (strcmp(argv[i], "--memory") == 0) {
             o->options.memory_bytes = strtoull(v, NULL, 10) << 20;
+        } else if (strcmp(argv[i], "--disk") == 0) {
+            r = drives_plan(&o->disks, v, e);
         } else {
             r = err_set(e, -EINVAL, "'%s' is not known", argv[i]);
         }
@@ -120,6 +124,9 @@ int main(int argc, char **argv)
     int r = parse(argc, argv, &o, &e);
 
     r = r == 0 ? loop_create(LOOP_DRIVER_AUTO, &run.loop, &e) : r;
+    r = r == 0 ? drives_open(&o.disks, run.loop, o.options.cpus, &e) : r;
+    o.options.devices = o.disks.device;
+    o.options.device_count = o.disks.count;
     r = r == 0 ? machine_create(run.loop, &o.options, &run.machine, &e) : r;
     r = r == 0 ? machine_load(run.machine, &o.files, &e) : r;
     if (r == 0) {
@@ -134,6 +141,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "machine: %s\n", e.text);
     }
     machine_destroy(run.machine);
+    drives_close(&o.disks);
     loop_destroy(run.loop);
     return r != 0 || (end != MACHINE_OFF && end != MACHINE_EXITED) ? 125 : (int)code;
 }

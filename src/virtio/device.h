@@ -61,6 +61,10 @@ struct virtio_device_ops {
     /* Where queue `i` would go on (`virtq_base`); after `stopped`. */
     uint32_t (*base)(const struct virtio_device *d, unsigned i);
 
+    /* The driver wants a device as it was at first: forget what it wrote to the
+     * configuration space.  Stopped.  NULL: there is nothing to forget. */
+    void (*reset)(struct virtio_device *d);
+
     /* State that the guest sees beside registers and queues; stopped.  NULL: none. */
     void (*carry)(struct virtio_device *d, struct snap *s);
 

@@ -21,11 +21,15 @@
 #include "virt/monitor/dev/power.h"
 #include "virt/monitor/dev/rtc.h"
 #include "virt/monitor/dev/serial.h"
+#include "virt/monitor/pci/pci.h"
 #include "virt/monitor/private.h"
+#include "virt/monitor/vpci/vpci.h"
 
-#define LEGACY_FIRST UINT64_C(0xa0000)
-#define LEGACY_END   UINT64_C(0x100000)
-#define SLOTS        8
+#define LEGACY_FIRST     UINT64_C(0xa0000)
+#define LEGACY_END       UINT64_C(0x100000)
+#define LOOP_PATIENCE_MS 100
+#define SLOTS_LEAST      8 /* of PCI bus 0 that tables describe */
+#define SLOT_FIRST       1 /* of virtio devices */
 
 enum {
     RANGE_RAM = 1,
@@ -128,7 +132,7 @@ static int grant_devices(struct machine *m, struct err *e)
     const struct pic_config pic = {.output = on_pic, .who = m};
     const struct apic_bus bus = {.send = bus_send, .who = m};
     const struct rtc_config rtc = {m->options.memory_bytes, m->options.cpus};
-    const struct power_config power = {.off = on_off, .reset = on_reset, .who = m};
+    const struct power_config power = {.off = on_off, .who = m};
     const struct serial_config serial = {
         .port = 0x3f8, .line = 4, .send = on_console, .who = m};
     const struct serial_config second = {
@@ -146,6 +150,45 @@ static int grant_devices(struct machine *m, struct err *e)
     return r == 0 ? add(m, &dev_exit, &leave, NULL, e) : r;
 }
 
+/* The bus of PCI, and what is plugged into it. */
+static int grant_functions(struct machine *m, struct err *e)
+{
+    const struct pci_config pci = {.ecam = MACHINE_ECAM,
+                                   .window_first = MACHINE_LOW_END,
+                                   .window_last = MACHINE_ECAM - 1,
+                                   .messages = {.send = bus_send, .who = m},
+                                   .reset = on_reset,
+                                   .who = m};
+    int r = add(m, &dev_pci, &pci, &m->pci, e);
+
+    virtio_space_over_mem(&m->space, m->mem);
+    for (unsigned i = 0; r == 0 && i < m->options.device_count; i++) {
+        const struct vpci_config c = {
+            .loop = m->loop, .space = &m->space.space, .device = m->options.devices[i]};
+
+        r = vpci_create(pci_bus_of(m->pci), SLOT_FIRST + i, &c, e);
+    }
+    return r;
+}
+
+/* Nothing reaches for the guest's memory any more. */
+static void withdraw_functions(struct machine *m)
+{
+    if (m->pci == NULL) {
+        return;
+    }
+    pci_rest(m->pci);
+    while (!pci_rests(m->pci) && loop_turn(m->loop, LOOP_PATIENCE_MS) == 0) {
+    }
+}
+
+static unsigned slots(const struct machine *m)
+{
+    unsigned n = SLOT_FIRST + m->options.device_count;
+
+    return n < SLOTS_LEAST ? SLOTS_LEAST : n;
+}
+
 static int write_tables(struct machine *m, struct err *e)
 {
     uint64_t high = m->options.memory_bytes <= MACHINE_LOW_END
@@ -153,7 +196,7 @@ static int write_tables(struct machine *m, struct err *e)
                         : MACHINE_HIGH + m->options.memory_bytes - MACHINE_LOW_END;
     const struct acpi_config c = {
         .cpus = m->options.cpus,
-        .slots = SLOTS,
+        .slots = slots(m),
         .ecam_base = MACHINE_ECAM,
         .low_first = MACHINE_LOW_END,
         .low_last = MACHINE_ECAM - 1,
@@ -183,6 +226,7 @@ int allocator_build(struct machine *m, struct err *e)
 
     r = r == 0 ? grant_memory(m, e) : r;
     r = r == 0 ? grant_devices(m, e) : r;
+    r = r == 0 ? grant_functions(m, e) : r;
     for (; r == 0 && m->cpus < m->options.cpus; m->cpus += r == 0) {
         r = vcpu_init(&m->vcpu[m->cpus], m, m->cpus, e);
     }
@@ -194,6 +238,7 @@ void allocator_release(struct machine *m)
     for (unsigned i = 0; i < m->options.cpus && i < MACHINE_CPUS_MOST; i++) {
         vcpu_fini(&m->vcpu[i]);
     }
+    withdraw_functions(m);
     while (m->devices > 0) {
         dev_destroy(m->dev[--m->devices]);
     }

@@ -18,6 +18,7 @@ struct cpu_counters;
 struct err;
 struct loop;
 struct machine;
+struct virtio_device;
 
 #define MACHINE_CPUS_MOST   64
 #define MACHINE_LEAST_BYTES (UINT64_C(1) << 20)
@@ -28,6 +29,11 @@ struct machine_options {
     unsigned cpus;      /* 1.. */
     uint64_t memory_bytes;
     bool hides; /* no mark of a hypervisor */
+
+    /* Plugged into PCI slots 1.. in this order; borrowed until the machine has gone.  On the
+     * machine's loop. */
+    struct virtio_device *const *devices;
+    unsigned device_count;
 
     /* What the guest sends to its first serial port; must not block.  `who` is borrowed. */
     void (*console)(void *who, const uint8_t *bytes, unsigned n);

@@ -16,6 +16,7 @@
 #include "virt/monitor/dev/dev.h"
 #include "virt/monitor/dev/lapic.h"
 #include "virt/monitor/monitor.h"
+#include "virtio/space.h"
 
 struct mem;
 struct x86_regs;
@@ -65,9 +66,10 @@ struct machine {
     unsigned cpus;                    /* of them made */
     struct dev *dev[MACHINE_DEVICES]; /* owned, in the order of their start */
     unsigned devices;
-    struct dev *pic, *ioapic, *serial, *power; /* borrowed from `dev` */
-    struct boot_place place;                   /* what loaders are told of memory */
-    uint64_t wall_clock;                       /* KVM's MSR, as it was written */
+    struct dev *pic, *ioapic, *serial, *power, *pci; /* borrowed from `dev` */
+    struct virtio_space_mem space;                   /* what devices see of `mem` */
+    struct boot_place place;                         /* what loaders are told of memory */
+    uint64_t wall_clock;                             /* KVM's MSR, as it was written */
 
     _Atomic bool is_over;
     struct loop_task over; /* stops the loop */

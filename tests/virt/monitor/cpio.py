@@ -1,6 +1,7 @@
-"""cpio.py INIT OUTPUT - an initramfs of one program and a console.
+"""cpio.py INIT OUTPUT [FILE...] - an initramfs of one program, a console, and files beside them.
 
 The format is cpio "newc" (Linux, Documentation/driver-api/early-userspace/buffer-format.rst)."""
+import os
 import sys
 
 
@@ -18,4 +19,7 @@ with open(sys.argv[2], 'wb') as f:
     f.write(entry(1, 'dev', 0o40755))
     f.write(entry(2, 'dev/console', 0o20600, b'', (5, 1)))
     f.write(entry(3, 'init', 0o100755, init))
+    for number, path in enumerate(sys.argv[3:], 4):
+        with open(path, 'rb') as more:
+            f.write(entry(number, os.path.basename(path), 0o100644, more.read()))
     f.write(entry(0, 'TRAILER!!!', 0))

@@ -405,15 +405,13 @@ static void on_reset(void *who)
 static void the_power_register_switches_off(void **state)
 {
     struct bench *b = *state;
-    const struct power_config c = {.off = on_off, .reset = on_reset, .who = b};
+    const struct power_config c = {.off = on_off, .who = b};
 
     assert_int_equal(dev_create(&dev_power, b->board, &c, &b->dev, NULL), 0);
     board_write(b->board, BOARD_PORTS, POWER_CONTROL_PORT, 2, 4 << 10 | 0x2000);
     assert_int_equal(b->ended, 0);
     board_write(b->board, BOARD_PORTS, POWER_CONTROL_PORT, 2, 5 << 10 | 0x2000);
     assert_int_equal(b->ended, 1);
-    board_write(b->board, BOARD_PORTS, POWER_RESET_PORT, 1, POWER_RESET_VALUE);
-    assert_int_equal(b->ended, 2);
     board_set_now(b->board, 1000000000);
     assert_int_equal(board_read(b->board, BOARD_PORTS, POWER_TIMER_PORT, 4), 3579545);
     board_write(b->board, BOARD_PORTS, POWER_EVENT_PORT + 2, 2, 0x100);

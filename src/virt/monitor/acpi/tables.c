@@ -16,6 +16,7 @@
 #define RSDP_BYTES 36
 #define FADT_REV   6
 #define SLOTS_MOST 32
+#define ECAM_BYTES 0x100000u /* of one bus */
 
 static void put(struct aml *a, uint64_t v, unsigned bytes)
 {
@@ -107,7 +108,8 @@ static void host_bridge(struct aml *a, const struct acpi_config *c)
     resources = aml_resources(a);
     aml_range(a, AML_RANGE_BUS, 0, 0);
     aml_io(a, 0xcf8, 8);
-    aml_range(a, AML_RANGE_IO, 0x1000, 0xffff);
+    aml_range(a, AML_RANGE_IO, 0, 0xcf7);
+    aml_range(a, AML_RANGE_IO, 0xd00, 0xffff);
     aml_range(a, AML_RANGE_MEMORY, c->low_first, c->low_last);
     if (c->high_last != 0) {
         aml_range(a, AML_RANGE_MEMORY, c->high_first, c->high_last);
@@ -132,6 +134,20 @@ static void legacy_device(struct aml *a, const char *name, const char *id, uint1
     aml_end(a, device);
 }
 
+/* What is in use besides: Linux wants ECAM to be named here. */
+static void motherboard(struct aml *a, const struct acpi_config *c)
+{
+    size_t device = aml_device(a, "MBRD");
+    size_t resources;
+
+    aml_name_eisa_id(a, "_HID", "PNP0C02");
+    aml_name_integer(a, "_UID", 0);
+    resources = aml_resources(a);
+    aml_fixed_memory(a, (uint32_t)c->ecam_base, ECAM_BYTES);
+    aml_resources_end(a, resources);
+    aml_end(a, device);
+}
+
 static uint32_t dsdt(struct aml *a, const struct acpi_config *c)
 {
     size_t table = begin(a, "DSDT", 2);
@@ -139,6 +155,7 @@ static uint32_t dsdt(struct aml *a, const struct acpi_config *c)
     size_t off;
 
     host_bridge(a, c);
+    motherboard(a, c);
     legacy_device(a, "COM1", "PNP0501", 0x3f8, 4);
     legacy_device(a, "COM2", "PNP0501", 0x2f8, 3);
     legacy_device(a, "RTC", "PNP0B00", 0x70, 8);

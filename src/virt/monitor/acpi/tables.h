@@ -20,7 +20,7 @@ struct acpi_config {
 #define ACPI_BASE  0xe0000u
 #define ACPI_BYTES 0x10000u
 
-#define ACPI_PIN_LINE(slot, pin) (16 + (((slot) + (pin)) & 3))
+#define ACPI_PIN_LINE(slot, pin) (16 + (((slot) + (pin)) & 7))
 
 /* The bytes for `ACPI_BASE`; -ENOSPC, -ENOMEM.  `ret` is filled and owned by the caller. */
 int acpi_make(const struct acpi_config *c, struct aml *ret, struct err *e);

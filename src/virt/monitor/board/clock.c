@@ -141,7 +141,10 @@ void clock_init(struct board *b)
     atomic_store(&b->is_stopped, true);
 }
 
+/* The loop goes on without the board: nothing of it may be queued there. */
 void clock_fini(struct board *b)
 {
+    while (b->is_posted && loop_turn(b->loop, 0) == 0) {
+    }
     loop_timer_clear(b->loop, &b->wake);
 }

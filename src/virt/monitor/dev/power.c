@@ -1,4 +1,4 @@
-/* power.c - PM1a event and control blocks, GPE0, PM timer, reset register. */
+/* power.c - PM1a event and control blocks, GPE0, PM timer. */
 #include "virt/monitor/dev/power.h"
 
 #include <stdbool.h>
@@ -144,25 +144,6 @@ static void write_gpe(void *who, uint64_t offset, unsigned bytes, uint64_t v)
     update(p);
 }
 
-static uint64_t read_reset(void *who, uint64_t offset, unsigned bytes)
-{
-    (void)who;
-    (void)offset;
-    (void)bytes;
-    return 0;
-}
-
-static void write_reset(void *who, uint64_t offset, unsigned bytes, uint64_t v)
-{
-    struct power *p = who;
-
-    (void)offset;
-    (void)bytes;
-    if ((v & 4) != 0) {
-        p->config.reset(p->config.who);
-    }
-}
-
 static void reset(struct dev *d)
 {
     struct power *p = (struct power *)d;
@@ -177,13 +158,11 @@ static int start(struct dev *d, const void *config, struct err *e)
     static const struct board_io control = {.read = read_control, .write = write_control};
     static const struct board_io timer = {.read = read_timer, .write = write_nothing};
     static const struct board_io gpe = {.read = read_gpe, .write = write_gpe};
-    static const struct board_io port = {.read = read_reset, .write = write_reset};
     struct power *p = (struct power *)d;
     const struct board_claim claims[] = {{POWER_EVENT_PORT, 4, &event, p},
                                          {POWER_CONTROL_PORT, 2, &control, p},
                                          {POWER_TIMER_PORT, 4, &timer, p},
-                                         {POWER_GPE_PORT, 4, &gpe, p},
-                                         {POWER_RESET_PORT, 1, &port, p}};
+                                         {POWER_GPE_PORT, 4, &gpe, p}};
     int r = 0;
 
     p->config = *(const struct power_config *)config;
@@ -206,7 +185,7 @@ static void carry(struct dev *d, struct snap *s)
 
 const struct dev_class dev_power = {
     .name = "power",
-    .summary = "ACPI fixed hardware: button, sleep, timer, events, reset",
+    .summary = "ACPI fixed hardware: button, sleep, timer, events",
     .source = "ACPI 6.5, 4.8",
     .state_bytes = sizeof(struct power),
     .start = start,

@@ -1,4 +1,4 @@
-/* power.h - ACPI's fixed hardware: power button, sleep, the PM timer, reset. */
+/* power.h - ACPI's fixed hardware: power button, sleep, the PM timer. */
 #ifndef VIRT_MONITOR_DEV_POWER_H
 #define VIRT_MONITOR_DEV_POWER_H
 
@@ -11,15 +11,14 @@
 #define POWER_CONTROL_PORT 0x604u
 #define POWER_TIMER_PORT   0x608u
 #define POWER_GPE_PORT     0x620u /* 2 bytes of status, 2 of enables */
-#define POWER_RESET_PORT   0xcf9u
+#define POWER_RESET_PORT   0xcf9u /* the chipset's: pci/bus.c */
 #define POWER_RESET_VALUE  0x06u
 #define POWER_LINE         9u /* the SCI */
 #define POWER_SLEEP_S5     5u /* SLP_TYP of "off" in the DSDT */
 
 struct power_config {
-    void (*off)(void *who);   /* the guest switched itself off */
-    void (*reset)(void *who); /* ... or asked for a reset */
-    void *who;                /* borrowed */
+    void (*off)(void *who); /* the guest switched itself off */
+    void *who;              /* borrowed */
 };
 
 extern const struct dev_class dev_power;

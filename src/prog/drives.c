@@ -1,0 +1,161 @@
+/* drives.c - files of the host as disks of a machine. */
+#include "prog/drives.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "contract/blk.h"
+#include "host/loop/loop.h"
+#include "resource/storage/leaf/leaf.h"
+#include "resource/storage/qcow2/qcow2.h"
+#include "virtio/blk_device.h"
+#include "virtio/device.h"
+
+static int plan_key(struct drive *d, const char *key, struct err *e)
+{
+    if (strncmp(key, "serial=", 7) == 0 && strlen(key + 7) < sizeof d->serial) {
+        (void)strcpy(d->serial, key + 7);
+    } else if (strcmp(key, "format=qcow2") == 0) {
+        d->is_qcow2 = true;
+    } else if (strcmp(key, "read-only") == 0) {
+        d->is_read_only = true;
+    } else if (strcmp(key, "direct") == 0) {
+        d->is_direct = true;
+    } else if (strcmp(key, "format=raw") != 0) {
+        return err_set(
+            e, -EINVAL,
+            "'%s' of a disk is not known (format=raw, format=qcow2, serial=WORD, read-only, "
+            "direct)",
+            key);
+    }
+    return 0;
+}
+
+int drives_plan(struct drives *d, const char *word, struct err *e)
+{
+    struct drive *one = &d->one[d->count];
+    size_t n = strcspn(word, ",");
+    char keys[128];
+    char *rest = keys;
+    int r = 0;
+
+    if (d->count == DRIVES_MOST || n == 0 || n >= sizeof one->path ||
+        strlen(word + n) >= sizeof keys) {
+        return err_set(e, -EINVAL, "cannot plan disk '%s': too many, or too long", word);
+    }
+    memcpy(one->path, word, n);
+    (void)strcpy(keys, word[n] == ',' ? word + n + 1 : "");
+    while (r == 0 && rest != NULL && *rest != '\0') {
+        r = plan_key(one, strsep(&rest, ","), e);
+    }
+    d->count += r == 0;
+    return r;
+}
+
+/* ---- in a strand ---- */
+
+struct opening {
+    struct drives *drives;
+    struct err *e;
+};
+
+static int open_layers(struct loop *l, const struct drive *d, struct blk **ret,
+                       struct err *e)
+{
+    const struct leaf_file_options file = {.label = d->path,
+                                           .read_only = d->is_read_only,
+                                           .direct = d->is_direct,
+                                           .grows = d->is_qcow2};
+    const struct qcow2_open_options image = {
+        .label = d->path, .read_only = d->is_read_only, .loop = l};
+    int fd = open(d->path, (d->is_read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC);
+    int r;
+
+    if (fd < 0) {
+        return err_sys(e, -errno, "cannot open disk '%s'", d->path);
+    }
+    r = leaf_file_create(l, fd, &file, ret, e);
+    return r == 0 && d->is_qcow2 ? qcow2_open(*ret, &image, ret, e) : r;
+}
+
+static int open_one(struct loop *l, struct drive *d, struct err *e)
+{
+    struct blk *disk = NULL;
+    int r = open_layers(l, d, &disk, e);
+
+    d->edge =
+        (struct blk_edge){.user = "machine",
+                          .uses = BLK_USE_READ | (d->is_read_only ? 0u : BLK_USE_WRITE),
+                          .lets = BLK_USE_READ | BLK_USE_RESIZE};
+    if (r == 0) {
+        r = blk_attach(&d->edge, disk, e);
+        if (r != 0) {
+            blk_drop(disk);
+        }
+    }
+    return r;
+}
+
+static int open_all(void *arg)
+{
+    const struct opening *o = arg;
+    int r = 0;
+
+    for (unsigned i = 0; r == 0 && i < o->drives->count; i++) {
+        r = open_one(o->drives->loop, &o->drives->one[i], o->e);
+    }
+    return r;
+}
+
+static int close_all(void *arg)
+{
+    struct drives *d = arg;
+
+    for (unsigned i = 0; i < d->count; i++) {
+        if (d->one[i].edge.disk != NULL) {
+            (void)blk_flush(d->one[i].edge.disk);
+        }
+        blk_detach(&d->one[i].edge);
+    }
+    return 0;
+}
+
+/* ---- */
+
+int drives_open(struct drives *d, struct loop *l, unsigned cpus, struct err *e)
+{
+    struct opening o = {d, e};
+    int r;
+
+    d->loop = l;
+    r = d->count > 0 ? loop_do(l, open_all, &o) : 0;
+    for (unsigned i = 0; r == 0 && i < d->count; i++) {
+        const struct virtio_blk_device_options options = {
+            .edge = &d->one[i].edge,
+            .id = d->one[i].serial,
+            .read_only = d->one[i].is_read_only,
+            .queues = cpus < VIRTIO_BLK_DEVICE_QUEUES_MOST
+                          ? cpus
+                          : VIRTIO_BLK_DEVICE_QUEUES_MOST,
+        };
+
+        r = virtio_blk_device_create(l, &options, &d->device[i], e);
+    }
+    return r;
+}
+
+void drives_close(struct drives *d)
+{
+    for (unsigned i = 0; i < d->count; i++) {
+        if (d->device[i] != NULL) {
+            d->device[i]->ops->destroy(d->device[i]);
+        }
+    }
+    if (d->loop != NULL && d->count > 0) {
+        (void)loop_do(d->loop, close_all, d);
+    }
+    d->count = 0;
+}

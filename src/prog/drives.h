@@ -1,0 +1,39 @@
+/* drives.h - the disks of the program `machine`: files of the host as virtio devices. */
+#ifndef PROG_DRIVES_H
+#define PROG_DRIVES_H
+
+#include <stdbool.h>
+
+#include "contract/blk_graph.h"
+
+struct err;
+struct loop;
+struct virtio_device;
+
+#define DRIVES_MOST 16
+
+struct drive {
+    struct blk_edge edge;
+    char path[1024];
+    char serial[21]; /* that the guest sees */
+    bool is_qcow2, is_read_only, is_direct;
+};
+
+/* Zeroed: there are none. */
+struct drives {
+    struct drive one[DRIVES_MOST];
+    struct virtio_device *device[DRIVES_MOST]; /* owned */
+    unsigned count;
+    struct loop *loop; /* borrowed; of those that are open */
+};
+
+/* One more: FILE[,format=raw|qcow2][,read-only][,direct][,serial=WORD]. */
+int drives_plan(struct drives *d, const char *word, struct err *e);
+
+/* With a queue for each processor, up to a few. */
+int drives_open(struct drives *d, struct loop *l, unsigned cpus, struct err *e);
+
+/* When no machine uses them. */
+void drives_close(struct drives *d);
+
+#endif

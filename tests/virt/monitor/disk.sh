@@ -1,0 +1,108 @@
+#!/bin/sh
+# disk.sh MACHINE COMPILER - disks of a machine, as Debian's kernel drives them.
+#
+# rows: FV-01
+# STRATA_LINUX: the directory in which boot/vmlinuz-* and lib/modules lie (default: /).
+set -eu
+machine=$1
+compiler=$2
+here=$(dirname "$0")
+root=${STRATA_LINUX:-/}
+linux=$(find "$root/boot" -name 'vmlinuz-*' 2>/dev/null | sort | tail -n 1)
+modules=
+for name in virtio virtio_ring virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci virtio_blk; do
+    modules="$modules $(find "$root/lib/modules" -name "$name.ko" 2>/dev/null | sort | tail -n 1)"
+done
+if [ -z "$linux" ] || [ -z "${modules# }" ]; then
+    echo "skipped: no Linux kernel with modules below $root (STRATA_LINUX)"
+    exit 77
+fi
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+
+fail() {
+    echo "failed: $*"
+    tail -n 40 "$dir/out" || true
+    cat "$dir/err" || true
+    exit 1
+}
+
+# shellcheck disable=SC2086
+$compiler -D_GNU_SOURCE -O2 -static -o "$dir/init" "$here/disk.c"
+# shellcheck disable=SC2086
+python3 "$here/cpio.py" "$dir/init" "$dir/initrd" $modules
+
+boot() { # CPUS APPEND OPTIONS...
+    cpus=$1
+    append=$2
+    shift 2
+    timeout 200 "$machine" --engine translate --cpus "$cpus" --kernel "$linux" --initrd "$dir/initrd" \
+        --append "console=ttyS0 quiet panic=-1 $append" "$@" </dev/null >"$dir/out" 2>"$dir/err" ||
+        fail "$cpus processors, $append: it ended with an error"
+    grep -q '^done' "$dir/out" || fail "$cpus processors, $append: it did not end well"
+    if grep -E 'FAILED|BUG:|WARNING: CPU|I/O error|Unknown symbol' "$dir/out"; then
+        fail "$cpus processors, $append: the lines above"
+    fi
+}
+
+want() {
+    grep -q -- "$1" "$dir/out" || fail "it does not say '$1'"
+}
+
+# Raw and qcow2, through the page cache and past it; one that may only be read.
+truncate -s 16M "$dir/raw" "$dir/direct"
+truncate -s 4M "$dir/fixed"
+qcow2=
+if command -v qemu-img >/dev/null; then
+    qemu-img create -q -f qcow2 "$dir/qcow2" 16M
+    qcow2="--disk $dir/qcow2,format=qcow2"
+fi
+for cpus in 1 4; do
+    # shellcheck disable=SC2086
+    boot $cpus '' --disk "$dir/raw,serial=first-of-them" --disk "$dir/fixed,read-only" \
+        --disk "$dir/direct,direct" $qcow2
+    want "disk vda bytes=16777216 ro=0 queues=$cpus cache=write back serial=first-of-them"
+    want "disk vdb bytes=4194304 ro=1 queues=$cpus"
+    want 'vda: written and read'
+    want 'vdb: not written'
+    want 'vdc: written and read'
+    for image in raw direct; do
+        python3 "$here/pattern.py" "$dir/$image" $cpus || fail "$image: the host reads something else"
+    done
+    [ "$(tr -d '\0' <"$dir/fixed" | wc -c)" = 0 ] || fail 'a read-only disk was written'
+    if [ -n "$qcow2" ]; then
+        want 'vdd: written and read'
+        qemu-img check -q "$dir/qcow2" || fail 'the image is damaged'
+        qemu-img compare -q "$dir/raw" "$dir/qcow2" || fail 'the image holds something else'
+    fi
+    truncate -s 0 "$dir/raw" "$dir/direct"
+    truncate -s 16M "$dir/raw" "$dir/direct"
+done
+
+# By interrupt line.
+boot 1 'pci=nomsi' --disk "$dir/raw"
+want 'vda: written and read'
+python3 "$here/pattern.py" "$dir/raw" 1 || fail 'by line: the host reads something else'
+
+# A file system of the host, written by the guest, checked by the host.
+if command -v mke2fs >/dev/null; then
+    truncate -s 0 "$dir/raw"
+    truncate -s 64M "$dir/raw"
+    mke2fs -q -t ext4 "$dir/raw"
+    boot 2 '-- files' --disk "$dir/raw"
+    want 'vda: 64 files'
+    fsck.ext4 -fn "$dir/raw" >"$dir/fsck" 2>&1 || { cat "$dir/fsck"; fail 'the file system is damaged'; }
+    debugfs -R 'cat /d7/f' "$dir/raw" 2>/dev/null | cksum >"$dir/got"
+    python3 -c 'import sys; sys.stdout.write("".join("line %d of 7\n" % i for i in range(2000)))' | cksum >"$dir/want"
+    cmp "$dir/got" "$dir/want" || fail 'a file holds something else'
+fi
+
+# What cannot be is refused with its reason.
+if "$machine" --kernel "$linux" --disk "$dir/none" </dev/null >"$dir/out" 2>&1; then
+    fail 'a disk that is not there was taken'
+fi
+want "cannot open disk '.*none'"
+if "$machine" --kernel "$linux" --disk "$dir/raw,format=cow" </dev/null >"$dir/out" 2>&1; then
+    fail 'a format that nobody knows was taken'
+fi
+want "'format=cow' of a disk is not known"
