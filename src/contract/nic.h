@@ -65,7 +65,7 @@ struct nic {
     unsigned offers; /* `enum nic_offers`: what `send` and `received` can carry */
     uint16_t mtu;
 
-    /* Set by the user, NULL until then: nothing is read before that. */
+    /* Set by the user, who then calls `more`; NULL before and behind: nothing is read. */
     unsigned (*received)(struct nic *n, const struct nic_frame *f, unsigned count);
     void (*writable)(struct nic *n);
     void *who;
