@@ -8,7 +8,8 @@
  *
  *   made -- start --> at work -- stop --> stopping -- `stopped` --> made
  *
- * A pause is a stop whose bases (`base`) the transport keeps for the next start.
+ * A pause is a stop whose bases (`base`) the transport keeps for the next start; a reset
+ * by the driver is a stop with `reset` behind it.
  *
  * Threads: one, that of the loop; `config_read` is also called by others, while the
  * transport's lock keeps `config_write` away.
@@ -58,12 +59,12 @@ struct virtio_device_ops {
      * once or later, when the device touches the guest's memory no more. */
     void (*stop)(struct virtio_device *d);
 
+    /* Stopped, and the driver has reset the device: what `carry` carries is again as it
+     * was when the device was made.  NULL: there is no such state. */
+    void (*reset)(struct virtio_device *d);
+
     /* Where queue `i` would go on (`virtq_base`); after `stopped`. */
     uint32_t (*base)(const struct virtio_device *d, unsigned i);
-
-    /* The driver wants a device as it was at first: forget what it wrote to the
-     * configuration space.  Stopped.  NULL: there is nothing to forget. */
-    void (*reset)(struct virtio_device *d);
 
     /* State that the guest sees beside registers and queues; stopped.  NULL: none. */
     void (*carry)(struct virtio_device *d, struct snap *s);

@@ -3,6 +3,7 @@
  * All numbers in rings are little-endian, as is every host this runs on. */
 #include "virtio/queue.h"
 
+#include <assert.h>
 #include <errno.h>
 
 #include "virtio/private.h"
@@ -223,6 +224,23 @@ int virtq_retake(struct virtq *q, uint16_t id, const struct virtq_desc *descs,
         r = virtq_chain_add(q, ret, &descs[i]);
     }
     return taken(q, ret, count == 0 || count > q->s.size - q->slots ? -EPROTO : r);
+}
+
+void virtq_put_back(struct virtq *q, const struct virtq_chain *c)
+{
+    unsigned slots = virtq_is_packed(q) ? c->slots : 0u;
+
+    assert(q->s.tracker == NULL && q->in_flight > 0);
+    if (!virtq_is_packed(q)) {
+        q->take_at--;
+    } else if (q->take_at < slots) {
+        q->take_at = (uint16_t)(q->take_at + q->s.size - slots);
+        q->take_wrap = !q->take_wrap;
+    } else {
+        q->take_at = (uint16_t)(q->take_at - slots);
+    }
+    q->in_flight--;
+    q->slots -= slots;
 }
 
 void virtq_give(struct virtq *q, const struct virtq_chain *c, uint32_t written)

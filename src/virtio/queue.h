@@ -132,6 +132,10 @@ int virtq_take(struct virtq *q, struct virtq_chain *ret);
 int virtq_retake(struct virtq *q, uint16_t id, const struct virtq_desc *descs,
                  unsigned count, struct virtq_chain *ret);
 
+/* The chain that was taken last is not taken after all, and will be the next one.  Not for
+ * queues with a tracker. */
+void virtq_put_back(struct virtq *q, const struct virtq_chain *c);
+
 /* Give a chain back, with so many bytes written from its first writable one on. */
 void virtq_give(struct virtq *q, const struct virtq_chain *c, uint32_t written);
 

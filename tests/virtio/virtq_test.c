@@ -292,6 +292,59 @@ static void goes_on_from_its_base(void **state)
     }
 }
 
+/* Take some, put some of them back, the last first, and take them again. */
+static void what_is_put_back_comes_again(void **state)
+{
+    (void)state;
+    for (unsigned k = 0; k < KINDS; k++) {
+        struct virtq_chain c[4];
+        struct world w;
+        uint16_t id;
+        uint32_t bytes;
+
+        set_up(&w, kinds[k], SIZE, 0);
+        for (unsigned i = 0; i < 100; i++) {
+            unsigned back = i % 4;
+
+            for (unsigned n = 0; n < 4; n++) {
+                struct driver_piece p[2] = {{DATA, 1 + n, false}, {DATA, 1, true}};
+
+                assert_true(driver_add(&w.d, p, 1 + n % 2, false) >= 0);
+            }
+            for (unsigned n = 0; n < 4; n++) {
+                assert_int_equal(virtq_take(&w.q, &c[n]), 1);
+            }
+            for (unsigned n = 4; n > 4 - back; n--) {
+                virtq_put_back(&w.q, &c[n - 1]);
+            }
+            if (i % 3 == 0) {
+                struct virtq_setup s = w.q.s;
+
+                for (unsigned n = 0; n < 4 - back; n++) {
+                    virtq_give(&w.q, &c[n], 0);
+                }
+                (void)virtq_show(&w.q);
+                s.base = virtq_base(&w.q);
+                assert_int_equal(virtq_start(&w.q, &s), 0);
+            }
+            for (unsigned n = 4 - back; n < 4; n++) {
+                assert_int_equal(virtq_take(&w.q, &c[n]), 1);
+                assert_int_equal(c[n].read_bytes, 1 + n);
+            }
+            assert_int_equal(virtq_take(&w.q, &w.c), 0);
+            for (unsigned n = i % 3 == 0 ? 4 - back : 0; n < 4; n++) {
+                virtq_give(&w.q, &c[n], 0);
+            }
+            (void)virtq_show(&w.q);
+            for (unsigned n = 0; n < 4; n++) {
+                assert_true(driver_get(&w.d, &id, &bytes));
+            }
+            assert_int_equal(w.q.in_flight, 0);
+        }
+        tear_down(&w);
+    }
+}
+
 static void writes_are_told(void **state)
 {
     struct driver_piece p = {DATA, 1, true};
@@ -550,6 +603,7 @@ int main(void)
         cmocka_unit_test(nobody_is_forgotten),
         cmocka_unit_test(listening_sees_what_came_meanwhile),
         cmocka_unit_test(goes_on_from_its_base),
+        cmocka_unit_test(what_is_put_back_comes_again),
         cmocka_unit_test(writes_are_told),
         cmocka_unit_test(bad_pieces_break_the_queue),
         cmocka_unit_test(bad_chains_break_the_queue),
