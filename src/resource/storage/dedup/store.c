@@ -123,11 +123,13 @@ void dedup_note_map(struct dedup *s, uint64_t index, uint64_t value)
 /* The data of these changes were written before the changes were noted. */
 static int put_batch(struct dedup *s)
 {
-    int r = s->batch_bytes > 0 ? blk_flush(s->disk.disk) : 0;
+    int r;
 
-    r = r == 0 && s->batch_bytes > 0
-            ? journal_append(&s->journal, s->batch, s->batch_bytes)
-            : r;
+    if (s->batch_bytes == 0) {
+        return 0;
+    }
+    r = blk_flush(s->disk.disk);
+    r = r == 0 ? journal_append(&s->journal, s->batch, s->batch_bytes) : r;
     if (r == 0) {
         s->batch_bytes = 0;
         s->durable = s->batch_epoch;

@@ -262,6 +262,51 @@ static int what_nobody_refers_to_is_room(void *arg)
     return 0;
 }
 
+/* Room is given back by whoever opens the store next, too: after blocks were discarded, were
+ * written over, or went with their volume. */
+static int room_is_given_back_after_reopening(void *arg)
+{
+    struct members *s = arg;
+    struct dedup *d = begin(s, LOWER_BYTES);
+    struct open_disk o;
+
+    for (unsigned how = 0; how < 3; how++) {
+        uint64_t given = 0;
+        uint64_t held;
+
+        must_be_0(dedup_volume_add(d, "v", DISK_BYTES, NULL));
+        hold(&o, d, "v");
+        for (uint32_t b = 0; b < 100; b++) {
+            write_number(&o, b, 1 + b + how * 1000);
+        }
+        must_be_0(blk_flush(o.disk));
+        for (uint32_t b = 0; how == 1 && b < 100; b++) {
+            write_number(&o, b, 7);
+        }
+        if (how == 0) {
+            must_be_0(blk_discard(o.disk, 0, DISK_BYTES));
+        }
+        blk_detach(&o.edge);
+        if (how == 2) {
+            must_be_0(dedup_volume_remove(d, "v", NULL));
+        }
+        dedup_unref(d);
+        held = held_below(s);
+        must_be_0(dedup_open(s->base[0], &d, NULL));
+        must_be_0(dedup_reclaim(d, &given));
+        must(given == 100);
+        must(held_below(s) + 90 < held);
+        must_be_0(dedup_check(d, NULL));
+        if (how != 2) {
+            must_be_0(dedup_volume_remove(d, "v", NULL));
+        }
+        must_be_0(dedup_reclaim(d, &given));
+    }
+    dedup_unref(d);
+    members_drop(s);
+    return 0;
+}
+
 /* Data that changed by themselves are told by their address. */
 static int a_damaged_block_is_told(void *arg)
 {
@@ -527,6 +572,7 @@ int main(void)
 
     run(equal_blocks_are_stored_once, "equal blocks are stored once");
     run(what_nobody_refers_to_is_room, "what nobody refers to is room");
+    run(room_is_given_back_after_reopening, "room is given back after reopening");
     run(a_damaged_block_is_told, "a damaged block is told");
     run(cuts_keep_references_right, "cuts keep references right");
     run(another_size_survives_cuts, "another size survives cuts");
