@@ -14,11 +14,13 @@
 #include <unistd.h>
 
 #include "base/scope.h"
+#include "host/file.h"
 #include "node/private.h"
 
 #define ANSWER_FD 3
 #define FIRST_FD  10  /* of those that are handed over */
 #define ASIDE_FD  300 /* above all of them */
+#define LOG_BYTES 1048576
 
 void words_fini(struct words *w)
 {
@@ -100,12 +102,51 @@ static _Noreturn void become(const char *program, char **argv, const struct word
     if (fine) {
         (void)close_range(ANSWER_FD + 1, FIRST_FD - 1, 0);
         (void)close_range(FIRST_FD + w->n_fds, ~0u, 0);
+        answer = ANSWER_FD;
         (void)execv(program, argv);
     }
+    (void)dprintf(answer, "error %d cannot start '%s': %s\n", -errno, program,
+                  strerror(errno));
     _exit(127);
 }
 
-/* Lines of the program until its end: 0 after "ok". */
+/* The first line of what it said to people. */
+static void first_line(const char *log, char out[ERR_TEXT_BYTES])
+{
+    SCOPED(scope_free) char *text = NULL;
+    const char *at;
+    size_t len;
+
+    out[0] = '\0';
+    if (log == NULL || file_read(AT_FDCWD, log, LOG_BYTES, &text, &len) < 0) {
+        return;
+    }
+    at = text + strspn(text, "= \n");
+    (void)str_print(out, ERR_TEXT_BYTES, "%s%.*s", at[0] != '\0' ? ": " : "",
+                    (int)strcspn(at, "\n"), at);
+    for (char *c = out; *c != '\0'; c++) {
+        *c = *c >= ' ' && *c <= '~' ? *c : '?';
+    }
+}
+
+/* One that has closed its answer, which was none, says by its end what there is to say. */
+static int ended(pid_t pid, const char *log, struct err *e)
+{
+    char why[ERR_TEXT_BYTES];
+    int status = 0;
+
+    while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+    }
+    first_line(log, why);
+    return WIFSIGNALED(status)
+               ? err_set(e, -EIO, "the program 'volume' was ended by signal %d (%s)%s",
+                         WTERMSIG(status), strsignal(WTERMSIG(status)), why)
+               : err_set(e, -EIO,
+                         "the program 'volume' ended with status %d and said nothing%s",
+                         WEXITSTATUS(status), why);
+}
+
+/* Lines of the program until its end: 0 after "ok"; 1: it said neither that nor an error. */
 static int follow(struct node *n, const char *op, int from, words_line_fn *line,
                   void *arg, struct err *e)
 {
@@ -135,7 +176,7 @@ static int follow(struct node *n, const char *op, int from, words_line_fn *line,
     if (f == NULL) {
         (void)close(from);
     }
-    return err_set(e, -EIO, "the program 'volume' ended without a word");
+    return 1;
 }
 
 struct program {
@@ -216,6 +257,9 @@ int words_run(struct node *n, const char *op, struct words *w, words_line_fn *li
     r = start(&p, w, e);
     if (r == 0) {
         r = follow(n, op, p.from, line, arg, e);
+        if (r > 0) {
+            r = ended(p.pid, NULL, e);
+        }
         while (waitpid(p.pid, &status, 0) < 0 && errno == EINTR) {
         }
     }
@@ -240,7 +284,7 @@ int words_leave(struct node *n, const char *op, struct words *w, const char *log
     }
     f = fdopen(p.from, "r");
     if (f == NULL || fgets(text, sizeof text, f) == NULL) {
-        r = err_set(e, -EIO, "the program 'volume' ended without a word");
+        r = ended(p.pid, log, e);
     }
     text[strcspn(text, "\n")] = '\0';
     if (r == 0 && strcmp(text, first) != 0) {
