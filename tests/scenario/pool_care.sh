@@ -263,7 +263,7 @@ strata volume create --pool s --size 48M w >/dev/null
 io w -c "write -s $WORK/wide 0 48M"
 strata pool add s --member "$WORK/t2" >/dev/null
 if [ -n "$killed" ]; then
-    for step in made evacuated mapped recorded; do
+    for step in made replaced equal evacuated recorded; do
         STRATA_FAULT=kill:care.$step "$STRATA" --state "$STATE" pool remove s 1 >/dev/null 2>&1 || true
         same w "$WORK/wide" "span, $step"
     done
@@ -276,3 +276,37 @@ io w -c "write -P 5 0 48M" -c "read -P 5 0 48M"
 strata volume delete w >/dev/null
 strata pool delete s >/dev/null
 is "nothing is left" "$(find "$WORK/t2" "$WORK/t3" -mindepth 1)" ""
+
+# Its map: whoever leaves or is lost, it stays, and has a second copy where there is a second
+# member with a piece.
+maps() { find "$WORK"/m[1-6]/layers -name '*.map' 2>/dev/null | cut -d/ -f4 | tr '\n' ' '; }
+for i in 1 2 3 4; do
+    rm -rf "$WORK/m$i"
+    mkdir "$WORK/m$i"
+done
+strata pool create --redundancy span --member "$WORK/m1" --member "$WORK/m2" --member "$WORK/m3" s >/dev/null
+strata volume create --pool s --size 48M w >/dev/null
+is "two of three" "$(maps)" "m1 m2 "
+rm -rf "$WORK/m1"
+strata pool remove --lost s 1 >/dev/null # nothing but the map was there
+is "made anew" "$(maps | tr ' ' '\n' | sort | tr '\n' ' ')" "m2 m3 "
+io w -c "write -s $WORK/wide 0 48M"
+strata pool remove s 2 >/dev/null
+is "one of one" "$(maps)" "m3 "
+empty m2 "given back"
+same w "$WORK/wide" "one map"
+is "not degraded" "$(pool s '[p["state"], p.get("degraded")]')" "['ok', None]"
+strata pool add s --member "$WORK/m4" >/dev/null
+if [ -n "$killed" ]; then
+    for step in made replaced equal mapped evacuated recorded; do
+        STRATA_FAULT=kill:care.$step "$STRATA" --state "$STATE" pool remove s 3 >/dev/null 2>&1 || true
+        same w "$WORK/wide" "its map, $step"
+    done
+fi
+strata pool remove s 3 >/dev/null
+is "the only one left" "$(maps)" "m4 "
+empty m3 "given back"
+same w "$WORK/wide" "moved with its map"
+strata volume delete w >/dev/null
+strata pool delete s >/dev/null
+is "no map is left" "$(maps)" ""

@@ -186,7 +186,7 @@ for i in 5 6; do
 done
 strata pool create --redundancy span --member "$WORK/m5" --member "$WORK/m6" s >/dev/null
 strata volume create --pool s --size 60M wide >/dev/null
-is "two and a map" "$(files)" 3
+is "two and two maps" "$(files)" 4
 io wide -c 'write -P 1 0 30M' -c 'write -P 2 30M 30M'
 io wide -c 'read -P 1 0 30M' -c 'read -P 2 30M 30M'
 for i in 5 6; do
@@ -195,6 +195,67 @@ for i in 5 6; do
 done
 strata volume resize wide 64M >/dev/null
 io wide -c 'read -P 2 30M 30M' -c 'read -P 0 60M 4M'
+strata volume delete wide >/dev/null
+mkdir "$WORK/m7" "$WORK/m8"
+strata pool create --redundancy span --member "$WORK/m7" --member "$WORK/m8" two >/dev/null
+strata volume create --pool two --size 64M wide >/dev/null
+io wide -c 'write -P 1 0 30M' -c 'write -P 2 30M 30M'
+# Either member may be lost, the first one too: what lies on the other is there.
+# segments PATTERN - how many of the first 28 MiB can be read, and have it
+segments() {
+    rm -f "$WORK/sock" "$WORK/served"
+    "$STRATA" --state "$STATE" volume export wide --nbd "$WORK/sock" --once --read-only >"$WORK/served" 2>&1 &
+    server=$!
+    servers="$servers $server"
+    within 10 grep -qs 'nbd+unix\|strata:' "$WORK/served"
+    n=0
+    set --
+    for at in 0 4 8 12 16 20 24; do set -- "$@" -c "read -P 1 ${at}M 4M"; done
+    said=$(qemu-io -r -f raw "$@" "nbd:unix:$WORK/sock" 2>&1) || true
+    wait "$server" || true
+    case $said in *"verification failed"*) fail "other bytes: $said" ;; esac
+    echo "$said" | grep -c '^read 4194304/4194304'
+}
+mv "$WORK/m7" "$WORK/away"
+without_7=$(segments)
+mv "$WORK/away" "$WORK/m7"
+mv "$WORK/m8" "$WORK/away"
+without_8=$(segments)
+mv "$WORK/away" "$WORK/m8"
+is "each segment is on one" $((without_7 + without_8)) 7
+[ "$without_7" -gt 0 ] && [ "$without_8" -gt 0 ] || fail "$without_7 and $without_8 segments"
+# What was written while the first one was lost is known to its copy of the map afterwards.
+mv "$WORK/m7" "$WORK/away"
+io wide -c 'write -P 4 60M 4M' -c flush
+mv "$WORK/away" "$WORK/m7"
+io wide -c 'read -P 4 60M 4M' -c 'write -P 4 60M 4k' -c flush
+mv "$WORK/m8" "$WORK/away"
+is "afterwards" "$(segments)" "$without_8"
+rm -f "$WORK/sock"
+mv "$WORK/away" "$WORK/m8"
+io wide -c 'read -P 4 60M 4M' -c 'read -P 1 0 30M' -c 'read -P 2 30M 30M'
+strata volume delete wide >/dev/null
+# A span of an earlier version has one map, without a superblock.
+strata volume create --pool two --size 16M wide >/dev/null
+old=$(python3 - "$STATE/store.db" <<'PY'
+import json, sqlite3, sys
+db = sqlite3.connect(sys.argv[1])
+for key, event, value in db.execute("select item.key, event.rowid, value from item join event using (id) where version > 0").fetchall():
+    if key.startswith("/layers/") and json.loads(value).get("maps"):
+        old = json.loads(value)
+        del old["maps"]
+        db.execute("update event set value = ? where rowid = ?", (json.dumps(old), event))
+        print(old["id"], old["pieces"][0])
+db.commit()
+PY
+)
+id=${old% *} first=$WORK/m$((6 + ${old#* }))
+rm "$WORK/m7/layers/$id.map" "$WORK/m8/layers/$id.map"
+: >"$first/layers/$id.map"
+"$(dirname "$STRATA")/volume" arrange "node=map,file,path=$first/layers/$id.map" format=span size=16M \
+    top=map pieces=2 segment=4M 3>&1 | grep -qx ok || fail "an old map"
+io wide -c 'write -P 5 0 16M' -c 'read -P 5 0 16M'
+io wide -c 'read -P 5 0 16M'
 strata volume delete wide >/dev/null
 strata volume create --pool s --size 20M --format qcow2 wide >/dev/null
 io wide -c 'write -P 1 0 10M'

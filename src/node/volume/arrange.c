@@ -20,6 +20,7 @@
 #define IMAGE_BYTES   ((uint64_t)32 << 20) /* and a part of 32: what an image adds */
 #define CLUSTER_BYTES 131072               /* as those made in this process */
 #define SEGMENT_BYTES (4u << 20)           /* of a span */
+#define MAP_BYTES     ((uint64_t)4 << 20)  /* of its map, at least: for 4 TiB */
 
 struct kind {
     const char *name;
@@ -30,7 +31,7 @@ struct kind {
     unsigned step;   /* their number is a multiple of this */
     unsigned parity; /* members whose room is not for data */
     unsigned copies; /* of all data */
-    bool grows; /* its files grow, and a map on the first member says what lies where */
+    bool grows;      /* its files grow, and a map says what lies where */
 };
 
 static const struct kind kinds[] = {
@@ -92,6 +93,40 @@ static unsigned add_pieces(struct node *n, const struct layer *l,
     return there;
 }
 
+int arrange_map_words(struct node *n, const struct layer *l,
+                      const struct arrange_name *as, struct words *w, struct err *e)
+{
+    SCOPED(scope_free) char *pieces = NULL;
+    struct str list = {0};
+    char name[POOL_NODE_BYTES];
+    const struct pool_node copy = {name, use_of(as), 0, 0, as->unlocked};
+    unsigned there = 0;
+
+    if (piece_maps(l) == 1) {
+        (void)str_print(name, sizeof name, "%s.map", as->name);
+        return piece_words_map(n, l, 0, &copy, w, e);
+    }
+    for (unsigned i = 0; i < piece_maps(l); i++) {
+        struct err why = {0};
+
+        (void)str_print(name, sizeof name, "%s.map%u", as->name, i);
+        if (piece_words_map(n, l, i, &copy, w, &why) == 0) {
+            str_addf(&list, ",piece=%s", name);
+            there++;
+        } else {
+            str_add(&list, ",piece=-");
+        }
+    }
+    pieces = str_take(&list);
+    if (pieces == NULL || there == 0) {
+        return err_set(e, there == 0 ? -ENODEV : -ENOMEM,
+                       there == 0 ? "the members with its map are lost" : "no memory");
+    }
+    words_add(w, "node=%s.map,mirror%s%s%s", as->name, pieces,
+              there < piece_maps(l) ? ",degraded" : "", as->writes ? "" : ",read-only");
+    return 0;
+}
+
 int arrange_words(struct node *n, const struct layer *l, const struct arrange_name *as,
                   struct words *w, struct err *e)
 {
@@ -116,16 +151,12 @@ int arrange_below(struct node *n, const struct layer *l, const struct arrange_na
         return err_set(e, -EOPNOTSUPP, "its arrangement is not known here");
     }
     if (k->grows) {
-        char name[POOL_NODE_BYTES];
-        int r;
+        int r = arrange_map_words(n, l, as, w, e);
 
-        (void)str_print(name, sizeof name, "%s.map", as->name);
-        r = piece_words_map(
-            n, l, &(struct pool_node){name, use_of(as), 0, 0, as->unlocked}, w, e);
         if (r < 0) {
             return r;
         }
-        str_addf(&list, ",map=%s", name);
+        str_addf(&list, ",map=%s.map", as->name);
     }
     there = add_pieces(n, l, as, w, &list);
     pieces = str_take(&list);
@@ -211,16 +242,58 @@ static uint64_t piece_bytes(const struct layer *l, const struct kind *k)
     return (k->parity > 0 ? each + JOURNAL_BYTES : each) & ~(uint64_t)(UNIT_BYTES - 1);
 }
 
-/* Words for new pieces: "map", "p0", "p1"... */
+/* Of the map of a span, and some more to grow: an entry has 4 bytes. */
+static uint64_t map_bytes(const struct layer *l)
+{
+    uint64_t bytes = whole_units(arrange_bytes(l) / SEGMENT_BYTES * 16);
+
+    return bytes > MAP_BYTES ? bytes : MAP_BYTES;
+}
+
+/* The copies of a map, in which nothing is: a mirror knows which of them is the newest. */
+static int make_maps(struct node *n, const struct layer *l, struct err *e)
+{
+    struct words w = {.n_fds = 0};
+    int r = 0;
+
+    words_add(&w, "format=mirror");
+    words_add(&w, "size=%llu", (unsigned long long)map_bytes(l));
+    words_add(&w, "same");
+    for (unsigned i = 0; r == 0 && i < piece_maps(l); i++) {
+        char name[16];
+        const struct pool_node as = {name, POOL_USE_NEW, map_bytes(l) + ROOM_BYTES};
+
+        (void)str_print(name, sizeof name, "m%u", i);
+        r = piece_words_map(n, l, i, &as, &w, e);
+        words_add(&w, "piece=%s", name);
+    }
+    r = r == 0 ? words_run(n, "arrange", &w, NULL, NULL, e) : r;
+    (void)fault_step("layer.maps");
+    words_fini(&w);
+    return r;
+}
+
+static int add_new_map(struct node *n, const struct layer *l, struct words *w,
+                       struct err *e)
+{
+    const struct pool_node one = {
+        .name = "map", .use = POOL_USE_NEW, .most = arrange_bytes(l) / 1024 + ROOM_BYTES};
+    const struct arrange_name several = {.name = "new", .writes = true};
+    int r;
+
+    if (piece_maps(l) == 1) {
+        return piece_words_map(n, l, 0, &one, w, e);
+    }
+    r = make_maps(n, l, e);
+    return r == 0 ? arrange_map_words(n, l, &several, w, e) : r;
+}
+
+/* Words for new pieces: a map, "p0", "p1"... */
 static int add_new(struct node *n, const struct layer *l, uint64_t bytes, struct words *w,
                    struct err *e)
 {
-    uint64_t map = arrange_bytes(l) / 1024 + ROOM_BYTES;
-    int r = 0;
+    int r = kind_of(l)->grows ? add_new_map(n, l, w, e) : 0;
 
-    if (kind_of(l)->grows) {
-        r = piece_words_map(n, l, &(struct pool_node){"map", POOL_USE_NEW, 0, map}, w, e);
-    }
     for (unsigned i = 0; r == 0 && i < piece_count(l); i++) {
         char name[16];
         const struct pool_node as = {name, POOL_USE_NEW, bytes, arrange_bytes(l)};
@@ -244,7 +317,7 @@ static int arrange(struct node *n, const struct layer *l, const struct kind *k,
     }
     words_add(&w, "size=%llu", (unsigned long long)arrange_bytes(l));
     if (k->grows) {
-        words_add(&w, "top=map");
+        words_add(&w, piece_maps(l) == 1 ? "top=map" : "top=new.map");
         words_add(&w, "pieces=%u", piece_count(l));
         words_add(&w, "segment=%u", SEGMENT_BYTES);
     } else if (k->level[0] == '\0') {

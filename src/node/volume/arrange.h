@@ -22,6 +22,10 @@ int arrange_words(struct node *n, const struct layer *l, const struct arrange_na
 int arrange_below(struct node *n, const struct layer *l, const struct arrange_name *as,
                   struct words *w, struct err *e);
 
+/* The map of a span, as NAME.map: several copies NAME.map0, NAME.map1 are a mirror. */
+int arrange_map_words(struct node *n, const struct layer *l,
+                      const struct arrange_name *as, struct words *w, struct err *e);
+
 /* As the order has it: how layers of that pool are arranged, and on which of the members that
  * take them; -ENOSPC: too few are there. */
 int arrange_choose(const json_t *pool, struct pool_choice *choice, const char **ret,

@@ -329,6 +329,9 @@ int layer_make(struct node *n, const struct layer_plan *p, struct layer_new *ret
         json_is_true(json_object_get(p->pool, "asynchronous"))) {
         (void)json_object_set_new(l->record, "asynchronous", json_true());
     }
+    if (strcmp(how, "span") == 0 && choice.count > 1) {
+        (void)json_object_set_new(l->record, "maps", pieces_of(&choice, 2));
+    }
     if (block > VOLUME_SECTOR_BYTES) {
         (void)json_object_set_new(l->record, "block_bytes", json_integer(block));
     }

@@ -28,35 +28,61 @@
 
 #define MAP_TAIL ".map"
 
+unsigned piece_member(const struct layer *l, unsigned at)
+{
+    return (unsigned)json_integer_value(
+        json_array_get(json_object_get(l->record, "pieces"), at));
+}
+
 /* NULL: the pool has no such member any more. */
 static const json_t *member_of(const struct layer *l, unsigned at)
 {
-    const json_t *pieces = json_object_get(l->record, "pieces");
-
-    return l->pool == NULL
-               ? NULL
-               : pool_member(l->pool,
-                             (unsigned)json_integer_value(json_array_get(pieces, at)));
+    return l->pool == NULL ? NULL : pool_member(l->pool, piece_member(l, at));
 }
 
-bool piece_has_map(const struct layer *l)
+unsigned piece_maps(const struct layer *l)
 {
-    return strcmp(volume_text(l->record, "arrangement"), "span") == 0;
+    size_t maps = json_array_size(json_object_get(l->record, "maps"));
+
+    if (strcmp(volume_text(l->record, "arrangement"), "span") != 0) {
+        return 0;
+    }
+    return maps > 1 ? (unsigned)maps : 1;
 }
 
-unsigned piece_map_at(const struct layer *l)
+/* Those of earlier versions say `map`, or nothing: beside the first piece. */
+int piece_map_at(const struct layer *l, unsigned copy)
 {
-    uint64_t member = volume_number(l->record, "map");
-    size_t i;
-    json_t *one;
+    bool several = piece_maps(l) > 1;
+    uint64_t member = several ? (uint64_t)json_integer_value(json_array_get(
+                                    json_object_get(l->record, "maps"), copy))
+                              : volume_number(l->record, "map");
 
-    json_array_foreach(json_object_get(l->record, "pieces"), i, one)
-    {
-        if (member != 0 && (uint64_t)json_integer_value(one) == member) {
-            return (unsigned)i;
+    for (unsigned i = 0; member != 0 && i < piece_count(l); i++) {
+        if (piece_member(l, i) == member) {
+            return (int)i;
         }
     }
-    return 0;
+    return several ? -1 : 0;
+}
+
+int piece_map_of(const struct layer *l, unsigned at)
+{
+    for (unsigned i = 0; i < piece_maps(l); i++) {
+        if (piece_map_at(l, i) == (int)at) {
+            return (int)i;
+        }
+    }
+    return -1;
+}
+
+int piece_set_map(struct layer *l, unsigned copy, unsigned member)
+{
+    json_t *id = json_integer(member);
+
+    return piece_maps(l) > 1
+               ? json_array_set_new(json_object_get(l->record, "maps"), copy, id)
+               : json_object_set_new(l->record, "map", id);
 }
 
 unsigned piece_count(const struct layer *l)
@@ -209,13 +235,14 @@ int piece_words(struct node *n, const struct layer *l, unsigned at,
     return r == 0 ? pool_piece_words(n, &p, as, w, e) : r;
 }
 
-int piece_words_map(struct node *n, const struct layer *l, const struct pool_node *as,
-                    struct words *w, struct err *e)
+int piece_words_map(struct node *n, const struct layer *l, unsigned copy,
+                    const struct pool_node *as, struct words *w, struct err *e)
 {
     struct pool_piece p;
-    unsigned at = piece_map_at(l);
-    int r = is_there(n, l, at) ? piece_at(l, at, POOL_PART_MAP, &p, e)
-                               : err_set(e, -ENODEV, "the member with its map is lost");
+    int at = piece_map_at(l, copy);
+    int r = at >= 0 && is_there(n, l, (unsigned)at)
+                ? piece_at(l, (unsigned)at, POOL_PART_MAP, &p, e)
+                : err_set(e, -ENODEV, "the member with its map is lost");
 
     want_block(l, w);
     return r == 0 ? pool_piece_words(n, &p, as, w, e) : r;
@@ -314,7 +341,7 @@ int piece_sync(struct node *n, const struct layer *l, struct err *e)
     for (unsigned i = 0; r == 0 && i < piece_count(l); i++) {
         r = piece_at(l, i, POOL_PART_DATA, &p, e);
         r = r == 0 ? sync_part(n, &p, e) : r;
-        if (r == 0 && i == piece_map_at(l) && piece_has_map(l)) {
+        if (r == 0 && piece_map_of(l, i) >= 0) {
             p.part = POOL_PART_MAP;
             r = sync_part(n, &p, e);
         }
@@ -330,11 +357,22 @@ int piece_remove_at(struct node *n, const struct layer *l, unsigned at, int held
         (!layer_is_one_file(l) && !is_there(n, l, at))) {
         return -ENODEV;
     }
-    if (piece_has_map(l) && at == piece_map_at(l)) {
+    if (piece_map_of(l, at) >= 0) {
         (void)pool_piece_remove(n, &p, 0); /* what is left is swept */
     }
     p.part = POOL_PART_DATA;
     return pool_piece_remove(n, &p, held);
+}
+
+void piece_remove_map(struct node *n, const struct layer *l, unsigned copy)
+{
+    int at = piece_map_at(l, copy);
+    struct pool_piece p;
+
+    if (at >= 0 && piece_at(l, (unsigned)at, POOL_PART_MAP, &p, NULL) == 0 &&
+        is_there(n, l, (unsigned)at)) {
+        (void)pool_piece_remove(n, &p, 0);
+    }
 }
 
 int piece_remove(struct node *n, const struct layer *l, int held)
@@ -399,7 +437,7 @@ static char *list_parts(const struct layer *l)
         if (piece_at(l, i, POOL_PART_DATA, &p, NULL) == 0) {
             list_part(&p, &all);
         }
-        if (p.member != NULL && i == piece_map_at(l) && piece_has_map(l)) {
+        if (p.member != NULL && piece_map_of(l, i) >= 0) {
             p.part = POOL_PART_MAP;
             list_part(&p, &all);
         }
@@ -567,11 +605,8 @@ static bool is_stray(struct node *n, const struct pool_piece *p)
     RECORD_KEY(key, "/layers/%s", p->layer);
     r = record_load(n, key, &l.record, NULL);
     for (unsigned i = 0; r == 0 && i < piece_count(&l); i++) {
-        unsigned id = (unsigned)json_integer_value(
-            json_array_get(json_object_get(l.record, "pieces"), i));
-
-        named = named || (id == pool_member_id(p->member) &&
-                          (p->part == POOL_PART_DATA || i == piece_map_at(&l)));
+        named = named || (piece_member(&l, i) == pool_member_id(p->member) &&
+                          (p->part == POOL_PART_DATA || piece_map_of(&l, i) >= 0));
     }
     layer_fini(&l);
     return (r == 0 || r == -ENOENT) && !named;

@@ -38,6 +38,7 @@ int piece_remove(struct node *n, const struct layer *l, int held);
 /* ---- of each member ---- */
 
 unsigned piece_count(const struct layer *l);
+unsigned piece_member(const struct layer *l, unsigned at); /* its number; 0: nobody */
 
 /* As `piece_path` and `piece_open`; the member as its pool calls it. */
 int piece_path_at(const struct layer *l, unsigned at, char out[PATH_MAX]);
@@ -45,12 +46,12 @@ int piece_open_at(struct node *n, const struct layer *l, unsigned at, int flags,
                   struct err *e);
 const char *piece_place(const struct layer *l, unsigned at);
 
-/* Words for the node of a piece; of the map of a span; of a piece
+/* Words for the node of a piece; of a copy of the map of a span; of a piece
  * whose member may be lost or not answer: -ENODEV. */
 int piece_words(struct node *n, const struct layer *l, unsigned at,
                 const struct pool_node *as, struct words *w, struct err *e);
-int piece_words_map(struct node *n, const struct layer *l, const struct pool_node *as,
-                    struct words *w, struct err *e);
+int piece_words_map(struct node *n, const struct layer *l, unsigned copy,
+                    const struct pool_node *as, struct words *w, struct err *e);
 int piece_words_there(struct node *n, const struct layer *l, unsigned at,
                       const struct pool_node *as, struct words *w);
 bool piece_is_there(struct node *n, const struct layer *l, unsigned at);
@@ -63,12 +64,18 @@ int piece_hold(struct node *n, const struct layer *l, unsigned at, bool writes,
 /* A layer is about to have another size. */
 int piece_resize(struct node *n, const struct layer *l, uint64_t bytes, struct err *e);
 
-/* Whether it is a span, whose map lies beside one of its pieces; the number of that one. */
-bool piece_has_map(const struct layer *l);
-unsigned piece_map_at(const struct layer *l);
+/* Copies of the map of a span, each beside one of its pieces: 2, or 1 in those of earlier
+ * versions; 0: it is none.  The piece that has a copy, the copy that a piece has: -1: none. */
+unsigned piece_maps(const struct layer *l);
+int piece_map_at(const struct layer *l, unsigned copy);
+int piece_map_of(const struct layer *l, unsigned at);
 
-/* Take away what that member holds of it. */
+/* Another member has that copy; 0: nobody. */
+int piece_set_map(struct layer *l, unsigned copy, unsigned member);
+
+/* Take away what that member holds of it; the copy of the map alone. */
 int piece_remove_at(struct node *n, const struct layer *l, unsigned at, int held);
+void piece_remove_map(struct node *n, const struct layer *l, unsigned copy);
 
 /* What one member has that no record names, and nobody has announced. */
 void piece_sweep_member(struct node *n, const json_t *pool, const json_t *member,

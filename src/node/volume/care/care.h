@@ -65,6 +65,7 @@ int care_find_member(const json_t *pool, const char *word, json_t **ret, struct 
 int care_layers(struct node *n, const char *pool, unsigned member, struct strv *ret,
                 struct err *e);
 int care_piece_of(const struct layer *l, unsigned member); /* its number; -1 */
+bool care_lacks_map(const struct layer *l); /* a copy that a member could have */
 
 /* What would be lost with the member: -ENODATA and a text that says all of it. */
 int care_check_loss(struct care *c, struct err *e);
@@ -84,6 +85,7 @@ int care_move_layer(struct care *c, const struct layer *l, struct care_holders *
 /* The same layer with another member for a piece; 0: nobody.  To be ended with `layer_fini`. */
 int care_moved(const struct layer *l, unsigned at, unsigned to, struct layer *ret,
                struct err *e);
+int care_same(const struct layer *l, struct layer *ret, struct err *e);
 
 /* Members for what leaves; -ENOSPC. */
 int care_choose(struct care *c, const struct layer *l, struct pool_choice *ret,
@@ -96,7 +98,7 @@ int care_record(struct care *c, struct layer *to, struct care_holders *h, struct
 struct care_part {
     const struct layer *l;
     unsigned at;
-    bool map; /* of a span */
+    bool map; /* of a span: the copy of that number */
 };
 
 /* Its bytes to a new one, durable. */
@@ -119,6 +121,12 @@ int care_move_span(struct care *c, const struct layer *l, unsigned at,
 /* Make a member's part anew from the others. */
 int care_rebuild(struct care *c, const struct layer *l, unsigned at,
                  struct care_holders *h, struct err *e);
+
+/* The same with a copy of the map of a span, which is announced: on a member that has a piece
+ * of it and no copy, or nowhere; with those that nobody has before it.  -1: those alone.  `l` is
+ * as it is recorded. */
+int care_rebuild_map(struct care *c, struct layer *l, int copy, struct care_holders *h,
+                     struct err *e);
 
 /* Let another member take over an empty role: as `care_rebuild`, member 0. */
 int care_fill(struct care *c, const struct layer *l, struct care_holders *h,

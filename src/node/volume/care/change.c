@@ -150,6 +150,18 @@ int care_piece_of(const struct layer *l, unsigned member)
     return -1;
 }
 
+bool care_lacks_map(const struct layer *l)
+{
+    unsigned copies = 0;
+    unsigned members = 0;
+
+    for (unsigned i = 0; i < piece_count(l); i++) {
+        copies += piece_map_of(l, i) >= 0;
+        members += piece_member(l, i) != 0;
+    }
+    return copies < piece_maps(l) && copies < members;
+}
+
 int care_layers(struct node *n, const char *pool, unsigned member, struct strv *ret,
                 struct err *e)
 {
@@ -268,8 +280,7 @@ static void measure_loss(struct care *c, const struct layer *l, unsigned at, cha
     char part[UNITS_TEXT_BYTES];
 
     (void)str_print(out, 96, "all of it");
-    if (piece_has_map(l) && piece_map_at(l) != at &&
-        arrange_ask(c->n, l, &as, take_segments, &s, NULL) == 0) {
+    if (piece_maps(l) > 0 && arrange_ask(c->n, l, &as, take_segments, &s, NULL) == 0) {
         units_print_size(s.here * s.bytes, part);
         (void)str_print(out, 96, s.here == 0 ? "" : "%llu of %llu parts, %s", s.here,
                         s.all, part);

@@ -33,6 +33,11 @@ int care_moved(const struct layer *l, unsigned at, unsigned to, struct layer *re
     return 0;
 }
 
+int care_same(const struct layer *l, struct layer *ret, struct err *e)
+{
+    return care_moved(l, 0, piece_member(l, 0), ret, e);
+}
+
 int care_choose(struct care *c, const struct layer *l, struct pool_choice *ret,
                 struct err *e)
 {
@@ -110,7 +115,7 @@ int care_record(struct care *c, struct layer *to, struct care_holders *h, struct
 static int part_words(struct node *n, const struct care_part *p,
                       const struct pool_node *as, struct words *w, struct err *e)
 {
-    return p->map ? piece_words_map(n, p->l, as, w, e)
+    return p->map ? piece_words_map(n, p->l, p->at, as, w, e)
                   : piece_words(n, p->l, p->at, as, w, e);
 }
 
@@ -199,9 +204,7 @@ static int swap(struct care *c, const struct layer *to, unsigned at, int control
     int r;
 
     name_piece(to, at, name);
-    (void)str_print(new, sizeof new, "%s.m%u", name,
-                    (unsigned)json_integer_value(
-                        json_array_get(json_object_get(to->record, "pieces"), at)));
+    (void)str_print(new, sizeof new, "%s.m%u", name, piece_member(to, at));
     words_add(&w, "swap");
     words_add(&w, "layer=%s", name);
     r = piece_words(c->n, to, at, &as, &w, &why);
@@ -332,7 +335,7 @@ int care_move_layer(struct care *c, const struct layer *l, struct care_holders *
     if (layer_is_filtered(l) && care_live(h) != NULL) {
         return care_refuse_use(care_live(h), "its layers go through a filter", e);
     }
-    if (piece_has_map(l)) {
+    if (piece_maps(l) > 0) {
         return care_move_span(c, l, at, h, e);
     }
     if (c->lost || (writer != NULL && writer->control >= 0 && arrange_spare(l) > 0)) {

@@ -16,12 +16,25 @@
 struct putting {
     struct care *c;
     struct layer *to;
-    unsigned at;
+    unsigned at; /* the role */
+    bool map;    /* of the mirror that the map of a span is */
+    bool none;   /* nobody has the role afterwards */
     struct care_holders *h;
     struct err *e;
     uint64_t bytes; /* of the new one */
     int result;     /* of the record; 1: not asked yet */
 };
+
+/* What a worker calls the disk of all roles, and that of one. */
+static const char *tail(const struct putting *p)
+{
+    return p->map ? ".map" : "";
+}
+
+static const char *role_tail(const struct putting *p)
+{
+    return p->map ? ".map" : ".p";
+}
 
 /* "disk=DEPTH TYPE LABEL SIZE" of a worker: the largest piece. */
 static void take_disk(void *arg, const char *line)
@@ -31,11 +44,23 @@ static void take_disk(void *arg, const char *line)
     char piece[64];
     unsigned long long size;
 
-    (void)str_print(piece, sizeof piece, "%s.file.p", p->to->id);
+    (void)str_print(piece, sizeof piece, "%s.file%s", p->to->id, role_tail(p));
     if (sscanf(line, "disk=%*u %*s %63s %llu", label, &size) == 2 &&
-        str_starts(label, piece) && size > p->bytes) {
+        str_starts(label, piece) && label[strlen(piece)] != '\0' && size > p->bytes) {
         p->bytes = size;
     }
+}
+
+static unsigned roles(const struct putting *p)
+{
+    return p->map ? piece_maps(p->to) : piece_count(p->to);
+}
+
+static bool is_there(const struct putting *p, unsigned role)
+{
+    int at = p->map ? piece_map_at(p->to, role) : (int)role;
+
+    return at >= 0 && piece_is_there(p->c->n, p->to, (unsigned)at);
 }
 
 /* As large as the others are. */
@@ -49,12 +74,13 @@ static int find_size(struct putting *p, int control)
         (void)volume_worker_ask(p->c->n, control, &ask, NULL);
     }
     words_fini(&w);
-    for (unsigned i = 0; control < 0 && i < piece_count(p->to); i++) {
+    for (unsigned i = 0; control < 0 && i < roles(p); i++) {
         struct err why = {0};
         uint64_t bytes = 0;
 
-        if (i != p->at && piece_is_there(p->c->n, p->to, i) &&
-            care_size(p->c->n, &(struct care_part){p->to, i, false}, &bytes, &why) == 0) {
+        if (i != p->at && is_there(p, i) &&
+            care_size(p->c->n, &(struct care_part){p->to, i, p->map}, &bytes, &why) ==
+                0) {
             p->bytes = bytes > p->bytes ? bytes : p->bytes;
         }
     }
@@ -65,7 +91,8 @@ static int find_size(struct putting *p, int control)
 static int add_new(struct putting *p, const char *name, struct words *w)
 {
     const struct pool_node as = {name, POOL_USE_NEW, p->bytes, 0, false};
-    int r = piece_words(p->c->n, p->to, p->at, &as, w, p->e);
+    int r = p->map ? piece_words_map(p->c->n, p->to, p->at, &as, w, p->e)
+                   : piece_words(p->c->n, p->to, p->at, &as, w, p->e);
 
     (void)fault_step("care.made");
     return r;
@@ -91,15 +118,23 @@ static int put_live(struct putting *p, int control)
     int r;
 
     words_add(&w, "replace");
-    words_add(&w, "layer=%s.file", id);
+    words_add(&w, "layer=%s.file%s", id, tail(p));
     words_add(&w, "role=%u", p->at);
-    words_add(&w, "equal");
-    words_add(&w, "as=%s.file.p%u", id, p->at);
-    (void)str_print(name, sizeof name, "%s.file.p%u.new", id, p->at);
-    r = add_new(p, name, &w);
+    words_add(&w, "as=%s.file%s%u", id, role_tail(p), p->at);
+    (void)str_print(name, sizeof name, "%s.file%s%u.new", id, role_tail(p), p->at);
+    words_add(&w, p->none ? "none" : "equal");
+    r = p->none ? 0 : add_new(p, name, &w);
     r = r == 0 ? volume_worker_ask(p->c->n, control, &ask, p->e) : r;
     words_fini(&w);
     return p->result <= 0 && r == 0 ? p->result : r;
+}
+
+/* The disk of all roles, "disk" or "disk.map". */
+static int add_roles(const struct putting *p, const struct layer *l,
+                     const struct arrange_name *as, struct words *w)
+{
+    return p->map ? arrange_map_words(p->c->n, l, as, w, p->e)
+                  : arrange_below(p->c->n, l, as, w, p->e);
 }
 
 /* By the program; `l` says what is there. */
@@ -108,12 +143,12 @@ static int put_alone(struct putting *p, const struct layer *l, bool unlocked)
     const struct arrange_name as = {
         .name = "disk", .writes = true, .unlocked = unlocked, .promote = true};
     struct words w = {.n_fds = 0};
-    int r = arrange_below(p->c->n, l, &as, &w, p->e);
+    int r = add_roles(p, l, &as, &w);
 
-    r = r == 0 ? add_new(p, "new", &w) : r;
-    words_add(&w, "top=disk");
+    r = r == 0 && !p->none ? add_new(p, "new", &w) : r;
+    words_add(&w, "top=disk%s", tail(p));
     words_add(&w, "role=%u", p->at);
-    words_add(&w, "with=new");
+    words_add(&w, p->none ? "none" : "with=new");
     r = r == 0 ? words_run(p->c->n, "replace", &w, NULL, NULL, p->e) : r;
     words_fini(&w);
     (void)fault_step("care.replaced");
@@ -125,7 +160,7 @@ static int make_equal(struct putting *p, bool unlocked)
 {
     const struct arrange_name as = {.name = "disk", .writes = true, .unlocked = unlocked};
     struct words w = {.n_fds = 0};
-    int r = arrange_below(p->c->n, p->to, &as, &w, p->e);
+    int r = add_roles(p, p->to, &as, &w);
 
     words_add(&w, "equal");
     r = r == 0 ? words_run(p->c->n, "scrub", &w, NULL, NULL, p->e) : r;
@@ -139,7 +174,7 @@ static int put(struct putting *p, const struct layer *l)
     struct care_holder *writer = care_writer(p->h, l);
     bool live = writer != NULL && writer->control >= 0;
     bool read = writer == NULL && care_live(p->h) != NULL;
-    int r = find_size(p, live ? writer->control : -1);
+    int r = p->none ? 0 : find_size(p, live ? writer->control : -1);
 
     if (r < 0) {
         return r;
@@ -149,7 +184,7 @@ static int put(struct putting *p, const struct layer *l)
     }
     r = put_alone(p, l, read);
     p->result = r;
-    return r == 0 ? make_equal(p, read) : r;
+    return r == 0 && !p->none ? make_equal(p, read) : r;
 }
 
 static int rebuild_on(struct care *c, const struct layer *l, unsigned at, unsigned to,
@@ -171,6 +206,49 @@ static int rebuild_on(struct care *c, const struct layer *l, unsigned at, unsign
         piece_settled(c->n, l->id, &intent);
     }
     c->rebuilt += r == 0;
+    layer_fini(&moved);
+    return r;
+}
+
+/* A member for a copy of the map: it has a piece, and no copy; 0: there is none. */
+static unsigned map_place(struct care *c, const struct layer *l)
+{
+    for (unsigned i = 0; i < piece_count(l); i++) {
+        unsigned member = piece_member(l, i);
+
+        if (member != 0 && member != c->member && piece_map_of(l, i) < 0 &&
+            piece_is_there(c->n, l, i)) {
+            return member;
+        }
+    }
+    return 0;
+}
+
+static int rebuild_map(struct care *c, struct layer *l, unsigned copy,
+                       struct care_holders *h, struct err *e)
+{
+    struct layer moved = {.record = NULL};
+    struct putting p = {
+        .c = c, .to = &moved, .at = copy, .map = true, .h = h, .e = e, .result = 1};
+    unsigned place = map_place(c, l);
+    int r = care_same(l, &moved, e);
+
+    if (r < 0) {
+        return r;
+    }
+    (void)piece_set_map(&moved, copy, place);
+    p.none = place == 0;
+    r = put(&p, l);
+    (void)fault_step("care.mapped");
+    if (p.result == 0) {
+        struct layer was = *l;
+
+        *l = moved;
+        moved = was;
+    }
+    if (p.result != 0 ? place != 0 : !c->lost) {
+        piece_remove_map(c->n, &moved, copy); /* the new one, or the old one */
+    }
     layer_fini(&moved);
     return r;
 }
@@ -205,12 +283,42 @@ int care_rebuild(struct care *c, const struct layer *l, unsigned at,
                  : rebuild_on(c, l, at, choice.id[0], h, e);
 }
 
+int care_rebuild_map(struct care *c, struct layer *l, int copy, struct care_holders *h,
+                     struct err *e)
+{
+    int r = 0;
+
+    for (unsigned i = 0; r == 0 && i < piece_maps(l); i++) {
+        if (piece_map_at(l, i) < 0 && map_place(c, l) != 0) {
+            r = rebuild_map(c, l, i, h, e);
+        }
+    }
+    return r == 0 && copy >= 0 ? rebuild_map(c, l, (unsigned)copy, h, e) : r;
+}
+
+static int fill_map(struct care *c, const struct layer *l, struct care_holders *h,
+                    struct err *e)
+{
+    struct layer now = {.record = NULL};
+    int intent = -1;
+    int r = piece_announce(c->n, l, &intent, e);
+
+    r = r == 0 ? care_same(l, &now, e) : r;
+    r = r == 0 ? care_rebuild_map(c, &now, -1, h, e) : r;
+    layer_fini(&now);
+    piece_settled(c->n, l->id, &intent);
+    return r;
+}
+
 int care_fill(struct care *c, const struct layer *l, struct care_holders *h,
               struct err *e)
 {
     int at = arrange_spare(l) > 0 ? care_piece_of(l, 0) : -1;
     struct pool_choice choice;
 
+    if (piece_maps(l) > 1) {
+        return fill_map(c, l, h, e);
+    }
     return at < 0 || care_choose(c, l, &choice, NULL) < 0
                ? 0
                : rebuild_on(c, l, (unsigned)at, choice.id[0], h, e);

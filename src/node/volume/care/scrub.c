@@ -227,14 +227,18 @@ static void add_row(struct scrubbing *s, const struct layer *l, const char *stat
     strv_fini(&names);
 }
 
-/* Members that an array lost for good have others in their place. */
+static bool lacks_one(const struct layer *l)
+{
+    return (arrange_spare(l) > 0 && care_piece_of(l, 0) >= 0) || care_lacks_map(l);
+}
+
+/* Members that an array, or the map of a span, lost for good have others in their place. */
 static void fill(struct scrubbing *s, const struct layer *l)
 {
     struct care_holders h = {.list = NULL};
     struct care c = {.n = s->c.n, .pool = s->c.pool, .lost = true};
 
-    if (s->repair && arrange_spare(l) > 0 && care_piece_of(l, 0) >= 0 &&
-        care_hold(s->c.n, l->id, &h, NULL) == 0) {
+    if (s->repair && lacks_one(l) && care_hold(s->c.n, l->id, &h, NULL) == 0) {
         (void)care_fill(&c, l, &h, NULL);
         strv_fini(&c.notes);
     }

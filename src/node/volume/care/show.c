@@ -29,8 +29,7 @@ struct looking {
 /* The member that has that piece, and is there; NULL. */
 static json_t *there(const struct showing *s, const struct layer *l, unsigned at)
 {
-    json_t *member = pool_member(s->pool, (unsigned)json_integer_value(json_array_get(
-                                              json_object_get(l->record, "pieces"), at)));
+    json_t *member = pool_member(s->pool, piece_member(l, at));
     const char *state = member != NULL ? volume_text(member, "state") : "lost";
 
     return strcmp(state, "lost") != 0 && strcmp(state, "slow") != 0 ? member : NULL;
@@ -143,7 +142,7 @@ static void show_layer(struct showing *s, const char *id)
     if (layer_load(s->n, id, &l, NULL) == 0 &&
         care_volumes(s->n, id, &names, NULL) == 0) {
         for (unsigned i = 0; i < piece_count(&l); i++) {
-            bool left = piece_has_map(&l) && care_piece_of(&l, 0) == (int)i;
+            bool left = piece_maps(&l) > 0 && piece_member(&l, i) == 0;
 
             missing += !left && there(s, &l, i) == NULL;
         }
@@ -152,7 +151,7 @@ static void show_layer(struct showing *s, const char *id)
         }
         if (missing > arrange_spare(&l)) {
             add_all(s->lost, &names);
-        } else if (missing > 0 || x.unequal) {
+        } else if (missing > 0 || x.unequal || care_lacks_map(&l)) {
             add_all(s->degraded, &names);
         }
     }

@@ -1,5 +1,6 @@
 /* span.c - the segments of a layer that is spread over members leave one of them.
  *
+ * If one of the two copies of the map is there, it is made anew on another member before them.
  * Members that have no piece of it yet get an empty one first, and the record names it before
  * a byte is there.  Once nothing lies on the member, the record names it no more: its number
  * among the pieces stays, with nobody. */
@@ -61,10 +62,7 @@ static int add_piece(struct leaving *x, unsigned member, struct err *e)
     bool made;
     int r = at >= PIECES_MOST
                 ? err_set(e, -E2BIG, "it has been on %u members: copy it", at)
-                : care_moved(x->l, 0,
-                             (unsigned)json_integer_value(json_array_get(
-                                 json_object_get(x->l->record, "pieces"), 0)),
-                             &more, e);
+                : care_same(x->l, &more, e);
 
     if (r < 0) {
         return r;
@@ -105,18 +103,15 @@ static int add_pieces(struct leaving *x, struct err *e)
     return r;
 }
 
-/* The map goes beside the first piece that is there. */
+/* The only map goes beside the first piece that is there. */
 static int move_map(struct leaving *x, struct layer *to, struct err *e)
 {
     struct err why = {0};
     int r = err_set(&why, -ENOSPC, "there is no member for its map");
 
     for (unsigned i = 0; r < 0 && i < piece_count(to); i++) {
-        unsigned member = (unsigned)json_integer_value(
-            json_array_get(json_object_get(to->record, "pieces"), i));
-
-        if (member != 0) {
-            (void)json_object_set_new(to->record, "map", json_integer(member));
+        if (piece_member(to, i) != 0) {
+            (void)piece_set_map(to, 0, piece_member(to, i));
             err_clear(&why);
             r = care_copy(x->c->n, &(struct care_part){x->l, 0, true},
                           &(struct care_part){to, 0, true}, &why);
@@ -126,6 +121,19 @@ static int move_map(struct leaving *x, struct layer *to, struct err *e)
     return r == 0 ? 0 : err_set(e, r, "%s", why.text);
 }
 
+/* Whether the only map lies there; one of several copies goes before the segments do. */
+static bool has_only_map(const struct leaving *x)
+{
+    return piece_maps(x->l) == 1 && piece_map_of(x->l, x->at) >= 0;
+}
+
+static int leave_copy(struct leaving *x, struct err *e)
+{
+    int copy = piece_maps(x->l) > 1 ? piece_map_of(x->l, x->at) : -1;
+
+    return copy >= 0 ? care_rebuild_map(x->c, x->l, copy, x->h, e) : 0;
+}
+
 /* Nothing lies there any more. */
 static int record_left(void *arg, struct err *e)
 {
@@ -133,7 +141,7 @@ static int record_left(void *arg, struct err *e)
     struct layer to = {.record = NULL};
     int r = care_moved(x->l, x->at, 0, &to, e);
 
-    if (r == 0 && piece_map_at(x->l) == x->at) {
+    if (r == 0 && has_only_map(x)) {
         r = move_map(x, &to, e);
     }
     r = r == 0 ? care_record(x->c, &to, x->h, e) : r;
@@ -178,16 +186,33 @@ static int check_use(struct leaving *x, struct err *e)
     struct care_holder *live = care_live(x->h);
 
     x->writer = care_writer(x->h, x->l);
-    if (live == NULL) {
+    if (x->writer != NULL && x->writer->control < 0) {
         x->writer = NULL;
-        return 0;
     }
-    if (x->writer == NULL || x->writer->control < 0) {
+    if (live == NULL || (x->writer == NULL && x->c->lost)) {
+        return 0; /* who reads only never asks for what is not there */
+    }
+    if (x->writer == NULL) {
         return care_refuse_use(live, "what it stands on is spread over members", e);
     }
-    return piece_map_at(x->l) == x->at
+    return has_only_map(x)
                ? care_refuse_use(live, "the map of where its parts lie is there", e)
                : 0;
+}
+
+/* One that is lost has no segment: it was looked at.  A worker is told all the same, so that it
+ * puts nothing new there. */
+static int leave(struct leaving *x, struct err *e)
+{
+    int r = x->c->lost ? 0 : add_pieces(x, e);
+
+    r = r == 0 ? leave_copy(x, e) : r;
+    if (r == 0) {
+        r = x->writer != NULL ? empty_live(x, e)
+            : x->c->lost      ? record_left(x, e)
+                              : empty_alone(x, e);
+    }
+    return r;
 }
 
 int care_move_span(struct care *c, const struct layer *l, unsigned at,
@@ -196,21 +221,15 @@ int care_move_span(struct care *c, const struct layer *l, unsigned at,
     struct layer now = {.record = NULL};
     struct leaving x = {.c = c, .l = &now, .at = at, .h = h};
     int intent = -1;
-    int r = care_moved(l, at, c->member, &now, e);
+    int r = care_same(l, &now, e);
 
-    if (r == 0 && c->lost) { /* nothing lies there: it was looked at */
-        r = record_left(&x, e);
-        layer_fini(&now);
-        return r;
-    }
     r = r == 0 ? check_use(&x, e) : r;
     r = r == 0 ? piece_announce(c->n, l, &intent, e) : r;
     if (r == 0) {
-        r = add_pieces(&x, e);
-        r = r == 0 ? (x.writer != NULL ? empty_live(&x, e) : empty_alone(&x, e)) : r;
+        r = leave(&x, e);
         piece_settled(c->n, l->id, &intent);
     }
-    c->moved += r == 0;
+    c->moved += r == 0 && !c->lost;
     layer_fini(&now);
     return r;
 }

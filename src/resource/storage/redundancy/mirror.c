@@ -675,6 +675,19 @@ int mirror_fail(struct blk *b, unsigned role, struct err *e)
     return r == 0 ? 0 : err_sys(e, r, "cannot leave member %u out", role);
 }
 
+int mirror_leave(struct blk *b, unsigned role, struct err *e)
+{
+    struct mirror *m = mirror_of(b);
+    int r = mirror_fail(b, role, e);
+
+    if (r == 0) {
+        blk_drain_begin(b); /* readers of it */
+        blk_detach(m->set.member[role].edge);
+        blk_drain_end(b);
+    }
+    return r;
+}
+
 static int come_back(struct mirror *m, unsigned role, struct blk *take_disk,
                      struct err *e)
 {

@@ -78,6 +78,9 @@ void mirror_status(const struct blk *b, struct mirror_status *ret);
 /* Leave a member out; -EBUSY: the mirror cannot go on without it. */
 int mirror_fail(struct blk *b, unsigned role, struct err *e);
 
+/* The same, and its disk is let go: nobody has the role until another disk does. */
+int mirror_leave(struct blk *b, unsigned role, struct err *e);
+
 /* A member that is out comes back: as it was, or as another disk, which is taken, also on
  * failure. */
 int mirror_return(struct blk *b, unsigned role, struct err *e);

@@ -161,7 +161,18 @@ int tool_care_replace(struct blk *disk, unsigned role, struct blk *take_new,
                    set->read_only ? "it is read only" : "it has no other copies");
 }
 
-static const char *const replace_keys[] = {"role", "with", "equal", "rate", NULL};
+/* Nobody has the role any more. */
+static int leave_role(struct blk *disk, unsigned role, struct err *e)
+{
+    struct blk *set = set_of(disk, &role);
+
+    return is(set, "mirror") && !set->read_only
+               ? mirror_leave(set, role, e)
+               : err_set(e, -EOPNOTSUPP, "'%s' is no mirror that is written to",
+                         disk->label);
+}
+
+static const char *const replace_keys[] = {"role", "with", "none", "equal", "rate", NULL};
 
 int tool_replace(struct request *r)
 {
@@ -177,10 +188,11 @@ int tool_replace(struct request *r)
     request_catch_signals(r);
     e = request_open(r, replace_keys, &disk);
     e = e != 0 ? e : request_number(r, "role", 0, &role);
-    e = e != 0 ? e : request_disk(r, "with", &new);
+    e = e != 0 || request_has(r, "none") ? e : request_disk(r, "with", &new);
     e = e != 0 ? e : blk_attach(&edge, disk, r->e);
     if (e == 0) {
-        e = tool_care_replace(disk, (unsigned)role, new, r->e);
+        e = new != NULL ? tool_care_replace(disk, (unsigned)role, new, r->e)
+                        : leave_role(disk, (unsigned)role, r->e);
         e = e == 0 && request_has(r, "equal") ? tool_care_wait_equal(disk, &p, r->e) : e;
         blk_detach(&edge);
     }
@@ -205,6 +217,18 @@ static struct blk *named(struct call *c)
     return graph_disk(c->worker->graph, layer != NULL ? layer : "", c->words.e);
 }
 
+static int serve_leave(struct call *c, struct blk *disk, uint64_t role)
+{
+    int r = leave_role(disk, (unsigned)role, c->words.e);
+
+    if (r == 0) {
+        graph_prune(c->worker->graph, call_left, c);
+        call_answer(c, "replaced", "yes");
+        call_send(c);
+    }
+    return r;
+}
+
 /* A member that is put in is made equal whether somebody waits for it or not. */
 int serve_replace(struct call *c)
 {
@@ -216,6 +240,9 @@ int serve_replace(struct call *c)
     uint64_t role = 0;
     int r = disk == NULL ? -ENOENT : request_number(&c->words, "role", 0, &role);
 
+    if (r == 0 && request_has(&c->words, "none")) {
+        return serve_leave(c, disk, role);
+    }
     r = r == 0 ? call_nodes(c, &added) : r;
     r = r == 0 ? tool_care_replace(disk, (unsigned)role, graph_top(g, NULL), c->words.e)
                : r;

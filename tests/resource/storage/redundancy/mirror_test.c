@@ -264,7 +264,11 @@ static int a_member_comes_back_in_use(void *arg)
         wait_until_ok(s);
     }
     before = status_of(s).copied_bytes;
-    must_be_0(mirror_fail(s->disk, 2, NULL));
+    must_be_0(mirror_leave(s->disk, 2, NULL));
+    must(status_of(s).state == MIRROR_DEGRADED);
+    must(mirror_return(s->disk, 2, NULL) == -EINVAL); /* its disk was let go */
+    must(mirror_leave(s->disk, 3, NULL) == -EBUSY);
+    loop_sleep(s->loop, 3000000);
     must_be_0(leaf_memory_create(loop_strands(s->loop), MEMBER_BYTES, 512, &fresh, NULL));
     blk_detach(&s->keep[2]);
     s->keep[2] = (struct blk_edge){.user = "test", .lets = BLK_USE_ALL};
