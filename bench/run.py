@@ -14,6 +14,7 @@ import image
 import isa
 import layers
 import lib
+import machine
 import native
 import oci
 
@@ -35,6 +36,8 @@ SECTIONS = {
     "convert": layers.copied,
     "fork": layers.made_and_forked,
     "isa": isa.rows,
+    "machine": machine.rows,
+    **{f"machine-{name}": machine.section(fn) for name, fn in machine.SECTIONS.items()},
 }
 
 
@@ -52,7 +55,7 @@ def limit(value):
 
 
 def main():
-    names = sys.argv[1:] or list(SECTIONS)
+    names = sys.argv[1:] or [n for n in SECTIONS if not n.startswith("machine-")]
     rows, unable, broken = [], [], []
     for name in names:
         if name not in SECTIONS:
