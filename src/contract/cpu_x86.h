@@ -93,6 +93,7 @@ struct x86_msrs {
     uint64_t tsc_aux, tsc_offset, tsc_deadline;
     uint64_t pat, apic_base, misc_enable;
     uint64_t mtrr_def_type, mtrr_fixed[11], mtrr_base[8], mtrr_mask[8];
+    uint64_t spec_ctrl;
 };
 
 struct x86_regs {

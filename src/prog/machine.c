@@ -100,6 +100,8 @@ static int parse(int argc, char **argv, struct order *o, struct err *e)
             o->files.command_line = v;
         } else if (strcmp(argv[i], "--engine") == 0) {
             o->options.engine = v;
+        } else if (strcmp(argv[i], "--model") == 0) {
+            o->options.model = v;
         } else if (strcmp(argv[i], "--cpus") == 0) {
             o->options.cpus = (unsigned)atoi(v);
         } else if (strcmp(argv[i], "--memory") == 0) {

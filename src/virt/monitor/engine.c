@@ -11,7 +11,7 @@
 int engine_create_cpu(struct machine *m, unsigned index, struct err *e)
 {
     const char *engine = m->options.engine != NULL ? m->options.engine : "auto";
-    const char *name = m->options.model != NULL ? m->options.model : "host-like";
+    const char *name = m->options.model != NULL ? m->options.model : "machine";
     const struct x86_model *model = x86_model_find(name);
     struct cpu **ret = &m->vcpu[index].cpu;
     bool is_auto = strcmp(engine, "auto") == 0;

@@ -25,7 +25,7 @@ struct virtio_device;
 
 struct machine_options {
     const char *engine; /* "auto", "translate", "interpret"; NULL: "auto" */
-    const char *model;  /* CPUID model; NULL: "host-like" */
+    const char *model;  /* CPUID model; NULL: "machine" */
     unsigned cpus;      /* 1.. */
     uint64_t memory_bytes;
     bool hides; /* no mark of a hypervisor */

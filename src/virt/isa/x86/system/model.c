@@ -32,10 +32,17 @@ static const struct feature features[] = {
 _Static_assert(X86_F_COUNT < 64, "a set of features is one word");
 #define SET_ALL ((1ull << X86_F_COUNT) - 1)
 
+/* What a processor says of its own speculation, and of its timer in sleep: only the model of
+ * machines does, which speaks of this engine and not of hardware. */
+#define SET_SAYS      (F(ARAT) | F(SPEC_CTRL) | F(STIBP) | F(ARCH_CAPS) | F(BHI_CTRL))
+#define SET_HOST_LIKE (SET_ALL & ~SET_SAYS)
+#define SET_MACHINE   (SET_ALL & ~F(MONITOR))
+
 static const struct x86_model models[] = {
     {"base", "Strata base (x86-64-v2)", 0x000106a5, 40, true, 0, SET_V2},
     {"v3", "Strata v3 (x86-64-v3)", 0x000306c3, 40, true, 7, SET_V3},
-    {"host-like", "Strata host-like", 0x000506e3, 40, true, 7, SET_ALL},
+    {"host-like", "Strata host-like", 0x000506e3, 40, true, 7, SET_HOST_LIKE},
+    {"machine", "Strata machine", 0x000806f8, 40, true, 7, SET_MACHINE},
     {"i686", "Strata i686", 0x00000673, 36, false, 0, SET_I686},
 };
 
@@ -193,6 +200,9 @@ static void leaf_basic(const struct x86_cpu *c, uint32_t leaf, uint32_t subleaf,
         break;
     case 5:
         ret[0] = ret[1] = 64; /* monitored lines */
+        break;
+    case 7:
+        ret[0] = subleaf == 0 && x86_model_has(c->model, X86_F_BHI_CTRL) ? 2 : 0;
         break;
     case 0xd:
         leaf_d(c, subleaf, ret);

@@ -11,6 +11,8 @@ enum check {
     CANONICAL,
     HALF,      /* 32 bits */
     READ_ONLY, /* #GP */
+    COMMAND,   /* bit 0 orders something that needs nothing; #GP when read */
+    PREDICTED, /* of IA32_SPEC_CTRL: IBRS, STIBP, BHI_DIS_S */
     ZERO,      /* nothing can be set */
     IGNORED,   /* taken, without effect */
     TYPES,     /* eight memory types of a byte each */
@@ -28,12 +30,21 @@ struct msr {
     uint64_t value;
 };
 
+/* IA32_ARCH_CAPABILITIES (SDM volume 4, table 2-2): what faulting loads and predictions
+ * of a guest cannot do here, since its addresses are not the host's: RDCL_NO, IBRS_ALL,
+ * SKIP_L1DFL_VMENTRY, SSB_NO, MDS_NO, IF_PSCHANGE_MC_NO, TAA_NO, SBDR_SSDP_NO, FBSDP_NO,
+ * PSDP_NO, BHI_NO, PBRSB_NO, GDS_NO, RFDS_NO, ITS_NO. */
+#define ARCH_CAPABILITIES 0x400000000d10e17bull
+
 #define HELD(field) .at = offsetof(struct x86_regs, field)
 
 static const struct msr msrs[] = {
     {0x1b, 1, ANY, true, X86_F_BASE, 0, HELD(msr.apic_base)},
+    {0x48, 1, PREDICTED, false, X86_F_SPEC_CTRL, 0, HELD(msr.spec_ctrl)},
+    {0x49, 1, COMMAND, false, X86_F_SPEC_CTRL, 0, 0, 0},
     {0x8b, 1, IGNORED, false, X86_F_BASE, 0, 0, 0x100000000ull},
     {0xfe, 1, READ_ONLY, false, X86_F_BASE, 0, 0, 0x508}, /* 8 ranges, fixed, WC */
+    {0x10a, 1, READ_ONLY, false, X86_F_ARCH_CAPS, 0, 0, ARCH_CAPABILITIES},
     {0x174, 1, HALF, false, X86_F_SEP, 0, HELD(msr.sysenter_cs)},
     {0x175, 1, CANONICAL, false, X86_F_SEP, 0, HELD(msr.sysenter_esp)},
     {0x176, 1, CANONICAL, false, X86_F_SEP, 0, HELD(msr.sysenter_eip)},
@@ -128,6 +139,9 @@ static uint64_t read_msr(struct x86_cpu *c, uint32_t n)
     if (m == NULL) {
         return ask(c, n, 0);
     }
+    if (m->check == COMMAND) {
+        refuse(c);
+    }
     value = m->at != 0 ? *place(c, m, n) : m->value;
     return m->is_told ? ask(c, n, value) : value;
 }
@@ -154,6 +168,10 @@ static void check_write(struct x86_cpu *c, const struct msr *m, uint64_t v)
         is_good = v >> 32 == 0;
     } else if (m->check == ZERO) {
         is_good = v == 0;
+    } else if (m->check == COMMAND) {
+        is_good = (v & ~UINT64_C(1)) == 0;
+    } else if (m->check == PREDICTED) {
+        is_good = (v & ~UINT64_C(0x403)) == 0;
     } else if (m->check == TYPES) {
         is_good = are_types(v);
     } else if (m->check == PHYSICAL) {

@@ -57,7 +57,7 @@ void x86_port_check(struct x86_cpu *c, uint16_t port, unsigned bytes);
 uint64_t x86_port_in(struct x86_cpu *c, uint16_t port, unsigned bytes);
 void x86_port_out(struct x86_cpu *c, uint16_t port, unsigned bytes, uint64_t value);
 
-/* CPUID models: "base", "v3", "host-like", "i686"; NULL: no such name. */
+/* CPUID models: "base", "v3", "host-like", "machine", "i686"; NULL: no such name. */
 const struct x86_model *x86_model_find(const char *name);
 bool x86_model_has(const struct x86_model *m, enum x86_feature f);
 void x86_model_cpuid(const struct x86_cpu *c, uint32_t leaf, uint32_t subleaf,

@@ -515,10 +515,55 @@ static void models_hold_what_their_level_says(void **state)
     assert_false(x86_model_has(x86_model_find("v3"), X86_F_SHA));
     assert_true(x86_model_has(x86_model_find("host-like"), X86_F_SHA));
     for (unsigned f = 0; f < X86_F_COUNT; f++) {
-        assert_true(x86_model_has(x86_model_find("host-like"), f));
+        bool says = f == X86_F_ARAT || f == X86_F_SPEC_CTRL || f == X86_F_STIBP ||
+                    f == X86_F_ARCH_CAPS || f == X86_F_BHI_CTRL; /* no instructions */
+
+        assert_int_equal(x86_model_has(x86_model_find("host-like"), f), !says);
+        assert_int_equal(x86_model_has(x86_model_find("machine"), f), f != X86_F_MONITOR);
     }
     assert_false(x86_model_has(x86_model_find("i686"), X86_F_LM));
     assert_false(x86_model_has(x86_model_find("i686"), X86_F_SSE));
+}
+
+static unsigned access_msr(struct bench *b, uint32_t msr, bool writes, uint64_t value)
+{
+    b->c.r.gpr[X86_RCX] = msr;
+    b->c.r.gpr[X86_RAX] = (uint32_t)value;
+    b->c.r.gpr[X86_RDX] = value >> 32;
+    return (unsigned)try_insn(b, writes ? &x86_do_wrmsr : &x86_do_rdmsr, &plain);
+}
+
+/* SDM volume 4, table 2-2; volume 2A, CPUID leaf 7. */
+static void a_machine_says_what_its_speculation_cannot_do(void **state)
+{
+    struct bench *b = bench_make("machine");
+    uint32_t v[4];
+
+    (void)state;
+    bench_long(b, 0);
+    x86_model_cpuid(&b->c, 7, 0, v);
+    assert_int_equal(v[3] & (1u << 26 | 1u << 27 | 1u << 29), 0x2c000000);
+    assert_int_equal(access_msr(b, 0x10a, false, 0), NO_FAULT);
+    assert_int_equal(b->c.r.gpr[X86_RAX] & 0x133, 0x133); /* RDCL, IBRS, SSB, MDS, TAA */
+    assert_int_equal(access_msr(b, 0x10a, true, 0), X86_GP);
+    assert_int_equal(access_msr(b, 0x48, true, 4), X86_GP);
+    x86_model_cpuid(&b->c, 7, 2, v);
+    assert_int_equal(v[3], 1u << 4); /* BHI_CTRL */
+    assert_int_equal(access_msr(b, 0x48, true, 0x400), NO_FAULT);
+    assert_int_equal(access_msr(b, 0x48, true, 3), NO_FAULT);
+    assert_int_equal(access_msr(b, 0x48, false, 0), NO_FAULT);
+    assert_int_equal(b->c.r.gpr[X86_RAX], 3);
+    assert_int_equal(access_msr(b, 0x49, true, 1), NO_FAULT);
+    assert_int_equal(access_msr(b, 0x49, true, 2), X86_GP);
+    assert_int_equal(access_msr(b, 0x49, false, 0), X86_GP);
+    bench_free(b);
+    b = bench_make("host-like");
+    bench_long(b, 0);
+    x86_model_cpuid(&b->c, 7, 0, v);
+    assert_int_equal(v[3], 0);
+    b->refuse = true; /* no such register: whoever is asked refuses */
+    assert_int_equal(access_msr(b, 0x10a, false, 0), X86_GP);
+    bench_free(b);
 }
 
 static void reset_is_what_the_manual_tabulates(void **state)
@@ -601,6 +646,7 @@ int main(void)
         cmocka_unit_test(xcr0_takes_possible_components_only),
         cmocka_unit_test(interrupt_flag_by_privilege),
         cmocka_unit_test(models_hold_what_their_level_says),
+        cmocka_unit_test(a_machine_says_what_its_speculation_cannot_do),
         cmocka_unit_test(reset_is_what_the_manual_tabulates),
         cmocka_unit_test(impossible_registers_are_refused),
     };
