@@ -18,7 +18,7 @@
 #define EMIT_SPILLS    32
 #define EMIT_HOST_REGS 16
 
-#define EMIT_JUMP_BITS 12
+#define EMIT_JUMP_BITS 14
 #define EMIT_JUMPS     (1u << EMIT_JUMP_BITS)
 
 /* The host's stack while generated code runs begins below a multiple of this, and

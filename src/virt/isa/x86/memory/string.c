@@ -83,12 +83,13 @@ const uint8_t *x86_fetch_page(struct x86_cpu *c, uint64_t rip, unsigned *ret_byt
     struct x86_part part = {.bytes = 1};
 
     *ret_bytes = room;
-    x86_fold_set(c->tlbs->now->fetched, X86_FETCHED_WORDS, linear >> MEM_PAGE_SHIFT);
     if (t->entry[index].execute == (linear & ~X86_PAGE_MASK)) {
+        x86_note_fetched(c, &t->page[index]);
         *ret_at = t->page[index].at | (linear & X86_PAGE_MASK);
         return (const uint8_t *)(uintptr_t)(linear + t->entry[index].addend);
     }
     x86_translate(c, linear, X86_EXECUTE, (enum x86_rights)c->tlbs->rights, &part);
+    x86_note_fetched(c, &t->page[index]);
     *ret_at = part.at;
     return part.host;
 }

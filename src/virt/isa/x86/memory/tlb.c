@@ -9,7 +9,20 @@
  * half (flags of physical pages, breakpoints, regions) drops store tags or all.
  *
  * A PCID has at most one space.  Global pages are looked up anew in each space, and
- * dropped from all. */
+ * dropped from all.
+ *
+ * Who keeps what linear addresses of code mean (the translator's jump tables) does so under
+ * a generation, which is another one when that may have changed.  There are two kinds.
+ * System code through global pages has one generation for all spaces, which only changes
+ * with what drops global translations: INVLPG, INVPCID of all with global ones, CR4.PGE, and
+ * all that changes what paging means (x86_tlb_flush_all).  For MOV to CR3, INVPCID of one
+ * context and task switches leave global translations alone (SDM volume 3A, 4.10.4.1), and
+ * the processor may use one whatever the PCID, so a guest whose spaces disagree about a
+ * global page is owed neither meaning (4.10.2.4).  All else - users' code, system code
+ * through other pages - has its space's own, which changes with each flush of the space.
+ * A space that fetches system code through a page that is not global uses its own for all
+ * system code (`is_local`) until then.  To reuse a space for another PCID is no
+ * invalidation: what was global still is. */
 #include "virt/isa/x86/memory/tlb.h"
 
 #include <errno.h>
@@ -64,32 +77,71 @@ static void flush_table(struct x86_tlb *t, bool also_global)
         }
     }
     if (also_global) {
-        memset(t->large, 0, sizeof t->large);
-        t->huge = 0;
+        memset(&t->large, 0, sizeof t->large);
     }
 }
 
-static void note_size(struct x86_tlb *t, const struct x86_tlb_page *p)
+static void note_size(struct x86_large *l, const struct x86_tlb_page *p)
 {
+    unsigned upper = p->linear >> 63;
+
     if (p->shift > SHIFT_4M) {
-        x86_fold_set(&t->huge, 1, p->linear >> SHIFT_1G);
+        x86_fold_set(&l->huge[upper], 1, p->linear >> SHIFT_1G);
     } else if (p->shift > MEM_PAGE_SHIFT) {
-        x86_fold_set(t->large, X86_TLB_LARGE_WORDS, p->linear >> SHIFT_4M);
+        x86_fold_set(l->part[upper], X86_TLB_LARGE_WORDS, p->linear >> SHIFT_4M);
     }
 }
 
 /* Whether what is held may be a piece of a large page that this address is in. */
-static bool may_be_piece(const struct x86_tlb *t, uint64_t linear)
+static bool may_be_piece(const struct x86_large *l, uint64_t linear)
 {
-    return x86_fold_has(&t->huge, 1, linear >> SHIFT_1G) ||
-           x86_fold_has(t->large, X86_TLB_LARGE_WORDS, linear >> SHIFT_4M);
+    unsigned upper = linear >> 63;
+
+    return x86_fold_has(&l->huge[upper], 1, linear >> SHIFT_1G) ||
+           x86_fold_has(l->part[upper], X86_TLB_LARGE_WORDS, linear >> SHIFT_4M);
 }
 
-/* Who keeps what linear addresses of code mean finds it out of date. */
+/* Who keeps what linear addresses of code mean in this space finds it out of date. */
 static void renew(struct x86_cpu *c, struct x86_space *s)
 {
     s->generation = ++c->map_generation;
-    memset(s->fetched, 0, sizeof s->fetched);
+    s->is_local = s->has_global = false;
+    memset(&s->fetched, 0, sizeof s->fetched);
+}
+
+/* ... what global ones mean to the system. */
+static void renew_global(struct x86_cpu *c)
+{
+    c->tlbs->generation = ++c->map_generation;
+    memset(&c->tlbs->fetched, 0, sizeof c->tlbs->fetched);
+}
+
+static void note_page(struct x86_fetched *f, const struct x86_tlb_page *p)
+{
+    if (p->shift == MEM_PAGE_SHIFT) {
+        x86_fold_set(f->page[p->linear >> 63], X86_FETCHED_WORDS,
+                     p->linear >> MEM_PAGE_SHIFT);
+    } else {
+        note_size(&f->large, p);
+    }
+}
+
+void x86_note_fetched(struct x86_cpu *c, const struct x86_tlb_page *p)
+{
+    struct x86_space *s = c->tlbs->now;
+
+    if (c->r.cpl == 3) {
+        s->has_global |= p->global;
+        note_page(&s->fetched, p);
+        return;
+    }
+    s->is_local |= !p->global;
+    if (p->global) {
+        note_page(&c->tlbs->fetched, p);
+    }
+    if (s->is_local) {
+        note_page(&s->fetched, p);
+    }
 }
 
 static void flush_space(struct x86_cpu *c, struct x86_space *s, bool also_global)
@@ -190,6 +242,9 @@ void x86_tlb_flush_all(struct x86_cpu *c, bool also_global)
     for (unsigned i = 0; i < X86_SPACES; i++) {
         flush_space(c, &c->tlbs->space[i], also_global);
     }
+    if (also_global) {
+        renew_global(c);
+    }
     c->wants |= X86_WANT_RELOAD;
 }
 
@@ -201,6 +256,9 @@ void x86_tlb_flush_pcid(struct x86_cpu *c, uint16_t pcid, bool also_global)
         if (s->used && s->pcid == pcid) {
             flush_space(c, s, also_global);
         }
+    }
+    if (also_global) {
+        renew_global(c);
     }
     c->wants |= X86_WANT_RELOAD;
 }
@@ -215,7 +273,7 @@ static void drop_page(struct x86_tlb *t, uint64_t linear, bool only_global)
         (t->page[index].global || !only_global)) {
         drop(t, index);
     }
-    if (!may_be_piece(t, linear)) {
+    if (!may_be_piece(&t->large, linear)) {
         return;
     }
     for (unsigned i = next_place(t, 0); i < X86_TLB_ENTRIES; i = next_place(t, i + 1)) {
@@ -229,25 +287,27 @@ static void drop_page(struct x86_tlb *t, uint64_t linear, bool only_global)
 }
 
 /* Whether code may have come from that page, or from another of the same large page. */
-static bool may_be_code(const struct x86_space *s, uint64_t linear)
+static bool may_be_code(const struct x86_fetched *f, uint64_t linear)
 {
-    bool ret = x86_fold_has(s->fetched, X86_FETCHED_WORDS, linear >> MEM_PAGE_SHIFT);
-
-    for (unsigned as = 0; as < X86_AS_COUNT; as++) {
-        ret |= may_be_piece(&s->as[as], linear);
-    }
-    return ret;
+    return x86_fold_has(f->page[linear >> 63], X86_FETCHED_WORDS,
+                        linear >> MEM_PAGE_SHIFT) ||
+           may_be_piece(&f->large, linear);
 }
 
+/* In spaces of other PCIDs only global translations go. */
 void x86_tlb_flush_page(struct x86_cpu *c, uint16_t pcid, uint64_t linear)
 {
+    if (may_be_code(&c->tlbs->fetched, linear)) {
+        renew_global(c);
+    }
     for (unsigned i = 0; i < X86_SPACES; i++) {
         struct x86_space *s = &c->tlbs->space[i];
 
         if (!s->used) {
             continue;
         }
-        if (may_be_code(s, linear)) {
+        if ((s->pcid == pcid || s->is_local || s->has_global) &&
+            may_be_code(&s->fetched, linear)) {
             renew(c, s);
         }
         for (unsigned as = 0; as < X86_AS_COUNT; as++) {
@@ -352,7 +412,7 @@ void x86_translate(struct x86_cpu *c, uint64_t linear, enum x86_access access,
         x86_walk(c, linear, access, as, &found);
         *p = found;
         t->used[index / 64] |= 1ull << index % 64;
-        note_size(t, &found);
+        note_size(&t->large, &found);
     }
     if (p->region != NULL && p->region->host != NULL) {
         (void)mem_present(c->mem, p->region, p->at);

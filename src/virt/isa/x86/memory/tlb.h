@@ -56,14 +56,26 @@ struct x86_tlb_page {
     bool used;
 };
 
+/* Large pages by 4 MiB, and by 1 GiB, of the linear address, folded; those of the upper half
+ * of the addresses apart, where systems map all memory by them. */
+struct x86_large {
+    uint64_t part[2][X86_TLB_LARGE_WORDS];
+    uint64_t huge[2];
+};
+
+/* Pages that code was fetched from: small ones by linear page, folded, those of the upper half
+ * of the addresses apart; and large ones. */
+struct x86_fetched {
+    uint64_t page[2][X86_FETCHED_WORDS];
+    struct x86_large large;
+};
+
 struct x86_tlb {
     struct x86_tlb_entry entry[X86_TLB_ENTRIES];
     struct x86_tlb_page page[X86_TLB_ENTRIES];
     uint64_t used[X86_TLB_ENTRIES / 64]; /* which places hold something */
-    /* Where pages of 2 and 4 MiB, and of 1 GiB, may be held in pieces: by 4 MiB and by
-     * 1 GiB of the linear address, folded. */
-    uint64_t large[X86_TLB_LARGE_WORDS];
-    uint64_t huge;
+    /* Where pages of 2 and 4 MiB, and of 1 GiB, may be held in pieces. */
+    struct x86_large large;
     uint8_t votes;
     uint64_t usual_addend; /* of most pages that were entered */
 };
@@ -73,9 +85,12 @@ struct x86_space {
     uint16_t pcid;
     bool used;
     uint64_t last_use;
-    uint64_t generation; /* another, when some address of code may mean another page */
-    /* Pages that code was fetched from since it got that: by linear page, folded. */
-    uint64_t fetched[X86_FETCHED_WORDS];
+    /* Another, when some address of the code that only this space knows may mean another
+     * page: users' code, and the system's where `is_local`. */
+    uint64_t generation;
+    bool is_local;              /* system code came through a page that is not global */
+    bool has_global;            /* users' code came through one that is */
+    struct x86_fetched fetched; /* since it got that generation */
     struct x86_tlb as[X86_AS_COUNT];
 };
 
@@ -85,7 +100,9 @@ struct x86_tlb_set {
     struct x86_tlb *real; /* of the current space and privilege */
     uint8_t rights;       /* `enum x86_rights` of `real` */
     uint64_t clock;
-    struct x86_tlb none; /* always empty: every access is to be looked at */
+    uint64_t generation;        /* of system code through global pages, in all spaces */
+    struct x86_fetched fetched; /* ... since then */
+    struct x86_tlb none;        /* always empty: every access is to be looked at */
 };
 
 /* What one page of an access turned out to be. */
@@ -142,6 +159,9 @@ static inline bool x86_fold_has(const uint64_t *word, unsigned words, uint64_t n
 
     return (word[n / 64] >> n % 64 & 1) != 0;
 }
+
+/* Code comes from this page, which is held. */
+void x86_note_fetched(struct x86_cpu *c, const struct x86_tlb_page *p);
 
 static inline bool x86_is_canonical(uint64_t linear)
 {

@@ -1,9 +1,11 @@
 /* link.c - patched jumps between units, and the jump tables.
  *
  * An exit that leads to a unit is in the list of that unit, by number, since the arrays
- * of exits move.  A jump table serves one address space of the soft TLB with one
- * privilege; it is emptied when that space's generation changed, and its link number is
- * then a new one, so that patched jumps to other pages hold no longer. */
+ * of exits move.  A jump table serves users in one address space of the soft TLB, or the
+ * system: in all of them, or in one where it also runs code that is not global
+ * (`is_local`).  It is emptied when the generation of what it serves changed (the head of
+ * memory/tlb.c says when), and its link number is then a new one, so that patched jumps to
+ * other pages hold no longer. */
 #include <string.h>
 
 #include "virt/isa/x86/memory/tlb.h"
@@ -83,10 +85,24 @@ static void empty_place(struct emit_jump *table, unsigned n)
     table[n] = (struct emit_jump){.tag = n == 0 ? ~UINT64_C(0) : 0};
 }
 
-static void empty(struct emit_jump *table)
+/* Only the places that were filled. */
+static void empty(struct translate_cpu *t, unsigned space)
 {
-    memset(table, 0, EMIT_JUMPS * sizeof *table);
-    empty_place(table, 0);
+    uint64_t *filled = t->filled[space];
+
+    for (unsigned w = 0; w < EMIT_JUMPS / 64; w++) {
+        for (; filled[w] != 0; filled[w] &= filled[w] - 1) {
+            empty_place(table_of(t, space),
+                        w * 64 + (unsigned)__builtin_ctzll(filled[w]));
+        }
+    }
+}
+
+void link_init(struct translate_cpu *t)
+{
+    for (unsigned n = 0; n < JUMP_SPACES; n++) {
+        empty_place(table_of(t, n), 0);
+    }
 }
 
 void link_forget(struct translate_cpu *t, const struct unit *u)
@@ -121,8 +137,11 @@ uint64_t link_recall(const struct translate_cpu *t, uint64_t rip)
 void link_remember(struct translate_cpu *t, uint64_t rip, uint64_t code)
 {
     struct emit_jump *table = (struct emit_jump *)(uintptr_t)t->frame.jumps;
+    unsigned place = emit_jump_place(rip);
 
-    table[emit_jump_place(rip)] = (struct emit_jump){.tag = rip, .code = code};
+    table[place] = (struct emit_jump){.tag = rip, .code = code};
+    t->filled[(size_t)(table - t->jumps) / EMIT_JUMPS][place / 64] |= UINT64_C(1)
+                                                                      << place % 64;
 }
 
 static uint32_t next_link(struct translate_cpu *t)
@@ -139,20 +158,30 @@ static void renew(struct translate_cpu *t, unsigned n, uint64_t generation, uint
 {
     uint32_t link = next_link(t);
 
-    empty(table_of(t, n));
+    empty(t, n);
     t->space[n] = (struct jump_space){
         .generation = generation, .link = link, .key = key, .is_used = true};
 }
 
+/* Which table serves what executes now. */
+static unsigned table_now(const struct x86_tlb_set *set, bool is_user,
+                          uint64_t *ret_generation)
+{
+    bool is_shared = !is_user && !set->now->is_local;
+
+    *ret_generation = is_shared ? set->generation : set->now->generation;
+    return is_shared ? JUMP_SHARED : (unsigned)(set->now - set->space) * 2 + is_user;
+}
+
 void link_refresh(struct translate_cpu *t)
 {
-    const struct x86_tlb_set *set = t->x.tlbs;
-    unsigned n = (unsigned)(set->now - set->space) * 2 + (t->x.r.cpl == 3);
+    uint64_t generation;
+    unsigned n = table_now(t->x.tlbs, t->x.r.cpl == 3, &generation);
     struct jump_space *s = &t->space[n];
     uint8_t key = (uint8_t)(unit_key(&t->x) | (t->is_counted ? UNIT_COUNTED : 0));
 
-    if (!s->is_used || s->generation != set->now->generation || s->key != key) {
-        renew(t, n, set->now->generation, key);
+    if (!s->is_used || s->generation != generation || s->key != key) {
+        renew(t, n, generation, key);
     }
     t->frame.jumps = (uint64_t)(uintptr_t)table_of(t, n);
     t->frame.link = s->link;

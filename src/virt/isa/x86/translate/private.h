@@ -5,7 +5,8 @@
  * byte (the code holds linear addresses) and the way of decoding.  A patched jump to a
  * unit of the same page needs no care; one to another page holds under a number that
  * stands for an address space in one state (`struct jump_space`), as the jump tables do:
- * one for each space of the soft TLB and privilege, so that they outlive switches.  Every
+ * one for the users of each space of the soft TLB, and one for the system in all of them, so
+ * that they outlive switches (link.c).  Every
  * unit knows the jumps that were patched to lead to it, and takes them back when it goes.
  *
  * Code memory has two halves, filled by turns; when both are full the older one goes with
@@ -43,7 +44,8 @@
 #define HALF_SHIFT      24 /* numbers of sites and exits: half << 24 | index */
 #define SOFT_SLOTS      1024u
 #define SOFT_AFTER      2                /* times that an immediate was written */
-#define JUMP_SPACES     (X86_SPACES * 2) /* each for the system and for users */
+#define JUMP_SHARED     (X86_SPACES * 2) /* the system's, of all spaces */
+#define JUMP_SPACES     (JUMP_SHARED + 1) /* and each space's for the system and for users */
 
 /* An instruction whose immediate alone was written while it was translated. */
 struct rewritten {
@@ -57,9 +59,9 @@ struct code_memory {
     size_t bytes;
 };
 
-/* A jump table's owner: an address space as it is now, seen with one privilege. */
+/* What a jump table serves, as it is now. */
 struct jump_space {
-    uint64_t generation; /* of the soft TLB's space */
+    uint64_t generation; /* of the soft TLB's space, or of what is global in all */
     uint32_t link;       /* never the same again */
     uint8_t key;         /* the way of decoding, and UNIT_COUNTED */
     bool is_used;
@@ -97,7 +99,8 @@ struct translate_cpu {
     struct unit_page *page[PAGE_BUCKETS]; /* changed under the share's lock */
     struct emit_jump *jumps;              /* JUMP_SPACES tables of EMIT_JUMPS */
     struct jump_space space[JUMP_SPACES];
-    uint32_t links;           /* given out */
+    uint64_t filled[JUMP_SPACES][EMIT_JUMPS / 64]; /* places of the tables */
+    uint32_t links;                                /* given out */
     uint8_t heat[HEAT_SLOTS]; /* executions left until it is warm, and 1; 0: never seen */
     uint32_t rounds[HEAT_SLOTS]; /* of quick units: left until they are hot */
     struct rewritten rewritten[SOFT_SLOTS];
@@ -197,7 +200,8 @@ void link_forget(struct translate_cpu *t, const struct unit *u); /* it is about 
 /* The code at `rip` in the table in force; 0: not there. */
 uint64_t link_recall(const struct translate_cpu *t, uint64_t rip);
 void link_remember(struct translate_cpu *t, uint64_t rip, uint64_t code);
-void link_refresh(struct translate_cpu *t); /* the table of the space in force */
+void link_refresh(struct translate_cpu *t); /* the table of what executes now */
+void link_init(struct translate_cpu *t);
 
 /* trace.c: translate what begins at `rip`, to the half in use, which has room; NULL:
  * leave it to the interpreter. */

@@ -125,6 +125,7 @@ static struct unit *unit_at(struct translate_cpu *t, uint64_t rip, bool is_hot)
     c->r.gpr[X86_RIP] = rip;
     c->code->block = NULL; /* nothing of it is done if the fetch faults */
     host = x86_fetch_page(c, rip, &room, &at);
+    link_refresh(t); /* a page that is not global may be the first */
     if (host == NULL) {
         return NULL;
     }

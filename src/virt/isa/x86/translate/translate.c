@@ -124,6 +124,7 @@ static int build(struct translate_cpu *t, struct mem *m, const struct x86_model 
     if (t->jumps == NULL || t->lift == NULL) {
         return -ENOMEM;
     }
+    link_init(t);
     ir_region_init(&t->region, t->global, LIFT_GLOBALS);
     t->region.forwards = true;
     r = make_code(t, o->code_bytes != 0 ? o->code_bytes : CODE_BYTES);

@@ -346,6 +346,85 @@ static void invlpg_concerns_code_where_code_was(void **state)
     bench_free(b);
 }
 
+/* Fetches code there; whether that makes its space keep system code by itself. */
+static bool fetched_locally(struct bench *b, uint64_t linear)
+{
+    unsigned room;
+    gpa at;
+
+    assert_non_null(x86_fetch_page(&b->c, linear, &room, &at));
+    return b->c.tlbs->now->is_local;
+}
+
+/* What a flush says of system code through global pages, and of all other code. */
+static void assert_renews(struct bench *b, bool global, bool space,
+                          void (*flush)(struct bench *b))
+{
+    uint64_t was_global = b->c.tlbs->generation, was = b->c.tlbs->now->generation;
+
+    flush(b);
+    assert_int_equal(b->c.tlbs->generation != was_global, global);
+    assert_int_equal(b->c.tlbs->now->generation != was, space);
+}
+
+static void flush_context(struct bench *b)
+{
+    x86_tlb_flush_pcid(&b->c, 1, false);
+}
+
+static void flush_everything(struct bench *b)
+{
+    x86_tlb_flush_all(&b->c, true);
+}
+
+static void flush_contexts(struct bench *b)
+{
+    x86_tlb_flush_all(&b->c, false);
+}
+
+static void flush_global_page(struct bench *b)
+{
+    x86_tlb_flush_page(&b->c, 1, 0x1000);
+}
+
+static void flush_other_page(struct bench *b)
+{
+    x86_tlb_flush_page(&b->c, 1, 0x2000);
+}
+
+/* SDM volume 3A, 4.10.4.1: what invalidates global translations, and what does not. */
+static void global_system_code_outlives_flushes_of_contexts(void **state)
+{
+    struct bench *b = bench_make();
+    const uint64_t entry[] = {0x200000 | P | W | U, 0x201000 | P | W | G,
+                              0x202000 | P | W};
+
+    (void)state;
+    map_pages(b, PML4, entry, 3);
+    bench_long(b, PML4, 0);
+    b->c.r.cr4 |= X86_CR4_PCIDE | X86_CR4_PGE;
+    b->c.r.cr3 = PML4 | 1;
+    x86_tlb_switch(&b->c);
+    assert_false(fetched_locally(b, 0x1000));
+    assert_renews(b, false, true, flush_context);
+    assert_renews(b, false, true, flush_contexts);
+    assert_renews(b, true, false, flush_global_page);
+    assert_renews(b, false, false, flush_global_page); /* nobody knows of it any more */
+    assert_false(fetched_locally(b, 0x1000));
+    assert_renews(b, true, true, flush_everything);
+    /* With code through another page the space keeps all by itself, until it is flushed. */
+    assert_true(fetched_locally(b, 0x2000));
+    assert_true(fetched_locally(b, 0x1000));
+    assert_renews(b, true, true, flush_global_page);
+    assert_true(fetched_locally(b, 0x2000));
+    assert_renews(b, false, true, flush_other_page);
+    assert_false(b->c.tlbs->now->is_local);
+    assert_true(fetched_locally(b, 0x2000));
+    assert_renews(b, false, true, flush_context);
+    assert_false(fetched_locally(b, 0x1000));
+    bench_free(b);
+}
+
 static void spaces_by_pcid_stay_warm_and_apart(void **state)
 {
     struct bench *b = bench_make();
@@ -656,6 +735,7 @@ int main(void)
         cmocka_unit_test(stores_to_flagged_pages_are_told),
         cmocka_unit_test(invlpg_forgets_one_page_and_its_large_pieces),
         cmocka_unit_test(invlpg_concerns_code_where_code_was),
+        cmocka_unit_test(global_system_code_outlives_flushes_of_contexts),
         cmocka_unit_test(spaces_by_pcid_stay_warm_and_apart),
         cmocka_unit_test(privilege_has_its_own_entries),
         cmocka_unit_test(data_breakpoints_are_noted_for_exactly_their_bytes),
