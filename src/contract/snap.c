@@ -21,6 +21,14 @@ void snap_data(struct snap *s, void *bytes, size_t n)
     s->error = s->is_loading ? s->ops->read(s, bytes, n) : s->ops->write(s, bytes, n);
 }
 
+void snap_bool(struct snap *s, bool *b)
+{
+    uint8_t byte = *b;
+
+    SNAP_FIELD(s, byte);
+    *b = byte != 0;
+}
+
 void snap_refuse(struct snap *s)
 {
     if (s->error == 0) {

@@ -39,6 +39,7 @@ void snap_end(struct snap *s);
 
 void snap_data(struct snap *s, void *bytes, size_t n);
 #define SNAP_FIELD(s, field) snap_data((s), &(field), sizeof(field))
+void snap_bool(struct snap *s, bool *b); /* whatever byte was read: one of both */
 
 /* What was read cannot be: everything after it fails. */
 void snap_refuse(struct snap *s);

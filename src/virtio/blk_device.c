@@ -304,7 +304,7 @@ static void carry(struct virtio_device *v, struct snap *s)
 {
     struct disk *d = (struct disk *)v;
 
-    SNAP_FIELD(s, d->blk.write_through);
+    snap_bool(s, &d->blk.write_through);
     SNAP_FIELD(s, d->blk.features);
     atomic_store(&d->write_back, !d->blk.write_through);
 }

@@ -309,10 +309,28 @@ static void stop(struct dev *d)
     }
 }
 
+/* What a guest cannot have written, and no device has changed, must be ours. */
+static void carry_config(struct pci_function *f, struct snap *s)
+{
+    uint8_t config[PCI_CONFIG_BYTES];
+
+    memcpy(config, f->config, sizeof config);
+    SNAP_FIELD(s, config);
+    for (unsigned i = 0; i < sizeof config && snap_error(s) == 0; i++) {
+        if (i != PCI_STATUS && ((config[i] ^ f->config[i]) & ~f->mask[i]) != 0) {
+            snap_refuse(s);
+        }
+    }
+    if (snap_error(s) == 0) {
+        config[PCI_STATUS] = f->config[PCI_STATUS];
+        memcpy(f->config, config, sizeof config);
+    }
+}
+
 static void carry_function(struct pci_function *f, struct snap *s)
 {
-    SNAP_FIELD(s, f->config);
-    SNAP_FIELD(s, f->wants_line);
+    carry_config(f, s);
+    snap_bool(s, &f->wants_line);
     if (f->msix.count != 0) {
         SNAP_FIELD(s, f->msix.entry);
         SNAP_FIELD(s, f->msix.pending);

@@ -313,7 +313,7 @@ static void carry_queue(struct vpci *v, unsigned i, struct snap *s)
 
     SNAP_FIELD(s, q->size);
     SNAP_FIELD(s, q->vector);
-    SNAP_FIELD(s, q->enabled);
+    snap_bool(s, &q->enabled);
     SNAP_FIELD(s, q->desc);
     SNAP_FIELD(s, q->driver);
     SNAP_FIELD(s, q->device);
@@ -339,14 +339,14 @@ static void on_carry(struct pci_function *f, struct snap *s)
     SNAP_FIELD(s, v->device_select);
     SNAP_FIELD(s, v->driver_select);
     SNAP_FIELD(s, v->features);
-    SNAP_FIELD(s, v->is_odd);
+    snap_bool(s, &v->is_odd);
     SNAP_FIELD(s, v->config_vector);
     SNAP_FIELD(s, v->select);
     SNAP_FIELD(s, v->status);
     SNAP_FIELD(s, v->generation);
     SNAP_FIELD(s, v->isr);
-    SNAP_FIELD(s, v->is_touched);
-    SNAP_FIELD(s, v->resets);
+    snap_bool(s, &v->is_touched);
+    snap_bool(s, &v->resets);
     for (unsigned i = 0; i < v->queues; i++) {
         carry_queue(v, i, s);
     }
