@@ -15,6 +15,7 @@
 
 #include "base/err.h"
 #include "base/scope.h"
+#include "resource/image/kernel/ops.h"
 #include "resource/image/pack/pack.h"
 #ifdef HAVE_REGISTRY
 #    include "resource/image/registry/registry.h"
@@ -25,6 +26,7 @@
 
 static const struct pack_op *const tables[] = {
     pack_ops,
+    kernel_ops,
 #ifdef HAVE_REGISTRY
     registry_ops,
 #endif

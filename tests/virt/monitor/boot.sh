@@ -1,13 +1,14 @@
 #!/bin/sh
-# boot.sh MACHINE KERNEL SOURCES COMPILER - kernels on a machine, each engine.
+# boot.sh MACHINE IMAGE KERNEL SOURCES COMPILER - kernels on a machine, each engine.
 #
 # rows: FV-01
 # STRATA_LINUX: the directory in which boot/vmlinuz-* lies (default: /).
 set -eu
 machine=$1
-kernel=$2
-sources=$3
-compiler=$4
+image=$2
+kernel=$3
+sources=$4
+compiler=$5
 root=${STRATA_LINUX:-/}
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
@@ -36,7 +37,7 @@ head -c 100000 /dev/zero >"$dir/zeros"
 if "$machine" --kernel "$dir/zeros" >"$dir/out" 2>&1 </dev/null; then
     fail 'zeros were booted'
 fi
-grep -q 'neither a Linux bzImage nor a multiboot kernel' "$dir/out" || fail 'no reason was given'
+grep -q 'neither a Linux bzImage nor an ELF file with a PVH entry nor a multiboot kernel' "$dir/out" || fail 'no reason was given'
 
 linux=$(find "$root/boot" -name 'vmlinuz-*' 2>/dev/null | sort | tail -n 1)
 if [ -z "$linux" ]; then
@@ -53,15 +54,18 @@ grep -q 'the file is cut' "$dir/out" || fail 'no reason was given for half a ker
 # shellcheck disable=SC2086
 $compiler -O2 -static -o "$dir/init" "$(dirname "$0")/init.c"
 python3 "$(dirname "$0")/cpio.py" "$dir/init" "$dir/initrd"
-boot() { # ENGINE CPUS
+elf=$(echo "{\"state\":\"$dir\",\"file\":\"$linux\"}" | "$image" kernel | sed 's/.*"kernel":"\([^"]*\)".*/\1/')
+boot() { # ENGINE CPUS KERNEL
     : >"$dir/out"
     (n=0; until grep -q 'say something' "$dir/out" || [ $n -ge 1200 ]; do sleep 0.1; n=$((n + 1)); done
-        echo hello) | timeout 140 "$machine" --engine "$1" --cpus "$2" --kernel "$linux" \
+        echo hello) | timeout 140 "$machine" --engine "$1" --cpus "$2" --kernel "$3" \
         --initrd "$dir/initrd" --append 'console=ttyS0 quiet panic=-1' >"$dir/out" 2>"$dir/err" ||
         fail "$1, $2 processors: it ended with an error: $(cat "$dir/err")"
     for line in 'first process' "cpus: $2" 'rests by: hlt' 'heard: hello' 'clock: kvm-clock\|clock: tsc'; do
         grep -q "$line" "$dir/out" || fail "$1, $2 processors: no '$line'"
     done
 }
-boot translate 1
-boot translate 2
+boot translate 1 "$elf"
+boot translate 2 "$elf"
+# As distributed: its own code unpacks it.
+boot translate 1 "$linux"

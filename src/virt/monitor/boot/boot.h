@@ -37,8 +37,8 @@ struct boot_place {
     uint64_t rsdp;    /* where ACPI's tables begin; 0: none */
 };
 
-/* Load whatever kernel it is (a Linux bzImage, a multiboot kernel) and set the registers
- * of the boot processor. */
+/* Load whatever kernel it is (Linux as a bzImage or unpacked, PVH, multiboot) and set the
+ * registers of the boot processor. */
 int boot_load(const struct boot_place *p, const struct boot_files *f, struct cpu *c,
               struct err *e);
 
