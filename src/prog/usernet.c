@@ -2,9 +2,12 @@
  *
  *     usernet --pid=PID [--ready-fd=FD] [--publish=[IP:][HOST:]GUEST[/udp]]...
  *
+ *     usernet --frames=FD [--holder-fd=FD] [--ready-fd=FD] [--publish=...]...
+ *
  * Makes an interface in the network namespace of process PID and carries its traffic
  * over ordinary sockets.  Says '1' on the descriptor when that works, or why not;
- * ends when PID ends. */
+ * ends when PID ends.  For a machine, the frames are messages of a connected unix socket
+ * (SOCK_SEQPACKET or SOCK_DGRAM), and the guest may ask for its address by DHCP. */
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -61,11 +64,9 @@ static int parse_one(struct usernet_options *o, const char *arg, struct err *e)
     const struct {
         const char *name;
         int *to;
-    } numbers[] = {{"--pid", &o->pid},
-                   {"--userns-fd", &o->userns},
-                   {"--netns-fd", &o->netns},
-                   {"--holder-fd", &o->holder},
-                   {"--ready-fd", &o->ready}};
+    } numbers[] = {{"--pid", &o->pid},          {"--userns-fd", &o->userns},
+                   {"--netns-fd", &o->netns},   {"--frames", &o->frames},
+                   {"--holder-fd", &o->holder}, {"--ready-fd", &o->ready}};
 
     const char *value;
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
@@ -107,6 +108,11 @@ static int open_ns(pid_t pid, const char *what, int *ret, struct err *e)
 /* The pidfd first: what it names cannot become another process. */
 static int open_guest(struct usernet_options *o, struct err *e)
 {
+    if (o->frames >= 0) {
+        return o->pid != 0 || o->netns >= 0
+                   ? err_set(e, -EINVAL, "--frames needs no namespace")
+                   : 0;
+    }
     if (o->pid == 0) {
         return o->netns < 0 ? err_set(e, -EINVAL, "--pid or --netns-fd is missing") : 0;
     }
@@ -124,9 +130,10 @@ static int start(struct usernet_options *o, struct usernet_stack **ret, int *ret
     int fd = -1;
     int r = open_guest(o, e);
     if (r == 0) {
-        r = usernet_enter(o, &fd, e);
+        r = o->frames >= 0 ? usernet_use_socket(o->frames, e) : usernet_enter(o, &fd, e);
     }
     if (r == 0) {
+        fd = o->frames >= 0 ? o->frames : fd;
         r = usernet_stack_create(fd, o, ret, e);
     }
     if (o->userns >= 0) {
@@ -149,8 +156,12 @@ static void say(int to, const char *text)
 
 int main(int argc, char **argv)
 {
-    struct usernet_options o = {
-        .userns = -1, .netns = -1, .holder = -1, .ready = -1, .ifname = "eth0"};
+    struct usernet_options o = {.userns = -1,
+                                .netns = -1,
+                                .frames = -1,
+                                .holder = -1,
+                                .ready = -1,
+                                .ifname = "eth0"};
     struct usernet_stack *stack = NULL;
     struct err e = {0};
     int fd = -1;

@@ -73,6 +73,23 @@ static void datagrams_answer_only(void **state)
     assert_false(gate_allows(&f, b, n));
 }
 
+static void an_address_is_asked_for_where_it_is_given(void **state)
+{
+    static const uint8_t nobody[4] = {0};
+    static const uint8_t all[4] = {255, 255, 255, 255};
+    static struct gate f;
+    uint8_t b[64];
+    (void)state;
+    size_t n = frame4(b, nobody, all, UDP, 68, 67);
+    assert_false(gate_allows(&f, b, n));
+    f.lets_dhcp = true;
+    assert_true(gate_allows(&f, b, n));
+    (void)frame4(b, nobody, all, UDP, 68, 69);
+    assert_false(gate_allows(&f, b, n));
+    (void)frame4(b, nobody, all, UDP, 69, 67);
+    assert_false(gate_allows(&f, b, n));
+}
+
 static void fragments_and_other_protocols_do_not_pass(void **state)
 {
     static struct gate f;
@@ -163,6 +180,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(no_connection_is_begun_to_the_gateway),
         cmocka_unit_test(datagrams_answer_only),
+        cmocka_unit_test(an_address_is_asked_for_where_it_is_given),
         cmocka_unit_test(fragments_and_other_protocols_do_not_pass),
         cmocka_unit_test(hidden_loopback_keeps_the_checksum_right),
         cmocka_unit_test(any_bytes_are_fine),

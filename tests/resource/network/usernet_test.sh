@@ -2,16 +2,17 @@
 # rows: OSL-06
 # The user-mode network, whole, as an ordinary user: out, in, both families, both
 # protocols, and gone with its guest.  Everything happens in a namespace of the test.
-#   usernet_test.sh USERNET tap|packet
+#   usernet_test.sh USERNET tap|packet|frames [BRIDGE]
 set -u
 usernet=$1
+bridge=${3:-}
 client="python3 $(dirname "$0")/usernet_client.py"
-if [ "${3:-}" != inside ]; then
+if [ "${4:-}" != inside ]; then
     unshare -n true 2>/dev/null || { echo "skipped: cannot make network namespaces"; exit 77; }
     for tool in setpriv busybox ip python3; do
         command -v $tool >/dev/null || { echo "skipped: no $tool"; exit 77; }
     done
-    exec unshare -n -m --propagation private "$0" "$usernet" "$2" inside
+    exec unshare -n -m --propagation private "$0" "$usernet" "$2" "$bridge" inside
 fi
 
 # The program forbids itself what the leak checker does at the end.
@@ -19,9 +20,9 @@ export ASAN_OPTIONS=detect_leaks=0
 
 dir=$(mktemp -d)
 chmod 777 "$dir"
-holder= up= server=
+holder= up= server= carrier=
 cleanup() {
-    for p in $holder $up $server; do kill "$p" 2>/dev/null; done
+    for p in $carrier $holder $up $server; do kill "$p" 2>/dev/null; done
     rm -rf "$dir"
 }
 trap cleanup EXIT
@@ -31,7 +32,7 @@ nobody="setpriv --reuid=65534 --regid=65534 --clear-groups"
 
 # The device file as most hosts have it, or as this one might: for root alone.
 option=
-if [ "$2" = tap ]; then
+if [ "$2" != packet ]; then
     { mknod "$dir/tun" c 10 200 && chmod 666 "$dir/tun" &&
       mount --bind "$dir/tun" /dev/net/tun; } 2>/dev/null ||
         { echo "skipped: no tap devices"; exit 77; }
@@ -59,11 +60,30 @@ done
 guest="nsenter -t $holder -U -n --preserve-credentials"
 
 mkfifo "$dir/ready"
-$nobody "$usernet" --pid=$holder --ready-fd=3 --publish=8080:1080 --publish=8053:1053/udp \
-    --publish=127.0.0.1:8090-8091:1090-1091 $option 3>"$dir/ready" 2>"$dir/usernet.log" &
-up=$!
+if [ "$2" = frames ]; then
+    "$bridge" $holder eth0 $nobody "$usernet" --ready-fd=3 --publish=8080:1080 --publish=8053:1053/udp \
+        --publish=127.0.0.1:8090-8091:1090-1091 3>"$dir/ready" 2>"$dir/usernet.log" &
+    carrier=$!
+else
+    $nobody "$usernet" --pid=$holder --ready-fd=3 --publish=8080:1080 --publish=8053:1053/udp \
+        --publish=127.0.0.1:8090-8091:1090-1091 $option 3>"$dir/ready" 2>"$dir/usernet.log" &
+    up=$!
+fi
 said=$(cat "$dir/ready")
 [ "$said" = 1 ] || fail "not ready: $said"
+if [ "$2" = frames ]; then # a machine, which asks for its address
+    up=$(cat /proc/$carrier/task/$carrier/children)
+    up=${up% }
+    admin="nsenter -t $holder -U -n"
+    $admin sh -ec 'echo 0 >/proc/sys/net/ipv6/conf/eth0/accept_ra
+        ip link set lo up; ip link set eth0 mtu 65520 up
+        ip -6 address add fd00::100/64 dev eth0 nodad; ip -6 route add default via fd00::2'
+    printf '#!/bin/sh\n[ "$1" != bound ] || { ip address add $ip/24 dev eth0; ip route add default via $router; echo $ip $dns; }\n' \
+        >"$dir/bound"
+    chmod 755 "$dir/bound"
+    said=$($admin busybox udhcpc -i eth0 -n -q -t 5 -s "$dir/bound" 2>>"$dir/usernet.log")
+    [ "$said" = "10.0.2.100 10.0.2.3" ] || fail "DHCP: $said"
+fi
 
 # It gave up its privileges.
 grep -q '^NoNewPrivs:.*1' /proc/$up/status || fail "may gain privileges"
@@ -123,12 +143,13 @@ said=$(cat "$dir/again")
     fail "taken port: $said"
 
 # Gone with its guest.
-kill $holder
+kill ${carrier:-$holder}
 i=0
 while kill -0 $up 2>/dev/null && [ "$(cut -d' ' -f3 /proc/$up/stat 2>/dev/null)" != Z ]; do
     i=$((i + 1)); [ $i -lt 20 ] || fail "outlives its guest"; sleep 0.05
 done
-wait $up || fail "ended with an error"
-up= holder=
+[ "$2" = frames ] || wait $up || fail "ended with an error"
+[ "$2" != frames ] || kill $holder
+up= holder= carrier=
 $client get http://127.0.0.1:8080/data /dev/null 2>/dev/null && fail "port still open"
 echo ok

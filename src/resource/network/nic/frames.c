@@ -16,6 +16,8 @@
 #include "resource/network/nic/nic.h"
 #include "resource/network/nic/private.h"
 
+#define SOCKET_BYTES (1 << 20)
+
 struct frames {
     struct nic nic; /* first */
     struct loop *loop;
@@ -208,6 +210,8 @@ int nic_frames_create(struct loop *l, int take_fd, uint16_t mtu, struct nic **re
     }
     s->nic = (struct nic){.ops = &nic_frames_ops, .mtu = mtu};
     s->loop = l;
+    /* room for some large frames, as far as the host allows */
+    (void)setsockopt(take_fd, SOL_SOCKET, SO_SNDBUF, &(int){SOCKET_BYTES}, sizeof(int));
     s->has_end = kind == SOCK_SEQPACKET;
     s->watch = (struct loop_watch){.fd = take_fd, .fn = on_event};
     r = loop_watch(l, &s->watch);

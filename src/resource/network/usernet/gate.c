@@ -7,6 +7,7 @@
  *
  *   TCP   no first packet of a connection (libslirp opens one for nothing else)
  *   UDP   only from a port to a port that spoke to it before
+ *   DHCP  where it is offered: libslirp takes all that goes to its port
  *   rest  ICMP, which libslirp answers itself; no fragments, no other protocols
  *
  * The name server's address is no gateway: it leads to the host's resolver.  In IPv6
@@ -24,6 +25,8 @@
 #define IP6_SOURCE  8
 #define UDP_BYTES   8 /* RFC 768 */
 #define UDP_SUM     6
+#define DHCP_SERVER 67 /* RFC 2131, 4.1 */
+#define DHCP_CLIENT 68
 #define PROTO_ICMP  1
 #define PROTO_TCP   6
 #define PROTO_UDP   17
@@ -171,6 +174,9 @@ bool gate_allows(struct gate *f, const void *frame, size_t len)
         unsigned guest = be16(p.l4);
         unsigned peer = be16(p.l4 + 2);
         const struct gate_flow *flow = flow_of(f, p.six, guest, peer);
+        if (f->lets_dhcp && !p.six && guest == DHCP_CLIENT && peer == DHCP_SERVER) {
+            return true;
+        }
         return guest != 0 && flow->guest == guest && flow->peer == peer &&
                flow->six == p.six;
     }

@@ -17,6 +17,7 @@ struct gate_flow {
 
 /* Starts zeroed. */
 struct gate {
+    bool lets_dhcp; /* libslirp answers such requests itself */
     struct gate_flow flows[GATE_FLOWS];
 };
 

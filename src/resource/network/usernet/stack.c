@@ -3,6 +3,7 @@
 #include "resource/network/usernet/usernet.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,7 +23,9 @@
 #define CONFIG_VERSION 4
 #define FRAME_BYTES    (USERNET_MTU + 64)
 #define FRAMES_AT_ONCE 64 /* before the sockets get their turn */
-#define OUR_FDS        2  /* the guest and the holder come first */
+#define SOCKET_WAIT_MS 10
+#define SOCKET_BYTES   (1 << 20) /* as many of them as the host allows */
+#define OUR_FDS        2         /* the guest and the holder come first */
 
 struct timer {
     struct timer *next;
@@ -40,7 +43,9 @@ struct usernet_stack {
     size_t n_polls;
     size_t cap_polls;
     struct gate gate;
-    int broken; /* -errno of the guest's descriptor, or of an allocation */
+    bool is_socket; /* `fd` carries a frame in each message, and may end */
+    bool is_over;   /* its other end has closed */
+    int broken;     /* -errno of the guest's descriptor, or of an allocation */
 };
 
 static int64_t clock_ns(void *opaque)
@@ -49,6 +54,19 @@ static int64_t clock_ns(void *opaque)
     (void)opaque;
     (void)clock_gettime(CLOCK_MONOTONIC, &t);
     return t.tv_sec * INT64_C(1000000000) + t.tv_nsec;
+}
+
+/* A socket holds but a few large frames: what finds it full waits a moment for a machine
+ * that reads, and no longer than that for one that does not. */
+static ssize_t write_frame(const struct usernet_stack *s, const void *buf, size_t len)
+{
+    ssize_t n = write(s->fd, buf, len);
+    if (n < 0 && errno == EAGAIN && s->is_socket) {
+        struct pollfd p = {.fd = s->fd, .events = POLLOUT};
+        (void)poll(&p, 1, SOCKET_WAIT_MS);
+        n = write(s->fd, buf, len);
+    }
+    return n;
 }
 
 /* A full queue drops the frame: TCP sends it again, UDP is like that. */
@@ -62,7 +80,7 @@ static ssize_t send_frame(const void *buf, size_t len, void *opaque)
         buf = copy;
     }
     gate_note(&s->gate, buf, len);
-    ssize_t n = write(s->fd, buf, len);
+    ssize_t n = write_frame(s, buf, len);
     if (n < 0 && (errno == EAGAIN || errno == ENOBUFS || errno == EINTR)) {
         return (ssize_t)len;
     }
@@ -159,7 +177,7 @@ static Slirp *open_slirp(struct usernet_stack *s, bool no_ipv6)
                      .vnetwork = ip4("10.0.2.0"),
                      .vnetmask = ip4("255.255.255.0"),
                      .vhost = ip4(USERNET_GATEWAY4),
-                     .vdhcp_start = ip4("10.0.2.15"),
+                     .vdhcp_start = ip4(USERNET_GUEST4),
                      .vnameserver = ip4(USERNET_DNS4),
                      .in6_enabled = !no_ipv6,
                      .vprefix_addr6 = ip6("fd00::"),
@@ -168,7 +186,7 @@ static Slirp *open_slirp(struct usernet_stack *s, bool no_ipv6)
                      .vnameserver6 = ip6(USERNET_DNS6),
                      .if_mtu = USERNET_MTU,
                      .if_mru = USERNET_MTU,
-                     .disable_dhcp = true};
+                     .disable_dhcp = !s->is_socket};
     return slirp_new(&c, &callbacks, s);
 }
 
@@ -246,6 +264,24 @@ static int forward(struct usernet_stack *s, const struct network_publish *p, boo
     return 0;
 }
 
+int usernet_use_socket(int fd, struct err *e)
+{
+    int type = 0;
+    socklen_t bytes = sizeof type;
+    int flags = fcntl(fd, F_GETFL);
+    if (flags < 0 || getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &bytes) < 0) {
+        return err_sys(e, -errno, "descriptor %d is no socket of frames", fd);
+    }
+    if (type != SOCK_SEQPACKET && type != SOCK_DGRAM) {
+        return err_set(e, -EINVAL, "descriptor %d is no socket of frames", fd);
+    }
+    bytes = SOCKET_BYTES;
+    (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes);
+    return fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0
+               ? err_sys(e, -errno, "cannot use descriptor %d", fd)
+               : 0;
+}
+
 int usernet_stack_create(int fd, const struct usernet_options *o,
                          struct usernet_stack **ret, struct err *e)
 {
@@ -254,6 +290,8 @@ int usernet_stack_create(int fd, const struct usernet_options *o,
         return err_set(e, -ENOMEM, "cannot start the user-mode network: no memory");
     }
     s->fd = fd;
+    s->is_socket = o->frames >= 0;
+    s->gate.lets_dhcp = s->is_socket;
     s->slirp = open_slirp(s, o->no_ipv6);
     int r = s->slirp == NULL ? err_set(e, -EIO, "cannot start the user-mode network") : 0;
     for (size_t i = 0; i < o->n_publishes && r == 0; i++) {
@@ -340,7 +378,9 @@ static void read_frames(struct usernet_stack *s)
             }
             continue;
         }
-        if (n < 0 && errno != EAGAIN && errno != EINTR && errno != ENETDOWN) {
+        if (s->is_socket && (n == 0 || (n < 0 && errno == ECONNRESET))) {
+            s->is_over = true;
+        } else if (n < 0 && errno != EAGAIN && errno != EINTR && errno != ENETDOWN) {
             s->broken = -errno;
         }
         return;
@@ -366,7 +406,7 @@ static uint32_t run_timers(struct usernet_stack *s, uint32_t timeout)
 
 int usernet_stack_run(struct usernet_stack *s, int holder)
 {
-    while (s->broken == 0) {
+    while (s->broken == 0 && !s->is_over) {
         uint32_t timeout = 60000;
         s->n_polls = 0;
         (void)add_poll(s->fd, SLIRP_POLL_IN, s);

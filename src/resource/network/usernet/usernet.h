@@ -23,6 +23,7 @@ struct usernet_options {
     pid_t pid;  /* whose namespaces are the guest's; 0: descriptors are given */
     int userns; /* descriptor; -1: the caller's own */
     int netns;  /* descriptor */
+    int frames; /* a socket whose messages are the guest's frames; -1: an interface is made */
     int holder; /* pidfd of the process whose end is ours; -1: none */
     int ready;  /* where to say '1', or what went wrong; -1: nowhere */
     char ifname[NETWORK_LINK_BYTES];
@@ -39,13 +40,17 @@ int usernet_enter(const struct usernet_options *o, int *ret_fd, struct err *e);
 /* The same interface without a tap device; runs in the child. */
 int usernet_packet(const struct usernet_options *o, int *ret_fd, struct err *e);
 
+/* Make sure that a descriptor handed in is a socket of frames, and that it never blocks. */
+int usernet_use_socket(int fd, struct err *e);
+
 /* The user-mode stack between the descriptor and this process's own network. */
 struct usernet_stack;
 int usernet_stack_create(int fd, const struct usernet_options *o,
                          struct usernet_stack **ret, struct err *e);
 void usernet_stack_destroy(struct usernet_stack *s);
 
-/* Carry packets until the holder ends.  0, or -errno. */
+/* Carry packets until the holder ends, or the other end of a socket of frames is closed.
+ * 0, or -errno. */
 int usernet_stack_run(struct usernet_stack *s, int holder);
 
 /* Give up what the stack does not need: privileges, files, system calls.  A host
