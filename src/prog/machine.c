@@ -13,6 +13,7 @@
 #include "base/units.h"
 #include "host/loop/loop.h"
 #include "prog/drives.h"
+#include "prog/peripherals.h"
 #include "virt/monitor/boot/boot.h"
 #include "virt/monitor/monitor.h"
 
@@ -80,6 +81,8 @@ struct order {
     struct machine_options options;
     struct boot_files files;
     struct drives disks;
+    struct peripherals peripherals;
+    struct virtio_device *device[DRIVES_MOST + PERIPHERALS_MOST]; /* of both */
 };
 
 static int parse(int argc, char **argv, struct order *o, struct err *e)
@@ -109,9 +112,25 @@ static int parse(int argc, char **argv, struct order *o, struct err *e)
         } else if (strcmp(argv[i], "--disk") == 0) {
             r = drives_plan(&o->disks, v, e);
         } else {
-            r = err_set(e, -EINVAL, "'%s' is not known", argv[i]);
+            r = peripherals_plan(&o->peripherals, argv[i], v, e);
+            r = r == 0 ? err_set(e, -EINVAL, "'%s' is not known", argv[i]) : r;
+            r = r > 0 ? 0 : r;
         }
     }
+    return r;
+}
+
+/* All devices of the order, open, disks first. */
+static int open_devices(struct order *o, struct loop *l, struct err *e)
+{
+    int r = drives_open(&o->disks, l, o->options.cpus, e);
+
+    r = r == 0 ? peripherals_open(&o->peripherals, l, e) : r;
+    memcpy(o->device, o->disks.device, o->disks.count * sizeof *o->device);
+    memcpy(o->device + o->disks.count, o->peripherals.device,
+           o->peripherals.count * sizeof *o->device);
+    o->options.devices = o->device;
+    o->options.device_count = o->disks.count + o->peripherals.count;
     return r;
 }
 
@@ -126,9 +145,7 @@ int main(int argc, char **argv)
     int r = parse(argc, argv, &o, &e);
 
     r = r == 0 ? loop_create(LOOP_DRIVER_AUTO, &run.loop, &e) : r;
-    r = r == 0 ? drives_open(&o.disks, run.loop, o.options.cpus, &e) : r;
-    o.options.devices = o.disks.device;
-    o.options.device_count = o.disks.count;
+    r = r == 0 ? open_devices(&o, run.loop, &e) : r;
     r = r == 0 ? machine_create(run.loop, &o.options, &run.machine, &e) : r;
     r = r == 0 ? machine_load(run.machine, &o.files, &e) : r;
     if (r == 0) {
@@ -143,6 +160,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "machine: %s\n", e.text);
     }
     machine_destroy(run.machine);
+    peripherals_close(&o.peripherals);
     drives_close(&o.disks);
     loop_destroy(run.loop);
     return r != 0 || (end != MACHINE_OFF && end != MACHINE_EXITED) ? 125 : (int)code;

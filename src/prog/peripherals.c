@@ -1,0 +1,181 @@
+/* peripherals.c - what a machine has beside disks. */
+#include "prog/peripherals.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "contract/nic.h"
+#include "resource/network/nic/nic.h"
+#include "virtio/device.h"
+#include "virtio/net/net.h"
+#include "virtio/rng.h"
+
+#define MTU_USUAL 1500
+
+/* The value of "name=value", or NULL. */
+static const char *value_of(const char *word, const char *name)
+{
+    size_t n = strlen(name);
+
+    return strncmp(word, name, n) == 0 && word[n] == '=' ? word + n + 1 : NULL;
+}
+
+static int number(const char *text, uint64_t most, uint64_t *ret, struct err *e)
+{
+    char *end = NULL;
+    uint64_t n = strtoull(text, &end, 0);
+
+    if (end == text || *end != '\0' || n > most) {
+        return err_set(e, -EINVAL, "'%s' is no such number", text);
+    }
+    *ret = n;
+    return 0;
+}
+
+static int parse_mac(const char *text, uint8_t ret[6], struct err *e)
+{
+    unsigned b[6];
+    char rest;
+
+    if (sscanf(text, "%2x:%2x:%2x:%2x:%2x:%2x%c", &b[0], &b[1], &b[2], &b[3], &b[4],
+               &b[5], &rest) != 6 ||
+        (b[0] & 1) != 0) {
+        return err_set(e, -EINVAL, "'%s' is no address of a network card", text);
+    }
+    for (unsigned i = 0; i < 6; i++) {
+        ret[i] = (uint8_t)b[i];
+    }
+    return 0;
+}
+
+static int net_word(struct peripheral *p, const char *word, struct err *e)
+{
+    const char *v;
+    uint64_t n = 0;
+    int r = 0;
+
+    if ((v = value_of(word, "tap")) != NULL || (v = value_of(word, "frames")) != NULL) {
+        p->kind = word[0] == 't' ? PERIPHERAL_TAP : PERIPHERAL_FRAMES;
+        r = number(v, INT32_MAX, &n, e);
+        p->fd = (int)n;
+        return r;
+    }
+    if ((v = value_of(word, "mac")) != NULL) {
+        return parse_mac(v, p->mac, e);
+    }
+    if ((v = value_of(word, "mtu")) != NULL) {
+        r = number(v, UINT16_MAX, &n, e);
+        p->mtu = (uint16_t)n;
+        return r;
+    }
+    return err_set(e, -EINVAL,
+                   "'%s' of a network is not known (tap=FD, frames=FD, mac=ADDRESS, "
+                   "mtu=BYTES)",
+                   word);
+}
+
+static int plan_net(struct peripheral *p, unsigned index, const char *value,
+                    struct err *e)
+{
+    char words[256];
+    char *rest = words;
+    int r = 0;
+
+    if (strlen(value) >= sizeof words) {
+        return err_set(e, -EINVAL, "'%s' is too long", value);
+    }
+    (void)strcpy(words, value);
+    *p =
+        (struct peripheral){.fd = -1, .mac = {0x52, 0x54, 0, 0, 0, (uint8_t)(1 + index)}};
+    while (r == 0 && rest != NULL) {
+        r = net_word(p, strsep(&rest, ","), e);
+    }
+    return r == 0 && p->fd < 0
+               ? err_set(e, -EINVAL, "a network needs tap=FD or frames=FD")
+               : r;
+}
+
+static int plan_rng(struct peripheral *p, const char *value, struct err *e)
+{
+    const char *seed = value_of(value, "seed");
+
+    *p = (struct peripheral){.kind = PERIPHERAL_RNG, .fd = -1, .is_seeded = seed != NULL};
+    if (seed != NULL) {
+        return number(seed, UINT64_MAX, &p->seed, e);
+    }
+    return strcmp(value, "host") == 0
+               ? 0
+               : err_set(e, -EINVAL, "random bytes are 'host' or 'seed=NUMBER'");
+}
+
+int peripherals_plan(struct peripherals *p, const char *option, const char *value,
+                     struct err *e)
+{
+    struct peripheral *one = &p->one[p->count];
+    bool is_net = strcmp(option, "--net") == 0;
+    int r;
+
+    if (!is_net && strcmp(option, "--rng") != 0) {
+        return 0;
+    }
+    if (p->count == PERIPHERALS_MOST) {
+        return err_set(e, -EINVAL, "there are too many devices");
+    }
+    r = is_net ? plan_net(one, p->count, value, e) : plan_rng(one, value, e);
+    p->count += r == 0;
+    return r < 0 ? r : 1;
+}
+
+static int open_nic(struct peripheral *p, struct loop *l, struct err *e)
+{
+    uint16_t mtu = p->mtu != 0                    ? p->mtu
+                   : p->kind == PERIPHERAL_FRAMES ? NIC_MTU_MOST
+                                                  : MTU_USUAL;
+
+    return p->kind == PERIPHERAL_TAP ? nic_tap_create(l, p->fd, mtu, &p->nic, e)
+                                     : nic_frames_create(l, p->fd, mtu, &p->nic, e);
+}
+
+static int open_one(struct peripheral *p, struct loop *l, struct virtio_device **ret,
+                    struct err *e)
+{
+    struct virtio_net_options net = {.loop = l};
+    const struct virtio_rng_options rng = {
+        .loop = l, .is_seeded = p->is_seeded, .seed = p->seed};
+    int r;
+
+    if (p->kind == PERIPHERAL_RNG) {
+        return virtio_rng_create(&rng, ret, e);
+    }
+    r = open_nic(p, l, e);
+    net.nic = p->nic;
+    memcpy(net.mac, p->mac, sizeof net.mac);
+    return r == 0 ? virtio_net_create(&net, ret, e) : r;
+}
+
+int peripherals_open(struct peripherals *p, struct loop *l, struct err *e)
+{
+    int r = 0;
+
+    for (unsigned i = 0; i < p->count && r == 0; i++) {
+        r = open_one(&p->one[i], l, &p->device[i], e);
+    }
+    return r;
+}
+
+void peripherals_close(struct peripherals *p)
+{
+    for (unsigned i = 0; i < p->count; i++) {
+        if (p->device[i] != NULL) {
+            p->device[i]->ops->destroy(p->device[i]);
+        }
+        if (p->one[i].nic != NULL) {
+            p->one[i].nic->ops->destroy(p->one[i].nic);
+        }
+    }
+    p->count = 0;
+}

@@ -1,0 +1,50 @@
+/* peripherals.h - what the program `machine` plugs in beside disks: networks, random bytes. */
+#ifndef PROG_PERIPHERALS_H
+#define PROG_PERIPHERALS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct err;
+struct loop;
+struct nic;
+struct virtio_device;
+
+#define PERIPHERALS_MOST 16
+
+enum peripheral_kind {
+    PERIPHERAL_TAP,
+    PERIPHERAL_FRAMES,
+    PERIPHERAL_RNG,
+    PERIPHERAL_KIND_COUNT
+};
+
+struct peripheral {
+    enum peripheral_kind kind;
+    int fd;       /* of a network; the device's when it is open */
+    uint16_t mtu; /* 0: what its kind usually has */
+    uint8_t mac[6];
+    bool is_seeded; /* random bytes follow from `seed` */
+    uint64_t seed;
+    struct nic *nic; /* owned; of one that is open */
+};
+
+/* Zeroed: there are none. */
+struct peripherals {
+    struct peripheral one[PERIPHERALS_MOST];
+    struct virtio_device *device[PERIPHERALS_MOST]; /* owned */
+    unsigned count;
+};
+
+/* One more: 1; 0: it is no option for these.
+ *   --net tap=FD|frames=FD[,mac=ADDRESS][,mtu=BYTES]
+ *   --rng host|seed=NUMBER */
+int peripherals_plan(struct peripherals *p, const char *option, const char *value,
+                     struct err *e);
+
+int peripherals_open(struct peripherals *p, struct loop *l, struct err *e);
+
+/* When no machine uses them. */
+void peripherals_close(struct peripherals *p);
+
+#endif

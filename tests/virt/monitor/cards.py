@@ -1,0 +1,73 @@
+"""cards.py KIND USERNET MACHINE... - the host's side of cards.sh, in a network namespace of its own.
+
+KIND: tap, frames, or none.  Opens the network, serves echoes, runs the machine with --net, and gives its exit code."""
+import fcntl
+import os
+import socket
+import struct
+import subprocess
+import sys
+import threading
+
+TUNSETIFF, IFF_TAP, IFF_NO_PI, IFF_VNET_HDR = 0x400454ca, 2, 0x1000, 0x4000
+
+
+def echo_stream(server):
+    while True:
+        peer, _ = server.accept()
+
+        def serve(s):
+            while data := s.recv(1 << 16):
+                s.sendall(data)
+            s.close()
+        threading.Thread(target=serve, args=(peer,), daemon=True).start()
+
+
+def echo_datagrams(s):
+    while True:
+        data, peer = s.recvfrom(65536)
+        s.sendto(data, peer)
+
+
+def serve(address):
+    tcp = socket.create_server((address, 9000))
+    udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    udp.bind((address, 9001))
+    threading.Thread(target=echo_stream, args=(tcp,), daemon=True).start()
+    threading.Thread(target=echo_datagrams, args=(udp,), daemon=True).start()
+
+
+def ip(words):
+    subprocess.run(['ip', *words.split()], check=True)
+
+
+def open_tap():
+    fd = os.open('/dev/net/tun', os.O_RDWR | os.O_CLOEXEC)
+    fcntl.ioctl(fd, TUNSETIFF, struct.pack('16sH22x', b'tap0', IFF_TAP | IFF_NO_PI | IFF_VNET_HDR))
+    ip('address add 10.0.2.2/24 dev tap0')
+    ip('link set tap0 up')
+    return fd
+
+
+def open_frames(usernet):
+    ip('link add up0 type veth peer name up1')
+    ip('link set up1 up')
+    ip('address add 192.0.2.1/24 dev up0')
+    ip('link set up0 up')
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    subprocess.Popen([usernet, f'--frames={theirs.fileno()}'], pass_fds=[theirs.fileno()], env={**os.environ, 'ASAN_OPTIONS': 'detect_leaks=0'})
+    theirs.close()
+    return ours.detach()
+
+
+kind, usernet, *machine = sys.argv[1:]
+fds = []
+ip('link set lo up')
+if kind == 'tap':
+    fds = [open_tap()]
+elif kind == 'frames':
+    fds = [open_frames(usernet)]
+if fds:
+    serve('0.0.0.0')
+    machine += ['--net', f'{kind}={fds[0]},mac=52:54:00:aa:bb:cc']
+sys.exit(subprocess.run(machine, pass_fds=fds, stdin=subprocess.DEVNULL, timeout=150).returncode)
