@@ -111,6 +111,7 @@ struct x86_regs {
     uint8_t cpl;
     bool halted;
     bool nmi_masked;
+    bool nmi_waits; /* until it can be taken */
     bool
         irq_shadow; /* after STI or a load of SS: no interrupt before one more instruction */
     bool debug_shadow; /* after a load of SS: no debug trap either */

@@ -1,4 +1,5 @@
-/* snap.c - sections: a head with name and version before, a mark behind. */
+/* snap.c - sections: their heads and ends are the implementation's, or else bytes like others:
+ * a head with name and version before, a mark behind. */
 #include "contract/snap.h"
 
 #include <errno.h>
@@ -41,28 +42,61 @@ int snap_error(const struct snap *s)
     return s->error;
 }
 
-uint32_t snap_begin(struct snap *s, const char *name, uint32_t version)
+uint64_t snap_number(struct snap *s, uint64_t value, uint64_t most)
 {
-    struct head h = {.magic = SECTION_MAGIC, .version = version};
+    SNAP_FIELD(s, value);
+    if (s->error != 0) {
+        return 0;
+    }
+    if (value > most) {
+        snap_refuse(s);
+        return 0;
+    }
+    return value;
+}
+
+static void begin_inside(struct snap *s, const char *name, uint32_t *version)
+{
+    struct head h = {.magic = SECTION_MAGIC, .version = *version};
 
     (void)strncpy(h.name, name, sizeof h.name - 1);
     SNAP_FIELD(s, h);
     if (s->is_loading && s->error == 0 &&
-        (h.magic != SECTION_MAGIC || h.version == 0 || h.version > version ||
-         strncmp(h.name, name, sizeof h.name) != 0)) {
+        (h.magic != SECTION_MAGIC || strncmp(h.name, name, sizeof h.name) != 0)) {
         snap_refuse(s);
     }
+    *version = h.version;
+}
+
+uint32_t snap_begin(struct snap *s, const char *name, uint32_t version)
+{
+    uint32_t found = version;
+
     (void)strncpy(s->section, name, sizeof s->section - 1);
-    return s->error == 0 ? h.version : 0;
+    if (s->ops->begin == NULL) {
+        begin_inside(s, name, &found);
+    } else if (s->error == 0) {
+        s->error = s->ops->begin(s, name, &found);
+    }
+    if (s->error == 0 && (found == 0 || found > version)) {
+        snap_refuse(s);
+    }
+    return s->error == 0 ? found : 0;
 }
 
 void snap_end(struct snap *s)
 {
     uint32_t mark = SECTION_END;
 
-    SNAP_FIELD(s, mark);
-    if (mark != SECTION_END) {
-        snap_refuse(s);
+    if (s->ops->end == NULL) {
+        SNAP_FIELD(s, mark);
+        if (mark != SECTION_END) {
+            snap_refuse(s);
+        }
+    } else if (s->error == 0) {
+        s->error = s->ops->end(s);
     }
-    s->section[0] = '\0';
+    if (s->error == 0) {
+        s->section[0] = '\0'; /* else it says where it failed */
+    }
 }

@@ -1,6 +1,6 @@
 /* contract/snap.h - a stream of state: snapshots, clones, suspend, migration.
  *
- * Implemented by node's files and by memory in tests.  Used by every device,
+ * Implemented by files (virt/monitor/snap) and by memory in tests.  Used by every device,
  * processor and kind of guest.  One function of a device carries its state both
  * ways, so that what is written is what is read: `snap_data` copies out of the
  * variable when the stream is written, and into it when the stream is read.
@@ -22,6 +22,12 @@ struct snap;
 struct snap_ops {
     int (*write)(struct snap *s, const void *bytes, size_t n);
     int (*read)(struct snap *s, void *bytes, size_t n); /* all of them, or -errno */
+
+    /* A section begins, and ends: an implementation that keeps their names, lengths and
+     * sums itself.  Loading, `version` is the caller's newest and becomes the stream's.
+     * NULL: heads and marks are bytes among the others. */
+    int (*begin)(struct snap *s, const char *name, uint32_t *version);
+    int (*end)(struct snap *s);
 };
 
 /* First member of every implementation's own struct. */
@@ -29,7 +35,7 @@ struct snap {
     const struct snap_ops *ops;
     bool is_loading;
     int error;        /* 0, or the first failure */
-    char section[32]; /* now open; "" none */
+    char section[32]; /* now open, or where it failed; "" none */
 };
 
 /* Open the section of that name; loading: it must be the next.  The version is the
@@ -40,6 +46,9 @@ void snap_end(struct snap *s);
 void snap_data(struct snap *s, void *bytes, size_t n);
 #define SNAP_FIELD(s, field) snap_data((s), &(field), sizeof(field))
 void snap_bool(struct snap *s, bool *b); /* whatever byte was read: one of both */
+
+/* For what is chosen, not copied: the number as the stream has it, refused above `most`. */
+uint64_t snap_number(struct snap *s, uint64_t value, uint64_t most);
 
 /* What was read cannot be: everything after it fails. */
 void snap_refuse(struct snap *s);

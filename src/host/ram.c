@@ -1,4 +1,4 @@
-/* ram.c - guest memory: anonymous mappings, or one memfd.
+/* ram.c - guest memory: anonymous mappings, one memfd, or a file mapped privately.
  *
  * A mapping starts at a host address that equals the guest's modulo 2 MiB, so that
  * the host's huge pages and the guest's coincide.  Nothing is reserved: a page
@@ -6,9 +6,11 @@
 #include "host/ram.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -24,6 +26,9 @@ struct ram {
     pthread_mutex_t one; /* guards the filler */
     int (*filler)(void *who, gpa page, uint8_t *bytes);
     void *filler_who;
+    int file;     /* owned; what all of it is mapped from, or -1 */
+    int pagemap;  /* owned; of /proc, which says what was stored to; or -1 */
+    bool is_torn; /* ranges are not mapped from `file` any more */
     uint64_t fd_offset[MEM_REGIONS_MAX]; /* by order of creation */
     gpa fd_base[MEM_REGIONS_MAX];
     unsigned fd_count;
@@ -136,7 +141,15 @@ static int ram_discard(struct mem *m, gpa at, uint64_t bytes)
     struct ram *ram = (struct ram *)m;
 
     /* MADV_REMOVE punches a hole into the file; on a private mapping MADV_DONTNEED
-     * drops the pages. */
+     * drops the pages, behind which a mapped file would show. */
+    if (ram->file >= 0) {
+        ram->is_torn = true;
+        return mmap(region->host + (at - region->base), bytes, PROT_READ | PROT_WRITE,
+                    MAP_FIXED | MAP_NORESERVE | MAP_PRIVATE | MAP_ANONYMOUS, -1,
+                    0) == MAP_FAILED
+                   ? -errno
+                   : 0;
+    }
     return madvise(region->host + (at - region->base), bytes,
                    ram->fd < 0 ? MADV_DONTNEED : MADV_REMOVE) < 0
                ? -errno
@@ -165,6 +178,17 @@ static int ram_fill(struct mem *m, gpa page)
     return r < 0 ? r : 0;
 }
 
+static void close_file(struct ram *ram)
+{
+    if (ram->file >= 0) {
+        (void)close(ram->file);
+    }
+    if (ram->pagemap >= 0) {
+        (void)close(ram->pagemap);
+    }
+    ram->file = ram->pagemap = -1;
+}
+
 static void ram_destroy(struct mem *m)
 {
     struct ram *ram = (struct ram *)m;
@@ -175,6 +199,7 @@ static void ram_destroy(struct mem *m)
     if (ram->fd >= 0) {
         (void)close(ram->fd);
     }
+    close_file(ram);
     (void)pthread_mutex_destroy(&ram->one);
     free(ram);
 }
@@ -204,7 +229,7 @@ int ram_create(enum ram_kind kind, struct mem **ret_mem, struct err *e)
     if (ram == NULL) {
         return err_set(e, -ENOMEM, "cannot make guest memory: out of memory");
     }
-    ram->fd = -1;
+    ram->fd = ram->file = ram->pagemap = -1;
     ram->mem.ops = kind == RAM_SHARED ? &ram_shared_ops : &ram_private_ops;
     if (kind == RAM_SHARED) {
         ram->fd = memfd_create("guest", MFD_CLOEXEC);
@@ -227,4 +252,161 @@ void ram_set_filler(struct mem *m, int (*filler)(void *who, gpa page, uint8_t *b
 
     ram->filler = filler;
     ram->filler_who = who;
+}
+
+/* ---- memory from a file ---- */
+
+#define PAGEMAP_PRESENT (UINT64_C(1) << 63)
+#define PAGEMAP_SWAPPED (UINT64_C(1) << 62)
+#define PAGEMAP_FILE    (UINT64_C(1) << 61) /* a page of the file's, not a copy of it */
+#define PAGEMAP_WORDS   512u
+
+/* Bytes of [at, at+bytes) change, all at once. */
+static void tell(struct mem *m, const struct mem_region *r, gpa at, uint64_t bytes)
+{
+    for (gpa page = at; page < at + bytes; page += MEM_PAGE_BYTES) {
+        if (mem_flags(r, page) != 0) {
+            mem_touched(m, r, page, MEM_PAGE_BYTES);
+        }
+    }
+}
+
+static int map_region(struct ram *ram, const struct mem_region *r, int fd, uint64_t at)
+{
+    if (ram->fd < 0) {
+        return mmap(r->host, r->bytes, PROT_READ | PROT_WRITE,
+                    MAP_FIXED | MAP_NORESERVE | MAP_PRIVATE, fd, (off_t)at) == MAP_FAILED
+                   ? -errno
+                   : 0;
+    }
+    for (uint64_t done = 0; done < r->bytes;) {
+        ssize_t n = pread(fd, r->host + done, r->bytes - done, (off_t)(at + done));
+
+        if (n <= 0) {
+            return n < 0 ? -errno : -EIO;
+        }
+        done += (uint64_t)n;
+    }
+    return 0;
+}
+
+static int map_all(struct mem *m, int fd, struct err *e)
+{
+    uint64_t at = 0;
+
+    for (unsigned i = 0; i < m->region_count; i++) {
+        const struct mem_region *r = &m->region[i];
+        int result;
+
+        if (r->host == NULL) {
+            continue;
+        }
+        tell(m, r, r->base, r->bytes);
+        result = map_region((struct ram *)m, r, fd, at);
+        if (result != 0) {
+            return err_sys(e, result, "cannot map the file of a guest's memory");
+        }
+        tell(m, r, r->base, r->bytes);
+        at += r->bytes;
+    }
+    return 0;
+}
+
+int ram_map_file(struct mem *m, int fd, struct err *e)
+{
+    struct ram *ram = (struct ram *)m;
+    int own = ram->fd < 0 ? fcntl(fd, F_DUPFD_CLOEXEC, 0) : -1;
+    int r;
+
+    if (ram->fd < 0 && own < 0) {
+        return err_sys(e, -errno, "cannot map the file of a guest's memory");
+    }
+    r = map_all(m, fd, e);
+    if (ram->fd < 0) {
+        close_file(ram);
+        ram->file = own;
+        ram->pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+        ram->is_torn = false;
+    }
+    return r;
+}
+
+static int revert_range(struct mem *m, const struct mem_region *r, uint64_t from,
+                        uint64_t to)
+{
+    tell(m, r, r->base + from, to - from);
+    return madvise(r->host + from, to - from, MADV_DONTNEED) < 0 ? -errno : 0;
+}
+
+/* Ranges of pages that are the guest's own copies. */
+static int64_t revert_region(struct ram *ram, const struct mem_region *r)
+{
+    uint64_t word[PAGEMAP_WORDS];
+    uint64_t pages = r->bytes / MEM_PAGE_BYTES;
+    uint64_t first = (uintptr_t)r->host / MEM_PAGE_BYTES;
+    uint64_t since = 0; /* of the range that is open */
+    bool is_open = false;
+    int64_t sum = 0;
+
+    for (uint64_t n = 0; n <= pages; n++) {
+        bool is_own = false;
+        int result;
+
+        if (n < pages) {
+            uint64_t place = n % PAGEMAP_WORDS;
+            uint64_t v;
+
+            if (place == 0) {
+                uint64_t wanted = pages - n < PAGEMAP_WORDS ? pages - n : PAGEMAP_WORDS;
+
+                if (pread(ram->pagemap, word, wanted * 8, (off_t)((first + n) * 8)) !=
+                    (ssize_t)(wanted * 8)) {
+                    return -EIO;
+                }
+            }
+            v = word[place];
+            is_own = (v & PAGEMAP_SWAPPED) != 0 ||
+                     ((v & PAGEMAP_PRESENT) != 0 && (v & PAGEMAP_FILE) == 0);
+        }
+        if (is_own == is_open) {
+            continue;
+        }
+        if (is_open) {
+            result =
+                revert_range(&ram->mem, r, since * MEM_PAGE_BYTES, n * MEM_PAGE_BYTES);
+            if (result != 0) {
+                return result;
+            }
+            sum += (int64_t)(n - since);
+        }
+        since = n;
+        is_open = is_own;
+    }
+    return sum;
+}
+
+int64_t ram_revert(struct mem *m, struct err *e)
+{
+    struct ram *ram = (struct ram *)m;
+    int64_t sum = 0;
+
+    if (ram->file < 0) {
+        return err_set(e, -EINVAL,
+                       "cannot revert memory that was not mapped from a file");
+    }
+    if (ram->is_torn || ram->pagemap < 0) {
+        int r = map_all(m, ram->file, e);
+
+        ram->is_torn = r != 0;
+        return r;
+    }
+    for (unsigned i = 0; i < m->region_count; i++) {
+        int64_t n = m->region[i].host == NULL ? 0 : revert_region(ram, &m->region[i]);
+
+        if (n < 0) {
+            return err_sys(e, (int)n, "cannot revert a guest's memory");
+        }
+        sum += n;
+    }
+    return sum;
 }

@@ -28,8 +28,9 @@
 #define LEGACY_FIRST     UINT64_C(0xa0000)
 #define LEGACY_END       UINT64_C(0x100000)
 #define LOOP_PATIENCE_MS 100
-#define SLOTS_LEAST      8 /* of PCI bus 0 that tables describe */
-#define SLOT_FIRST       1 /* of virtio devices */
+#define SLOTS_LEAST      8  /* of PCI bus 0 that tables describe */
+#define SLOT_FIRST       1  /* of virtio devices */
+#define PANICKED         1u /* of pvpanic's events */
 
 enum {
     RANGE_RAM = 1,
@@ -82,7 +83,7 @@ static void on_off(void *who)
 
 static void on_reset(void *who)
 {
-    machine_finish(who, MACHINE_RESET, 0);
+    reset_ask(who);
 }
 
 static void on_end(void *who, unsigned code)
@@ -92,8 +93,11 @@ static void on_end(void *who, unsigned code)
 
 static void on_panic(void *who, unsigned events)
 {
-    (void)who;
-    (void)events;
+    struct machine *m = who;
+
+    if ((events & PANICKED) != 0 && m->options.crashed != NULL) {
+        reset_crash(m);
+    }
 }
 
 static void on_console(void *who, const uint8_t *bytes, unsigned n)
@@ -189,7 +193,7 @@ static unsigned slots(const struct machine *m)
     return n < SLOTS_LEAST ? SLOTS_LEAST : n;
 }
 
-static int write_tables(struct machine *m, struct err *e)
+int allocator_write_tables(struct machine *m, struct err *e)
 {
     uint64_t high = m->options.memory_bytes <= MACHINE_LOW_END
                         ? MACHINE_HIGH
@@ -230,7 +234,7 @@ int allocator_build(struct machine *m, struct err *e)
     for (; r == 0 && m->cpus < m->options.cpus; m->cpus += r == 0) {
         r = vcpu_init(&m->vcpu[m->cpus], m, m->cpus, e);
     }
-    return r == 0 ? write_tables(m, e) : r;
+    return r == 0 ? allocator_write_tables(m, e) : r;
 }
 
 void allocator_release(struct machine *m)

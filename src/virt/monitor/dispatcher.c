@@ -29,6 +29,17 @@ static void write_memory(struct vcpu *v, const struct cpu_exit *x)
     }
 }
 
+static void shut_down(struct machine *m)
+{
+    if (m->options.shutdown_resets) {
+        reset_ask(m);
+    } else if (m->options.crashed != NULL) {
+        reset_crash(m);
+    } else {
+        machine_finish(m, MACHINE_SHUTDOWN, 0);
+    }
+}
+
 int dispatcher_enter(void *who, struct cpu *c, struct cpu_exit *x)
 {
     struct machine *m = who;
@@ -63,7 +74,7 @@ int dispatcher_enter(void *who, struct cpu *c, struct cpu_exit *x)
         vcpu_halt(v);
         break;
     case CPU_EXIT_SHUTDOWN:
-        machine_finish(m, MACHINE_SHUTDOWN, 0);
+        shut_down(m);
         break;
     default:
         break;
@@ -77,7 +88,8 @@ int dispatcher_take_interrupt(void *who, struct cpu *c)
     struct vcpu *v = &m->vcpu[c->index];
     int vector = lapic_take(&v->lapic);
 
-    if (vector < 0 && c->index == 0 && lapic_takes_extint(&v->lapic)) {
+    if (vector < 0 && c->index == 0 && lapic_takes_extint(&v->lapic) &&
+        pic_asks(m->pic)) {
         vector = pic_take(m->pic);
     }
     return vector;

@@ -31,6 +31,7 @@ void machine_finish(struct machine *m, enum machine_end how, unsigned code)
         m->code = code;
         atomic_store(&m->is_over, true);
         loop_post(m->loop, &m->over);
+        (void)pthread_cond_broadcast(&m->moved);
     }
     pthread_mutex_unlock(&m->lock);
     for (unsigned i = 0; i < m->cpus; i++) {
@@ -94,7 +95,7 @@ int machine_create(struct loop *l, const struct machine_options *o, struct machi
                               .cpuid = interpreter_cpuid,
                               .clock = on_clock,
                               .who = m};
-    (void)pthread_mutex_init(&m->lock, NULL);
+    pause_init(m);
     r = allocator_build(m, e);
     if (r != 0) {
         machine_destroy(m);
@@ -109,14 +110,21 @@ void machine_destroy(struct machine *m)
     if (m == NULL) {
         return;
     }
+    rewind_forget(m);
     allocator_release(m);
-    (void)pthread_mutex_destroy(&m->lock);
+    pause_fini(m);
     free(m);
 }
 
 int machine_load(struct machine *m, const struct boot_files *f, struct err *e)
 {
+    m->files = *f;
     return boot_load(&m->place, f, m->vcpu[0].cpu, e);
+}
+
+void machine_set_files(struct machine *m, const struct boot_files *f)
+{
+    m->files = *f;
 }
 
 int machine_run(struct machine *m, enum machine_end *ret_end, unsigned *ret_code,
@@ -124,7 +132,10 @@ int machine_run(struct machine *m, enum machine_end *ret_end, unsigned *ret_code
 {
     int r = 0;
 
-    board_resume(m->board);
+    m->is_running = true;
+    if (m->pauses == 0) {
+        board_resume(m->board);
+    }
     for (unsigned i = 0; r == 0 && i < m->cpus; i++) {
         r = vcpu_start(&m->vcpu[i], e);
     }
@@ -136,6 +147,8 @@ int machine_run(struct machine *m, enum machine_end *ret_end, unsigned *ret_code
         vcpu_join(&m->vcpu[i]);
     }
     board_pause(m->board);
+    m->is_running = false;
+    loop_timer_clear(m->loop, &m->reset_wait);
     *ret_end = m->end;
     *ret_code = m->code;
     return r;

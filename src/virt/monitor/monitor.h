@@ -4,8 +4,8 @@
  * the guest (dispatcher.c), and what sensitive instructions mean here (interpreter.c).
  * Which engine executes it no other part knows.
  *
- * Threads: `machine_run` on the thread of the loop; each vCPU has one of its own.
- * `machine_stop`, `machine_press` may be called by any. */
+ * Threads: all on the thread of the loop, handlers of it included; each vCPU has one of its
+ * own.  `machine_stop`, `machine_press` and `machine_ask` may be called by any. */
 #ifndef VIRT_MONITOR_MONITOR_H
 #define VIRT_MONITOR_MONITOR_H
 
@@ -28,7 +28,14 @@ struct machine_options {
     const char *model;  /* CPUID model; NULL: "machine" */
     unsigned cpus;      /* 1.. */
     uint64_t memory_bytes;
-    bool hides; /* no mark of a hypervisor */
+    bool hides;           /* no mark of a hypervisor */
+    bool no_reboot;       /* a reset ends the run; else the guest starts again */
+    bool shutdown_resets; /* a triple fault is a reset, as on hardware; else the end */
+
+    /* A triple fault, or the guest says that it panicked; it stands.  On the loop's thread:
+     * `machine_rewind`, `machine_reset` and `machine_stop` are ways out.  NULL: a triple
+     * fault ends the run, a panic is the guest's own matter. */
+    void (*crashed)(void *who);
 
     /* Plugged into PCI slots 1.. in this order; borrowed until the machine has gone.  On the
      * machine's loop. */
@@ -54,7 +61,8 @@ int machine_create(struct loop *l, const struct machine_options *o, struct machi
                    struct err *e);
 void machine_destroy(struct machine *m);
 
-/* A kernel, and the boot processor at its start; before `machine_run`. */
+/* A kernel, and the boot processor at its start; before `machine_run`.  What `f` points to
+ * is borrowed until `machine_destroy`: a reset loads it anew. */
 int machine_load(struct machine *m, const struct boot_files *f, struct err *e);
 
 /* Until the guest ends; `ret_code` is what it wrote to the debug-exit port. */
@@ -62,6 +70,50 @@ int machine_run(struct machine *m, enum machine_end *ret_end, unsigned *ret_code
                 struct err *e);
 
 void machine_stop(struct machine *m);
+
+/* Returns when nothing of the guest moves: every vCPU stands between two instructions,
+ * devices have finished what they took, the machine's time stands.  As often as it was
+ * paused it is resumed.  May turn the loop meanwhile.  -ETIMEDOUT: somebody did not stop, and
+ * all goes on; -ESHUTDOWN: the guest has ended; -EBUSY: another call is under way. */
+int machine_pause(struct machine *m, struct err *e);
+int machine_resume(struct machine *m, struct err *e);
+bool machine_is_paused(const struct machine *m);
+
+/* Start again, as after the reset button: memory is cleared, devices and processors are as
+ * they were made, the kernel is loaded anew.  -ENOENT: there is none. */
+int machine_reset(struct machine *m, struct err *e);
+
+/* The state of a machine that is paused, into two files that are made empty first; the
+ * machine goes on as it was, also when they cannot be written.  Blocks; `fd` is complete
+ * last.  Whoever needs them to survive a power cut says so to the host afterwards. */
+int machine_save(struct machine *m, int fd, int memory_fd, struct err *e);
+
+enum machine_restore {
+    MACHINE_RESTORE_LAZY = 1, /* what the file of memory holds is taken on trust */
+};
+
+/* Instead of `machine_load`, into a machine made with the same options, whatever engine; it
+ * goes on in `machine_run`.  -EBADMSG: the files are cut, damaged, or another machine's, and
+ * nothing was changed.  `memory_fd`'s file must stay as it is while the machine lives. */
+int machine_restore(struct machine *m, int fd, int memory_fd, unsigned how,
+                    struct err *e);
+
+/* What a reset loads, for a machine that was restored: see `machine_load`. */
+void machine_set_files(struct machine *m, const struct boot_files *f);
+
+/* Remember everything as it is, and go back to it: memory, processors, devices, the machine's
+ * time; not what disks hold.  Also after a guest's crash, before `machine_run` returned. */
+int machine_mark(struct machine *m, struct err *e);
+int machine_rewind(struct machine *m, struct err *e);
+
+/* The same as a request, done on the loop's thread soon. */
+enum machine_ask {
+    MACHINE_ASK_PAUSE = 1,
+    MACHINE_ASK_RESUME = 2,
+    MACHINE_ASK_RESET = 4
+};
+
+void machine_ask(struct machine *m, uint32_t asks);
 
 /* The power button. */
 void machine_press(struct machine *m);

@@ -1,7 +1,8 @@
 /* private.h - the machine's own struct.
  *
- * Locks: the board's (board/board.h) guards devices.  A vCPU's fields belong to its own
- * thread but for those that are atomic. */
+ * Locks: the board's (board/board.h) guards devices; the machine's is taken after it.  A
+ * vCPU's fields belong to its own thread but for those that are atomic, and while it is
+ * parked to the loop's. */
 #ifndef VIRT_MONITOR_PRIVATE_H
 #define VIRT_MONITOR_PRIVATE_H
 
@@ -18,7 +19,9 @@
 #include "virt/monitor/monitor.h"
 #include "virtio/space.h"
 
+struct mark;
 struct mem;
+struct stream;
 struct x86_regs;
 
 #define MACHINE_LOW_END   UINT64_C(0xc0000000) /* of RAM below the PCI hole */
@@ -31,6 +34,15 @@ enum vcpu_state {
     VCPU_RUNS,
     VCPU_WAITS /* for a startup message */
 };
+
+/* Why vCPUs park. */
+enum machine_hold {
+    HOLD_PAUSE = 1,
+    HOLD_RESET = 2, /* the guest asked for it; nothing may happen before */
+    HOLD_CRASH = 4
+};
+
+#define ASK_CRASH 8u /* beside `enum machine_ask` */
 
 enum vcpu_ask {
     VCPU_ASK_INIT = 1,
@@ -71,9 +83,27 @@ struct machine {
     struct boot_place place;                         /* what loaders are told of memory */
     uint64_t wall_clock;                             /* KVM's MSR, as it was written */
 
+    struct boot_files files; /* borrowed: what a reset loads; `kernel` NULL: nothing */
+
+    struct mark *mark; /* owned; rewind.c */
+
+    unsigned pauses;       /* not resumed yet; of the loop's thread, as what follows */
+    bool is_moving;        /* on the way into a pause, or out of it */
+    bool is_running;       /* `machine_run` */
+    unsigned resets_left;  /* that may follow each other at once */
+    uint64_t resets_at_ns; /* when `resets_left` was right */
+    struct loop_timer reset_wait; /* until the next may come */
+
+    _Atomic uint32_t holds; /* `enum machine_hold` */
     _Atomic bool is_over;
     struct loop_task over; /* stops the loop */
+    struct loop_task ask;  /* queued while `is_asked` */
     pthread_mutex_t lock;  /* guards what follows */
+    pthread_cond_t moved;  /* `parked`, `holds`, `is_over` or `threads` changed */
+    unsigned threads;      /* of vCPUs */
+    unsigned parked;       /* of them, between two instructions until `holds` is empty */
+    bool is_asked;
+    uint32_t asks; /* `enum machine_ask` */
     enum machine_end end;
     unsigned code;
 };
@@ -81,11 +111,34 @@ struct machine {
 /* machine.c: the first one to end it says how. */
 void machine_finish(struct machine *m, enum machine_end how, unsigned code);
 
+/* pause.c */
+void pause_init(struct machine *m);
+void pause_fini(struct machine *m);
+void pause_park(struct vcpu *v); /* its thread: until nothing holds it */
+void pause_release(struct machine *m, uint32_t holds); /* these no longer hold vCPUs */
+void pause_count_thread(struct machine *m, int change);
+
+/* reset.c: the guest asks, on any thread; whether a reset may come now, or does later. */
+void reset_ask(struct machine *m);
+void reset_serve(struct machine *m);
+void reset_cancel(struct machine *m); /* what the guest asked for does not count */
+void reset_crash(struct machine *m);  /* it crashed: whoever wants to know is told */
+
+/* snapshot.c: into a stream and a file, while paused; whether they fit, changing nothing; and
+ * back, when memory is. */
+int snapshot_take(struct machine *m, struct stream *s, int memory_fd, struct err *e);
+int snapshot_check(struct machine *m, struct stream *s, int memory_fd, bool reads_all,
+                   struct err *e);
+int snapshot_return(struct machine *m, struct stream *s, int memory_fd, struct err *e);
+
+void rewind_forget(struct machine *m);
+
 /* engine.c */
 int engine_create_cpu(struct machine *m, unsigned index, struct err *e);
 
 /* allocator.c: memory, processors and devices of a new machine. */
 int allocator_build(struct machine *m, struct err *e);
+int allocator_write_tables(struct machine *m, struct err *e);
 void allocator_release(struct machine *m);
 
 /* dispatcher.c: `exit` of `struct cpu_env`; every exit of every vCPU enters here. */
@@ -104,6 +157,7 @@ int vcpu_init(struct vcpu *v, struct machine *m, unsigned index, struct err *e);
 void vcpu_fini(struct vcpu *v);
 int vcpu_start(struct vcpu *v, struct err *e);
 void vcpu_join(struct vcpu *v);
+void vcpu_reset(struct vcpu *v);                /* as it was made; while it is parked */
 void vcpu_kick(struct vcpu *v, uint32_t kicks); /* from any thread, and signal handlers */
 void vcpu_halt(struct vcpu *v);                 /* until there is something to do */
 bool vcpu_leaves(struct vcpu *v);               /* it has to go out of the guest */

@@ -39,7 +39,7 @@ void vcpu_kick(struct vcpu *v, uint32_t kicks)
 static bool has_work(struct vcpu *v)
 {
     return atomic_load(&v->cpu->kicks) != 0 || atomic_load(&v->asks) != 0 ||
-           atomic_load(&v->machine->is_over);
+           atomic_load(&v->machine->is_over) || atomic_load(&v->machine->holds) != 0;
 }
 
 void vcpu_halt(struct vcpu *v)
@@ -59,7 +59,8 @@ void vcpu_halt(struct vcpu *v)
 bool vcpu_leaves(struct vcpu *v)
 {
     return atomic_load_explicit(&v->asks, memory_order_relaxed) != 0 ||
-           atomic_load_explicit(&v->machine->is_over, memory_order_relaxed);
+           atomic_load_explicit(&v->machine->is_over, memory_order_relaxed) ||
+           atomic_load_explicit(&v->machine->holds, memory_order_relaxed) != 0;
 }
 
 /* ---- what its local APIC asks for ---- */
@@ -161,6 +162,16 @@ static void obey(struct vcpu *v)
     }
 }
 
+void vcpu_reset(struct vcpu *v)
+{
+    atomic_fetch_and(&v->cpu->kicks, CPU_KICK_FLUSH);
+    atomic_store(&v->asks, 0);
+    v->system_time = 0;
+    (void)cpu_set(v->cpu, v->power_on, NULL);
+    lapic_reset(&v->lapic, false);
+    v->state = v->index == 0 ? VCPU_RUNS : VCPU_WAITS;
+}
+
 static int make_timer(struct vcpu *v)
 {
     struct sigevent ev = {.sigev_notify = SIGEV_THREAD_ID,
@@ -181,6 +192,10 @@ static void *run(void *arg)
     int r = make_timer(v);
 
     while (r == 0 && !atomic_load(&v->machine->is_over)) {
+        if (atomic_load(&v->machine->holds) != 0) {
+            pause_park(v);
+            continue;
+        }
         obey(v);
         if (v->state == VCPU_WAITS) {
             atomic_store(&v->cpu->kicks, 0);
@@ -196,6 +211,7 @@ static void *run(void *arg)
         (void)timer_delete(v->timer);
         v->has_timer = false;
     }
+    pause_count_thread(v->machine, -1);
     return NULL;
 }
 
@@ -205,8 +221,10 @@ int vcpu_start(struct vcpu *v, struct err *e)
     int r;
 
     (void)sigaction(timer_signal(), &a, NULL);
+    pause_count_thread(v->machine, 1);
     r = pthread_create(&v->thread, NULL, run, v);
     if (r != 0) {
+        pause_count_thread(v->machine, -1);
         return err_sys(e, -r, "cannot start processor %u", v->index);
     }
     v->has_thread = true;

@@ -210,3 +210,10 @@ void board_line(struct board *b, unsigned line, bool is_high)
         b->listener[i].level(b->listener[i].who, line, is_high);
     }
 }
+
+void board_lower_lines(struct board *b)
+{
+    for (unsigned n = 0; n < BOARD_LINES; n++) {
+        board_line(b, n, false);
+    }
+}

@@ -15,6 +15,7 @@
 struct board;
 struct err;
 struct loop;
+struct snap;
 
 enum board_space {
     BOARD_PORTS,  /* 16 bits of address */
@@ -70,6 +71,9 @@ int board_listen(struct board *b, const struct board_listener *l);
 /* The lock is held. */
 void board_line(struct board *b, unsigned line, bool is_high);
 
+/* All of them low, as after a reset; the lock is held. */
+void board_lower_lines(struct board *b);
+
 /* ---- time ---- */
 
 /* Nanoseconds that the machine has run; stands while it is paused. */
@@ -77,6 +81,9 @@ uint64_t board_now(const struct board *b);
 void board_pause(struct board *b); /* time stands, timers wait; twice: nothing */
 void board_resume(struct board *b);
 void board_set_now(struct board *b, uint64_t ns); /* while paused */
+
+/* Time and the levels of lines, both ways; paused.  Who listens carries what he heard. */
+void board_carry(struct board *b, struct snap *s);
 
 /* The owner's storage; `fn` is called once, on the loop's thread, under the lock. */
 struct board_timer {

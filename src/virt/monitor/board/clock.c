@@ -3,6 +3,8 @@
 
 #include <time.h>
 
+#include "contract/snap.h"
+
 static uint64_t host_ns(void)
 {
     struct timespec t;
@@ -130,6 +132,17 @@ void board_resume(struct board *b)
 void board_set_now(struct board *b, uint64_t ns)
 {
     atomic_store(&b->stopped_ns, ns);
+}
+
+void board_carry(struct board *b, struct snap *s)
+{
+    uint64_t now = board_now(b);
+
+    now = snap_number(s, now, INT64_MAX);
+    SNAP_FIELD(s, b->lines);
+    if (s->is_loading && snap_error(s) == 0) {
+        board_set_now(b, now);
+    }
 }
 
 /* A board begins paused, at 0. */

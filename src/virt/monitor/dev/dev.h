@@ -7,6 +7,7 @@
 #ifndef VIRT_MONITOR_DEV_DEV_H
 #define VIRT_MONITOR_DEV_DEV_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 struct board;
@@ -29,6 +30,16 @@ struct dev_class {
 
     /* The guest-visible state, both ways.  NULL: there is none. */
     void (*carry)(struct dev *d, struct snap *s);
+
+    /* Take nothing new and finish what was taken: whether it is done; else the machine asks
+     * again.  All vCPUs stand still; on the loop's thread, without the lock.  NULL: it is
+     * done at once. */
+    bool (*rest)(struct dev *d);
+
+    /* Go on after `rest`, also from a state that came by `reset` or `carry` meanwhile; these
+     * two are called at rest only.  On the loop's thread, without the lock.  NULL: there is
+     * nothing to do. */
+    void (*wake)(struct dev *d);
 
     /* Undo start.  NULL: claims go with the board. */
     void (*stop)(struct dev *d);

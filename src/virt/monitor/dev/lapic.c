@@ -619,22 +619,36 @@ static void carry_words(struct snap *s, _Atomic uint32_t word[LAPIC_WORDS])
     }
 }
 
+static void carry_registers(struct lapic *l, struct snap *s)
+{
+    SNAP_FIELD(s, l->tpr);
+    SNAP_FIELD(s, l->ldr);
+    SNAP_FIELD(s, l->dfr);
+    SNAP_FIELD(s, l->svr);
+    SNAP_FIELD(s, l->esr);
+    SNAP_FIELD(s, l->esr_seen);
+    SNAP_FIELD(s, l->divide);
+    SNAP_FIELD(s, l->icr);
+    SNAP_FIELD(s, l->lvt);
+    SNAP_FIELD(s, l->initial);
+}
+
 void lapic_carry(struct lapic *l, struct snap *s)
 {
-    uint64_t now = l->host.now(l->host.who);
-    uint64_t left = now - l->timer_start_ns;
-
-    (void)snap_begin(s, "lapic", 1);
-    snap_data(s, &l->base,
-              offsetof(struct lapic, timer_start_ns) - offsetof(struct lapic, base));
-    SNAP_FIELD(s, left);
+    SNAP_FIELD(s, l->base);
+    carry_registers(l, s);
+    l->is_counting = snap_number(s, l->is_counting, 1) != 0;
+    if (l->is_counting && l->initial == 0) {
+        snap_refuse(s);
+        l->is_counting = false;
+    }
+    l->timer_start_ns = snap_number(s, l->timer_start_ns, l->host.now(l->host.who));
     SNAP_FIELD(s, l->deadline);
     SNAP_FIELD(s, l->isr);
     carry_words(s, l->irr);
     carry_words(s, l->tmr);
-    snap_end(s);
     if (s->is_loading) {
-        l->timer_start_ns = now - left;
+        l->host.timer(l->host.who, 0);
         lapic_expire(l); /* looks at the clock, and sets the timer anew */
     }
 }

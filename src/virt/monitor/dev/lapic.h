@@ -78,6 +78,7 @@ bool lapic_takes_nmi(const struct lapic *l);
 void lapic_expire(struct lapic *l); /* the timer's moment came; from any thread */
 void lapic_eoi(struct lapic *l);
 
+/* Registers, requests and the timer's place in time, which is the machine's. */
 void lapic_carry(struct lapic *l, struct snap *s);
 
 #endif

@@ -101,6 +101,16 @@ static unsigned acknowledge(struct chip *c)
     return (unsigned)n;
 }
 
+bool pic_asks(struct dev *d)
+{
+    bool asks;
+
+    board_lock(d->board);
+    asks = ((struct pic *)d)->output;
+    board_unlock(d->board);
+    return asks;
+}
+
 int pic_take(struct dev *d)
 {
     struct pic *p = (struct pic *)d;
@@ -254,12 +264,28 @@ static int start(struct dev *d, const void *config, struct err *e)
     return board_listen(d->board, &l);
 }
 
+static void carry_chip(struct chip *c, struct snap *s)
+{
+    SNAP_FIELD(s, c->irr);
+    SNAP_FIELD(s, c->isr);
+    SNAP_FIELD(s, c->imr);
+    SNAP_FIELD(s, c->lines);
+    SNAP_FIELD(s, c->elcr);
+    SNAP_FIELD(s, c->base);
+    c->step = (uint8_t)snap_number(s, c->step, 4);
+    c->wants_icw4 = snap_number(s, c->wants_icw4, 1) != 0;
+    c->auto_eoi = snap_number(s, c->auto_eoi, 1) != 0;
+    c->reads_isr = snap_number(s, c->reads_isr, 1) != 0;
+}
+
 static void carry(struct dev *d, struct snap *s)
 {
     struct pic *p = (struct pic *)d;
 
-    SNAP_FIELD(s, p->chip);
-    SNAP_FIELD(s, p->output);
+    for (unsigned n = 0; n < 2; n++) {
+        carry_chip(&p->chip[n], s);
+    }
+    p->output = snap_number(s, p->output, 1) != 0;
 }
 
 const struct dev_class dev_pic = {

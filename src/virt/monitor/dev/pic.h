@@ -15,5 +15,6 @@ extern const struct dev_class dev_pic;
 
 /* The processor acknowledges: the vector. */
 int pic_take(struct dev *d);
+bool pic_asks(struct dev *d); /* its output, INTR, is high */
 
 #endif

@@ -275,12 +275,36 @@ static int start(struct dev *d, const void *config, struct err *e)
     return r == 0 ? board_claim(d->board, BOARD_PORTS, &port, e) : r;
 }
 
+static void carry_flag(bool *flag, struct snap *s)
+{
+    *flag = snap_number(s, *flag, 1) != 0;
+}
+
+static void carry_counter(struct pit *p, struct counter *c, struct snap *s)
+{
+    c->start_ns = snap_number(s, c->start_ns, board_now(p->dev.board));
+    c->count = (uint32_t)snap_number(s, c->count, 65536);
+    SNAP_FIELD(s, c->latch);
+    SNAP_FIELD(s, c->status);
+    c->mode = (uint8_t)snap_number(s, c->mode, 5);
+    c->access = (uint8_t)snap_number(s, c->access, 3);
+    SNAP_FIELD(s, c->low);
+    carry_flag(&c->has_low, s);
+    carry_flag(&c->reads_high, s);
+    carry_flag(&c->is_latched, s);
+    carry_flag(&c->has_status, s);
+    carry_flag(&c->gate, s);
+}
+
 static void carry(struct dev *d, struct snap *s)
 {
     struct pit *p = (struct pit *)d;
 
-    SNAP_FIELD(s, p->counter);
+    for (unsigned n = 0; n < 3; n++) {
+        carry_counter(p, &p->counter[n], s);
+    }
     SNAP_FIELD(s, p->speaker);
+    p->speaker &= SPEAKER_GATE | SPEAKER_DATA;
     if (s->is_loading) {
         arm(p);
     }

@@ -67,7 +67,9 @@ static int64_t host_s(void)
 
 static uint8_t coded(const struct rtc *c, int v)
 {
-    return (uint8_t)((c->reg[REG_B] & B_BINARY) != 0 ? v : v / 10 << 4 | v % 10);
+    unsigned u = (unsigned)(v < 0 ? -v : v); /* years before 0 have no digits */
+
+    return (uint8_t)((c->reg[REG_B] & B_BINARY) != 0 ? u : u / 10 << 4 | u % 10);
 }
 
 static int decoded(const struct rtc *c, uint8_t v)
@@ -288,6 +290,20 @@ static int start(struct dev *d, const void *config, struct err *e)
     return board_claim(d->board, BOARD_PORTS, &claim, e);
 }
 
+/* Its phase is the guest's. */
+static void carry_periodic(struct rtc *c, struct snap *s)
+{
+    bool is_set = snap_number(s, c->periodic.set, 1) != 0;
+    uint64_t at = snap_number(s, is_set ? c->periodic.at_ns : 0, INT64_MAX);
+
+    if (s->is_loading) {
+        board_timer_clear(c->dev.board, &c->periodic);
+        if (is_set) {
+            board_timer_set(c->dev.board, &c->periodic, at);
+        }
+    }
+}
+
 static void carry(struct dev *d, struct snap *s)
 {
     struct rtc *c = (struct rtc *)d;
@@ -296,9 +312,9 @@ static void carry(struct dev *d, struct snap *s)
     SNAP_FIELD(s, c->index);
     SNAP_FIELD(s, c->reg);
     c->index &= 0x7f;
+    carry_periodic(c, s);
     if (s->is_loading) {
-        arm_tick(c);
-        arm_periodic(c);
+        arm_tick(c); /* with the seconds of the host */
     }
 }
 

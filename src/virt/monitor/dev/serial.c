@@ -227,7 +227,7 @@ static void carry(struct dev *d, struct snap *n)
     SNAP_FIELD(n, s->fcr);
     SNAP_FIELD(n, s->scratch);
     SNAP_FIELD(n, s->divisor);
-    SNAP_FIELD(n, s->tx_asked);
+    s->tx_asked = snap_number(n, s->tx_asked, 1) != 0;
     SNAP_FIELD(n, s->fifo);
     SNAP_FIELD(n, s->first);
     SNAP_FIELD(n, s->count);

@@ -404,6 +404,12 @@ void pci_wake(struct dev *d)
     }
 }
 
+static bool rest(struct dev *d)
+{
+    pci_rest(d);
+    return pci_rests(d);
+}
+
 const struct dev_class dev_pci = {
     .name = "pci",
     .summary = "PCI bus 0 with its host bridge and the bridge to the chips of a PC",
@@ -412,5 +418,7 @@ const struct dev_class dev_pci = {
     .start = start,
     .reset = reset,
     .carry = carry,
+    .rest = rest,
+    .wake = pci_wake,
     .stop = stop,
 };

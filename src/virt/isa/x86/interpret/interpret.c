@@ -17,6 +17,8 @@ void x86_interpret_get(const struct cpu *base, struct x86_regs *ret_regs)
     struct x86_cpu copy;
 
     *ret_regs = c->r;
+    ret_regs->nmi_waits =
+        c->code->nmi_pending || (atomic_load(&base->kicks) & CPU_KICK_NMI) != 0;
     if (c->flags_lazy) { /* in the middle of an instruction: an exit asks */
         copy.r.rflags = c->r.rflags;
         copy.flag_result = c->flag_result;
@@ -37,6 +39,8 @@ int x86_interpret_set(struct cpu *base, const struct x86_regs *regs, struct err 
     }
     c->r = *regs;
     c->r.gpr[X86_ZERO] = 0;
+    c->code->nmi_pending = regs->nmi_waits;
+    (void)atomic_fetch_and(&base->kicks, ~(uint32_t)CPU_KICK_NMI);
     c->flags_lazy = false;
     c->next_rip = c->r.gpr[X86_RIP];
     x86_refresh(c);

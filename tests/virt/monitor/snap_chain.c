@@ -1,0 +1,123 @@
+/* snap_chain.c KERNEL INITRD COMMAND-LINE CPUS SEED STEP-MS ENGINE... - boot a Linux, stop it
+ * after a random time of at most STEP-MS, save it, go on in a new machine under the next
+ * engine, and so on until it is off.  Prints its console; "hops N" to standard error. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "world.h"
+
+#define MS UINT64_C(1000000)
+
+struct chain {
+    uint64_t save_ns, load_ns, bytes;
+    struct err e;
+};
+
+static uint64_t now_ns(void)
+{
+    struct timespec t;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static void give_up(const struct err *e)
+{
+    fprintf(stderr, "%s\n", e->text);
+    exit(1);
+}
+
+static uint64_t save_and_stop(struct world *w)
+{
+    struct chain *c = w->mine;
+    uint64_t since = now_ns();
+    int r = machine_pause(w->machine, &c->e);
+
+    if (r == -ESHUTDOWN) {
+        return 0; /* it is just off */
+    }
+    if (r != 0 || machine_save(w->machine, w->state, w->memory, &c->e) != 0) {
+        give_up(&c->e);
+    }
+    c->save_ns += now_ns() - since;
+    machine_stop(w->machine);
+    return 0;
+}
+
+static void map(const char *path, const uint8_t **ret, size_t *ret_bytes)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    struct stat st;
+
+    if (fd < 0 || fstat(fd, &st) < 0) {
+        perror(path);
+        exit(1);
+    }
+    *ret = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+    *ret_bytes = (size_t)st.st_size;
+    (void)close(fd);
+}
+
+/* The machine that goes on from what the last one left. */
+static void restore(struct world *w, struct chain *c, int state, int memory)
+{
+    uint64_t since = now_ns();
+
+    if (machine_restore(w->machine, state, memory, 0, &c->e) != 0) {
+        give_up(&c->e);
+    }
+    c->load_ns += now_ns() - since;
+    (void)close(state);
+    (void)close(memory);
+}
+
+int main(int argc, char **argv)
+{
+    static struct world w;
+    struct machine_options o = {.memory_bytes = 256 << 20};
+    struct boot_files f = {0};
+    struct chain c = {0};
+    unsigned hop = 0;
+
+    if (argc < 8) {
+        return 2;
+    }
+    map(argv[1], &f.kernel, &f.kernel_bytes);
+    map(argv[2], &f.initrd, &f.initrd_bytes);
+    f.command_line = argv[3];
+    o.cpus = (unsigned)atoi(argv[4]);
+    srand((unsigned)atoi(argv[5]));
+    for (;; hop++) {
+        int state = w.state;
+        int memory = w.memory;
+
+        w = (struct world){.act = save_and_stop, .mine = &c};
+        o.engine = argv[7 + hop % (unsigned)(argc - 7)];
+        world_make(&w, &o, &f);
+        if (hop == 0) {
+            world_load(&w);
+        } else {
+            restore(&w, &c, state, memory);
+        }
+        world_snapshot_files(&w);
+        world_run(&w, 1 + (uint64_t)rand() % ((uint64_t)atoi(argv[6]) * MS));
+        (void)!write(STDOUT_FILENO, w.text, w.chars);
+        if (w.end != MACHINE_STOPPED) {
+            break;
+        }
+        world_end(&w);
+    }
+    fprintf(stderr, "ended: %s; hops %u; save %.1f ms, restore %.1f ms each\n",
+            machine_end_name(w.end), hop, (double)c.save_ns / 1e6 / (hop + !hop),
+            (double)c.load_ns / 1e6 / (hop + !hop));
+    world_end(&w);
+    return w.end == MACHINE_OFF ? 0 : 1;
+}

@@ -1,0 +1,41 @@
+#!/bin/sh
+# snap_linux.sh CHAIN IMAGE SOURCES COMPILER HOPS - a distribution's kernel is saved at random moments and goes on under
+# another engine, interpret -> translate -> interpret, until HOPS moments were seen; what it computes, it computes natively.
+#
+# rows: OPS-08
+# STRATA_LINUX: the directory in which boot/vmlinuz-* lies (default: /).
+set -eu
+chain=$1
+image=$2
+sources=$3
+compiler=$4
+wanted=$5
+root=${STRATA_LINUX:-/}
+linux=$(find "$root/boot" -name 'vmlinuz-*' 2>/dev/null | sort | tail -n 1)
+if [ -z "$linux" ]; then
+    echo "skipped: no Linux kernel below $root/boot (STRATA_LINUX)"
+    exit 77
+fi
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+# shellcheck disable=SC2086
+$compiler -O2 -static -o "$dir/init" "$sources/snap_init.c" -lm
+python3 "$sources/cpio.py" "$dir/init" "$dir/initrd"
+"$dir/init" 12 >"$dir/native"
+elf=$(echo "{\"state\":\"$dir\",\"file\":\"$linux\"}" | "$image" kernel | sed 's/.*"kernel":"\([^"]*\)".*/\1/')
+hops=0
+boot=0
+while [ "$hops" -lt "$wanted" ]; do
+    boot=$((boot + 1))
+    timeout 400 "$chain" "$elf" "$dir/initrd" 'console=ttyS0 quiet panic=-1 rounds=12' 2 $((boot * 7919)) 700 \
+        interpret translate >"$dir/out" 2>"$dir/err" || { cat "$dir/out" "$dir/err"; exit 1; }
+    tr -d '\r' <"$dir/out" | grep '^child' >"$dir/is" || true
+    grep '^child' "$dir/native" | cmp - "$dir/is" || { cat "$dir/native" "$dir/out" "$dir/err"; exit 1; }
+    if grep -q 'BUG:\|Call Trace\|stall\|unstable' "$dir/out"; then
+        cat "$dir/out"
+        exit 1
+    fi
+    cat "$dir/err"
+    hops=$((hops + $(sed -n 's/.*hops \([0-9]*\);.*/\1/p' "$dir/err")))
+done
+echo "$hops moments in $boot boots"
