@@ -1,0 +1,112 @@
+/* care.c - what the host asks for besides commands: still file systems, the clock, facts. */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/utsname.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "virt/agent/private.h"
+
+#define LINE_BYTES  4096
+#define BILLION     1000000000LL
+#define MOUNTS_MOST 64
+
+/* File systems that lie on a disk: their source is a device. */
+static bool on_disk(const char *line, char *place, size_t room)
+{
+    size_t source = strcspn(line, " ");
+    size_t n = strcspn(line + source + (line[source] != '\0'), " ");
+
+    if (line[0] != '/' || line[source] != ' ' || n == 0 || n >= room) {
+        return false;
+    }
+    memcpy(place, line + source + 1, n);
+    place[n] = '\0';
+    return true;
+}
+
+/* The last mounted first: what lies in a file of another is frozen before that.  Thawed the
+ * other way round. */
+static int freeze_all(unsigned long request)
+{
+    static const char where[] = "/proc/1/mounts";
+    char place[MOUNTS_MOST][256];
+    char line[LINE_BYTES];
+    FILE *f = fopen(where, "re");
+    unsigned n = 0;
+    int first = 0;
+
+    while (f != NULL && n < MOUNTS_MOST && fgets(line, sizeof line, f) != NULL) {
+        n += on_disk(line, place[n], sizeof place[n]) ? 1 : 0;
+    }
+    if (f != NULL) {
+        (void)fclose(f);
+    }
+    for (unsigned i = 0; i < n; i++) {
+        int fd = open(place[request == FIFREEZE ? n - 1 - i : i],
+                      O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+        if (fd >= 0 && ioctl(fd, request, 0) < 0 && errno != EOPNOTSUPP &&
+            errno != EBUSY && errno != EINVAL && first == 0) {
+            first = -errno;
+        }
+        if (fd >= 0) {
+            (void)close(fd);
+        }
+    }
+    if (first < 0 && request == FIFREEZE) {
+        (void)freeze_all(FITHAW);
+    }
+    return first;
+}
+
+static int set_clock(const struct frame *f)
+{
+    int64_t ns = 0;
+    struct timespec t;
+
+    if (frame_get_i64(f, &ns) < 0 || ns < 0) {
+        return -EPROTO;
+    }
+    t = (struct timespec){.tv_sec = ns / BILLION, .tv_nsec = ns % BILLION};
+    return clock_settime(CLOCK_REALTIME, &t) < 0 ? -errno : 0;
+}
+
+static int tell(char *out, size_t room)
+{
+    char name[65] = "", uptime[64] = "";
+    struct utsname u;
+
+    if (uname(&u) < 0) {
+        return -errno;
+    }
+    (void)gethostname(name, sizeof name - 1);
+    (void)agent_read_small("/proc/uptime", uptime, sizeof uptime);
+    uptime[strcspn(uptime, " \n")] = '\0';
+    (void)snprintf(out, room, "agent=1\nhost=%s\nkernel=%s\nuptime=%s\n", name, u.release,
+                   uptime);
+    return 0;
+}
+
+int agent_care(const struct frame *f, char text[SCRATCH_BYTES])
+{
+    switch (f->type) {
+    case FRAME_FREEZE:
+        return freeze_all(FIFREEZE);
+    case FRAME_THAW:
+        return freeze_all(FITHAW);
+    case FRAME_SET_CLOCK:
+        return set_clock(f);
+    case FRAME_SYNC:
+        sync();
+        return 0;
+    case FRAME_INFO:
+        return tell(text, SCRATCH_BYTES);
+    default:
+        return -EPROTO;
+    }
+}

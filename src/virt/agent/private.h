@@ -1,0 +1,73 @@
+/* private.h - what the files of the agent share. */
+#ifndef VIRT_AGENT_PRIVATE_H
+#define VIRT_AGENT_PRIVATE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "virt/agent/agent.h"
+#include "virt/agent/frame/frame.h"
+
+#define SCRATCH_BYTES 4096
+
+/* What the kernel's command line asks for. */
+struct wish {
+    char root[128];              /* "": none */
+    char type[32];               /* of its file system */
+    char init[256];              /* "": the usual places */
+    char command[SCRATCH_BYTES]; /* as `frame_put_words` writes it; "": none */
+    bool read_only, serves;
+};
+
+/* ---- words.c ---- */
+
+/* From the text of /proc/cmdline, which has less than `SCRATCH_BYTES`. */
+void wish_read(const char *line, struct wish *ret);
+
+/* A small file as text; the count, or -errno. */
+ssize_t agent_read_small(const char *path, char *out, size_t room);
+
+/* ---- modules.c ---- */
+
+/* Load what /strata/modules lists for `stage` ("root", "later"), and forget the files.
+ * How many could not be loaded. */
+int agent_load_modules(const char *stage);
+
+/* ---- root.c ---- */
+
+/* Make /newroot the file system that is asked for: 0, or -errno said on the console. */
+int agent_mount_root(const struct wish *w);
+
+/* Let /newroot be / of this process. */
+int agent_switch_root(void);
+
+/* ---- exec.c ---- */
+
+/* Become the command in a child that is set up (file system, user, variables); comes back
+ * with a code as a shell's when it cannot. */
+int agent_exec(const struct frame_exec *x);
+
+/* A child's status as a shell counts it. */
+int agent_exit_code(int status);
+
+/* ---- session.c ---- */
+
+/* One connection, until it ends. */
+void agent_session(int fd, int root);
+
+/* Send one frame; -errno. */
+int agent_send(int fd, enum frame_type type, const void *bytes, size_t n);
+
+/* Run the command of an EXEC frame with its descriptors carried over `fd`; 0 or -errno of the
+ * connection. */
+struct inbox;
+int agent_command(struct inbox *in, const struct frame *f, int root);
+
+/* ---- care.c ---- */
+
+/* The answer to a request that is no command: 0 or -errno, and text. */
+int agent_care(const struct frame *f, char text[SCRATCH_BYTES]);
+
+#endif
