@@ -15,6 +15,7 @@ import isa
 import layers
 import lib
 import machine
+import machine_disk
 import native
 import oci
 
@@ -38,6 +39,7 @@ SECTIONS = {
     "isa": isa.rows,
     "machine": machine.rows,
     **{f"machine-{name}": machine.section(fn) for name, fn in machine.SECTIONS.items()},
+    "guest-disk": machine_disk.rows,
 }
 
 

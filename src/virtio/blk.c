@@ -357,7 +357,8 @@ int virtio_blk_ring_serve(struct virtio_blk_ring *r)
     int count = 0;
     int got = 0;
 
-    while (bytes < SERVE_BYTES && virtq_more(&r->q)) {
+    while (bytes < SERVE_BYTES && (r->serve_most == 0 || count < (int)r->serve_most) &&
+           virtq_more(&r->q)) {
         struct virtio_blk_task *t = task_get(r);
 
         if (t == NULL) {

@@ -23,13 +23,15 @@ struct virtio_blk_task;
 #define VIRTIO_BLK_CONFIG_BYTES 60 /* up to write_zeroes_may_unmap, and its padding */
 #define VIRTIO_BLK_ID_BYTES     20
 #define VIRTIO_BLK_SECTOR_BYTES 512
-#define VIRTIO_BLK_SEGMENT_MOST 126 /* pieces of data in one request: a queue of 128 */
+#define VIRTIO_BLK_SEGMENT_MOST 126 /* pieces of data in one request: a queue of 128, */
+#define VIRTIO_BLK_SEGMENT_LONG 254 /* ... of 256 */
 
 struct virtio_blk {
     const struct blk_edge *edge;  /* to the disk; borrowed */
     bool read_only;               /* whatever the disk is */
     bool write_through;           /* the driver has chosen it in the configuration */
     uint16_t queues;              /* that the driver may use */
+    uint32_t segments;            /* of a request; 0: VIRTIO_BLK_SEGMENT_MOST */
     uint64_t features;            /* negotiated */
     char id[VIRTIO_BLK_ID_BYTES]; /* not always with a NUL */
 };
@@ -57,6 +59,7 @@ struct virtio_blk_ring {
     struct virtio_blk_task *free;  /* owned */
     struct virtio_blk_task *ended; /* without the queue's help, the latest first */
     unsigned running;              /* requests taken and not given back */
+    unsigned serve_most;           /* to take in one call; 0: any number */
 };
 
 /* Prepare a zeroed ring; `q` is started by the transport. */

@@ -47,7 +47,7 @@ static void describe(const struct virtio_blk *d, struct virtio_blk_config *c)
 
     *c = (struct virtio_blk_config){
         .capacity = blk_size(b) / VIRTIO_BLK_SECTOR_BYTES,
-        .seg_max = VIRTIO_BLK_SEGMENT_MOST,
+        .seg_max = d->segments != 0 ? d->segments : VIRTIO_BLK_SEGMENT_MOST,
         .blk_size = block,
         .physical_block_exp = best >= BLK_BLOCK_MOST_BYTES
                                   ? ratio_exponent(BLK_BLOCK_MOST_BYTES, block)

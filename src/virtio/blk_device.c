@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/err.h"
 #include "base/fault.h"
@@ -24,6 +25,8 @@
 
 #define QUEUE_SIZE 256
 #define SOON_NS    200000 /* requests that follow so fast are waited for awake */
+#define PART_NS    60000  /* of work; then the driver goes on with what is done */
+#define PART_LEAST 8      /* requests: somebody else may have had the processor */
 
 struct disk;
 
@@ -66,16 +69,39 @@ static void answer(struct ring *r)
     }
 }
 
-/* Take what is in the queue, at most once round: big requests in parts, so that the
- * driver goes on while we do.  How many there were, or -EPROTO. */
+static uint64_t now_ns(void)
+{
+    struct timespec t;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+/* As many requests at once as take so long: those that the host's page cache answers are
+ * done inside the call, and the driver can go on with them while we do the next ones. */
+static void set_part(struct ring *r, uint64_t ns, int n)
+{
+    uint64_t most = ns > 0 ? (uint64_t)n * PART_NS / ns : QUEUE_SIZE;
+
+    most = most < QUEUE_SIZE ? most : QUEUE_SIZE;
+    r->blk.serve_most = most > PART_LEAST ? (unsigned)most : PART_LEAST;
+}
+
+/* Take what is in the queue, at most once round, in parts.  How many there were, or
+ * -EPROTO. */
 static int take_all(struct ring *r)
 {
     int count = 0;
     int n;
 
     for (;;) {
+        uint64_t before = now_ns();
+
         n = virtio_blk_ring_serve(&r->blk);
         count += n > 0 ? n : 0;
+        if (n > 0) {
+            set_part(r, now_ns() - before, n);
+        }
         if (n <= 0 || count >= (int)r->blk.q.s.size || !virtq_more(&r->blk.q)) {
             return n < 0 ? n : count;
         }
@@ -360,8 +386,10 @@ int virtio_blk_device_create(struct loop *l, const struct virtio_blk_device_opti
     }
     d->device.ops = &ops;
     d->loop = l;
-    d->blk = (struct virtio_blk){
-        .edge = o->edge, .read_only = o->read_only, .queues = (uint16_t)o->queues};
+    d->blk = (struct virtio_blk){.edge = o->edge,
+                                 .read_only = o->read_only,
+                                 .queues = (uint16_t)o->queues,
+                                 .segments = VIRTIO_BLK_SEGMENT_LONG};
     memcpy(d->blk.id, o->id != NULL ? o->id : "", n);
     atomic_store(&d->write_back, true);
     describe(d);
