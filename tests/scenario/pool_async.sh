@@ -4,30 +4,9 @@
 # timeout: 120
 # rows: STO-10
 . "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/lib_pool.sh"
 need_root
 need_cmd qemu-io python3 mount umount
-servers=
-on_exit() {
-    for pid in $servers; do kill "$pid" 2>/dev/null || true; done
-    umount -l "$WORK/t1" 2>/dev/null || true
-}
-serve() {
-    rm -f "$WORK/sock" "$WORK/out"
-    "$STRATA" --state "$STATE" volume export d --nbd "$WORK/sock" >"$WORK/out" 2>&1 &
-    server=$!
-    servers="$servers $server"
-    within 10 grep -qs 'nbd+unix\|strata:' "$WORK/out"
-}
-io() {
-    said=$(qemu-io -f raw "$@" "nbd:unix:$WORK/sock") || fail "$*: $said"
-    case $said in *"verification failed"*) fail "$*: $said" ;; esac
-}
-pool() {
-    strata pool inspect --json k | python3 -c '
-import json, sys
-p = json.load(sys.stdin)[0]
-print(eval(sys.argv[1]))' "$1"
-}
 # The process that serves the disk.
 worker() {
     for fd in /proc/[0-9]*/fd/*; do
@@ -44,7 +23,7 @@ mount -t tmpfs -o size=200M pool "$WORK/t1"
 fails 1 strata pool create --asynchronous --redundancy raid5 --member "$WORK/t1" --member "$WORK/m2" --member "$WORK/m3" k
 has "mirrors only" "$OUT" "'--asynchronous' wants '--redundancy mirror'"
 strata pool create --asynchronous --redundancy mirror --member "$WORK/t1" --member "$WORK/m2" k >/dev/null
-is "in the record" "$(pool 'p["asynchronous"]')" True
+is "in the record" "$(pool k 'p["asynchronous"]')" True
 # Which one is first is by their room.
 strata volume create --pool k --size 64M d >/dev/null
 first=$(strata volume inspect --json d | python3 -c '
@@ -53,10 +32,10 @@ v = json.load(sys.stdin)
 v = v[0] if isinstance(v, list) else v
 print(v["layers"][0]["members"][0]["member"])')
 second=$((3 - first))
-where() { pool "[m['path'] for m in p['members'] if m['id'] == $1][0]"; }
+where() { pool k "[m['path'] for m in p['members'] if m['id'] == $1][0]"; }
 one=$(where "$first")
-serve
-io -c 'write -P 1 0 8M' -c flush
+serve d
+live -c 'write -P 1 0 8M' -c flush
 within 10 sh -c '"$STRATA" --state "$STATE" pool inspect --json k | grep -q "\"degraded\"" && exit 1 || exit 0'
 
 # Numbered blocks, one after the other; who writes them is killed with the first member.
@@ -84,7 +63,7 @@ while time.monotonic() < end:
 
 PY
 head -c 16 /dev/zero >"$WORK/acked"
-python3 "$WORK/write.py" "$WORK/sock" "$WORK/acked" >"$WORK/w.out" 2>&1 &
+python3 "$WORK/write.py" "$WORK/served.sock" "$WORK/acked" >"$WORK/w.out" 2>&1 &
 writer=$!
 servers="$servers $writer"
 sleep 2
@@ -96,13 +75,12 @@ acked=$(python3 -c 'import struct, sys; print(struct.unpack("<Q", open(sys.argv[
 
 # The first is gone: nobody takes over by himself, and what there is to do is said.
 if [ "$one" = "$WORK/t1" ]; then umount "$WORK/t1"; else mv "$one" "$WORK/gone"; fi
-serve
-grep -q "the primary is missing" "$WORK/out" || fail "it was opened: $(cat "$WORK/out")"
-wait "$server" || true
+fails 1 strata volume export d --nbd "$WORK/no"
+has "it was opened" "$OUT" "the primary is missing"
 strata pool replace k "$first" "$WORK/m3" >/dev/null || fail "replace"
-is "whole" "$(pool '[p["state"], p.get("degraded")]')" "['ok', None]"
-serve
-io -r -c 'read -P 1 0 8M'
+is "whole" "$(pool k '[p["state"], p.get("degraded")]')" "['ok', None]"
+serve d
+live -r -c 'read -P 1 0 8M'
 kill -TERM "$server"
 wait "$server" || true
 within 5 "$STRATA" --state "$STATE" volume export d --file "$WORK/d.raw" >/dev/null 2>&1

@@ -5,48 +5,13 @@
 # long
 # rows: STO-06 STO-10
 . "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/lib_pool.sh"
 need_root
 need_cmd qemu-img qemu-io python3 mount umount
-servers=
-on_exit() {
-    for pid in $servers; do kill "$pid" 2>/dev/null || true; done
-    umount -l "$WORK"/t* 2>/dev/null || true
-}
-# Words of qemu-io, by a server that ends with its only client.
-io() {
-    name=$1
-    shift
-    rm -f "$WORK/sock" "$WORK/served"
-    "$STRATA" --state "$STATE" volume export "$name" --nbd "$WORK/sock" --once >"$WORK/served" 2>&1 &
-    server=$!
-    servers="$servers $server"
-    within 10 grep -qs 'nbd+unix\|strata:' "$WORK/served"
-    grep -q nbd+unix "$WORK/served" || fail "$name $*: $(cat "$WORK/served")"
-    said=$(qemu-io -f raw "$@" "nbd:unix:$WORK/sock") || fail "$name: $said"
-    case $said in *"verification failed"*) fail "$name $*: $said" ;; esac
-    wait "$server" || fail "$name: $(cat "$WORK/served")"
-}
-# The disk is what was written to it, by another program's reading of what is served.
-same() {
-    rm -f "$WORK/sock" "$WORK/served"
-    "$STRATA" --state "$STATE" volume export "$1" --nbd "$WORK/sock" --once >"$WORK/served" 2>&1 &
-    server=$!
-    servers="$servers $server"
-    within 10 grep -qs 'nbd+unix\|strata:' "$WORK/served"
-    qemu-img compare -q -f raw -F raw "$2" "nbd:unix:$WORK/sock" || fail "$1 is not $2 ($3)"
-    wait "$server" || fail "$1: $(cat "$WORK/served")"
-}
-# Of what `pool inspect` says.
-pool() {
-    strata pool inspect --json "$1" | python3 -c '
-import json, sys
-p = json.load(sys.stdin)[0]
-print(eval(sys.argv[1]))' "$2"
-}
 path() { strata volume inspect --json "$1" | sed -n 's/^ *"path": "\(.*\)",$/\1/p'; }
 empty() { is "$2" "$(find "$WORK/$1" -mindepth 1 2>/dev/null)" ""; }
 killed=
-grep -qa STRATA_FAULT "$STRATA" && killed=yes
+knows_kills && killed=yes
 for i in 1 2 3 4 5 6; do mkdir "$WORK/m$i"; done
 
 # ---- plain files: a tree of layers leaves a member ----

@@ -5,28 +5,9 @@
 # long
 # rows: STO-06 STO-10
 . "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/lib_pool.sh"
 need_root
 need_cmd qemu-img qemu-io fio python3 mount umount
-servers=
-on_exit() {
-    for pid in $servers; do kill "$pid" 2>/dev/null || true; done
-    umount -l "$WORK"/t* "$WORK"/n* 2>/dev/null || true
-}
-# serve NAME - on $WORK/NAME.sock, in the background
-serve() {
-    rm -f "$WORK/$1.sock" "$WORK/$1.out"
-    "$STRATA" --state "$STATE" volume export "$1" --nbd "$WORK/$1.sock" >"$WORK/$1.out" 2>&1 &
-    server=$!
-    servers="$servers $server"
-    within 10 grep -qs 'nbd+unix\|strata:' "$WORK/$1.out"
-    grep -q nbd+unix "$WORK/$1.out" || fail "$1: $(cat "$WORK/$1.out")"
-}
-io() {
-    at=$1
-    shift
-    said=$(qemu-io -f raw "$@" "nbd:unix:$WORK/$at.sock") || fail "$at: $said"
-    case $said in *"verification failed"*) fail "$at $*: $said" ;; esac
-}
 # load NAME - random writes to all but the first 8 MiB, verified at the end; its process in $writer
 load() {
     fio --name="$1" --ioengine=nbd --uri="nbd+unix:///?socket=$WORK/$1.sock" --rw=randwrite --bs=4k --iodepth=4 \
@@ -41,18 +22,8 @@ loaded() {
     wait "$writer" || fail "$1: $(cat "$WORK/$1.fio")"
     grep -q "err= 0" "$WORK/$1.fio" || fail "$1: $(cat "$WORK/$1.fio")"
 }
-pool() {
-    strata pool inspect --json "$1" | python3 -c '
-import json, sys
-p = json.load(sys.stdin)[0]
-print(eval(sys.argv[1]))' "$2"
-}
-stop() {
-    kill -TERM "$1"
-    wait "$1" || fail "an interrupted export is no failure"
-}
 killed=
-grep -qa STRATA_FAULT "$STRATA" && killed=yes
+knows_kills && killed=yes
 head -c 8388608 /dev/urandom >"$WORK/a"
 for i in 1 2 3 4; do
     mkdir "$WORK/t$i"
@@ -62,25 +33,25 @@ done
 # ---- a plain disk with snapshots and a clone leaves its member under load ----
 strata pool create --member "$WORK/t1" p >/dev/null
 strata volume create --pool p --size 32M d >/dev/null
-serve d
+serve_at "$WORK/d" d
 d=$server
-io d -c "write -s $WORK/a 0 8M"
+live_at "$WORK/d" -c "write -s $WORK/a 0 8M"
 strata volume snapshot d one >/dev/null
 strata volume clone d@one c >/dev/null
-serve c
+serve_at "$WORK/c" c
 c=$server
 strata pool add p --member "$WORK/t2" >/dev/null
 load d 12
 if [ -n "$killed" ]; then
     for step in leaving frozen made copied swapped recorded removed; do
         STRATA_FAULT=kill:care.$step "$STRATA" --state "$STATE" pool remove p 1 >/dev/null 2>&1 || true
-        io c -r -c "read -P 0 20M 1M"
+        live_at "$WORK/c" -r -c "read -P 0 20M 1M"
     done
 fi
 strata pool remove p 1 >/dev/null || fail "remove under load"
 umount "$WORK/t1" || fail "somebody still has files of a member that was given back"
 loaded d
-io d -c "write -P 4 0 1M" -c "read -P 4 0 1M"
+live_at "$WORK/d" -c "write -P 4 0 1M" -c "read -P 4 0 1M"
 stop "$d"
 stop "$c"
 qemu-img compare -q -f raw -F raw "$WORK/a" "$WORK/a"
@@ -102,9 +73,9 @@ copies() {
     # shellcheck disable=SC2086
     strata pool create --force --redundancy "$kind" $args k >/dev/null
     strata volume create --pool k --size 32M d >/dev/null
-    serve d
+    serve_at "$WORK/d" d
     d=$server
-    io d -c "write -s $WORK/a 0 8M"
+    live_at "$WORK/d" -c "write -s $WORK/a 0 8M"
     strata volume snapshot d one >/dev/null
     load d 12
     # Dead: its file system is gone, the worker's descriptors of it are cut off by a full one.
@@ -132,19 +103,20 @@ copies() {
     [ $(($(date +%s) - begin)) -le 5 ] || fail "$kind: a scrub does not end"
     loaded d
     # What the new one has is whole.
-    io d -c "write -P 9 0 1M" -c flush
+    live_at "$WORK/d" -c "write -P 9 0 1M" -c flush
     stop "$d"
-    umount "$WORK/t1"
-    serve d
-    io d -r -c "read -P 9 0 1M"
+    within 10 umount "$WORK/t1" # once the server has ended
+    serve_at "$WORK/d" d
+    live_at "$WORK/d" -r -c "read -P 9 0 1M"
     strata volume clone d@one check >/dev/null 2>&1 || true
     stop "$server"
-    within 5 "$STRATA" --state "$STATE" volume export d --file "$WORK/$kind.raw" >/dev/null 2>&1
+    within 10 is_free d
+    strata volume export d --file "$WORK/$kind.raw" >/dev/null
     cmp -i 1048576 -n 7340032 "$WORK/$kind.raw" "$WORK/a" || fail "$kind: the rest"
     for name in check d; do "$STRATA" --state "$STATE" volume delete --snapshots "$name" >/dev/null 2>&1 || true; done
     is "$kind: deleted" "$(pool k 'p["volumes"]')" "[]"
     strata pool delete k >/dev/null
-    umount "$WORK/n$kind"
+    within 10 umount "$WORK/n$kind"
     rm -f "$WORK/$kind.raw"
     for i in 1 2 3 4; do
         umount "$WORK/t$i" 2>/dev/null || true
@@ -163,16 +135,16 @@ for i in 1 2 3; do
 done
 strata pool create --redundancy span --member "$WORK/t1" --member "$WORK/t2" s >/dev/null
 strata volume create --pool s --size 64M d >/dev/null
-serve d
+serve_at "$WORK/d" d
 d=$server
-io d -c "write -s $WORK/wide 0 64M" -c flush
+live_at "$WORK/d" -c "write -s $WORK/wide 0 64M" -c flush
 strata pool add s --member "$WORK/t3" >/dev/null
 load d 8
 # The first member has a copy of the map, too.
 if [ -n "$killed" ]; then
     for step in made replaced mapped recorded removed; do
         STRATA_FAULT=kill:care.$step "$STRATA" --state "$STATE" pool remove s "$WORK/t1" >/dev/null 2>&1 || true
-        io d -r -c "read -P 0 0 0" >/dev/null 2>&1 || true
+        live_at "$WORK/d" -r -c "read -P 0 0 0" >/dev/null 2>&1 || true
     done
 fi
 if strata pool inspect s | grep -q "$WORK/t1"; then
@@ -181,7 +153,6 @@ fi
 umount "$WORK/t1" || fail "somebody still has files of a member that was given back"
 loaded d
 stop "$d"
-is_free() { ! strata volume inspect --json "$1" | grep -q '"in use"'; }
 within 10 is_free d
 strata volume export d --file "$WORK/d.whole" >/dev/null
 cmp -n 8388608 "$WORK/d.whole" "$WORK/wide" || fail "span: what stands before the load"
@@ -193,12 +164,12 @@ strata pool delete s >/dev/null
 mount -t tmpfs -o size=80M pool "$WORK/t1"
 strata pool create --redundancy span --member "$WORK/t1" --member "$WORK/t2" --member "$WORK/t3" s >/dev/null
 strata volume create --pool s --size 64M d >/dev/null
-serve d
+serve_at "$WORK/d" d
 d=$server
 rm -rf "$WORK/t1/layers" "$WORK/t1/.strata-pool"
 strata pool remove --lost s 1 >/dev/null || fail "a lost one"
 umount "$WORK/t1" || fail "somebody still has files of a lost member"
-io d -c "write -s $WORK/wide 0 64M" -c flush
+live_at "$WORK/d" -c "write -s $WORK/wide 0 64M" -c flush
 stop "$d"
 within 10 is_free d
 is "copies" "$(find "$WORK/t2" "$WORK/t3" -name '*.map' | cut -d/ -f4 | sort | tr '\n' ' ')" "t2 t3 "

@@ -12,26 +12,10 @@ if [ "${1:-}" != inside ]; then
     exec unshare --net --mount --pid --mount-proc --fork --kill-child sh "$0" inside
 fi
 . "$(dirname "$0")/lib.sh"
-servers=
-on_exit() { for pid in $servers ${mon:-} ${osd:-}; do kill -9 "$pid" 2>/dev/null || true; done; }
-serve() {
-    rm -f "$WORK/sock" "$WORK/served"
-    "$STRATA" --state "$STATE" volume export "$@" --nbd "$WORK/sock" >"$WORK/served" 2>&1 &
-    server=$!
-    servers="$servers $server"
-    within 60 grep -qs 'nbd+unix\|strata:' "$WORK/served"
-    grep -q nbd+unix "$WORK/served" || fail "$*: $(cat "$WORK/served")"
-}
-live() {
-    said=$(qemu-io -f raw "$@" "nbd:unix:$WORK/sock") || fail "$*: $said"
-    case $said in *"verification failed"*) fail "$*: $said" ;; esac
-}
-io() {
-    name=$1
-    shift
-    serve "$name" --once
-    live "$@"
-    wait "$server" || fail "$name: $(cat "$WORK/served")"
+. "$(dirname "$0")/lib_pool.sh"
+on_exit() {
+    pool_on_exit
+    for pid in ${mon:-} ${osd:-}; do kill -9 "$pid" 2>/dev/null || true; done
 }
 
 # Words that name no pool never reach the cluster.

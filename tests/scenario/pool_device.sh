@@ -4,47 +4,9 @@
 # timeout: 300
 # rows: STO-06 STO-07
 . "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/lib_pool.sh"
 need_root
 need_cmd qemu-io python3 losetup
-servers=
-loops=
-on_exit() {
-    for pid in $servers; do kill "$pid" 2>/dev/null || true; done
-    for dev in $loops; do losetup -d "$dev" 2>/dev/null || true; done
-}
-# device SIZE FILE - a loop device in $dev.
-device() {
-    truncate -s "$1" "$WORK/$2"
-    dev=$(losetup --show -f "$WORK/$2") || skip "no loop device"
-    loops="$loops $dev"
-}
-# Words of qemu-io, by a server that ends with its only client.
-io() {
-    name=$1
-    shift
-    rm -f "$WORK/sock" "$WORK/served"
-    "$STRATA" --state "$STATE" volume export "$name" --nbd "$WORK/sock" --once >"$WORK/served" 2>&1 &
-    server=$!
-    servers="$servers $server"
-    within 10 grep -qs 'nbd+unix\|strata:' "$WORK/served"
-    grep -q nbd+unix "$WORK/served" || fail "$name $*: $(cat "$WORK/served")"
-    said=$(qemu-io -f raw "$@" "nbd:unix:$WORK/sock") || fail "$name: $said"
-    case $said in *"verification failed"*) fail "$name $*: $said" ;; esac
-    wait "$server" || fail "$name: $(cat "$WORK/served")"
-}
-# member POOL PATH KEY - of what `pool inspect` says of the member at that path.
-member() {
-    strata pool inspect --json "$1" | python3 -c '
-import json, sys
-print(*[m.get(sys.argv[2], "") for p in json.load(sys.stdin) for m in p["members"] if m["path"].endswith(sys.argv[1])])' "$2" "$3"
-}
-# field NAME KEY - of what `volume inspect` says.
-field() {
-    strata volume inspect --json "$1" | python3 -c '
-import json, sys
-v = json.load(sys.stdin)
-print((v[0] if isinstance(v, list) else v)[sys.argv[1]])' "$2"
-}
 free() { member p "$one" free_bytes; }
 
 device 64M one.img

@@ -5,58 +5,9 @@
 # long
 # rows: STO-02 STO-03 STO-06 STO-10 STO-32
 . "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/lib_pool.sh"
 need_root
 need_cmd qemu-io python3 losetup
-servers=
-loops=
-on_exit() {
-    for pid in $servers; do kill "$pid" 2>/dev/null || true; done
-    for dev in $loops; do losetup -d "$dev" 2>/dev/null || true; done
-}
-# device SIZE FILE - a loop device in $dev.
-device() {
-    truncate -s "$1" "$WORK/$2"
-    dev=$(losetup --show -f "$WORK/$2") || skip "no loop device"
-    loops="$loops $dev"
-}
-serve() {
-    rm -f "$WORK/sock" "$WORK/served"
-    "$STRATA" --state "$STATE" volume export "$@" --nbd "$WORK/sock" >"$WORK/served" 2>&1 &
-    server=$!
-    servers="$servers $server"
-    within 10 grep -qs 'nbd+unix\|strata:' "$WORK/served"
-    grep -q nbd+unix "$WORK/served" || fail "$*: $(cat "$WORK/served")"
-}
-live() {
-    said=$(qemu-io -f raw "$@" "nbd:unix:$WORK/sock") || fail "$*: $said"
-    case $said in *"verification failed"*) fail "$*: $said" ;; esac
-}
-# Words of qemu-io, by a server that ends with its only client.
-io() {
-    name=$1
-    shift
-    serve "$name" --once
-    live "$@"
-    wait "$server" || fail "$name: $(cat "$WORK/served")"
-}
-# What lies on a device, by the program itself.
-carved() {
-    "$(dirname "$STRATA")/volume" store node=s,store,fd=9,read-only list 9<"$1" 3>"$WORK/list" || true
-    sed -n 's/^carved=//p' "$WORK/list"
-}
-member() {
-    strata pool inspect --json "$1" | python3 -c '
-import json, sys
-print(*[m.get(sys.argv[2], "") for p in json.load(sys.stdin) for m in p["members"] if m["path"].endswith(sys.argv[1])])' "$2" "$3"
-}
-# How its members are, the top layer's.
-members() {
-    strata volume inspect --json "$1" | python3 -c '
-import json, sys
-v = json.load(sys.stdin)
-v = v[0] if isinstance(v, list) else v
-print(v["state"], *[m["state"] for m in sorted(v["layers"][0]["members"], key=lambda m: m["member"])])'
-}
 
 for i in 1 2 3 4; do
     device 96M "$i.img"
@@ -131,7 +82,7 @@ is "nothing is left" "$(carved "$d1")" ""
 strata volume create --pool one --size 1G big >/dev/null
 io big -c 'write -P 1 0 64M'
 serve big
-qemu-io -f raw -c 'write -P 2 64M 64M' "nbd:unix:$WORK/sock" >/dev/null 2>&1 && fail "more than there is"
+qemu-io -f raw -c 'write -P 2 64M 64M' "nbd:unix:$WORK/served.sock" >/dev/null 2>&1 && fail "more than there is"
 is "full" "$(member one "$d1" state)" full
 live -c 'read -P 1 0 64M'
 truncate -s 192M "$WORK/1.img"

@@ -5,41 +5,16 @@
 # long
 # rows: STO-06
 . "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/lib_pool.sh"
 need_root
 need_cmd qemu-io python3 losetup
-servers=
 LVM=$WORK/lvm
 on_exit() {
-    for pid in $servers; do kill "$pid" 2>/dev/null || true; done
+    pool_on_exit
     losetup -a | sed -n "s|^\(/dev/loop[0-9]*\):.*($LVM/.*|\1|p" | while read -r dev; do losetup -d "$dev"; done
-}
-serve() {
-    rm -f "$WORK/sock" "$WORK/served"
-    "$STRATA" --state "$STATE" volume export "$@" --nbd "$WORK/sock" >"$WORK/served" 2>&1 &
-    server=$!
-    servers="$servers $server"
-    within 20 grep -qs 'nbd+unix\|strata:' "$WORK/served"
-    grep -q nbd+unix "$WORK/served" || fail "$*: $(cat "$WORK/served")"
-}
-live() {
-    said=$(qemu-io -f raw "$@" "nbd:unix:$WORK/sock") || fail "$*: $said"
-    case $said in *"verification failed"*) fail "$*: $said" ;; esac
-}
-io() {
-    name=$1
-    shift
-    serve "$name" --once
-    live "$@"
-    wait "$server" || fail "$name: $(cat "$WORK/served")"
 }
 lvm() { env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin "$LVM/lvm" "$@"; }
 volumes() { ls "$LVM" | sed -n 's/\.img$//p'; }
-field() {
-    strata volume inspect --json "$1" | python3 -c '
-import json, sys
-v = json.load(sys.stdin)
-print((v[0] if isinstance(v, list) else v)[sys.argv[1]])' "$2"
-}
 
 mkdir "$LVM"
 cp "$TOP/tests/resource/storage/lvm/fake_lvm.py" "$LVM/lvm"

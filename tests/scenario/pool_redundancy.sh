@@ -3,35 +3,9 @@
 # is lost, and that one is made equal when it is back.  Disks that are larger than a member.
 # rows: STO-06 STO-10
 . "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/lib_pool.sh"
 need_root
 need_cmd qemu-io python3 mount umount
-servers=
-on_exit() {
-    for pid in $servers; do kill "$pid" 2>/dev/null || true; done
-    umount -l "$WORK/m5" "$WORK/m6" 2>/dev/null || true
-}
-# Words of qemu-io, by a server that ends with its only client.
-io() {
-    name=$1
-    shift
-    rm -f "$WORK/sock" "$WORK/served"
-    "$STRATA" --state "$STATE" volume export "$name" --nbd "$WORK/sock" --once >"$WORK/served" 2>&1 &
-    server=$!
-    servers="$servers $server"
-    within 10 grep -qs 'nbd+unix\|strata:' "$WORK/served"
-    grep -q nbd+unix "$WORK/served" || fail "$name $*: $(cat "$WORK/served")"
-    said=$(qemu-io -f raw "$@" "nbd:unix:$WORK/sock") || fail "$name: $said"
-    case $said in *"verification failed"*) fail "$name $*: $said" ;; esac
-    wait "$server" || fail "$name: $(cat "$WORK/served")"
-}
-# How its members are, the top layer's.
-members() {
-    strata volume inspect --json "$1" | python3 -c '
-import json, sys
-v = json.load(sys.stdin)
-v = v[0] if isinstance(v, list) else v
-print(v["state"], *[m["state"] for m in sorted(v["layers"][0]["members"], key=lambda m: m["member"])])'
-}
 # The process that has a file of that directory open.
 holder() {
     for fd in /proc/[0-9]*/fd/*; do
@@ -108,25 +82,17 @@ is "nothing is left" "$(files)" 0
 
 # While it is served: kept, cloned, its server killed in the middle of writes.
 strata volume create --pool p --size 32M l >/dev/null
-"$STRATA" --state "$STATE" volume export l --nbd "$WORK/live" >"$WORK/live.out" 2>&1 &
-server=$!
-servers="$servers $server"
-within 10 grep -qs 'nbd+unix' "$WORK/live.out"
-live() {
-    said=$(qemu-io -f raw "$@" "nbd:unix:$WORK/live") || fail "live: $said"
-    case $said in *"verification failed"*) fail "live $*: $said" ;; esac
-}
-live -c 'write -P 1 0 8M'
+serve_at "$WORK/live" l
+live_at "$WORK/live" -c 'write -P 1 0 8M'
 strata volume snapshot l now >/dev/null
-live -c 'read -P 1 0 8M' -c 'write -P 2 0 1M' -c flush
+live_at "$WORK/live" -c 'read -P 1 0 8M' -c 'write -P 2 0 1M' -c flush
 strata volume resize l 128M >/dev/null
-live -c 'read -P 2 0 1M' -c 'read -P 0 32M 96M' -c 'write -P 3 32M 96M' -c 'read -P 3 32M 96M' -c flush
+live_at "$WORK/live" -c 'read -P 2 0 1M' -c 'read -P 0 32M 96M' -c 'write -P 3 32M 96M' -c 'read -P 3 32M 96M' -c flush
 strata volume clone l@now lc >/dev/null
 io lc -c 'read -P 1 0 8M'
 worker=$(holder "$WORK/m1/layers")
 kill -9 "$worker"
 wait "$server" || true
-rm -f "$WORK/live"
 io l -c 'read -P 2 0 1M' -c 'read -P 1 1M 7M'
 mv "$WORK/m2" "$WORK/away"
 io l -c 'read -P 2 0 1M' -c 'read -P 1 1M 7M'
@@ -203,15 +169,10 @@ io wide -c 'write -P 1 0 30M' -c 'write -P 2 30M 30M'
 # Either member may be lost, the first one too: what lies on the other is there.
 # segments PATTERN - how many of the first 28 MiB can be read, and have it
 segments() {
-    rm -f "$WORK/sock" "$WORK/served"
-    "$STRATA" --state "$STATE" volume export wide --nbd "$WORK/sock" --once --read-only >"$WORK/served" 2>&1 &
-    server=$!
-    servers="$servers $server"
-    within 10 grep -qs 'nbd+unix\|strata:' "$WORK/served"
-    n=0
+    serve wide --once --read-only
     set --
     for at in 0 4 8 12 16 20 24; do set -- "$@" -c "read -P 1 ${at}M 4M"; done
-    said=$(qemu-io -r -f raw "$@" "nbd:unix:$WORK/sock" 2>&1) || true
+    said=$(qemu-io -r -f raw "$@" "nbd:unix:$WORK/served.sock" 2>&1) || true
     wait "$server" || true
     case $said in *"verification failed"*) fail "other bytes: $said" ;; esac
     echo "$said" | grep -c '^read 4194304/4194304'
@@ -231,7 +192,6 @@ mv "$WORK/away" "$WORK/m7"
 io wide -c 'read -P 4 60M 4M' -c 'write -P 4 60M 4k' -c flush
 mv "$WORK/m8" "$WORK/away"
 is "afterwards" "$(segments)" "$without_8"
-rm -f "$WORK/sock"
 mv "$WORK/away" "$WORK/m8"
 io wide -c 'read -P 4 60M 4M' -c 'read -P 1 0 30M' -c 'read -P 2 30M 30M'
 strata volume delete wide >/dev/null

@@ -276,8 +276,9 @@ static int add_words(struct node *n, const struct pool_piece *p,
     if (as->use == POOL_USE_NEW) {
         (void)str_print(size, sizeof size, ",new,size=%" PRIu64, as->bytes);
     }
-    words_add(w, "node=%s,carve,on=%s,id=%s,part=%d%s%s", as->name, store, p->layer,
-              (int)p->part, size, writes ? "" : ",read-only");
+    words_add(w, "node=%s,carve,on=%s,id=%s,part=%d%s%s%s", as->name, store, p->layer,
+              (int)p->part, size, writes ? "" : ",read-only",
+              as->unlocked ? ",no-lock" : "");
     return 0;
 }
 

@@ -128,6 +128,10 @@ int care_rebuild(struct care *c, const struct layer *l, unsigned at,
 int care_rebuild_map(struct care *c, struct layer *l, int copy, struct care_holders *h,
                      struct err *e);
 
+/* Copy what somebody was to copy who was killed; a worker that writes to it does so itself. */
+int care_make_equal(struct care *c, struct layer *l, struct care_holders *h,
+                    struct err *e);
+
 /* Let another member take over an empty role: as `care_rebuild`, member 0. */
 int care_fill(struct care *c, const struct layer *l, struct care_holders *h,
               struct err *e);

@@ -386,8 +386,8 @@ static int move_one(struct care *c, const char *id, struct err *e)
     return r;
 }
 
-/* What a command that was killed had moved, and told nobody. */
-static void rename_moved(struct care *c)
+/* What a command that was killed had moved, told nobody, and not made equal. */
+static void finish_moved(struct care *c)
 {
     struct strv ids = {0};
 
@@ -399,6 +399,7 @@ static void rename_moved(struct care *c)
             if (layer_load(c->n, ids.items[i], &l, NULL) == 0 &&
                 care_hold(c->n, ids.items[i], &h, NULL) == 0) {
                 care_rename(c, &l, &h);
+                (void)care_make_equal(c, &l, &h, NULL); /* or by a scrub */
             }
             care_let_go(&h);
             layer_fini(&l);
@@ -419,7 +420,7 @@ int care_empty(struct care *c, struct err *e)
 
         r = care_layers(c->n, care_pool(c), c->member, &ids, e);
         if (r == 0 && ids.n == 0 && !awaited) {
-            rename_moved(c);
+            finish_moved(c);
             return 0;
         }
         if (r == 0 && ids.n == 0) {

@@ -11,6 +11,7 @@
 #include "base/fault.h"
 #include "base/scope.h"
 #include "base/str.h"
+#include "base/word.h"
 #include "node/volume/care/care.h"
 
 struct putting {
@@ -108,25 +109,69 @@ static void take_replaced(void *arg, const char *line)
     }
 }
 
-/* The worker that writes to it does; it waits until all are equal. */
-static int put_live(struct putting *p, int control)
+/* The words of `replace` for a worker; `none`: nobody has the role. */
+static int add_replace(struct putting *p, bool none, struct words *w)
+{
+    const char *id = p->to->id;
+    char name[POOL_NODE_BYTES];
+    char own[9] =
+        ""; /* what a killed command has put in may have a name like this one's */
+    int r = word_random_id(own, 8);
+
+    words_add(w, "replace");
+    words_add(w, "layer=%s.file%s", id, tail(p));
+    words_add(w, "role=%u", p->at);
+    words_add(w, "as=%s.file%s%u", id, role_tail(p), p->at);
+    (void)str_print(name, sizeof name, "%s.file%s%u.%s", id, role_tail(p), p->at, own);
+    words_add(w, none ? "none" : "equal");
+    return r < 0  ? err_sys(p->e, r, "cannot name a disk")
+           : none ? 0
+                  : add_new(p, name, w);
+}
+
+/* The new one was put in by a command that was killed before it was recorded: it is made anew. */
+static void take_out(struct putting *p, int control)
+{
+    struct words w = {.message = true};
+    const struct worker_ask ask = {.words = &w};
+
+    if (add_replace(p, true, &w) == 0 &&
+        volume_worker_ask(p->c->n, control, &ask, NULL) == 0) {
+        if (p->map) {
+            piece_remove_map(p->c->n, p->to, p->at);
+        } else {
+            (void)piece_remove_at(p->c->n, p->to, p->at, 0);
+        }
+    }
+    words_fini(&w);
+}
+
+static int ask_once(struct putting *p, int control, struct err *e)
 {
     struct words w = {.message = true};
     const struct worker_ask ask = {.words = &w, .line = take_replaced, .arg = p};
-    const char *id = p->to->id;
-    char name[POOL_NODE_BYTES];
-    int r;
+    int r = add_replace(p, p->none, &w);
 
-    words_add(&w, "replace");
-    words_add(&w, "layer=%s.file%s", id, tail(p));
-    words_add(&w, "role=%u", p->at);
-    words_add(&w, "as=%s.file%s%u", id, role_tail(p), p->at);
-    (void)str_print(name, sizeof name, "%s.file%s%u.new", id, role_tail(p), p->at);
-    words_add(&w, p->none ? "none" : "equal");
-    r = p->none ? 0 : add_new(p, name, &w);
-    r = r == 0 ? volume_worker_ask(p->c->n, control, &ask, p->e) : r;
+    r = r == 0 ? volume_worker_ask(p->c->n, control, &ask, e) : r;
     words_fini(&w);
-    return p->result <= 0 && r == 0 ? p->result : r;
+    return r;
+}
+
+/* The worker that writes to it does; it waits until all are equal. */
+static int put_live(struct putting *p, int control)
+{
+    struct err why = {0};
+    int r = ask_once(p, control, &why);
+
+    if (r == -EEXIST && p->result > 0) {
+        take_out(p, control);
+        why = (struct err){0};
+        r = ask_once(p, control, &why);
+    }
+    if (r < 0) {
+        return err_set(p->e, r, "%s", why.text);
+    }
+    return p->result <= 0 ? p->result : r;
 }
 
 /* The disk of all roles, "disk" or "disk.map". */
@@ -167,6 +212,17 @@ static int make_equal(struct putting *p, bool unlocked)
     words_fini(&w);
     (void)fault_step("care.equal");
     return r;
+}
+
+int care_make_equal(struct care *c, struct layer *l, struct care_holders *h,
+                    struct err *e)
+{
+    const struct care_holder *writer = care_writer(h, l);
+    struct putting p = {.c = c, .to = l, .h = h, .e = e};
+
+    return arrange_spare(l) == 0 || (writer != NULL && writer->control >= 0)
+               ? 0
+               : make_equal(&p, writer == NULL && care_live(h) != NULL);
 }
 
 static int put(struct putting *p, const struct layer *l)

@@ -114,6 +114,8 @@ static int make_carve(struct graph *g, struct graph_node *n, struct blk **ret_di
                       struct err *e)
 {
     uint64_t part = graph_node_number(n, "part", 0);
+    struct pool_store *s = graph_node_below(n, "on")->object;
+    bool read_only = graph_node_has(n, "read-only");
     uint64_t id = 0;
     int r = graph_parse_id(graph_node_text(n, "id"), &id, e);
 
@@ -124,9 +126,12 @@ static int make_carve(struct graph *g, struct graph_node *n, struct blk **ret_di
     if (r == 0 && graph_node_has(n, "new")) {
         return add_carve(n, id, (uint32_t)part, ret_disk, e);
     }
-    return r != 0 ? r
-                  : pool_carve_open(graph_node_below(n, "on")->object, id, (uint32_t)part,
-                                    graph_node_has(n, "read-only"), ret_disk, e);
+    if (r != 0) {
+        return r;
+    }
+    return graph_node_has(n, "no-lock")
+               ? pool_carve_open_beside(s, id, (uint32_t)part, read_only, ret_disk, e)
+               : pool_carve_open(s, id, (uint32_t)part, read_only, ret_disk, e);
 }
 
 static const struct graph_key carve_keys[] = {
@@ -134,6 +139,7 @@ static const struct graph_key carve_keys[] = {
     {"id", GRAPH_KEY_TEXT, true},
     {"part", GRAPH_KEY_NUMBER, false},
     {"read-only", GRAPH_KEY_FLAG, false},
+    {"no-lock", GRAPH_KEY_FLAG, false}, /* who asks keeps others away */
     {"new", GRAPH_KEY_FLAG, false},
     {"size", GRAPH_KEY_NUMBER, false},
     {0},

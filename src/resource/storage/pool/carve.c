@@ -481,6 +481,9 @@ static int carve_quiesce(struct blk *b)
 /* Any number of readers, or one writer: in this process and, by the lock, in all. */
 static int exclude(const struct carve *c, uint32_t number, bool writes)
 {
+    if (c->unlocked) {
+        return 0;
+    }
     for (const struct carve *o = c->store->open; o != NULL; o = o->next) {
         if (o != c && o->row_number == number && (writes || !o->blk.read_only)) {
             return -EBUSY;
@@ -537,7 +540,7 @@ static void unlink_carve(struct carve *c)
         for (const struct carve *o = c->store->open; o != NULL; o = o->next) {
             last = last && o->row_number != c->row_number;
         }
-        if (last) {
+        if (last && !c->unlocked) {
             pool_lock_drop(c->store, POOL_LOCK_DISK, c->lock, 1);
         }
     }
@@ -624,10 +627,19 @@ static void set_up(struct carve *c, uint64_t id, uint32_t part, bool read_only)
     };
 }
 
-int pool_carve_open(struct pool_store *s, uint64_t id, uint32_t part, bool read_only,
-                    struct blk **ret_disk, struct err *e)
+struct opening {
+    uint64_t id;
+    uint32_t part;
+    bool read_only;
+    bool unlocked;
+};
+
+static int open_carve(struct pool_store *s, const struct opening *o,
+                      struct blk **ret_disk, struct err *e)
 {
     struct carve *c = fault_calloc(1, sizeof *c);
+    uint64_t id = o->id;
+    uint32_t part = o->part;
     int r;
 
     if (c == NULL) {
@@ -636,8 +648,9 @@ int pool_carve_open(struct pool_store *s, uint64_t id, uint32_t part, bool read_
     }
     c->store = s;
     c->lock = pool_lock_of(id, part);
+    c->unlocked = o->unlocked;
     s->users++;
-    set_up(c, id, part, read_only);
+    set_up(c, id, part, o->read_only);
     r = blk_attach(&c->edge, s->disk.disk, e);
     if (r == 0) {
         r = find_and_lock(c, id, part);
@@ -654,4 +667,21 @@ int pool_carve_open(struct pool_store *s, uint64_t id, uint32_t part, bool read_
     }
     *ret_disk = &c->blk;
     return 0;
+}
+
+int pool_carve_open(struct pool_store *s, uint64_t id, uint32_t part, bool read_only,
+                    struct blk **ret_disk, struct err *e)
+{
+    const struct opening o = {.id = id, .part = part, .read_only = read_only};
+
+    return open_carve(s, &o, ret_disk, e);
+}
+
+int pool_carve_open_beside(struct pool_store *s, uint64_t id, uint32_t part,
+                           bool read_only, struct blk **ret_disk, struct err *e)
+{
+    const struct opening o = {
+        .id = id, .part = part, .read_only = read_only, .unlocked = true};
+
+    return open_carve(s, &o, ret_disk, e);
 }

@@ -97,6 +97,10 @@ int pool_carve_add(struct pool_store *s, uint64_t id, uint32_t part, struct err 
 int pool_carve_open(struct pool_store *s, uint64_t id, uint32_t part, bool read_only,
                     struct blk **ret_disk, struct err *e);
 
+/* Beside others who have it open: whoever asks knows that what they read stays as it is. */
+int pool_carve_open_beside(struct pool_store *s, uint64_t id, uint32_t part,
+                           bool read_only, struct blk **ret_disk, struct err *e);
+
 /* Give all its extents back.  -ENOENT; -EBUSY: somebody has it open. */
 int pool_carve_remove(struct pool_store *s, uint64_t id, uint32_t part, struct err *e);
 

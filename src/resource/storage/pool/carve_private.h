@@ -92,6 +92,7 @@ struct carve {
     struct carve *next;       /* of the store's open ones */
     struct pool_row row;      /* as it is on the device */
     uint64_t lock;            /* of its name */
+    bool unlocked;            /* it takes none: who opened it knows what others do */
     uint32_t row_number;
     char label[40];
     uint32_t granule_shift;

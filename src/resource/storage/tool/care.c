@@ -299,6 +299,9 @@ int serve_swap(struct call *c)
     }
     r = r == 0 ? graph_exchange(g, old, step.to, c->words.e) : r;
     graph_drop_last(g, added); /* it has the name of the old one */
+    if (r == 0) {
+        graph_prune(g, call_left, c); /* the store that the old one was carved of */
+    }
     return r;
 }
 

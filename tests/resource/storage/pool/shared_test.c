@@ -153,7 +153,19 @@ static int stops_being_written(void *arg)
     blk_detach(&user);
     must_be_0(pool_carve_open(b, 7, 0, true, &reader, NULL));
     must(blk_size(reader) == (1 << 20) + sizeof block);
+    /* Beside a reader, who sees it; and the reader's lock stays. */
+    must(pool_carve_open(a, 7, 0, false, &writer, NULL) == -EBUSY);
+    must_be_0(pool_carve_open_beside(a, 7, 0, false, &writer, NULL));
+    memset(block, 9, sizeof block);
+    must_be_0(blk_write(writer, block, sizeof block, 512, BLK_FUA));
+    memset(block, 0, sizeof block);
+    must_be_0(blk_read(reader, block, sizeof block, 512));
+    must(block[0] == 9 && block[4095] == 9);
+    blk_drop(writer);
+    must(pool_carve_open(a, 7, 0, false, &writer, NULL) == -EBUSY);
     blk_drop(reader);
+    must_be_0(pool_carve_open(a, 7, 0, false, &writer, NULL));
+    blk_drop(writer);
     pool_store_unref(a);
     pool_store_unref(b);
     return 0;
