@@ -1,4 +1,5 @@
-/* option.h - what stands over a disk while it is used: a cache, limits, a trace.
+/* option.h - what stands over a disk while it is used: a cache, limits, a trace; made by the
+ * folder `node/volume/option`.
  *
  * Members of the volume's record:
  *
@@ -38,7 +39,7 @@ const char *option_for_guests(const json_t *volume);
 int option_words(struct node *n, const struct volume *v, const char *disk,
                  struct words *w, struct err *e);
 
-/* ---- option_store.c: of caches ---- */
+/* ---- store.c: of caches ---- */
 
 /* The lock is held: what a server that was killed has left in the cache goes down.  A disk that
  * is served is left to its server. */
@@ -55,10 +56,10 @@ int option_cache_leave(struct node *n, struct volume *v, bool forget, struct err
 int option_cache_release(struct node *n, const json_t *volume, const char *name,
                          struct layer_release *gone, struct err *e);
 
-/* option_set.c: the verb. */
+/* set.c: the verb. */
 int option_set(struct node *n, const json_t *order, json_t **ret, struct err *e);
 
-/* option_replay.c: the verb. */
+/* replay.c: the verb. */
 int option_replay(struct node *n, const json_t *order, json_t **ret, struct err *e);
 
 /* Counts of what filters have done, of a disk that is served. */

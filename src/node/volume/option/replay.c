@@ -1,4 +1,4 @@
-/* option_replay.c - the requests of a trace, made again on a disk that nobody uses. */
+/* replay.c - the requests of a trace, made again on a disk that nobody uses. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>

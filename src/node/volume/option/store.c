@@ -1,4 +1,4 @@
-/* option_store.c - the stores of caches.
+/* store.c - the stores of caches.
  *
  * A store is made and filled with an empty cache of the disk before the record names it, so
  * that a cache is never opened as a new one: what it holds back is lost with no command.  When

@@ -1,4 +1,4 @@
-/* option_layer.c - layers whose bytes go through a filter of their own.
+/* layer.c - layers whose bytes go through a filter of their own.
  *
  *     checksum    over what the pool's redundancy makes: it mends from other members
  *     dedup       equal blocks of one layer are kept once, each by its SHA-256

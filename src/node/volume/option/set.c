@@ -1,4 +1,4 @@
-/* option_set.c - options of a disk change; limits also while it is served. */
+/* set.c - options of a disk change; limits also while it is served. */
 #include <errno.h>
 #include <string.h>
 #include <time.h>
