@@ -1,6 +1,6 @@
 /* carve_fuzz.c - any superblock, directory and table of a store are used or refused.
  *
- * An input: one byte (bit 0: the superblock is as `pool_store_format` makes it), the superblock,
+ * An input: one byte (bit 0: the superblock is as `place_store_format` makes it), the superblock,
  * the first sheet of rows, the first sheet of entries; checksums are made right. */
 #include "base/crc32c.h"
 #include "contract/blk_graph.h"
@@ -43,7 +43,7 @@ static void put_store(struct blk *b, const struct input *x)
     uint8_t text[4096] = {0};
     size_t n = 0;
 
-    (void)pool_store_format(b, 65536, NULL);
+    (void)place_store_format(b, 65536, NULL);
     if ((x->data[0] & 1) == 0) {
         memcpy(text, x->data + 1, SUPER_BYTES);
         (void)slot_load(&slot, &(uint8_t[4096]){0}, &n);
@@ -54,13 +54,13 @@ static void put_store(struct blk *b, const struct input *x)
     put_sheet(b, x, 1 + SUPER_BYTES + TEXT, bytes_get64(text + 24), bytes_get64(text));
 }
 
-static void use_disk(struct pool_store *s, uint64_t id, uint32_t part)
+static void use_disk(struct place_store *s, uint64_t id, uint32_t part)
 {
     struct blk *top = NULL;
     struct blk_extent extent;
     char room[8192] = {1};
 
-    if (pool_carve_open(s, id, part, false, &top, NULL) == 0) {
+    if (place_carve_open(s, id, part, false, &top, NULL) == 0) {
         uint64_t end = blk_size(top);
 
         if (end >= 4096) {
@@ -78,11 +78,11 @@ static void use_disk(struct pool_store *s, uint64_t id, uint32_t part)
 }
 
 struct first {
-    struct pool_carved disk;
+    struct place_carved disk;
     bool known;
 };
 
-static int note_first(const struct pool_carved *c, void *arg)
+static int note_first(const struct place_carved *c, void *arg)
 {
     struct first *f = arg;
 
@@ -94,8 +94,8 @@ static int note_first(const struct pool_carved *c, void *arg)
 static void use(void *arg)
 {
     struct input *x = arg;
-    struct pool_store *s = NULL;
-    struct pool_room room;
+    struct place_store *s = NULL;
+    struct place_room room;
     struct first first = {0};
     struct blk *b = NULL;
 
@@ -103,18 +103,18 @@ static void use(void *arg)
         return;
     }
     put_store(b, x);
-    if (pool_store_open(NULL, b, -1, &s, NULL) == 0) {
-        (void)pool_store_list(s, note_first, &first);
+    if (place_store_open(NULL, b, -1, &s, NULL) == 0) {
+        (void)place_store_list(s, note_first, &first);
         if (first.known) {
             use_disk(s, first.disk.id, first.disk.part);
         }
-        (void)pool_store_sweep(s);
-        (void)pool_store_room(s, &room);
-        (void)pool_carve_add(s, 1, 1, NULL);
+        (void)place_store_sweep(s);
+        (void)place_store_room(s, &room);
+        (void)place_carve_add(s, 1, 1, NULL);
         use_disk(s, 1, 1);
-        (void)pool_carve_remove(s, first.disk.id, first.disk.part, NULL);
-        (void)pool_carve_remove(s, 1, 1, NULL);
-        pool_store_unref(s);
+        (void)place_carve_remove(s, first.disk.id, first.disk.part, NULL);
+        (void)place_carve_remove(s, 1, 1, NULL);
+        place_store_unref(s);
     }
 }
 

@@ -59,9 +59,9 @@ static void use_span(struct blk *top)
     }
     (void)blk_write(top, room, 8192, 4096, 0);
     (void)blk_write(top, room, 4096, 10u << 20, 0);
-    (void)pool_span_move(top, 0, 1, NULL, NULL);
-    (void)pool_span_evacuate(top, 2, NULL, NULL);
-    (void)pool_span_remove(top, 2, NULL);
+    (void)place_span_move(top, 0, 1, NULL, NULL);
+    (void)place_span_evacuate(top, 2, NULL, NULL);
+    (void)place_span_remove(top, 2, NULL);
     (void)blk_discard(top, 0, blk_size(top) & ~(uint64_t)4095);
     (void)blk_flush(top);
     (void)blk_resize(top, 65536, NULL);
@@ -71,7 +71,7 @@ static void use_span(struct blk *top)
 static void use(void *arg)
 {
     struct input *x = arg;
-    struct pool_span_options o = {.pieces = PIECES};
+    struct place_span_options o = {.pieces = PIECES};
     struct blk *piece[PIECES];
     struct blk *map = make_memory(x->strands, 16384);
     struct slot slot = {
@@ -87,7 +87,7 @@ static void use(void *arg)
         blk_drop(piece[0]);
         piece[0] = NULL;
     }
-    if (pool_span_open(map, piece, &o, &top, NULL) == 0) {
+    if (place_span_open(map, piece, &o, &top, NULL) == 0) {
         use_span(top);
         blk_drop(top);
     }

@@ -299,7 +299,7 @@ static int hold(struct node *n, const struct pool_piece *p, bool writes, struct 
     if (fd < 0) {
         return fd;
     }
-    r = pool_carve_hold(fd, strtoull(p->layer, NULL, 16), p->part, writes);
+    r = place_carve_hold(fd, strtoull(p->layer, NULL, 16), p->part, writes);
     return r == 0 || r == -EBUSY ? (r == 0 ? scope_take_fd(&fd) : r)
                                  : err_sys(e, r, "cannot lock a layer");
 }

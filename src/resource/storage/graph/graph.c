@@ -453,7 +453,7 @@ const char *graph_type_of(const struct graph *g, const char *name)
 static const struct blk *disk_of(const struct graph_node *n)
 {
     return n->type->make == graph_node_store.make && n->object != NULL
-               ? pool_store_disk(n->object)
+               ? place_store_disk(n->object)
                : n->hold.disk;
 }
 
@@ -490,7 +490,7 @@ struct dedup *graph_dedup(const struct graph *g, const char *name)
     return n != NULL && n->type->make == graph_node_dedup.make ? n->object : NULL;
 }
 
-struct pool_store *graph_store(const struct graph *g, const char *name)
+struct place_store *graph_store(const struct graph *g, const char *name)
 {
     const struct graph_node *n = find(g, name);
 
@@ -523,7 +523,7 @@ static bool is_hold(const struct graph *g, const struct blk_edge *edge)
 static bool is_unused(const struct graph *g, const struct graph_node *n)
 {
     if (n->type->make == graph_node_store.make) {
-        return n->object != NULL && pool_store_is_idle(n->object);
+        return n->object != NULL && place_store_is_idle(n->object);
     }
     for (const struct blk_edge *edge = n->hold.disk != NULL ? n->hold.disk->users : NULL;
          edge != NULL; edge = edge->next) {

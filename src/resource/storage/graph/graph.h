@@ -24,7 +24,7 @@ struct err;
 struct filter_throttle_group;
 struct graph;
 struct loop;
-struct pool_store;
+struct place_store;
 
 int graph_create(struct loop *l, struct graph **ret_graph, struct err *e);
 
@@ -73,7 +73,7 @@ struct filter_throttle_group *graph_throttle(const struct graph *g, const char *
 struct dedup *graph_dedup(const struct graph *g, const char *name);
 
 /* What a node of type store is; NULL: it is none. */
-struct pool_store *graph_store(const struct graph *g, const char *name);
+struct place_store *graph_store(const struct graph *g, const char *name);
 
 /* Whether the value of such a key is a descriptor in a word of any type. */
 bool graph_key_is_fd(const char *key, size_t bytes);

@@ -35,10 +35,10 @@ static int open_store(struct graph *g, struct graph_node *n, struct blk **ret_di
 }
 
 /* `owner=`: the text on the store, or its first words. */
-static int check_owner(struct graph_node *n, const struct pool_store *s, struct err *e)
+static int check_owner(struct graph_node *n, const struct place_store *s, struct err *e)
 {
     const char *want = graph_node_text(n, "owner");
-    const char *have = pool_store_owner(s);
+    const char *have = place_store_owner(s);
     size_t bytes = want != NULL ? strlen(want) : 0;
 
     return want == NULL || (strncmp(have, want, bytes) == 0 &&
@@ -50,14 +50,14 @@ static int check_owner(struct graph_node *n, const struct pool_store *s, struct 
 static int make_store(struct graph *g, struct graph_node *n, struct blk **ret_disk,
                       struct err *e)
 {
-    struct pool_store *store = NULL;
+    struct place_store *store = NULL;
     int lock = fcntl((int)graph_node_number(n, "fd", 0), F_DUPFD_CLOEXEC, 3);
     int r;
 
     if (lock < 0) {
         return err_sys(e, -errno, "cannot use its descriptor");
     }
-    r = pool_store_open(graph_loop(g), n->hold.disk, lock, &store, e);
+    r = place_store_open(graph_loop(g), n->hold.disk, lock, &store, e);
     n->object = store;
     *ret_disk = NULL;
     return r == 0 ? check_owner(n, store, e) : r;
@@ -65,7 +65,7 @@ static int make_store(struct graph *g, struct graph_node *n, struct blk **ret_di
 
 static void drop_store(struct graph_node *n)
 {
-    pool_store_unref(n->object);
+    place_store_unref(n->object);
 }
 
 static const struct graph_key store_keys[] = {
@@ -96,11 +96,11 @@ int graph_parse_id(const char *text, uint64_t *ret, struct err *e)
 static int add_carve(const struct graph_node *n, uint64_t id, uint32_t part,
                      struct blk **ret_disk, struct err *e)
 {
-    struct pool_store *s = graph_node_below(n, "on")->object;
+    struct place_store *s = graph_node_below(n, "on")->object;
     uint64_t size = graph_node_number(n, "size", 0);
-    int r = pool_carve_add(s, id, part, e);
+    int r = place_carve_add(s, id, part, e);
 
-    r = r == 0 ? pool_carve_open(s, id, part, false, ret_disk, e) : r;
+    r = r == 0 ? place_carve_open(s, id, part, false, ret_disk, e) : r;
     if (r == 0 && size > 0) {
         r = blk_resize(*ret_disk, size, e);
         if (r != 0) {
@@ -114,7 +114,7 @@ static int make_carve(struct graph *g, struct graph_node *n, struct blk **ret_di
                       struct err *e)
 {
     uint64_t part = graph_node_number(n, "part", 0);
-    struct pool_store *s = graph_node_below(n, "on")->object;
+    struct place_store *s = graph_node_below(n, "on")->object;
     bool read_only = graph_node_has(n, "read-only");
     uint64_t id = 0;
     int r = graph_parse_id(graph_node_text(n, "id"), &id, e);
@@ -130,8 +130,8 @@ static int make_carve(struct graph *g, struct graph_node *n, struct blk **ret_di
         return r;
     }
     return graph_node_has(n, "no-lock")
-               ? pool_carve_open_beside(s, id, (uint32_t)part, read_only, ret_disk, e)
-               : pool_carve_open(s, id, (uint32_t)part, read_only, ret_disk, e);
+               ? place_carve_open_beside(s, id, (uint32_t)part, read_only, ret_disk, e)
+               : place_carve_open(s, id, (uint32_t)part, read_only, ret_disk, e);
 }
 
 static const struct graph_key carve_keys[] = {
@@ -155,8 +155,8 @@ static int make_quota(struct graph *g, struct graph_node *n, struct blk **ret_di
 {
     (void)g;
     graph_node_let_grow(graph_node_below(n, "file"));
-    return pool_quota_create(graph_node_disk(n, "file"), graph_node_number(n, "bound", 0),
-                             ret_disk, e);
+    return place_quota_create(graph_node_disk(n, "file"),
+                              graph_node_number(n, "bound", 0), ret_disk, e);
 }
 
 static const struct graph_key quota_keys[] = {
@@ -173,21 +173,21 @@ const struct graph_type graph_node_quota = {
 static int make_span(struct graph *g, struct graph_node *n, struct blk **ret_disk,
                      struct err *e)
 {
-    struct blk *pieces[POOL_PIECES_MOST + 1];
-    struct pool_span_options o = {
+    struct blk *pieces[PLACE_PIECES_MOST + 1];
+    struct place_span_options o = {
         .loop = graph_loop(g),
-        .pieces = graph_node_pieces(n, "piece", pieces, POOL_PIECES_MOST + 1),
+        .pieces = graph_node_pieces(n, "piece", pieces, PLACE_PIECES_MOST + 1),
         .read_only = graph_node_has(n, "read-only"),
     };
 
-    if (o.pieces > POOL_PIECES_MOST) {
-        return err_set(e, -E2BIG, "a span has at most %d pieces", POOL_PIECES_MOST);
+    if (o.pieces > PLACE_PIECES_MOST) {
+        return err_set(e, -E2BIG, "a span has at most %d pieces", PLACE_PIECES_MOST);
     }
     if (!o.read_only) {
         graph_node_let_grow(graph_node_below(n, "map"));
         graph_node_let_pieces_grow(n, "piece");
     }
-    return pool_span_open(graph_node_disk(n, "map"), pieces, &o, ret_disk, e);
+    return place_span_open(graph_node_disk(n, "map"), pieces, &o, ret_disk, e);
 }
 
 static const struct graph_key span_keys[] = {

@@ -42,7 +42,7 @@ static uint64_t shift_of(const struct carve *c)
 
 static uint64_t all_bits(const struct carve *c)
 {
-    unsigned n = pool_granules(c->store);
+    unsigned n = place_granules(c->store);
 
     return n == 64 ? UINT64_MAX : ((uint64_t)1 << n) - 1;
 }
@@ -50,7 +50,7 @@ static uint64_t all_bits(const struct carve *c)
 /* The part of a range that lies in its first extent. */
 static struct run first_run(const struct carve *c, uint64_t off, uint64_t bytes)
 {
-    const struct pool_store *s = c->store;
+    const struct place_store *s = c->store;
     uint64_t in = off & (s->extent_bytes - 1);
     const struct extent_slot *slot =
         extent_map_find(&c->map, (uint32_t)(off / s->extent_bytes));
@@ -65,7 +65,7 @@ static struct run first_run(const struct carve *c, uint64_t off, uint64_t bytes)
     }
     bits = slot->bits >> first;
     if ((bits & 1) != 0) {
-        run.at = pool_extent_off(s, slot->at - 1) + in;
+        run.at = place_extent_off(s, slot->at - 1) + in;
         bits = ~bits;
     }
     if (bits != 0) { /* the first granule that is not alike */
@@ -126,7 +126,7 @@ static int place(struct carve *c, uint32_t index)
     if (extent_map_find(&c->map, index) == NULL) {
         r = carve_make_room(c);
         if (r == 0 && c->reserve_first == c->reserve_end) {
-            r = pool_reserve(c);
+            r = place_reserve(c);
             r = r == 0 ? carve_make_room(c) : r; /* others let go meanwhile */
         }
         if (r == 0) {
@@ -169,7 +169,7 @@ static int write_padded(struct carve *c, struct blk_vec from, uint64_t at, size_
 /* Fill granules of one extent that hold nothing; they are held against others. */
 static int fill(struct carve *c, struct blk_vec from, uint64_t off)
 {
-    const struct pool_store *s = c->store;
+    const struct place_store *s = c->store;
     uint64_t mask = ((uint64_t)1 << shift_of(c)) - 1;
     uint32_t index = (uint32_t)(off / s->extent_bytes);
     uint64_t in = off & (s->extent_bytes - 1);
@@ -184,7 +184,7 @@ static int fill(struct carve *c, struct blk_vec from, uint64_t off)
     }
     slot = extent_map_find(&c->map, index);
     at = slot->at;
-    r = write_padded(c, from, pool_extent_off(s, at - 1) + in, (size_t)(in & mask),
+    r = write_padded(c, from, place_extent_off(s, at - 1) + in, (size_t)(in & mask),
                      (size_t)(-(in + from.bytes) & mask));
     if (r == 0) {
         slot = extent_map_find(&c->map, index);
@@ -489,13 +489,13 @@ static int exclude(const struct carve *c, uint32_t number, bool writes)
             return -EBUSY;
         }
     }
-    return pool_lock_try(c->store, POOL_LOCK_DISK, c->lock, 1, writes);
+    return place_lock_try(c->store, PLACE_LOCK_DISK, c->lock, 1, writes);
 }
 
 /* As one that writes: who reads leaves alone what is not in order. */
 static int load_anew(struct carve *c, struct err *e)
 {
-    int r = pool_row_read(c->store, c->row_number, &c->row);
+    int r = place_row_read(c->store, c->row_number, &c->row);
 
     extent_map_fini(&c->map);
     c->map = (struct extent_map){.count = 0};
@@ -541,7 +541,7 @@ static void unlink_carve(struct carve *c)
             last = last && o->row_number != c->row_number;
         }
         if (last && !c->unlocked) {
-            pool_lock_drop(c->store, POOL_LOCK_DISK, c->lock, 1);
+            place_lock_drop(c->store, PLACE_LOCK_DISK, c->lock, 1);
         }
     }
 }
@@ -552,7 +552,7 @@ static void carve_destroy(struct blk *b)
 
     unlink_carve(c);
     blk_detach(&c->edge);
-    pool_store_unref(c->store);
+    place_store_unref(c->store);
     extent_map_fini(&c->map);
     free(c->changed);
     free(c->freed);
@@ -574,7 +574,7 @@ const struct blk_ops carve_ops = {
     .destroy = carve_destroy,
 };
 
-uint64_t pool_carve_taken(const struct blk *carved)
+uint64_t place_carve_taken(const struct blk *carved)
 {
     const struct carve *c = (const struct carve *)carved;
 
@@ -585,9 +585,9 @@ uint64_t pool_carve_taken(const struct blk *carved)
 
 static int find_and_lock(struct carve *c, uint64_t id, uint32_t part)
 {
-    struct pool_store *s = c->store;
+    struct place_store *s = c->store;
     uint32_t number;
-    int r = pool_row_find(s, id, part, &number, &c->row);
+    int r = place_row_find(s, id, part, &number, &c->row);
 
     r = r == 0 ? exclude(c, number, !c->blk.read_only) : r;
     if (r != 0) {
@@ -596,9 +596,9 @@ static int find_and_lock(struct carve *c, uint64_t id, uint32_t part)
     c->row_number = number;
     c->next = s->open;
     s->open = c;
-    r = pool_row_read(s, number, &c->row); /* whoever had it has told it by now */
+    r = place_row_read(s, number, &c->row); /* whoever had it has told it by now */
     if (r == 0 &&
-        (c->row.state != POOL_ROW_LIVE || c->row.id != id || c->row.part != part)) {
+        (c->row.state != PLACE_ROW_LIVE || c->row.id != id || c->row.part != part)) {
         r = -ENOENT;
     }
     return r;
@@ -606,7 +606,7 @@ static int find_and_lock(struct carve *c, uint64_t id, uint32_t part)
 
 static void set_up(struct carve *c, uint64_t id, uint32_t part, bool read_only)
 {
-    struct pool_store *s = c->store;
+    struct place_store *s = c->store;
 
     blk_init(&c->blk, &carve_ops, s->strands);
     (void)snprintf(c->label, sizeof c->label, "%016llx.%u", (unsigned long long)id, part);
@@ -616,7 +616,7 @@ static void set_up(struct carve *c, uint64_t id, uint32_t part, bool read_only)
     c->blk.grows = !c->blk.read_only;
     c->blk.does_fua = true;
     c->blk.zeroes_fast = true;
-    c->granule_shift = (uint32_t)__builtin_ctz(s->extent_bytes / pool_granules(s));
+    c->granule_shift = (uint32_t)__builtin_ctz(s->extent_bytes / place_granules(s));
     c->batch = 1;
     c->blk.edge = &c->edge;
     c->blk.edge_count = 1;
@@ -634,7 +634,7 @@ struct opening {
     bool unlocked;
 };
 
-static int open_carve(struct pool_store *s, const struct opening *o,
+static int open_carve(struct place_store *s, const struct opening *o,
                       struct blk **ret_disk, struct err *e)
 {
     struct carve *c = fault_calloc(1, sizeof *c);
@@ -647,7 +647,7 @@ static int open_carve(struct pool_store *s, const struct opening *o,
                        part);
     }
     c->store = s;
-    c->lock = pool_lock_of(id, part);
+    c->lock = place_lock_of(id, part);
     c->unlocked = o->unlocked;
     s->users++;
     set_up(c, id, part, o->read_only);
@@ -669,16 +669,16 @@ static int open_carve(struct pool_store *s, const struct opening *o,
     return 0;
 }
 
-int pool_carve_open(struct pool_store *s, uint64_t id, uint32_t part, bool read_only,
-                    struct blk **ret_disk, struct err *e)
+int place_carve_open(struct place_store *s, uint64_t id, uint32_t part, bool read_only,
+                     struct blk **ret_disk, struct err *e)
 {
     const struct opening o = {.id = id, .part = part, .read_only = read_only};
 
     return open_carve(s, &o, ret_disk, e);
 }
 
-int pool_carve_open_beside(struct pool_store *s, uint64_t id, uint32_t part,
-                           bool read_only, struct blk **ret_disk, struct err *e)
+int place_carve_open_beside(struct place_store *s, uint64_t id, uint32_t part,
+                            bool read_only, struct blk **ret_disk, struct err *e)
 {
     const struct opening o = {
         .id = id, .part = part, .read_only = read_only, .unlocked = true};

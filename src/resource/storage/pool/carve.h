@@ -19,20 +19,20 @@
 struct blk;
 struct err;
 struct loop;
-struct pool_store;
+struct place_store;
 
-#define POOL_OWNER_BYTES 128 /* of the text that says whose a store is, with its end */
+#define PLACE_OWNER_BYTES 128 /* of the text that says whose a store is, with its end */
 
 /* The extent for a device of that size: 64 KiB to 512 KiB. */
-uint32_t pool_store_extent_for(uint64_t device_bytes);
+uint32_t place_store_extent_for(uint64_t device_bytes);
 
 /* Write an empty store to a disk, which stays the caller's.  `extent_bytes`: a power of two
  * from 65536 to 524288; 0: chosen by the size.  -ENOSPC: the disk is too small. */
-int pool_store_format(struct blk *disk, uint32_t extent_bytes, struct err *e);
+int place_store_format(struct blk *disk, uint32_t extent_bytes, struct err *e);
 
 /* The same with a text that says whose it is; -ENAMETOOLONG. */
-int pool_store_format_for(struct blk *disk, uint32_t extent_bytes, const char *owner,
-                          struct err *e);
+int place_store_format_for(struct blk *disk, uint32_t extent_bytes, const char *owner,
+                           struct err *e);
 
 /* Use a store on a disk; takes both, also on failure.  `take_lock_fd`: a descriptor of the
  * device (dup(2) of the one that the disk has) that locks are made on; opened for
@@ -40,75 +40,75 @@ int pool_store_format_for(struct blk *disk, uint32_t extent_bytes, const char *o
  * need two open files, not two descriptors of one: else they do not exclude each other.
  * -1: nobody else uses the store.  A leaf below is opened with `no_lock` and without
  * `grows`. */
-int pool_store_open(struct loop *l, struct blk *take_disk, int take_lock_fd,
-                    struct pool_store **ret_store, struct err *e);
+int place_store_open(struct loop *l, struct blk *take_disk, int take_lock_fd,
+                     struct place_store **ret_store, struct err *e);
 
 /* Whose it is; "" when nobody said so. */
-const char *pool_store_owner(const struct pool_store *s);
+const char *place_store_owner(const struct place_store *s);
 
 /* The device holds nothing any more, as if it had never been a store; nothing but
- * `pool_store_unref` may follow.  -EBUSY: somebody else uses it, or a disk of it is open. */
-int pool_store_wipe(struct pool_store *s, struct err *e);
+ * `place_store_unref` may follow.  -EBUSY: somebody else uses it, or a disk of it is open. */
+int place_store_wipe(struct place_store *s, struct err *e);
 
 /* Done with it; it goes when its last carved disk does.  NULL is allowed. */
-void pool_store_unref(struct pool_store *s);
+void place_store_unref(struct place_store *s);
 
-struct pool_room {
+struct place_room {
     uint64_t total_bytes;
     uint64_t free_bytes; /* not taken by any disk, nor set aside for one */
     uint32_t extent_bytes;
 };
 
 /* Reads one block of the device. */
-int pool_store_room(struct pool_store *s, struct pool_room *ret);
+int place_store_room(struct place_store *s, struct place_room *ret);
 
 /* Use what the device has got since, as far as the table reaches: four times as much as when
  * it was made.  Done by itself when the store is full. */
-int pool_store_grow(struct pool_store *s);
+int place_store_grow(struct place_store *s);
 
 /* Whether that would give room. */
-bool pool_store_can_grow(const struct pool_store *s);
+bool place_store_can_grow(const struct place_store *s);
 
 /* No disk of it is open here. */
-bool pool_store_is_idle(const struct pool_store *s);
+bool place_store_is_idle(const struct place_store *s);
 
 /* What it lies on; where a carved disk says that its bytes are. */
-const struct blk *pool_store_disk(const struct pool_store *s);
+const struct blk *place_store_disk(const struct place_store *s);
 
 /* Take back what dead processes set aside, finish removals, and count the room anew.  Done by
  * itself when the store is full.  Reads the whole table. */
-int pool_store_sweep(struct pool_store *s);
+int place_store_sweep(struct place_store *s);
 
-struct pool_carved {
+struct place_carved {
     uint64_t id;
     uint32_t part;
     uint64_t size_bytes;
 };
 
 /* Every carved disk, in no order; stops at the first answer that is not 0 and gives it back. */
-int pool_store_list(struct pool_store *s,
-                    int (*visit)(const struct pool_carved *c, void *arg), void *arg);
+int place_store_list(struct place_store *s,
+                     int (*visit)(const struct place_carved *c, void *arg), void *arg);
 
 /* An empty disk of 0 bytes.  -EEXIST, -ENOSPC. */
-int pool_carve_add(struct pool_store *s, uint64_t id, uint32_t part, struct err *e);
+int place_carve_add(struct place_store *s, uint64_t id, uint32_t part, struct err *e);
 
 /* The disk of a name; it keeps the store.  -ENOENT; -EBUSY: it is open in a way that excludes
  * this one. */
-int pool_carve_open(struct pool_store *s, uint64_t id, uint32_t part, bool read_only,
-                    struct blk **ret_disk, struct err *e);
+int place_carve_open(struct place_store *s, uint64_t id, uint32_t part, bool read_only,
+                     struct blk **ret_disk, struct err *e);
 
 /* Beside others who have it open: whoever asks knows that what they read stays as it is. */
-int pool_carve_open_beside(struct pool_store *s, uint64_t id, uint32_t part,
-                           bool read_only, struct blk **ret_disk, struct err *e);
+int place_carve_open_beside(struct place_store *s, uint64_t id, uint32_t part,
+                            bool read_only, struct blk **ret_disk, struct err *e);
 
 /* Give all its extents back.  -ENOENT; -EBUSY: somebody has it open. */
-int pool_carve_remove(struct pool_store *s, uint64_t id, uint32_t part, struct err *e);
+int place_carve_remove(struct place_store *s, uint64_t id, uint32_t part, struct err *e);
 
 /* Bytes of the device that a carved disk has, as the table says; also of one in use.
  * -ENOENT. */
-int pool_carve_count(struct pool_store *s, uint64_t id, uint32_t part, uint64_t *ret);
+int place_carve_count(struct place_store *s, uint64_t id, uint32_t part, uint64_t *ret);
 
 /* Bytes of the device that a carved disk has in use. */
-uint64_t pool_carve_taken(const struct blk *carved);
+uint64_t place_carve_taken(const struct blk *carved);
 
 #endif

@@ -12,40 +12,40 @@
 #include "resource/storage/pool/room.h"
 #include "resource/storage/safe/range.h"
 
-#define POOL_CHUNK_BYTES   65536u /* of sheets, handled at once */
-#define POOL_SHEET_TAIL    32u
-#define POOL_ENTRY_BYTES   24u
-#define POOL_ROW_BYTES     40u
-#define POOL_RESERVE_MOST  256u
-#define POOL_RESERVE_BYTES (16u << 20) /* at most, but for one extent */
-#define POOL_EXTENTS_MOST  0xfffffff0u
-#define POOL_GRANULE_LEAST 4096u
+#define PLACE_CHUNK_BYTES   65536u /* of sheets, handled at once */
+#define PLACE_SHEET_TAIL    32u
+#define PLACE_ENTRY_BYTES   24u
+#define PLACE_ROW_BYTES     40u
+#define PLACE_RESERVE_MOST  256u
+#define PLACE_RESERVE_BYTES (16u << 20) /* at most, but for one extent */
+#define PLACE_EXTENTS_MOST  0xfffffff0u
+#define PLACE_GRANULE_LEAST 4096u
 
 /* The first sheet of each area, and what fits in a sheet. */
-struct pool_area {
+struct place_area {
     uint64_t at;
     uint32_t sheets;
     uint32_t per_sheet;
 };
 
-struct pool_store {
+struct place_store {
     struct blk_edge disk;
     struct loop *loop;
     struct strand_pool *strands;
     int lock_fd; /* owned; -1: nobody else uses the store */
     unsigned users;
     bool read_only;
-    char owner[POOL_OWNER_BYTES];
+    char owner[PLACE_OWNER_BYTES];
     uint64_t uid;
     uint32_t sheet_bytes;
     uint32_t extent_bytes;
     uint32_t extents;
-    struct pool_area room; /* one sheet, which counts what is free */
-    struct pool_area rows;
-    struct pool_area table;
+    struct place_area room; /* one sheet, which counts what is free */
+    struct place_area rows;
+    struct place_area table;
     uint64_t data_at;
     struct strand_lock edit;     /* one change of a sheet by this process at a time */
-    struct strand_lock changing; /* one change of what is free: see `pool_room_lock` */
+    struct strand_lock changing; /* one change of what is free: see `place_room_lock` */
     uint32_t cursor;             /* sheet of the table where room was found last */
     uint64_t swept_ns;           /* when; 0: never */
     bool unsettled;              /* the device knows that what is free is being changed */
@@ -53,14 +53,14 @@ struct pool_store {
     struct carve *open;
 };
 
-enum pool_entry_state {
-    POOL_ENTRY_FREE,
-    POOL_ENTRY_RESERVED, /* set aside for a disk; holds nothing */
-    POOL_ENTRY_USED,
-    POOL_ENTRY_STATE_COUNT
+enum place_entry_state {
+    PLACE_ENTRY_FREE,
+    PLACE_ENTRY_RESERVED, /* set aside for a disk; holds nothing */
+    PLACE_ENTRY_USED,
+    PLACE_ENTRY_STATE_COUNT
 };
 
-struct pool_entry {
+struct place_entry {
     uint64_t id;
     uint64_t bits;
     uint32_t index;
@@ -68,15 +68,15 @@ struct pool_entry {
     uint16_t state;
 };
 
-enum pool_row_state {
-    POOL_ROW_FREE,
-    POOL_ROW_LIVE,
-    POOL_ROW_DYING, /* being removed */
-    POOL_ROW_STATE_COUNT
+enum place_row_state {
+    PLACE_ROW_FREE,
+    PLACE_ROW_LIVE,
+    PLACE_ROW_DYING, /* being removed */
+    PLACE_ROW_STATE_COUNT
 };
 
 /* A carved disk in the directory. */
-struct pool_row {
+struct place_row {
     uint64_t id;
     uint64_t size;
     uint32_t first; /* sheets of the table that may have its entries: [first, end) */
@@ -88,11 +88,11 @@ struct pool_row {
 struct carve {
     struct blk blk;
     struct blk_edge edge;
-    struct pool_store *store; /* one of its users is this disk */
-    struct carve *next;       /* of the store's open ones */
-    struct pool_row row;      /* as it is on the device */
-    uint64_t lock;            /* of its name */
-    bool unlocked;            /* it takes none: who opened it knows what others do */
+    struct place_store *store; /* one of its users is this disk */
+    struct carve *next;        /* of the store's open ones */
+    struct place_row row;      /* as it is on the device */
+    uint64_t lock;             /* of its name */
+    bool unlocked;             /* it takes none: who opened it knows what others do */
     uint32_t row_number;
     char label[40];
     uint32_t granule_shift;
@@ -101,7 +101,7 @@ struct carve {
     struct range_lock growing; /* of those who fill granules or take them away */
     struct strand_lock place;  /* one takes an extent for a new index at a time */
     struct strand_lock keep;   /* one tells the table at a time */
-    uint32_t reserve[POOL_RESERVE_MOST]; /* extents set aside, in order */
+    uint32_t reserve[PLACE_RESERVE_MOST]; /* extents set aside, in order */
     unsigned reserve_first;
     unsigned reserve_end;
     unsigned batch;    /* how many to set aside next */
@@ -118,67 +118,69 @@ struct carve {
 
 /* ---- sheet.c ---- */
 
-struct pool_change {
+struct place_change {
     /* Change a sheet, whose number in its area is given: 1 changed, 0 not, or -errno. */
-    int (*sheet)(struct pool_store *s, uint8_t *sheet, uint32_t number, void *arg);
+    int (*sheet)(struct place_store *s, uint8_t *sheet, uint32_t number, void *arg);
     void *arg;
 };
 
-/* Read sheets [first, first + count), at most POOL_CHUNK_BYTES.  -EUCLEAN: one is damaged. */
-int pool_sheets_read(struct pool_store *s, const struct pool_area *area, uint32_t first,
-                     uint32_t count, uint8_t *to);
-uint32_t pool_chunk_sheets(const struct pool_store *s);
+/* Read sheets [first, first + count), at most PLACE_CHUNK_BYTES.  -EUCLEAN: one is damaged. */
+int place_sheets_read(struct place_store *s, const struct place_area *area,
+                      uint32_t first, uint32_t count, uint8_t *to);
+uint32_t place_chunk_sheets(const struct place_store *s);
 
 /* Read, change and write sheets while no other process does.  Not flushed. */
-int pool_sheets_change(struct pool_store *s, const struct pool_area *area, uint32_t first,
-                       uint32_t count, const struct pool_change *change);
+int place_sheets_change(struct place_store *s, const struct place_area *area,
+                        uint32_t first, uint32_t count,
+                        const struct place_change *change);
 
-struct pool_entry pool_entry_get(const uint8_t *sheet, uint32_t n);
-void pool_entry_put(uint8_t *sheet, uint32_t n, const struct pool_entry *entry);
-struct pool_row pool_row_get(const uint8_t *sheet, uint32_t n);
-void pool_row_put(uint8_t *sheet, uint32_t n, const struct pool_row *row);
-uint32_t pool_sheet_flags(const struct pool_store *s, const uint8_t *sheet);
-void pool_sheet_set_flags(const struct pool_store *s, uint8_t *sheet, uint32_t flags);
+struct place_entry place_entry_get(const uint8_t *sheet, uint32_t n);
+void place_entry_put(uint8_t *sheet, uint32_t n, const struct place_entry *entry);
+struct place_row place_row_get(const uint8_t *sheet, uint32_t n);
+void place_row_put(uint8_t *sheet, uint32_t n, const struct place_row *row);
+uint32_t place_sheet_flags(const struct place_store *s, const uint8_t *sheet);
+void place_sheet_set_flags(const struct place_store *s, uint8_t *sheet, uint32_t flags);
 
 /* ---- lock.c: bytes far behind the end of the device ---- */
 
-enum pool_lock_kind {
-    POOL_LOCK_SHEET, /* by the number on the device */
-    POOL_LOCK_DISK,  /* by `pool_lock_of`: whoever has that disk open */
-    POOL_LOCK_STORE, /* 0: whoever uses it; 1: whoever changes what is free */
-    POOL_LOCK_KIND_COUNT
+enum place_lock_kind {
+    PLACE_LOCK_SHEET, /* by the number on the device */
+    PLACE_LOCK_DISK,  /* by `place_lock_of`: whoever has that disk open */
+    PLACE_LOCK_STORE, /* 0: whoever uses it; 1: whoever changes what is free */
+    PLACE_LOCK_KIND_COUNT
 };
 
 /* The number of a disk's lock. */
-uint64_t pool_lock_of(uint64_t id, uint32_t part);
+uint64_t place_lock_of(uint64_t id, uint32_t part);
 
 /* 0, or -EBUSY: another process excludes us. */
-int pool_lock_try(const struct pool_store *s, enum pool_lock_kind kind, uint64_t first,
-                  uint64_t count, bool writes);
+int place_lock_try(const struct place_store *s, enum place_lock_kind kind, uint64_t first,
+                   uint64_t count, bool writes);
 
 /* In a strand: until nobody excludes us.  -EIO: somebody does for half a minute. */
-int pool_lock_wait(const struct pool_store *s, enum pool_lock_kind kind, uint64_t first,
-                   uint64_t count, bool writes);
-void pool_lock_drop(const struct pool_store *s, enum pool_lock_kind kind, uint64_t first,
-                    uint64_t count);
+int place_lock_wait(const struct place_store *s, enum place_lock_kind kind,
+                    uint64_t first, uint64_t count, bool writes);
+void place_lock_drop(const struct place_store *s, enum place_lock_kind kind,
+                     uint64_t first, uint64_t count);
 /* Keep away from whoever uses the device as something else. */
-int pool_lock_device(const struct pool_store *s, const char *label, struct err *e);
-bool pool_lock_is_held(const struct pool_store *s, enum pool_lock_kind kind, uint64_t at);
+int place_lock_device(const struct place_store *s, const char *label, struct err *e);
+bool place_lock_is_held(const struct place_store *s, enum place_lock_kind kind,
+                        uint64_t at);
 
 /* ---- rows.c ---- */
 
-int pool_row_find(struct pool_store *s, uint64_t id, uint32_t part, uint32_t *ret_number,
-                  struct pool_row *ret);
-int pool_row_read(struct pool_store *s, uint32_t number, struct pool_row *ret);
-int pool_row_write(struct pool_store *s, uint32_t number, const struct pool_row *row);
+int place_row_find(struct place_store *s, uint64_t id, uint32_t part,
+                   uint32_t *ret_number, struct place_row *ret);
+int place_row_read(struct place_store *s, uint32_t number, struct place_row *ret);
+int place_row_write(struct place_store *s, uint32_t number, const struct place_row *row);
 
 /* With the room locked.  -EBUSY, -ENOENT: it is another's by now. */
-int pool_row_remove_locked(struct pool_store *s, uint32_t number, uint64_t id,
-                           uint32_t part);
-int pool_rows_visit(struct pool_store *s,
-                    int (*visit)(struct pool_store *s, uint32_t number,
-                                 const struct pool_row *row, void *arg),
-                    void *arg);
+int place_row_remove_locked(struct place_store *s, uint32_t number, uint64_t id,
+                            uint32_t part);
+int place_rows_visit(struct place_store *s,
+                     int (*visit)(struct place_store *s, uint32_t number,
+                                  const struct place_row *row, void *arg),
+                     void *arg);
 
 /* ---- keep.c ---- */
 
@@ -203,16 +205,16 @@ extern const struct blk_ops carve_ops;
 int carve_erase(struct carve *c, uint64_t off, uint64_t bytes, bool gives_back,
                 bool exactly);
 
-static inline uint64_t pool_extent_off(const struct pool_store *s, uint32_t extent)
+static inline uint64_t place_extent_off(const struct place_store *s, uint32_t extent)
 {
     return s->data_at + (uint64_t)extent * s->extent_bytes;
 }
 
-static inline uint32_t pool_granules(const struct pool_store *s)
+static inline uint32_t place_granules(const struct place_store *s)
 {
-    return s->extent_bytes / 64 > POOL_GRANULE_LEAST
+    return s->extent_bytes / 64 > PLACE_GRANULE_LEAST
                ? 64
-               : s->extent_bytes / POOL_GRANULE_LEAST;
+               : s->extent_bytes / PLACE_GRANULE_LEAST;
 }
 
 #endif

@@ -16,16 +16,16 @@ static uint64_t least(uint64_t a, uint64_t b)
 }
 
 /* How many extents a device of that size has room for. */
-static uint32_t extents_for(const struct pool_store *s, uint64_t bytes)
+static uint32_t extents_for(const struct place_store *s, uint64_t bytes)
 {
     uint64_t sheets = (s->data_at - s->table.at) / s->sheet_bytes;
     uint64_t extents = bytes > s->data_at ? (bytes - s->data_at) / s->extent_bytes : 0;
 
     extents = least(extents, sheets * s->table.per_sheet);
-    return (uint32_t)least(extents, POOL_EXTENTS_MOST);
+    return (uint32_t)least(extents, PLACE_EXTENTS_MOST);
 }
 
-static uint64_t device_bytes(const struct pool_store *s)
+static uint64_t device_bytes(const struct place_store *s)
 {
     off_t end = s->lock_fd < 0 ? -1 : lseek(s->lock_fd, 0, SEEK_END);
     uint64_t block = blk_block_bytes(s->disk.disk);
@@ -33,26 +33,26 @@ static uint64_t device_bytes(const struct pool_store *s)
     return end < 0 ? blk_size(s->disk.disk) : (uint64_t)end & ~(block - 1);
 }
 
-static void set_extents(struct pool_store *s, uint32_t extents)
+static void set_extents(struct place_store *s, uint32_t extents)
 {
     s->extents = extents;
     s->table.sheets = (extents - 1) / s->table.per_sheet + 1;
 }
 
 /* The disk below is as large as its device. */
-static int follow(struct pool_store *s)
+static int follow(struct place_store *s)
 {
     uint64_t bytes = device_bytes(s);
 
     return bytes > blk_size(s->disk.disk) ? blk_resize(s->disk.disk, bytes, NULL) : 0;
 }
 
-bool pool_store_can_grow(const struct pool_store *s)
+bool place_store_can_grow(const struct place_store *s)
 {
     return extents_for(s, device_bytes(s)) > s->extents;
 }
 
-void pool_adopt_extents(struct pool_store *s, uint32_t extents)
+void place_adopt_extents(struct place_store *s, uint32_t extents)
 {
     if (extents > s->extents && follow(s) == 0 &&
         extents <= extents_for(s, blk_size(s->disk.disk))) {
@@ -60,7 +60,7 @@ void pool_adopt_extents(struct pool_store *s, uint32_t extents)
     }
 }
 
-int pool_grow_locked(struct pool_store *s, uint32_t *ret_more)
+int place_grow_locked(struct place_store *s, uint32_t *ret_more)
 {
     uint32_t before = s->extents;
     uint32_t now;
@@ -75,7 +75,7 @@ int pool_grow_locked(struct pool_store *s, uint32_t *ret_more)
         return 0;
     }
     set_extents(s, now);
-    r = pool_super_write(s);
+    r = place_super_write(s);
     if (r != 0) {
         set_extents(s, before);
         return r;
@@ -84,24 +84,24 @@ int pool_grow_locked(struct pool_store *s, uint32_t *ret_more)
     return 0;
 }
 
-int pool_store_grow(struct pool_store *s)
+int place_store_grow(struct place_store *s)
 {
-    struct pool_count count;
+    struct place_count count;
     uint32_t more;
-    int r = pool_room_lock(s);
+    int r = place_room_lock(s);
 
     if (r != 0) {
         return r;
     }
-    r = pool_room_get(s, &count); /* what others did */
-    r = r == 0 ? pool_room_extend(s, 0) : r;
-    r = r == 0 ? pool_grow_locked(s, &more) : r;
-    r = r == 0 && more > 0 ? pool_room_extend(s, more) : r;
-    pool_room_unlock(s);
+    r = place_room_get(s, &count); /* what others did */
+    r = r == 0 ? place_room_extend(s, 0) : r;
+    r = r == 0 ? place_grow_locked(s, &more) : r;
+    r = r == 0 && more > 0 ? place_room_extend(s, more) : r;
+    place_room_unlock(s);
     return r;
 }
 
-const struct blk *pool_store_disk(const struct pool_store *s)
+const struct blk *place_store_disk(const struct place_store *s)
 {
     return s->disk.disk;
 }

@@ -7,6 +7,6 @@
 
 /* Keep others from opening a carved disk (`writes`), or from writing to it, until the descriptor
  * of the device, which is opened for that alone, is closed.  -EBUSY: somebody has it open. */
-int pool_carve_hold(int device, uint64_t id, uint32_t part, bool writes);
+int place_carve_hold(int device, uint64_t id, uint32_t part, bool writes);
 
 #endif

@@ -28,7 +28,7 @@
 int carve_make_room(struct carve *c)
 {
     int r = extent_map_room(&c->map);
-    uint32_t most = c->map.count + c->freed_count + 1 + POOL_RESERVE_MOST;
+    uint32_t most = c->map.count + c->freed_count + 1 + PLACE_RESERVE_MOST;
 
     if (r == 0 && (!grow_for(&c->changed, c->map.count + 1, &c->changed_room) ||
                    !grow_for(&c->freed, most, &c->freed_room))) {
@@ -76,7 +76,7 @@ static int compare(const void *a, const void *b)
 /* Where the device below can use it; it need not succeed. */
 static void trim(struct carve *c, uint32_t *at, uint32_t count)
 {
-    struct pool_store *s = c->store;
+    struct place_store *s = c->store;
 
     qsort(at, count, sizeof *at, compare);
     for (uint32_t i = 0; i < count;) {
@@ -85,7 +85,7 @@ static void trim(struct carve *c, uint32_t *at, uint32_t count)
         while (i + n < count && at[i + n] == at[i] + n) {
             n++;
         }
-        (void)blk_discard(c->edge.disk, pool_extent_off(s, at[i]),
+        (void)blk_discard(c->edge.disk, place_extent_off(s, at[i]),
                           (uint64_t)n * s->extent_bytes);
         i += n;
     }
@@ -112,7 +112,7 @@ static int settle_freed(struct carve *c)
         trim(c, at, fresh);
         c->freed_trimmed = count;
     }
-    r = pool_release(c->store, &c->row, c->freed, count);
+    r = place_release(c->store, &c->row, c->freed, count);
     if (r == 0) {
         c->freed_count -= count;
         memmove(c->freed, c->freed + count, c->freed_count * sizeof *c->freed);
@@ -140,7 +140,7 @@ int carve_give_reserve(struct carve *c)
     int r = 0;
 
     if (n > 0) {
-        r = pool_release(c->store, &c->row, c->reserve + c->reserve_first, n);
+        r = place_release(c->store, &c->row, c->reserve + c->reserve_first, n);
         c->reserve_first = c->reserve_end; /* after an error a sweep finds them */
     }
     c->batch = 1;
@@ -197,7 +197,7 @@ static void take_back(struct carve *c, const struct told *t, uint32_t count)
     }
 }
 
-static int tell_entries(struct pool_store *s, uint8_t *sheet, uint32_t number, void *arg)
+static int tell_entries(struct place_store *s, uint8_t *sheet, uint32_t number, void *arg)
 {
     struct tell *t = arg;
     int changed = 0;
@@ -205,16 +205,16 @@ static int tell_entries(struct pool_store *s, uint8_t *sheet, uint32_t number, v
     while (t->next < t->count && t->told[t->next].at / s->table.per_sheet == number) {
         const struct told *x = &t->told[t->next++];
         uint32_t n = x->at % s->table.per_sheet;
-        struct pool_entry entry = pool_entry_get(sheet, n);
+        struct place_entry entry = place_entry_get(sheet, n);
 
-        if (entry.state == POOL_ENTRY_FREE || entry.id != t->disk->row.id ||
+        if (entry.state == PLACE_ENTRY_FREE || entry.id != t->disk->row.id ||
             entry.part != t->disk->row.part) {
             return -EUCLEAN; /* somebody changed the table without asking */
         }
-        entry.state = POOL_ENTRY_USED;
+        entry.state = PLACE_ENTRY_USED;
         entry.index = x->index;
         entry.bits = x->bits;
-        pool_entry_put(sheet, n, &entry);
+        place_entry_put(sheet, n, &entry);
         changed = 1;
     }
     return changed;
@@ -222,10 +222,10 @@ static int tell_entries(struct pool_store *s, uint8_t *sheet, uint32_t number, v
 
 static int tell(struct carve *c, const struct told *told, uint32_t count)
 {
-    struct pool_store *s = c->store;
+    struct place_store *s = c->store;
     struct tell t = {.disk = c, .told = told, .count = count};
-    struct pool_change change = {.sheet = tell_entries, .arg = &t};
-    uint32_t most = pool_chunk_sheets(s);
+    struct place_change change = {.sheet = tell_entries, .arg = &t};
+    uint32_t most = place_chunk_sheets(s);
     int r = 0;
 
     while (r == 0 && t.next < count) {
@@ -240,18 +240,18 @@ static int tell(struct carve *c, const struct told *told, uint32_t count)
             }
             end = sheet + 1;
         }
-        r = pool_sheets_change(s, &s->table, first, end - first, &change);
+        r = place_sheets_change(s, &s->table, first, end - first, &change);
     }
     return r;
 }
 
 static int tell_size(struct carve *c, uint64_t size)
 {
-    struct pool_row row = c->row;
+    struct place_row row = c->row;
     int r;
 
     row.size = size;
-    r = pool_row_write(c->store, c->row_number, &row);
+    r = place_row_write(c->store, c->row_number, &row);
     if (r == 0) {
         c->row.size = size;
     }
@@ -371,11 +371,11 @@ static uint64_t bits_inside(const struct carve *c, uint32_t index)
     }
     granules = (c->blk.size_bytes - off - 1) >> c->granule_shift;
     granules =
-        granules + 1 < pool_granules(c->store) ? granules + 1 : pool_granules(c->store);
+        granules + 1 < place_granules(c->store) ? granules + 1 : place_granules(c->store);
     return granules == 64 ? UINT64_MAX : ((uint64_t)1 << granules) - 1;
 }
 
-static int load_used(struct carve *c, const struct pool_entry *entry, uint32_t at)
+static int load_used(struct carve *c, const struct place_entry *entry, uint32_t at)
 {
     uint64_t inside = bits_inside(c, entry->index);
     struct extent_slot *slot;
@@ -401,17 +401,17 @@ static int load_used(struct carve *c, const struct pool_entry *entry, uint32_t a
     return 0;
 }
 
-static int load_entry(struct carve *c, const struct pool_entry *entry, uint32_t at)
+static int load_entry(struct carve *c, const struct place_entry *entry, uint32_t at)
 {
     int r = 0;
 
-    if (entry->state == POOL_ENTRY_USED) {
+    if (entry->state == PLACE_ENTRY_USED) {
         return load_used(c, entry, at);
     }
-    if (entry->state != POOL_ENTRY_RESERVED) {
+    if (entry->state != PLACE_ENTRY_RESERVED) {
         return -EUCLEAN;
     }
-    if (c->reserve_end < POOL_RESERVE_MOST) {
+    if (c->reserve_end < PLACE_RESERVE_MOST) {
         c->reserve[c->reserve_end++] = at;
         return 0;
     }
@@ -424,14 +424,14 @@ static int load_entry(struct carve *c, const struct pool_entry *entry, uint32_t 
 
 static int load_sheet(struct carve *c, const uint8_t *sheet, uint32_t number)
 {
-    const struct pool_store *s = c->store;
+    const struct place_store *s = c->store;
     int r = 0;
 
     for (uint32_t i = 0; r == 0 && i < s->table.per_sheet; i++) {
-        struct pool_entry entry = pool_entry_get(sheet, i);
+        struct place_entry entry = place_entry_get(sheet, i);
         uint32_t at = number * s->table.per_sheet + i;
 
-        if (at < s->extents && entry.state != POOL_ENTRY_FREE && entry.id == c->row.id &&
+        if (at < s->extents && entry.state != PLACE_ENTRY_FREE && entry.id == c->row.id &&
             entry.part == c->row.part) {
             r = load_entry(c, &entry, at);
         }
@@ -451,15 +451,15 @@ static int clean_end(struct carve *c)
 
 static int load_entries(struct carve *c)
 {
-    SCOPED(scope_free) uint8_t *text = fault_aligned(4096, POOL_CHUNK_BYTES);
-    struct pool_store *s = c->store;
-    uint32_t most = pool_chunk_sheets(s);
+    SCOPED(scope_free) uint8_t *text = fault_aligned(4096, PLACE_CHUNK_BYTES);
+    struct place_store *s = c->store;
+    uint32_t most = place_chunk_sheets(s);
     int r = text == NULL ? -ENOMEM : 0;
 
     for (uint32_t at = c->row.first; r == 0 && at < c->row.end; at += most) {
         uint32_t n = c->row.end - at < most ? c->row.end - at : most;
 
-        r = pool_sheets_read(s, &s->table, at, n, text);
+        r = place_sheets_read(s, &s->table, at, n, text);
         for (uint32_t i = 0; r == 0 && i < n; i++) {
             r = load_sheet(c, text + (size_t)i * s->sheet_bytes, at + i);
         }
@@ -479,12 +479,12 @@ int carve_load(struct carve *c, struct err *e)
     }
     c->blk.size_bytes = c->row.size;
     if (r == 0 && writes) { /* against a sweep: see sweep.c */
-        r = pool_room_lock(c->store);
+        r = place_room_lock(c->store);
     }
     if (r == 0) {
         r = load_entries(c);
         if (writes) {
-            pool_room_unlock(c->store);
+            place_room_unlock(c->store);
         }
     }
     if (!writes) { /* nothing is for us to give back */

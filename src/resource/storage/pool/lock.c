@@ -26,7 +26,7 @@
 #define PERMISSIONS  4
 #define STORE_KIND_N 3
 
-_Static_assert(POOL_LOCK_KIND_COUNT <= STORE_KIND_N, "the kinds have room");
+_Static_assert(PLACE_LOCK_KIND_COUNT <= STORE_KIND_N, "the kinds have room");
 
 /* Of a device that is open as `fd`. */
 static int set_on(int fd, short type, uint64_t at, uint64_t count)
@@ -42,51 +42,51 @@ static int set_on(int fd, short type, uint64_t at, uint64_t count)
     return errno == EAGAIN || errno == EACCES ? -EBUSY : -errno;
 }
 
-static int set(const struct pool_store *s, short type, uint64_t at, uint64_t count)
+static int set(const struct place_store *s, short type, uint64_t at, uint64_t count)
 {
     return s->lock_fd < 0 ? 0 : set_on(s->lock_fd, type, at, count);
 }
 
-static uint64_t byte_of(enum pool_lock_kind kind, uint64_t first)
+static uint64_t byte_of(enum place_lock_kind kind, uint64_t first)
 {
     return LOCK_AT + ((uint64_t)kind << KIND_SHIFT) + first;
 }
 
-uint64_t pool_lock_of(uint64_t id, uint32_t part)
+uint64_t place_lock_of(uint64_t id, uint32_t part)
 {
     return (id * 0x9e3779b97f4a7c15u + (uint64_t)part * 0xc2b2ae3d27d4eb4fu) >>
            NAME_SHIFT;
 }
 
-int pool_lock_try(const struct pool_store *s, enum pool_lock_kind kind, uint64_t first,
-                  uint64_t count, bool writes)
+int place_lock_try(const struct place_store *s, enum place_lock_kind kind, uint64_t first,
+                   uint64_t count, bool writes)
 {
     return set(s, writes ? F_WRLCK : F_RDLCK, byte_of(kind, first), count);
 }
 
-int pool_lock_wait(const struct pool_store *s, enum pool_lock_kind kind, uint64_t first,
-                   uint64_t count, bool writes)
+int place_lock_wait(const struct place_store *s, enum place_lock_kind kind,
+                    uint64_t first, uint64_t count, bool writes)
 {
     uint64_t sleep = SLEEP_LEAST;
     uint64_t waited = 0;
-    int r = pool_lock_try(s, kind, first, count, writes);
+    int r = place_lock_try(s, kind, first, count, writes);
 
     while (r == -EBUSY && waited < WAIT_MOST) {
         loop_sleep(s->loop, sleep);
         waited += sleep;
         sleep = sleep * 2 < SLEEP_MOST ? sleep * 2 : SLEEP_MOST;
-        r = pool_lock_try(s, kind, first, count, writes);
+        r = place_lock_try(s, kind, first, count, writes);
     }
     return r == -EBUSY ? -EIO : r;
 }
 
-void pool_lock_drop(const struct pool_store *s, enum pool_lock_kind kind, uint64_t first,
-                    uint64_t count)
+void place_lock_drop(const struct place_store *s, enum place_lock_kind kind,
+                     uint64_t first, uint64_t count)
 {
     (void)set(s, F_UNLCK, byte_of(kind, first), count);
 }
 
-static bool is_held(const struct pool_store *s, uint64_t at, uint64_t count)
+static bool is_held(const struct place_store *s, uint64_t at, uint64_t count)
 {
     struct flock lock = {.l_type = F_WRLCK,
                          .l_whence = SEEK_SET,
@@ -97,12 +97,13 @@ static bool is_held(const struct pool_store *s, uint64_t at, uint64_t count)
            lock.l_type != F_UNLCK;
 }
 
-bool pool_lock_is_held(const struct pool_store *s, enum pool_lock_kind kind, uint64_t at)
+bool place_lock_is_held(const struct place_store *s, enum place_lock_kind kind,
+                        uint64_t at)
 {
     return is_held(s, byte_of(kind, at), 1);
 }
 
-int pool_lock_device(const struct pool_store *s, const char *label, struct err *e)
+int place_lock_device(const struct place_store *s, const char *label, struct err *e)
 {
     int r = set(s, F_RDLCK, DOES_BASE, PERMISSIONS);
 
@@ -116,8 +117,8 @@ int pool_lock_device(const struct pool_store *s, const char *label, struct err *
     return 0;
 }
 
-int pool_carve_hold(int device, uint64_t id, uint32_t part, bool writes)
+int place_carve_hold(int device, uint64_t id, uint32_t part, bool writes)
 {
     return set_on(device, writes ? F_WRLCK : F_RDLCK,
-                  byte_of(POOL_LOCK_DISK, pool_lock_of(id, part)), 1);
+                  byte_of(PLACE_LOCK_DISK, place_lock_of(id, part)), 1);
 }

@@ -23,7 +23,7 @@
 #define PAGE_BITS     32768u /* 2 GiB of the file */
 #define PAGES_MOST    ((uint64_t)1 << 20)
 
-_Static_assert(POOL_QUOTA_GRANULE_BYTES == 1u << GRANULE_SHIFT, "one of them is wrong");
+_Static_assert(PLACE_QUOTA_GRANULE_BYTES == 1u << GRANULE_SHIFT, "one of them is wrong");
 
 struct quota {
     struct blk blk;
@@ -127,7 +127,7 @@ static bool holds_data(const struct quota *q, uint64_t granule)
 {
     struct blk *file = q->edge.disk;
     uint64_t off = granule << GRANULE_SHIFT;
-    uint64_t end = off + POOL_QUOTA_GRANULE_BYTES;
+    uint64_t end = off + PLACE_QUOTA_GRANULE_BYTES;
 
     end = end < blk_size(file) ? end : blk_size(file);
     while (off < end) {
@@ -162,7 +162,7 @@ static struct range_hold hold_of(uint64_t off, uint64_t bytes, bool shares)
 {
     return (struct range_hold){
         .first = off >> GRANULE_SHIFT,
-        .end = (off + bytes + POOL_QUOTA_GRANULE_BYTES - 1) >> GRANULE_SHIFT,
+        .end = (off + bytes + PLACE_QUOTA_GRANULE_BYTES - 1) >> GRANULE_SHIFT,
         .shares = shares,
     };
 }
@@ -322,8 +322,8 @@ static int count_all(struct quota *q)
     return r;
 }
 
-int pool_quota_create(struct blk *take_lower, uint64_t bound_bytes, struct blk **ret_disk,
-                      struct err *e)
+int place_quota_create(struct blk *take_lower, uint64_t bound_bytes,
+                       struct blk **ret_disk, struct err *e)
 {
     struct quota *q = fault_calloc(1, sizeof *q);
     int r;
@@ -359,12 +359,12 @@ int pool_quota_create(struct blk *take_lower, uint64_t bound_bytes, struct blk *
     return 0;
 }
 
-void pool_quota_set(struct blk *quota, uint64_t bound_bytes)
+void place_quota_set(struct blk *quota, uint64_t bound_bytes)
 {
     quota_of(quota)->bound = bound_bytes;
 }
 
-uint64_t pool_quota_taken(const struct blk *quota)
+uint64_t place_quota_taken(const struct blk *quota)
 {
     return quota_of(quota)->taken << GRANULE_SHIFT;
 }

@@ -11,14 +11,14 @@
 struct blk;
 struct err;
 
-#define POOL_QUOTA_GRANULE_BYTES 65536
+#define PLACE_QUOTA_GRANULE_BYTES 65536
 
 /* Takes `lower`, also on failure; what it holds already is counted, and may be more than the
  * bound.  In a strand. */
-int pool_quota_create(struct blk *take_lower, uint64_t bound_bytes, struct blk **ret_disk,
-                      struct err *e);
+int place_quota_create(struct blk *take_lower, uint64_t bound_bytes,
+                       struct blk **ret_disk, struct err *e);
 
-void pool_quota_set(struct blk *quota, uint64_t bound_bytes);
-uint64_t pool_quota_taken(const struct blk *quota);
+void place_quota_set(struct blk *quota, uint64_t bound_bytes);
+uint64_t place_quota_taken(const struct blk *quota);
 
 #endif

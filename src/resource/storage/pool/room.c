@@ -10,7 +10,7 @@
  * the extents are set aside need not be durable: without it they are free.  It is by the
  * first flush of the disk (keep.c), as are the sheets that its row names.
  *
- * `pool_room_lock` is between all processes: whoever has it alone changes what is free, and the
+ * `place_room_lock` is between all processes: whoever has it alone changes what is free, and the
  * count of it.  A process that died in between leaves a count that is wrong by one batch;
  * the next sweep counts anew.  What is free is decided by the entries alone. */
 #include "resource/storage/pool/room.h"
@@ -27,7 +27,7 @@
 
 #define SWEEP_EVERY_NS 1000000000u
 
-int pool_room_lock(struct pool_store *s)
+int place_room_lock(struct place_store *s)
 {
     int r;
 
@@ -35,16 +35,16 @@ int pool_room_lock(struct pool_store *s)
         return -EROFS;
     }
     strand_lock(s->strands, &s->changing);
-    r = pool_lock_wait(s, POOL_LOCK_STORE, 1, 1, true);
+    r = place_lock_wait(s, PLACE_LOCK_STORE, 1, 1, true);
     if (r != 0) {
         strand_unlock(&s->changing);
     }
     return r;
 }
 
-void pool_room_unlock(struct pool_store *s)
+void place_room_unlock(struct place_store *s)
 {
-    pool_lock_drop(s, POOL_LOCK_STORE, 1, 1);
+    place_lock_drop(s, PLACE_LOCK_STORE, 1, 1);
     strand_unlock(&s->changing);
 }
 
@@ -68,13 +68,13 @@ struct count {
     bool extends;
 };
 
-static int put_count(struct pool_store *s, uint8_t *sheet, uint32_t number, void *arg)
+static int put_count(struct place_store *s, uint8_t *sheet, uint32_t number, void *arg)
 {
     const struct count *c = arg;
     uint64_t free = c->set ? c->free : bytes_get64(sheet + AT_FREE);
 
     (void)number;
-    pool_adopt_extents(s, bytes_get32(sheet + AT_EXTENTS));
+    place_adopt_extents(s, bytes_get32(sheet + AT_EXTENTS));
     if (!c->set) {
         free += (uint64_t)c->more;
         if (free > s->extents) { /* it was wrong */
@@ -95,32 +95,32 @@ static int put_count(struct pool_store *s, uint8_t *sheet, uint32_t number, void
     return 1;
 }
 
-static int change_count(struct pool_store *s, struct count *c)
+static int change_count(struct place_store *s, struct count *c)
 {
-    struct pool_change change = {.sheet = put_count, .arg = c};
+    struct place_change change = {.sheet = put_count, .arg = c};
 
-    return pool_sheets_change(s, &s->room, 0, 1, &change);
+    return place_sheets_change(s, &s->room, 0, 1, &change);
 }
 
-int pool_room_set(struct pool_store *s, uint64_t free, bool settled)
+int place_room_set(struct place_store *s, uint64_t free, bool settled)
 {
     struct count c = {.free = free, .set = true, .unsettled = !settled};
 
     return change_count(s, &c);
 }
 
-int pool_room_get(struct pool_store *s, struct pool_count *ret)
+int place_room_get(struct place_store *s, struct place_count *ret)
 {
     SCOPED(scope_free) uint8_t *sheet = fault_aligned(4096, 4096);
-    int r = sheet == NULL ? -ENOMEM : pool_sheets_read(s, &s->room, 0, 1, sheet);
+    int r = sheet == NULL ? -ENOMEM : place_sheets_read(s, &s->room, 0, 1, sheet);
 
     if (r == 0) {
         uint64_t free = bytes_get64(sheet + AT_FREE);
 
         if (!s->read_only) {
-            pool_adopt_extents(s, bytes_get32(sheet + AT_EXTENTS));
+            place_adopt_extents(s, bytes_get32(sheet + AT_EXTENTS));
         }
-        *ret = (struct pool_count){
+        *ret = (struct place_count){
             .free = free < s->extents ? free : s->extents,
             .settled = bytes_get32(sheet + AT_UNSETTLED) == 0,
             .released = bytes_get64(sheet + AT_RELEASED),
@@ -130,14 +130,14 @@ int pool_room_get(struct pool_store *s, struct pool_count *ret)
     return r;
 }
 
-static int add_count(struct pool_store *s, int64_t more)
+static int add_count(struct place_store *s, int64_t more)
 {
     struct count c = {.more = more, .unsettled = true};
 
     return change_count(s, &c);
 }
 
-int pool_room_will_release(struct pool_store *s)
+int place_room_will_release(struct place_store *s)
 {
     struct count c = {.releases = true, .unsettled = true};
 
@@ -145,7 +145,7 @@ int pool_room_will_release(struct pool_store *s)
 }
 
 /* Before the first change: whoever finds the store after all have died counts anew. */
-static int begin_changes(struct pool_store *s)
+static int begin_changes(struct place_store *s)
 {
     int r = 0;
 
@@ -157,7 +157,7 @@ static int begin_changes(struct pool_store *s)
     return r;
 }
 
-int pool_room_extend(struct pool_store *s, uint32_t more)
+int place_room_extend(struct place_store *s, uint32_t more)
 {
     struct count c = {.more = more, .unsettled = true, .extends = true};
     int r = begin_changes(s);
@@ -166,7 +166,7 @@ int pool_room_extend(struct pool_store *s, uint32_t more)
 }
 
 /* With the room locked, whatever came of it. */
-static int end_changes(struct pool_store *s, int r)
+static int end_changes(struct place_store *s, int r)
 {
     if (r != 0 && r != -ENOSPC) {
         s->miscounted = true;
@@ -174,9 +174,9 @@ static int end_changes(struct pool_store *s, int r)
     return r;
 }
 
-static int count_if_needed(struct pool_store *s)
+static int count_if_needed(struct place_store *s)
 {
-    return s->miscounted ? pool_sweep_locked(s) : 0;
+    return s->miscounted ? place_sweep_locked(s) : 0;
 }
 
 /* ---- setting aside ---- */
@@ -185,7 +185,7 @@ struct take {
     struct carve *disk;
     unsigned wanted;
     unsigned got;
-    uint32_t at[POOL_RESERVE_MOST];
+    uint32_t at[PLACE_RESERVE_MOST];
 };
 
 /* Ours, though its entry is free: a write that freed it told of an error. */
@@ -199,30 +199,30 @@ static bool is_half_freed(const struct carve *c, uint32_t at)
     return false;
 }
 
-static int take_entries(struct pool_store *s, uint8_t *sheet, uint32_t number, void *arg)
+static int take_entries(struct place_store *s, uint8_t *sheet, uint32_t number, void *arg)
 {
     struct take *t = arg;
-    struct pool_entry mine = {
-        .id = t->disk->row.id, .part = t->disk->row.part, .state = POOL_ENTRY_RESERVED};
+    struct place_entry mine = {
+        .id = t->disk->row.id, .part = t->disk->row.part, .state = PLACE_ENTRY_RESERVED};
     unsigned before = t->got;
 
     for (uint32_t i = 0; i < s->table.per_sheet && t->got < t->wanted; i++) {
         uint32_t at = number * s->table.per_sheet + i;
 
-        if (at < s->extents && pool_entry_get(sheet, i).state == POOL_ENTRY_FREE &&
+        if (at < s->extents && place_entry_get(sheet, i).state == PLACE_ENTRY_FREE &&
             !is_half_freed(t->disk, at)) {
-            pool_entry_put(sheet, i, &mine);
+            place_entry_put(sheet, i, &mine);
             t->at[t->got++] = at;
         }
     }
     return t->got > before;
 }
 
-static bool has_free(const struct pool_store *s, const uint8_t *sheet, uint32_t number)
+static bool has_free(const struct place_store *s, const uint8_t *sheet, uint32_t number)
 {
     for (uint32_t i = 0; i < s->table.per_sheet; i++) {
         if (number * s->table.per_sheet + i < s->extents &&
-            pool_entry_get(sheet, i).state == POOL_ENTRY_FREE) {
+            place_entry_get(sheet, i).state == PLACE_ENTRY_FREE) {
             return true;
         }
     }
@@ -230,11 +230,11 @@ static bool has_free(const struct pool_store *s, const uint8_t *sheet, uint32_t 
 }
 
 /* What sheets [first, first + count) have.  A damaged one has nothing. */
-static int take_from(struct pool_store *s, uint32_t first, uint32_t count, uint8_t *text,
+static int take_from(struct place_store *s, uint32_t first, uint32_t count, uint8_t *text,
                      struct take *t)
 {
-    struct pool_change change = {.sheet = take_entries, .arg = t};
-    int r = pool_sheets_read(s, &s->table, first, count, text);
+    struct place_change change = {.sheet = take_entries, .arg = t};
+    int r = place_sheets_read(s, &s->table, first, count, text);
 
     if (r == -EUCLEAN && count > 1) {
         r = 0;
@@ -251,7 +251,7 @@ static int take_from(struct pool_store *s, uint32_t first, uint32_t count, uint8
             uint32_t n = (t->wanted - t->got - 1) / s->table.per_sheet + 1;
 
             n = n < count - i ? n : count - i;
-            r = pool_sheets_change(s, &s->table, first + i, n, &change);
+            r = place_sheets_change(s, &s->table, first + i, n, &change);
             s->cursor = first + i + n - 1;
             i += n - 1;
         }
@@ -260,10 +260,10 @@ static int take_from(struct pool_store *s, uint32_t first, uint32_t count, uint8
 }
 
 /* Go once around the table from where room was found last. */
-static int find_free(struct pool_store *s, struct take *t)
+static int find_free(struct place_store *s, struct take *t)
 {
-    SCOPED(scope_free) uint8_t *text = fault_aligned(4096, POOL_CHUNK_BYTES);
-    uint32_t most = pool_chunk_sheets(s);
+    SCOPED(scope_free) uint8_t *text = fault_aligned(4096, PLACE_CHUNK_BYTES);
+    uint32_t most = place_chunk_sheets(s);
     uint32_t at = s->cursor;
     uint32_t left = s->table.sheets;
     int r = text == NULL ? -ENOMEM : 0;
@@ -282,7 +282,7 @@ static int find_free(struct pool_store *s, struct take *t)
 /* The row says which sheets have entries of the disk. */
 static int widen(struct carve *c, const struct take *t)
 {
-    struct pool_row row = c->row;
+    struct place_row row = c->row;
     int r = 0;
 
     for (unsigned i = 0; i < t->got; i++) {
@@ -296,7 +296,7 @@ static int widen(struct carve *c, const struct take *t)
         row.end = sheet >= row.end ? sheet + 1 : row.end;
     }
     if (row.first != c->row.first || row.end != c->row.end) {
-        r = pool_row_write(c->store, c->row_number, &row);
+        r = place_row_write(c->store, c->row_number, &row);
         if (r == 0) {
             c->row = row;
         }
@@ -304,7 +304,7 @@ static int widen(struct carve *c, const struct take *t)
     return r;
 }
 
-static bool may_sweep(struct pool_store *s)
+static bool may_sweep(struct place_store *s)
 {
     uint64_t now = s->loop != NULL ? loop_now_ns(s->loop) : 0;
 
@@ -317,7 +317,7 @@ static bool may_sweep(struct pool_store *s)
 
 /* What is free now may be another's still in what is durable: make sure, unless nothing was
  * given back since somebody did. */
-static int count_taken(struct pool_store *s, const struct pool_count *before,
+static int count_taken(struct place_store *s, const struct place_count *before,
                        unsigned taken)
 {
     struct count c = {.more = -(int64_t)taken, .unsettled = true};
@@ -331,22 +331,22 @@ static int count_taken(struct pool_store *s, const struct pool_count *before,
 }
 
 /* It seems to be full: has the device grown, or did the dead leave something? */
-static int find_room(struct pool_store *s, struct pool_count *ret)
+static int find_room(struct place_store *s, struct place_count *ret)
 {
     uint32_t more = 0;
     int r = begin_changes(s);
 
-    r = r == 0 ? pool_grow_locked(s, &more) : r;
-    r = r == 0 && more > 0 ? pool_room_extend(s, more) : r;
-    r = r == 0 && more == 0 ? pool_sweep_locked(s) : r;
-    return r == 0 ? pool_room_get(s, ret) : r;
+    r = r == 0 ? place_grow_locked(s, &more) : r;
+    r = r == 0 && more > 0 ? place_room_extend(s, more) : r;
+    r = r == 0 && more == 0 ? place_sweep_locked(s) : r;
+    return r == 0 ? place_room_get(s, ret) : r;
 }
 
 static int reserve_locked(struct carve *c, struct take *t)
 {
-    struct pool_store *s = c->store;
-    struct pool_count count = {0};
-    int r = pool_room_get(s, &count);
+    struct place_store *s = c->store;
+    struct place_count count = {0};
+    int r = place_room_get(s, &count);
 
     if (r == 0 && count.free == 0 && may_sweep(s)) {
         r = find_room(s, &count);
@@ -381,23 +381,23 @@ static void take_unsure(struct carve *c, const struct take *t)
 /* More at a time the more the disk grows. */
 static unsigned next_batch(const struct carve *c)
 {
-    unsigned most = POOL_RESERVE_BYTES / c->store->extent_bytes;
+    unsigned most = PLACE_RESERVE_BYTES / c->store->extent_bytes;
 
-    most = most < POOL_RESERVE_MOST ? most : POOL_RESERVE_MOST;
+    most = most < PLACE_RESERVE_MOST ? most : PLACE_RESERVE_MOST;
     return c->batch * 2 < most ? c->batch * 2 : most;
 }
 
-int pool_reserve(struct carve *c)
+int place_reserve(struct carve *c)
 {
     struct take t = {.disk = c, .wanted = c->batch};
-    int r = pool_room_lock(c->store);
+    int r = place_room_lock(c->store);
 
     if (r != 0) {
         return r;
     }
     r = count_if_needed(c->store);
     r = end_changes(c->store, r == 0 ? reserve_locked(c, &t) : r);
-    pool_room_unlock(c->store);
+    place_room_unlock(c->store);
     if (r == 0) {
         memcpy(c->reserve, t.at, t.got * sizeof t.at[0]);
         c->reserve_first = 0;
@@ -412,7 +412,7 @@ int pool_reserve(struct carve *c)
 /* ---- giving back ---- */
 
 struct give {
-    const struct pool_row *owner;
+    const struct place_row *owner;
     const uint32_t *at; /* ascending; NULL: all of the owner's */
     uint32_t count;
     uint32_t next;
@@ -421,18 +421,18 @@ struct give {
 
 static int free_entry(uint8_t *sheet, uint32_t n, struct give *g)
 {
-    struct pool_entry entry = pool_entry_get(sheet, n);
+    struct place_entry entry = place_entry_get(sheet, n);
 
-    if (entry.state == POOL_ENTRY_FREE || entry.id != g->owner->id ||
+    if (entry.state == PLACE_ENTRY_FREE || entry.id != g->owner->id ||
         entry.part != g->owner->part) {
         return 0;
     }
-    pool_entry_put(sheet, n, &(struct pool_entry){0});
+    place_entry_put(sheet, n, &(struct place_entry){0});
     g->gave++;
     return 1;
 }
 
-static int give_entries(struct pool_store *s, uint8_t *sheet, uint32_t number, void *arg)
+static int give_entries(struct place_store *s, uint8_t *sheet, uint32_t number, void *arg)
 {
     struct give *g = arg;
     uint32_t first = number * s->table.per_sheet;
@@ -457,10 +457,10 @@ static int compare(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-static int give_sorted(struct pool_store *s, struct give *g)
+static int give_sorted(struct place_store *s, struct give *g)
 {
-    struct pool_change change = {.sheet = give_entries, .arg = g};
-    uint32_t most = pool_chunk_sheets(s);
+    struct place_change change = {.sheet = give_entries, .arg = g};
+    uint32_t most = place_chunk_sheets(s);
     int r = 0;
 
     while (r == 0 && g->next < g->count) {
@@ -475,13 +475,13 @@ static int give_sorted(struct pool_store *s, struct give *g)
             }
             end = sheet + 1;
         }
-        r = pool_sheets_change(s, &s->table, first, end - first, &change);
+        r = place_sheets_change(s, &s->table, first, end - first, &change);
     }
     return r;
 }
 
-int pool_release(struct pool_store *s, const struct pool_row *owner, const uint32_t *at,
-                 uint32_t count)
+int place_release(struct place_store *s, const struct place_row *owner,
+                  const uint32_t *at, uint32_t count)
 {
     SCOPED(scope_free) uint32_t *sorted = fault_malloc((size_t)count * sizeof *sorted);
     struct give g = {.owner = owner, .at = sorted, .count = count};
@@ -492,53 +492,53 @@ int pool_release(struct pool_store *s, const struct pool_row *owner, const uint3
     }
     memcpy(sorted, at, (size_t)count * sizeof *sorted);
     qsort(sorted, count, sizeof *sorted, compare);
-    r = pool_room_lock(s);
+    r = place_room_lock(s);
     if (r != 0) {
         return r;
     }
     r = begin_changes(s);
-    r = r == 0 ? pool_room_will_release(s) : r;
+    r = r == 0 ? place_room_will_release(s) : r;
     r = r == 0 ? give_sorted(s, &g) : r;
     r = r == 0 && g.gave > 0 ? add_count(s, g.gave) : r;
     r = end_changes(s, r);
-    pool_room_unlock(s);
+    place_room_unlock(s);
     return r;
 }
 
 /* Where the device below can use it; it need not succeed.  They are the disk's still. */
-static void trim_sheet(struct pool_store *s, const uint8_t *sheet, uint32_t number,
-                       const struct pool_row *row)
+static void trim_sheet(struct place_store *s, const uint8_t *sheet, uint32_t number,
+                       const struct place_row *row)
 {
     uint32_t first = number * s->table.per_sheet;
     uint32_t run = 0;
 
     for (uint32_t i = 0; i <= s->table.per_sheet; i++) {
-        struct pool_entry entry = {.state = POOL_ENTRY_FREE};
+        struct place_entry entry = {.state = PLACE_ENTRY_FREE};
 
         if (i < s->table.per_sheet && first + i < s->extents) {
-            entry = pool_entry_get(sheet, i);
+            entry = place_entry_get(sheet, i);
         }
-        if (entry.state == POOL_ENTRY_USED && entry.id == row->id &&
+        if (entry.state == PLACE_ENTRY_USED && entry.id == row->id &&
             entry.part == row->part) {
             run++;
         } else if (run > 0) {
-            (void)blk_discard(s->disk.disk, pool_extent_off(s, first + i - run),
+            (void)blk_discard(s->disk.disk, place_extent_off(s, first + i - run),
                               (uint64_t)run * s->extent_bytes);
             run = 0;
         }
     }
 }
 
-static void trim_entries(struct pool_store *s, const struct pool_row *row)
+static void trim_entries(struct place_store *s, const struct place_row *row)
 {
-    SCOPED(scope_free) uint8_t *text = fault_aligned(4096, POOL_CHUNK_BYTES);
+    SCOPED(scope_free) uint8_t *text = fault_aligned(4096, PLACE_CHUNK_BYTES);
     uint32_t end = row->end < s->table.sheets ? row->end : s->table.sheets;
-    uint32_t most = pool_chunk_sheets(s);
+    uint32_t most = place_chunk_sheets(s);
 
     for (uint32_t at = row->first; text != NULL && at < end; at += most) {
         uint32_t n = end - at < most ? end - at : most;
 
-        if (pool_sheets_read(s, &s->table, at, n, text) != 0) {
+        if (place_sheets_read(s, &s->table, at, n, text) != 0) {
             return;
         }
         for (uint32_t i = 0; i < n; i++) {
@@ -547,20 +547,20 @@ static void trim_entries(struct pool_store *s, const struct pool_row *row)
     }
 }
 
-int pool_remove_entries(struct pool_store *s, const struct pool_row *row)
+int place_remove_entries(struct place_store *s, const struct place_row *row)
 {
     struct give g = {.owner = row};
-    struct pool_change change = {.sheet = give_entries, .arg = &g};
+    struct place_change change = {.sheet = give_entries, .arg = &g};
     uint32_t end = row->end < s->table.sheets ? row->end : s->table.sheets;
-    uint32_t most = pool_chunk_sheets(s);
+    uint32_t most = place_chunk_sheets(s);
     int r = begin_changes(s);
 
     trim_entries(s, row);
-    r = r == 0 ? pool_room_will_release(s) : r;
+    r = r == 0 ? place_room_will_release(s) : r;
     for (uint32_t at = row->first; r == 0 && at < end; at += most) {
         uint32_t n = end - at < most ? end - at : most;
 
-        r = pool_sheets_change(s, &s->table, at, n, &change);
+        r = place_sheets_change(s, &s->table, at, n, &change);
     }
     return end_changes(s, r == 0 ? add_count(s, g.gave) : r);
 }

@@ -6,52 +6,52 @@
 #include <stdint.h>
 
 struct carve;
-struct pool_row;
-struct pool_store;
+struct place_row;
+struct place_store;
 
 /* ---- room.c ---- */
 
-int pool_room_lock(struct pool_store *s);
-void pool_room_unlock(struct pool_store *s);
+int place_room_lock(struct place_store *s);
+void place_room_unlock(struct place_store *s);
 
 /* Set one extent or more aside for a disk. */
-int pool_reserve(struct carve *c);
+int place_reserve(struct carve *c);
 
 /* Give extents of a disk back to the store; those that are not its own are left alone. */
-int pool_release(struct pool_store *s, const struct pool_row *owner, const uint32_t *at,
-                 uint32_t count);
-int pool_remove_entries(struct pool_store *s, const struct pool_row *row);
-int pool_room_set(struct pool_store *s, uint64_t free, bool settled);
+int place_release(struct place_store *s, const struct place_row *owner,
+                  const uint32_t *at, uint32_t count);
+int place_remove_entries(struct place_store *s, const struct place_row *row);
+int place_room_set(struct place_store *s, uint64_t free, bool settled);
 
 /* What the sheet that counts says. */
-struct pool_count {
+struct place_count {
     uint64_t free;
     uint64_t released;
     uint64_t flushed;
     bool settled; /* nobody is changing what is free */
 };
 
-int pool_room_get(struct pool_store *s, struct pool_count *ret);
-int pool_room_will_release(struct pool_store *s);
+int place_room_get(struct place_store *s, struct place_count *ret);
+int place_room_will_release(struct place_store *s);
 
 /* With the room locked: so many more extents are there, and free. */
-int pool_room_extend(struct pool_store *s, uint32_t more);
+int place_room_extend(struct place_store *s, uint32_t more);
 
 /* ---- grow.c ---- */
 
 /* The store has so many extents, another process says. */
-void pool_adopt_extents(struct pool_store *s, uint32_t extents);
+void place_adopt_extents(struct place_store *s, uint32_t extents);
 
 /* With the room locked: take what the device has got; how many extents that is. */
-int pool_grow_locked(struct pool_store *s, uint32_t *ret_more);
+int place_grow_locked(struct place_store *s, uint32_t *ret_more);
 
 /* ---- store.c ---- */
 
 /* What the device says of the store, as it is now; durable. */
-int pool_super_write(struct pool_store *s);
+int place_super_write(struct place_store *s);
 
 /* ---- sweep.c ---- */
 
-int pool_sweep_locked(struct pool_store *s);
+int place_sweep_locked(struct place_store *s);
 
 #endif

@@ -36,27 +36,27 @@ enum {
     TAIL_CRC = 28,
 };
 
-static uint8_t *tail(const struct pool_store *s, uint8_t *sheet)
+static uint8_t *tail(const struct place_store *s, uint8_t *sheet)
 {
-    return sheet + s->sheet_bytes - POOL_SHEET_TAIL;
+    return sheet + s->sheet_bytes - PLACE_SHEET_TAIL;
 }
 
-uint32_t pool_sheet_flags(const struct pool_store *s, const uint8_t *sheet)
+uint32_t place_sheet_flags(const struct place_store *s, const uint8_t *sheet)
 {
-    return bytes_get32(sheet + s->sheet_bytes - POOL_SHEET_TAIL + TAIL_FLAGS);
+    return bytes_get32(sheet + s->sheet_bytes - PLACE_SHEET_TAIL + TAIL_FLAGS);
 }
 
-void pool_sheet_set_flags(const struct pool_store *s, uint8_t *sheet, uint32_t flags)
+void place_sheet_set_flags(const struct place_store *s, uint8_t *sheet, uint32_t flags)
 {
     bytes_put32(tail(s, sheet) + TAIL_FLAGS, flags);
 }
 
-static bool is_empty(const struct pool_store *s, const uint8_t *sheet)
+static bool is_empty(const struct place_store *s, const uint8_t *sheet)
 {
     return sheet[0] == 0 && memcmp(sheet, sheet + 1, s->sheet_bytes - 1) == 0;
 }
 
-static bool is_good(const struct pool_store *s, uint8_t *sheet, uint64_t number)
+static bool is_good(const struct place_store *s, uint8_t *sheet, uint64_t number)
 {
     const uint8_t *t = tail(s, sheet);
 
@@ -67,7 +67,7 @@ static bool is_good(const struct pool_store *s, uint8_t *sheet, uint64_t number)
     return is_empty(s, sheet);
 }
 
-static void seal(const struct pool_store *s, uint8_t *sheet, uint64_t number)
+static void seal(const struct place_store *s, uint8_t *sheet, uint64_t number)
 {
     uint8_t *t = tail(s, sheet);
 
@@ -76,12 +76,12 @@ static void seal(const struct pool_store *s, uint8_t *sheet, uint64_t number)
     bytes_put32(t + TAIL_CRC, crc32c(0, sheet, s->sheet_bytes - 4u));
 }
 
-struct pool_entry pool_entry_get(const uint8_t *sheet, uint32_t n)
+struct place_entry place_entry_get(const uint8_t *sheet, uint32_t n)
 {
-    const uint8_t *at = sheet + n * POOL_ENTRY_BYTES;
+    const uint8_t *at = sheet + n * PLACE_ENTRY_BYTES;
     uint32_t last = bytes_get32(at + 20);
 
-    return (struct pool_entry){
+    return (struct place_entry){
         .id = bytes_get64(at),
         .bits = bytes_get64(at + 8),
         .index = bytes_get32(at + 16),
@@ -90,9 +90,9 @@ struct pool_entry pool_entry_get(const uint8_t *sheet, uint32_t n)
     };
 }
 
-void pool_entry_put(uint8_t *sheet, uint32_t n, const struct pool_entry *entry)
+void place_entry_put(uint8_t *sheet, uint32_t n, const struct place_entry *entry)
 {
-    uint8_t *at = sheet + n * POOL_ENTRY_BYTES;
+    uint8_t *at = sheet + n * PLACE_ENTRY_BYTES;
 
     bytes_put64(at, entry->id);
     bytes_put64(at + 8, entry->bits);
@@ -100,12 +100,12 @@ void pool_entry_put(uint8_t *sheet, uint32_t n, const struct pool_entry *entry)
     bytes_put32(at + 20, (uint32_t)entry->state << 16 | entry->part);
 }
 
-struct pool_row pool_row_get(const uint8_t *sheet, uint32_t n)
+struct place_row place_row_get(const uint8_t *sheet, uint32_t n)
 {
-    const uint8_t *at = sheet + n * POOL_ROW_BYTES;
+    const uint8_t *at = sheet + n * PLACE_ROW_BYTES;
     uint32_t last = bytes_get32(at + 24);
 
-    return (struct pool_row){
+    return (struct place_row){
         .id = bytes_get64(at),
         .size = bytes_get64(at + 8),
         .first = bytes_get32(at + 16),
@@ -115,9 +115,9 @@ struct pool_row pool_row_get(const uint8_t *sheet, uint32_t n)
     };
 }
 
-void pool_row_put(uint8_t *sheet, uint32_t n, const struct pool_row *row)
+void place_row_put(uint8_t *sheet, uint32_t n, const struct place_row *row)
 {
-    uint8_t *at = sheet + n * POOL_ROW_BYTES;
+    uint8_t *at = sheet + n * PLACE_ROW_BYTES;
 
     bytes_put64(at, row->id);
     bytes_put64(at + 8, row->size);
@@ -126,12 +126,13 @@ void pool_row_put(uint8_t *sheet, uint32_t n, const struct pool_row *row)
     bytes_put32(at + 24, (uint32_t)row->state << 16 | row->part);
 }
 
-uint32_t pool_chunk_sheets(const struct pool_store *s)
+uint32_t place_chunk_sheets(const struct place_store *s)
 {
-    return POOL_CHUNK_BYTES / s->sheet_bytes;
+    return PLACE_CHUNK_BYTES / s->sheet_bytes;
 }
 
-static int read_and_judge(struct pool_store *s, uint64_t off, uint32_t count, uint8_t *to)
+static int read_and_judge(struct place_store *s, uint64_t off, uint32_t count,
+                          uint8_t *to)
 {
     uint64_t number = off / s->sheet_bytes;
     int r = blk_read(s->disk.disk, to, (size_t)count * s->sheet_bytes, off);
@@ -144,8 +145,8 @@ static int read_and_judge(struct pool_store *s, uint64_t off, uint32_t count, ui
     return r;
 }
 
-int pool_sheets_read(struct pool_store *s, const struct pool_area *area, uint32_t first,
-                     uint32_t count, uint8_t *to)
+int place_sheets_read(struct place_store *s, const struct place_area *area,
+                      uint32_t first, uint32_t count, uint8_t *to)
 {
     uint64_t off = area->at + (uint64_t)first * s->sheet_bytes;
     uint64_t number = off / s->sheet_bytes;
@@ -155,18 +156,18 @@ int pool_sheets_read(struct pool_store *s, const struct pool_area *area, uint32_
         return r;
     }
     strand_lock(s->strands, &s->edit);
-    r = pool_lock_wait(s, POOL_LOCK_SHEET, number, count, !s->read_only);
+    r = place_lock_wait(s, PLACE_LOCK_SHEET, number, count, !s->read_only);
     if (r == 0) {
         r = read_and_judge(s, off, count, to);
-        pool_lock_drop(s, POOL_LOCK_SHEET, number, count);
+        place_lock_drop(s, PLACE_LOCK_SHEET, number, count);
     }
     strand_unlock(&s->edit);
     return r;
 }
 
 /* Change each sheet; those between the first and the last changed are written. */
-static int apply(struct pool_store *s, uint8_t *text, uint64_t number, uint32_t first,
-                 uint32_t count, const struct pool_change *change)
+static int apply(struct place_store *s, uint8_t *text, uint64_t number, uint32_t first,
+                 uint32_t count, const struct place_change *change)
 {
     uint32_t from = count;
     uint32_t to = 0;
@@ -192,8 +193,8 @@ static int apply(struct pool_store *s, uint8_t *text, uint64_t number, uint32_t 
                      (number + from) * s->sheet_bytes, 0);
 }
 
-int pool_sheets_change(struct pool_store *s, const struct pool_area *area, uint32_t first,
-                       uint32_t count, const struct pool_change *change)
+int place_sheets_change(struct place_store *s, const struct place_area *area,
+                        uint32_t first, uint32_t count, const struct place_change *change)
 {
     SCOPED(scope_free)
     uint8_t *text =
@@ -206,11 +207,11 @@ int pool_sheets_change(struct pool_store *s, const struct pool_area *area, uint3
         return r;
     }
     strand_lock(s->strands, &s->edit);
-    r = pool_lock_wait(s, POOL_LOCK_SHEET, number, count, !s->read_only);
+    r = place_lock_wait(s, PLACE_LOCK_SHEET, number, count, !s->read_only);
     if (r == 0) {
         r = read_and_judge(s, off, count, text);
         r = r == 0 ? apply(s, text, number, first, count, change) : r;
-        pool_lock_drop(s, POOL_LOCK_SHEET, number, count);
+        place_lock_drop(s, PLACE_LOCK_SHEET, number, count);
     }
     strand_unlock(&s->edit);
     return r;

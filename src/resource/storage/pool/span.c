@@ -514,7 +514,7 @@ static void span_destroy(struct blk *b)
 {
     struct span *s = span_of(b);
 
-    for (unsigned i = 0; i <= POOL_PIECES_MOST; i++) {
+    for (unsigned i = 0; i <= PLACE_PIECES_MOST; i++) {
         blk_detach(&s->edge[i]);
     }
     free(s->entry);

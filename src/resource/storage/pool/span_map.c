@@ -268,8 +268,8 @@ static int parse(struct span *s, const uint8_t *text)
     s->pieces = bytes_get32(text + AT_PIECES);
     s->sheet_bytes = bytes_get32(text + AT_SHEET);
     s->fresh = (bytes_get32(text + AT_FLAGS) & FLAG_FRESH) != 0;
-    if (s->pieces == 0 || s->pieces > POOL_PIECES_MOST ||
-        segment < POOL_SEGMENT_LEAST_BYTES || (segment & (segment - 1)) != 0 ||
+    if (s->pieces == 0 || s->pieces > PLACE_PIECES_MOST ||
+        segment < PLACE_SEGMENT_LEAST_BYTES || (segment & (segment - 1)) != 0 ||
         segment > SPAN_SEGMENT_MOST || size > BLK_SIZE_MOST_BYTES ||
         s->sheet_bytes < BLK_BLOCK_LEAST_BYTES || s->sheet_bytes > BLK_BLOCK_MOST_BYTES ||
         (s->sheet_bytes & (s->sheet_bytes - 1)) != 0 ||
@@ -312,7 +312,7 @@ int span_map_load(struct span *s)
 
 /* ---- a new map ---- */
 
-static int write_new(struct span *s, const struct pool_span_shape *shape)
+static int write_new(struct span *s, const struct place_span_shape *shape)
 {
     uint64_t segments =
         (shape->size_bytes + ((uint64_t)1 << s->segment_shift) - 1) >> s->segment_shift;
@@ -332,10 +332,11 @@ static int write_new(struct span *s, const struct pool_span_shape *shape)
     return r == 0 ? blk_flush(map_of(s)) : r;
 }
 
-int pool_span_format(struct blk *map, const struct pool_span_shape *shape, struct err *e)
+int place_span_format(struct blk *map, const struct place_span_shape *shape,
+                      struct err *e)
 {
     uint64_t segment =
-        shape->segment_bytes != 0 ? shape->segment_bytes : POOL_SEGMENT_BYTES;
+        shape->segment_bytes != 0 ? shape->segment_bytes : PLACE_SEGMENT_BYTES;
     struct span s = {
         .blk.strands = map->strands,
         .edge[SPAN_MAP].disk = map,
@@ -348,9 +349,9 @@ int pool_span_format(struct blk *map, const struct pool_span_shape *shape, struc
     size_t n;
     int r = 0;
 
-    if (segment < POOL_SEGMENT_LEAST_BYTES || segment > SPAN_SEGMENT_MOST ||
+    if (segment < PLACE_SEGMENT_LEAST_BYTES || segment > SPAN_SEGMENT_MOST ||
         (segment & (segment - 1)) != 0 || shape->pieces == 0 ||
-        shape->pieces > POOL_PIECES_MOST ||
+        shape->pieces > PLACE_PIECES_MOST ||
         shape->size_bytes / segment > SPAN_SEGMENTS_MOST) {
         return err_set(e, -EINVAL, "cannot make a span on '%s': not such a shape",
                        map->label);

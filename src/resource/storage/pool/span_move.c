@@ -98,7 +98,7 @@ struct copy {
     unsigned from;
     unsigned to;
     uint8_t *room;
-    const struct pool_span_move *how;
+    const struct place_span_move *how;
     uint64_t began_ns;
     uint64_t done; /* bytes, of all segments */
     uint64_t total;
@@ -315,7 +315,7 @@ static int move_one(struct copy *c, uint64_t segment, unsigned to)
     return r;
 }
 
-static int begin(struct copy *c, struct span *s, const struct pool_span_move *how,
+static int begin(struct copy *c, struct span *s, const struct place_span_move *how,
                  uint64_t segments)
 {
     if (s->move.running) {
@@ -346,8 +346,8 @@ static void end(struct copy *c)
     free(c->room);
 }
 
-int pool_span_move(struct blk *span, uint64_t segment, unsigned to,
-                   const struct pool_span_move *m, struct err *e)
+int place_span_move(struct blk *span, uint64_t segment, unsigned to,
+                    const struct place_span_move *m, struct err *e)
 {
     struct span *s = span_of(span);
     struct copy c;
@@ -384,8 +384,8 @@ static int move_somewhere(struct copy *c, uint64_t segment, unsigned from)
     return r;
 }
 
-int pool_span_evacuate(struct blk *span, unsigned piece, const struct pool_span_move *m,
-                       struct err *e)
+int place_span_evacuate(struct blk *span, unsigned piece, const struct place_span_move *m,
+                        struct err *e)
 {
     struct span *s = span_of(span);
     struct copy c;

@@ -29,7 +29,7 @@ static int attach(struct span *s, unsigned i, struct blk **take, struct err *e)
     r = blk_attach(&s->edge[i], disk, e);
     if (r != 0) {
         blk_drop(disk);
-    } else if (i < POOL_PIECES_MOST && disk->block_bytes > s->blk.block_bytes) {
+    } else if (i < PLACE_PIECES_MOST && disk->block_bytes > s->blk.block_bytes) {
         s->blk.block_bytes = disk->block_bytes;
     }
     return r;
@@ -111,7 +111,7 @@ static int attach_pieces(struct span *s, struct blk **take, unsigned count, stru
 {
     int r = 0;
 
-    for (unsigned i = 0; i < count && i < POOL_PIECES_MOST; i++) {
+    for (unsigned i = 0; i < count && i < PLACE_PIECES_MOST; i++) {
         if (i >= s->pieces && take[i] != NULL && s->blk.read_only) {
             blk_drop(take[i]); /* nothing lies on it yet */
             take[i] = NULL;
@@ -166,17 +166,17 @@ static void drop_all(struct blk *map, struct blk **pieces, unsigned count)
     }
 }
 
-int pool_span_open(struct blk *take_map, struct blk **take_pieces,
-                   const struct pool_span_options *o, struct blk **ret_disk,
-                   struct err *e)
+int place_span_open(struct blk *take_map, struct blk **take_pieces,
+                    const struct place_span_options *o, struct blk **ret_disk,
+                    struct err *e)
 {
-    struct span *s = o->pieces <= POOL_PIECES_MOST ? fault_calloc(1, sizeof *s) : NULL;
-    struct blk *take[POOL_PIECES_MOST] = {NULL}; /* those that nobody has taken yet */
+    struct span *s = o->pieces <= PLACE_PIECES_MOST ? fault_calloc(1, sizeof *s) : NULL;
+    struct blk *take[PLACE_PIECES_MOST] = {NULL}; /* those that nobody has taken yet */
     struct blk *map = take_map;
     int r;
 
     if (s == NULL) {
-        r = o->pieces <= POOL_PIECES_MOST ? -ENOMEM : -EINVAL;
+        r = o->pieces <= PLACE_PIECES_MOST ? -ENOMEM : -EINVAL;
         (void)err_sys(e, r, "cannot open span '%s'", take_map->label);
         drop_all(take_map, take_pieces, o->pieces);
         return r;
@@ -187,7 +187,7 @@ int pool_span_open(struct blk *take_map, struct blk **take_pieces,
     s->blk.does_fua = true;
     s->blk.zeroes_fast = true;
     s->blk.edge = s->edge;
-    s->blk.edge_count = POOL_PIECES_MOST + 1;
+    s->blk.edge_count = PLACE_PIECES_MOST + 1;
     s->loop = o->loop;
     s->room = o->room;
     s->room_arg = o->room_arg;
@@ -216,7 +216,7 @@ static int check_new(const struct span *s, const struct blk *disk, unsigned *ret
     if (s->blk.read_only || disk->read_only) {
         return err_set(e, -EROFS, "cannot add '%s': it is read only", disk->label);
     }
-    if (at == POOL_PIECES_MOST) {
+    if (at == PLACE_PIECES_MOST) {
         return err_set(e, -ENOSPC, "cannot add '%s': there are %u pieces", disk->label,
                        at);
     }
@@ -228,8 +228,8 @@ static int check_new(const struct span *s, const struct blk *disk, unsigned *ret
     return 0;
 }
 
-int pool_span_add(struct blk *span, struct blk *take_piece, unsigned *ret_piece,
-                  struct err *e)
+int place_span_add(struct blk *span, struct blk *take_piece, unsigned *ret_piece,
+                   struct err *e)
 {
     struct span *s = span_of(span);
     unsigned before = s->pieces;
@@ -269,10 +269,10 @@ static int forget_other(struct span *s, unsigned piece)
     return r;
 }
 
-int pool_span_remove(struct blk *span, unsigned piece, struct err *e)
+int place_span_remove(struct blk *span, unsigned piece, struct err *e)
 {
     struct span *s = span_of(span);
-    struct span_piece *p = &s->piece[piece < POOL_PIECES_MOST ? piece : 0];
+    struct span_piece *p = &s->piece[piece < PLACE_PIECES_MOST ? piece : 0];
     int r = piece < s->pieces && !p->removed ? 0 : -ENOENT;
 
     r = r == 0 && s->blk.read_only ? -EROFS : r;
@@ -296,7 +296,7 @@ int pool_span_remove(struct blk *span, unsigned piece, struct err *e)
     return err_sys(e, r, "cannot remove piece %u of '%s'", piece, span->label);
 }
 
-int pool_span_leave(struct blk *span, unsigned piece, struct err *e)
+int place_span_leave(struct blk *span, unsigned piece, struct err *e)
 {
     struct span *s = span_of(span);
     struct span_piece *p = &s->piece[piece < s->pieces ? piece : 0];
@@ -323,13 +323,13 @@ int pool_span_leave(struct blk *span, unsigned piece, struct err *e)
 
 /* ---- what is known ---- */
 
-unsigned pool_span_pieces(const struct blk *span)
+unsigned place_span_pieces(const struct blk *span)
 {
     return span_of(span)->pieces;
 }
 
-int pool_span_status(const struct blk *span, unsigned piece,
-                     struct pool_piece_status *ret)
+int place_span_status(const struct blk *span, unsigned piece,
+                      struct place_piece_status *ret)
 {
     const struct span *s = span_of(span);
     const struct span_piece *p;
@@ -338,10 +338,10 @@ int pool_span_status(const struct blk *span, unsigned piece,
         return -ENOENT;
     }
     p = &s->piece[piece];
-    *ret = (struct pool_piece_status){
-        .state = p->removed               ? POOL_PIECE_REMOVED
-                 : span_is_here(s, piece) ? POOL_PIECE_HERE
-                                          : POOL_PIECE_LOST,
+    *ret = (struct place_piece_status){
+        .state = p->removed               ? PLACE_PIECE_REMOVED
+                 : span_is_here(s, piece) ? PLACE_PIECE_HERE
+                                          : PLACE_PIECE_LOST,
         .full = p->full,
         .segments = p->segments,
         .requests = p->requests,
@@ -352,7 +352,7 @@ int pool_span_status(const struct blk *span, unsigned piece,
     return 0;
 }
 
-void pool_span_forget_times(struct blk *span)
+void place_span_forget_times(struct blk *span)
 {
     struct span *s = span_of(span);
 
@@ -361,12 +361,12 @@ void pool_span_forget_times(struct blk *span)
     }
 }
 
-uint64_t pool_span_segment_bytes(const struct blk *span)
+uint64_t place_span_segment_bytes(const struct blk *span)
 {
     return (uint64_t)1 << span_of(span)->segment_shift;
 }
 
-int pool_span_where(const struct blk *span, uint64_t segment)
+int place_span_where(const struct blk *span, uint64_t segment)
 {
     return (int)span_entry(span_of(span), segment).home - 1;
 }

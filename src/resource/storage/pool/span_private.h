@@ -13,7 +13,7 @@
 
 #define SPAN_SEGMENTS_MOST ((uint64_t)1 << 24)
 #define SPAN_SEGMENT_MOST  ((uint64_t)1 << 34)
-#define SPAN_MAP           POOL_PIECES_MOST /* its edge: behind those of the pieces */
+#define SPAN_MAP           PLACE_PIECES_MOST /* its edge: behind those of the pieces */
 
 enum span_state {
     SPAN_STILL,
@@ -55,9 +55,9 @@ struct span_moving {
 
 struct span {
     struct blk blk;
-    struct blk_edge edge[POOL_PIECES_MOST + 1];
+    struct blk_edge edge[PLACE_PIECES_MOST + 1];
     struct loop *loop;
-    pool_room_fn room;
+    place_room_fn room;
     void *room_arg;
     struct slot slot;
     uint64_t uid;
@@ -67,7 +67,7 @@ struct span {
     uint64_t durable_size; /* as the map has it */
     unsigned pieces;
     unsigned turn; /* the piece that is tried first when nobody knows of room */
-    struct span_piece piece[POOL_PIECES_MOST];
+    struct span_piece piece[PLACE_PIECES_MOST];
     struct span_entry *entry; /* owned */
     uint64_t entries;         /* that there is room for; the rest lie nowhere */
     struct grace grace;

@@ -40,7 +40,7 @@ enum {
     AT_DATA_AT = 32,
 };
 
-uint32_t pool_store_extent_for(uint64_t device_bytes)
+uint32_t place_store_extent_for(uint64_t device_bytes)
 {
     uint32_t extent = EXTENT_LEAST;
 
@@ -64,20 +64,20 @@ static uint64_t round_up(uint64_t n, uint64_t to)
 }
 
 /* Where everything lies on a device: as many extents as there is room for. */
-static int lay_out(struct pool_store *s, uint64_t bytes)
+static int lay_out(struct place_store *s, uint64_t bytes)
 {
     uint64_t extents = bytes / s->extent_bytes;
     uint64_t rows;
     uint64_t sheets;
 
-    extents = extents < POOL_EXTENTS_MOST ? extents : POOL_EXTENTS_MOST;
+    extents = extents < PLACE_EXTENTS_MOST ? extents : PLACE_EXTENTS_MOST;
     rows = extents / 4 < ROWS_LEAST  ? ROWS_LEAST
            : extents / 4 < ROWS_MOST ? extents / 4
                                      : ROWS_MOST;
     s->rows.sheets = (uint32_t)((rows + s->rows.per_sheet - 1) / s->rows.per_sheet);
     s->table.at = round_up(s->rows.at + (uint64_t)s->rows.sheets * s->sheet_bytes, 4096);
     sheets =
-        extents < POOL_EXTENTS_MOST / GROWS_TO ? extents * GROWS_TO : POOL_EXTENTS_MOST;
+        extents < PLACE_EXTENTS_MOST / GROWS_TO ? extents * GROWS_TO : PLACE_EXTENTS_MOST;
     sheets = (sheets + s->table.per_sheet - 1) / s->table.per_sheet;
     s->data_at = round_up(s->table.at + sheets * s->sheet_bytes, s->extent_bytes);
     if (s->data_at >= bytes || (bytes - s->data_at) / s->extent_bytes == 0) {
@@ -91,21 +91,21 @@ static int lay_out(struct pool_store *s, uint64_t bytes)
     return 0;
 }
 
-static void set_sheets(struct pool_store *s, uint32_t sheet_bytes)
+static void set_sheets(struct place_store *s, uint32_t sheet_bytes)
 {
-    uint32_t room = sheet_bytes - POOL_SHEET_TAIL;
+    uint32_t room = sheet_bytes - PLACE_SHEET_TAIL;
 
     s->sheet_bytes = sheet_bytes;
-    s->room = (struct pool_area){ROOM_AT, 1, 1};
+    s->room = (struct place_area){ROOM_AT, 1, 1};
     s->rows.at = ROWS_AT;
-    s->rows.per_sheet = room / POOL_ROW_BYTES;
-    s->table.per_sheet = room / POOL_ENTRY_BYTES;
+    s->rows.per_sheet = room / PLACE_ROW_BYTES;
+    s->table.per_sheet = room / PLACE_ENTRY_BYTES;
 }
 
 /* After the record that is there, if there is one. */
-int pool_super_write(struct pool_store *s)
+int place_super_write(struct place_store *s)
 {
-    uint8_t text[OWNER_AT + POOL_OWNER_BYTES] = {0};
+    uint8_t text[OWNER_AT + PLACE_OWNER_BYTES] = {0};
     struct slot slot = slot_of(s->disk.disk);
     uint8_t old[SLOT_BYTES];
     size_t n;
@@ -124,26 +124,26 @@ int pool_super_write(struct pool_store *s)
     return r == 0 ? blk_flush(s->disk.disk) : r;
 }
 
-static int write_empty(struct pool_store *s)
+static int write_empty(struct place_store *s)
 {
     int r = blk_zero(s->disk.disk, 0, s->data_at, BLK_UNMAP); /* an old store too */
 
-    r = r == 0 ? pool_room_set(s, s->extents, true) : r;
+    r = r == 0 ? place_room_set(s, s->extents, true) : r;
     r = r == 0 ? blk_flush(s->disk.disk) : r;
-    return r == 0 ? pool_super_write(s) : r;
+    return r == 0 ? place_super_write(s) : r;
 }
 
-int pool_store_format(struct blk *disk, uint32_t extent_bytes, struct err *e)
+int place_store_format(struct blk *disk, uint32_t extent_bytes, struct err *e)
 {
-    return pool_store_format_for(disk, extent_bytes, "", e);
+    return place_store_format_for(disk, extent_bytes, "", e);
 }
 
-int pool_store_format_for(struct blk *disk, uint32_t extent_bytes, const char *owner,
-                          struct err *e)
+int place_store_format_for(struct blk *disk, uint32_t extent_bytes, const char *owner,
+                           struct err *e)
 {
     uint32_t extent =
-        extent_bytes != 0 ? extent_bytes : pool_store_extent_for(blk_size(disk));
-    struct pool_store s = {
+        extent_bytes != 0 ? extent_bytes : place_store_extent_for(blk_size(disk));
+    struct place_store s = {
         .disk.disk = disk,
         .strands = disk->strands,
         .lock_fd = -1,
@@ -172,7 +172,7 @@ int pool_store_format_for(struct blk *disk, uint32_t extent_bytes, const char *o
 /* ---- opening ---- */
 
 /* Nothing that the device says is believed before it fits. */
-static int parse(struct pool_store *s, const uint8_t *text)
+static int parse(struct place_store *s, const uint8_t *text)
 {
     uint64_t bytes = blk_size(s->disk.disk);
     uint32_t sheet = bytes_get32(text + AT_SHEET_BYTES);
@@ -193,7 +193,7 @@ static int parse(struct pool_store *s, const uint8_t *text)
     set_sheets(s, sheet);
     s->rows.sheets = bytes_get32(text + AT_ROW_SHEETS);
     s->table.at = bytes_get64(text + AT_TABLE_AT);
-    if (s->extents == 0 || s->extents > POOL_EXTENTS_MOST || s->rows.sheets == 0 ||
+    if (s->extents == 0 || s->extents > PLACE_EXTENTS_MOST || s->rows.sheets == 0 ||
         s->rows.sheets > ROWS_MOST || s->table.at > bytes || s->data_at > bytes ||
         s->table.at % 4096 != 0 || s->data_at % s->extent_bytes != 0) {
         return -EUCLEAN;
@@ -207,7 +207,7 @@ static int parse(struct pool_store *s, const uint8_t *text)
     return 0;
 }
 
-static int load(struct pool_store *s, struct err *e)
+static int load(struct place_store *s, struct err *e)
 {
     struct slot slot = slot_of(s->disk.disk);
     uint8_t text[SLOT_BYTES];
@@ -217,8 +217,8 @@ static int load(struct pool_store *s, struct err *e)
 
     r = r == 0 && n < SUPER_BYTES ? -EUCLEAN : r;
     r = r == 0 ? parse(s, text) : r;
-    if (r == 0 && n >= OWNER_AT + POOL_OWNER_BYTES) {
-        memcpy(s->owner, text + OWNER_AT, POOL_OWNER_BYTES - 1);
+    if (r == 0 && n >= OWNER_AT + PLACE_OWNER_BYTES) {
+        memcpy(s->owner, text + OWNER_AT, PLACE_OWNER_BYTES - 1);
     }
     return r == 0 ? 0
            : r == -ENOENT
@@ -228,54 +228,54 @@ static int load(struct pool_store *s, struct err *e)
 }
 
 /* The first one to use a store finds out whether the last ones ended in order. */
-static int greet(struct pool_store *s, struct err *e)
+static int greet(struct place_store *s, struct err *e)
 {
-    struct pool_count count = {.settled = true};
-    int r = pool_lock_device(s, s->disk.disk->label, e);
+    struct place_count count = {.settled = true};
+    int r = place_lock_device(s, s->disk.disk->label, e);
 
     if (r != 0 || s->read_only) {
         return r;
     }
-    if (pool_lock_try(s, POOL_LOCK_STORE, 0, 1, true) == 0) {
-        r = pool_room_get(s, &count);
+    if (place_lock_try(s, PLACE_LOCK_STORE, 0, 1, true) == 0) {
+        r = place_room_get(s, &count);
         if (r == -EUCLEAN || (r == 0 && !count.settled)) {
-            r = pool_store_sweep(s);
+            r = place_store_sweep(s);
         }
         r = r == -EUCLEAN ? 0 : r; /* the damaged part tells of itself */
     }
     if (r == 0) {
-        r = pool_lock_wait(s, POOL_LOCK_STORE, 0, 1, false);
+        r = place_lock_wait(s, PLACE_LOCK_STORE, 0, 1, false);
     }
     return r == 0 ? 0
                   : err_sys(e, r, "cannot use the store on '%s'", s->disk.disk->label);
 }
 
 /* Alone and in order: the next one need not count. */
-static void settle(struct pool_store *s)
+static void settle(struct place_store *s)
 {
-    struct pool_count count;
+    struct place_count count;
 
-    if (s->miscounted && pool_store_sweep(s) != 0) {
+    if (s->miscounted && place_store_sweep(s) != 0) {
         return;
     }
-    if (pool_lock_try(s, POOL_LOCK_STORE, 0, 1, true) == 0 &&
-        blk_flush(s->disk.disk) == 0 && pool_room_get(s, &count) == 0) {
-        (void)pool_room_set(s, count.free, true);
+    if (place_lock_try(s, PLACE_LOCK_STORE, 0, 1, true) == 0 &&
+        blk_flush(s->disk.disk) == 0 && place_room_get(s, &count) == 0) {
+        (void)place_room_set(s, count.free, true);
         (void)blk_flush(s->disk.disk);
     }
 }
 
-static void end(struct pool_store *s)
+static void end(struct place_store *s)
 {
     if (s->unsettled) {
         settle(s);
     }
-    for (unsigned i = 0; i < POOL_LOCK_KIND_COUNT; i++) {
-        pool_lock_drop(s, (enum pool_lock_kind)i, 0, (uint64_t)1 << 56);
+    for (unsigned i = 0; i < PLACE_LOCK_KIND_COUNT; i++) {
+        place_lock_drop(s, (enum place_lock_kind)i, 0, (uint64_t)1 << 56);
     }
 }
 
-static void destroy(struct pool_store *s)
+static void destroy(struct place_store *s)
 {
     blk_detach(&s->disk);
     if (s->lock_fd >= 0) {
@@ -284,7 +284,7 @@ static void destroy(struct pool_store *s)
     free(s);
 }
 
-void pool_store_unref(struct pool_store *s)
+void place_store_unref(struct place_store *s)
 {
     if (s != NULL && --s->users == 0) {
         end(s);
@@ -292,10 +292,10 @@ void pool_store_unref(struct pool_store *s)
     }
 }
 
-int pool_store_open(struct loop *l, struct blk *take_disk, int take_lock_fd,
-                    struct pool_store **ret_store, struct err *e)
+int place_store_open(struct loop *l, struct blk *take_disk, int take_lock_fd,
+                     struct place_store **ret_store, struct err *e)
 {
-    struct pool_store *s = fault_calloc(1, sizeof *s);
+    struct place_store *s = fault_calloc(1, sizeof *s);
     int r;
 
     if (s == NULL) {
@@ -329,24 +329,24 @@ int pool_store_open(struct loop *l, struct blk *take_disk, int take_lock_fd,
     return 0;
 }
 
-const char *pool_store_owner(const struct pool_store *s)
+const char *place_store_owner(const struct place_store *s)
 {
     return s->owner;
 }
 
-bool pool_store_is_idle(const struct pool_store *s)
+bool place_store_is_idle(const struct place_store *s)
 {
     return s->open == NULL;
 }
 
-int pool_store_wipe(struct pool_store *s, struct err *e)
+int place_store_wipe(struct place_store *s, struct err *e)
 {
     uint64_t size = blk_size(s->disk.disk) & ~(uint64_t)4095;
     uint64_t tail = size < WIPED_BYTES ? size : WIPED_BYTES;
     uint64_t head = s->data_at > tail ? s->data_at : tail;
     int r = s->open != NULL ? -EBUSY
             : s->read_only  ? -EROFS
-                            : pool_lock_try(s, POOL_LOCK_STORE, 0, 1, true);
+                            : place_lock_try(s, PLACE_LOCK_STORE, 0, 1, true);
 
     s->unsettled = false;
     s->miscounted = false;
@@ -360,13 +360,13 @@ int pool_store_wipe(struct pool_store *s, struct err *e)
                   : err_sys(e, r, "cannot take the store off '%s'", s->disk.disk->label);
 }
 
-int pool_store_room(struct pool_store *s, struct pool_room *ret)
+int place_store_room(struct place_store *s, struct place_room *ret)
 {
-    struct pool_count count;
-    int r = pool_room_get(s, &count);
+    struct place_count count;
+    int r = place_room_get(s, &count);
 
     if (r == 0) {
-        *ret = (struct pool_room){
+        *ret = (struct place_room){
             .total_bytes = (uint64_t)s->extents * s->extent_bytes,
             .free_bytes = count.free * s->extent_bytes,
             .extent_bytes = s->extent_bytes,
@@ -376,59 +376,59 @@ int pool_store_room(struct pool_store *s, struct pool_room *ret)
 }
 
 struct list {
-    int (*visit)(const struct pool_carved *c, void *arg);
+    int (*visit)(const struct place_carved *c, void *arg);
     void *arg;
 };
 
-static int list_row(struct pool_store *s, uint32_t number, const struct pool_row *row,
+static int list_row(struct place_store *s, uint32_t number, const struct place_row *row,
                     void *arg)
 {
     const struct list *l = arg;
-    struct pool_carved c = {row->id, row->part, row->size};
+    struct place_carved c = {row->id, row->part, row->size};
 
     (void)s;
     (void)number;
-    return row->state == POOL_ROW_LIVE ? l->visit(&c, l->arg) : 0;
+    return row->state == PLACE_ROW_LIVE ? l->visit(&c, l->arg) : 0;
 }
 
-int pool_store_list(struct pool_store *s,
-                    int (*visit)(const struct pool_carved *c, void *arg), void *arg)
+int place_store_list(struct place_store *s,
+                     int (*visit)(const struct place_carved *c, void *arg), void *arg)
 {
     struct list l = {visit, arg};
 
-    return pool_rows_visit(s, list_row, &l);
+    return place_rows_visit(s, list_row, &l);
 }
 
 /* ---- what one of them takes ---- */
 
-static uint32_t count_in(const struct pool_store *s, const uint8_t *sheet,
-                         const struct pool_row *row)
+static uint32_t count_in(const struct place_store *s, const uint8_t *sheet,
+                         const struct place_row *row)
 {
     uint32_t count = 0;
 
     for (uint32_t i = 0; i < s->table.per_sheet; i++) {
-        struct pool_entry entry = pool_entry_get(sheet, i);
+        struct place_entry entry = place_entry_get(sheet, i);
 
-        count += entry.state == POOL_ENTRY_USED && entry.id == row->id &&
+        count += entry.state == PLACE_ENTRY_USED && entry.id == row->id &&
                  entry.part == row->part;
     }
     return count;
 }
 
-int pool_carve_count(struct pool_store *s, uint64_t id, uint32_t part, uint64_t *ret)
+int place_carve_count(struct place_store *s, uint64_t id, uint32_t part, uint64_t *ret)
 {
-    SCOPED(scope_free) uint8_t *text = fault_aligned(4096, POOL_CHUNK_BYTES);
-    uint32_t most = pool_chunk_sheets(s);
-    struct pool_row row = {.id = id};
+    SCOPED(scope_free) uint8_t *text = fault_aligned(4096, PLACE_CHUNK_BYTES);
+    uint32_t most = place_chunk_sheets(s);
+    struct place_row row = {.id = id};
     uint64_t count = 0;
     uint32_t number;
-    int r = text == NULL ? -ENOMEM : pool_row_find(s, id, part, &number, &row);
+    int r = text == NULL ? -ENOMEM : place_row_find(s, id, part, &number, &row);
 
     r = r == 0 && row.end > s->table.sheets ? -EUCLEAN : r;
     for (uint32_t at = row.first; r == 0 && at < row.end; at += most) {
         uint32_t n = row.end - at < most ? row.end - at : most;
 
-        r = pool_sheets_read(s, &s->table, at, n, text);
+        r = place_sheets_read(s, &s->table, at, n, text);
         for (uint32_t i = 0; r == 0 && i < n; i++) {
             count += count_in(s, text + (size_t)i * s->sheet_bytes, &row);
         }

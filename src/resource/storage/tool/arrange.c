@@ -133,24 +133,24 @@ static int arrange_store(const struct request *r, struct blk *top)
         e = err_set(r->e, -ERANGE, "extent= is too large");
     }
     owner = owner != NULL ? owner : "";
-    return e != 0 ? e : pool_store_format_for(top, (uint32_t)extent, owner, r->e);
+    return e != 0 ? e : place_store_format_for(top, (uint32_t)extent, owner, r->e);
 }
 
 /* The map alone: the pieces are not looked at. */
 static int arrange_span(const struct request *r, struct blk *top)
 {
-    struct pool_span_shape s = {.on_first = request_has(r, "on-first")};
+    struct place_span_shape s = {.on_first = request_has(r, "on-first")};
     uint64_t pieces = 0;
     int e = request_number(r, "pieces", 1, &pieces);
 
     e = e != 0 ? e : request_number(r, "segment", 0, &s.segment_bytes);
     e = e != 0 ? e : request_number(r, "size", 0, &s.size_bytes);
-    if (e == 0 && (pieces < 1 || pieces > POOL_PIECES_MOST)) {
-        e = err_set(r->e, -EINVAL, "a span has 1 to %d pieces", POOL_PIECES_MOST);
+    if (e == 0 && (pieces < 1 || pieces > PLACE_PIECES_MOST)) {
+        e = err_set(r->e, -EINVAL, "a span has 1 to %d pieces", PLACE_PIECES_MOST);
     }
     s.pieces = (unsigned)pieces;
     graph_let_grow(r->graph, top);
-    return e != 0 ? e : pool_span_format(top, &s, r->e);
+    return e != 0 ? e : place_span_format(top, &s, r->e);
 }
 
 static const struct {

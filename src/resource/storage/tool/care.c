@@ -335,7 +335,7 @@ int tool_evacuate(struct request *r)
 {
     struct blk_edge edge = {.user = "evacuate", .uses = BLK_USE_READ | BLK_USE_WRITE};
     struct request_progress told = {.r = r};
-    struct pool_span_move m = {.progress = request_progress, .arg = &told};
+    struct place_span_move m = {.progress = request_progress, .arg = &told};
     struct blk *disk = NULL;
     uint64_t piece = 0;
     int e;
@@ -347,9 +347,9 @@ int tool_evacuate(struct request *r)
     e = e != 0 ? e : not_a_span(disk, r->e);
     e = e != 0 ? e : blk_attach(&edge, disk, r->e);
     if (e == 0) {
-        e = pool_span_evacuate(disk, (unsigned)piece, &m, r->e);
+        e = place_span_evacuate(disk, (unsigned)piece, &m, r->e);
         e = e == 0 ? blk_flush(disk) : e;
-        e = e == 0 ? pool_span_leave(disk, (unsigned)piece, r->e) : e;
+        e = e == 0 ? place_span_leave(disk, (unsigned)piece, r->e) : e;
         blk_detach(&edge);
     }
     return e;
@@ -367,13 +367,13 @@ static int add_piece(struct call *c, struct blk *span, unsigned *ret_added)
     if (r != 0) {
         return r;
     }
-    if (at != pool_span_pieces(span)) {
+    if (at != place_span_pieces(span)) {
         return err_set(c->words.e, -EINVAL, "its next piece is number %u",
-                       pool_span_pieces(span));
+                       place_span_pieces(span));
     }
     new = graph_top(c->worker->graph, NULL);
     graph_let_grow(c->worker->graph, new);
-    r = pool_span_add(span, new, &got, c->words.e);
+    r = place_span_add(span, new, &got, c->words.e);
     *ret_added = r == 0 ? 0 : *ret_added;
     return r;
 }
@@ -381,7 +381,7 @@ static int add_piece(struct call *c, struct blk *span, unsigned *ret_added)
 /* With `node=` and `at=`: after one more piece was added. */
 int serve_evacuate(struct call *c)
 {
-    struct pool_span_move m = {.progress = go_on, .arg = c};
+    struct place_span_move m = {.progress = go_on, .arg = c};
     struct blk *span = named(c);
     unsigned added = 0;
     uint64_t piece = 0;
@@ -393,12 +393,12 @@ int serve_evacuate(struct call *c)
     r = r == 0 && request_has(&c->words, "at") ? add_piece(c, span, &added) : r;
     graph_drop_last(c->worker->graph, r == 0 ? 0 : added);
     if (r == 0 && request_has(&c->words, "piece")) {
-        r = pool_span_evacuate(span, (unsigned)piece, &m, c->words.e);
+        r = place_span_evacuate(span, (unsigned)piece, &m, c->words.e);
         r = r == 0 ? blk_flush(span) : r;
         if (r == 0) { /* whoever asked may be gone: nothing lies there all the same */
             int told = call_ready(c, &ready);
 
-            r = pool_span_leave(span, (unsigned)piece, c->words.e);
+            r = place_span_leave(span, (unsigned)piece, c->words.e);
             r = r == 0 ? told : r;
         }
     }

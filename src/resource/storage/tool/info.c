@@ -90,14 +90,14 @@ static void tell_members(const struct request *r, const struct blk *disk)
 /* How much of a span lies on each piece. */
 static void tell_span(const struct request *r, const struct blk *disk)
 {
-    struct pool_piece_status s;
+    struct place_piece_status s;
 
-    (void)request_answer_number(r, "segment_bytes", pool_span_segment_bytes(disk));
-    for (unsigned i = 0; pool_span_status(disk, i, &s) == 0; i++) {
+    (void)request_answer_number(r, "segment_bytes", place_span_segment_bytes(disk));
+    for (unsigned i = 0; place_span_status(disk, i, &s) == 0; i++) {
         struct str line = {0};
 
         str_addf(&line, "%u %llu %s", i, (unsigned long long)s.segments,
-                 s.state == POOL_PIECE_HERE ? "here" : "lost");
+                 s.state == PLACE_PIECE_HERE ? "here" : "lost");
         (void)answer_list(r, "piece", &line);
     }
 }

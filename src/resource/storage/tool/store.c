@@ -10,7 +10,7 @@
 #include "resource/storage/remote/remote.h"
 #include "resource/storage/tool/private.h"
 
-static int tell(const struct pool_carved *c, void *arg)
+static int tell(const struct place_carved *c, void *arg)
 {
     const struct request *r = arg;
 
@@ -20,23 +20,23 @@ static int tell(const struct pool_carved *c, void *arg)
                : 0;
 }
 
-static int tell_room(const struct request *r, struct pool_store *s)
+static int tell_room(const struct request *r, struct place_store *s)
 {
-    struct pool_room room;
-    int e = pool_store_room(s, &room);
+    struct place_room room;
+    int e = place_store_room(s, &room);
 
     if (e != 0) {
         return e;
     }
     (void)request_answer_number(r, "total_bytes", room.total_bytes);
     (void)request_answer_number(r, "free_bytes", room.free_bytes);
-    (void)request_answer_flag(r, "grows", pool_store_can_grow(s));
+    (void)request_answer_flag(r, "grows", place_store_can_grow(s));
     return request_answer_number(r, "extent_bytes", room.extent_bytes);
 }
 
 /* Add or remove the disk that a key names, part `part=`. */
-static int change(const struct request *r, struct pool_store *s, const char *key,
-                  int (*fn)(struct pool_store *s, uint64_t id, uint32_t part,
+static int change(const struct request *r, struct place_store *s, const char *key,
+                  int (*fn)(struct place_store *s, uint64_t id, uint32_t part,
                             struct err *e))
 {
     const char *text = request_get(r, key);
@@ -56,7 +56,7 @@ static int change(const struct request *r, struct pool_store *s, const char *key
 }
 
 /* What the disk of `taken=` has of the device. */
-static int tell_taken(const struct request *r, struct pool_store *s)
+static int tell_taken(const struct request *r, struct place_store *s)
 {
     const char *text = request_get(r, "taken");
     uint64_t bytes = 0;
@@ -68,7 +68,7 @@ static int tell_taken(const struct request *r, struct pool_store *s)
         return e;
     }
     e = graph_parse_id(text, &id, r->e);
-    e = e == 0 ? pool_carve_count(s, id, (uint32_t)part, &bytes) : e;
+    e = e == 0 ? place_carve_count(s, id, (uint32_t)part, &bytes) : e;
     return e == 0 ? request_answer_number(r, "taken_bytes", bytes)
                   : err_sys(r->e, e, "cannot find disk %s", text);
 }
@@ -78,7 +78,7 @@ static const char *const keys[] = {"add",   "remove", "part", "list", "taken",
 
 int tool_store(struct request *r)
 {
-    struct pool_store *s = NULL;
+    struct place_store *s = NULL;
     int e = request_open(r, keys, NULL);
 
     if (e == 0 && request_top(r) != NULL) {
@@ -87,24 +87,24 @@ int tool_store(struct request *r)
     if (e == 0 && s == NULL) {
         e = err_set(r->e, -EINVAL, "no store is named (node=NAME,store,fd=N)");
     }
-    e = e != 0 ? e : change(r, s, "add", pool_carve_add);
-    e = e != 0 ? e : change(r, s, "remove", pool_carve_remove);
+    e = e != 0 ? e : change(r, s, "add", place_carve_add);
+    e = e != 0 ? e : change(r, s, "remove", place_carve_remove);
     if (e == 0 && request_has(r, "sweep")) {
-        e = pool_store_sweep(s);
+        e = place_store_sweep(s);
     }
     if (e == 0 && request_has(r, "grow")) {
-        e = pool_store_grow(s);
+        e = place_store_grow(s);
     }
     if (e == 0 && request_has(r, "list")) {
-        e = pool_store_list(s, tell, r);
+        e = place_store_list(s, tell, r);
     }
     e = e != 0 ? e : tell_taken(r, s);
-    if (e == 0 && pool_store_owner(s)[0] != '\0') {
-        e = request_answer(r, "owner", pool_store_owner(s));
+    if (e == 0 && place_store_owner(s)[0] != '\0') {
+        e = request_answer(r, "owner", place_store_owner(s));
     }
     e = e != 0 ? e : tell_room(r, s);
     if (e == 0 && request_has(r, "wipe")) {
-        e = pool_store_wipe(s, r->e);
+        e = place_store_wipe(s, r->e);
     }
     return e == 0 ? 0 : err_sys(r->e, e, "cannot use the store");
 }

@@ -11,12 +11,12 @@
 static int open_id(struct loop *l, struct blk *take_lower, uint64_t id,
                    struct blk **ret_disk, struct err *e)
 {
-    struct pool_store *s = NULL;
-    int r = pool_store_open(l, take_lower, -1, &s, e);
+    struct place_store *s = NULL;
+    int r = place_store_open(l, take_lower, -1, &s, e);
 
     if (r == 0) {
-        r = pool_carve_open(s, id, 0, false, ret_disk, e);
-        pool_store_unref(s);
+        r = place_carve_open(s, id, 0, false, ret_disk, e);
+        place_store_unref(s);
     }
     return r;
 }
@@ -36,19 +36,19 @@ static int open_alone(struct loop *l, struct blk **take_lower, uint64_t size_byt
 static int make(struct loop *l, struct blk *take_lower, uint32_t extent, uint64_t size,
                 struct blk **ret_disk, struct err *e)
 {
-    struct pool_store *s = NULL;
-    int r = pool_store_format(take_lower, extent, e);
+    struct place_store *s = NULL;
+    int r = place_store_format(take_lower, extent, e);
 
     *ret_disk = NULL;
     if (r != 0) {
         blk_drop(take_lower);
         return r;
     }
-    r = pool_store_open(l, take_lower, -1, &s, e);
+    r = place_store_open(l, take_lower, -1, &s, e);
     if (r == 0) {
-        r = pool_carve_add(s, ID, 0, e);
-        r = r == 0 ? pool_carve_open(s, ID, 0, false, ret_disk, e) : r;
-        pool_store_unref(s);
+        r = place_carve_add(s, ID, 0, e);
+        r = r == 0 ? place_carve_open(s, ID, 0, false, ret_disk, e) : r;
+        place_store_unref(s);
     }
     if (r == 0) {
         (*ret_disk)->grows = false;
@@ -77,14 +77,14 @@ static int make_large(struct loop *l, struct blk **take_lower, uint64_t size_byt
 static void nothing_leaks(struct loop *l, struct blk **lower, bool after_cut)
 {
     struct table_count c = table_count(lower[0]);
-    struct pool_store *s = NULL;
+    struct place_store *s = NULL;
 
     if (!after_cut) {
         must(c.reserved == 0 && c.free == c.counted);
     } else {
-        must_be_0(pool_store_open(l, lower[0], -1, &s, NULL));
-        must_be_0(pool_store_sweep(s));
-        pool_store_unref(s);
+        must_be_0(place_store_open(l, lower[0], -1, &s, NULL));
+        must_be_0(place_store_sweep(s));
+        place_store_unref(s);
         c = table_count(lower[0]);
         must(c.reserved == 0 && c.free == c.counted);
     }
@@ -110,22 +110,22 @@ static void fill_other(struct blk *other, struct blk *disk)
 static int make_beside(struct loop *l, struct blk **take_lower, uint64_t size_bytes,
                        struct blk **ret_disk, struct err *e)
 {
-    struct pool_store *s = NULL;
+    struct place_store *s = NULL;
     struct blk *other = NULL;
-    int r = pool_store_format(take_lower[0], 65536, e);
+    int r = place_store_format(take_lower[0], 65536, e);
 
     if (r != 0) {
         blk_drop(take_lower[0]);
         return r;
     }
-    r = pool_store_open(l, take_lower[0], -1, &s, e);
+    r = place_store_open(l, take_lower[0], -1, &s, e);
     if (r != 0) {
         return r;
     }
-    r = pool_carve_add(s, ID, 0, e);
-    r = r == 0 ? pool_carve_add(s, OTHER, 0, e) : r;
-    r = r == 0 ? pool_carve_open(s, ID, 0, false, ret_disk, e) : r;
-    r = r == 0 ? pool_carve_open(s, OTHER, 0, false, &other, e) : r;
+    r = place_carve_add(s, ID, 0, e);
+    r = r == 0 ? place_carve_add(s, OTHER, 0, e) : r;
+    r = r == 0 ? place_carve_open(s, ID, 0, false, ret_disk, e) : r;
+    r = r == 0 ? place_carve_open(s, OTHER, 0, false, &other, e) : r;
     if (r == 0) {
         fill_other(other, *ret_disk);
         r = blk_resize(*ret_disk, size_bytes, e);
@@ -135,7 +135,7 @@ static int make_beside(struct loop *l, struct blk **take_lower, uint64_t size_by
         (*ret_disk)->grows = false;
     }
     blk_drop(other);
-    pool_store_unref(s);
+    place_store_unref(s);
     return r;
 }
 

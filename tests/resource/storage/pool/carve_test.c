@@ -44,14 +44,14 @@ static struct blk *device_leaf(struct device *d, int *ret_lock_fd)
     return leaf;
 }
 
-static struct pool_store *device_open(struct device *d)
+static struct place_store *device_open(struct device *d)
 {
-    struct pool_store *s = NULL;
+    struct place_store *s = NULL;
     struct err e = {0};
     int fd;
     struct blk *leaf = device_leaf(d, &fd);
 
-    if (pool_store_open(d->loop, leaf, fd, &s, &e) != 0) {
+    if (place_store_open(d->loop, leaf, fd, &s, &e) != 0) {
         (void)fprintf(stderr, "%s\n", e.text);
         abort();
     }
@@ -69,7 +69,7 @@ static void run_on(struct device *d, int (*fn)(void *arg), void *arg)
 
 struct child {
     struct device *device;
-    struct pool_store *store;
+    struct place_store *store;
     unsigned number;
     unsigned steps;
     bool dies;
@@ -87,7 +87,7 @@ static void step(struct child *c, struct blk *disk, uint64_t *random, char *room
         must_be_0(blk_flush(disk));
     }
     if (disk != NULL && off % 16384 == 0) { /* the living lose nothing by it */
-        must_be_0(pool_store_sweep(c->store));
+        must_be_0(place_store_sweep(c->store));
     }
     if (kind < 3) {
         bytes *= 4;
@@ -138,61 +138,61 @@ static void compare(struct child *c, struct blk *disk)
 static int child_main(void *arg)
 {
     struct child *c = arg;
-    struct pool_store *s = device_open(c->device);
+    struct place_store *s = device_open(c->device);
     struct blk *disk = NULL;
 
-    must_be_0(pool_carve_open(s, c->number, 0, false, &disk, NULL));
+    must_be_0(place_carve_open(s, c->number, 0, false, &disk, NULL));
     c->store = s;
     go(c, disk);
     compare(c, disk);
     must_be_0(blk_flush(disk));
     blk_drop(disk);
-    pool_store_unref(s);
+    place_store_unref(s);
     return 0;
 }
 
 static int make_store(void *arg)
 {
     struct device *d = arg;
-    struct pool_store *s;
+    struct place_store *s;
     int fd;
     struct blk *leaf = device_leaf(d, &fd);
 
-    must_be_0(pool_store_format(leaf, 0, NULL));
+    must_be_0(place_store_format(leaf, 0, NULL));
     blk_drop(leaf);
     (void)close(fd);
     s = device_open(d);
     for (unsigned i = 0; i < CHILDREN; i++) {
-        must_be_0(pool_carve_add(s, i + 1, 0, NULL));
+        must_be_0(place_carve_add(s, i + 1, 0, NULL));
     }
-    pool_store_unref(s);
+    place_store_unref(s);
     return 0;
 }
 
 static int judge(void *arg)
 {
     struct child *all = arg;
-    struct pool_store *s = device_open(all[0].device);
+    struct place_store *s = device_open(all[0].device);
     struct table_count count;
-    struct pool_room room;
+    struct place_room room;
     struct blk *disk = NULL;
     uint64_t taken = 0;
     int fd;
     struct blk *leaf;
 
     for (unsigned i = 0; i < CHILDREN; i++) {
-        must_be_0(pool_carve_open(s, i + 1, 0, false, &disk, NULL));
+        must_be_0(place_carve_open(s, i + 1, 0, false, &disk, NULL));
         if (!all[i].dies) {
             go(&all[i], NULL);
             compare(&all[i], disk);
         }
         must_be_0(blk_flush(disk));
-        taken += pool_carve_taken(disk);
+        taken += place_carve_taken(disk);
         blk_drop(disk);
     }
-    must_be_0(pool_store_room(s, &room));
+    must_be_0(place_store_room(s, &room));
     must(room.free_bytes + taken == room.total_bytes);
-    pool_store_unref(s);
+    place_store_unref(s);
     leaf = device_leaf(all[0].device, &fd);
     count = table_count(leaf);
     must(count.reserved == 0 && count.free + count.used == count.extents);
@@ -250,39 +250,39 @@ struct holder {
 static int hold(void *arg)
 {
     struct holder *h = arg;
-    struct pool_store *s = device_open(h->device);
+    struct place_store *s = device_open(h->device);
     struct blk *disk = NULL;
     char c = 1;
 
-    must_be_0(pool_carve_open(s, 1, 0, !h->writes, &disk, NULL));
+    must_be_0(place_carve_open(s, 1, 0, !h->writes, &disk, NULL));
     must(write(h->ready, &c, 1) == 1);
     must(read(h->go, &c, 1) == 1);
     blk_drop(disk);
-    pool_store_unref(s);
+    place_store_unref(s);
     return 0;
 }
 
 static int try_while_held(void *arg)
 {
     struct holder *h = arg;
-    struct pool_store *s = device_open(h->device);
+    struct place_store *s = device_open(h->device);
     struct blk *disk = NULL;
     struct blk *second = NULL;
     struct err e = {0};
 
-    must(pool_carve_open(s, 1, 0, false, &disk, &e) == -EBUSY && e.text[0] != '\0');
-    must(pool_carve_remove(s, 1, 0, NULL) == -EBUSY);
-    must(pool_carve_open(s, 1, 0, true, &disk, NULL) == (h->writes ? -EBUSY : 0));
+    must(place_carve_open(s, 1, 0, false, &disk, &e) == -EBUSY && e.text[0] != '\0');
+    must(place_carve_remove(s, 1, 0, NULL) == -EBUSY);
+    must(place_carve_open(s, 1, 0, true, &disk, NULL) == (h->writes ? -EBUSY : 0));
     if (!h->writes) {
-        must_be_0(pool_carve_open(s, 1, 0, true, &second, NULL));
+        must_be_0(place_carve_open(s, 1, 0, true, &second, NULL));
         blk_drop(second);
         blk_drop(disk);
     }
-    must_be_0(pool_carve_open(s, 2, 0, false, &disk, NULL));
-    must(pool_carve_open(s, 2, 0, true, &second, NULL) == -EBUSY);
-    must(pool_carve_open(s, 99, 0, true, &second, NULL) == -ENOENT);
+    must_be_0(place_carve_open(s, 2, 0, false, &disk, NULL));
+    must(place_carve_open(s, 2, 0, true, &second, NULL) == -EBUSY);
+    must(place_carve_open(s, 99, 0, true, &second, NULL) == -ENOENT);
     blk_drop(disk);
-    pool_store_unref(s);
+    place_store_unref(s);
     return 0;
 }
 
@@ -325,30 +325,30 @@ static void one_writer_or_many_readers(void)
 static int start_small(void *arg)
 {
     struct device *d = arg;
-    struct pool_store *s;
-    struct pool_room room;
+    struct place_store *s;
+    struct place_room room;
     struct blk *disk = NULL;
     char header[327680] = {1};
     uint64_t before;
     int fd;
     struct blk *leaf = device_leaf(d, &fd);
 
-    must_be_0(pool_store_format(leaf, 0, NULL));
+    must_be_0(place_store_format(leaf, 0, NULL));
     blk_drop(leaf);
     (void)close(fd);
     s = device_open(d);
-    must_be_0(pool_store_room(s, &room));
+    must_be_0(place_store_room(s, &room));
     before = room.free_bytes;
-    must_be_0(pool_carve_add(s, 1, 0, NULL));
-    must_be_0(pool_carve_open(s, 1, 0, false, &disk, NULL));
+    must_be_0(place_carve_add(s, 1, 0, NULL));
+    must_be_0(place_carve_open(s, 1, 0, false, &disk, NULL));
     must_be_0(blk_write(disk, header, sizeof header, 0, 0));
     must_be_0(blk_flush(disk));
-    must(pool_carve_taken(disk) < (1u << 20));
+    must(place_carve_taken(disk) < (1u << 20));
     blk_drop(disk);
-    must_be_0(pool_store_room(s, &room));
+    must_be_0(place_store_room(s, &room));
     must(before - room.free_bytes < (1u << 20));
     must(room.total_bytes > room.free_bytes);
-    pool_store_unref(s);
+    place_store_unref(s);
     return 0;
 }
 
@@ -366,15 +366,15 @@ static void an_empty_clone_is_small(void)
 
 /* ---- in memory ---- */
 
-static struct pool_store *begin(struct members *m, unsigned disks)
+static struct place_store *begin(struct members *m, unsigned disks)
 {
-    struct pool_store *s = NULL;
+    struct place_store *s = NULL;
 
     members_add(m, 4u << 20);
-    must_be_0(pool_store_format(m->base[0], 0, NULL));
-    must_be_0(pool_store_open(m->loop, m->base[0], -1, &s, NULL));
+    must_be_0(place_store_format(m->base[0], 0, NULL));
+    must_be_0(place_store_open(m->loop, m->base[0], -1, &s, NULL));
     for (unsigned i = 0; i < disks; i++) {
-        must_be_0(pool_carve_add(s, i + 1, 0, NULL));
+        must_be_0(place_carve_add(s, i + 1, 0, NULL));
     }
     return s;
 }
@@ -407,49 +407,49 @@ static void expect(struct blk *disk, uint64_t off, int value)
 static int a_full_store_loses_nothing(void *arg)
 {
     struct members *m = arg;
-    struct pool_store *s = begin(m, 2);
+    struct place_store *s = begin(m, 2);
     struct blk *disk[2] = {NULL, NULL};
-    struct pool_room room;
+    struct place_room room;
     char one[4096];
     unsigned n;
 
     memset(one, 0x11, sizeof one);
     for (unsigned i = 0; i < 2; i++) {
-        must_be_0(pool_carve_open(s, i + 1, 0, false, &disk[i], NULL));
+        must_be_0(place_carve_open(s, i + 1, 0, false, &disk[i], NULL));
     }
     must_be_0(blk_write(disk[1], one, sizeof one, 0, 0));
     n = fill_up(disk[0], 0);
     must(n > 30);
-    must_be_0(pool_store_room(s, &room));
+    must_be_0(place_store_room(s, &room));
     must(room.free_bytes == 0);
     must(blk_write(disk[1], one, sizeof one, 1u << 20, 0) == -ENOSPC);
     must_be_0(blk_write(disk[1], one, sizeof one, 4096, 0)); /* where there is room */
     must_be_0(blk_flush(disk[0]));
     must_be_0(blk_flush(disk[1]));
     must_be_0(blk_discard(disk[0], 65536, 3 * 65536)); /* somebody makes room */
-    must_be_0(pool_store_room(s, &room));
+    must_be_0(place_store_room(s, &room));
     must(room.free_bytes == 3 * 65536);
     must_be_0(blk_write(disk[1], one, sizeof one, 1u << 20, 0));
     expect(disk[0], 0, 0x33);
     expect(disk[0], 65536, 0);
     must(fill_up(disk[0], (uint64_t)1 << 30) <= 2);
     must_be_0(blk_resize(disk[0], 65536, NULL)); /* a smaller end makes room too */
-    must_be_0(pool_store_room(s, &room));
+    must_be_0(place_store_room(s, &room));
     must(room.total_bytes - room.free_bytes ==
-         pool_carve_taken(disk[0]) + pool_carve_taken(disk[1]));
+         place_carve_taken(disk[0]) + place_carve_taken(disk[1]));
     expect(disk[0], 0, 0x33);
     blk_drop(disk[0]);
     blk_drop(disk[1]);
-    must_be_0(pool_carve_remove(s, 1, 0, NULL));
-    must_be_0(pool_carve_remove(s, 2, 0, NULL));
-    must_be_0(pool_store_room(s, &room));
+    must_be_0(place_carve_remove(s, 1, 0, NULL));
+    must_be_0(place_carve_remove(s, 2, 0, NULL));
+    must_be_0(place_store_room(s, &room));
     must(room.total_bytes == room.free_bytes);
-    pool_store_unref(s);
+    place_store_unref(s);
     members_drop(m);
     return 0;
 }
 
-static int count_disks(const struct pool_carved *c, void *arg)
+static int count_disks(const struct place_carved *c, void *arg)
 {
     unsigned *n = arg;
 
@@ -461,27 +461,27 @@ static int count_disks(const struct pool_carved *c, void *arg)
 /* Whatever a cut leaves of a disk that comes or goes, a sweep brings in order. */
 static void judge_cut(struct members *m)
 {
-    struct pool_store *s = NULL;
+    struct place_store *s = NULL;
     struct table_count count;
     struct blk *disk = NULL;
     unsigned disks = 0;
 
-    must_be_0(pool_store_open(m->loop, m->base[0], -1, &s, NULL));
-    must_be_0(pool_store_sweep(s));
-    must_be_0(pool_store_list(s, count_disks, &disks));
+    must_be_0(place_store_open(m->loop, m->base[0], -1, &s, NULL));
+    must_be_0(place_store_sweep(s));
+    must_be_0(place_store_list(s, count_disks, &disks));
     must(disks <= 2);
     if (disks == 2) { /* it is whole, or was never written */
-        must_be_0(pool_carve_open(s, 5, 1, false, &disk, NULL));
+        must_be_0(place_carve_open(s, 5, 1, false, &disk, NULL));
         if (blk_size(disk) > 0) {
             expect(disk, 0, 0x44);
         }
         blk_drop(disk);
-        must_be_0(pool_carve_remove(s, 5, 1, NULL));
+        must_be_0(place_carve_remove(s, 5, 1, NULL));
     }
-    must_be_0(pool_carve_open(s, 1, 0, true, &disk, NULL));
+    must_be_0(place_carve_open(s, 1, 0, true, &disk, NULL));
     expect(disk, 0, 0x33);
     blk_drop(disk);
-    pool_store_unref(s);
+    place_store_unref(s);
     count = table_count(m->base[0]);
     must(count.used == 4 && count.reserved == 0);
     must(count.free == count.counted && count.free + count.used == count.extents);
@@ -490,17 +490,17 @@ static void judge_cut(struct members *m)
 static int a_cut_leaves_no_half_disk(void *arg)
 {
     struct members *m = arg;
-    struct pool_store *s = begin(m, 1);
+    struct place_store *s = begin(m, 1);
     struct blk *disk = NULL;
     char room[4 * 65536];
     bool cut = true;
 
     memset(room, 0x33, sizeof room);
-    must_be_0(pool_carve_open(s, 1, 0, false, &disk, NULL));
+    must_be_0(place_carve_open(s, 1, 0, false, &disk, NULL));
     must_be_0(blk_write(disk, room, sizeof room, 0, 0));
     must_be_0(blk_flush(disk));
     blk_drop(disk);
-    pool_store_unref(s);
+    place_store_unref(s);
     memset(room, 0x44, sizeof room);
     m->plan.holds_back = true;
     for (unsigned n = 0; cut; n++) {
@@ -510,21 +510,21 @@ static int a_cut_leaves_no_half_disk(void *arg)
         members_filter(m, 1);
         filter_fault_cut_after(m->lower[0], n);
         disk = NULL;
-        r = pool_store_open(m->loop, m->lower[0], -1, &s, NULL);
+        r = place_store_open(m->loop, m->lower[0], -1, &s, NULL);
         if (r == 0) {
             struct blk *device = m->lower[0];
 
-            r = pool_carve_add(s, 5, 1, NULL);
-            r = r == 0 ? pool_carve_open(s, 5, 1, false, &disk, NULL) : r;
+            r = place_carve_add(s, 5, 1, NULL);
+            r = r == 0 ? place_carve_open(s, 5, 1, false, &disk, NULL) : r;
             r = r == 0 ? blk_write(disk, room, sizeof room, 0, 0) : r;
             r = r == 0 ? blk_flush(disk) : r;
             blk_drop(disk);
-            r = r == 0 ? pool_carve_remove(s, 5, 1, NULL) : r;
+            r = r == 0 ? place_carve_remove(s, 5, 1, NULL) : r;
             cut = r != 0;
             if (cut && !filter_fault_is_cut(device)) {
                 filter_fault_cut(device);
             }
-            pool_store_unref(s);
+            place_store_unref(s);
         }
         judge_cut(m);
     }
@@ -535,33 +535,33 @@ static int a_cut_leaves_no_half_disk(void *arg)
 static int names_are_found(void *arg)
 {
     struct members *m = arg;
-    struct pool_store *s = begin(m, 0);
+    struct place_store *s = begin(m, 0);
     struct blk *disk = NULL;
     unsigned n = 0;
     unsigned disks = 0;
 
-    while (pool_carve_add(s, n * 7919, n % 3, NULL) == 0) { /* until there is no row */
+    while (place_carve_add(s, n * 7919, n % 3, NULL) == 0) { /* until there is no row */
         n++;
         must(n < 1000);
     }
     must(n >= 64);
-    must(pool_carve_add(s, 7919, 1, NULL) == -EEXIST);
-    must(pool_carve_add(s, 7919, 70000, NULL) == -EINVAL);
-    must_be_0(pool_store_list(s, count_disks, &disks));
+    must(place_carve_add(s, 7919, 1, NULL) == -EEXIST);
+    must(place_carve_add(s, 7919, 70000, NULL) == -EINVAL);
+    must_be_0(place_store_list(s, count_disks, &disks));
     must(disks == n);
     for (unsigned i = 0; i < n; i += 2) {
-        must_be_0(pool_carve_remove(s, i * 7919, i % 3, NULL));
-        must(pool_carve_remove(s, i * 7919, i % 3, NULL) == -ENOENT);
+        must_be_0(place_carve_remove(s, i * 7919, i % 3, NULL));
+        must(place_carve_remove(s, i * 7919, i % 3, NULL) == -ENOENT);
     }
     for (unsigned i = 0; i < n; i++) {
-        int r = pool_carve_open(s, i * 7919, i % 3, true, &disk, NULL);
+        int r = place_carve_open(s, i * 7919, i % 3, true, &disk, NULL);
 
         must(r == (i % 2 == 0 ? -ENOENT : 0));
         if (r == 0) {
             blk_drop(disk);
         }
     }
-    pool_store_unref(s);
+    place_store_unref(s);
     members_drop(m);
     return 0;
 }
@@ -569,29 +569,29 @@ static int names_are_found(void *arg)
 static int a_damaged_sheet_is_told(void *arg)
 {
     struct members *m = arg;
-    struct pool_store *s = begin(m, 1);
+    struct place_store *s = begin(m, 1);
     struct blk *disk = NULL;
     uint8_t super[4096];
     char room[65536] = {1};
     uint64_t at;
 
-    must_be_0(pool_carve_open(s, 1, 0, false, &disk, NULL));
+    must_be_0(place_carve_open(s, 1, 0, false, &disk, NULL));
     must_be_0(blk_write(disk, room, sizeof room, 0, 0));
     blk_drop(disk);
-    pool_store_unref(s);
+    place_store_unref(s);
     must_be_0(blk_read(m->base[0], super, sizeof super, 4096));
     at = table_u64(super + 40 + 24);
     must_be_0(blk_read(m->base[0], room, 512, at));
     room[3] ^= 1;
     must_be_0(blk_write(m->base[0], room, 512, at, 0));
-    must_be_0(pool_store_open(m->loop, m->base[0], -1, &s, NULL));
-    must(pool_carve_open(s, 1, 0, false, &disk, NULL) == -EUCLEAN);
-    must_be_0(pool_carve_add(s, 2, 0, NULL)); /* what is not damaged can be used */
-    must_be_0(pool_carve_open(s, 2, 0, false, &disk, NULL));
+    must_be_0(place_store_open(m->loop, m->base[0], -1, &s, NULL));
+    must(place_carve_open(s, 1, 0, false, &disk, NULL) == -EUCLEAN);
+    must_be_0(place_carve_add(s, 2, 0, NULL)); /* what is not damaged can be used */
+    must_be_0(place_carve_open(s, 2, 0, false, &disk, NULL));
     must_be_0(blk_write(disk, room, sizeof room, 0, 0));
     must_be_0(blk_flush(disk));
     blk_drop(disk);
-    pool_store_unref(s);
+    place_store_unref(s);
     members_drop(m);
     return 0;
 }
@@ -602,14 +602,14 @@ static int holes_are_told(void *arg)
     static const uint64_t at[] = {8192, (uint64_t)200 << 20, ((uint64_t)3 << 30) + 12288,
                                   ((uint64_t)9 << 40) + 4096};
     struct members *m = arg;
-    struct pool_store *s = begin(m, 1);
+    struct place_store *s = begin(m, 1);
     struct blk *disk = NULL;
     char room[4096] = {5};
     uint64_t off = 0;
     unsigned found = 0;
     unsigned calls = 0;
 
-    must_be_0(pool_carve_open(s, 1, 0, false, &disk, NULL));
+    must_be_0(place_carve_open(s, 1, 0, false, &disk, NULL));
     for (unsigned i = 0; i < 4; i++) {
         must_be_0(blk_write(disk, room, sizeof room, at[i], 0));
     }
@@ -630,9 +630,9 @@ static int holes_are_told(void *arg)
     }
     must(found == 4 && calls < 30);
     must_be_0(blk_discard(disk, 0, blk_size(disk)));
-    must(pool_carve_taken(disk) == 0);
+    must(place_carve_taken(disk) == 0);
     blk_drop(disk);
-    pool_store_unref(s);
+    place_store_unref(s);
     members_drop(m);
     return 0;
 }
@@ -642,36 +642,36 @@ static int holes_are_told(void *arg)
 /* A store with one extent, which disk 1 has. */
 static void begin_with_one(struct members *m)
 {
-    struct pool_store *s = NULL;
+    struct place_store *s = NULL;
     struct blk *disk = NULL;
     char room[65536];
 
     memset(room, 1, sizeof room);
     members_add(m, 2 * 65536);
-    must_be_0(pool_store_format(m->base[0], 65536, NULL));
-    must_be_0(pool_store_open(m->loop, m->base[0], -1, &s, NULL));
-    must_be_0(pool_carve_add(s, 1, 0, NULL));
-    must_be_0(pool_carve_add(s, 2, 0, NULL));
-    must_be_0(pool_carve_open(s, 1, 0, false, &disk, NULL));
+    must_be_0(place_store_format(m->base[0], 65536, NULL));
+    must_be_0(place_store_open(m->loop, m->base[0], -1, &s, NULL));
+    must_be_0(place_carve_add(s, 1, 0, NULL));
+    must_be_0(place_carve_add(s, 2, 0, NULL));
+    must_be_0(place_carve_open(s, 1, 0, false, &disk, NULL));
     must_be_0(blk_write(disk, room, sizeof room, 0, 0));
     must_be_0(blk_flush(disk));
     blk_drop(disk);
-    pool_store_unref(s);
+    place_store_unref(s);
 }
 
 /* Wherever the cut is, no disk has the other's bytes. */
 static void cut_between(struct members *m, unsigned n)
 {
-    struct pool_store *s = NULL;
+    struct place_store *s = NULL;
     struct blk *disk[2] = {NULL, NULL};
     char room[65536];
 
     begin_with_one(m);
     m->plan.holds_back = true;
     members_filter(m, 1);
-    must_be_0(pool_store_open(m->loop, m->lower[0], -1, &s, NULL));
+    must_be_0(place_store_open(m->loop, m->lower[0], -1, &s, NULL));
     for (unsigned i = 0; i < 2; i++) {
-        must_be_0(pool_carve_open(s, i + 1, 0, false, &disk[i], NULL));
+        must_be_0(place_carve_open(s, i + 1, 0, false, &disk[i], NULL));
     }
     filter_fault_cut_after(m->lower[0], n);
     memset(room, 2, sizeof room);
@@ -682,10 +682,10 @@ static void cut_between(struct members *m, unsigned n)
     members_cut(m);
     blk_drop(disk[0]);
     blk_drop(disk[1]);
-    pool_store_unref(s);
-    must_be_0(pool_store_open(m->loop, m->base[0], -1, &s, NULL));
+    place_store_unref(s);
+    must_be_0(place_store_open(m->loop, m->base[0], -1, &s, NULL));
     for (unsigned i = 0; i < 2; i++) {
-        must_be_0(pool_carve_open(s, i + 1, 0, true, &disk[i], NULL));
+        must_be_0(place_carve_open(s, i + 1, 0, true, &disk[i], NULL));
         if (blk_size(disk[i]) > 0) {
             must_be_0(blk_read(disk[i], room, blk_size(disk[i]), 0));
         }
@@ -694,7 +694,7 @@ static void cut_between(struct members *m, unsigned n)
         }
         blk_drop(disk[i]);
     }
-    pool_store_unref(s);
+    place_store_unref(s);
     members_drop(m);
 }
 
@@ -723,7 +723,7 @@ static void read_late(void *arg)
 static int a_late_read_shows_no_other_disk(void *arg)
 {
     struct members *m = arg;
-    struct pool_store *s = NULL;
+    struct place_store *s = NULL;
     struct reader *r = calloc(1, sizeof *r);
     struct blk *other = NULL;
     struct blk *slow;
@@ -731,9 +731,9 @@ static int a_late_read_shows_no_other_disk(void *arg)
 
     begin_with_one(m);
     slow = slow_over(m->loop, m->base[0], 1);
-    must_be_0(pool_store_open(m->loop, slow, -1, &s, NULL));
-    must_be_0(pool_carve_open(s, 1, 0, false, &r->disk, NULL));
-    must_be_0(pool_carve_open(s, 2, 0, false, &other, NULL));
+    must_be_0(place_store_open(m->loop, slow, -1, &s, NULL));
+    must_be_0(place_carve_open(s, 1, 0, false, &r->disk, NULL));
+    must_be_0(place_carve_open(s, 2, 0, false, &other, NULL));
     ((struct slow *)slow)->read_ns = 20000000;
     must_be_0(strand_start(slow->strands, read_late, r));
     ((struct slow *)slow)->read_ns = 0;
@@ -748,7 +748,7 @@ static int a_late_read_shows_no_other_disk(void *arg)
     }
     blk_drop(r->disk);
     blk_drop(other);
-    pool_store_unref(s);
+    place_store_unref(s);
     free(r);
     members_drop(m);
     return 0;
@@ -758,18 +758,18 @@ static int a_late_read_shows_no_other_disk(void *arg)
 static int larger_blocks_do(void *arg)
 {
     struct members *m = arg;
-    struct pool_store *s = NULL;
+    struct place_store *s = NULL;
     struct blk *disk = NULL;
     char room[65536];
-    struct pool_room left;
+    struct place_room left;
 
     members_add(m, 64u << 20);
     m->base[0]->block_bytes = 4096;
-    must_be_0(pool_store_format(m->base[0], 0, NULL));
+    must_be_0(place_store_format(m->base[0], 0, NULL));
     for (unsigned round = 0; round < 3; round++) {
-        must_be_0(pool_store_open(m->loop, m->base[0], -1, &s, NULL));
-        must(pool_carve_add(s, 8, 0, NULL) == (round == 0 ? 0 : -EEXIST));
-        must_be_0(pool_carve_open(s, 8, 0, false, &disk, NULL));
+        must_be_0(place_store_open(m->loop, m->base[0], -1, &s, NULL));
+        must(place_carve_add(s, 8, 0, NULL) == (round == 0 ? 0 : -EEXIST));
+        must_be_0(place_carve_open(s, 8, 0, false, &disk, NULL));
         must(blk_block_bytes(disk) == 4096);
         must(blk_write(disk, room, 512, 0, 0) == -EINVAL);
         for (unsigned i = 0; i < 700 && round == 0; i++) {
@@ -779,16 +779,16 @@ static int larger_blocks_do(void *arg)
         for (unsigned i = 0; i < 700; i++) {
             expect(disk, i * sizeof room, (int)(i & 255));
         }
-        must(pool_carve_taken(disk) == 700 * sizeof room);
+        must(place_carve_taken(disk) == 700 * sizeof room);
         blk_drop(disk);
-        must_be_0(pool_store_room(s, &left));
+        must_be_0(place_store_room(s, &left));
         must(left.total_bytes - left.free_bytes == 700 * sizeof room);
-        pool_store_unref(s);
+        place_store_unref(s);
     }
     m->base[0]->block_bytes = 512; /* the same device, read with smaller blocks */
-    must_be_0(pool_store_open(m->loop, m->base[0], -1, &s, NULL));
-    must_be_0(pool_carve_remove(s, 8, 0, NULL));
-    pool_store_unref(s);
+    must_be_0(place_store_open(m->loop, m->base[0], -1, &s, NULL));
+    must_be_0(place_carve_remove(s, 8, 0, NULL));
+    place_store_unref(s);
     members_drop(m);
     return 0;
 }

@@ -33,40 +33,40 @@ struct kind {
 
 static void make_carve(struct bench *s)
 {
-    struct pool_store *store = NULL;
+    struct place_store *store = NULL;
 
     members_add(&s->m, 4u << 20);
-    must_be_0(pool_store_format(s->m.base[0], 0, NULL));
-    must_be_0(pool_store_open(s->m.loop, s->m.base[0], -1, &store, NULL));
-    must_be_0(pool_carve_add(store, ID, 0, NULL));
-    pool_store_unref(store);
+    must_be_0(place_store_format(s->m.base[0], 0, NULL));
+    must_be_0(place_store_open(s->m.loop, s->m.base[0], -1, &store, NULL));
+    must_be_0(place_carve_add(store, ID, 0, NULL));
+    place_store_unref(store);
 }
 
 static void open_carve(struct bench *s, struct blk **on)
 {
-    struct pool_store *store = NULL;
+    struct place_store *store = NULL;
 
-    must_be_0(pool_store_open(s->m.loop, on[0], -1, &store, NULL));
-    must_be_0(pool_carve_open(store, ID, 0, false, &s->m.disk, NULL));
-    pool_store_unref(store);
+    must_be_0(place_store_open(s->m.loop, on[0], -1, &store, NULL));
+    must_be_0(place_carve_open(store, ID, 0, false, &s->m.disk, NULL));
+    place_store_unref(store);
 }
 
 static void make_span(struct bench *s)
 {
-    struct pool_span_shape shape = {.segment_bytes = 65536, .pieces = PIECES};
+    struct place_span_shape shape = {.segment_bytes = 65536, .pieces = PIECES};
 
     for (unsigned i = 0; i <= THE_MAP; i++) {
         members_add(&s->m, 0);
         s->m.base[i]->grows = true;
     }
-    must_be_0(pool_span_format(s->m.base[THE_MAP], &shape, NULL));
+    must_be_0(place_span_format(s->m.base[THE_MAP], &shape, NULL));
 }
 
 static void open_span(struct bench *s, struct blk **on)
 {
-    struct pool_span_options o = {.loop = s->m.loop, .pieces = PIECES};
+    struct place_span_options o = {.loop = s->m.loop, .pieces = PIECES};
 
-    must_be_0(pool_span_open(on[THE_MAP], on, &o, &s->m.disk, NULL));
+    must_be_0(place_span_open(on[THE_MAP], on, &o, &s->m.disk, NULL));
 }
 
 /* ---- steps ---- */

@@ -16,25 +16,25 @@ static bool was_cut;
 static int open_carved(struct loop *l, struct blk *take_device, uint32_t first,
                        unsigned count, struct blk **ret, struct err *e)
 {
-    struct pool_store *s = NULL;
-    int r = pool_store_open(l, take_device, -1, &s, e);
+    struct place_store *s = NULL;
+    int r = place_store_open(l, take_device, -1, &s, e);
 
     for (unsigned i = 0; r == 0 && i < count; i++) {
-        r = pool_carve_open(s, ID, first + i, false, &ret[i], e);
+        r = place_carve_open(s, ID, first + i, false, &ret[i], e);
     }
-    pool_store_unref(s);
+    place_store_unref(s);
     return r;
 }
 
 static void make_carved(struct loop *l, struct blk *device)
 {
-    struct pool_store *s = NULL;
+    struct place_store *s = NULL;
 
-    must_be_0(pool_store_format(device, 65536, NULL));
-    must_be_0(pool_store_open(l, device, -1, &s, NULL));
-    must_be_0(pool_carve_add(s, ID, 0, NULL));
-    must_be_0(pool_carve_add(s, ID, 1, NULL));
-    pool_store_unref(s);
+    must_be_0(place_store_format(device, 65536, NULL));
+    must_be_0(place_store_open(l, device, -1, &s, NULL));
+    must_be_0(place_carve_add(s, ID, 0, NULL));
+    must_be_0(place_carve_add(s, ID, 1, NULL));
+    place_store_unref(s);
 }
 
 /* Disk 0 of the one store. */
@@ -46,14 +46,14 @@ static int file_on_one(struct loop *l, struct blk **take_lower, struct blk **ret
 /* A span over disk 0 of both, its map on disk 1 of the first. */
 static int file_on_two(struct loop *l, struct blk **take_lower, struct blk **ret)
 {
-    struct pool_span_options o = {.loop = l, .pieces = 2};
+    struct place_span_options o = {.loop = l, .pieces = 2};
     struct blk *first[2] = {NULL, NULL};
     struct blk *piece[2] = {NULL, NULL};
 
     must_be_0(open_carved(l, take_lower[0], 0, 2, first, NULL));
     must_be_0(open_carved(l, take_lower[1], 0, 1, &piece[1], NULL));
     piece[0] = first[0];
-    return pool_span_open(first[1], piece, &o, ret, NULL);
+    return place_span_open(first[1], piece, &o, ret, NULL);
 }
 
 /* ---- images ---- */
@@ -111,14 +111,14 @@ static int open_on_one(struct loop *l, struct blk **take_lower, uint64_t size_by
 static int make_on_two(struct loop *l, struct blk **take_lower, uint64_t size_bytes,
                        struct blk **ret_disk, struct err *e)
 {
-    struct pool_span_shape shape = {.segment_bytes = SEGMENT, .pieces = 2};
+    struct place_span_shape shape = {.segment_bytes = SEGMENT, .pieces = 2};
     struct blk_edge keep[2] = {{0}};
     struct blk *carved[2] = {NULL, NULL};
     struct blk *file = NULL;
 
     make_stores(l, take_lower, 2, keep);
     must_be_0(open_carved(l, take_lower[0], 0, 2, carved, NULL));
-    must_be_0(pool_span_format(carved[1], &shape, e));
+    must_be_0(place_span_format(carved[1], &shape, e));
     blk_drop(carved[0]);
     blk_drop(carved[1]);
     must_be_0(file_on_two(l, take_lower, &file));

@@ -118,16 +118,16 @@ static int go_on(void *arg, uint64_t done, uint64_t total)
 static void move_always(void *arg)
 {
     struct mover *m = arg;
-    struct pool_span_move how = {.progress = go_on, .arg = m};
+    struct place_span_move how = {.progress = go_on, .arg = m};
 
     while (!m->stop) {
         uint64_t segment = suite_random(&m->random) % 8;
         unsigned to = (unsigned)(suite_random(&m->random) % MAP);
-        int from = pool_span_where(m->edge.disk, segment);
-        int r = pool_span_move(m->edge.disk, segment, to, &how, NULL);
+        int from = place_span_where(m->edge.disk, segment);
+        int r = place_span_move(m->edge.disk, segment, to, &how, NULL);
 
         if (r == 0 && from >= 0 && from != (int)to) {
-            must(pool_span_where(m->edge.disk, segment) == (int)to);
+            must(place_span_where(m->edge.disk, segment) == (int)to);
             m->moved++;
         }
         loop_sleep(m->loop, 1000);
@@ -140,7 +140,7 @@ static int open_moving(struct loop *l, struct blk **take_lower, uint64_t size_by
                        struct blk **ret_disk, struct err *e)
 {
     static uint64_t random = 5;
-    struct pool_span_options o = {.loop = l, .pieces = MAP};
+    struct place_span_options o = {.loop = l, .pieces = MAP};
     struct mover *m = calloc(1, sizeof *m);
     struct blk *slow[MAP + 1];
     struct blk *span = NULL;
@@ -149,7 +149,7 @@ static int open_moving(struct loop *l, struct blk **take_lower, uint64_t size_by
     for (unsigned i = 0; i <= MAP; i++) {
         slow[i] = slow_over(l, take_lower[i], random + i);
     }
-    r = pool_span_open(slow[MAP], slow, &o, &span, e);
+    r = place_span_open(slow[MAP], slow, &o, &span, e);
 
     (void)size_bytes;
     if (r != 0) {
@@ -171,28 +171,28 @@ static int open_moving(struct loop *l, struct blk **take_lower, uint64_t size_by
 static int make_moving(struct loop *l, struct blk **take_lower, uint64_t size_bytes,
                        struct blk **ret_disk, struct err *e)
 {
-    struct pool_span_shape shape = {
+    struct place_span_shape shape = {
         .segment_bytes = SEGMENT, .pieces = MAP, .size_bytes = size_bytes};
 
-    must_be_0(pool_span_format(take_lower[MAP], &shape, e));
+    must_be_0(place_span_format(take_lower[MAP], &shape, e));
     return open_moving(l, take_lower, size_bytes, ret_disk, e);
 }
 
 /* Where the map says that a piece has nothing, it reads zeros. */
 static void nothing_is_left(struct loop *l, struct blk **lower, bool after_cut)
 {
-    struct pool_span_options o = {.loop = l, .pieces = MAP};
+    struct place_span_options o = {.loop = l, .pieces = MAP};
     struct blk *span = NULL;
     char *room = malloc(SEGMENT);
 
     (void)after_cut;
-    must_be_0(pool_span_open(lower[MAP], lower, &o, &span, NULL));
+    must_be_0(place_span_open(lower[MAP], lower, &o, &span, NULL));
     for (unsigned piece = 0; piece < MAP; piece++) {
         for (uint64_t i = 0; i < 16; i++) {
             uint64_t off = i * SEGMENT;
             uint64_t size = blk_size(lower[piece]);
 
-            if (pool_span_where(span, i) != (int)piece && off < size) {
+            if (place_span_where(span, i) != (int)piece && off < size) {
                 size_t n = size - off < SEGMENT ? (size_t)(size - off) : SEGMENT;
 
                 must_be_0(blk_read(lower[piece], room, n, off));

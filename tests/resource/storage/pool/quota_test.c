@@ -3,7 +3,7 @@
 
 #include "tests/resource/storage/redundancy/members.h"
 
-#define GRANULE ((uint64_t)POOL_QUOTA_GRANULE_BYTES)
+#define GRANULE ((uint64_t)PLACE_QUOTA_GRANULE_BYTES)
 
 static int make(struct loop *l, struct blk **take_lower, uint64_t size_bytes,
                 struct blk **ret_disk, struct err *e)
@@ -15,7 +15,7 @@ static int make(struct loop *l, struct blk **take_lower, uint64_t size_bytes,
         blk_drop(take_lower[0]);
         return r;
     }
-    r = pool_quota_create(take_lower[0], 1u << 30, ret_disk, e);
+    r = place_quota_create(take_lower[0], 1u << 30, ret_disk, e);
     if (r == 0) {
         (*ret_disk)->grows = false; /* the suite asks what is behind the end */
     }
@@ -32,15 +32,15 @@ static int a_bound_is_kept(void *arg)
 {
     struct members *m = arg;
     struct blk *q = NULL;
-    char room[POOL_QUOTA_GRANULE_BYTES];
+    char room[PLACE_QUOTA_GRANULE_BYTES];
     unsigned full = 0;
 
     memset(room, 0x22, sizeof room);
     members_add(m, 0);
     m->base[0]->grows = true;
     must_be_0(blk_write(m->base[0], room, sizeof room, 5 * GRANULE, 0));
-    must_be_0(pool_quota_create(m->base[0], 40 * GRANULE, &q, NULL));
-    must(pool_quota_taken(q) == GRANULE);
+    must_be_0(place_quota_create(m->base[0], 40 * GRANULE, &q, NULL));
+    must(place_quota_taken(q) == GRANULE);
     for (unsigned i = 0; i < 4000; i++) {
         uint64_t off = suite_random(&m->random) % 1600 * (GRANULE / 16);
         uint64_t bytes = (suite_random(&m->random) % 16 + 1) * 4096;
@@ -62,18 +62,18 @@ static int a_bound_is_kept(void *arg)
             must(count_below(m->base[0]) == before);
             full++;
         }
-        must(pool_quota_taken(q) <= 40 * GRANULE);
-        must(pool_quota_taken(q) == count_below(m->base[0]));
+        must(place_quota_taken(q) <= 40 * GRANULE);
+        must(place_quota_taken(q) == count_below(m->base[0]));
     }
     must(full > 0);
     while (blk_write(q, room, sizeof room, full++ * GRANULE, 0) == 0) {
     }
     must(blk_write(q, room, sizeof room, (uint64_t)1 << 40, 0) == -ENOSPC);
-    pool_quota_set(q, 41 * GRANULE);
+    place_quota_set(q, 41 * GRANULE);
     must_be_0(blk_write(q, room, sizeof room, (uint64_t)1 << 36, 0));
     must(blk_write(q, room, sizeof room, (uint64_t)1 << 61, 0) == -ENOSPC);
     must_be_0(blk_resize(q, 4096, NULL));
-    must(pool_quota_taken(q) <= GRANULE);
+    must(place_quota_taken(q) <= GRANULE);
     blk_drop(q);
     members_drop(m);
     return 0;
@@ -90,14 +90,14 @@ static int a_failed_write_is_not_counted(void *arg)
     members_add(m, 0);
     m->base[0]->grows = true;
     members_filter(m, 1);
-    must_be_0(pool_quota_create(m->lower[0], 10 * GRANULE, &q, NULL));
+    must_be_0(place_quota_create(m->lower[0], 10 * GRANULE, &q, NULL));
     filter_fault_plan(m->lower[0], &bad);
     must(blk_write(q, room, sizeof room, 3 * GRANULE, 0) == -EIO);
-    must(pool_quota_taken(q) == 0);
+    must(place_quota_taken(q) == 0);
     must_be_0(blk_write(q, room, sizeof room, 3 * GRANULE, 0));
-    must(pool_quota_taken(q) == GRANULE);
+    must(place_quota_taken(q) == GRANULE);
     must_be_0(blk_zero(q, 8 * GRANULE, 4096, 0)); /* keeps its room */
-    must(pool_quota_taken(q) == 2 * GRANULE);
+    must(place_quota_taken(q) == 2 * GRANULE);
     blk_drop(q);
     members_drop(m);
     return 0;

@@ -16,11 +16,11 @@ static uint64_t room_of(void *arg, unsigned piece)
     return piece + 1;
 }
 
-static int open_span(struct loop *l, struct blk **take_lower, pool_room_fn room,
+static int open_span(struct loop *l, struct blk **take_lower, place_room_fn room,
                      struct blk **ret_disk, struct err *e)
 {
-    struct pool_span_options o = {.loop = l, .pieces = MAP, .room = room};
-    int r = pool_span_open(take_lower[MAP], take_lower, &o, ret_disk, e);
+    struct place_span_options o = {.loop = l, .pieces = MAP, .room = room};
+    int r = place_span_open(take_lower[MAP], take_lower, &o, ret_disk, e);
 
     if (r == 0) {
         (*ret_disk)->grows = false; /* the suite asks what is behind the end */
@@ -29,9 +29,10 @@ static int open_span(struct loop *l, struct blk **take_lower, pool_room_fn room,
 }
 
 static int make(struct loop *l, struct blk **take_lower,
-                const struct pool_span_shape *shape, struct blk **ret_disk, struct err *e)
+                const struct place_span_shape *shape, struct blk **ret_disk,
+                struct err *e)
 {
-    int r = pool_span_format(take_lower[MAP], shape, e);
+    int r = place_span_format(take_lower[MAP], shape, e);
 
     if (r != 0) {
         for (unsigned i = 0; i <= MAP; i++) {
@@ -45,7 +46,7 @@ static int make(struct loop *l, struct blk **take_lower,
 static int make_spread(struct loop *l, struct blk **take_lower, uint64_t size_bytes,
                        struct blk **ret_disk, struct err *e)
 {
-    struct pool_span_shape shape = {
+    struct place_span_shape shape = {
         .segment_bytes = SEGMENT, .pieces = MAP, .size_bytes = size_bytes};
 
     return make(l, take_lower, &shape, ret_disk, e);
@@ -62,10 +63,10 @@ static int open_spread(struct loop *l, struct blk **take_lower, uint64_t size_by
 static int make_of_plain(struct loop *l, struct blk **take_lower, uint64_t size_bytes,
                          struct blk **ret_disk, struct err *e)
 {
-    struct pool_span_shape shape = {.segment_bytes = SEGMENT,
-                                    .pieces = 1,
-                                    .size_bytes = size_bytes / 2,
-                                    .on_first = true};
+    struct place_span_shape shape = {.segment_bytes = SEGMENT,
+                                     .pieces = 1,
+                                     .size_bytes = size_bytes / 2,
+                                     .on_first = true};
     int r = blk_resize(take_lower[0], size_bytes, e); /* it went on growing */
 
     if (r != 0) {
@@ -117,7 +118,7 @@ static int open_two(struct loop *l, struct blk **take_lower, struct blk **ret_di
 static int make_two_maps(struct loop *l, struct blk **take_lower, uint64_t size_bytes,
                          struct blk **ret_disk, struct err *e)
 {
-    struct pool_span_shape shape = {
+    struct place_span_shape shape = {
         .segment_bytes = SEGMENT, .pieces = MAP, .size_bytes = size_bytes};
     struct mirror_format f = {.size_bytes = MAP_BYTES, .same = true};
     struct mirror_options o = {.degraded = false};

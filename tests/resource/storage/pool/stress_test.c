@@ -225,24 +225,24 @@ static void work(void *arg)
 
 static void open_disks(struct bench *s, bool cuts)
 {
-    struct pool_store *store = NULL;
+    struct place_store *store = NULL;
     struct blk *slow;
 
     s->m.plan.holds_back = cuts;
     members_filter(&s->m, 1);
     slow = slow_over(s->m.loop, s->m.lower[0], suite_random(&s->m.random));
-    must_be_0(pool_store_open(s->m.loop, slow, -1, &store, NULL));
+    must_be_0(place_store_open(s->m.loop, slow, -1, &store, NULL));
     for (unsigned i = 0; i < DISKS; i++) {
         struct disk *d = &s->disk[i];
 
-        must_be_0(pool_carve_open(store, i + 1, 0, false, &d->blk, NULL));
+        must_be_0(place_carve_open(store, i + 1, 0, false, &d->blk, NULL));
         d->edge = (struct blk_edge){.user = "test", .uses = BLK_USE_ALL};
         must_be_0(blk_attach(&d->edge, d->blk, NULL));
         if (blk_size(d->blk) < BLOCKS * BLOCK) {
             must_be_0(blk_resize(d->blk, BLOCKS * BLOCK, NULL));
         }
     }
-    pool_store_unref(store);
+    place_store_unref(store);
 }
 
 static void close_disks(struct bench *s)
@@ -308,23 +308,23 @@ static int strands_keep_apart(void *arg)
     struct bench *s = arg;
     const char *more = getenv("SUITE_CUTS");
     unsigned rounds = more != NULL ? (unsigned)strtoul(more, NULL, 10) : ROUNDS;
-    struct pool_store *store = NULL;
+    struct place_store *store = NULL;
     struct table_count count;
 
     uint32_t extent = suite_random(&s->m.random) % 3 != 0 ? 65536 : 524288;
 
     /* the tables take less than one extent */
     members_add(&s->m, DISKS * BLOCKS * BLOCK + (ROOM_FOR + 1) * (uint64_t)extent);
-    must_be_0(pool_store_format(s->m.base[0], extent, NULL));
-    must_be_0(pool_store_open(s->m.loop, s->m.base[0], -1, &store, NULL));
+    must_be_0(place_store_format(s->m.base[0], extent, NULL));
+    must_be_0(place_store_open(s->m.loop, s->m.base[0], -1, &store, NULL));
     for (unsigned i = 0; i < DISKS; i++) {
         s->disk[i].number = i;
-        must_be_0(pool_carve_add(store, i + 1, 0, NULL));
+        must_be_0(place_carve_add(store, i + 1, 0, NULL));
         for (unsigned k = 0; k < BLOCKS; k++) {
             s->disk[i].block[k].count = 1;
         }
     }
-    pool_store_unref(store);
+    place_store_unref(store);
     for (unsigned i = 0; i < rounds; i++) {
         one_round(s, i % 4 != 3);
         count = table_count(s->m.base[0]);
