@@ -95,3 +95,50 @@ v = json.load(sys.stdin)
 v = v[0] if isinstance(v, list) else v
 print(v["state"], *[m["state"] for m in sorted(v["layers"][0]["members"], key=lambda m: m["member"])])'
 }
+
+# care_of WORD - a member of that kind is emptied under a writer, takes another's place, and has
+# a copy of which the other one is lost
+care_of() {
+    head -c 8388608 /dev/urandom >"$WORK/old.raw"
+    head -c 1048576 /dev/urandom >"$WORK/part.raw"
+    cp "$WORK/old.raw" "$WORK/new.raw"
+    dd if="$WORK/part.raw" of="$WORK/new.raw" bs=1M seek=4 conv=notrunc status=none
+    mkdir -p "$WORK/c1" "$WORK/c2" "$WORK/c3"
+    strata pool create --member "$1" cared >/dev/null
+    strata volume create --pool cared --size 8M d >/dev/null
+    io d -c "write -s $WORK/old.raw 0 8M"
+    strata volume snapshot d one >/dev/null
+    strata pool add cared --member "$WORK/c1" >/dev/null
+    serve_at "$WORK/cared" d
+    live_at "$WORK/cared" -c "write -s $WORK/part.raw 4M 1M" -c flush
+    strata pool remove cared 1 >/dev/null || fail "$1: remove"
+    live_at "$WORK/cared" -c "write -s $WORK/part.raw 4M 1M" -c flush
+    stop "$server"
+    within 20 is_free d
+    same d "$WORK/new.raw" "after remove"
+    strata pool replace cared 2 "$1" >/dev/null || fail "$1: replace"
+    is "nothing is left there" "$(find "$WORK/c1" -mindepth 1)" ""
+    same d "$WORK/new.raw" "after replace"
+    strata volume clone d@one e >/dev/null
+    same e "$WORK/old.raw" "the snapshot"
+    strata pool scrub cared >/dev/null || fail "$1: scrub"
+    strata volume delete e >/dev/null
+    strata volume delete --snapshots d >/dev/null
+    strata pool delete cared >/dev/null
+    strata pool create --redundancy mirror --member "$1" --member "$WORK/c2" cared >/dev/null
+    strata volume create --pool cared --size 8M d >/dev/null
+    io d -c "write -s $WORK/old.raw 0 8M"
+    strata volume snapshot d one >/dev/null
+    io d -c "write -s $WORK/part.raw 4M 1M"
+    rm -rf "$WORK/c2"
+    is "$1: degraded" "$(pool cared '[p["state"], p.get("degraded")]')" "['lost', ['d']]"
+    strata pool replace cared 2 "$WORK/c3" >/dev/null || fail "$1: replace a lost one"
+    is "$1: whole" "$(pool cared '[p["state"], p.get("degraded")]')" "['ok', None]"
+    strata pool scrub cared >/dev/null || fail "$1: scrub of copies"
+    mkdir "$WORK/c2"
+    strata pool replace cared 1 "$WORK/c2" >/dev/null || fail "$1: replace it"
+    same d "$WORK/new.raw" "the copy that was made of it"
+    strata volume delete --snapshots d >/dev/null
+    strata pool delete cared >/dev/null
+    rm -rf "$WORK/c1" "$WORK/c2" "$WORK/c3"
+}

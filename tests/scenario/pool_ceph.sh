@@ -5,7 +5,7 @@
 # long
 # rows: STO-06
 if [ "${1:-}" != inside ]; then
-    for tool in ceph-mon ceph-osd ceph rbd monmaptool unshare qemu-io; do
+    for tool in ceph-mon ceph-osd ceph rbd monmaptool unshare qemu-img qemu-io; do
         command -v "$tool" >/dev/null || { echo "skip: needs the program '$tool'"; exit 77; }
     done
     [ "$(id -u)" = 0 ] || { echo "skip: needs root"; exit 77; }
@@ -109,3 +109,7 @@ strata volume delete v >/dev/null
 is "what is left" "$(rbd ls | grep -cv label)" 0
 strata pool delete p >/dev/null
 is "nothing" "$(rbd ls)" ""
+
+# Care of one.
+care_of "ceph:rbd,conf=$CEPH_CONF"
+is "nothing after care" "$(rbd ls)" ""

@@ -7,7 +7,7 @@
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/lib_pool.sh"
 need_root
-need_cmd qemu-io python3 losetup
+need_cmd qemu-img qemu-io python3 losetup
 LVM=$WORK/lvm
 on_exit() {
     pool_on_exit
@@ -94,3 +94,7 @@ theirs"
 strata pool delete p >/dev/null
 is "theirs stays" "$(volumes)" theirs
 lvm lvremove --yes vg/theirs
+
+# Care of one.
+care_of "lvm:vg/tp,program=$LVM/lvm"
+is "after care" "$(volumes)" ""

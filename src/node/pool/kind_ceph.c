@@ -214,9 +214,12 @@ static void look(struct node *n, const json_t *pool, const json_t *member,
 static int check_label(struct node *n, const struct answer *a, const json_t *member,
                        bool force, struct err *e)
 {
+    const char *own = a->label + strlen(LABEL);
+    size_t id = strcspn(own, ".");
     char text[POOL_MARK_BYTES];
 
-    (void)str_print(text, sizeof text, "strata-pool %.16s", a->label + strlen(LABEL));
+    (void)str_print(text, sizeof text, "strata-pool %.*s %s", (int)id, own,
+                    own[id] != '\0' ? own + id + 1 : "");
     return pool_check_mark(n, text, pool_member_path(member), force, e);
 }
 
