@@ -15,6 +15,7 @@
 
 #include "base/err.h"
 #include "base/scope.h"
+#include "resource/image/disk/disk.h"
 #include "resource/image/kernel/ops.h"
 #include "resource/image/pack/pack.h"
 #ifdef HAVE_REGISTRY
@@ -25,8 +26,7 @@
 #endif
 
 static const struct pack_op *const tables[] = {
-    pack_ops,
-    kernel_ops,
+    pack_ops,     kernel_ops, image_disk_ops,
 #ifdef HAVE_REGISTRY
     registry_ops,
 #endif
