@@ -73,6 +73,8 @@ static void make_plain(void)
 static int end(int code)
 {
     sync();
+    (void)mount("", "/", NULL, MS_REMOUNT | MS_RDONLY,
+                NULL); /* clean, where it is a disk */
     (void)tcdrain(1);
     if (ioperm(PORT_EXIT, 1, 1) == 0) {
         outb((unsigned char)code, PORT_EXIT);
