@@ -54,7 +54,7 @@ enum {
 struct fake {
     struct virtio_device device; /* first */
     uint8_t config[16];
-    unsigned starts, stops, resets, config_writes, kicks[QUEUES];
+    unsigned starts, stops, resets, config_writes, writes_unready, kicks[QUEUES];
     uint64_t features;
     struct virtq_setup setup[QUEUES];
     int start_answer;
@@ -106,6 +106,7 @@ static int config_write(struct virtio_device *d, uint32_t off, const void *from,
     struct fake *f = (struct fake *)d;
 
     f->config_writes++;
+    f->writes_unready += f->starts == 0;
     if (off + bytes > 8) {
         return -EACCES;
     }
@@ -695,6 +696,27 @@ static void what_the_driver_writes_shows_at_once(void **state)
     assert_int_equal(get(b, DEVICE, 8), 0);
 }
 
+static void writes_wait_until_the_device_knows_its_features(void **state)
+{
+    struct bench *b = *state;
+
+    put(b, DEVICE, 1, 1); /* before features: a console's emergency write */
+    turn(b);
+    assert_int_equal(b->fake.config_writes, 1);
+    acknowledge(b, VIRTIO_F_VERSION_1);
+    put(b, DEVICE + 1, 1, 2);
+    turn(b);
+    assert_int_equal(b->fake.config_writes, 1);
+    assert_int_equal(get(b, DEVICE + 1, 1), 2);
+    put(b, REGS + STATUS, 1, 0xf);
+    put(b, DEVICE + 2, 1, 3);
+    turn(b);
+    assert_int_equal(b->fake.starts, 1);
+    assert_int_equal(b->fake.config_writes, 3);
+    assert_int_equal(b->fake.writes_unready, 1);
+    assert_int_equal(get(b, DEVICE, 4), 0xa5030201);
+}
+
 static void the_window_shows_what_the_bar_shows(void **state)
 {
     struct bench *b = *state;
@@ -819,6 +841,7 @@ int main(void)
         ONE(queues_interrupt_by_their_vectors),
         ONE(without_vectors_there_is_a_line),
         ONE(what_the_driver_writes_shows_at_once),
+        ONE(writes_wait_until_the_device_knows_its_features),
         ONE(the_window_shows_what_the_bar_shows),
         ONE(state_is_carried),
         ONE(a_reset_of_the_machine_reaches_the_device),

@@ -86,7 +86,7 @@ struct vpci {
 
     /* Of the loop's thread. */
     bool at_rest;
-    bool is_settling, has_stopped;
+    bool is_settling, has_more;
     struct loop_task task;
 };
 

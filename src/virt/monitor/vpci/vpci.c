@@ -85,9 +85,13 @@ static bool is_wanted(const struct vpci *v)
            (v->work == VPCI_WORKS || (v->status & STATUS_NEEDS_RESET) == 0);
 }
 
-/* Under the lock. */
+/* Under the lock.  Once features were agreed on, a device that does not know them yet is not
+ * told: what it would say depends on them. */
 static void bring_writes(struct vpci *v)
 {
+    if (v->work == VPCI_MADE && (v->status & STATUS_FEATURES_OK) != 0) {
+        return;
+    }
     for (unsigned i = 0; i < v->writes; i++) {
         const struct vpci_write *w = &v->write[i];
 
@@ -181,22 +185,23 @@ static void settle(struct vpci *v)
     enum vpci_work next;
 
     if (v->is_settling) {
-        v->has_stopped = true;
+        v->has_more = true;
         return;
     }
     v->is_settling = true;
     do {
-        v->has_stopped = false;
+        v->has_more = false;
         next = step(v);
         if (next != v->work) {
             set_work(v, next);
             if (next == VPCI_WORKS) {
                 start(v);
+                v->has_more = true; /* writes that waited for it */
             } else {
                 v->device->ops->stop(v->device);
             }
         }
-    } while (v->has_stopped);
+    } while (v->has_more);
     v->is_settling = false;
 }
 
@@ -324,6 +329,22 @@ static void carry_queue(struct vpci *v, unsigned i, struct snap *s)
     }
 }
 
+static void carry_writes(struct vpci *v, struct snap *s)
+{
+    SNAP_FIELD(s, v->writes);
+    SNAP_FIELD(s, v->write);
+    for (unsigned i = 0; i < PENDING_WRITES; i++) {
+        if (v->write[i].bytes > sizeof v->write[i].data) {
+            v->write[i].bytes = 0;
+            snap_refuse(s);
+        }
+    }
+    if (v->writes > PENDING_WRITES) {
+        v->writes = 0;
+        snap_refuse(s);
+    }
+}
+
 /* At rest.  Which device it is comes first. */
 static void on_carry(struct pci_function *f, struct snap *s)
 {
@@ -350,6 +371,7 @@ static void on_carry(struct pci_function *f, struct snap *s)
     for (unsigned i = 0; i < v->queues; i++) {
         carry_queue(v, i, s);
     }
+    carry_writes(v, s);
     if ((v->features & ~v->offered) != 0 ||
         (v->config_vector != NO_VECTOR && v->config_vector >= v->f.msix.count)) {
         snap_refuse(s);
