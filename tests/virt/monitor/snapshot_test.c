@@ -21,6 +21,7 @@
 #define MS UINT64_C(1000000)
 
 static const char *kernel; /* its path: argv */
+static unsigned crashes;
 static uint32_t cell[WORK_CELLS];
 static struct world world;
 
@@ -459,8 +460,7 @@ static void a_crash_is_rewound(void **state)
 {
     struct boot_files f;
     struct world *w = &world;
-    const char *runs = getenv("STRATA_CRASHES");
-    unsigned left = runs != NULL ? (unsigned)atoi(runs) : 50;
+    unsigned left = crashes;
     unsigned all = left;
     uint64_t since;
 
@@ -496,5 +496,6 @@ int main(int argc, char **argv)
     };
 
     kernel = argc > 1 ? argv[1] : "";
+    crashes = argc > 2 ? (unsigned)atoi(argv[2]) : 50;
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

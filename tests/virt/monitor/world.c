@@ -77,6 +77,9 @@ void world_make(struct world *w, const struct machine_options *o,
     w->files = *f;
     w->timer.fn = on_timer;
     need(loop_create(LOOP_DRIVER_CREW, &w->loop, &e), &e);
+    if (w->plug != NULL) {
+        w->plug(w);
+    }
     need(machine_create(w->loop, &w->options, &w->machine, &e), &e);
 }
 
@@ -101,6 +104,9 @@ void world_run(struct world *w, uint64_t ns)
 void world_end(struct world *w)
 {
     machine_destroy(w->machine);
+    if (w->unplug != NULL) {
+        w->unplug(w);
+    }
     loop_destroy(w->loop);
     w->machine = NULL;
     w->loop = NULL;

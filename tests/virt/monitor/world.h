@@ -27,6 +27,10 @@ struct world {
     struct loop_timer timer;
     int state, memory; /* files of a snapshot; -1: none */
     void *mine;
+
+    /* Devices of the machine, made when there is a loop and ended after it.  NULL: none. */
+    void (*plug)(struct world *w);
+    void (*unplug)(struct world *w);
 };
 
 /* What the kernels of all worlds are; `module` is a word, its zero included. */
