@@ -103,6 +103,11 @@ struct emit_frame {
     uint64_t whole_thunk; /* makes `flags` whole; keeps all registers */
     uint64_t leave;
     uint64_t leave_behind; /* after a routine that asked to leave */
+    uint64_t resume;       /* in code at `entry`, as if it was entered */
+    uint64_t bottom;       /* the pair that stands for no call */
+    uint64_t
+        behind; /* `routine_helper` says it: one of the last two ways, for IR_LEAVE of
+                        IR_LEAVE_BEHIND */
 };
 
 /* Where the things are; offsets into the processor's struct. */

@@ -321,6 +321,10 @@ static void trap(struct emit *e, const struct cold *s)
 void emit_leave(struct emit *e, uint32_t at, unsigned detail)
 {
     (void)detail;
+    if (e->g->insn[at].aux == IR_LEAVE_BEHIND) {
+        asm_jmp_mem(&e->o, emit_field(e, offsetof(struct emit_frame, behind)));
+        return;
+    }
     emit_leave_because(e, EMIT_LEFT_REASON - (int32_t)e->g->insn[at].aux);
 }
 

@@ -193,6 +193,17 @@ static void write_leave(struct asm_out *o, const struct emit_env *env)
     asm_ret(o);
 }
 
+/* From code to other code, which the engine found meanwhile; the guest's registers are in
+ * the host's. */
+static void write_resume(struct asm_out *o, const struct emit_env *env)
+{
+    asm_load(o, 64, H_RSP, asm_gs(field(env, offsetof(struct emit_frame, host_stack))));
+    asm_alu_imm(o, ASM_AND, 64, H_RSP, -(int32_t)EMIT_STACK_BYTES);
+    asm_push_imm(o, 0);
+    asm_push_mem(o, asm_gs(field(env, offsetof(struct emit_frame, bottom))));
+    asm_jmp_mem(o, asm_gs(field(env, offsetof(struct emit_frame, entry))));
+}
+
 /* A return to address 0 that no call in translated code belongs to. */
 static void write_bottom(struct asm_out *o, const struct emit_env *env)
 {
@@ -240,6 +251,9 @@ size_t emit_trampolines(const struct emit_env *env, uint8_t *write, const uint8_
     asm_store_imm(&o, 64, asm_gs(field(env, offsetof(struct emit_frame, leave_exit))),
                   EMIT_LEFT_ROUTINE);
     asm_jmp_mem(&o, asm_gs(field(env, offsetof(struct emit_frame, leave))));
+    frame->resume = base + (uint64_t)(o.at - o.start);
+    frame->bottom = base;
+    write_resume(&o, env);
     frame->slow_thunk = base + (uint64_t)(o.at - o.start);
     write_call(&o, env, offsetof(struct emit_frame, slow_helper));
     frame->look_up_read = base + (uint64_t)(o.at - o.start);

@@ -59,6 +59,8 @@ enum ir_trait {
     IR_END = 8
 };
 
+#define IR_LEAVE_BEHIND 255 /* `aux` of IR_LEAVE */
+
 enum ir_op {
 #define IR_OP(id, ...) IR_##id,
 #include "virt/isa/ir/op.rows.h"

@@ -103,6 +103,6 @@ IR_OP(JUMP,      "jump",       "...", '.', END,       "to edge 0")
 IR_OP(BRANCH,    "branch",     "b..", '.', END,       "to edge 0 if a, else to edge 1")
 IR_OP(EXIT,      "exit",       ".l.", '.', END,       "go on at guest address `imm`; aux: ir_exit")
 IR_OP(EXIT_TO,   "exit_to",    "ll.", '.', END,       "go on at guest address a; aux: ir_exit")
-IR_OP(LEAVE,     "leave",      "...", '.', END,       "to the engine, for reason `aux`; globals are whole")
+IR_OP(LEAVE,     "leave",      "...", '.', END,       "to the engine, for reason `aux`; globals are whole.  IR_LEAVE_BEHIND: behind a routine, where that said")
 // clang-format on
 #undef IR_OP

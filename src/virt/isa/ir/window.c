@@ -245,7 +245,8 @@ static bool find_groups(struct pass *s, uint32_t block)
     for (at = b->first; at < b->end; at++) {
         bool closes = ir_is_opaque(&s->g->insn[at]);
 
-        for (n = first; n < s->groups && (closes || s->g->insn[at].op == IR_EXIT_IF);
+        for (n = first; n < s->groups && (closes || s->g->insn[at].op == IR_EXIT_IF ||
+                                          s->g->insn[at].op == IR_TRAP_IF);
              n++) {
             s->group[n].open &= !closes;
             s->group[n].certain = false;

@@ -161,8 +161,10 @@ struct x86_cpu {
     uint8_t stack_size; /* X86_16, X86_32 or X86_64 */
     uint64_t rip_mask;  /* all ones in 64-bit mode, else 0xffffffff */
 
-    uint32_t wants; /* `enum x86_want` bits; only this thread */
-    uint8_t ready;  /* `enum x86_ready` bits */
+    uint64_t
+        irq_pending; /* not 0: an interrupt was asked for, and was not yet possible */
+    uint32_t wants;  /* `enum x86_want` bits; only this thread */
+    uint8_t ready;   /* `enum x86_ready` bits */
     uint64_t budget;
     uint64_t budget_at_fault; /* when the last fault was delivered */
     uint64_t map_generation;  /* the last that an address space got: memory/tlb.h */

@@ -107,7 +107,6 @@ struct x86_code {
     pthread_t runner;
     bool is_running;
 
-    bool irq_pending; /* asked for, and not yet possible */
     bool nmi_pending;
 };
 

@@ -40,7 +40,7 @@ static void take_kicks(struct x86_cpu *c)
     if (kicks & CPU_KICK_FLUSH) {
         x86_share_safe_point(c);
     }
-    c->code->irq_pending |= (kicks & CPU_KICK_INTERRUPT) != 0;
+    c->irq_pending |= (kicks & CPU_KICK_INTERRUPT) != 0;
     c->code->nmi_pending |= (kicks & CPU_KICK_NMI) != 0;
     if (kicks & CPU_KICK_INIT) {
         x86_reset(c, true);
@@ -68,16 +68,16 @@ static bool take_interrupt(struct x86_cpu *c)
 {
     int vector;
 
-    if (!c->code->irq_pending || !(c->r.rflags & X86_IF) || has_shadow(c)) {
+    if (!c->irq_pending || !(c->r.rflags & X86_IF) || has_shadow(c)) {
         return false;
     }
     if (c->base.env->take_interrupt == NULL) {
-        c->code->irq_pending = false;
+        c->irq_pending = 0;
         return false;
     }
     vector = c->base.env->take_interrupt(c->base.env->who, &c->base);
     if (vector < 0) {
-        c->code->irq_pending = false;
+        c->irq_pending = 0;
         return false;
     }
     c->r.halted = false;

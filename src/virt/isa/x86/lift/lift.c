@@ -10,6 +10,32 @@
 #include "base/fault.h"
 #include "virt/isa/x86/lift/private.h"
 
+/* Those that are no more than a word of the processor's struct. */
+static void add_more(struct ir_global *table)
+{
+    static const struct {
+        enum lift_global n;
+        const char *name;
+        size_t offset;
+    } words[] = {
+        {LIFT_X87_IP, "x87_ip", offsetof(struct x86_cpu, r.fpu.fip)},
+        {LIFT_RFLAGS, "rflags", offsetof(struct x86_cpu, r.rflags)},
+        {LIFT_IRQ, "irq", offsetof(struct x86_cpu, irq_pending)},
+        {LIFT_KERNEL_GS, "kernel_gs", offsetof(struct x86_cpu, r.msr.kernel_gs_base)},
+        {LIFT_GS_READ, "gs_read", offsetof(struct x86_cpu, read_base[X86_GS])},
+        {LIFT_GS_WRITE, "gs_write", offsetof(struct x86_cpu, write_base[X86_GS])},
+        {LIFT_CR2, "cr2", offsetof(struct x86_cpu, r.cr2)},
+        {LIFT_CR3, "cr3", offsetof(struct x86_cpu, r.cr3)},
+    };
+
+    for (size_t n = 0; n < sizeof words / sizeof words[0]; n++) {
+        table[words[n].n] = (struct ir_global){.name = words[n].name,
+                                               .offset = (uint32_t)words[n].offset,
+                                               .type = IR_I64,
+                                               .pin = IR_NO_PIN};
+    }
+}
+
 void lift_globals(struct ir_global ret_table[LIFT_GLOBALS], uint32_t flags_offset,
                   const uint8_t pins[16])
 {
@@ -37,11 +63,7 @@ void lift_globals(struct ir_global ret_table[LIFT_GLOBALS], uint32_t flags_offse
                            .offset = offsetof(struct x86_cpu, r.seg[X86_GS].base),
                            .type = IR_I64,
                            .pin = IR_NO_PIN};
-    ret_table[LIFT_X87_IP] =
-        (struct ir_global){.name = "x87_ip",
-                           .offset = offsetof(struct x86_cpu, r.fpu.fip),
-                           .type = IR_I64,
-                           .pin = IR_NO_PIN};
+    add_more(ret_table);
 }
 
 static enum operand_place place_of(char letter)
@@ -173,8 +195,9 @@ static void add_table(struct index *x, const struct lift_name *n)
 static void fill_index(struct index *x)
 {
     const struct lift_name *const tables[] = {
-        lift_integer_names,  lift_shift_names, lift_bit_names,  lift_exchange_names,
-        lift_multiply_names, lift_flag_names,  lift_loop_names, lift_control_names};
+        lift_integer_names,  lift_shift_names,    lift_bit_names,
+        lift_exchange_names, lift_multiply_names, lift_flag_names,
+        lift_loop_names,     lift_control_names,  lift_system_names};
     unsigned t;
 
     memset(x->head, 0, sizeof x->head);
@@ -240,7 +263,7 @@ static void fill_row(struct lift_row *row, const struct x86_row_info *info,
                        strcmp(info->mnemonic, "popcnt") != 0) ||
                       strcmp(info->mnemonic, "leave") == 0;
     row->is_loud = row->uses_stack || strstr(info->mnemonic, "div") != NULL ||
-                   strcmp(info->mnemonic, "xlat") == 0;
+                   strcmp(info->mnemonic, "xlat") == 0 || info->privilege != X86_USER;
     if (n != NULL) {
         row->fn = n->fn;
         row->detail = n->detail;
@@ -248,6 +271,9 @@ static void fill_row(struct lift_row *row, const struct x86_row_info *info,
     }
     if (row->operand[0].place == AT_OTHER || row->operand[1].place == AT_OTHER) {
         row->fn = NULL; /* segment, control and vector registers */
+    }
+    if (strcmp(info->operands, "Ry,Cy") == 0) {
+        row->fn = lift_from_control;
     }
 }
 
@@ -276,7 +302,7 @@ static struct lift_out by_routine(struct work *w)
                                    .imm = (uint64_t)(uintptr_t)w->i,
                                    .map = lift_map(w)});
     if (w->row->ends) { /* anything may have changed: the engine looks */
-        ir_add(w->g, &(struct ir_insn){.op = IR_LEAVE});
+        ir_add(w->g, &(struct ir_insn){.op = IR_LEAVE, .aux = IR_LEAVE_BEHIND});
         return (struct lift_out){.end = LIFT_ENDED, .names = true};
     }
     return (struct lift_out){.end = LIFT_GOES_ON, .names = true};

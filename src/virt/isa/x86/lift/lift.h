@@ -17,7 +17,14 @@ enum lift_global {
     LIFT_FLAGS = 16,
     LIFT_FS_BASE,
     LIFT_GS_BASE,
-    LIFT_X87_IP, /* of the last x87 instruction */
+    LIFT_X87_IP,    /* of the last x87 instruction */
+    LIFT_RFLAGS,    /* the rest of them: IF, DF; the arithmetic ones do not count */
+    LIFT_IRQ,       /* not 0: an interrupt waits until it may come */
+    LIFT_KERNEL_GS, /* what SWAPGS has for GS */
+    LIFT_GS_READ,   /* GS as the interpreter adds it */
+    LIFT_GS_WRITE,
+    LIFT_CR2,
+    LIFT_CR3,
     LIFT_GLOBALS
 };
 
@@ -57,6 +64,8 @@ struct lift_in {
     uint32_t done;
     bool flags_dead;
     bool sse, avx;            /* the processor's state lets such instructions run */
+    bool system;              /* it is at level 0 in 64-bit mode */
+    bool is_last;             /* no other of the region follows */
     bool fpu;                 /* ... x87 and MMX ones, with all exceptions masked */
     const uint8_t *soft;      /* where its immediate is fetched each time; NULL: it is
                                  what it was when it was decoded */

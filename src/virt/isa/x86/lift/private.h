@@ -101,6 +101,7 @@ extern const struct lift_name lift_multiply_names[];
 extern const struct lift_name lift_flag_names[];
 extern const struct lift_name lift_loop_names[];
 extern const struct lift_name lift_control_names[];
+extern const struct lift_name lift_system_names[];
 
 /* The /digit of the 80..83 group. */
 enum lift_alu_kind {
@@ -118,6 +119,9 @@ bool lift_locked_not(struct work *w);
 /* Read-modify-write of memory at `a` by `v`; gives the old value. */
 ir_value lift_atomic(struct work *w, enum ir_atomic kind, enum x86_size s,
                      struct ir_insn a, ir_value v);
+
+/* system.c */
+bool lift_from_control(struct work *w, unsigned detail);
 
 /* vector.c */
 bool lift_vector_row(struct vector_row *v, const struct x86_row_info *info);

@@ -111,8 +111,13 @@ uint64_t x86_linear_load(struct x86_cpu *c, enum x86_rights as, uint64_t linear,
 {
     struct span span;
     uint64_t v = 0;
+    const uint8_t *host;
 
     linear = system_linear(c, linear);
+    host = x86_tlb_hit(c, linear, bytes, X86_READ, as);
+    if (host != NULL && bytes == 8) {
+        return *(const volatile x86_u64 *)host;
+    }
     translate(c, linear, bytes, X86_READ, as, &span);
     x86_note_watched(c, linear, bytes, X86_READ);
     read_span(c, &span, &v);
@@ -123,8 +128,14 @@ void x86_linear_store(struct x86_cpu *c, enum x86_rights as, uint64_t linear,
                       unsigned bytes, uint64_t v)
 {
     struct span span;
+    uint8_t *host;
 
     linear = system_linear(c, linear);
+    host = x86_tlb_hit(c, linear, bytes, X86_WRITE, as);
+    if (host != NULL && bytes == 8) {
+        *(volatile x86_u64 *)host = v;
+        return;
+    }
     translate(c, linear, bytes, X86_WRITE, as, &span);
     x86_note_watched(c, linear, bytes, X86_WRITE);
     write_span(c, &span, &v);
@@ -135,7 +146,10 @@ void x86_linear_probe(struct x86_cpu *c, enum x86_rights as, uint64_t linear,
 {
     struct span span;
 
-    translate(c, system_linear(c, linear), bytes, access, as, &span);
+    linear = system_linear(c, linear);
+    if (access == X86_EXECUTE || x86_tlb_hit(c, linear, bytes, access, as) == NULL) {
+        translate(c, linear, bytes, access, as, &span);
+    }
 }
 
 /* Do the bytes of both parts follow each other in RAM? */

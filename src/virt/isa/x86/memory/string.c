@@ -35,6 +35,12 @@ uint64_t x86_elements_at(struct x86_cpu *c, enum x86_seg s, uint64_t offset,
     if (inside + e.bytes > MEM_PAGE_BYTES) {
         return 0;
     }
+    part.host = x86_tlb_hit(c, linear, e.bytes, access, (enum x86_rights)c->tlbs->rights);
+    if (part.host != NULL) { /* nothing to look at */
+        n = e.downwards ? inside / e.bytes + 1 : (MEM_PAGE_BYTES - inside) / e.bytes;
+        *ret_host = part.host;
+        return lesser(n, room_in_segment(c, s, offset, e.bytes, e.downwards));
+    }
     x86_translate(c, linear, access, (enum x86_rights)c->tlbs->rights, &part);
     if (part.host == NULL || x86_is_watched(c, linear & ~X86_PAGE_MASK, access)) {
         return 0;

@@ -398,6 +398,17 @@ static struct x86_tlb *table_of(struct x86_cpu *c, enum x86_rights as)
     return &c->tlbs->now->as[as];
 }
 
+uint8_t *x86_tlb_hit(struct x86_cpu *c, uint64_t linear, unsigned bytes,
+                     enum x86_access access, enum x86_rights as)
+{
+    const struct x86_tlb_entry *e = &table_of(c, as)->entry[x86_tlb_index(linear)];
+    uint64_t tag = access == X86_WRITE ? e->write : e->read;
+
+    return tag == ((linear + bytes - 1) & ~X86_PAGE_MASK)
+               ? (uint8_t *)(uintptr_t)(linear + e->addend)
+               : NULL;
+}
+
 void x86_translate(struct x86_cpu *c, uint64_t linear, enum x86_access access,
                    enum x86_rights as, struct x86_part *ret_part)
 {

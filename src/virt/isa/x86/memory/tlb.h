@@ -121,6 +121,11 @@ void x86_walk(struct x86_cpu *c, uint64_t linear, enum x86_access access,
 void x86_translate(struct x86_cpu *c, uint64_t linear, enum x86_access access,
                    enum x86_rights rights, struct x86_part *ret_part);
 
+/* The host address of [linear, linear+bytes), if a tag says that such an access needs no look;
+ * else NULL. */
+uint8_t *x86_tlb_hit(struct x86_cpu *c, uint64_t linear, unsigned bytes,
+                     enum x86_access access, enum x86_rights as);
+
 /* segment:offset to linear, with all checks of segmentation and alignment. */
 uint64_t x86_linear(struct x86_cpu *c, enum x86_seg s, uint64_t offset, unsigned bytes,
                     enum x86_access access);

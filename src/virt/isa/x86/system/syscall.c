@@ -24,9 +24,17 @@ static void enter_flat(struct x86_cpu *c, uint16_t cs_selector, uint16_t ss_sele
     struct x86_segment ss =
         flat((uint16_t)((ss_selector & 0xfffc) | cpl), FLAT_DATA, cpl);
 
+    c->wants |= X86_WANT_RELOAD;
+    if (is_long && c->code_mode == X86_CODE64) { /* nothing that is derived changes */
+        cs.selector = (uint16_t)((cs_selector & 0xfffc) | cpl);
+        c->r.seg[X86_CS] = cs;
+        c->r.seg[X86_SS] = ss;
+        c->next_rip = rip;
+        x86_set_cpl(c, cpl);
+        return;
+    }
     x86_enter(c, cs_selector, &cs, cpl, rip);
     x86_set_segment(c, X86_SS, &ss);
-    c->wants |= X86_WANT_RELOAD;
 }
 
 static void syscall(struct x86_cpu *c, const struct x86_insn *i)

@@ -154,7 +154,7 @@ static uint32_t next_link(struct translate_cpu *t)
     return ++t->links;
 }
 
-static void renew(struct translate_cpu *t, unsigned n, uint64_t generation, uint8_t key)
+static void renew(struct translate_cpu *t, unsigned n, uint64_t generation, uint16_t key)
 {
     uint32_t link = next_link(t);
 
@@ -178,7 +178,7 @@ void link_refresh(struct translate_cpu *t)
     uint64_t generation;
     unsigned n = table_now(t->x.tlbs, t->x.r.cpl == 3, &generation);
     struct jump_space *s = &t->space[n];
-    uint8_t key = (uint8_t)(unit_key(&t->x) | (t->is_counted ? UNIT_COUNTED : 0));
+    uint16_t key = (uint16_t)(unit_key(&t->x) | (t->is_counted ? UNIT_COUNTED : 0));
 
     if (!s->is_used || s->generation != generation || s->key != key) {
         renew(t, n, generation, key);

@@ -63,7 +63,7 @@ struct code_memory {
 struct jump_space {
     uint64_t generation; /* of the soft TLB's space, or of what is global in all */
     uint32_t link;       /* never the same again */
-    uint8_t key;         /* the way of decoding, and UNIT_COUNTED */
+    uint16_t key;        /* the way of decoding, and UNIT_COUNTED */
     bool is_used;
 };
 
@@ -108,12 +108,13 @@ struct translate_cpu {
     uint8_t warm, cold; /* how many at first, and after a store to it */
     uint32_t hot;       /* rounds of a quick unit before it is made better */
     enum translate_tiers tiers;
-    bool is_quick;    /* how the unit in work is made */
-    uint8_t key;      /* the way of decoding in force */
-    struct path path; /* of the trace in work */
-    bool inside;      /* generated code is running */
-    bool is_counted;  /* this run has a budget that ends */
-    uint64_t mark;    /* the budget when the interpreter went on */
+    bool is_quick;     /* how the unit in work is made */
+    uint16_t key;      /* the way of decoding in force */
+    struct path path;  /* of the trace in work */
+    bool inside;       /* generated code is running */
+    bool knows_uppers; /* `frame.uppers` is of the registers as they are */
+    bool is_counted;   /* this run has a budget that ends */
+    uint64_t mark;     /* the budget when the interpreter went on */
     bool listens;
     uint32_t drops; /* times that numbers of exits became others */
     int profile;    /* owned; the map for profilers; 0: none */
@@ -125,16 +126,18 @@ struct translate_cpu {
 
 /* What a unit depends on beside its bytes: the way of decoding, whether x87 and vector
  * instructions may run without a look (CR0.EM and TS, CR4, XCR0; no x87 exception can
- * happen, `fpu_can_lend`), and whether FS and GS are no more than a base. */
+ * happen, `fpu_can_lend`), whether FS and GS are no more than a base, and whether it is
+ * the system's. */
 #define UNIT_COUNTED  0x08 /* of jump tables: it takes from a budget */
 #define UNIT_FPU      0x10
 #define UNIT_SSE      0x20
 #define UNIT_AVX      0x40
-#define UNIT_SEGMENTS 0x80 /* FS and GS have limits or types to look at */
+#define UNIT_SYSTEM   0x100 /* level 0 of 64-bit mode: nothing privileged faults */
+#define UNIT_SEGMENTS 0x80  /* FS and GS have limits or types to look at */
 
 bool fpu_can_lend(const struct x86_cpu *c);
 
-static inline uint8_t unit_key(const struct x86_cpu *c)
+static inline uint16_t unit_key(const struct x86_cpu *c)
 {
     bool fpu = (c->r.cr0 & (X86_CR0_EM | X86_CR0_TS)) == 0;
     bool sse = fpu && (c->r.cr4 & X86_CR4_OSFXSR) != 0;
@@ -147,9 +150,10 @@ static inline uint8_t unit_key(const struct x86_cpu *c)
                     0;
 
     segments &= c->code_mode != X86_CODE64;
-    return (uint8_t)(x86_code_key(c) | (segments ? UNIT_SEGMENTS : 0) |
-                     (sse ? UNIT_SSE : 0) | (avx ? UNIT_AVX : 0) |
-                     (fpu_can_lend(c) ? UNIT_FPU : 0));
+    return (uint16_t)(x86_code_key(c) |
+                      (c->code_mode == X86_CODE64 && c->r.cpl == 0 ? UNIT_SYSTEM : 0) |
+                      (segments ? UNIT_SEGMENTS : 0) | (sse ? UNIT_SSE : 0) |
+                      (avx ? UNIT_AVX : 0) | (fpu_can_lend(c) ? UNIT_FPU : 0));
 }
 
 static inline unsigned heat_slot(uint64_t rip)
@@ -227,6 +231,10 @@ void profile_unit(struct translate_cpu *t, const struct unit *u, uint64_t pc,
 
 /* run.c */
 void translate_interpret(struct translate_cpu *t, unsigned most);
+/* Only the mode or the place changed, as behind a system call, a return from one, a fault:
+ * nothing is to be done between two instructions, and that is noted. */
+bool translate_goes_on(struct translate_cpu *t);
+bool translate_is_suitable(const struct x86_cpu *c); /* for generated code */
 int translate_run(struct cpu *base, uint64_t budget);
 
 #endif

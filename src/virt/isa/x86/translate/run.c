@@ -20,7 +20,7 @@
 #define HWCAP2_FSGSBASE 2u /* arch/x86/include/uapi/asm/hwcap2.h */
 
 /* The translator's code assumes these; anything else is interpreted. */
-static bool is_suitable(const struct x86_cpu *c)
+bool translate_is_suitable(const struct x86_cpu *c)
 {
     return c->code_mode != X86_CODE16 && c->flat &&
            (c->r.rflags & (X86_TF | X86_RF)) == 0 && !c->r.irq_shadow &&
@@ -80,7 +80,7 @@ static struct unit *make_well(struct translate_cpu *t, uint64_t rip, const uint8
                               gpa at)
 {
     struct x86_cpu *c = &t->x;
-    uint8_t key = unit_key(c);
+    uint16_t key = unit_key(c);
     bool moved = path_follow(t, rip);
     struct unit *u = NULL, *old;
 
@@ -148,7 +148,10 @@ static void enter(struct translate_cpu *t, uint64_t code)
     t->frame.late = 0;
     t->frame.entry = code;
     t->frame.host_mxcsr = _mm_getcsr();
-    t->frame.uppers = slow_has_uppers(c);
+    if (!t->knows_uppers || t->frame.uppers != 0) {
+        t->frame.uppers = slow_has_uppers(c);
+        t->knows_uppers = true;
+    }
     t->local = 0;
     t->inside = true;
     t->enter();
@@ -222,6 +225,7 @@ static void run_units(struct translate_cpu *t, uint64_t code)
 void translate_interpret(struct translate_cpu *t, unsigned most)
 {
     t->mark = t->x.budget;
+    t->knows_uppers = false;
     x86_execute(&t->x, most);
     t->x.count.interpreted += t->mark - t->x.budget;
 }
@@ -232,6 +236,7 @@ static bool between(struct translate_cpu *t)
     bool is_leaving;
 
     t->mark = t->x.budget;
+    t->knows_uppers = false;
     is_leaving = x86_between(&t->x);
     t->x.count.interpreted += t->mark - t->x.budget;
     return is_leaving;
@@ -277,6 +282,29 @@ static uint64_t code_at(struct translate_cpu *t, uint64_t rip)
     return u->code;
 }
 
+/* What `x86_between` would find then is nothing. */
+bool translate_goes_on(struct translate_cpu *t)
+{
+    struct x86_cpu *c = &t->x;
+    bool is_open = (c->r.rflags & X86_IF) != 0;
+
+    if (c->wants != X86_WANT_RELOAD || c->budget == 0 ||
+        atomic_load_explicit(&c->base.kicks, memory_order_relaxed) != 0 ||
+        (is_open && c->irq_pending != 0) || c->code->nmi_pending || c->r.halted ||
+        c->r.irq_shadow || c->r.debug_shadow || c->dr6_pending != 0 ||
+        (c->r.rflags & X86_TF) != 0 || (c->r.dr[7] & 0xff) != 0) {
+        return false;
+    }
+    x86_settle(c);
+    c->code->window_end = 0;
+    c->code->block = NULL;
+    c->r.gpr[X86_RIP] = c->next_rip;
+    c->r.rflags &= ~(uint64_t)X86_RF;
+    c->wants = 0;
+    unit_take_dirty(t);
+    return true;
+}
+
 static void loop(struct translate_cpu *t)
 {
     struct x86_cpu *c = &t->x;
@@ -284,7 +312,8 @@ static void loop(struct translate_cpu *t)
 
     for (;;) {
         if ((c->wants | atomic_load_explicit(&c->base.kicks, memory_order_relaxed)) !=
-            0) {
+                0 &&
+            !translate_goes_on(t)) {
             if (between(t)) {
                 return;
             }
@@ -297,7 +326,7 @@ static void loop(struct translate_cpu *t)
         link_refresh(t);
         budget = c->budget;
         /* Behind the last byte below 4 GiB comes the first. */
-        code = is_suitable(c) ? code_at(t, c->next_rip & c->rip_mask) : 0;
+        code = translate_is_suitable(c) ? code_at(t, c->next_rip & c->rip_mask) : 0;
         if (c->budget != budget) {
             continue; /* it moved on */
         }
@@ -328,6 +357,7 @@ int translate_run(struct cpu *base, uint64_t budget)
 
     x86_interpret_begin(c, budget);
     t->is_counted = budget != UINT64_MAX;
+    t->knows_uppers = false;
     set_gs(t);
     how = setjmp(c->unwind);
     if (how != 0) {

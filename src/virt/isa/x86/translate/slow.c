@@ -281,6 +281,21 @@ static void run_last(struct translate_cpu *t, const struct emit_site *s,
     }
 }
 
+/* Behind such a row: at once to the code that comes next, if that is known, else to the
+ * loop.  Units may go here, and with them the instruction that has just run. */
+static void choose_behind(struct translate_cpu *t)
+{
+    struct x86_cpu *c = &t->x;
+    uint64_t code = 0;
+
+    if (!t->is_counted && translate_goes_on(t) && translate_is_suitable(c)) {
+        link_refresh(t);
+        code = link_recall(t, c->next_rip & c->rip_mask);
+    }
+    t->frame.entry = code;
+    t->frame.behind = code != 0 ? t->frame.resume : t->frame.leave_behind;
+}
+
 /* A repeated one that stopped because somebody waits is not done; those to and from ports
  * count with each element. */
 static bool is_interrupted(const struct x86_cpu *c, const struct emit_site *s,
@@ -304,6 +319,19 @@ bool slow_has_uppers(const struct x86_cpu *c)
     return any != 0;
 }
 
+/* By what the processor must have for it. */
+static bool may_change_vectors(const struct x86_insn *i)
+{
+    static const uint64_t none =
+        UINT64_C(1) << X86_F_BASE | UINT64_C(1) << X86_F_TSC | UINT64_C(1) << X86_F_MSR |
+        UINT64_C(1) << X86_F_CX8 | UINT64_C(1) << X86_F_CX16 | UINT64_C(1) << X86_F_LM |
+        UINT64_C(1) << X86_F_SYSCALL | UINT64_C(1) << X86_F_RDTSCP |
+        UINT64_C(1) << X86_F_FSGSBASE | UINT64_C(1) << X86_F_SMAP |
+        UINT64_C(1) << X86_F_INVPCID;
+
+    return (none >> x86_rows[i->row].feature & 1) == 0;
+}
+
 /* Called for a row's routine, and by side exits to have their values stored. */
 void routine_helper(void *cpu)
 {
@@ -311,19 +339,23 @@ void routine_helper(void *cpu)
     struct x86_cpu *c = &t->x;
     const struct emit_site *s = slow_site(t);
     const struct x86_insn *i;
-    bool lent = t->frame.fpu_lent != 0;
+    bool lent = t->frame.fpu_lent != 0, touches_flags;
 
     put_pends(t, s);
     if (s->op == IR_NATIVE) {
         i = (const struct x86_insn *)((const struct ir_native *)(uintptr_t)s->imm)
                 ->routine;
-    } else if (s->op == IR_ROUTINE) {
+    } else if (s->op == IR_ROUTINE || s->op == IR_TRAP_IF) {
         i = (const struct x86_insn *)(uintptr_t)s->imm;
     } else {
         return;
     }
     fpu_take(t);
-    flags_to_guest(t);
+    touches_flags = x86_rows[i->row].flags[0] != '\0' ||
+                    (x86_rows[i->row].attributes & X86_A_ENDS) != 0;
+    if (touches_flags) {
+        flags_to_guest(t);
+    }
     c->r.gpr[X86_RIP] = s->pc;
     c->next_rip = s->pc + i->length;
     if ((x86_rows[i->row].attributes & X86_A_ENDS) != 0) {
@@ -335,15 +367,26 @@ void routine_helper(void *cpu)
     if (s->left > 0 && is_interrupted(c, s, i)) {
         c->budget++;
     }
-    x86_flags_pack(c);
-    t->frame.flags = c->r.rflags;
-    t->frame.late = 0;
+    if (s->op == IR_TRAP_IF && s->left > 0) { /* the rest of the region is not done */
+        c->budget += s->left - 1;
+    }
+    if (touches_flags) {
+        x86_flags_pack(c);
+        t->frame.flags = c->r.rflags;
+        t->frame.late = 0;
+    }
     t->frame.leave_to = c->next_rip;
     /* Behind the cold path of a native one the region counts on what it has noted. */
-    t->frame.uppers = slow_has_uppers(c) || (s->op == IR_NATIVE && t->frame.uppers != 0);
+    if (may_change_vectors(i)) {
+        t->frame.uppers =
+            slow_has_uppers(c) || (s->op == IR_NATIVE && t->frame.uppers != 0);
+    }
     t->local = c->wants | (c->next_rip != s->pc + i->length) |
                ((c->r.fpu.mxcsr & 0x1f80) != 0x1f80) |
                (fpu_can_lend(c) != ((t->key & UNIT_FPU) != 0));
+    if ((x86_rows[i->row].attributes & X86_A_ENDS) != 0) {
+        choose_behind(t);
+    }
     if (lent && fpu_can_lend(c)) { /* behind all that C code does */
         fpu_lend(t);
     }

@@ -43,7 +43,7 @@ struct trace {
     unsigned most;   /* instructions */
     unsigned
         rounds; /* of the whole loop that are still to be written down; 0: not known */
-    uint8_t key;
+    uint16_t key;
     bool names;             /* the region names an instruction or a native */
     struct x86_known known; /* what the interpreter has decoded */
 };
@@ -126,9 +126,11 @@ static bool is_direct_branch(const struct x86_insn *i)
     return x86_rows[i->row].mnemonic[0] == 'j' && x86_rows[i->row].operands[0] == 'J';
 }
 
-static bool ends(const struct x86_insn *i)
+/* A system's STI goes on, for its next instruction belongs to it. */
+static bool ends(const struct trace *r, const struct x86_insn *i)
 {
-    return (x86_rows[i->row].attributes & X86_A_ENDS) != 0 && !is_direct_branch(i);
+    return (x86_rows[i->row].attributes & X86_A_ENDS) != 0 && !is_direct_branch(i) &&
+           !(i->row == X86_R_STI && (r->key & UNIT_SYSTEM) != 0);
 }
 
 /* Whether a loop that began in this trace and goes back to `to` is short enough to be
@@ -206,7 +208,7 @@ static void collect(struct trace *r)
         } else if (is_direct_branch(i)) {
             pc = follow(r, pc, pc + i->imm);
         }
-        if (ends(i)) {
+        if (ends(r, i)) {
             break;
         }
     }
@@ -315,6 +317,8 @@ static bool lift_step(struct trace *r, unsigned n)
                          .flags_dead = r->flags_dead[n],
                          .sse = (r->key & UNIT_SSE) != 0,
                          .avx = (r->key & UNIT_AVX) != 0,
+                         .system = (r->key & UNIT_SYSTEM) != 0,
+                         .is_last = n + 1 == r->count,
                          .fpu = (r->key & UNIT_FPU) != 0,
                          .soft = soft_of(r, n),
                          .native = &r->native[n]};
@@ -535,7 +539,7 @@ static void find_kept(const struct trace *r, struct kept *k)
     for (n = 1; r->names && n < g->insns; n++) {
         const struct ir_insn *i = &g->insn[n];
 
-        if (i->op == IR_ROUTINE) {
+        if (i->op == IR_ROUTINE || i->op == IR_TRAP_IF) {
             keep_insn(r, k, (uintptr_t)i->imm);
         } else if (i->op == IR_NATIVE) {
             uint8_t *place = &k->native[native_of(i) - r->native];
@@ -568,7 +572,7 @@ static void move_kept(const struct trace *r, const struct kept *k, struct unit *
     for (n = 1; n < g->insns; n++) {
         struct ir_insn *i = &g->insn[n];
 
-        if (i->op == IR_ROUTINE) {
+        if (i->op == IR_ROUTINE || i->op == IR_TRAP_IF) {
             unsigned at =
                 (unsigned)((const struct x86_insn *)(uintptr_t)i->imm - r->insn);
 

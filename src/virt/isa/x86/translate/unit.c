@@ -9,7 +9,7 @@
 #include "virt/isa/x86/memory/memory.h"
 #include "virt/isa/x86/translate/private.h"
 
-static struct unit **bucket_of(struct translate_cpu *t, gpa at, uint8_t key)
+static struct unit **bucket_of(struct translate_cpu *t, gpa at, uint16_t key)
 {
     uint64_t h = (at ^ (uint64_t)key << 40) * UINT64_C(0x9e3779b97f4a7c15);
 
@@ -23,7 +23,7 @@ static struct unit_page **page_of(struct translate_cpu *t, gpa page)
 
 struct unit *unit_find(struct translate_cpu *t, uint64_t rip, gpa at)
 {
-    uint8_t key = unit_key(&t->x);
+    uint16_t key = unit_key(&t->x);
     struct unit *u = *bucket_of(t, at, key);
 
     while (u != NULL && (u->at != at || u->rip != rip || u->key != key ||

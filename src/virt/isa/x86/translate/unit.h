@@ -33,7 +33,7 @@ struct unit {
     struct unit *page_next; /* of the same page */
     gpa at;
     uint64_t rip;
-    uint8_t key;
+    uint16_t key;
     uint8_t half;
     bool is_counted;
     bool is_quick; /* translated with little work, and counts its rounds */

@@ -1,6 +1,7 @@
 /* system_test.c - what systems do in translated code: code of global pages in several
- * address spaces; on both engines.  What is expected is counted by hand; that global
- * translations outlive a change of space is SDM volume 3A, 4.10.4.1.
+ * address spaces, the interrupt flag, GS, system calls; on both engines.  What is expected
+ * is counted by hand; that global translations outlive a change of space is SDM volume 3A,
+ * 4.10.4.1, that an interrupt waits for the instruction behind STI volume 2, STI.
  * rows: HYP-21 ISA-08 */
 #include <string.h>
 
@@ -115,10 +116,226 @@ static void code_of_global_pages_is_one_for_all_spaces(void **state)
     }
 }
 
+/* ---- interrupts ---- */
+
+#define VECTOR  0x1du
+#define HANDLER (0x4000u + VECTOR * 16) /* of machine.c */
+
+/* Each OUT ends a run; an interrupt is asked for then.  It comes behind the instruction
+ * behind STI, which in the second half is a HLT that it ends. */
+CODE(flag, ".code64",
+     "mov $100, %ecx\n"
+     "1: cli\n out %al, $0x10\n inc %rbx\n sti\n inc %r8\n"
+     "2: inc %r9\n lea 2b(%rip), %rax\n cmp %rax, %rdi\n setne %al\n movzx %al, %eax\n"
+     "add %rax, %r10\n"
+     "cli\n out %al, $0x10\n sti\n hlt\n"
+     "3: lea 3b(%rip), %rax\n cmp %rax, %rdi\n setne %al\n movzx %al, %eax\n"
+     "add %rax, %r10\n dec %ecx\n jnz 1b\n cli\n hlt")
+
+static void an_interrupt_waits_for_one_instruction_behind_sti(void **state)
+{
+    /* mov (%rsp), %rdi; inc %rsi; iretq */
+    static const uint8_t handler[] = {0x48, 0x8b, 0x3c, 0x24, 0x48,
+                                      0xff, 0xc6, 0x48, 0xcf};
+    struct machine m;
+    struct x86_regs r;
+    unsigned engine;
+
+    (void)state;
+    for (engine = 0; engine < ENGINES; engine++) {
+        if (!engines_init(&m, MACHINE_LONG, engine)) {
+            skip();
+        }
+        machine_put(&m, MACHINE_CODE, flag, (uint64_t)(flag_end - flag));
+        machine_put(&m, HANDLER, handler, sizeof handler);
+        machine_regs(&m, &r);
+        machine_set(&m, &r);
+        do {
+            assert_int_equal(cpu_run(m.cpu[0], UINT64_MAX), 0);
+            m.pending = VECTOR;
+            cpu_kick(m.cpu[0], CPU_KICK_INTERRUPT);
+        } while (m.seen[CPU_EXIT_HALT] == 0 && m.seen[CPU_EXIT_SHUTDOWN] == 0);
+        machine_get(&m, &r);
+        assert_int_equal(m.seen[CPU_EXIT_OUT], 200);
+        assert_int_equal(m.seen[CPU_EXIT_SHUTDOWN], 0);
+        assert_int_equal(r.gpr[X86_RSI], 200);
+        assert_int_equal(r.gpr[X86_R9], 100);
+        assert_int_equal(r.gpr[X86_R10], 0);
+        machine_fini(&m);
+    }
+}
+
+/* What PUSHF sees, and string instructions. */
+CODE(flags, ".code64",
+     "mov $200, %ecx\n"
+     "1: cli\n std\n pushf\n pop %rax\n and $0x600, %eax\n add %rax, %rsi\n"
+     "mov $0x100008, %edi\n stosq\n sub $0x100000, %rdi\n add %rdi, %r8\n"
+     "sti\n cld\n pushf\n pop %rax\n and $0x600, %eax\n add %rax, %r9\n"
+     "dec %ecx\n jnz 1b\n cli\n hlt")
+
+static void flags_are_what_they_were_set_to(void **state)
+{
+    struct machine m;
+    struct x86_regs r;
+    unsigned engine;
+
+    (void)state;
+    for (engine = 0; engine < ENGINES; engine++) {
+        if (!engines_init(&m, MACHINE_LONG, engine)) {
+            skip();
+        }
+        machine_put(&m, MACHINE_CODE, flags, (uint64_t)(flags_end - flags));
+        machine_regs(&m, &r);
+        run(&m, &r, &r);
+        assert_int_equal(r.gpr[X86_RSI], 200 * 0x400);
+        assert_int_equal(r.gpr[X86_R8], 0);
+        assert_int_equal(r.gpr[X86_R9], 200 * 0x200);
+        assert_int_equal(r.rflags & (X86_IF | X86_DF_BIT), 0);
+        machine_fini(&m);
+    }
+}
+
+CODE(bases, ".code64",
+     "mov $200, %ecx\n"
+     "1: swapgs\n add %gs:0, %rsi\n swapgs\n add %gs:0, %rdi\n dec %ecx\n jnz 1b\n"
+     "swapgs\n hlt")
+
+static void swapgs_exchanges_what_gs_adds(void **state)
+{
+    struct machine m;
+    struct x86_regs r;
+    unsigned engine;
+
+    (void)state;
+    for (engine = 0; engine < ENGINES; engine++) {
+        if (!engines_init(&m, MACHINE_LONG, engine)) {
+            skip();
+        }
+        machine_put(&m, MACHINE_CODE, bases, (uint64_t)(bases_end - bases));
+        machine_poke(&m, MACHINE_DATA, 1, 8);
+        machine_poke(&m, MACHINE_DATA + 0x100, 3, 8);
+        machine_regs(&m, &r);
+        r.seg[X86_GS].base = MACHINE_DATA;
+        r.msr.kernel_gs_base = MACHINE_DATA + 0x100;
+        run(&m, &r, &r);
+        assert_int_equal(r.gpr[X86_RSI], 600);
+        assert_int_equal(r.gpr[X86_RDI], 200);
+        assert_int_equal(r.seg[X86_GS].base, MACHINE_DATA + 0x100);
+        assert_int_equal(r.msr.kernel_gs_base, MACHINE_DATA);
+        machine_fini(&m);
+    }
+}
+
+/* ---- levels ---- */
+
+#define GDT   0x1000u /* of machine.c */
+#define TSS   0x3000u
+#define USER  0x11000u /* the user's page of code; the stack ends at 0x60000 */
+#define CALLS 300u
+
+/* Level 0 calls the function in rbx, then goes to level 3, which calls it, too. */
+CODE(levels, ".code64",
+     "mov $50, %ecx\n 1: call *%rbx\n dec %ecx\n jnz 1b\n"
+     "push $0x23\n push $0x60000\n push $2\n push $0x2b\n push $0x11000\n iretq")
+
+static void make_levels(struct machine *m, struct x86_regs *r)
+{
+    static const gpa pages[] = {FN, USER, 0x5f000, 0x60000};
+    unsigned n;
+
+    machine_regs(m, r);
+    machine_poke(m, GDT + 0x20, 0x00cff3000000ffff, 8);
+    machine_poke(m, GDT + 0x28, 0x00affb000000ffff, 8);
+    machine_poke(m, TSS + 4, 0x70000, 8);
+    r->gdtr.limit = 0x2f;
+    r->seg[X86_TR] =
+        (struct x86_segment){.selector = 0x30, .attr = 0x8b, .base = TSS, .limit = 0x67};
+    machine_poke(m, PAGES, PAGES + 0x1000 + 7, 8);
+    machine_poke(m, PAGES + 0x1000, PAGES + 0x2000 + 7, 8);
+    machine_poke(m, PAGES + 0x2000, PAGES + 0x4000 + 7, 8);
+    for (n = 0; n < sizeof pages / sizeof pages[0]; n++) {
+        machine_poke(m, machine_entry(pages[n]), pages[n] + 7, 8);
+    }
+}
+
+static void what_a_system_may_faults_for_users_at_the_same_place(void **state)
+{
+    static const char *const functions[] = {
+        "\xfa\xc3",         /* cli */
+        "\xfb\x90\xc3",     /* sti; nop */
+        "\x0f\x01\xf8\xc3", /* swapgs */
+        "\x0f\x20\xd8\xc3", /* mov %cr3, %rax */
+    };
+    struct machine m;
+    struct x86_regs r;
+    unsigned n;
+
+    (void)state;
+    for (n = 0; n < ENGINES * 4; n++) {
+        if (!engines_init(&m, MACHINE_LONG, n / 4)) {
+            skip();
+        }
+        machine_put(&m, MACHINE_CODE, levels, (uint64_t)(levels_end - levels));
+        machine_put(&m, FN, functions[n % 4], strlen(functions[n % 4]));
+        machine_put(&m, USER, "\xff\xd3\xf4", 3); /* call *%rbx; hlt */
+        make_levels(&m, &r);
+        r.gpr[X86_RBX] = FN;
+        run(&m, &r, &r);
+        assert_int_equal(machine_vector(&m, &r), X86_GP);
+        assert_int_equal(machine_peek(&m, r.gpr[X86_RSP] + 8, 8), FN);
+        machine_fini(&m);
+    }
+}
+
+/* SYSCALL and SYSRET from and to a loop of the user's; the system counts them, and an
+ * interrupt of the guest's own (INT and IRETQ) on the way. */
+CODE(calls, ".code64",
+     "mov $300, %ebx\n 1: syscall\n add $1, %r8\n adc $0, %r9\n dec %ebx\n jnz 1b\n hlt")
+CODE(serves, ".code64", "inc %rsi\n stc\n int $0x1d\n adc $0, %rdi\n sysretq")
+
+static void system_calls_come_and_go(void **state)
+{
+    static const uint8_t handler[] = {0x48, 0xff, 0xc5, 0x48, 0xcf}; /* inc %rbp; iretq */
+    struct machine m;
+    struct x86_regs r;
+    unsigned engine;
+
+    (void)state;
+    for (engine = 0; engine < ENGINES; engine++) {
+        if (!engines_init(&m, MACHINE_LONG, engine)) {
+            skip();
+        }
+        make_levels(&m, &r);
+        machine_put(&m, MACHINE_CODE, levels, (uint64_t)(levels_end - levels));
+        machine_put(&m, USER, calls, (uint64_t)(calls_end - calls));
+        machine_put(&m, 0x30000, serves, (uint64_t)(serves_end - serves));
+        machine_put(&m, HANDLER, handler, sizeof handler);
+        machine_put(&m, FN, "\xc3", 1);
+        r.gpr[X86_RBX] = FN;
+        r.msr.efer |= X86_EFER_SCE;
+        r.msr.star = UINT64_C(0x8) << 32 | UINT64_C(0x1b) << 48;
+        r.msr.lstar = 0x30000;
+        r.msr.sfmask = X86_IF;
+        run(&m, &r, &r);
+        assert_int_equal(machine_vector(&m, &r), X86_GP); /* the user's HLT */
+        assert_int_equal(r.gpr[X86_RSI], CALLS);
+        assert_int_equal(r.gpr[X86_RDI], CALLS);
+        assert_int_equal(r.gpr[X86_RBP], CALLS);
+        assert_int_equal(r.gpr[X86_R8], CALLS);
+        assert_int_equal(r.gpr[X86_R9], 0);
+        machine_fini(&m);
+    }
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(code_of_global_pages_is_one_for_all_spaces),
+        cmocka_unit_test(an_interrupt_waits_for_one_instruction_behind_sti),
+        cmocka_unit_test(flags_are_what_they_were_set_to),
+        cmocka_unit_test(swapgs_exchanges_what_gs_adds),
+        cmocka_unit_test(what_a_system_may_faults_for_users_at_the_same_place),
+        cmocka_unit_test(system_calls_come_and_go),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
