@@ -88,7 +88,10 @@ fails 1 strata volume backup d "$WORK/kept"
 has "a backup" "$OUT" "key-file"
 fails 1 strata volume create --size 1M --encrypt e
 fails 1 strata volume create --size 1M --key-file "$WORK/one" e
-fails 1 strata volume create --size 1M --encrypt --key-file "$WORK/one" --filesystem ext4 e
+strata volume create --size 8M --encrypt --key-file "$WORK/one" --filesystem ext4 e >/dev/null
+opens e one -c 'read -v 1080 2' || fail "a file system in an encrypted disk: $said"
+has "of ext4" "$said" "53 ef"
+strata volume delete e >/dev/null
 strata volume create --size 1M open >/dev/null
 fails 1 strata volume export open --key-file "$WORK/one" --file "$WORK/x.raw"
 has "not encrypted" "$OUT" "not encrypted"
