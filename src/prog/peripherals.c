@@ -13,6 +13,7 @@
 #include "virtio/device.h"
 #include "virtio/net/net.h"
 #include "virtio/rng.h"
+#include "virtio/vsock/host.h"
 
 #define MTU_USUAL 1500
 
@@ -78,31 +79,12 @@ static int net_word(struct peripheral *p, const char *word, struct err *e)
                    word);
 }
 
-static int plan_net(struct peripheral *p, unsigned index, const char *value,
+static int plan_rng(struct peripheral *p, unsigned index, const char *value,
                     struct err *e)
-{
-    char words[256];
-    char *rest = words;
-    int r = 0;
-
-    if (strlen(value) >= sizeof words) {
-        return err_set(e, -EINVAL, "'%s' is too long", value);
-    }
-    (void)strcpy(words, value);
-    *p =
-        (struct peripheral){.fd = -1, .mac = {0x52, 0x54, 0, 0, 0, (uint8_t)(1 + index)}};
-    while (r == 0 && rest != NULL) {
-        r = net_word(p, strsep(&rest, ","), e);
-    }
-    return r == 0 && p->fd < 0
-               ? err_set(e, -EINVAL, "a network needs tap=FD or frames=FD")
-               : r;
-}
-
-static int plan_rng(struct peripheral *p, const char *value, struct err *e)
 {
     const char *seed = value_of(value, "seed");
 
+    (void)index;
     *p = (struct peripheral){.kind = PERIPHERAL_RNG, .fd = -1, .is_seeded = seed != NULL};
     if (seed != NULL) {
         return number(seed, UINT64_MAX, &p->seed, e);
@@ -112,22 +94,109 @@ static int plan_rng(struct peripheral *p, const char *value, struct err *e)
                : err_set(e, -EINVAL, "random bytes are 'host' or 'seed=NUMBER'");
 }
 
+static int vsock_word(struct peripheral *p, const char *word, struct err *e)
+{
+    const char *cid = value_of(word, "cid");
+    const char *dir = value_of(word, "dir");
+    const char *listen = value_of(word, "listen");
+    uint64_t n = 0;
+    int r;
+
+    if (cid == NULL && dir == NULL && listen == NULL) {
+        return err_set(e, -EINVAL,
+                       "'%s' of sockets is not known (cid=N, dir=FD, listen=FD)", word);
+    }
+    r = number(cid != NULL   ? cid
+               : dir != NULL ? dir
+                             : listen,
+               cid != NULL ? UINT32_MAX : INT32_MAX, &n, e);
+    if (cid != NULL) {
+        p->cid = (uint32_t)n;
+    } else if (dir != NULL) {
+        p->dir = (int)n;
+    } else {
+        p->listen = (int)n;
+    }
+    return r;
+}
+
+/* Each of the words of a value, which are separated by commas. */
+static int each_word(struct peripheral *p, const char *value,
+                     int (*fn)(struct peripheral *p, const char *word, struct err *e),
+                     struct err *e)
+{
+    char words[256];
+    char *rest = words;
+    int r = 0;
+
+    if (strlen(value) >= sizeof words) {
+        return err_set(e, -EINVAL, "'%s' is too long", value);
+    }
+    (void)strcpy(words, value);
+    while (r == 0 && rest != NULL) {
+        r = fn(p, strsep(&rest, ","), e);
+    }
+    return r;
+}
+
+static int plan_net(struct peripheral *p, unsigned index, const char *value,
+                    struct err *e)
+{
+    int r;
+
+    *p =
+        (struct peripheral){.fd = -1, .mac = {0x52, 0x54, 0, 0, 0, (uint8_t)(1 + index)}};
+    r = each_word(p, value, net_word, e);
+    return r == 0 && p->fd < 0
+               ? err_set(e, -EINVAL, "a network needs tap=FD or frames=FD")
+               : r;
+}
+
+static int plan_vsock(struct peripheral *p, unsigned index, const char *value,
+                      struct err *e)
+{
+    (void)index;
+    *p = (struct peripheral){.kind = PERIPHERAL_VSOCK, .fd = -1, .dir = -1, .listen = -1};
+    return each_word(p, value, vsock_word, e);
+}
+
+static const struct option {
+    const char *name;
+    int (*plan)(struct peripheral *p, unsigned index, const char *value, struct err *e);
+} options[] = {
+    {"--net", plan_net},
+    {"--rng", plan_rng},
+    {"--vsock", plan_vsock},
+};
+
 int peripherals_plan(struct peripherals *p, const char *option, const char *value,
                      struct err *e)
 {
-    struct peripheral *one = &p->one[p->count];
-    bool is_net = strcmp(option, "--net") == 0;
-    int r;
+    for (unsigned i = 0; i < sizeof options / sizeof options[0]; i++) {
+        if (strcmp(option, options[i].name) == 0) {
+            int r = p->count < PERIPHERALS_MOST
+                        ? options[i].plan(&p->one[p->count], p->count, value, e)
+                        : err_set(e, -EINVAL, "there are too many devices");
 
-    if (!is_net && strcmp(option, "--rng") != 0) {
-        return 0;
+            p->count += r == 0;
+            return r < 0 ? r : 1;
+        }
     }
-    if (p->count == PERIPHERALS_MOST) {
-        return err_set(e, -EINVAL, "there are too many devices");
+    return 0;
+}
+
+static int open_vsock(struct peripheral *p, struct loop *l, struct virtio_device **ret,
+                      struct err *e)
+{
+    int r = vsock_host_create(l, p->cid, p->dir, &p->sockets, e);
+
+    if (r == 0 && p->listen >= 0) {
+        r = vsock_host_listen(p->sockets, p->listen, e);
     }
-    r = is_net ? plan_net(one, p->count, value, e) : plan_rng(one, value, e);
-    p->count += r == 0;
-    return r < 0 ? r : 1;
+    if (r == 0) {
+        *ret = vsock_host_device(p->sockets);
+    }
+    return r;
 }
 
 static int open_nic(struct peripheral *p, struct loop *l, struct err *e)
@@ -151,6 +220,9 @@ static int open_one(struct peripheral *p, struct loop *l, struct virtio_device *
     if (p->kind == PERIPHERAL_RNG) {
         return virtio_rng_create(&rng, ret, e);
     }
+    if (p->kind == PERIPHERAL_VSOCK) {
+        return open_vsock(p, l, ret, e);
+    }
     r = open_nic(p, l, e);
     net.nic = p->nic;
     memcpy(net.mac, p->mac, sizeof net.mac);
@@ -170,7 +242,8 @@ int peripherals_open(struct peripherals *p, struct loop *l, struct err *e)
 void peripherals_close(struct peripherals *p)
 {
     for (unsigned i = 0; i < p->count; i++) {
-        if (p->device[i] != NULL) {
+        vsock_host_destroy(p->one[i].sockets);
+        if (p->device[i] != NULL && p->one[i].sockets == NULL) {
             p->device[i]->ops->destroy(p->device[i]);
         }
         if (p->one[i].nic != NULL) {

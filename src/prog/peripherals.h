@@ -1,4 +1,5 @@
-/* peripherals.h - what the program `machine` plugs in beside disks: networks, random bytes. */
+/* peripherals.h - what the program `machine` plugs in beside disks: networks, random bytes,
+ * sockets between host and guest. */
 #ifndef PROG_PERIPHERALS_H
 #define PROG_PERIPHERALS_H
 
@@ -9,6 +10,7 @@ struct err;
 struct loop;
 struct nic;
 struct virtio_device;
+struct vsock_host;
 
 #define PERIPHERALS_MOST 16
 
@@ -16,6 +18,7 @@ enum peripheral_kind {
     PERIPHERAL_TAP,
     PERIPHERAL_FRAMES,
     PERIPHERAL_RNG,
+    PERIPHERAL_VSOCK,
     PERIPHERAL_KIND_COUNT
 };
 
@@ -26,7 +29,11 @@ struct peripheral {
     uint8_t mac[6];
     bool is_seeded; /* random bytes follow from `seed` */
     uint64_t seed;
-    struct nic *nic; /* owned; of one that is open */
+    uint32_t cid;               /* of a guest with sockets */
+    int dir;                    /* where it may connect to; -1: nowhere */
+    int listen;                 /* where programs of the host come in; -1: nowhere */
+    struct nic *nic;            /* owned; of one that is open */
+    struct vsock_host *sockets; /* the same */
 };
 
 /* Zeroed: there are none. */
@@ -38,7 +45,8 @@ struct peripherals {
 
 /* One more: 1; 0: it is no option for these.
  *   --net tap=FD|frames=FD[,mac=ADDRESS][,mtu=BYTES]
- *   --rng host|seed=NUMBER */
+ *   --rng host|seed=NUMBER
+ *   --vsock cid=NUMBER[,dir=FD][,listen=FD] */
 int peripherals_plan(struct peripherals *p, const char *option, const char *value,
                      struct err *e);
 

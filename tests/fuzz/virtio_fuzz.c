@@ -16,6 +16,7 @@
 #include "virtio/net/net.h"
 #include "virtio/rng.h"
 #include "virtio/space.h"
+#include "virtio/vsock/vsock.h"
 
 #define MEM_BYTES   (128u << 10)
 #define HEAD_BYTES  9u
@@ -24,11 +25,14 @@
 #define DRIVER_AT   256u
 #define DEVICE_AT   320u
 
+#define STREAMS 16u
+
 struct world {
     struct virtio_space space; /* first */
     struct loop *loop;
     struct virtio_device *d;
     struct nic *nic[2];
+    struct vsock_stream *stream[STREAMS];
     uint8_t *mem;
     uint32_t seed; /* 0: memory stays as it is */
     uint64_t features;
@@ -70,6 +74,77 @@ static void make_net(struct world *w)
     o.nic = w->nic[0];
     if (virtio_net_create(&o, &w->d, NULL) != 0) {
         abort();
+    }
+}
+
+/* A slot that holds a stream, as the address of it is what its user is called with. */
+static uint32_t stream_received(void *who, const uint8_t *bytes, uint32_t n)
+{
+    (void)who;
+    return n > 0 && bytes[0] % 4 == 0 ? n / 2 : n;
+}
+
+static void stream_finished(void *who)
+{
+    (void)who;
+}
+
+static void stream_gone(void *who, int why)
+{
+    (void)why;
+    *(struct vsock_stream **)who = NULL;
+}
+
+static const struct vsock_user stream_user = {
+    .received = stream_received, .finished = stream_finished, .gone = stream_gone};
+
+static int stream_accept(void *who, uint32_t port, struct vsock_stream *s,
+                         const struct vsock_user **ret_user, void **ret_who)
+{
+    struct world *w = who;
+    struct vsock_stream **slot = &w->stream[port % STREAMS];
+
+    if (*slot != NULL) {
+        return -ECONNREFUSED;
+    }
+    *slot = s;
+    *ret_user = &stream_user;
+    *ret_who = slot;
+    return 0;
+}
+
+static void make_vsock(struct world *w)
+{
+    struct virtio_vsock_options o = {
+        .loop = w->loop, .cid = 3, .accept = stream_accept, .who = w};
+
+    if (virtio_vsock_create(&o, &w->d, NULL) != 0) {
+        abort();
+    }
+}
+
+static void poke_vsock(struct world *w, uint8_t what)
+{
+    struct vsock_stream **slot = &w->stream[what % STREAMS];
+    uint8_t bytes[5000] = {what};
+
+    if (*slot == NULL) {
+        (void)virtio_vsock_connect(w->d, what, &stream_user, slot, slot);
+        return;
+    }
+    switch (what / STREAMS % 4) {
+    case 0:
+        (void)virtio_vsock_send(*slot, bytes, what * 16u);
+        break;
+    case 1:
+        virtio_vsock_more(*slot);
+        break;
+    case 2:
+        virtio_vsock_shutdown(*slot);
+        break;
+    default:
+        virtio_vsock_close(*slot);
+        *slot = NULL;
     }
 }
 
@@ -115,6 +190,7 @@ static const struct device {
 } devices[] = {
     {make_rng, poke_nothing, end_nothing},
     {make_net, poke_net, end_net},
+    {make_vsock, poke_vsock, end_nothing},
 };
 
 #define DEVICES (sizeof devices / sizeof devices[0])

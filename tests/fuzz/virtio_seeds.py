@@ -59,7 +59,19 @@ def net(p):
                                        (POKE, 0), (POKE, 1), (RESTART, 1), (POKE, 200), (TURN, 0)], data.ljust(10000, b'\0'))
 
 
-for name, make in (('rng', rng), ('net', net)):
+def vsock(p):
+    def packet(op, data=b'', port=7, flags=0):
+        return struct.pack('<QQIIIHHIII', 3, 2, 1000, port, len(data), 1, op, flags, 65536, 0) + data
+    data, tx = b'', []
+    for one in (packet(1), packet(5, b'hello'), packet(7), packet(4, flags=2), packet(1, port=8), packet(3, port=8), packet(4, flags=3)):
+        tx.append([(DATA + len(data), len(one), False)])
+        data += one
+    rx = [[(DATA + 4096 + 256 * i, 256, True)] for i in range(12)]
+    return seed(2, p, [rx, tx, [[(DATA, 8, True)]]], [(KICK, 1), (POKE, 7), (TURN, 0), (POKE, 23), (POKE, 5), (TURN, 0), (RESTART, 1),
+                                                      (KICK, 0), (POKE, 55), (TURN, 0)], data.ljust(1000, b'\0'))
+
+
+for name, make in (('rng', rng), ('net', net), ('vsock', vsock)):
     for is_packed in (False, True):
         with open(f'{sys.argv[1]}/{name}_{"packed" if is_packed else "split"}', 'wb') as f:
             f.write(make(is_packed).rstrip(b'\0'))

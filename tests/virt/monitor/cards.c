@@ -1,7 +1,7 @@
 /* cards.c - the first process of a test's Linux: loads the modules of virtio devices and uses
  * each device by the kernel's own interfaces.
  *
- * Arguments: rng, net=ADDRESS, ... in the order in which they are to be done. */
+ * Arguments: rng, net=ADDRESS, vsock=PORT, in the order in which they are to be done. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -26,6 +26,7 @@
 
 #include <linux/ethtool.h>
 #include <linux/sockios.h>
+#include <linux/vm_sockets.h>
 
 #define TCP_PORT    9000
 #define UDP_PORT    9001
@@ -247,11 +248,75 @@ static void do_net(const char *address)
     (void)close(fd);
 }
 
+/* ---- sockets between guest and host ---- */
+
+/* Send back what one program of the host says, until it ends. */
+static void serve_one(int listener)
+{
+    static uint8_t b[CHUNK_BYTES];
+    struct pollfd p = {.fd = listener, .events = POLLIN};
+    uint64_t bytes = 0;
+    ssize_t n;
+    int fd;
+
+    if (!check(poll(&p, 1, 30000) == 1, "vsock: nobody came")) {
+        return;
+    }
+    fd = accept(listener, NULL, NULL);
+    while ((n = read(fd, b, sizeof b)) > 0) {
+        for (ssize_t done = 0, r; done < n; done += r) {
+            r = write(fd, b + done, (size_t)(n - done));
+            if (!check(r > 0, "vsock: write")) {
+                return;
+            }
+        }
+        bytes += (uint64_t)n;
+    }
+    (void)close(fd);
+    printf("vsock: served %llu bytes\n", (unsigned long long)bytes);
+}
+
+static void do_vsock(const char *port)
+{
+    struct sockaddr_vm host = {
+        .svm_family = AF_VSOCK, .svm_cid = 2, .svm_port = (unsigned)atoi(port)};
+    struct sockaddr_vm own = {
+        .svm_family = AF_VSOCK, .svm_cid = VMADDR_CID_ANY, .svm_port = 1};
+    double start;
+    int listener;
+    int fd;
+
+    load_modules((const char *const[]){"vsock", "vmw_vsock_virtio_transport_common",
+                                       "vmw_vsock_virtio_transport", NULL});
+    listener = socket(AF_VSOCK, SOCK_STREAM, 0);
+    (void)check(bind(listener, (struct sockaddr *)&own, sizeof own) == 0 &&
+                    listen(listener, 4) == 0,
+                "vsock: listen");
+    fd = socket(AF_VSOCK, SOCK_STREAM, 0);
+    if (check(connect(fd, (struct sockaddr *)&host, sizeof host) == 0,
+              "vsock: connect")) {
+        start = now();
+        if (check(echo_stream(fd, TCP_BYTES), "vsock: stream")) {
+            printf("vsock: stream right, %.2f s\n", now() - start);
+        }
+    }
+    (void)close(fd);
+    host.svm_port++;
+    fd = socket(AF_VSOCK, SOCK_STREAM, 0);
+    printf("vsock: another port: %s\n",
+           connect(fd, (struct sockaddr *)&host, sizeof host) == 0 ? "FAILED, it is open"
+                                                                   : strerror(errno));
+    (void)close(fd);
+    (void)fflush(stdout);
+    serve_one(listener);
+}
+
 static const struct {
     const char *name;
     void (*fn)(const char *value);
 } things[] = {
     {"net", do_net},
+    {"vsock", do_vsock},
 };
 
 int main(int argc, char **argv)

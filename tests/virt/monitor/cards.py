@@ -1,13 +1,16 @@
 """cards.py KIND USERNET MACHINE... - the host's side of cards.sh, in a network namespace of its own.
 
-KIND: tap, frames, or none.  Opens the network, serves echoes, runs the machine with --net, and gives its exit code."""
+KIND: tap, frames, vsock, or none.  Opens the network or the sockets, serves echoes, runs the machine with --net or
+--vsock, and gives its exit code."""
 import fcntl
 import os
 import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
+import time
 
 TUNSETIFF, IFF_TAP, IFF_NO_PI, IFF_VNET_HDR = 0x400454ca, 2, 0x1000, 0x4000
 
@@ -60,6 +63,46 @@ def open_frames(usernet):
     return ours.detach()
 
 
+def open_sockets(directory):
+    """The guest finds an echo behind port 9000; a program comes by the entrance and talks to port 1 of the guest."""
+    server = socket.socket(socket.AF_UNIX)
+    server.bind(f'{directory}/vsock_9000')
+    server.listen()
+    threading.Thread(target=echo_stream, args=(server,), daemon=True).start()
+    entrance = socket.socket(socket.AF_UNIX)
+    entrance.bind(f'{directory}/entrance')
+    entrance.listen()
+    visitor = threading.Thread(target=visit, args=(f'{directory}/entrance',), daemon=True)
+    visitor.start()
+    return os.open(directory, os.O_PATH | os.O_CLOEXEC), entrance.detach(), visitor
+
+
+def enter(path):
+    s = socket.socket(socket.AF_UNIX)
+    s.connect(path)
+    s.sendall(b'CONNECT 1\n')
+    try:
+        said = s.recv(3)
+    except ConnectionResetError:
+        said = b''
+    return s if said == b'OK\n' else None
+
+
+def visit(path):
+    data, got = os.urandom(1 << 20), b''
+    for _ in range(600):
+        if s := enter(path):
+            break
+        time.sleep(0.1)
+    else:
+        print('host: FAILED: the guest does not listen')
+        return
+    threading.Thread(target=lambda: (s.sendall(data), s.shutdown(socket.SHUT_WR)), daemon=True).start()
+    while more := s.recv(1 << 16):
+        got += more
+    print('host: the guest echoes', 'right' if got == data else f'FAILED: {len(got)} bytes', flush=True)
+
+
 kind, usernet, *machine = sys.argv[1:]
 fds = []
 ip('link set lo up')
@@ -67,7 +110,14 @@ if kind == 'tap':
     fds = [open_tap()]
 elif kind == 'frames':
     fds = [open_frames(usernet)]
-if fds:
+elif kind == 'vsock':
+    directory = tempfile.TemporaryDirectory()
+    *fds, visitor = open_sockets(directory.name)
+    machine += ['--vsock', f'cid=77,dir={fds[0]},listen={fds[1]}']
+if kind in ('tap', 'frames'):
     serve('0.0.0.0')
     machine += ['--net', f'{kind}={fds[0]},mac=52:54:00:aa:bb:cc']
-sys.exit(subprocess.run(machine, pass_fds=fds, stdin=subprocess.DEVNULL, timeout=150).returncode)
+code = subprocess.run(machine, pass_fds=fds, stdin=subprocess.DEVNULL, timeout=150).returncode
+if kind == 'vsock':
+    visitor.join(10)
+sys.exit(code)

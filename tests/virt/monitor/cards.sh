@@ -12,7 +12,7 @@ root=${STRATA_LINUX:-/}
 linux=$(find "$root/boot" -name 'vmlinuz-*' 2>/dev/null | sort | tail -n 1)
 modules=
 for name in virtio virtio_ring virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci failover net_failover \
-    virtio_net virtio-rng; do
+    virtio_net virtio-rng vsock vmw_vsock_virtio_transport_common vmw_vsock_virtio_transport; do
     modules="$modules $(find "$root/lib/modules" -name "$name.ko" 2>/dev/null | sort | tail -n 1)"
 done
 if [ -z "$linux" ] || [ -z "${modules# }" ]; then
@@ -63,6 +63,13 @@ want 'net: 52:54:00:aa:bb:cc mtu 65520 tso 0 link 1'
 want 'net: 300 of 300 datagrams'
 want 'net: stream right'
 
+# Streams without a network, in both directions, a large one each.
+boot vsock 'vsock=9000'
+want 'vsock: stream right'
+want 'vsock: another port: Connection reset by peer'
+want 'vsock: served 1048576 bytes'
+want 'host: the guest echoes right'
+
 # What cannot be is refused with its reason.
 refused() { # REASON OPTIONS...
     reason=$1
@@ -78,3 +85,5 @@ refused 'a network needs' --net mac=52:54:00:00:00:01
 refused 'is no address' --net frames=0,mac=01:00:00:00:00:01
 refused 'an MTU of 12 is not possible' --net frames=0,mtu=12
 refused 'random bytes are' --rng dice
+refused 'cannot be number 2' --vsock cid=2
+refused 'descriptor 0' --vsock cid=3,listen=0
