@@ -103,6 +103,25 @@ static void pass_signal(void *arg, int signal)
     (void)node_guest_kill(r->c->node, r->guest, signal, false, &ignored);
 }
 
+/* Whether it is a machine: its serial line is joined byte by byte where there is a terminal. */
+static bool is_machine(const json_t *guest)
+{
+    const char *kind = json_string_value(json_object_get(guest, "kind"));
+    return kind != NULL && strcmp(kind, "machine") == 0;
+}
+
+/* An image is what a container is made from; what a machine needs, the node says. */
+static bool lacks_image(const struct part_guest *g, const char *action)
+{
+    if (g->image != NULL || g->as != PART_GUEST_AS_CONTAINER) {
+        return false;
+    }
+    (void)fprintf(stderr,
+                  "strata: cannot %s: IMAGE is missing (see 'strata %s --help')\n",
+                  action, action);
+    return true;
+}
+
 /* The terminal of this command, as `follow` wants it. */
 static struct terminal here(bool raw, bool input)
 {
@@ -135,6 +154,9 @@ int cmd_run(struct cli *c, const struct op_run *a)
     struct err e = {0};
     SCOPED(scope_json) json_t *order = NULL;
     struct node_run_result run = {.console = -1};
+    if (lacks_image(&a->guest, "run")) {
+        return CLI_USAGE;
+    }
     struct node *n = cli_node(c, &e);
     if (n == NULL ||
         check_terminal(a->guest.tty, a->guest.interactive, a->detach, &e) < 0 ||
@@ -147,7 +169,8 @@ int cmd_run(struct cli *c, const struct op_run *a)
     }
     const char *id = json_string_value(json_object_get(run.guest, "id"));
     struct relay relay = {c, id};
-    struct terminal t = here(run.terminal, run.interactive);
+    bool raw = run.terminal && (isatty(STDIN_FILENO) || !is_machine(run.guest));
+    struct terminal t = here(raw, run.interactive);
     t.on_signal = pass_signal;
     int code = follow(&relay, run.console, &t, DEFAULT_KEYS, &e);
     (void)close(run.console);
@@ -161,6 +184,9 @@ int cmd_create(struct cli *c, const struct op_create *a)
     struct err e = {0};
     SCOPED(scope_json) json_t *order = NULL;
     json_t *guest = NULL;
+    if (lacks_image(&a->guest, "create")) {
+        return CLI_USAGE;
+    }
     struct node *n = cli_node(c, &e);
     int r = n == NULL ? -1 : guest_order(c, a, &a->guest, &order, &e);
     if (r == 0) {
@@ -204,8 +230,9 @@ int cmd_start(struct cli *c, const struct op_start *a)
         return cli_fail(c, &e);
     }
     struct relay relay = {c, a->guest[0]};
+    bool raw = flag_of(guest, "tty") || (is_machine(guest) && isatty(STDIN_FILENO));
     struct terminal t =
-        here(flag_of(guest, "tty"), a->interactive || flag_of(guest, "interactive"));
+        here(raw, a->interactive || flag_of(guest, "interactive") || is_machine(guest));
     t.on_signal = pass_signal;
     int code = follow(&relay, console, &t, DEFAULT_KEYS, &e);
     r = code < 0 ? code : node_run_end(n, guest, &e);

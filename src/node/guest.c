@@ -240,17 +240,41 @@ static int new_record(const json_t *order, struct guest *g, struct err *e)
     }
     (void)clock_gettime(CLOCK_REALTIME, &now);
     units_print_time(now.tv_sec * 1000000000LL + now.tv_nsec, time);
-    g->record = json_pack("{s:i, s:s, s:s, s:s, s:s, s:o, s:s, s:i}", "schema", 1, "id",
-                          g->id, "name", name, "kind", "container", "created", time,
-                          "config", config, "desired", "stopped", "owner", (int)getuid());
+    g->record = json_pack(
+        "{s:i, s:s, s:s, s:s, s:s, s:o, s:s, s:i}", "schema", 1, "id", g->id, "name",
+        name, "kind", json_object_get(config, "as") != NULL ? "machine" : "container",
+        "created", time, "config", config, "desired", "stopped", "owner", (int)getuid());
     if (!word_is_name(name)) {
         return err_set(e, -EINVAL,
                        "'%s' cannot be the name of a guest: want letters, digits, _ . -",
                        name);
     }
-    return json_is_string(json_object_get(order, "image"))
+    return guest_is_machine(g) || json_is_string(json_object_get(order, "image"))
                ? 0
                : err_set(e, -EINVAL, "no image was named");
+}
+
+/* The files that a machine is started from, named so that any command finds them. */
+static int choose_kernel(struct guest *g, struct err *e)
+{
+    static const char *const keys[] = {"kernel", "initrd"};
+
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
+        const char *word = json_string_value(json_object_get(guest_config(g), keys[i]));
+        char path[PATH_MAX];
+
+        if (word == NULL) {
+            continue;
+        }
+        if (realpath(word, path) == NULL || access(path, R_OK) < 0) {
+            return err_sys(e, -errno, "cannot read %s '%s'", keys[i], word);
+        }
+        (void)json_object_set_new(guest_config(g), keys[i], json_string(path));
+        if (i == 0) {
+            (void)json_object_set_new(g->record, "image", json_string(path));
+        }
+    }
+    return 0;
 }
 
 static int choose_image(struct node *n, const json_t *order, struct guest *g,
@@ -259,8 +283,12 @@ static int choose_image(struct node *n, const json_t *order, struct guest *g,
     const char *image = json_string_value(json_object_get(order, "image"));
     const char *policy = json_string_value(json_object_get(order, "pull"));
     struct record_claims early = {0};
-    int r = volume_claim(n, g, &early, e); /* before an image is fetched in vain */
+    int r;
 
+    if (guest_is_machine(g)) {
+        return choose_kernel(g, e);
+    }
+    r = volume_claim(n, g, &early, e); /* before an image is fetched in vain */
     record_claims_fini(&early);
     return r < 0
                ? r
@@ -316,17 +344,23 @@ int guest_make(struct node *n, const json_t *order, const struct guest_source *f
                struct guest *g, int *ret_lock, struct err *e)
 {
     SCOPED(scope_close) int lock = -1;
-    struct image_store *store;
+    struct image_store *store = NULL;
     int r = new_record(order, g, e);
 
     if (r == 0) {
-        r = node_images(n, &store, e);
+        r = node_need_places(n, e);
     }
-    if (r == 0) {
-        r = image_hold(store, e); /* what is found is not pruned before it is recorded */
+    if (r == 0 && !guest_is_machine(g)) {
+        r = node_images(n, &store, e);
+        if (r == 0) {
+            r = image_hold(store,
+                           e); /* what is found is not pruned before it is recorded */
+        }
     }
     if (r == 0) {
         r = record_guest(n, order, g, &lock, e);
+    }
+    if (store != NULL) {
         image_release(store);
     }
     if (r < 0) {

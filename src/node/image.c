@@ -269,7 +269,9 @@ static int commit(struct node *n, const json_t *order, json_t **ret, struct err 
     bool held = false;
     int r = guest_find(n, word != NULL ? word : "", &g, e);
 
+    r = r == 0 ? guest_need_container(&g, "make an image of", e) : r;
     if (r < 0) {
+        guest_fini(&g);
         return r;
     }
     (void)guest_state_path(n, g.id, "disk/upper", upper);

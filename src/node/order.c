@@ -16,8 +16,7 @@
 #define MEMORY_LEAST_BYTES (4ULL << 20)
 #define CPU_MOST_MILLIS    1024000
 
-static const char *const one_command_only[] = {"detach", "pull", "name", "as",
-                                               "command_words"};
+static const char *const one_command_only[] = {"detach", "pull", "name", "command_words"};
 
 static int check_pairs(const json_t *config, const char *key, struct err *e)
 {
@@ -247,6 +246,9 @@ int order_to_config(const json_t *order, json_t **ret_config, struct err *e)
     }
     for (size_t i = 0; r == 0 && i < sizeof checks / sizeof checks[0]; i++) {
         r = checks[i](config, e);
+    }
+    if (r == 0) {
+        r = order_check_kind(config, e);
     }
     if (r == 0) {
         r = check_pairs(config, "label", e);

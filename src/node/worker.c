@@ -33,6 +33,7 @@
 #include "node/mount/mount.h"
 #include "node/private.h"
 #include "virt/container/container.h"
+#include "virt/monitor/remote/remote.h"
 
 static const char *place(const json_t *spec, const char *key)
 {
@@ -47,9 +48,16 @@ static void container_root(const json_t *spec, char out[PATH_MAX])
 int guest_task(struct node *n, const struct guest *g, struct task **ret, struct err *e)
 {
     struct container *c = NULL;
+    struct far *f = NULL;
     char root[PATH_MAX];
     int r;
 
+    if (guest_is_machine(g)) {
+        (void)guest_run_path(n, g->id, "", root);
+        r = far_open(root, g->id, &f, e);
+        *ret = r == 0 ? far_task(f) : *ret;
+        return r;
+    }
     (void)str_print(root, sizeof root, "%s/containers", n->run);
     r = container_open(root, g->id, &c, e);
     if (r == 0) {
@@ -146,6 +154,11 @@ static int make_container(const json_t *spec, const struct log *log, struct stdi
     return container_create(&n, ret, ret_master, e);
 }
 
+static bool is_machine(const json_t *spec)
+{
+    return json_is_object(json_object_get(spec, "machine"));
+}
+
 static const char *program_of(const json_t *spec)
 {
     const json_t *process = json_object_get(json_object_get(spec, "oci"), "process");
@@ -163,6 +176,9 @@ int worker_make(const json_t *spec, struct keeper_config *k, const struct log *l
     int master = -1;
     int r = 0;
 
+    if (is_machine(spec)) {
+        return worker_make_machine(spec, k, log, e);
+    }
     r = disks_attach(spec, e);
     if (r < 0) {
         return r;
@@ -258,9 +274,14 @@ static int end_container(const json_t *spec, struct err *e)
     return 0;
 }
 
+static int end_guest(const json_t *spec, struct err *e)
+{
+    return is_machine(spec) ? worker_end_machine(spec, e) : end_container(spec, e);
+}
+
 int worker_clean(const json_t *spec, struct err *e)
 {
-    int r = end_container(spec, e);
+    int r = end_guest(spec, e);
 
     r = r < 0 ? r : disks_detach(spec, e);
     return r < 0 ? r : net_leave(spec, e);
@@ -366,7 +387,7 @@ static int restart(const json_t *spec, struct keeper_config *k, struct err *e)
     int r;
 
     /* its disks stay attached: in between somebody could freeze the layers of the plan */
-    if (end_container(spec, NULL) == 0) {
+    if (end_guest(spec, NULL) == 0) {
         (void)net_leave(spec, NULL);
     }
     if (!disks_are_attached(spec)) {

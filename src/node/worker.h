@@ -14,6 +14,11 @@ struct log;
 int worker_make(const json_t *spec, struct keeper_config *k, const struct log *log,
                 struct err *e);
 
+/* worker_machine.c: the same for a machine; and its end. */
+int worker_make_machine(const json_t *spec, struct keeper_config *k,
+                        const struct log *log, struct err *e);
+int worker_end_machine(const json_t *spec, struct err *e);
+
 /* Become the keeper.  Returns only on failure; the guest is ended then. */
 int worker_become_keeper(const json_t *spec, struct keeper_config *k, struct err *e);
 

@@ -270,6 +270,20 @@ static void usage_is_code_two_and_one_line(void **state)
     assert_non_null(strstr(err, "did you mean 'strata image build'?"));
 }
 
+static void an_image_is_wanted_of_all_but_machines(void **state)
+{
+    (void)state;
+    assert_int_equal(STRATA("run"), 2);
+    assert_string_equal(
+        err, "strata: cannot run: IMAGE is missing (see 'strata run --help')\n");
+    assert_int_equal(STRATA("create", "--name", "web"), 2);
+    assert_non_null(strstr(err, "cannot create: IMAGE is missing"));
+    assert_null(fake.calls.data);
+    assert_int_equal(STRATA("create", "--as", "machine", "--kernel", "k"), 0);
+    assert_non_null(strstr(fake.calls.data, "\"as\":\"machine\""));
+    assert_non_null(strstr(fake.calls.data, "\"kernel\":\"k\""));
+}
+
 static void help_version_and_completion_need_no_host(void **state)
 {
     (void)state;
@@ -309,6 +323,7 @@ int main(void)
         TEST(doctor_tells_by_its_code_that_something_is_missing),
         TEST(oci_words_are_passed_untouched),
         TEST(usage_is_code_two_and_one_line),
+        TEST(an_image_is_wanted_of_all_but_machines),
         TEST(help_version_and_completion_need_no_host),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -193,7 +193,6 @@ static void wrong_words_are_answered_in_one_line(void **state)
          "cannot find option '--zzzzzzzzz' (see 'strata run --help')"},
         {{"run", "-Z", "busybox"}, "cannot find option '-Z' (see 'strata run --help')"},
         {{"--stat", "x"}, "cannot find option '--stat': did you mean '--state'?"},
-        {{"run"}, "cannot run: IMAGE is missing (see 'strata run --help')"},
         {{"stop"}, "cannot stop: GUEST is missing (see 'strata stop --help')"},
         {{"exec", "web"}, "cannot exec: COMMAND is missing (see 'strata exec --help')"},
         {{"cp", "a"}, "cannot cp: TARGET is missing (see 'strata cp --help')"},

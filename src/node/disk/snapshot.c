@@ -105,7 +105,8 @@ static int begin(struct node *n, const char *guest, const char *name, struct gue
     if (r < 0) {
         return r;
     }
-    *ret_dir = disk_open_dir(n, g->id, "snapshots", e);
+    r = guest_need_container(g, "handle a snapshot of", e);
+    *ret_dir = r < 0 ? r : disk_open_dir(n, g->id, "snapshots", e);
     if (*ret_dir < 0) {
         guest_fini(g);
         return *ret_dir;

@@ -40,6 +40,7 @@ static const struct word {
     {"events-dir", WORD_INT, offsetof(struct keeper_config, events_dir)},
     {"owner", WORD_BOOL, offsetof(struct keeper_config, owner)},
     {"finishes", WORD_BOOL, offsetof(struct keeper_config, finishes)},
+    {"keeps-input", WORD_BOOL, offsetof(struct keeper_config, keeps_input)},
     {"reboots", WORD_BOOL, offsetof(struct keeper_config, reboots)},
     {"restart", WORD_RESTART, offsetof(struct keeper_config, restart)},
     {"restart-most", WORD_U64, offsetof(struct keeper_config, restart_most)},

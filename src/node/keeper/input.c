@@ -46,7 +46,7 @@ void keeper_input_take(struct keeper *k, const char *bytes, size_t len)
 
 void keeper_input_end(struct keeper *k)
 {
-    if (k->c.input == k->c.master) {
+    if (k->c.input == k->c.master || k->c.keeps_input) {
         return; /* on a terminal the user types the end-of-file character */
     }
     k->input_ends = true;

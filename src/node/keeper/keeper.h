@@ -69,7 +69,8 @@ struct keeper_config {
     bool owner; /* viewers[0] cleans up after the guest while it is connected */
     bool
         finishes; /* it cleans up itself, also where an owner is: mounts that only it sees */
-    bool reboots; /* the guest may reboot(2): its end by SIGHUP is a restart */
+    bool keeps_input; /* a serial line: what one viewer ends the next goes on with */
+    bool reboots;     /* the guest may reboot(2): its end by SIGHUP is a restart */
     enum keeper_restart restart;
     uint64_t restart_most; /* 0: no bound */
     uint64_t restarts;

@@ -43,6 +43,9 @@ int spec_build_process(struct plan *p, struct err *e);
 int spec_build_mounts(const struct plan *p, struct err *e);
 int spec_build_linux(const struct plan *p, struct err *e);
 
+/* machine.c: the part of a machine, instead. */
+void spec_build_machine(const struct plan *p, json_t *spec);
+
 /* "seccomp=FILE|unconfined|default": adds to `spec`, and to `p->oci` a profile of one's own. */
 int spec_build_seccomp(const struct plan *p, json_t *spec, struct err *e);
 

@@ -5,6 +5,8 @@
  *
  *     oci       the OCI runtime configuration (runtime-spec 1.2)
  *     overlay   layer directories, upper and work directory
+ *     machine   instead of both: what the worker of a machine runs (machine.c)
+ *     bounds    ... and what the host grants it
  *     network   what `net_allocate` gave
  *     keeper    restart policy, log bounds, health check
  *
@@ -99,49 +101,64 @@ static int find_user(struct plan *p, struct err *e)
     return r;
 }
 
+static int build_container(struct plan *p, json_t *spec, struct err *e)
+{
+    int r;
+
+    (void)json_object_set(spec, "oci", p->oci);
+    (void)json_object_set_new(p->oci, "ociVersion", json_string("1.2.0"));
+    (void)json_object_set_new(
+        p->oci, "hostname",
+        json_string(spec_text(p->config, "hostname", guest_text(p->g, "name"))));
+    (void)json_object_set_new(p->oci, "root",
+                              json_pack("{s:s, s:b}", "path", "rootfs", "readonly",
+                                        spec_flag(p->config, "read_only")));
+    r = find_user(p, e);
+    if (r == 0) {
+        r = spec_build_process(p, e);
+    }
+    if (r == 0) {
+        r = spec_build_mounts(p, e);
+    }
+    if (r == 0) {
+        r = spec_build_linux(p, e);
+    }
+    if (r == 0) {
+        r = spec_build_seccomp(p, spec, e);
+    }
+    user_fini(&p->user);
+    if (r == 0) {
+        (void)json_object_set_new(spec, "overlay", overlay_part(p));
+    }
+    return r;
+}
+
 int spec_build(struct node *n, const struct guest *g, json_t **ret_spec, struct err *e)
 {
     const json_t *userns = json_object_get(g->record, "userns");
     SCOPED(scope_json) json_t *spec = json_object();
+    SCOPED(scope_json) json_t *oci = json_object();
     struct plan p = {.n = n,
                      .g = g,
                      .config = guest_config(g),
                      .image = json_object_get(g->record, "image_config"),
-                     .oci = json_object(),
+                     .oci = oci,
                      .disks = json_array()};
-    int r;
+    int r = 0;
 
     p.shifted = n->rootless || json_is_object(userns);
     p.base = n->rootless ? -1 : number_of(userns, "base", -1);
     (void)json_object_set_new(spec, "id", json_string(g->id));
     (void)json_object_set_new(spec, "name", json_string(guest_text(g, "name")));
-    (void)json_object_set_new(spec, "oci", p.oci);
     (void)json_object_set_new(spec, "disks", p.disks);
-    (void)json_object_set_new(p.oci, "ociVersion", json_string("1.2.0"));
-    (void)json_object_set_new(
-        p.oci, "hostname",
-        json_string(spec_text(p.config, "hostname", guest_text(g, "name"))));
-    (void)json_object_set_new(p.oci, "root",
-                              json_pack("{s:s, s:b}", "path", "rootfs", "readonly",
-                                        spec_flag(p.config, "read_only")));
-    r = find_user(&p, e);
-    if (r == 0) {
-        r = spec_build_process(&p, e);
+    if (guest_is_machine(g)) {
+        spec_build_machine(&p, spec);
+    } else {
+        r = build_container(&p, spec, e);
     }
-    if (r == 0) {
-        r = spec_build_mounts(&p, e);
-    }
-    if (r == 0) {
-        r = spec_build_linux(&p, e);
-    }
-    if (r == 0) {
-        r = spec_build_seccomp(&p, spec, e);
-    }
-    user_fini(&p.user);
     if (r < 0) {
         return r;
     }
-    (void)json_object_set_new(spec, "overlay", overlay_part(&p));
     (void)json_object_set_new(spec, "keeper", keeper_part(&p));
     (void)json_object_set_new(spec, "interactive",
                               json_boolean(spec_flag(p.config, "interactive")));

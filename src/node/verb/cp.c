@@ -145,6 +145,9 @@ static int open_word(struct node *n, const char *word, bool follow, struct side 
         (void)str_print(name, sizeof name, "%.*s", (int)(colon - word), word);
         r = guest_find(n, name, &g, e);
         if (r == 0) {
+            r = guest_need_container(&g, "copy files of", e);
+        }
+        if (r == 0) {
             r = disk_open_root(n, &g, &disk, e);
         }
         guest_fini(&g);

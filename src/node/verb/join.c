@@ -23,7 +23,8 @@ int node_guest_console(struct node *n, const char *guest, int *ret_fd, bool *ret
 
     if (r == 0) {
         r = guest_connect(n, &g, &packet, 1, ret_fd, e);
-        *ret_terminal = json_is_true(json_object_get(guest_config(&g), "tty"));
+        *ret_terminal = guest_is_machine(&g) ||
+                        json_is_true(json_object_get(guest_config(&g), "tty"));
     }
     guest_fini(&g);
     return r;

@@ -85,8 +85,10 @@ int node_run(struct node *n, const json_t *order, struct node_run_result *ret,
     } else {
         ret->guest = guest_describe(&g, &st);
         ret->console = console;
-        ret->terminal = json_is_true(json_object_get(guest_config(&g), "tty"));
-        ret->interactive = json_is_true(json_object_get(guest_config(&g), "interactive"));
+        ret->terminal = guest_is_machine(&g) ||
+                        json_is_true(json_object_get(guest_config(&g), "tty"));
+        ret->interactive = guest_is_machine(&g) ||
+                           json_is_true(json_object_get(guest_config(&g), "interactive"));
     }
     guest_fini(&g);
     return r;

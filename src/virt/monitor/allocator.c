@@ -30,7 +30,6 @@
 #define LOOP_PATIENCE_MS 100
 #define SLOTS_LEAST      8  /* of PCI bus 0 that tables describe */
 #define SLOT_FIRST       1  /* of virtio devices */
-#define PANICKED         1u /* of pvpanic's events */
 
 enum {
     RANGE_RAM = 1,
@@ -95,8 +94,13 @@ static void on_panic(void *who, unsigned events)
 {
     struct machine *m = who;
 
-    if ((events & PANICKED) != 0 && m->options.crashed != NULL) {
+    if ((events & EXIT_PANICKED) == 0) {
+        return;
+    }
+    if (m->options.crashed != NULL) {
         reset_crash(m);
+    } else {
+        machine_finish(m, MACHINE_PANICKED, 0);
     }
 }
 

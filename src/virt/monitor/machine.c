@@ -62,9 +62,13 @@ void machine_console_type(struct machine *m, const uint8_t *bytes, unsigned n)
 const char *machine_end_name(enum machine_end end)
 {
     static const char *const names[MACHINE_END_COUNT] = {
-        [MACHINE_OFF] = "off",         [MACHINE_RESET] = "reset",
-        [MACHINE_EXITED] = "exited",   [MACHINE_SHUTDOWN] = "triple fault",
-        [MACHINE_STOPPED] = "stopped", [MACHINE_BROKEN] = "broken",
+        [MACHINE_OFF] = "off",
+        [MACHINE_RESET] = "reset",
+        [MACHINE_EXITED] = "exited",
+        [MACHINE_PANICKED] = "the guest panicked",
+        [MACHINE_SHUTDOWN] = "triple fault",
+        [MACHINE_STOPPED] = "stopped",
+        [MACHINE_BROKEN] = "broken",
     };
 
     return names[end];

@@ -51,6 +51,7 @@ enum machine_end {
     MACHINE_OFF,      /* the guest switched itself off */
     MACHINE_RESET,    /* ... asked for a reset */
     MACHINE_EXITED,   /* ... wrote the debug-exit port */
+    MACHINE_PANICKED, /* ... said so by pvpanic */
     MACHINE_SHUTDOWN, /* triple fault */
     MACHINE_STOPPED,  /* `machine_stop` */
     MACHINE_BROKEN,   /* a vCPU could not go on */

@@ -471,7 +471,7 @@ static void exits_are_heard(void **state)
     assert_int_equal(dev_create(&dev_exit, b->board, &c, &b->dev, NULL), 0);
     board_write(b->board, BOARD_PORTS, 0xf4, 4, 21);
     assert_int_equal(b->ended, 3);
-    assert_int_equal(b->code, 43);
+    assert_int_equal(b->code, 21);
     out(b, 0x505, 1);
     assert_int_equal(b->ended, 4);
     out(b, 0x64, 0xfe);

@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 #include "base/err.h"
-#include "prog/drives.h"
+#include "node/machine/drives.h"
 #include "world.h"
 
 #define MS UINT64_C(1000000)

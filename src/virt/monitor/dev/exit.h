@@ -4,10 +4,11 @@
 
 #include "virt/monitor/dev/dev.h"
 
+#define EXIT_PANICKED 1u /* QEMU docs/specs/pvpanic.rst, bit 0 */
+
 struct exit_config {
-    void (*end)(void *who,
-                unsigned code); /* the debug-exit port: (value << 1 | 1) & 255 */
-    void (*reset)(void *who);   /* the keyboard controller's, or port 0x92's */
+    void (*end)(void *who, unsigned code); /* the debug-exit port: its lowest byte */
+    void (*reset)(void *who);              /* the keyboard controller's, or port 0x92's */
     void (*panic)(void *who,
                   unsigned events); /* pvpanic: bit 0 panicked, 1 crash loaded */
     void *who;                      /* borrowed */

@@ -1,5 +1,5 @@
 /* peripherals.c - what a machine has beside disks. */
-#include "prog/peripherals.h"
+#include "node/machine/peripherals.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -1,7 +1,7 @@
 /* peripherals.h - what the program `machine` plugs in beside disks: networks, random bytes,
  * sockets between host and guest. */
-#ifndef PROG_PERIPHERALS_H
-#define PROG_PERIPHERALS_H
+#ifndef NODE_MACHINE_PERIPHERALS_H
+#define NODE_MACHINE_PERIPHERALS_H
 
 #include <stdbool.h>
 #include <stdint.h>

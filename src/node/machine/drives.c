@@ -1,5 +1,5 @@
 /* drives.c - files of the host as disks of a machine. */
-#include "prog/drives.h"
+#include "node/machine/drives.h"
 
 #include <errno.h>
 #include <fcntl.h>

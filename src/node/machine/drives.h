@@ -1,6 +1,6 @@
 /* drives.h - the disks of the program `machine`: files of the host as virtio devices. */
-#ifndef PROG_DRIVES_H
-#define PROG_DRIVES_H
+#ifndef NODE_MACHINE_DRIVES_H
+#define NODE_MACHINE_DRIVES_H
 
 #include <stdbool.h>
 

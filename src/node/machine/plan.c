@@ -1,0 +1,162 @@
+/* plan.c - what a worker is to run: a plan on a descriptor, or words. */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "base/json.h"
+#include "base/scope.h"
+#include "host/file.h"
+#include "node/machine/private.h"
+
+#define PLAN_MOST_BYTES (1 << 20)
+#define MEMORY_BYTES    (UINT64_C(256) << 20)
+
+/* A file that the guest is started from.  `what` for the error. */
+static int map_file(int take_fd, const char *what, const uint8_t **ret, size_t *ret_bytes,
+                    struct err *e)
+{
+    SCOPED(scope_close) int fd = take_fd;
+    struct stat st;
+    void *at;
+
+    if (fd < 0 || fstat(fd, &st) < 0) {
+        return err_sys(e, -errno, "cannot read '%s'", what);
+    }
+    if (!S_ISREG(st.st_mode) || st.st_size == 0) {
+        return err_set(e, -EINVAL, "cannot read '%s': it is %s", what,
+                       S_ISREG(st.st_mode) ? "empty" : "no file");
+    }
+    at = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+    if (at == MAP_FAILED) {
+        return err_sys(e, -errno, "cannot read '%s'", what);
+    }
+    *ret = at;
+    *ret_bytes = (size_t)st.st_size;
+    return 0;
+}
+
+static void set_defaults(struct plan *p)
+{
+    memset(p, 0, sizeof *p);
+    p->options.cpus = 1;
+    p->options.memory_bytes = MEMORY_BYTES;
+    p->files.command_line = "";
+    p->report = p->control = p->counters = -1;
+}
+
+static int read_text(int fd, json_t **ret, struct err *e)
+{
+    SCOPED(scope_free) char *text = malloc(PLAN_MOST_BYTES);
+    ssize_t n = text == NULL ? -ENOMEM : file_read_all(fd, text, PLAN_MOST_BYTES);
+
+    if (n < 0) {
+        return err_sys(e, (int)n, "cannot read the plan");
+    }
+    return json_parse(text, (size_t)n, "the plan", ret, e);
+}
+
+static int take_fd(const json_t *fds, const char *name)
+{
+    const json_t *fd = json_object_get(fds, name);
+    int n = json_is_integer(fd) ? (int)json_integer_value(fd) : -1;
+
+    if (n >= 0) {
+        (void)fcntl(n, F_SETFD, FD_CLOEXEC);
+    }
+    return n;
+}
+
+static int read_boot(struct plan *p, const json_t *fds, struct err *e)
+{
+    json_t *part = NULL;
+    const char *kernel = "the kernel";
+    const char *initrd = "the initial RAM disk";
+    int r = json_opt_object(p->json, "", "boot", &part, e);
+
+    r = r == 0 ? json_opt_str(part, "boot", "kernel", &kernel, e) : r;
+    r = r == 0 ? json_opt_str(part, "boot", "initrd", &initrd, e) : r;
+    r = r == 0 ? json_opt_str(part, "boot", "append", &p->files.command_line, e) : r;
+    r = r == 0 ? map_file(take_fd(fds, "kernel"), kernel, &p->files.kernel,
+                          &p->files.kernel_bytes, e)
+               : r;
+    if (r == 0 && json_object_get(fds, "initrd") != NULL) {
+        r = map_file(take_fd(fds, "initrd"), initrd, &p->files.initrd,
+                     &p->files.initrd_bytes, e);
+    }
+    return r;
+}
+
+int plan_read(int fd, struct plan *p, struct err *e)
+{
+    json_t *fds = NULL;
+    uint64_t cpus = 1;
+    uint64_t user = 0;
+    int r;
+
+    set_defaults(p);
+    r = read_text(fd, &p->json, e);
+    (void)close(fd);
+    r = r == 0 ? json_opt_object(p->json, "", "fds", &fds, e) : r;
+    if (r < 0) {
+        return r;
+    }
+    p->report = take_fd(fds, "report");
+    p->control = take_fd(fds, "control");
+    p->counters = take_fd(fds, "counters");
+    r = json_opt_str(p->json, "", "engine", &p->options.engine, e);
+    r = r == 0 ? json_opt_str(p->json, "", "model", &p->options.model, e) : r;
+    r = r == 0 ? json_opt_u64(p->json, "", "cpus", &cpus, e) : r;
+    r = r == 0 ? json_opt_u64(p->json, "", "memory", &p->options.memory_bytes, e) : r;
+    r = r == 0 ? json_opt_bool(p->json, "", "hide", &p->options.hides, e) : r;
+    r = r == 0 ? json_opt_u64(p->json, "", "user", &user, e) : r;
+    r = r == 0 ? json_opt_bool(p->json, "", "born", &p->born, e) : r;
+    p->options.cpus = cpus > UINT_MAX ? UINT_MAX : (unsigned)cpus;
+    p->user = (uid_t)user;
+    return r == 0 ? read_boot(p, fds, e) : r;
+}
+
+static int parse_pair(const char *name, const char *value, struct plan *p, struct err *e)
+{
+    if (strcmp(name, "--kernel") == 0) {
+        return map_file(open(value, O_RDONLY | O_CLOEXEC), value, &p->files.kernel,
+                        &p->files.kernel_bytes, e);
+    }
+    if (strcmp(name, "--initrd") == 0) {
+        return map_file(open(value, O_RDONLY | O_CLOEXEC), value, &p->files.initrd,
+                        &p->files.initrd_bytes, e);
+    }
+    if (strcmp(name, "--append") == 0) {
+        p->files.command_line = value;
+    } else if (strcmp(name, "--engine") == 0) {
+        p->options.engine = value;
+    } else if (strcmp(name, "--cpus") == 0) {
+        p->options.cpus = (unsigned)atoi(value);
+    } else if (strcmp(name, "--memory") == 0) {
+        p->options.memory_bytes = strtoull(value, NULL, 10) << 20;
+    } else {
+        return err_set(e, -EINVAL, "'%s' is not known", name);
+    }
+    return 0;
+}
+
+int plan_parse(char *const *words, struct plan *p, struct err *e)
+{
+    int r = 0;
+
+    set_defaults(p);
+    for (; r == 0 && words[0] != NULL; words += 2) {
+        r = words[1] == NULL
+                ? err_set(e, -EINVAL, "the value of '%s' is missing", words[0])
+                : parse_pair(words[0], words[1], p, e);
+    }
+    if (r == 0 && p->files.kernel == NULL) {
+        r = err_set(e, -EINVAL, "no kernel was named (--kernel FILE)");
+    }
+    return r;
+}

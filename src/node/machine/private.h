@@ -1,0 +1,47 @@
+/* private.h - what the files of a machine's worker share. */
+#ifndef NODE_MACHINE_PRIVATE_H
+#define NODE_MACHINE_PRIVATE_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "host/loop/loop.h"
+#include "virt/monitor/boot/boot.h"
+#include "virt/monitor/monitor.h"
+
+struct err;
+struct strv;
+
+/* What is to be run, and what the worker was given for it. */
+struct plan {
+    json_t *json; /* owned; NULL: from words */
+    struct machine_options options;
+    struct boot_files files;
+    int report;   /* to whom made us; -1: nobody */
+    int control;  /* listens; -1 */
+    int counters; /* what the guest did is written there at the end; -1 */
+    uid_t user;   /* of the host, for root's worker; 0: nobody's number */
+    bool born;    /* in namespaces of its own */
+};
+
+/* plan.c: from `--plan FD` or from words.  What it holds lives as long as the process. */
+int plan_read(int fd, struct plan *ret, struct err *e);
+int plan_parse(char *const *words, struct plan *ret, struct err *e);
+
+/* confine.c: give up everything but what is open, for good; `lacks` gets a word for each
+ * part that this host does not have. */
+int confine_worker(const struct plan *p, struct strv *lacks, struct err *e);
+
+/* run.c: a machine under way. */
+struct run {
+    struct plan plan;
+    struct loop *loop;       /* owned */
+    struct machine *machine; /* owned */
+    struct loop_watch input, signals;
+    struct loop_timer retry;
+    int ended_by;     /* signal; 0: none */
+    bool was_pressed; /* by SIGINT: the next one ends it */
+};
+
+#endif

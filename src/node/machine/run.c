@@ -1,0 +1,258 @@
+/* run.c - the worker from its first to its last step.
+ *
+ * What is open is opened, then the process is confined, then the guest's files are looked
+ * at: a kernel is foreign bytes, too. */
+#include <errno.h>
+#include <signal.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "base/fault.h"
+#include "base/str.h"
+#include "node/machine/machine.h"
+#include "node/machine/private.h"
+
+#define CODE_FAILED   125
+#define CODE_PANICKED 134 /* as of a program that ends by SIGABRT */
+#define CODE_FAULTED  139 /* ... by SIGSEGV */
+#define RETRY_NS      1000000
+
+/* ---- the console ---- */
+
+static void on_console(void *who, const uint8_t *bytes, unsigned n)
+{
+    (void)who;
+    while (n > 0) {
+        ssize_t done = write(STDOUT_FILENO, bytes, n);
+
+        if (done <= 0 && errno != EINTR) {
+            return; /* nobody listens */
+        }
+        bytes += done > 0 ? done : 0;
+        n -= done > 0 ? (unsigned)done : 0;
+    }
+}
+
+static void on_input(struct loop_watch *w, uint32_t events)
+{
+    struct run *run = (struct run *)((char *)w - offsetof(struct run, input));
+    uint8_t bytes[64];
+    unsigned room = machine_console_room(run->machine);
+    ssize_t n;
+
+    (void)events;
+    if (room == 0) {
+        (void)loop_watch_change(w, 0);
+        loop_timer_set(run->loop, &run->retry, RETRY_NS);
+        return;
+    }
+    n = read(w->fd, bytes, room < sizeof bytes ? room : sizeof bytes);
+    if (n <= 0) {
+        (void)loop_watch_change(w, 0);
+        return;
+    }
+    machine_console_type(run->machine, bytes, (unsigned)n);
+}
+
+static void on_retry(struct loop_timer *t)
+{
+    struct run *run = (struct run *)((char *)t - offsetof(struct run, retry));
+
+    (void)loop_watch_change(&run->input, EPOLLIN);
+}
+
+/* ---- signals ---- */
+
+static void end_by(struct run *run, int number)
+{
+    run->ended_by = number;
+    machine_stop(run->machine);
+}
+
+/* TERM is the power button; INT, too, and the second time the end; others end it. */
+static void on_signal(struct loop_watch *w, uint32_t events)
+{
+    struct run *run = (struct run *)((char *)w - offsetof(struct run, signals));
+    struct signalfd_siginfo info;
+
+    (void)events;
+    if (read(w->fd, &info, sizeof info) != (ssize_t)sizeof info) {
+        return;
+    }
+    if (info.ssi_signo == SIGTERM || (info.ssi_signo == SIGINT && !run->was_pressed)) {
+        run->was_pressed = run->was_pressed || info.ssi_signo == SIGINT;
+        machine_press(run->machine);
+    } else {
+        end_by(run, (int)info.ssi_signo);
+    }
+}
+
+static void on_bus_error(int number)
+{
+    static const char text[] = "machine: a file that the guest uses was cut\n";
+
+    (void)number;
+    (void)!write(STDERR_FILENO, text, sizeof text - 1);
+    _exit(CODE_FAILED);
+}
+
+/* Before any thread is made, since threads inherit what is blocked. */
+static int take_signals(struct run *run, struct err *e)
+{
+    sigset_t set;
+
+    (void)signal(SIGPIPE, SIG_IGN);
+    (void)signal(SIGBUS, on_bus_error);
+    run->signals.fd = -1;
+    if (run->plan.report < 0) {
+        return 0;
+    }
+    (void)sigemptyset(&set);
+    (void)sigaddset(&set, SIGTERM);
+    (void)sigaddset(&set, SIGINT);
+    (void)sigaddset(&set, SIGHUP);
+    (void)sigaddset(&set, SIGQUIT);
+    (void)sigprocmask(SIG_BLOCK, &set, NULL);
+    run->signals =
+        (struct loop_watch){.fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK),
+                            .events = EPOLLIN,
+                            .fn = on_signal};
+    return run->signals.fd < 0 ? err_sys(e, -errno, "cannot wait for signals") : 0;
+}
+
+/* ---- its life ---- */
+
+/* One line of the report (see virt/monitor/remote/create.c). */
+static void report(struct run *run, const char *line)
+{
+    if (run->plan.report >= 0 &&
+        write(run->plan.report, line, strlen(line)) != (ssize_t)strlen(line)) {
+        _exit(CODE_FAILED); /* who made us is gone */
+    }
+}
+
+static int confine(struct run *run, struct err *e)
+{
+    struct strv lacks = {0};
+    struct str line = {0};
+    int r = confine_worker(&run->plan, &lacks, e);
+
+    for (size_t i = 0; i < lacks.n; i++) {
+        str_addf(&line, "%s%s", i > 0 ? ", " : "", lacks.items[i]);
+    }
+    if (lacks.n > 0 && run->plan.report < 0) {
+        fprintf(stderr, "machine: the worker is confined without %s\n", str_text(&line));
+    } else if (lacks.n > 0) {
+        struct str whole = {0};
+
+        str_addf(&whole, "w the machine's worker is confined without %s\n",
+                 str_text(&line));
+        report(run, str_text(&whole));
+        str_fini(&whole);
+    }
+    str_fini(&line);
+    strv_fini(&lacks);
+    return r;
+}
+
+static int make(struct run *run, struct err *e)
+{
+    int r = take_signals(run, e);
+
+    run->plan.options.console = on_console;
+    run->plan.options.who = run;
+    r = r == 0 ? loop_create(LOOP_DRIVER_AUTO, &run->loop, e) : r;
+    r = r == 0 ? machine_create(run->loop, &run->plan.options, &run->machine, e) : r;
+    r = r == 0 ? confine(run, e) : r;
+    (void)fault_step("machine.confined");
+    return r == 0 ? machine_load(run->machine, &run->plan.files, e) : r;
+}
+
+static int code_of(const struct run *run, enum machine_end end, unsigned code)
+{
+    switch (end) {
+    case MACHINE_OFF:
+    case MACHINE_RESET:
+        return 0;
+    case MACHINE_EXITED:
+        return (int)code;
+    case MACHINE_PANICKED:
+        return CODE_PANICKED;
+    case MACHINE_SHUTDOWN:
+        return CODE_FAULTED;
+    case MACHINE_STOPPED:
+        return 128 + run->ended_by;
+    case MACHINE_BROKEN:
+    case MACHINE_END_COUNT:
+        break;
+    }
+    return CODE_FAILED;
+}
+
+static int live(struct run *run, struct err *e)
+{
+    enum machine_end end = MACHINE_BROKEN;
+    unsigned code = 0;
+    int r;
+
+    run->input =
+        (struct loop_watch){.fd = STDIN_FILENO, .events = EPOLLIN, .fn = on_input};
+    run->retry.fn = on_retry;
+    (void)loop_watch(run->loop, &run->input);
+    if (run->signals.fd >= 0) {
+        (void)loop_watch(run->loop, &run->signals);
+    }
+    report(run, "+\n");
+    if (run->plan.report >= 0) {
+        (void)close(run->plan.report);
+    }
+    r = machine_run(run->machine, &end, &code, e);
+    loop_unwatch(&run->input);
+    loop_timer_clear(run->loop, &run->retry);
+    if (run->signals.fd >= 0) {
+        loop_unwatch(&run->signals);
+    }
+    if (end == MACHINE_PANICKED || end == MACHINE_SHUTDOWN || end == MACHINE_BROKEN) {
+        fprintf(stderr, "machine: %s\n", machine_end_name(end));
+    }
+    return r < 0 ? r : code_of(run, end, code);
+}
+
+static int fail(struct run *run, const struct err *e)
+{
+    if (run->plan.report >= 0) {
+        (void)dprintf(run->plan.report, "e %d %s\n", -e->code, e->text);
+    } else {
+        fprintf(stderr, "machine: %s\n", e->text);
+    }
+    return CODE_FAILED;
+}
+
+int node_machine(int argc, char **argv)
+{
+    struct run run = {.plan.report = -1};
+    struct err e = {0};
+    int r;
+
+    if (argc == 3 && strcmp(argv[1], "--plan") == 0) {
+        r = plan_read(atoi(argv[2]), &run.plan, &e);
+    } else {
+        r = plan_parse(argv + 1, &run.plan, &e);
+    }
+    r = r == 0 ? make(&run, &e) : r;
+    r = r == 0 ? live(&run, &e) : fail(&run, &e);
+    if (r < 0) { /* it was under way */
+        fprintf(stderr, "machine: %s\n", e.text);
+        r = CODE_FAILED;
+    }
+    machine_destroy(run.machine);
+    loop_destroy(run.loop);
+    json_decref(run.plan.json);
+    return r;
+}

@@ -1,0 +1,139 @@
+/* order_machine.c - what may be said of a machine, and what of a container only. */
+#include <errno.h>
+#include <string.h>
+
+#include "base/str.h"
+#include "node/private.h"
+
+#define CPUS_MOST       64
+#define PAGE_BYTES      4096
+#define MILLIS_OF_A_CPU 1000
+
+/* Options by the kind that they are for. */
+static const char *const of_containers[] = {
+    "command", "entrypoint", "user",         "workdir",  "env",      "init",
+    "ip",      "hostname",   "volume",       "tmpfs",    "device",   "read_only",
+    "sysctl",  "publish",    "cap_add",      "cap_drop", "ulimit",   "privileged",
+    "pids",    "health_cmd", "security_opt", "io_read",  "io_write", "network_rate"};
+static const char *const of_machines[] = {"kernel", "initrd", "append", "engine",
+                                          "hide_hypervisor"};
+
+/* "cap_add" -> "--cap-add"; "COMMAND" for what has no dashes. */
+static void option_name(const char *key, char out[64])
+{
+    if (strcmp(key, "command") == 0) {
+        (void)str_print(out, 64, "COMMAND");
+        return;
+    }
+    (void)str_print(out, 64, "--%s", key);
+    for (char *c = out + 2; *c != '\0'; c++) {
+        *c = *c == '_' ? '-' : *c;
+    }
+}
+
+static int refuse(const json_t *config, const char *const *keys, size_t n,
+                  const char *why, struct err *e)
+{
+    char name[64];
+
+    for (size_t i = 0; i < n; i++) {
+        if (json_object_get(config, keys[i]) != NULL) {
+            option_name(keys[i], name);
+            return err_set(e, -EINVAL, "cannot use %s %s", name, why);
+        }
+    }
+    return 0;
+}
+
+static int check_words(const json_t *config, struct err *e)
+{
+    const char *network = "none";
+    const char *userns = "auto";
+    const char *disk = "private";
+    const char *kernel = NULL;
+    const char *image = NULL;
+    int r = json_opt_str(config, "", "network", &network, e);
+
+    r = r == 0 ? json_opt_str(config, "", "userns", &userns, e) : r;
+    r = r == 0 ? json_opt_str(config, "", "disk", &disk, e) : r;
+    r = r == 0 ? json_opt_str(config, "", "kernel", &kernel, e) : r;
+    r = r == 0 ? json_opt_str(config, "", "image", &image, e) : r;
+    if (r < 0) {
+        return r;
+    }
+    if (image != NULL) {
+        return err_set(e, -EINVAL,
+                       "cannot make a machine of image '%s': name a kernel instead "
+                       "(--kernel FILE)",
+                       image);
+    }
+    if (kernel == NULL) {
+        return err_set(e, -EINVAL, "a machine needs a kernel (--kernel FILE)");
+    }
+    if (strcmp(network, "none") != 0) {
+        return err_set(e, -EINVAL, "cannot use --network '%s' with a machine: want none",
+                       network);
+    }
+    if (strcmp(userns, "auto") != 0 || strcmp(disk, "private") != 0) {
+        return err_set(e, -EINVAL, "cannot use --%s with a machine",
+                       strcmp(disk, "private") != 0 ? "disk" : "userns");
+    }
+    return 0;
+}
+
+static int check_size(const json_t *config, struct err *e)
+{
+    uint64_t cpus = MILLIS_OF_A_CPU;
+    uint64_t memory = 0;
+    int r = json_opt_u64(config, "", "cpus", &cpus, e);
+
+    r = r == 0 ? json_opt_u64(config, "", "memory", &memory, e) : r;
+    if (r == 0 && (cpus % MILLIS_OF_A_CPU != 0 || cpus == 0 ||
+                   cpus > (uint64_t)CPUS_MOST * MILLIS_OF_A_CPU)) {
+        return err_set(
+            e, -ERANGE,
+            "cannot use --cpus with a machine: want a whole number from 1 to %d",
+            CPUS_MOST);
+    }
+    if (r == 0 && memory % PAGE_BYTES != 0) {
+        return err_set(e, -ERANGE,
+                       "cannot use --memory with a machine: want a multiple of 4K");
+    }
+    return r;
+}
+
+int order_check_kind(json_t *config, struct err *e)
+{
+    const char *kind = "container";
+    int r = json_opt_str(config, "", "as", &kind, e);
+
+    if (r < 0) {
+        return r;
+    }
+    if (strcmp(kind, "machine") != 0) {
+        (void)json_object_del(config, "as"); /* as older records have it */
+        return refuse(config, of_machines, sizeof of_machines / sizeof of_machines[0],
+                      "with a container: a machine boots a kernel (--as machine)", e);
+    }
+    r = refuse(config, of_containers, sizeof of_containers / sizeof of_containers[0],
+               "with a machine: only containers have it", e);
+    r = r == 0 ? check_words(config, e) : r;
+    r = r == 0 ? check_size(config, e) : r;
+    if (r == 0) {
+        (void)json_object_set_new(config, "network", json_string("none"));
+    }
+    return r;
+}
+
+bool guest_is_machine(const struct guest *g)
+{
+    return strcmp(guest_text(g, "kind"), "machine") == 0;
+}
+
+int guest_need_container(const struct guest *g, const char *what, struct err *e)
+{
+    return guest_is_machine(g)
+               ? err_set(e, -EOPNOTSUPP, "cannot %s guest '%s': it is a machine", what,
+                         guest_text(g, "name"))
+               : 0;
+}

@@ -1,0 +1,192 @@
+/* worker_machine.c - a machine from its plan: its files opened, its worker started. */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/fault.h"
+#include "base/scope.h"
+#include "base/str.h"
+#include "node/keeper/keeper.h"
+#include "node/private.h"
+#include "node/worker.h"
+#include "virt/monitor/remote/remote.h"
+
+#define BACKLOG 8
+
+/* All that a worker is given; owned. */
+struct given {
+    int guest[3];  /* its standard streams, */
+    int keeper[3]; /* and our ends of them */
+    struct far_fd fds[FAR_FDS_MOST];
+    unsigned n_fds;
+};
+
+static const char *place(const json_t *spec, const char *key)
+{
+    return json_string_value(json_object_get(json_object_get(spec, "place"), key));
+}
+
+static void directory(const json_t *spec, char out[PATH_MAX])
+{
+    (void)str_print(out, PATH_MAX, "%s/guests/%s", place(spec, "run"),
+                    json_string_value(json_object_get(spec, "id")));
+}
+
+static void close_given(struct given *g, bool with_keepers)
+{
+    for (int i = 0; i < 3; i++) {
+        scope_close(&g->guest[i]);
+        if (with_keepers) {
+            scope_close(&g->keeper[i]);
+        }
+    }
+    for (unsigned i = 0; i < g->n_fds; i++) {
+        int fd = g->fds[i].fd;
+
+        scope_close(&fd);
+    }
+}
+
+/* The first serial port: always open, whoever types. */
+static int make_streams(struct given *g, struct err *e)
+{
+    for (int i = 0; i < 3; i++) {
+        int ends[2];
+
+        if (pipe2(ends, O_CLOEXEC) < 0) {
+            return err_sys(e, -errno, "cannot make a pipe");
+        }
+        g->guest[i] = ends[i == 0 ? 0 : 1];
+        g->keeper[i] = ends[i == 0 ? 1 : 0];
+    }
+    return 0;
+}
+
+static int give(struct given *g, const char *name, int fd, const char *what,
+                struct err *e)
+{
+    if (fd < 0) {
+        return err_sys(e, -errno, "cannot open %s", what);
+    }
+    g->fds[g->n_fds++] = (struct far_fd){name, fd};
+    return 0;
+}
+
+static int open_boot(const json_t *spec, struct given *g, struct err *e)
+{
+    static const char *const keys[] = {"kernel", "initrd"};
+    const json_t *boot = json_object_get(json_object_get(spec, "machine"), "boot");
+    char what[PATH_MAX + 16];
+    int r = 0;
+
+    for (size_t i = 0; r == 0 && i < sizeof keys / sizeof keys[0]; i++) {
+        const char *path = json_string_value(json_object_get(boot, keys[i]));
+
+        if (path != NULL) {
+            (void)str_print(what, sizeof what, "%s '%s'", keys[i], path);
+            r = give(g, keys[i], open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK), what, e);
+        }
+    }
+    return r;
+}
+
+/* Where the worker is spoken to (see virt/monitor/remote/message.h). */
+static int open_socket(const char *where, struct given *g, struct err *e)
+{
+    SCOPED(scope_close)
+    int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    SCOPED(scope_close) int dir = open(where, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    struct sockaddr_un at = {.sun_family = AF_UNIX};
+
+    (void)str_print(at.sun_path, sizeof at.sun_path, "/proc/self/fd/%d/machine", dir);
+    (void)unlinkat(dir, "machine", 0);
+    if (fd < 0 || dir < 0 || bind(fd, (const struct sockaddr *)&at, sizeof at) < 0 ||
+        listen(fd, BACKLOG) < 0 || fchmodat(dir, "machine", 0600, 0) < 0) {
+        return err_sys(e, -errno, "cannot make the machine's socket");
+    }
+    return give(g, "control", scope_take_fd(&fd), "the machine's socket", e);
+}
+
+static int open_counters(const char *where, struct given *g, struct err *e)
+{
+    char path[PATH_MAX];
+
+    (void)str_print(path, sizeof path, "%s/counters", where);
+    return give(g, "counters", open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600),
+                "the file of counters", e);
+}
+
+static uint64_t u64_of(const json_t *obj, const char *key)
+{
+    json_int_t v = json_integer_value(json_object_get(obj, key));
+
+    return v > 0 ? (uint64_t)v : 0;
+}
+
+static int start(const json_t *spec, const struct given *g, const struct log *log,
+                 pid_t *ret_pid, struct err *e)
+{
+    const json_t *bounds = json_object_get(spec, "bounds");
+    SCOPED(scope_json)
+    json_t *plan = json_deep_copy(json_object_get(spec, "machine"));
+    char where[PATH_MAX];
+    char program[PATH_MAX];
+    const struct far_new n = {
+        .directory = where,
+        .id = json_string_value(json_object_get(spec, "id")),
+        .cgroup = json_string_value(json_object_get(bounds, "cgroup")),
+        .program = program,
+        .plan = plan,
+        .stdio = {g->guest[0], g->guest[1], g->guest[2]},
+        .fds = g->fds,
+        .n_fds = g->n_fds,
+        .memory_most = u64_of(bounds, "memory"),
+        .cpu_weight = u64_of(bounds, "cpu_weight"),
+        .tasks_most = u64_of(bounds, "tasks"),
+        .rootless =
+            json_is_true(json_object_get(json_object_get(spec, "place"), "rootless")),
+        .log = log};
+
+    directory(spec, where);
+    (void)str_print(program, sizeof program, "%s/machine", place(spec, "libexec"));
+    return plan == NULL ? err_set(e, -ENOMEM, "cannot start the machine: no memory")
+                        : far_create(&n, ret_pid, e);
+}
+
+int worker_make_machine(const json_t *spec, struct keeper_config *k,
+                        const struct log *log, struct err *e)
+{
+    struct given g = {.guest = {-1, -1, -1}, .keeper = {-1, -1, -1}};
+    char where[PATH_MAX];
+    int r;
+
+    directory(spec, where);
+    r = make_streams(&g, e);
+    r = r == 0 ? open_boot(spec, &g, e) : r;
+    r = r == 0 ? open_socket(where, &g, e) : r;
+    r = r == 0 ? open_counters(where, &g, e) : r;
+    r = r == 0 ? start(spec, &g, log, &k->pid, e) : r;
+    (void)fault_step("worker.machine");
+    close_given(&g, r < 0);
+    if (r == 0) {
+        k->input = g.keeper[0];
+        k->output = g.keeper[1];
+        k->error = g.keeper[2];
+        k->keeps_input = true;
+    }
+    return r;
+}
+
+int worker_end_machine(const json_t *spec, struct err *e)
+{
+    char where[PATH_MAX];
+
+    directory(spec, where);
+    return far_clean(
+        where, json_string_value(json_object_get(spec, "id")),
+        json_string_value(json_object_get(json_object_get(spec, "bounds"), "cgroup")), e);
+}

@@ -1,0 +1,104 @@
+/* ask.c - one question to a machine's worker. */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "base/json.h"
+#include "base/scope.h"
+#include "base/str.h"
+#include "virt/monitor/remote/private.h"
+
+#define ANSWER_MS 10000
+
+static int connect_to(const char *directory, struct err *e)
+{
+    SCOPED(scope_close) int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    SCOPED(scope_close)
+    int dir = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    struct sockaddr_un to = {.sun_family = AF_UNIX};
+
+    (void)str_print(to.sun_path, sizeof to.sun_path, "/proc/self/fd/%d/" FAR_SOCKET, dir);
+    if (fd < 0 || dir < 0 || connect(fd, (const struct sockaddr *)&to, sizeof to) < 0) {
+        return err_sys(e, errno == ENOENT || errno == ECONNREFUSED ? -ESRCH : -errno,
+                       "cannot reach the machine");
+    }
+    return scope_take_fd(&fd);
+}
+
+static int send_request(int fd, enum far_verb verb, const json_t *arg, struct err *e)
+{
+    SCOPED(scope_free) char *text = arg != NULL ? json_dumps(arg, JSON_COMPACT) : NULL;
+    size_t len = text != NULL ? strlen(text) : 0;
+    uint8_t packet[FAR_MOST_BYTES];
+    const struct far_head h = {.size = (uint32_t)(FAR_HEAD_BYTES + len),
+                               .version = FAR_VERSION,
+                               .word = (uint16_t)verb,
+                               .serial = 1};
+
+    if (len > sizeof packet - FAR_HEAD_BYTES || (arg != NULL && text == NULL)) {
+        return err_set(e, -EMSGSIZE, "cannot ask the machine so much");
+    }
+    far_head_write(&h, packet);
+    if (len != 0) {
+        memcpy(packet + FAR_HEAD_BYTES, text, len);
+    }
+    return send(fd, packet, h.size, MSG_NOSIGNAL) < 0
+               ? err_sys(e, -errno, "cannot ask the machine")
+               : 0;
+}
+
+static int read_answer(const uint8_t *packet, size_t n, json_t **ret, struct err *e)
+{
+    SCOPED(scope_json) json_t *body = NULL;
+    struct far_head h;
+    int r = far_head_read(packet, n, FAR_KIND_COUNT, &h, e);
+
+    if (r == 0 && n > FAR_HEAD_BYTES) {
+        r = json_parse((const char *)packet + FAR_HEAD_BYTES, n - FAR_HEAD_BYTES,
+                       "the machine's answer", &body, e);
+    }
+    if (r < 0) {
+        return r;
+    }
+    if (h.word == FAR_ERROR) {
+        const char *text = json_string_value(json_object_get(body, "text"));
+        json_int_t code = json_integer_value(json_object_get(body, "code"));
+
+        return err_set(e, code > 0 && code < 4096 ? (int)-code : -EIO, "%s",
+                       text != NULL ? text : "the machine refused");
+    }
+    if (ret != NULL) {
+        *ret = body != NULL ? json_incref(body) : json_object();
+    }
+    return 0;
+}
+
+int far_ask(const char *directory, enum far_verb verb, const json_t *arg, json_t **ret,
+            struct err *e)
+{
+    SCOPED(scope_close) int fd = connect_to(directory, e);
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+    uint8_t packet[FAR_MOST_BYTES];
+    ssize_t n;
+    int r = fd < 0 ? fd : send_request(fd, verb, arg, e);
+
+    if (r < 0) {
+        return r;
+    }
+    do {
+        r = poll(&p, 1, ANSWER_MS);
+    } while (r < 0 && errno == EINTR);
+    if (r <= 0) {
+        return err_set(e, -ETIMEDOUT, "the machine does not answer");
+    }
+    n = recv(fd, packet, sizeof packet, 0);
+    if (n <= 0) {
+        return err_set(e, -ESRCH, "the machine has ended");
+    }
+    return read_answer(packet, (size_t)n, ret, e);
+}

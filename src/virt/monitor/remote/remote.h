@@ -1,0 +1,64 @@
+/* remote.h - a machine whose worker is another process: made, looked at, spoken to.
+ *
+ * Links into `strata`: no engine and no device is in it.  What is known of a worker lies in
+ * the guest's directory of run-time files: "worker.json" (process, control group) and
+ * "machine", the socket on which the worker listens (message.h). */
+#ifndef VIRT_MONITOR_REMOTE_REMOTE_H
+#define VIRT_MONITOR_REMOTE_REMOTE_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "contract/task.h"
+#include "virt/monitor/remote/message.h"
+
+struct err;
+struct far;
+struct log;
+
+#define FAR_FDS_MOST 64
+
+/* A descriptor that the worker gets, known by a name in its plan. */
+struct far_fd {
+    const char *name;
+    int fd; /* borrowed */
+};
+
+struct far_new {
+    const char *directory; /* the guest's run-time files */
+    const char *id;
+    const char *cgroup;  /* as of `cgroup_path`; NULL: the default */
+    const char *program; /* the worker's */
+    json_t *plan;        /* borrowed; "fds" and "born" are added */
+    int stdio[3];        /* borrowed */
+    const struct far_fd *fds;
+    unsigned n_fds;
+    uint64_t memory_most; /* bytes that guest and worker may take; 0: no limit */
+    uint64_t cpu_weight;  /* 0: the usual */
+    uint64_t tasks_most;
+    bool rootless;
+    const struct log *log; /* for what this host withholds; or NULL */
+};
+
+/* Start the worker, a child of the caller that dies with it, in namespaces and a control
+ * group of its own, and wait until it is about to run the guest.  What it says against
+ * that is the error here; nothing is left then. */
+int far_create(const struct far_new *n, pid_t *ret_pid, struct err *e);
+
+/* Take up a machine that was created.  -ENOENT: there is none. */
+int far_open(const char *directory, const char *id, struct far **ret, struct err *e);
+
+/* The contract; `task_close` frees the handle.  Borrowed. */
+struct task *far_task(struct far *f);
+
+/* End the worker and remove all that it has; fine when there is nothing. */
+int far_clean(const char *directory, const char *id, const char *cgroup, struct err *e);
+
+/* Ask the worker; `arg` may be NULL.  *ret (may be NULL) is what it answered.  -ESRCH: it
+ * does not listen; -ETIMEDOUT. */
+int far_ask(const char *directory, enum far_verb verb, const json_t *arg, json_t **ret,
+            struct err *e);
+
+#endif

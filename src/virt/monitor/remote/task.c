@@ -1,0 +1,174 @@
+/* task.c - a machine's worker under the contract of all guests. */
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "base/fault.h"
+#include "base/scope.h"
+#include "base/str.h"
+#include "host/cgroup.h"
+#include "virt/monitor/remote/private.h"
+
+#define END_WAIT_MS 10000
+
+struct task *far_task(struct far *f)
+{
+    return &f->task;
+}
+
+static struct far *of(struct task *t)
+{
+    return (struct far *)t; /* the first member */
+}
+
+static bool is_alive(const struct far *f)
+{
+    return f->started != 0 && far_started(f->pid) == f->started;
+}
+
+static int send_signal(struct task *t, int signal, bool all, struct err *e)
+{
+    const struct far *f = of(t);
+    SCOPED(scope_close) int pidfd = (int)syscall(SYS_pidfd_open, f->pid, 0);
+
+    (void)all; /* it is one process */
+    if (pidfd < 0 || !is_alive(f)) {
+        return err_set(e, -ESRCH, "machine '%s' is not running", f->id);
+    }
+    if (syscall(SYS_pidfd_send_signal, pidfd, signal, NULL, 0) < 0) {
+        return err_sys(e, -errno, "cannot send signal %d to machine '%s'", signal, f->id);
+    }
+    return 0;
+}
+
+static int need_cgroup(const struct far *f, const char *what, struct err *e)
+{
+    return f->cgroup != NULL
+               ? 0
+               : err_set(e, -EOPNOTSUPP,
+                         "cannot %s machine '%s': it has no control group", what, f->id);
+}
+
+static int pause_it(struct task *t, struct err *e)
+{
+    int r = need_cgroup(of(t), "pause", e);
+
+    return r < 0 ? r : cgroup_freeze(of(t)->cgroup, e);
+}
+
+static int resume_it(struct task *t, struct err *e)
+{
+    int r = need_cgroup(of(t), "resume", e);
+
+    return r < 0 ? r : cgroup_thaw(of(t)->cgroup, e);
+}
+
+static int stats(struct task *t, struct task_stats *ret, struct err *e)
+{
+    int r = need_cgroup(of(t), "measure", e);
+
+    return r < 0 ? r : cgroup_stats(of(t)->cgroup, ret, e);
+}
+
+static enum task_state state(struct task *t)
+{
+    struct far *f = of(t);
+    struct cgroup_events events = {0};
+
+    if (!is_alive(f)) {
+        return TASK_STOPPED;
+    }
+    return f->cgroup != NULL && cgroup_events(f->cgroup, &events) == 0 && events.frozen
+               ? TASK_PAUSED
+               : TASK_RUNNING;
+}
+
+static int await_end(const struct far *f, int pidfd, struct err *e)
+{
+    struct pollfd p = {.fd = pidfd, .events = POLLIN};
+
+    if (poll(&p, 1, END_WAIT_MS) == 0) {
+        return err_set(e, -ETIMEDOUT, "machine '%s' does not end", f->id);
+    }
+    (void)waitpid(f->pid, NULL, WNOHANG); /* if it is our child */
+    return 0;
+}
+
+static int destroy(struct task *t, struct err *e)
+{
+    struct far *f = of(t);
+    SCOPED(scope_close) int pidfd = (int)syscall(SYS_pidfd_open, f->pid, 0);
+    bool alive = pidfd >= 0 && is_alive(f);
+    int r = 0;
+
+    if (f->cgroup != NULL) {
+        (void)cgroup_kill(f->cgroup, NULL); /* also a frozen one */
+    }
+    if (alive) {
+        (void)syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
+        r = await_end(f, pidfd, e);
+    }
+    (void)fault_step("far.destroy.killed");
+    if (r == 0 && f->cgroup != NULL) {
+        r = cgroup_destroy(f->cgroup, END_WAIT_MS, e);
+        f->cgroup = NULL;
+    }
+    if (r == 0) {
+        far_record_remove(f->directory);
+    }
+    return r;
+}
+
+static void close_handle(struct task *t)
+{
+    cgroup_close(of(t)->cgroup);
+    free(t);
+}
+
+const struct task_ops far_task_ops = {
+    .kind = "machine",
+    .signal = send_signal,
+    .pause = pause_it,
+    .resume = resume_it,
+    .stats = stats,
+    .state = state,
+    .destroy = destroy,
+    .close = close_handle,
+};
+
+static bool is_other(void *arg, const char *name)
+{
+    return strcmp(arg, name) != 0;
+}
+
+int far_clean(const char *directory, const char *id, const char *cgroup, struct err *e)
+{
+    const char *slash = cgroup != NULL ? strrchr(cgroup, '/') : NULL;
+    struct far *f = NULL;
+    struct err why = {0};
+    char parent[PATH_MAX];
+    int r = far_open(directory, id, &f, &why);
+
+    if (r == 0) {
+        r = destroy(&f->task, e);
+        close_handle(&f->task);
+        return r;
+    }
+    if (r != -ENOENT) {
+        return err_set(e, r, "%s", why.text);
+    }
+    far_record_remove(directory);
+    if (slash == NULL || slash == cgroup) {
+        return 0;
+    }
+    /* killed before its record was written: the group may be there */
+    (void)str_print(parent, sizeof parent, "%.*s", (int)(slash - cgroup), cgroup);
+    r = cgroup_sweep(parent, is_other, (void *)(uintptr_t)(slash + 1), e);
+    return r < 0 ? r : 0;
+}

@@ -1,0 +1,89 @@
+#!/bin/sh
+# A machine with a kernel of its own: exit codes, input and output in pipes, what is refused.
+# rows: OPS-01 CON-04 HYP-04
+. "$(dirname "$0")/lib.sh"
+need_root
+need_cmd python3
+
+kernel() { # FILE WORD...
+    python3 "$TOP/tests/scenario/multiboot.py" "$@"
+}
+machine() { # KERNEL ARGUMENT...
+    file=$1
+    shift
+    timeout 60 "$STRATA" --state "$STATE" run --rm --as machine --kernel "$file" "$@"
+}
+ends() { # WHAT CODE ARGUMENT... - with that code; its standard output in $OUT
+    what=$1 want=$2 code=0
+    shift 2
+    OUT=$(machine "$@" </dev/null 2>"$WORK/err") || code=$?
+    is "$what: code ($(cat "$WORK/err"))" "$code" "$want"
+}
+
+cd "$WORK"
+kernel exit "say:hello\\n" exit:7
+for engine in auto translate interpret; do
+    ends "engine $engine" 7 exit --engine $engine
+    is "what it prints, engine $engine" "$OUT" hello
+done
+kernel off say:bye off
+ends "switched off" 0 off --cpus 2 --memory 64M
+is "what it prints" "$OUT" bye
+kernel panic panic spin
+ends "a panic" 134 panic
+has "it is said" "$(cat err)" "the guest panicked"
+kernel fault fault
+ends "a triple fault" 139 fault
+has "it is said" "$(cat err)" "triple fault"
+
+# Input and output are whole, also more than pipes hold.
+kernel echo echo:Z say:end exit:0
+is "typed and heard" "$(printf 'one two threeZ' | machine echo)" "one two threeend"
+seq 1 20000 >numbers
+(cat numbers; printf Z) | machine echo >heard || fail "it ended with $?"
+printf end >>numbers
+cmp numbers heard || fail "what was typed did not come back"
+
+# What cannot be booted is refused with the reason, and nothing is left.
+refused() { # WHAT REASON ARGUMENT...
+    what=$1 reason=$2
+    shift 2
+    fails 125 machine "$@"
+    has "$what" "$OUT" "$reason"
+}
+echo "some text" >text
+refused "a text" "neither a Linux bzImage nor a multiboot kernel" text
+: >nothing
+refused "an empty file" "it is empty" nothing
+refused "a directory" "it is no file" "$WORK"
+refused "no file" "cannot read kernel '$WORK/none': No such file" "$WORK/none"
+head -c 20 exit >cut
+refused "half a kernel" "kernel" cut
+cp "$STRATA" elf64
+refused "a program of this host" "neither a Linux bzImage nor a multiboot kernel" elf64
+python3 - exit far <<'PY'
+import struct, sys
+b = bytearray(open(sys.argv[1], "rb").read())
+b[12:32] = struct.pack("<IIIII", 0x70000000, 0x70000000, 0, 0, 0x70000030)
+open(sys.argv[2], "wb").write(b)
+PY
+refused "no room in memory" "has no memory there" far --memory 16M
+refused "too little memory" "needs at least 4M" exit --memory 1M
+refused "odd memory" "a multiple of 4K" exit --memory 5000001
+refused "half a processor" "a whole number from 1 to 64" exit --cpus 0.5
+refused "too many processors" "a whole number from 1 to 64" exit --cpus 65
+is "nothing is left" "$(strata list -q)$(ls "$STATE/run/guests")" ""
+
+# Words of the other kind.
+refused "an image" "cannot make a machine of image 'busybox'" exit busybox
+refused "a user" "cannot use --user with a machine" exit --user 1
+refused "a volume" "cannot use --volume with a machine" exit -v data:/data
+refused "a network" "cannot use --network 'default' with a machine" exit --network default
+fails 125 strata run --as machine
+has "no kernel" "$OUT" "a machine needs a kernel (--kernel FILE)"
+fails 125 strata run --kernel exit busybox
+has "a container with a kernel" "$OUT" "cannot use --kernel with a container"
+fails 2 strata run
+has "no image" "$OUT" "IMAGE is missing"
+fails 2 strata run --as machine --kernel exit --engine quick
+has "no engine" "$OUT" "quick"

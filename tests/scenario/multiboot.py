@@ -1,0 +1,70 @@
+#!/usr/bin/env python3
+"""multiboot.py FILE WORD... - a multiboot kernel that does what the words say, one after the other.
+
+    say:TEXT   print on the first serial port      echo:C   print what is typed, until a C comes
+    exit:N     write N to the debug-exit port      off      switch off by ACPI
+    button     wait for the power button           panic    tell it by pvpanic
+    fault      a triple fault                      reset    by the keyboard controller
+    spin       never end                           rest     halt for ever, interrupts disabled
+    fill:N     touch N megabytes behind the first 16
+
+The head: Multiboot specification 0.6.96, 3.1 (with addresses); code is 32-bit.
+"""
+import struct
+import sys
+
+AT = 0x100000
+PM = 0x600  # ACPI: status 2 bytes, enable 2, control 2
+SLEEP = 0x2000 | 5 << 10
+
+
+def out8(port, value):
+    return b"\x66\xba" + struct.pack("<H", port) + b"\xb0" + bytes([value & 255]) + b"\xee"
+
+
+def word(text, here):
+    name, _, arg = text.partition(":")
+    if name == "say":
+        return b"".join(out8(0x3F8, c) for c in (arg.replace("\\n", "\n")).encode())
+    if name == "exit":
+        return b"\xb8" + struct.pack("<I", int(arg)) + b"\x66\xba\xf4\x00\xef"
+    if name == "echo":
+        # 1: in 0x3fd; test 1; jz 1b; in 0x3f8; cmp al, C; je 2f; out; jmp 1b; 2:
+        return (b"\x66\xba\xfd\x03\xec\xa8\x01\x74\xf7\x66\xba\xf8\x03\xec\x3c" + arg.encode()[:1] +
+                b"\x74\x03\xee\xeb\xeb")
+    if name == "off":
+        return b"\x66\xba" + struct.pack("<H", PM + 4) + b"\x66\xb8" + struct.pack("<H", SLEEP) + b"\x66\xef"
+    if name == "button":
+        # 1: in ax, PM; test ah, 1; jz 1b
+        return b"\x66\xba" + struct.pack("<H", PM) + b"\x66\xed\xf6\xc4\x01\x74\xf9"
+    if name == "panic":
+        return out8(0x505, 1)
+    if name == "fault":
+        return b"\x0f\x01\x1d" + struct.pack("<I", AT + 0x28) + b"\xcc"  # lidt of zeros; int3
+    if name == "reset":
+        return out8(0x64, 0xFE)
+    if name == "spin":
+        return b"\xeb\xfe"
+    if name == "rest":
+        return b"\xfa\xf4\xeb\xfc"
+    if name == "fill":
+        # mov edi, 16M; mov ecx, N * 256; 1: mov [edi], edi; add edi, 4096; loop 1b
+        return (b"\xbf" + struct.pack("<I", 16 << 20) + b"\xb9" + struct.pack("<I", int(arg) * 256) +
+                b"\x89\x3f\x81\xc7\x00\x10\x00\x00\xe2\xf6")
+    sys.exit(f"multiboot.py: there is no word '{name}'")
+
+
+def main():
+    code = b""
+    for text in sys.argv[2:]:
+        code += word(text, len(code))
+    flags = 1 << 16
+    magic = 0x1BADB002
+    head = struct.pack("<III", magic, flags, -(magic + flags) & 0xFFFFFFFF)
+    head += struct.pack("<IIIII", AT, AT, 0, 0, AT + 0x30)  # header, load, load end, bss end, entry
+    head = head.ljust(0x30, b"\0")
+    with open(sys.argv[1], "wb") as f:
+        f.write(head + code + b"\xfa\xf4\xeb\xfc")
+
+
+main()
