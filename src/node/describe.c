@@ -1,11 +1,14 @@
 /* describe.c - a guest as `list` and `inspect` show it. */
+#include <fcntl.h>
 #include <string.h>
 
 #include "base/scope.h"
 #include "base/str.h"
 #include "contract/task.h"
+#include "host/file.h"
 #include "node/health.h"
 #include "node/private.h"
+#include "virt/monitor/remote/remote.h"
 
 static void set_text(json_t *out, const char *key, const char *text)
 {
@@ -163,6 +166,41 @@ json_t *guest_describe(const struct guest *g, const struct guest_status *st)
     return out;
 }
 
+/* What the worker tells of a machine that runs, or has told at its end. */
+static json_t *worker_object(struct node *n, const struct guest *g,
+                             const struct guest_status *st)
+{
+    SCOPED(scope_free) char *text = NULL;
+    json_t *out = NULL;
+    char path[PATH_MAX];
+    size_t len = 0;
+
+    (void)guest_run_path(n, g->id, "", path);
+    if (st->state == GUEST_RUNNING && far_ask(path, FAR_STATS, NULL, &out, NULL) == 0) {
+        return out;
+    }
+    (void)guest_run_path(n, g->id, "counters", path);
+    if (file_read(AT_FDCWD, path, FAR_MOST_BYTES, &text, &len) == 0 && len > 0) {
+        (void)json_parse(text, len, path, &out, NULL);
+    }
+    return out;
+}
+
+static json_t *machine_parts(const struct guest *g, const struct guest_status *st,
+                             const json_t *worker)
+{
+    const char *engine = json_string_value(json_object_get(worker, "engine"));
+
+    return json_pack("{s:{s:s, s:s, s:s}, s:{s:s, s:s, s:i}, s:{s:s}}", "guest", "name",
+                     guest_text(g, "name"), "image", guest_text(g, "image"), "digest",
+                     guest_text(g, "image_digest"), "layer", "level", "hardware",
+                     "technique",
+                     engine == NULL                     ? "a processor in software"
+                     : strcmp(engine, "translate") == 0 ? "binary translation"
+                                                        : "interpretation",
+                     "keeper", (int)st->keeper, "host", "kernel", "the guest's own");
+}
+
 static json_t *parts_object(const struct guest *g, const struct guest_status *st)
 {
     return json_pack("{s:{s:s, s:s, s:s}, s:{s:s, s:s, s:i}, s:{s:s}}", "guest", "name",
@@ -203,7 +241,14 @@ json_t *guest_inspection(struct node *n, const struct guest *g,
                       ? json_string_value(json_object_get(config, "disk"))
                       : "private",
                   "path", path));
-    (void)json_object_set_new(out, "parts", parts_object(g, st));
+    if (guest_is_machine(g)) {
+        json_t *worker = worker_object(n, g, st);
+
+        (void)json_object_set_new(out, "parts", machine_parts(g, st, worker));
+        (void)json_object_set_new(out, "machine", worker);
+    } else {
+        (void)json_object_set_new(out, "parts", parts_object(g, st));
+    }
     if (json_object_get(out, "health") != NULL) {
         (void)json_object_set_new(out, "health", health_object(n, g, st));
     }

@@ -36,6 +36,16 @@ kernel fault fault
 ends "a triple fault" 139 fault
 has "it is said" "$(cat err)" "triple fault"
 
+# What it did is kept: every exit once by its cause, once by its way.
+strata run --name counted --as machine --kernel off --engine interpret </dev/null >/dev/null
+strata --json inspect counted | python3 -c "import json, sys
+m = json.load(sys.stdin)[0]['machine']
+assert m['engine'] == 'interpret' and m['why'] == 'asked for', m
+assert m['exits_in_all'] == sum(m['exits'].values()) == sum(m['routes'].values()) == 4, m
+assert m['exits'] == {'port write': 4} and m['instructions']['interpreted'] > 4, m
+" || fail "counters"
+strata delete counted >/dev/null
+
 # Input and output are whole, also more than pipes hold.
 kernel echo echo:Z say:end exit:0
 is "typed and heard" "$(printf 'one two threeZ' | machine echo)" "one two threeend"

@@ -10,6 +10,7 @@
 #include "virt/monitor/boot/boot.h"
 #include "virt/monitor/monitor.h"
 
+struct control;
 struct err;
 struct strv;
 
@@ -38,10 +39,18 @@ struct run {
     struct plan plan;
     struct loop *loop;       /* owned */
     struct machine *machine; /* owned */
+    struct control *control; /* owned; NULL: nobody asks */
     struct loop_watch input, signals;
     struct loop_timer retry;
     int ended_by;     /* signal; 0: none */
     bool was_pressed; /* by SIGINT: the next one ends it */
+    bool is_paused, has_ended;
 };
+
+/* asked.c: what it does when asked, and tells. */
+int asked_listen(struct run *run, struct err *e);
+json_t *asked_stats(const struct run *run);
+const char *asked_state(const struct run *run);
+void asked_write(const struct run *run); /* into the file of counters */
 
 #endif

@@ -17,6 +17,7 @@
 #include "base/str.h"
 #include "node/machine/machine.h"
 #include "node/machine/private.h"
+#include "virt/monitor/control/control.h"
 
 #define CODE_FAILED   125
 #define CODE_PANICKED 134 /* as of a program that ends by SIGABRT */
@@ -169,6 +170,7 @@ static int make(struct run *run, struct err *e)
     run->plan.options.who = run;
     r = r == 0 ? loop_create(LOOP_DRIVER_AUTO, &run->loop, e) : r;
     r = r == 0 ? machine_create(run->loop, &run->plan.options, &run->machine, e) : r;
+    r = r == 0 ? asked_listen(run, e) : r;
     r = r == 0 ? confine(run, e) : r;
     (void)fault_step("machine.confined");
     return r == 0 ? machine_load(run->machine, &run->plan.files, e) : r;
@@ -213,6 +215,8 @@ static int live(struct run *run, struct err *e)
         (void)close(run->plan.report);
     }
     r = machine_run(run->machine, &end, &code, e);
+    run->has_ended = true;
+    asked_write(run);
     loop_unwatch(&run->input);
     loop_timer_clear(run->loop, &run->retry);
     if (run->signals.fd >= 0) {
@@ -251,6 +255,7 @@ int node_machine(int argc, char **argv)
         fprintf(stderr, "machine: %s\n", e.text);
         r = CODE_FAILED;
     }
+    control_destroy(run.control);
     machine_destroy(run.machine);
     loop_destroy(run.loop);
     json_decref(run.plan.json);

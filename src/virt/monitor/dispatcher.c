@@ -12,21 +12,24 @@ static bool is_local(const struct vcpu *v, uint64_t at)
     return (at & ~UINT64_C(0xfff)) == lapic_page(&v->lapic) && lapic_page(&v->lapic) != 0;
 }
 
-static uint64_t read_memory(struct vcpu *v, const struct cpu_exit *x)
+static enum machine_route read_memory(struct vcpu *v, struct cpu_exit *x)
 {
     if (is_local(v, x->address)) {
-        return lapic_read(&v->lapic, (uint32_t)x->address & 0xfff);
+        x->value = lapic_read(&v->lapic, (uint32_t)x->address & 0xfff);
+        return MACHINE_ROUTE_APIC;
     }
-    return board_read(v->machine->board, BOARD_MEMORY, x->address, x->bytes);
+    x->value = board_read(v->machine->board, BOARD_MEMORY, x->address, x->bytes);
+    return MACHINE_ROUTE_MEMORY;
 }
 
-static void write_memory(struct vcpu *v, const struct cpu_exit *x)
+static enum machine_route write_memory(struct vcpu *v, const struct cpu_exit *x)
 {
     if (is_local(v, x->address)) {
         lapic_write(&v->lapic, (uint32_t)x->address & 0xfff, (uint32_t)x->value);
-    } else {
-        board_write(v->machine->board, BOARD_MEMORY, x->address, x->bytes, x->value);
+        return MACHINE_ROUTE_APIC;
     }
+    board_write(v->machine->board, BOARD_MEMORY, x->address, x->bytes, x->value);
+    return MACHINE_ROUTE_MEMORY;
 }
 
 static void shut_down(struct machine *m)
@@ -40,45 +43,49 @@ static void shut_down(struct machine *m)
     }
 }
 
-int dispatcher_enter(void *who, struct cpu *c, struct cpu_exit *x)
+static enum machine_route route(struct vcpu *v, struct cpu_exit *x)
 {
-    struct machine *m = who;
-    struct vcpu *v = &m->vcpu[c->index];
+    struct machine *m = v->machine;
 
     switch (x->kind) {
     case CPU_EXIT_IN:
         x->value = board_read(m->board, BOARD_PORTS, x->address, x->bytes);
-        break;
+        return MACHINE_ROUTE_PORT;
     case CPU_EXIT_OUT:
         board_write(m->board, BOARD_PORTS, x->address, x->bytes, x->value);
-        break;
+        return MACHINE_ROUTE_PORT;
     case CPU_EXIT_READ:
-        x->value = read_memory(v, x);
-        break;
+        return read_memory(v, x);
     case CPU_EXIT_WRITE:
-        write_memory(v, x);
-        break;
+        return write_memory(v, x);
     case CPU_EXIT_MSR_READ:
         x->refused = !interpreter_read_msr(v, (uint32_t)x->address, &x->value);
-        break;
+        return MACHINE_ROUTE_REGISTER;
     case CPU_EXIT_MSR_WRITE:
         x->refused = !interpreter_write_msr(v, (uint32_t)x->address, x->value);
-        break;
+        return MACHINE_ROUTE_REGISTER;
     case CPU_EXIT_TPR:
         lapic_set_tpr(&v->lapic, (uint8_t)x->value);
-        break;
+        return MACHINE_ROUTE_APIC;
     case CPU_EXIT_HYPERCALL:
         x->value = interpreter_hypercall(v, x->address);
-        break;
+        return MACHINE_ROUTE_CALL;
     case CPU_EXIT_HALT:
         vcpu_halt(v);
-        break;
+        return MACHINE_ROUTE_WAIT;
     case CPU_EXIT_SHUTDOWN:
         shut_down(m);
-        break;
+        return MACHINE_ROUTE_END;
     default:
-        break;
+        return MACHINE_ROUTE_NONE;
     }
+}
+
+int dispatcher_enter(void *who, struct cpu *c, struct cpu_exit *x)
+{
+    struct vcpu *v = &((struct machine *)who)->vcpu[c->index];
+
+    count_exit(v, x->kind, route(v, x));
     return vcpu_leaves(v);
 }
 

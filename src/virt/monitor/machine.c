@@ -167,18 +167,3 @@ const char *machine_engine_why(const struct machine *m)
 {
     return m->engine_why;
 }
-
-void machine_count(const struct machine *m, struct cpu_counters *ret)
-{
-    uint64_t *sum = (uint64_t *)(void *)ret; /* a struct of nothing else */
-
-    memset(ret, 0, sizeof *ret);
-    for (unsigned i = 0; i < m->cpus; i++) {
-        struct cpu_counters one;
-
-        cpu_count(m->vcpu[i].cpu, &one);
-        for (size_t n = 0; n < sizeof one / sizeof *sum; n++) {
-            sum[n] += ((const uint64_t *)(const void *)&one)[n];
-        }
-    }
-}

@@ -127,8 +127,33 @@ void machine_console_type(struct machine *m, const uint8_t *bytes, unsigned n);
 const char *machine_engine(const struct machine *m);
 const char *machine_engine_why(const struct machine *m);
 
-/* Sums over the vCPUs; while none runs. */
+/* Where an exit of a guest goes. */
+enum machine_route {
+    MACHINE_ROUTE_PORT,     /* whoever claimed the port */
+    MACHINE_ROUTE_MEMORY,   /* ... the address */
+    MACHINE_ROUTE_APIC,     /* the vCPU's own local APIC */
+    MACHINE_ROUTE_REGISTER, /* the routine of a model-specific register */
+    MACHINE_ROUTE_CALL,     /* the routine of a hypercall */
+    MACHINE_ROUTE_WAIT,     /* its thread rests */
+    MACHINE_ROUTE_END,      /* the machine ends */
+    MACHINE_ROUTE_NONE,     /* nothing is to be done */
+    MACHINE_ROUTE_COUNT
+};
+
+#define MACHINE_EXITS_MOST 16
+
+/* What the guest did that left it: each exit once in either list. */
+struct machine_exits {
+    uint64_t by_kind[MACHINE_EXITS_MOST];
+    uint64_t by_route[MACHINE_ROUTE_COUNT];
+};
+
+/* Sums over the vCPUs.  Of one that runs: as it was a moment ago. */
 void machine_count(const struct machine *m, struct cpu_counters *ret);
+void machine_count_exits(const struct machine *m, struct machine_exits *ret);
+
+const char *machine_exit_name(unsigned kind); /* "port read"; NULL: no more */
+const char *machine_route_name(enum machine_route way);
 
 const char *machine_end_name(enum machine_end end);
 

@@ -65,6 +65,8 @@ struct vcpu {
     _Atomic uint32_t asks;      /* `enum vcpu_ask` */
     _Atomic uint8_t start_page; /* of the last startup message */
     uint64_t system_time;       /* KVM's MSR: where the guest's clock page lies */
+    _Atomic uint64_t exits[CPU_EXIT_COUNT];       /* its thread's own; others look */
+    _Atomic uint64_t routes[MACHINE_ROUTE_COUNT]; /* ... the same exits by their way */
 };
 
 struct machine {
@@ -132,6 +134,9 @@ int snapshot_check(struct machine *m, struct stream *s, int memory_fd, bool read
 int snapshot_return(struct machine *m, struct stream *s, int memory_fd, struct err *e);
 
 void rewind_forget(struct machine *m);
+
+/* count.c: one exit of this kind went that way.  On the vCPU's thread. */
+void count_exit(struct vcpu *v, enum cpu_exit_kind kind, enum machine_route way);
 
 /* engine.c */
 int engine_create_cpu(struct machine *m, unsigned index, struct err *e);

@@ -13,7 +13,8 @@
 #include "base/str.h"
 #include "virt/monitor/remote/private.h"
 
-#define ANSWER_MS 10000
+#define LOOK_MS 2000  /* for an answer that is ready */
+#define WORK_MS 20000 /* ... that takes work */
 
 static int connect_to(const char *directory, struct err *e)
 {
@@ -91,7 +92,7 @@ int far_ask(const char *directory, enum far_verb verb, const json_t *arg, json_t
         return r;
     }
     do {
-        r = poll(&p, 1, ANSWER_MS);
+        r = poll(&p, 1, verb <= FAR_STATS ? LOOK_MS : WORK_MS);
     } while (r < 0 && errno == EINTR);
     if (r <= 0) {
         return err_set(e, -ETIMEDOUT, "the machine does not answer");
