@@ -161,8 +161,7 @@ json_t *notes_read(struct node *n, const struct guest *g); /* array of texts */
  * is looked at. */
 int order_to_config(const json_t *order, json_t **ret_config, struct err *e);
 
-/* order_machine.c: refuse what the configuration's kind does not have; the kind of a guest;
- * "cannot WHAT guest 'x': it is a machine". */
+/* order_machine.c: what a kind does not have is refused: "cannot WHAT guest 'x': ...". */
 int order_check_kind(json_t *config, struct err *e);
 bool guest_is_machine(const struct guest *g);
 int guest_need_container(const struct guest *g, const char *what, struct err *e);
