@@ -206,7 +206,7 @@ static json_t *profile(void)
                      "flags", "SECCOMP_FILTER_FLAG_TSYNC", "syscalls", rules);
 }
 
-static int close_calls(struct strv *lacks, struct err *e)
+int confine_calls(struct strv *lacks, struct err *e)
 {
     SCOPED(scope_json) json_t *wanted = profile();
     struct seccomp_filter *f = NULL;
@@ -226,7 +226,7 @@ static int close_calls(struct strv *lacks, struct err *e)
     return r < 0 ? err_sys(e, r, "cannot confine the worker") : 0;
 }
 
-int confine_worker(const struct plan *p, struct strv *lacks, struct err *e)
+int confine_place(const struct plan *p, struct strv *lacks, struct err *e)
 {
     int r = leave_namespaces(p);
 
@@ -238,6 +238,5 @@ int confine_worker(const struct plan *p, struct strv *lacks, struct err *e)
     limit(RLIMIT_CORE, 0);
     limit(RLIMIT_NOFILE, FILES_MOST);
     r = become_nobody(p, e);
-    r = r == 0 ? close_files(lacks, e) : r;
-    return r == 0 ? close_calls(lacks, e) : r;
+    return r == 0 ? close_files(lacks, e) : r;
 }

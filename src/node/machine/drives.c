@@ -34,7 +34,7 @@ static int plan_key(struct drive *d, const char *key, struct err *e)
     return 0;
 }
 
-int drives_plan(struct drives *d, const char *word, struct err *e)
+int drives_plan(struct drives *d, const char *word, int take_fd, struct err *e)
 {
     struct drive *one = &d->one[d->count];
     size_t n = strcspn(word, ",");
@@ -51,6 +51,11 @@ int drives_plan(struct drives *d, const char *word, struct err *e)
     while (r == 0 && rest != NULL && *rest != '\0') {
         r = plan_key(one, strsep(&rest, ","), e);
     }
+    one->fd = take_fd;
+    if (r == 0 && take_fd < 0) {
+        one->fd = open(one->path, (one->is_read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC);
+        r = one->fd < 0 ? err_sys(e, -errno, "cannot open disk '%s'", one->path) : 0;
+    }
     d->count += r == 0;
     return r;
 }
@@ -62,8 +67,7 @@ struct opening {
     struct err *e;
 };
 
-static int open_layers(struct loop *l, const struct drive *d, struct blk **ret,
-                       struct err *e)
+static int open_layers(struct loop *l, struct drive *d, struct blk **ret, struct err *e)
 {
     const struct leaf_file_options file = {.label = d->path,
                                            .read_only = d->is_read_only,
@@ -71,13 +75,8 @@ static int open_layers(struct loop *l, const struct drive *d, struct blk **ret,
                                            .grows = d->is_qcow2};
     const struct qcow2_open_options image = {
         .label = d->path, .read_only = d->is_read_only, .loop = l};
-    int fd = open(d->path, (d->is_read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC);
-    int r;
+    int r = leaf_file_create(l, d->fd, &file, ret, e);
 
-    if (fd < 0) {
-        return err_sys(e, -errno, "cannot open disk '%s'", d->path);
-    }
-    r = leaf_file_create(l, fd, &file, ret, e);
     return r == 0 && d->is_qcow2 ? qcow2_open(*ret, &image, ret, e) : r;
 }
 

@@ -16,6 +16,7 @@ struct drive {
     struct blk_edge edge;
     char path[1024];
     char serial[21]; /* that the guest sees */
+    int fd;          /* taken when its layers are opened */
     bool is_qcow2, is_read_only, is_direct;
 };
 
@@ -27,8 +28,9 @@ struct drives {
     struct loop *loop; /* borrowed; of those that are open */
 };
 
-/* One more: FILE[,format=raw|qcow2][,read-only][,direct][,serial=WORD]. */
-int drives_plan(struct drives *d, const char *word, struct err *e);
+/* One more: FILE[,format=raw|qcow2][,read-only][,direct][,serial=WORD].  The file is opened now,
+ * but `take_fd` is used where it is not below 0. */
+int drives_plan(struct drives *d, const char *word, int take_fd, struct err *e);
 
 /* With a queue for each processor, up to a few. */
 int drives_open(struct drives *d, struct loop *l, unsigned cpus, struct err *e);

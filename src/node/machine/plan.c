@@ -123,6 +123,8 @@ int plan_read(int fd, struct plan *p, struct err *e)
 
 static int parse_pair(const char *name, const char *value, struct plan *p, struct err *e)
 {
+    int r = 0;
+
     if (strcmp(name, "--kernel") == 0) {
         return map_file(open(value, O_RDONLY | O_CLOEXEC), value, &p->files.kernel,
                         &p->files.kernel_bytes, e);
@@ -135,14 +137,19 @@ static int parse_pair(const char *name, const char *value, struct plan *p, struc
         p->files.command_line = value;
     } else if (strcmp(name, "--engine") == 0) {
         p->options.engine = value;
+    } else if (strcmp(name, "--model") == 0) {
+        p->options.model = value;
     } else if (strcmp(name, "--cpus") == 0) {
         p->options.cpus = (unsigned)atoi(value);
     } else if (strcmp(name, "--memory") == 0) {
         p->options.memory_bytes = strtoull(value, NULL, 10) << 20;
+    } else if (strcmp(name, "--disk") == 0) {
+        return drives_plan(&p->disks, value, -1, e);
     } else {
-        return err_set(e, -EINVAL, "'%s' is not known", name);
+        r = peripherals_plan(&p->peripherals, name, value, e);
+        r = r == 0 ? err_set(e, -EINVAL, "'%s' is not known", name) : r;
     }
-    return 0;
+    return r < 0 ? r : 0;
 }
 
 int plan_parse(char *const *words, struct plan *p, struct err *e)

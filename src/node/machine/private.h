@@ -7,6 +7,8 @@
 #include <sys/types.h>
 
 #include "host/loop/loop.h"
+#include "node/machine/drives.h"
+#include "node/machine/peripherals.h"
 #include "virt/monitor/boot/boot.h"
 #include "virt/monitor/monitor.h"
 
@@ -19,6 +21,9 @@ struct plan {
     json_t *json; /* owned; NULL: from words */
     struct machine_options options;
     struct boot_files files;
+    struct drives disks;
+    struct peripherals peripherals;
+    struct virtio_device *device[DRIVES_MOST + PERIPHERALS_MOST]; /* of both */
     int report;   /* to whom made us; -1: nobody */
     int control;  /* listens; -1 */
     int counters; /* what the guest did is written there at the end; -1 */
@@ -30,9 +35,11 @@ struct plan {
 int plan_read(int fd, struct plan *ret, struct err *e);
 int plan_parse(char *const *words, struct plan *ret, struct err *e);
 
-/* confine.c: give up everything but what is open, for good; `lacks` gets a word for each
- * part that this host does not have. */
-int confine_worker(const struct plan *p, struct strv *lacks, struct err *e);
+/* confine.c: give up, for good, places and rights before there is a second thread; then, when
+ * the code memory of the vCPUs is mapped, all system calls but some.  `lacks` gets a word for
+ * each part that this host does not have. */
+int confine_place(const struct plan *p, struct strv *lacks, struct err *e);
+int confine_calls(struct strv *lacks, struct err *e);
 
 /* run.c: a machine under way. */
 struct run {

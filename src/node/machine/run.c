@@ -1,7 +1,8 @@
 /* run.c - the worker from its first to its last step.
  *
- * What is open is opened, then the process is confined, then the guest's files are looked
- * at: a kernel is foreign bytes, too. */
+ * What is to be open was opened with the plan.  Places and rights are given up before a disk's
+ * first byte is looked at, system calls before a kernel's; only the code memory of the vCPUs
+ * has to be mapped between the two. */
 #include <errno.h>
 #include <signal.h>
 #include <stddef.h>
@@ -138,18 +139,16 @@ static void report(struct run *run, const char *line)
     }
 }
 
-static int confine(struct run *run, struct err *e)
+static void tell_lacks(struct run *run, const struct strv *lacks)
 {
-    struct strv lacks = {0};
     struct str line = {0};
-    int r = confine_worker(&run->plan, &lacks, e);
 
-    for (size_t i = 0; i < lacks.n; i++) {
-        str_addf(&line, "%s%s", i > 0 ? ", " : "", lacks.items[i]);
+    for (size_t i = 0; i < lacks->n; i++) {
+        str_addf(&line, "%s%s", i > 0 ? ", " : "", lacks->items[i]);
     }
-    if (lacks.n > 0 && run->plan.report < 0) {
+    if (lacks->n > 0 && run->plan.report < 0) {
         fprintf(stderr, "machine: the worker is confined without %s\n", str_text(&line));
-    } else if (lacks.n > 0) {
+    } else if (lacks->n > 0) {
         struct str whole = {0};
 
         str_addf(&whole, "w the machine's worker is confined without %s\n",
@@ -158,20 +157,37 @@ static int confine(struct run *run, struct err *e)
         str_fini(&whole);
     }
     str_fini(&line);
-    strv_fini(&lacks);
+}
+
+/* All devices of the plan, disks first. */
+static int open_devices(struct plan *p, struct loop *l, struct err *e)
+{
+    int r = drives_open(&p->disks, l, p->options.cpus, e);
+
+    r = r == 0 ? peripherals_open(&p->peripherals, l, e) : r;
+    memcpy(p->device, p->disks.device, p->disks.count * sizeof *p->device);
+    memcpy(p->device + p->disks.count, p->peripherals.device,
+           p->peripherals.count * sizeof *p->device);
+    p->options.devices = p->device;
+    p->options.device_count = p->disks.count + p->peripherals.count;
     return r;
 }
 
 static int make(struct run *run, struct err *e)
 {
+    struct strv lacks = {0};
     int r = take_signals(run, e);
 
     run->plan.options.console = on_console;
     run->plan.options.who = run;
+    r = r == 0 ? confine_place(&run->plan, &lacks, e) : r;
     r = r == 0 ? loop_create(LOOP_DRIVER_AUTO, &run->loop, e) : r;
+    r = r == 0 ? open_devices(&run->plan, run->loop, e) : r;
     r = r == 0 ? machine_create(run->loop, &run->plan.options, &run->machine, e) : r;
     r = r == 0 ? asked_listen(run, e) : r;
-    r = r == 0 ? confine(run, e) : r;
+    r = r == 0 ? confine_calls(&lacks, e) : r;
+    tell_lacks(run, &lacks);
+    strv_fini(&lacks);
     (void)fault_step("machine.confined");
     return r == 0 ? machine_load(run->machine, &run->plan.files, e) : r;
 }
@@ -257,6 +273,8 @@ int node_machine(int argc, char **argv)
     }
     control_destroy(run.control);
     machine_destroy(run.machine);
+    peripherals_close(&run.plan.peripherals);
+    drives_close(&run.plan.disks);
     loop_destroy(run.loop);
     json_decref(run.plan.json);
     return r;
