@@ -76,22 +76,46 @@ static uint8_t *reach(struct virtio_space *s, uint64_t at, uint64_t bytes, bool 
     return r->host + off;
 }
 
-/* A flag that was set while the device wrote is seen now (contract/mem.c says why). */
-static void wrote(struct virtio_space *s, const uint8_t *host, uint64_t bytes)
+static const struct mem_region *region_of(const struct mem *m, const uint8_t *host)
 {
-    struct mem *m = ((struct virtio_space_mem *)s)->mem;
-
     for (unsigned i = 0; i < m->region_count; i++) {
         const struct mem_region *r = &m->region[i];
 
         if (r->host != NULL && host >= r->host && host < r->host + r->bytes) {
-            (void)visit_pages(m, r, r->base + (uint64_t)(host - r->host), bytes, true);
-            return;
+            return r;
         }
     }
+    return NULL;
+}
+
+/* A flag that was set while the device wrote is seen now (contract/mem.c says why). */
+static void wrote(struct virtio_space *s, const uint8_t *host, uint64_t bytes)
+{
+    struct mem *m = ((struct virtio_space_mem *)s)->mem;
+    const struct mem_region *r = region_of(m, host);
+
+    if (r != NULL) {
+        (void)visit_pages(m, r, r->base + (uint64_t)(host - r->host), bytes, true);
+    }
+}
+
+static int discard(struct virtio_space *s, uint8_t *host, uint64_t bytes)
+{
+    struct mem *m = ((struct virtio_space_mem *)s)->mem;
+    const struct mem_region *r = region_of(m, host);
+    gpa at;
+    gpa end;
+
+    if (r == NULL || r->read_only) {
+        return -EFAULT;
+    }
+    at = r->base + (uint64_t)(host - r->host);
+    end = (at + bytes) & ~PAGE_MASK;
+    at = (at + PAGE_MASK) & ~PAGE_MASK;
+    return at < end ? mem_discard(m, at, end - at) : 0;
 }
 
 void virtio_space_over_mem(struct virtio_space_mem *s, struct mem *m)
 {
-    *s = (struct virtio_space_mem){.space = {.reach = reach, .wrote = wrote}, .mem = m};
+    *s = (struct virtio_space_mem){.space = {reach, wrote, discard}, .mem = m};
 }

@@ -26,6 +26,10 @@ struct virtio_space {
 
     /* What was reached has been written.  NULL: nobody wants to know. */
     void (*wrote)(struct virtio_space *s, const uint8_t *host, uint64_t bytes);
+
+    /* The guest does not need the whole pages of [host, host + bytes), which were reached:
+     * they may read as zeros.  NULL: they are kept. */
+    int (*discard)(struct virtio_space *s, uint8_t *host, uint64_t bytes);
 };
 
 /* [at, at + bytes) if all of it lies together; NULL: it does not. */

@@ -12,6 +12,7 @@
 #include "host/loop/loop.h"
 #include "resource/network/nic/nic.h"
 #include "tests/fuzz/target.h"
+#include "virtio/balloon.h"
 #include "virtio/device.h"
 #include "virtio/net/net.h"
 #include "virtio/rng.h"
@@ -148,6 +149,24 @@ static void poke_vsock(struct world *w, uint8_t what)
     }
 }
 
+static void make_balloon(struct world *w)
+{
+    struct virtio_balloon_options o = {.loop = w->loop};
+
+    if (virtio_balloon_create(&o, &w->d, NULL) != 0) {
+        abort();
+    }
+}
+
+static void poke_balloon(struct world *w, uint8_t what)
+{
+    if (what % 2 == 0) {
+        virtio_balloon_set(w->d, (uint64_t)what << 20);
+    } else {
+        (void)virtio_balloon_ask(w->d);
+    }
+}
+
 static void poke_nothing(struct world *w, uint8_t what)
 {
     (void)w;
@@ -191,6 +210,7 @@ static const struct device {
     {make_rng, poke_nothing, end_nothing},
     {make_net, poke_net, end_net},
     {make_vsock, poke_vsock, end_nothing},
+    {make_balloon, poke_balloon, end_nothing},
 };
 
 #define DEVICES (sizeof devices / sizeof devices[0])

@@ -71,7 +71,15 @@ def vsock(p):
                                                       (KICK, 0), (POKE, 55), (TURN, 0)], data.ljust(1000, b'\0'))
 
 
-for name, make in (('rng', rng), ('net', net), ('vsock', vsock)):
+def balloon(p):
+    pages = struct.pack('<6I', 3, 4, 5, 20, 19, 2)
+    stats = struct.pack('<HQHQ', 4, 1000, 5, 2000)
+    queues = [[[(DATA, 24, False)]], [[(DATA, 24, False)]], [[(DATA + 24, 20, False)]], [[(0x10000, 0x10000, True)]]]
+    return seed(3, p, queues, [(KICK, 0), (KICK, 3), (POKE, 1), (KICK, 2), (CONFIG, 4), (POKE, 8), (RESTART, 1), (POKE, 1), (TURN, 0)],
+                pages + stats)
+
+
+for name, make in (('rng', rng), ('net', net), ('vsock', vsock), ('balloon', balloon)):
     for is_packed in (False, True):
         with open(f'{sys.argv[1]}/{name}_{"packed" if is_packed else "split"}', 'wb') as f:
             f.write(make(is_packed).rstrip(b'\0'))

@@ -10,6 +10,7 @@
 #include "base/err.h"
 #include "contract/nic.h"
 #include "resource/network/nic/nic.h"
+#include "virtio/balloon.h"
 #include "virtio/device.h"
 #include "virtio/net/net.h"
 #include "virtio/rng.h"
@@ -160,6 +161,14 @@ static int plan_vsock(struct peripheral *p, unsigned index, const char *value,
     return each_word(p, value, vsock_word, e);
 }
 
+static int plan_balloon(struct peripheral *p, unsigned index, const char *value,
+                        struct err *e)
+{
+    (void)index;
+    *p = (struct peripheral){.kind = PERIPHERAL_BALLOON, .fd = -1};
+    return number(value, UINT32_MAX, &p->give_mib, e);
+}
+
 static const struct option {
     const char *name;
     int (*plan)(struct peripheral *p, unsigned index, const char *value, struct err *e);
@@ -167,6 +176,7 @@ static const struct option {
     {"--net", plan_net},
     {"--rng", plan_rng},
     {"--vsock", plan_vsock},
+    {"--balloon", plan_balloon},
 };
 
 int peripherals_plan(struct peripherals *p, const char *option, const char *value,
@@ -213,12 +223,20 @@ static int open_one(struct peripheral *p, struct loop *l, struct virtio_device *
                     struct err *e)
 {
     struct virtio_net_options net = {.loop = l};
+    const struct virtio_balloon_options balloon = {.loop = l};
     const struct virtio_rng_options rng = {
         .loop = l, .is_seeded = p->is_seeded, .seed = p->seed};
     int r;
 
     if (p->kind == PERIPHERAL_RNG) {
         return virtio_rng_create(&rng, ret, e);
+    }
+    if (p->kind == PERIPHERAL_BALLOON) {
+        r = virtio_balloon_create(&balloon, ret, e);
+        if (r == 0) {
+            virtio_balloon_set(*ret, p->give_mib << 20);
+        }
+        return r;
     }
     if (p->kind == PERIPHERAL_VSOCK) {
         return open_vsock(p, l, ret, e);

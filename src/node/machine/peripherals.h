@@ -1,5 +1,5 @@
 /* peripherals.h - what the program `machine` plugs in beside disks: networks, random bytes,
- * sockets between host and guest. */
+ * sockets between host and guest, memory that goes back. */
 #ifndef NODE_MACHINE_PERIPHERALS_H
 #define NODE_MACHINE_PERIPHERALS_H
 
@@ -19,6 +19,7 @@ enum peripheral_kind {
     PERIPHERAL_FRAMES,
     PERIPHERAL_RNG,
     PERIPHERAL_VSOCK,
+    PERIPHERAL_BALLOON,
     PERIPHERAL_KIND_COUNT
 };
 
@@ -32,6 +33,7 @@ struct peripheral {
     uint32_t cid;               /* of a guest with sockets */
     int dir;                    /* where it may connect to; -1: nowhere */
     int listen;                 /* where programs of the host come in; -1: nowhere */
+    uint64_t give_mib;          /* that the guest shall give back at first */
     struct nic *nic;            /* owned; of one that is open */
     struct vsock_host *sockets; /* the same */
 };
@@ -46,7 +48,8 @@ struct peripherals {
 /* One more: 1; 0: it is no option for these.
  *   --net tap=FD|frames=FD[,mac=ADDRESS][,mtu=BYTES]
  *   --rng host|seed=NUMBER
- *   --vsock cid=NUMBER[,dir=FD][,listen=FD] */
+ *   --vsock cid=NUMBER[,dir=FD][,listen=FD]
+ *   --balloon MIB */
 int peripherals_plan(struct peripherals *p, const char *option, const char *value,
                      struct err *e);
 

@@ -1,7 +1,7 @@
 /* cards.c - the first process of a test's Linux: loads the modules of virtio devices and uses
  * each device by the kernel's own interfaces.
  *
- * Arguments: rng, net=ADDRESS, vsock=PORT, in the order in which they are to be done. */
+ * Arguments: rng, net=ADDRESS, vsock=PORT, balloon=MIB, in the order in which they are to be done. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -274,6 +274,7 @@ static void serve_one(int listener)
     }
     (void)close(fd);
     printf("vsock: served %llu bytes\n", (unsigned long long)bytes);
+    (void)sleep(1); /* what is under way would be lost with the machine */
 }
 
 static void do_vsock(const char *port)
@@ -311,12 +312,57 @@ static void do_vsock(const char *port)
     serve_one(listener);
 }
 
+/* ---- memory that goes back ---- */
+
+static long free_mib(void)
+{
+    char text[4096] = "";
+    int fd = open("/proc/meminfo", O_RDONLY);
+    const char *at;
+
+    (void)!read(fd, text, sizeof text - 1);
+    (void)close(fd);
+    at = strstr(text, "MemFree:");
+    return at == NULL ? 0 : atol(at + 8) / 1024;
+}
+
+/* The host wants so much; and what a program had is reported some seconds after its end. */
+static void do_balloon(const char *mib)
+{
+    long before = free_mib();
+    long want = atol(mib);
+    int status = 0;
+
+    load_modules((const char *const[]){"virtio_balloon", NULL});
+    for (unsigned i = 0; i < 100 && before - free_mib() < want * 9 / 10; i++) {
+        (void)usleep(100000);
+    }
+    printf("balloon: %s\n", before - free_mib() >= want * 9 / 10 ? "given" : "FAILED");
+    (void)fflush(stdout);
+    if (fork() == 0) {
+        char *at = malloc(96u << 20);
+
+        memset(at, 0x5a, 96u << 20);
+        __asm__ volatile("" ::"r"(at) : "memory");
+        printf("balloon: touched\n");
+        (void)fflush(stdout);
+        (void)sleep(1);
+        _exit(0);
+    }
+    (void)wait(&status);
+    (void)sleep(6);
+    printf("balloon: freed\n");
+    (void)fflush(stdout);
+    (void)sleep(1);
+}
+
 static const struct {
     const char *name;
     void (*fn)(const char *value);
 } things[] = {
     {"net", do_net},
     {"vsock", do_vsock},
+    {"balloon", do_balloon},
 };
 
 int main(int argc, char **argv)

@@ -1,6 +1,6 @@
 """cards.py KIND USERNET MACHINE... - the host's side of cards.sh, in a network namespace of its own.
 
-KIND: tap, frames, vsock, or none.  Opens the network or the sockets, serves echoes, runs the machine with --net or
+KIND: tap, frames, vsock, balloon (watches the machine's memory), or none.  Opens the network or the sockets, serves echoes, runs the machine with --net or
 --vsock, and gives its exit code."""
 import fcntl
 import os
@@ -77,6 +77,25 @@ def open_sockets(directory):
     return os.open(directory, os.O_PATH | os.O_CLOEXEC), entrance.detach(), visitor
 
 
+def resident_mib(pid):
+    with open(f'/proc/{pid}/status') as f:
+        return next(int(line.split()[1]) // 1024 for line in f if line.startswith('VmRSS'))
+
+
+def watch(command):
+    """The machine's own memory when the guest says that it has touched some, and that it freed it."""
+    touched = 0
+    p = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+    for line in p.stdout:
+        print(line, end='', flush=True)
+        if 'balloon: touched' in line:
+            touched = resident_mib(p.pid)
+        elif 'balloon: freed' in line:
+            back = touched - resident_mib(p.pid)
+            print('host:', 'most of it is back' if back > 64 else f'FAILED: {back} of {touched} MiB are back')
+    return p.wait()
+
+
 def enter(path):
     s = socket.socket(socket.AF_UNIX)
     s.connect(path)
@@ -117,6 +136,8 @@ elif kind == 'vsock':
 if kind in ('tap', 'frames'):
     serve('0.0.0.0')
     machine += ['--net', f'{kind}={fds[0]},mac=52:54:00:aa:bb:cc']
+if kind == 'balloon':
+    sys.exit(watch(machine))
 code = subprocess.run(machine, pass_fds=fds, stdin=subprocess.DEVNULL, timeout=150).returncode
 if kind == 'vsock':
     visitor.join(10)

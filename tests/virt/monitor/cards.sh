@@ -1,7 +1,7 @@
 #!/bin/sh
 # cards.sh MACHINE USERNET COMPILER - virtio devices of a machine, as Debian's kernel drives them.
 #
-# rows: FV-01 MIO-05
+# rows: FV-01 MIO-01 MIO-05
 # STRATA_LINUX: the directory in which boot/vmlinuz-* and lib/modules lie (default: /).
 set -eu
 machine=$1
@@ -12,7 +12,7 @@ root=${STRATA_LINUX:-/}
 linux=$(find "$root/boot" -name 'vmlinuz-*' 2>/dev/null | sort | tail -n 1)
 modules=
 for name in virtio virtio_ring virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci failover net_failover \
-    virtio_net virtio-rng vsock vmw_vsock_virtio_transport_common vmw_vsock_virtio_transport; do
+    virtio_net virtio-rng virtio_balloon vsock vmw_vsock_virtio_transport_common vmw_vsock_virtio_transport; do
     modules="$modules $(find "$root/lib/modules" -name "$name.ko" 2>/dev/null | sort | tail -n 1)"
 done
 if [ -z "$linux" ] || [ -z "${modules# }" ]; then
@@ -69,6 +69,11 @@ want 'vsock: stream right'
 want 'vsock: another port: Connection reset by peer'
 want 'vsock: served 1048576 bytes'
 want 'host: the guest echoes right'
+
+# Memory that the host asks for, and memory that a program of the guest had.
+boot balloon 'balloon=64' --balloon 64 --memory 512
+want 'balloon: given'
+want 'host: most of it is back'
 
 # What cannot be is refused with its reason.
 refused() { # REASON OPTIONS...
