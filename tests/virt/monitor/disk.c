@@ -236,9 +236,32 @@ static void write_files(void)
     }
 }
 
+/* One block behind the other, each said to be kept once a flush has ended: whoever listens
+ * switches the machine off in the middle of it. */
+static void write_until_the_end(void)
+{
+    int fd = open("/dev/vda", O_RDWR | O_DIRECT);
+    uint64_t *room = aligned_alloc(BLOCK, BLOCK);
+    uint64_t bytes = 0;
+
+    (void)ioctl(fd, BLKGETSIZE64, &bytes);
+    for (uint64_t n = 0; n < 1000000; n++) {
+        uint64_t b = n * 7919 % (bytes / BLOCK); /* here and there */
+
+        fill(room, b, 1, 0);
+        if (move(fd, true, b, 1, room) != 0 || fsync(fd) != 0) {
+            printf("vda: FAILED\n");
+            return;
+        }
+        printf("kept %llu\n", (unsigned long long)b);
+        (void)fflush(stdout);
+    }
+}
+
 int main(int argc, char **argv)
 {
     bool files = argc > 1 && strcmp(argv[1], "files") == 0;
+    bool endless = argc > 1 && strcmp(argv[1], "endless") == 0;
     char name[8] = "vda";
 
     (void)mkdir("/proc", 0755);
@@ -252,7 +275,10 @@ int main(int argc, char **argv)
     if (files) {
         write_files();
     }
-    for (; !files && name[2] <= 'f'; name[2]++) {
+    if (endless) {
+        write_until_the_end();
+    }
+    for (; !files && !endless && name[2] <= 'f'; name[2]++) {
         show_disk(name);
     }
     printf("done\n");
