@@ -254,6 +254,37 @@ static int new_record(const json_t *order, struct guest *g, struct err *e)
                : err_set(e, -EINVAL, "no image was named");
 }
 
+/* FILE[,KEY...], the file by its full name. */
+static int choose_disks(json_t *config, struct err *e)
+{
+    json_t *list = json_object_get(config, "disks");
+    size_t i;
+    json_t *item;
+
+    json_array_foreach(list, i, item)
+    {
+        const char *word = json_string_value(item);
+        const char *comma = word + strcspn(word, ",");
+        struct str full = {0};
+        char path[PATH_MAX];
+
+        if (str_print(path, sizeof path, "%.*s", (int)(comma - word), word) < 0) {
+            return err_set(e, -ENAMETOOLONG, "cannot use --disk '%s': too long", word);
+        }
+        {
+            SCOPED(scope_free) char *real = realpath(path, NULL);
+
+            if (real == NULL) {
+                return err_sys(e, -errno, "cannot open disk '%s'", path);
+            }
+            str_addf(&full, "%s%s", real, comma);
+        }
+        (void)json_array_set_new(list, i, json_string(str_text(&full)));
+        str_fini(&full);
+    }
+    return 0;
+}
+
 /* The files that a machine is started from, named so that any command finds them. */
 static int choose_kernel(struct guest *g, struct err *e)
 {
@@ -274,7 +305,7 @@ static int choose_kernel(struct guest *g, struct err *e)
             (void)json_object_set_new(g->record, "image", json_string(path));
         }
     }
-    return 0;
+    return choose_disks(guest_config(g), e);
 }
 
 static int choose_image(struct node *n, const json_t *order, struct guest *g,

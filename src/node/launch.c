@@ -309,7 +309,8 @@ static int make_plan(struct node *n, const struct guest *g, json_t **ret_spec,
 
     forget_last_run(n, g);
     r = disk_reset_shared(n, g, e);
-    return r < 0 ? r : spec_build(n, g, ret_spec, e);
+    r = r < 0 ? r : spec_build(n, g, ret_spec, e);
+    return r < 0 ? r : worker_unpack_kernel(n, *ret_spec, e);
 }
 
 static int launch(struct node *n, const struct guest *g, int lock, bool attach,

@@ -244,6 +244,7 @@ int order_to_config(const json_t *order, json_t **ret_config, struct err *e)
     for (size_t i = 0; i < sizeof one_command_only / sizeof one_command_only[0]; i++) {
         (void)json_object_del(config, one_command_only[i]);
     }
+    r = order_take_disks(config, e);
     for (size_t i = 0; r == 0 && i < sizeof checks / sizeof checks[0]; i++) {
         r = checks[i](config, e);
     }

@@ -6,6 +6,7 @@
 #include "node/private.h"
 
 #define CPUS_MOST       64
+#define DISKS_MOST      8
 #define PAGE_BYTES      4096
 #define MILLIS_OF_A_CPU 1000
 
@@ -15,8 +16,8 @@ static const char *const of_containers[] = {
     "ip",      "hostname",   "volume",       "tmpfs",    "device",   "read_only",
     "sysctl",  "publish",    "cap_add",      "cap_drop", "ulimit",   "privileged",
     "pids",    "health_cmd", "security_opt", "io_read",  "io_write", "network_rate"};
-static const char *const of_machines[] = {"kernel", "initrd", "append", "engine",
-                                          "hide_hypervisor"};
+static const char *const of_machines[] = {"kernel", "initrd", "append",
+                                          "engine", "disks",  "hide_hypervisor"};
 
 /* "cap_add" -> "--cap-add"; "COMMAND" for what has no dashes. */
 static void option_name(const char *key, char out[64])
@@ -100,6 +101,42 @@ static int check_size(const json_t *config, struct err *e)
                        "cannot use --memory with a machine: want a multiple of 4K");
     }
     return r;
+}
+
+/* --disk: of a container one word, how changes are kept; of a machine its disks. */
+int order_take_disks(json_t *config, struct err *e)
+{
+    const char *kind = json_string_value(json_object_get(config, "as"));
+    json_t *list = json_object_get(config, "disk");
+    bool machine = kind != NULL && strcmp(kind, "machine") == 0;
+    size_t i;
+    json_t *item;
+
+    if (!json_is_array(list)) {
+        return 0;
+    }
+    json_array_foreach(list, i, item)
+    {
+        const char *word = json_string_value(item);
+
+        if (word == NULL || *word == '\0' || *word == ',') {
+            return err_set(e, -EINVAL, "cannot use --disk '%s': it names no file",
+                           word != NULL ? word : "?");
+        }
+    }
+    if (!machine && json_array_size(list) != 1) {
+        return err_set(e, -EINVAL, "cannot use --disk twice with a container");
+    }
+    if (machine && json_array_size(list) > DISKS_MOST) {
+        return err_set(e, -EINVAL, "cannot use --disk so often: a machine has at most %d",
+                       DISKS_MOST);
+    }
+    (void)json_object_set(config, machine ? "disks" : "disk",
+                          machine ? list : json_array_get(list, 0));
+    if (machine) {
+        (void)json_object_del(config, "disk");
+    }
+    return 0;
 }
 
 int order_check_kind(json_t *config, struct err *e)

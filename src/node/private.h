@@ -127,8 +127,7 @@ int guest_connect(struct node *n, const struct guest *g, const void *packet, siz
 /* Read packets until KEEPER_EXIT or the connection ends. */
 int guest_await_end(int fd, int *ret_code);
 
-/* guest.c */
-/* What a new guest is copied from. */
+/* guest.c: what a new guest is copied from. */
 struct guest_source {
     const struct guest *guest;
     const char *snapshot; /* NULL: the disk as it is */
@@ -162,6 +161,7 @@ json_t *notes_read(struct node *n, const struct guest *g); /* array of texts */
 int order_to_config(const json_t *order, json_t **ret_config, struct err *e);
 
 /* order_machine.c: what a kind does not have is refused: "cannot WHAT guest 'x': ...". */
+int order_take_disks(json_t *config, struct err *e);
 int order_check_kind(json_t *config, struct err *e);
 bool guest_is_machine(const struct guest *g);
 int guest_need_container(const struct guest *g, const char *what, struct err *e);

@@ -19,6 +19,10 @@ int worker_make_machine(const json_t *spec, struct keeper_config *k,
                         const struct log *log, struct err *e);
 int worker_end_machine(const json_t *spec, struct err *e);
 
+/* kernel.c: of a machine's plan the kernel without its packing, "boot.unpacked". */
+struct node;
+int worker_unpack_kernel(struct node *n, json_t *spec, struct err *e);
+
 /* Become the keeper.  Returns only on failure; the guest is ended then. */
 int worker_become_keeper(const json_t *spec, struct keeper_config *k, struct err *e);
 

@@ -15,7 +15,8 @@
 #include "node/worker.h"
 #include "virt/monitor/remote/remote.h"
 
-#define BACKLOG 8
+#define BACKLOG    8
+#define DISKS_MOST 8
 
 /* All that a worker is given; owned. */
 struct given {
@@ -76,6 +77,40 @@ static int give(struct given *g, const char *name, int fd, const char *what,
     return 0;
 }
 
+/* Without its packing; a file that was made long ago may have gone. */
+static int open_kernel(const json_t *boot)
+{
+    const char *path = json_string_value(json_object_get(boot, "unpacked"));
+
+    return path == NULL ? -1 : open(path, O_RDONLY | O_CLOEXEC);
+}
+
+static int open_disks(const json_t *spec, struct given *g, struct err *e)
+{
+    static const char *const names[DISKS_MOST] = {"disk0", "disk1", "disk2", "disk3",
+                                                  "disk4", "disk5", "disk6", "disk7"};
+    const json_t *list = json_object_get(json_object_get(spec, "machine"), "disks");
+    size_t i;
+    json_t *item;
+    int r = 0;
+
+    json_array_foreach(list, i, item)
+    {
+        const char *word = json_string_value(item);
+        char path[PATH_MAX];
+        char what[PATH_MAX + 16];
+        int flags = strstr(word, ",read-only") != NULL ? O_RDONLY : O_RDWR;
+
+        if (r < 0 || i >= DISKS_MOST) {
+            return r < 0 ? r : err_set(e, -E2BIG, "there are too many disks");
+        }
+        (void)str_print(path, sizeof path, "%.*s", (int)strcspn(word, ","), word);
+        (void)str_print(what, sizeof what, "disk '%s'", path);
+        r = give(g, names[i], open(path, flags | O_CLOEXEC | O_NONBLOCK), what, e);
+    }
+    return r;
+}
+
 static int open_boot(const json_t *spec, struct given *g, struct err *e)
 {
     static const char *const keys[] = {"kernel", "initrd"};
@@ -85,10 +120,12 @@ static int open_boot(const json_t *spec, struct given *g, struct err *e)
 
     for (size_t i = 0; r == 0 && i < sizeof keys / sizeof keys[0]; i++) {
         const char *path = json_string_value(json_object_get(boot, keys[i]));
+        int fd = i == 0 ? open_kernel(boot) : -1;
 
         if (path != NULL) {
             (void)str_print(what, sizeof what, "%s '%s'", keys[i], path);
-            r = give(g, keys[i], open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK), what, e);
+            fd = fd >= 0 ? fd : open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+            r = give(g, keys[i], fd, what, e);
         }
     }
     return r;
@@ -167,6 +204,7 @@ int worker_make_machine(const json_t *spec, struct keeper_config *k,
     directory(spec, where);
     r = make_streams(&g, e);
     r = r == 0 ? open_boot(spec, &g, e) : r;
+    r = r == 0 ? open_disks(spec, &g, e) : r;
     r = r == 0 ? open_socket(where, &g, e) : r;
     r = r == 0 ? open_counters(where, &g, e) : r;
     r = r == 0 ? start(spec, &g, log, &k->pid, e) : r;

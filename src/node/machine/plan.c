@@ -11,6 +11,7 @@
 #include "base/err.h"
 #include "base/json.h"
 #include "base/scope.h"
+#include "base/str.h"
 #include "host/file.h"
 #include "node/machine/private.h"
 
@@ -92,6 +93,29 @@ static int read_boot(struct plan *p, const json_t *fds, struct err *e)
     return r;
 }
 
+static int read_disks(struct plan *p, const json_t *fds, struct err *e)
+{
+    json_t *list = NULL;
+    size_t i;
+    json_t *item;
+    int r = json_opt_array(p->json, "", "disks", &list, e);
+
+    json_array_foreach(list, i, item)
+    {
+        const char *word = json_string_value(item);
+        char name[16];
+        int fd;
+
+        (void)str_print(name, sizeof name, "disk%zu", i);
+        fd = take_fd(fds, name);
+        if (word == NULL || fd < 0) {
+            return err_set(e, -EINVAL, "'disks[%zu]' is no disk", i);
+        }
+        r = r == 0 ? drives_plan(&p->disks, word, fd, e) : r;
+    }
+    return r;
+}
+
 int plan_read(int fd, struct plan *p, struct err *e)
 {
     json_t *fds = NULL;
@@ -118,6 +142,7 @@ int plan_read(int fd, struct plan *p, struct err *e)
     r = r == 0 ? json_opt_bool(p->json, "", "born", &p->born, e) : r;
     p->options.cpus = cpus > UINT_MAX ? UINT_MAX : (unsigned)cpus;
     p->user = (uid_t)user;
+    r = r == 0 ? read_disks(p, fds, e) : r;
     return r == 0 ? read_boot(p, fds, e) : r;
 }
 

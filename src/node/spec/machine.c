@@ -63,6 +63,9 @@ void spec_build_machine(const struct plan *p, json_t *spec)
     if (p->base > 0) { /* a user that no other guest has */
         (void)json_object_set_new(machine, "user", json_integer(p->base));
     }
+    if (json_object_get(p->config, "disks") != NULL) {
+        (void)json_object_set(machine, "disks", json_object_get(p->config, "disks"));
+    }
     (void)json_object_set_new(spec, "machine", machine);
     (void)json_object_set_new(spec, "bounds", bounds_part(p, memory, cpus));
 }
