@@ -98,7 +98,7 @@ static void defaults_are_those_of_the_record(void **state)
     assert_int_equal(parse(&p, &e, WORDS("create", "busybox")), 0);
     const struct op_create *a = p.args;
     assert_string_equal(a->guest.restart, "no");
-    assert_string_equal(a->guest.disk, "private");
+    assert_int_equal(a->guest.n_disk, 0); /* the node knows that none is "private" */
     assert_int_equal(a->guest.pull, PART_GUEST_PULL_MISSING);
     assert_int_equal(a->guest.stop_timeout, 10000);
     assert_int_equal(a->guest.log_size, 10 << 20);
