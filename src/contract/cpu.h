@@ -36,6 +36,7 @@ enum cpu_exit_kind {
     CPU_EXIT_DEBUG,      /* a breakpoint of the host's debugger, or one step */
     CPU_EXIT_KICKED,     /* `cpu_kick` with CPU_KICK_STOP */
     CPU_EXIT_BUDGET,     /* the instructions granted are used up */
+    CPU_EXIT_PAUSE,      /* it waits for another one: `pause_most` PAUSEs */
     CPU_EXIT_COUNT
 };
 
@@ -63,7 +64,8 @@ struct cpu_env {
     void (*cpuid)(void *who, struct cpu *c, uint32_t leaf, uint32_t subleaf,
                   uint32_t ret[4]);
 
-    void *who; /* borrowed */
+    unsigned pause_most; /* PAUSEs without another exit until CPU_EXIT_PAUSE; 0: never */
+    void *who;           /* borrowed */
 };
 
 enum cpu_kick {

@@ -3,6 +3,8 @@
  * Ports and addresses go to whoever claimed them on the board, the page of the local APIC
  * to the vCPU's own, model-specific registers and hypercalls to the interpreter's routines,
  * halting to the vCPU's thread. */
+#include <sched.h>
+
 #include "virt/monitor/dev/ioapic.h"
 #include "virt/monitor/dev/pic.h"
 #include "virt/monitor/private.h"
@@ -72,6 +74,9 @@ static enum machine_route route(struct vcpu *v, struct cpu_exit *x)
         return MACHINE_ROUTE_CALL;
     case CPU_EXIT_HALT:
         vcpu_halt(v);
+        return MACHINE_ROUTE_WAIT;
+    case CPU_EXIT_PAUSE:
+        (void)sched_yield();
         return MACHINE_ROUTE_WAIT;
     case CPU_EXIT_SHUTDOWN:
         shut_down(m);

@@ -11,6 +11,8 @@
 #include "virt/monitor/dev/serial.h"
 #include "virt/monitor/private.h"
 
+#define PAUSE_MOST 64 /* some microseconds of a loop that waits for another processor */
+
 static void on_over(struct loop_task *t)
 {
     struct machine *m = (struct machine *)((char *)t - offsetof(struct machine, over));
@@ -98,6 +100,7 @@ int machine_create(struct loop *l, const struct machine_options *o, struct machi
                               .take_interrupt = dispatcher_take_interrupt,
                               .cpuid = interpreter_cpuid,
                               .clock = on_clock,
+                              .pause_most = o->cpus > 1 ? PAUSE_MOST : 0,
                               .who = m};
     pause_init(m);
     r = allocator_build(m, e);

@@ -165,6 +165,7 @@ struct x86_cpu {
         irq_pending; /* not 0: an interrupt was asked for, and was not yet possible */
     uint32_t wants;  /* `enum x86_want` bits; only this thread */
     uint8_t ready;   /* `enum x86_ready` bits */
+    unsigned pauses; /* since the last exit */
     uint64_t budget;
     uint64_t budget_at_fault; /* when the last fault was delivered */
     uint64_t map_generation;  /* the last that an address space got: memory/tlb.h */

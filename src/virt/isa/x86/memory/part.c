@@ -10,6 +10,7 @@ void x86_exit(struct x86_cpu *c, struct cpu_exit *x)
 
     x86_settle(c);
     c->count.exits[x->kind]++;
+    c->pauses = 0;
     r = ask(env->who, &c->base, x);
     if (r != 0 && (c->wants & X86_WANT_LEAVE) == 0) {
         c->wants |= X86_WANT_LEAVE;

@@ -216,7 +216,7 @@ X86_ROW(XCHG_EB_GB, "xchg", "86 /r", "Eb,Gb", ANY, BASE, USER, INNOCUOUS, "", "L
 X86_ROW(XCHG_EV_GV, "xchg", "87 /r", "Ev,Gv", ANY, BASE, USER, INNOCUOUS, "", "LOCK", xchg)
 X86_ROW(XCHG_ZV_RAX, "xchg", "90+r", "Zv,rAX", ANY, BASE, USER, INNOCUOUS, "", "", xchg_za)
 X86_ROW(NOP, "nop", "90", "-", ANY, BASE, USER, INNOCUOUS, "", "NOSIDE", nop)
-X86_ROW(PAUSE, "pause", "F3 90", "-", ANY, BASE, USER, INNOCUOUS, "", "NOSIDE", nop)
+X86_ROW(PAUSE, "pause", "F3 90", "-", ANY, BASE, USER, INNOCUOUS, "", "NOSIDE", pause)
 X86_ROW(CMPXCHG_EB_GB, "cmpxchg", "0F B0 /r", "Eb,Gb", ANY, BASE, USER, INNOCUOUS, "W:OSZAPC", "LOCK B8", cmpxchg)
 X86_ROW(CMPXCHG_EV_GV, "cmpxchg", "0F B1 /r", "Ev,Gv", ANY, BASE, USER, INNOCUOUS, "W:OSZAPC", "LOCK", cmpxchg)
 X86_ROW(CMPXCHG8B, "cmpxchg8b", "W0 0F C7 /1:m", "Mq", ANY, CX8, USER, INNOCUOUS, "W:Z", "LOCK", cmpxchg8b)

@@ -206,6 +206,17 @@ static void cpuid(struct x86_cpu *c, const struct x86_insn *i)
     c->r.gpr[X86_RDX] = v[3];
 }
 
+/* Whoever waits for another processor in a loop lets it run, after a while. */
+static void pause(struct x86_cpu *c, const struct x86_insn *i)
+{
+    struct cpu_exit x = {.kind = CPU_EXIT_PAUSE};
+
+    (void)i;
+    if (c->base.env->pause_most != 0 && ++c->pauses >= c->base.env->pause_most) {
+        x86_exit(c, &x);
+    }
+}
+
 static void vmcall(struct x86_cpu *c, const struct x86_insn *i)
 {
     struct cpu_exit x = {
@@ -231,5 +242,6 @@ X86_SYSTEM_REG(rdtscp)
 X86_SYSTEM_REG(rdpmc)
 X86_SYSTEM_REG(rdpid)
 X86_SYSTEM_REG(cpuid)
+X86_SYSTEM_REG(pause)
 X86_SYSTEM_REG(vmcall)
 const struct x86_family x86_do_clflushopt = {.mem = {clflush, clflush, clflush, clflush}};

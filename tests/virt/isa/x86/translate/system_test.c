@@ -226,6 +226,28 @@ static void swapgs_exchanges_what_gs_adds(void **state)
     }
 }
 
+CODE(pauses, ".code64", "mov $100, %ecx\n 1: pause\n dec %ecx\n jnz 1b\n hlt")
+
+static void many_pauses_end_in_an_exit(void **state)
+{
+    struct machine m;
+    struct x86_regs r;
+    unsigned n;
+
+    (void)state;
+    for (n = 0; n < ENGINES * 2; n++) {
+        if (!engines_init(&m, MACHINE_LONG, n / 2)) {
+            skip();
+        }
+        m.env.pause_most = n % 2 != 0 ? 10 : 0;
+        machine_put(&m, MACHINE_CODE, pauses, (uint64_t)(pauses_end - pauses));
+        machine_regs(&m, &r);
+        run(&m, &r, &r);
+        assert_int_equal(m.seen[CPU_EXIT_PAUSE], n % 2 != 0 ? 10 : 0);
+        machine_fini(&m);
+    }
+}
+
 /* ---- levels ---- */
 
 #define GDT   0x1000u /* of machine.c */
@@ -334,6 +356,7 @@ int main(void)
         cmocka_unit_test(an_interrupt_waits_for_one_instruction_behind_sti),
         cmocka_unit_test(flags_are_what_they_were_set_to),
         cmocka_unit_test(swapgs_exchanges_what_gs_adds),
+        cmocka_unit_test(many_pauses_end_in_an_exit),
         cmocka_unit_test(what_a_system_may_faults_for_users_at_the_same_place),
         cmocka_unit_test(system_calls_come_and_go),
     };
