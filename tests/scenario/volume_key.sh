@@ -21,7 +21,7 @@ serve() { # serve VOLUME KEY
     "$STRATA" --state "$STATE" volume export "$1" --key-file "$WORK/$2" --nbd "$WORK/s" >"$WORK/out" 2>&1 &
     server=$!
     servers="$servers $server"
-    within 20 grep -qs nbd+unix "$WORK/out"
+    within 60 grep -qs nbd+unix "$WORK/out"
 }
 is_free() { ! strata volume inspect --json "$1" | grep -q '"in use"'; }
 unserve() { # unserve VOLUME
@@ -52,7 +52,17 @@ opens() {
 }
 
 # ---- made, filled, read by others ----
-strata volume create --size 32M --encrypt --key-file "$WORK/one" d >/dev/null
+fails 1 strata volume create --size 1M --key-work 1000 open
+has "for what" "$OUT" "--key-work is for --encrypt"
+fails 2 strata volume create --size 1M --encrypt --key-work 999 --key-file "$WORK/one" e
+# rounds VOLUME - of each slot, by QEMU
+rounds() { qemu-img info --output=json "$(path "$1")" | sed -n 's/^ *"iters": \([0-9]*\),*$/\1/p' | sort -u | tr '\n' ' '; }
+strata volume create --size 1M --encrypt --key-file "$WORK/one" e >/dev/null
+is "usual" "$(rounds e)" "1000000 "
+strata volume delete e >/dev/null
+# From here on a passphrase is tried in few rounds.
+strata volume create --size 32M --encrypt --key-work 1000 --key-file "$WORK/one" d >/dev/null
+is "few" "$(rounds d)" "1000 "
 has "recorded" "$(strata volume inspect --json d)" '"encrypted": true'
 opens d one -c 'read -P 0 0 32M' || fail "a new disk: $said"
 opens d two -c 'read -P 0 0 32M' && fail "any passphrase opens it"
@@ -88,7 +98,7 @@ fails 1 strata volume backup d "$WORK/kept"
 has "a backup" "$OUT" "key-file"
 fails 1 strata volume create --size 1M --encrypt e
 fails 1 strata volume create --size 1M --key-file "$WORK/one" e
-strata volume create --size 8M --encrypt --key-file "$WORK/one" --filesystem ext4 e >/dev/null
+strata volume create --size 8M --encrypt --key-work 1000 --key-file "$WORK/one" --filesystem ext4 e >/dev/null
 opens e one -c 'read -v 1080 2' || fail "a file system in an encrypted disk: $said"
 has "of ext4" "$said" "53 ef"
 strata volume delete e >/dev/null
@@ -113,9 +123,9 @@ opens c one -c 'read -P 99 0 64k' -c 'read -P 17 64k 900k' -c 'read -P 98 1M 64k
 opens d one -c 'read -P 17 0 1M' || fail "the first one has changed: $said"
 
 # ---- passphrases ----
-strata volume key d --key-file "$WORK/one" --add "$WORK/two" >/dev/null
+strata volume key d --key-file "$WORK/one" --key-work 1000 --add "$WORK/two" >/dev/null
 opens d two -c 'read -P 17 0 1M' || fail "the added one: $said"
-strata volume key d --key-file "$WORK/two" --change "$WORK/three" >/dev/null
+strata volume key d --key-file "$WORK/two" --key-work 1000 --change "$WORK/three" >/dev/null
 opens d three -c 'read -P 17 0 1M' || fail "the changed one: $said"
 strata volume key d --key-file "$WORK/three" --remove "$WORK/one" >"$WORK/rows"
 grep -q removed "$WORK/rows" || fail "removed nowhere"
@@ -129,11 +139,13 @@ has "the removed one" "$OUT" "does not open it"
 strata volume export d --key-file "$WORK/three" --file "$WORK/d2.raw" >/dev/null
 cmp "$WORK/d.raw" "$WORK/d2.raw"
 fails 1 strata volume key d --key-file "$WORK/three" --remove "$WORK/three"
+fails 1 strata volume key d --key-file "$WORK/three" --key-work 1000 --remove "$WORK/two"
+has "for what" "$OUT" "--key-work is for a new passphrase"
 fails 1 strata volume key d --key-file "$WORK/three" --remove "$WORK/plain"
 serve d three
 io -c 'read -P 17 0 1M' -c 'write -P 55 3M 64k'
-fails 1 strata volume key d --key-file "$WORK/two" --add "$WORK/one"
-strata volume key d --key-file "$WORK/three" --change "$WORK/two" >"$WORK/rows" # in use
+fails 1 strata volume key d --key-file "$WORK/two" --key-work 1000 --add "$WORK/one"
+strata volume key d --key-file "$WORK/three" --key-work 1000 --change "$WORK/two" >"$WORK/rows" # in use
 grep -q changed "$WORK/rows" || fail "in use: $(cat "$WORK/rows")"
 io -c 'read -P 17 0 1M' -c 'read -P 55 3M 64k' -c 'write -P 56 4M 64k'
 strata volume snapshot d used --key-file "$WORK/two" >/dev/null
@@ -143,7 +155,7 @@ unserve d
 opens d two -c 'read -P 57 4M 64k' -c 'read -P 55 3M 64k' -c 'read -P 17 0 1M' || fail "changed in use: $said"
 opens d three -c 'read 0 512' && fail "the one before opens it"
 serve d two
-strata volume key d --key-file "$WORK/two" --change "$WORK/three" >/dev/null
+strata volume key d --key-file "$WORK/two" --key-work 1000 --change "$WORK/three" >/dev/null
 strata volume snapshot d --delete used >/dev/null # merged by the server, which has the key
 io -c 'read -P 57 4M 64k'
 unserve d

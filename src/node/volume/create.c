@@ -150,6 +150,9 @@ static int read_new_key(const json_t *order, struct layer_plan *plan, struct err
     bool encrypt = json_is_true(json_object_get(order, "encrypt"));
     bool has_key = json_object_get(order, "key_file") != NULL;
 
+    if (!encrypt && json_object_get(order, "key_work") != NULL) {
+        return err_set(e, -EINVAL, "--key-work is for --encrypt");
+    }
     if (!encrypt || !has_key) {
         return !encrypt && !has_key
                    ? 0
@@ -159,6 +162,7 @@ static int read_new_key(const json_t *order, struct layer_plan *plan, struct err
         return err_set(e, -EOPNOTSUPP, "a device cannot be encrypted");
     }
     plan->format = "qcow2";
+    plan->key_work = volume_number(order, "key_work");
     plan->key = volume_key_read(order, "key_file", e);
     return plan->key < 0 ? plan->key : 0;
 }

@@ -161,7 +161,15 @@ int chain_unlock(struct node *n, struct chain *c, const json_t *order, struct er
     return 0;
 }
 
-int volume_image_make_locked(struct node *n, int fd, uint64_t size_bytes, int key,
+/* How long it takes to try a passphrase that is made now. */
+static void add_work(struct words *w, uint64_t rounds)
+{
+    if (rounds > 0) {
+        words_add(w, "rounds=%llu", (unsigned long long)rounds);
+    }
+}
+
+int volume_image_make_locked(struct node *n, int fd, const struct layer_plan *p,
                              struct err *e)
 {
     struct words w = {.n_fds = 0};
@@ -170,9 +178,10 @@ int volume_image_make_locked(struct node *n, int fd, uint64_t size_bytes, int ke
 
     words_add(&w, "node=f,file,%s",
               words_fd(&w, "fd", fcntl(fd, F_DUPFD_CLOEXEC, 3), word));
-    words_add(&w, "%s", words_fd(&w, "key", fcntl(key, F_DUPFD_CLOEXEC, 3), word));
+    words_add(&w, "%s", words_fd(&w, "key", fcntl(p->key, F_DUPFD_CLOEXEC, 3), word));
+    add_work(&w, p->key_work);
     words_add(&w, "format=qcow2");
-    words_add(&w, "size=%llu", (unsigned long long)size_bytes);
+    words_add(&w, "size=%llu", (unsigned long long)p->size_bytes);
     words_add(&w, "cluster=%d", VOLUME_IMAGE_CLUSTER);
     words_add(&w, "extended-l2");
     r = words_run(n, "create", &w, NULL, NULL, e);
@@ -199,7 +208,8 @@ struct rotation {
     int new;     /* owned: to be added; -1 */
     int old;     /* borrowed or owned, see `owns_old`: to be taken away; -1 */
     bool owns_old;
-    json_t *rows; /* owned */
+    uint64_t work; /* rounds to try the new one; 0: the usual */
+    json_t *rows;  /* owned */
 };
 
 static struct part *part_of(const struct rotation *r, const char *id)
@@ -319,6 +329,7 @@ static int change_header(const struct rotation *r, const struct part *p, int add
         words_add(
             &w, "%s",
             words_fd(&w, served ? "new" : "add", fcntl(add, F_DUPFD_CLOEXEC, 3), fd));
+        add_work(&w, r->work);
     } else {
         words_add(&w, "remove=%d", slot);
     }
@@ -424,6 +435,9 @@ static int read_orders(struct rotation *r, const json_t *order, struct err *e)
     if (add || change) {
         r->new = volume_key_read(order, add ? "add" : "change", e);
     }
+    if (away && json_object_get(order, "key_work") != NULL) {
+        return err_set(e, -EINVAL, "--key-work is for a new passphrase");
+    }
     if (away) {
         r->old = volume_key_read(order, "remove", e);
         r->owns_old = true;
@@ -479,6 +493,7 @@ int disk_volume_key(struct node *n, const json_t *order, json_t **ret, struct er
         hold.alone = -1;
     }
     way.rows = json_array();
+    way.work = volume_number(order, "key_work");
     r = r == 0 ? load_parts(&way, e) : r;
     r = r == 0 ? rotate(&way, e) : r;
     disk_let_go(&hold);

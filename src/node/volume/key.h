@@ -9,6 +9,7 @@
 struct chain;
 struct err;
 struct layer;
+struct layer_plan;
 struct node;
 
 bool layer_is_encrypted(const struct layer *l);
@@ -26,8 +27,8 @@ int volume_key_open(struct node *n, int image, const json_t *order, struct err *
 /* The chain has the passphrase of the order, when it wants one and this one opens it. */
 int chain_unlock(struct node *n, struct chain *c, const json_t *order, struct err *e);
 
-/* An empty qcow2 image in an open file, encrypted by that passphrase alone. */
-int volume_image_make_locked(struct node *n, int fd, uint64_t size_bytes, int key,
+/* An empty qcow2 image in an open file, of the plan's size, encrypted by its passphrase alone. */
+int volume_image_make_locked(struct node *n, int fd, const struct layer_plan *p,
                              struct err *e);
 int disk_volume_key(struct node *n, const json_t *order, json_t **ret, struct err *e);
 

@@ -188,7 +188,7 @@ static int fill_image(struct node *n, int fd, const struct layer *l,
     int r = 0;
 
     if (p->key > 0) {
-        return volume_image_make_locked(n, fd, p->size_bytes, p->key, e);
+        return volume_image_make_locked(n, fd, p, e);
     }
     if (p->parent != NULL) {
         r = piece_name(l, p->parent, backing);

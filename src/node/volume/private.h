@@ -85,6 +85,7 @@ struct layer_plan {
     uint32_t block_bytes;       /* 0: as the parent, or 512 */
     const struct layer *like; /* has the same passphrases; NULL: as the parent, or none */
     int key;                  /* encrypted by this passphrase; 0: by none of its own */
+    uint64_t key_work;        /* rounds to try it; 0: the usual */
     const json_t *of;         /* what says which filter it has; NULL: none */
 };
 
