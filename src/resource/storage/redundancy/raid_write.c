@@ -244,7 +244,8 @@ int raid_write_stripe(struct raid *x, uint64_t stripe, struct blk_vec from, uint
 static void mend(struct raid *x, struct raid_stripe *s, unsigned index)
 {
     s->change = 1u << index;
-    if ((raid_usable(x, s->number) & s->change) != 0 && raid_stripe_write(x, s) == 0) {
+    if (!x->blk.read_only && (raid_usable(x, s->number) & s->change) != 0 &&
+        raid_stripe_write(x, s) == 0) {
         x->repaired_bytes += s->hi - s->lo;
     }
 }

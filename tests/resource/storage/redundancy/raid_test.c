@@ -694,6 +694,99 @@ static int a_read_error_is_mended(void *arg)
     return 0;
 }
 
+static uint32_t sum_of_all(struct members *s)
+{
+    char *all = malloc(MEMBER_BYTES);
+    uint32_t sum = 0;
+
+    for (unsigned i = 0; i < s->count; i++) {
+        must_be_0(blk_read(s->base[i], all, MEMBER_BYTES, 0));
+        sum = crc32c(sum, all, MEMBER_BYTES);
+    }
+    free(all);
+    return sum;
+}
+
+static int open_reader(struct members *s, unsigned level, unsigned which, bool degraded)
+{
+    struct raid_options o = {.level = level, .degraded = degraded, .read_only = true};
+    int r;
+
+    members_filter(s, which);
+    r = raid_open(s->loop, s->lower, s->count, &o, &s->disk, NULL);
+    if (r == 0) {
+        s->edge = (struct blk_edge){.user = "test", .uses = BLK_USE_READ};
+        must_be_0(blk_attach(&s->edge, s->disk, NULL));
+    }
+    return r;
+}
+
+/* Whole, without a member, with a member that cannot be read, and after a cut. */
+static int reading_only_changes_nothing(void *arg)
+{
+    struct members *s = arg;
+    struct filter_fault_plan bad = {.seed = 1,
+                                    .fail_kinds = 1u << BLK_READ,
+                                    .fail_from = 1,
+                                    .fail_until = 2,
+                                    .error = -EIO};
+    char *model = calloc(1, DISK_BYTES);
+    unsigned unfinished = 0;
+    uint32_t sum;
+
+    begin(s, 4, 5);
+    open_array(s, 5, 15, false);
+    for (unsigned i = 0; i < 40; i++) {
+        members_write(s, model, DISK_BYTES, 64);
+    }
+    members_close(s);
+    sum = sum_of_all(s);
+    for (unsigned away = 0; away < 5; away++) { /* 4: none */
+        must_be_0(open_reader(s, 5, 15 & ~(1u << away), away < 4));
+        must(blk_is_read_only(s->disk) && status_of(s).degraded == (away < 4));
+        members_compare(s, model, DISK_BYTES);
+        must(blk_write(s->disk, model, 512, 0, 0) == -EROFS);
+        members_close(s);
+        must(sum_of_all(s) == sum);
+    }
+    must_be_0(open_reader(s, 5, 15, false));
+    filter_fault_plan(s->lower[0], &bad);
+    members_compare(s, model, DISK_BYTES); /* it is answered, not repaired */
+    must(status_of(s).repaired_bytes == 0);
+    members_close(s);
+    must(sum_of_all(s) == sum);
+    for (unsigned i = 0; i < 10; i++) {
+        int r;
+
+        open_array(s, 5, 15, false);
+        for (unsigned k = 0; k < 5; k++) {
+            members_write(s, model, DISK_BYTES, 64);
+        }
+        must_be_0(blk_flush(s->disk));
+        members_cut(s);
+        members_close(s);
+        sum = sum_of_all(s);
+        r = open_reader(s, 5, 15, false);
+        must(r == 0 || r == -EUCLEAN);
+        unfinished += r == -EUCLEAN;
+        if (r == 0) {
+            members_compare(s, model, DISK_BYTES);
+            members_close(s);
+        }
+        must(sum_of_all(s) == sum);
+        open_array(s, 5, 15, false); /* what was cut off is finished */
+        members_compare(s, model, DISK_BYTES);
+        members_close(s);
+        must_be_0(open_reader(s, 5, 15, false));
+        members_compare(s, model, DISK_BYTES);
+        members_close(s);
+    }
+    must(unfinished <= 10);
+    members_drop(s);
+    free(model);
+    return 0;
+}
+
 /* ---- hostile superblocks and journals ---- */
 
 static int hostile_superblocks_are_refused(void *arg)
@@ -808,6 +901,7 @@ int main(void)
         run(a_read_error_is_mended, "a read error is mended");
         run(hostile_superblocks_are_refused, "hostile superblocks are refused");
         run(data_are_no_records, "data are no records");
+        run(reading_only_changes_nothing, "reading only changes nothing");
     }
     return suite_main(disks, sizeof disks / sizeof disks[0]);
 }
