@@ -13,6 +13,7 @@
 #include "resource/network/nic/nic.h"
 #include "tests/fuzz/target.h"
 #include "virtio/balloon.h"
+#include "virtio/console/console.h"
 #include "virtio/device.h"
 #include "virtio/net/net.h"
 #include "virtio/rng.h"
@@ -167,6 +168,44 @@ static void poke_balloon(struct world *w, uint8_t what)
     }
 }
 
+static uint32_t port_output(void *who, const uint8_t *bytes, uint32_t n)
+{
+    (void)who;
+    return n > 0 && bytes[0] % 4 == 0 ? n / 2 : n;
+}
+
+static void make_console(struct world *w)
+{
+    const struct virtio_console_port port[2] = {
+        {.is_console = true, .output = port_output},
+        {.name = "org.strata.fuzz", .output = port_output}};
+    struct virtio_console_options o = {
+        .loop = w->loop, .ports = port, .count = 2, .cols = 80, .rows = 25};
+
+    if (virtio_console_create(&o, &w->d, NULL) != 0) {
+        abort();
+    }
+}
+
+static void poke_console(struct world *w, uint8_t what)
+{
+    static const uint8_t bytes[32] = {1, 2, 3};
+
+    switch (what % 4) {
+    case 0:
+        (void)virtio_console_type(w->d, what >> 2 & 1, bytes, what >> 3);
+        break;
+    case 1:
+        virtio_console_more(w->d, what >> 2 & 1);
+        break;
+    case 2:
+        virtio_console_open(w->d, what >> 2 & 1, what >> 3 & 1);
+        break;
+    default:
+        virtio_console_resize(w->d, what, what);
+    }
+}
+
 static void poke_nothing(struct world *w, uint8_t what)
 {
     (void)w;
@@ -207,10 +246,9 @@ static const struct device {
     void (*poke)(struct world *w, uint8_t what); /* from the host's side */
     void (*end)(struct world *w);
 } devices[] = {
-    {make_rng, poke_nothing, end_nothing},
-    {make_net, poke_net, end_net},
-    {make_vsock, poke_vsock, end_nothing},
-    {make_balloon, poke_balloon, end_nothing},
+    {make_rng, poke_nothing, end_nothing},     {make_net, poke_net, end_net},
+    {make_vsock, poke_vsock, end_nothing},     {make_balloon, poke_balloon, end_nothing},
+    {make_console, poke_console, end_nothing},
 };
 
 #define DEVICES (sizeof devices / sizeof devices[0])

@@ -79,7 +79,15 @@ def balloon(p):
                 pages + stats)
 
 
-for name, make in (('rng', rng), ('net', net), ('vsock', vsock), ('balloon', balloon)):
+def console(p):
+    said = [struct.pack('<IHH', *m) for m in ((0, 0, 1), (0, 3, 1), (1, 3, 1), (1, 6, 1))]
+    room = [[(DATA + 1024 + 64 * i, 64, True)] for i in range(8)]
+    queues = [room[:1], [[(DATA, 30, False)]], room[1:6], [[(DATA + 8 * i, 8, False)] for i in range(4)], room[6:], [[(DATA, 32, False)]]]
+    return seed(4, p, queues, [(KICK, 3), (KICK, 2), (KICK, 5), (POKE, 84), (POKE, 10), (POKE, 7), (CONFIG, 8), (POKE, 5), (TURN, 0),
+                               (RESTART, 1), (KICK, 4)], b''.join(said))
+
+
+for name, make in (('rng', rng), ('net', net), ('vsock', vsock), ('balloon', balloon), ('console', console)):
     for is_packed in (False, True):
         with open(f'{sys.argv[1]}/{name}_{"packed" if is_packed else "split"}', 'wb') as f:
             f.write(make(is_packed).rstrip(b'\0'))
