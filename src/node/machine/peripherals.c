@@ -9,6 +9,7 @@
 
 #include "base/err.h"
 #include "contract/nic.h"
+#include "node/machine/port.h"
 #include "resource/network/nic/nic.h"
 #include "virtio/balloon.h"
 #include "virtio/device.h"
@@ -169,14 +170,45 @@ static int plan_balloon(struct peripheral *p, unsigned index, const char *value,
     return number(value, UINT32_MAX, &p->give_mib, e);
 }
 
+static int port_word(struct peripheral *p, const char *word, struct err *e)
+{
+    const char *name = value_of(word, "name");
+    const char *fd = value_of(word, "fd");
+    uint64_t n = 0;
+    int r;
+
+    if (name != NULL && name[0] != '\0' && strlen(name) < sizeof p->name) {
+        (void)strcpy(p->name, name);
+        return 0;
+    }
+    if (fd == NULL) {
+        return err_set(e, -EINVAL, "'%s' of a port is not known (name=WORD, fd=FD)",
+                       word);
+    }
+    r = number(fd, INT32_MAX, &n, e);
+    p->fd = (int)n;
+    return r;
+}
+
+static int plan_port(struct peripheral *p, unsigned index, const char *value,
+                     struct err *e)
+{
+    int r;
+
+    (void)index;
+    *p = (struct peripheral){.kind = PERIPHERAL_PORT, .fd = -1};
+    r = each_word(p, value, port_word, e);
+    return r == 0 && (p->fd < 0 || p->name[0] == '\0')
+               ? err_set(e, -EINVAL, "a port needs name=WORD and fd=FD")
+               : r;
+}
+
 static const struct option {
     const char *name;
     int (*plan)(struct peripheral *p, unsigned index, const char *value, struct err *e);
 } options[] = {
-    {"--net", plan_net},
-    {"--rng", plan_rng},
-    {"--vsock", plan_vsock},
-    {"--balloon", plan_balloon},
+    {"--net", plan_net},         {"--rng", plan_rng},   {"--vsock", plan_vsock},
+    {"--balloon", plan_balloon}, {"--port", plan_port},
 };
 
 int peripherals_plan(struct peripherals *p, const char *option, const char *value,
@@ -238,6 +270,11 @@ static int open_one(struct peripheral *p, struct loop *l, struct virtio_device *
         }
         return r;
     }
+    if (p->kind == PERIPHERAL_PORT) {
+        r = port_create(l, p->name, p->fd, &p->port, e);
+        *ret = r == 0 ? port_device(p->port) : NULL;
+        return r;
+    }
     if (p->kind == PERIPHERAL_VSOCK) {
         return open_vsock(p, l, ret, e);
     }
@@ -261,7 +298,8 @@ void peripherals_close(struct peripherals *p)
 {
     for (unsigned i = 0; i < p->count; i++) {
         vsock_host_destroy(p->one[i].sockets);
-        if (p->device[i] != NULL && p->one[i].sockets == NULL) {
+        port_destroy(p->one[i].port);
+        if (p->device[i] != NULL && p->one[i].sockets == NULL && p->one[i].port == NULL) {
             p->device[i]->ops->destroy(p->device[i]);
         }
         if (p->one[i].nic != NULL) {

@@ -9,6 +9,7 @@
 struct err;
 struct loop;
 struct nic;
+struct port;
 struct virtio_device;
 struct vsock_host;
 
@@ -20,6 +21,7 @@ enum peripheral_kind {
     PERIPHERAL_RNG,
     PERIPHERAL_VSOCK,
     PERIPHERAL_BALLOON,
+    PERIPHERAL_PORT,
     PERIPHERAL_KIND_COUNT
 };
 
@@ -35,6 +37,8 @@ struct peripheral {
     int listen;                 /* where programs of the host come in; -1: nowhere */
     uint64_t give_mib;          /* that the guest shall give back at first */
     struct nic *nic;            /* owned; of one that is open */
+    char name[64];              /* of a port */
+    struct port *port;          /* owned; of one that is open */
     struct vsock_host *sockets; /* the same */
 };
 
@@ -49,7 +53,8 @@ struct peripherals {
  *   --net tap=FD|frames=FD[,mac=ADDRESS][,mtu=BYTES]
  *   --rng host|seed=NUMBER
  *   --vsock cid=NUMBER[,dir=FD][,listen=FD]
- *   --balloon MIB */
+ *   --balloon MIB
+ *   --port name=WORD,fd=FD */
 int peripherals_plan(struct peripherals *p, const char *option, const char *value,
                      struct err *e);
 

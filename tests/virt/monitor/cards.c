@@ -1,7 +1,7 @@
 /* cards.c - the first process of a test's Linux: loads the modules of virtio devices and uses
  * each device by the kernel's own interfaces.
  *
- * Arguments: rng, net=ADDRESS, vsock=PORT, balloon=MIB, in the order in which they are to be done. */
+ * Arguments: rng, net=ADDRESS, vsock=PORT, balloon=MIB, port=NAME, in the order in which they are to be done. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -356,6 +356,41 @@ static void do_balloon(const char *mib)
     (void)sleep(1);
 }
 
+/* ---- a named port ---- */
+
+/* Its other end sends back what it gets. */
+static void do_port(const char *name)
+{
+    char text[128] = "";
+    unsigned major = 0;
+    unsigned minor = 0;
+    int fd;
+
+    load_modules((const char *const[]){"virtio_console", NULL});
+    for (unsigned i = 0; i < 50 && text[0] == '\0'; i++) {
+        fd = open("/sys/class/virtio-ports/vport0p0/name", O_RDONLY);
+        if (fd < 0 || read(fd, text, sizeof text - 1) <= 0) {
+            (void)usleep(100000);
+        }
+        (void)close(fd);
+    }
+    text[strcspn(text, "\n")] = '\0';
+    printf("port: %s\n", strcmp(text, name) == 0 ? text : "FAILED, another name");
+    fd = open("/sys/class/virtio-ports/vport0p0/dev", O_RDONLY);
+    memset(text, 0, sizeof text);
+    (void)check(fd >= 0 && read(fd, text, sizeof text - 1) > 0 &&
+                    sscanf(text, "%u:%u", &major, &minor) == 2,
+                "port: number");
+    (void)close(fd);
+    (void)mknod("/dev/port0", S_IFCHR | 0600, makedev(major, minor));
+    fd = open("/dev/port0", O_RDWR);
+    if (check(fd >= 0, "port: open")) {
+        (void)check(echo_stream(fd, 300000), "port: stream");
+        printf("port: bytes right\n");
+    }
+    (void)close(fd);
+}
+
 static const struct {
     const char *name;
     void (*fn)(const char *value);
@@ -363,6 +398,7 @@ static const struct {
     {"net", do_net},
     {"vsock", do_vsock},
     {"balloon", do_balloon},
+    {"port", do_port},
 };
 
 int main(int argc, char **argv)

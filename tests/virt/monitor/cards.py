@@ -1,6 +1,7 @@
 """cards.py KIND USERNET MACHINE... - the host's side of cards.sh, in a network namespace of its own.
 
-KIND: tap, frames, vsock, balloon (watches the machine's memory), or none.  Opens the network or the sockets, serves echoes, runs the machine with --net or
+KIND: tap, frames, vsock, balloon (watches the machine's memory), port,
+or none.  Opens the network or the sockets, serves echoes, runs the machine with --net or
 --vsock, and gives its exit code."""
 import fcntl
 import os
@@ -13,6 +14,11 @@ import threading
 import time
 
 TUNSETIFF, IFF_TAP, IFF_NO_PI, IFF_VNET_HDR = 0x400454ca, 2, 0x1000, 0x4000
+
+
+def echo(s):
+    while data := s.recv(1 << 16):
+        s.sendall(data)
 
 
 def echo_stream(server):
@@ -129,6 +135,11 @@ if kind == 'tap':
     fds = [open_tap()]
 elif kind == 'frames':
     fds = [open_frames(usernet)]
+elif kind == 'port':
+    ours, theirs = socket.socketpair()
+    fds = [theirs.detach()]
+    threading.Thread(target=echo, args=(ours,), daemon=True).start()
+    machine += ['--port', f'name=org.strata.test,fd={fds[0]}']
 elif kind == 'vsock':
     directory = tempfile.TemporaryDirectory()
     *fds, visitor = open_sockets(directory.name)

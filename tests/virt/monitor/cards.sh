@@ -12,7 +12,7 @@ root=${STRATA_LINUX:-/}
 linux=$(find "$root/boot" -name 'vmlinuz-*' 2>/dev/null | sort | tail -n 1)
 modules=
 for name in virtio virtio_ring virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci failover net_failover \
-    virtio_net virtio-rng virtio_balloon vsock vmw_vsock_virtio_transport_common vmw_vsock_virtio_transport; do
+    virtio_net virtio-rng virtio_console virtio_balloon vsock vmw_vsock_virtio_transport_common vmw_vsock_virtio_transport; do
     modules="$modules $(find "$root/lib/modules" -name "$name.ko" 2>/dev/null | sort | tail -n 1)"
 done
 if [ -z "$linux" ] || [ -z "${modules# }" ]; then
@@ -75,6 +75,11 @@ boot balloon 'balloon=64' --balloon 64 --memory 512
 want 'balloon: given'
 want 'host: most of it is back'
 
+# A port with a name, and bytes both ways.
+boot port 'port=org.strata.test'
+want 'port: org.strata.test'
+want 'port: bytes right'
+
 # What cannot be is refused with its reason.
 refused() { # REASON OPTIONS...
     reason=$1
@@ -92,3 +97,4 @@ refused 'an MTU of 12 is not possible' --net frames=0,mtu=12
 refused 'random bytes are' --rng dice
 refused 'cannot be number 2' --vsock cid=2
 refused 'descriptor 0' --vsock cid=3,listen=0
+refused 'a port needs' --port name=x
