@@ -1,7 +1,7 @@
 #!/bin/sh
 # A real Debian guest from the archive, beside one of another kind, on one kernel.
 # rows: OSL-11 OSL-10
-# timeout: 300
+# timeout: 600
 . "$(dirname "$0")/lib.sh"
 need_root
 need_cmd mmdebstrap
@@ -15,6 +15,11 @@ strata image build debian >"$WORK/out" 2>&1 || {
 }
 has "Debian" "$(strata run --rm debian cat /etc/os-release)" "Debian GNU/Linux 12"
 has "its packages" "$(strata run --rm debian dpkg -l)" "libc6"
+# The distribution's own kernel, as its package has it, and an init: the same image is a machine's.
+has "its kernel" "$(strata run --rm debian sh -c 'ls /boot')" "vmlinuz-"
+strata run --rm debian sh -c 'cd / && cat var/lib/dpkg/info/linux-image-[0-9]*.md5sums | md5sum -c --quiet' ||
+    fail "the kernel's files are others than the package's"
+has "its init" "$(strata run --rm debian readlink /sbin/init)" "systemd"
 strata run -d --name deb debian sleep 1000 >/dev/null
 strata run -d --name box busybox sleep 1000 >/dev/null
 is "one kernel" "$(strata exec deb uname -r)" "$(strata exec box uname -r)"

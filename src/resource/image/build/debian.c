@@ -28,6 +28,13 @@
 /* mmdebstrap copies them from this host; a container gets its own. */
 #define FORGET_HOST "--customize-hook=rm -f \"$1/etc/resolv.conf\" \"$1/etc/hostname\""
 
+/* What makes a machine of it: the distribution's kernel with its modules, and an init.  A
+ * container pays disk for them, and nothing else. */
+#define MACHINE_PACKAGES "--include=linux-image-cloud-amd64,kmod,systemd-sysv,udev,dbus"
+
+/* A machine's initramfs is composed by its host: none is made in the image. */
+#define NO_INITRD "INITRD=No" /* what initramfs-tools' hook of kernels asks */
+
 extern char **environ;
 
 /* deb-control(5), "Package"; an architecture behind a colon is fine, too. */
@@ -193,6 +200,9 @@ static void fill_argv(const struct build_base *o, const struct way *way, struct 
     for (size_t i = way->own_mounts ? 0 : 2; i < sizeof head / sizeof head[0]; i++) {
         strv_add(ret, head[i]);
     }
+    if (strcmp(store_host_arch(), "amd64") == 0) {
+        strv_add(ret, MACHINE_PACKAGES);
+    }
     for (size_t i = 0; o->include != NULL && o->include[i] != NULL; i++) {
         strv_addf(ret, "--include=%s", o->include[i]);
     }
@@ -205,11 +215,16 @@ static int spawn(const struct build_base *o, const struct way *way, int sources,
                  struct child *c)
 {
     SCOPED(strv_fini) struct strv argv = {0};
+    SCOPED(strv_fini) struct strv env = {0};
     int out[2], r;
     posix_spawn_file_actions_t fa;
 
     fill_argv(o, way, &argv);
-    if (strv_failed(&argv)) {
+    for (size_t i = 0; environ[i] != NULL; i++) {
+        strv_add(&env, environ[i]);
+    }
+    strv_add(&env, NO_INITRD);
+    if (strv_failed(&argv) || strv_failed(&env)) {
         return -ENOMEM;
     }
     c->words = memfd_create("mmdebstrap", MFD_CLOEXEC);
@@ -219,8 +234,9 @@ static int spawn(const struct build_base *o, const struct way *way, int sources,
     r = -posix_spawn_file_actions_init(&fa);
     if (r == 0) {
         r = add_actions(&fa, sources, out[1], c->words);
-        r = r < 0 ? r
-                  : -posix_spawnp(&c->pid, argv.items[0], &fa, NULL, argv.items, environ);
+        r = r < 0
+                ? r
+                : -posix_spawnp(&c->pid, argv.items[0], &fa, NULL, argv.items, env.items);
         (void)posix_spawn_file_actions_destroy(&fa);
     }
     (void)close(out[1]);
@@ -325,7 +341,8 @@ static int make_image(const struct pack *p, const struct build_base *o,
         return r;
     }
     (void)str_print(usual, sizeof usual, "debian:%s", o->suite);
-    str_addf(&by, "mmdebstrap --variant=minbase %s", o->suite);
+    str_addf(&by, "mmdebstrap --variant=minbase %s%s", o->suite,
+             strcmp(store_host_arch(), "amd64") == 0 ? " " MACHINE_PACKAGES : "");
     for (size_t i = 0; o->include != NULL && o->include[i] != NULL; i++) {
         str_addf(&by, "%s%s", i > 0 ? "," : " --include=", o->include[i]);
     }
