@@ -271,7 +271,8 @@ static pid_t start_compiler(int job)
         char out[32];
 
         (void)snprintf(out, sizeof out, "/tmp/%d.s", job);
-        (void)execl("/cc1", "cc1", "-quiet", "-O1", "-fpreprocessed", "/source.i", "-o", out, NULL);
+        (void)execl("/cc1", "cc1", "-quiet", "-O1", "-fpreprocessed", "/source.i", "-o",
+                    out, NULL);
         _exit(127);
     }
     return p;

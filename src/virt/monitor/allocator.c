@@ -28,8 +28,8 @@
 #define LEGACY_FIRST     UINT64_C(0xa0000)
 #define LEGACY_END       UINT64_C(0x100000)
 #define LOOP_PATIENCE_MS 100
-#define SLOTS_LEAST      8  /* of PCI bus 0 that tables describe */
-#define SLOT_FIRST       1  /* of virtio devices */
+#define SLOTS_LEAST      8 /* of PCI bus 0 that tables describe */
+#define SLOT_FIRST       1 /* of virtio devices */
 
 enum {
     RANGE_RAM = 1,

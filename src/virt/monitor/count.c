@@ -66,6 +66,7 @@ const char *machine_exit_name(unsigned kind)
         [CPU_EXIT_DEBUG] = "debug",
         [CPU_EXIT_KICKED] = "kicked",
         [CPU_EXIT_BUDGET] = "budget",
+        [CPU_EXIT_PAUSE] = "pause",
     };
 
     _Static_assert(sizeof names / sizeof names[0] == CPU_EXIT_COUNT, "a name per kind");
