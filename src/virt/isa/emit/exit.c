@@ -132,8 +132,9 @@ void emit_exit_to(struct emit *e, uint64_t pc, bool is_far)
     leave_by(e, number);
 }
 
-/* The guest's half of a pair, if need be after all others were forgotten. */
-static void push_return(struct emit *e, uint32_t at, uint64_t back)
+/* The guest's half of a pair, if need be after all others were forgotten; `to` (H_NONE:
+ * none) is needed behind it. */
+static void push_return(struct emit *e, uint32_t at, uint64_t back, enum host_reg to)
 {
     struct cold s = {.kind = COLD_DEEP, .at = at};
 
@@ -144,10 +145,7 @@ static void push_return(struct emit *e, uint32_t at, uint64_t back)
     if ((int64_t)back == (int32_t)back) {
         asm_push_imm(&e->o, (int32_t)back);
     } else {
-        enum host_reg t =
-            e->g->insn[at].op == IR_EXIT_TO
-                ? emit_another(e, emit_use(e, e->g->insn[at].arg[0]), H_NONE)
-                : emit_another(e, H_NONE, H_NONE);
+        enum host_reg t = emit_another(e, to, H_NONE);
 
         asm_mov_imm(&e->o, t, back);
         asm_push(&e->o, t);
@@ -205,7 +203,7 @@ void emit_exit(struct emit *e, uint32_t at, unsigned detail)
         emit_exit_to(e, i->imm, is_far);
         return;
     }
-    push_return(e, at, back);
+    push_return(e, at, back, H_NONE);
     if (!is_far) {
         call_near(e, i->imm, back, i->aux);
         return;
@@ -240,7 +238,7 @@ void emit_exit_by(struct emit *e, uint32_t at, unsigned detail)
     if (back_of(e, at, &back)) {
         uint8_t *call;
 
-        push_return(e, at, back);
+        push_return(e, at, back, to);
         call = asm_call(&e->o);
         go_back(e, back, i->aux);
         asm_bind(&e->o, call, e->o.at);

@@ -404,6 +404,29 @@ static void random_loop(struct ir_region *g, unsigned step)
     ir_jump(g, 0, NULL, 0);
 }
 
+static ir_value random_address(struct ir_region *g)
+{
+    return ir_const(g, IR_I64, machine_next() >> machine_below(48));
+}
+
+/* To a known address or another, as a jump or a call: what a call names for its return
+ * changes nothing. */
+static void random_exit(struct ir_region *g)
+{
+    struct ir_insn out = {.op = IR_EXIT, .imm = 0x3000};
+
+    if (machine_below(2) == 0) {
+        out.op = IR_EXIT_TO;
+        out.arg[0] = machine_below(2) == 0 ? ir_get(g, (uint16_t)machine_below(16))
+                                           : random_address(g);
+    }
+    if (machine_below(2) == 0) {
+        out.aux = IR_EXIT_CALL;
+        out.arg[1] = random_address(g);
+    }
+    ir_add(g, &out);
+}
+
 static void random_region(struct ir_region *g)
 {
     unsigned steps = 1 + machine_below(24), n;
@@ -452,11 +475,8 @@ static void random_region(struct ir_region *g)
     }
     if (machine_below(4) == 0) {
         random_loop(g, n);
-    } else if (machine_below(2) == 0) {
-        ir_add(g, &(struct ir_insn){.op = IR_EXIT, .imm = 0x3000});
     } else {
-        ir_add(g, &(struct ir_insn){.op = IR_EXIT_TO,
-                                    .arg = {ir_get(g, (uint16_t)machine_below(16))}});
+        random_exit(g);
     }
 }
 
