@@ -5,6 +5,8 @@
 #include <stdatomic.h>
 #include <stddef.h>
 
+#include "contract/cpu_x86.h"
+
 int cpu_run(struct cpu *c, uint64_t budget)
 {
     assert(c->env != NULL && c->env->exit != NULL);
@@ -27,6 +29,18 @@ void cpu_get(const struct cpu *c, struct x86_regs *ret_regs)
 int cpu_set(struct cpu *c, const struct x86_regs *regs, struct err *e)
 {
     return c->ops->set(c, regs, e);
+}
+
+uint64_t cpu_tsc(const struct cpu *c, uint64_t clock_hz, uint64_t *ret_hz)
+{
+    struct x86_regs r;
+
+    if (c->ops->tsc != NULL) {
+        return c->ops->tsc(c, ret_hz);
+    }
+    cpu_get(c, &r);
+    *ret_hz = clock_hz;
+    return (c->env->clock != NULL ? c->env->clock(c->env->who) : 0) + r.msr.tsc_offset;
 }
 
 void cpu_count(const struct cpu *c, struct cpu_counters *ret_counters)

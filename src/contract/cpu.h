@@ -98,6 +98,10 @@ struct cpu_ops {
     /* Registers that a real processor would not accept: -EINVAL, no change. */
     int (*set)(struct cpu *c, const struct x86_regs *regs, struct err *e);
 
+    /* The guest's time-stamp counter now, and its cycles a second.  NULL: it counts what
+     * `env->clock` says, from `tsc_offset` on. */
+    uint64_t (*tsc)(const struct cpu *c, uint64_t *ret_hz);
+
     void (*count)(const struct cpu *c, struct cpu_counters *ret_counters);
 
     void (*destroy)(struct cpu *c);
@@ -115,6 +119,9 @@ int cpu_run(struct cpu *c, uint64_t budget);
 void cpu_kick(struct cpu *c, uint32_t kicks);
 void cpu_get(const struct cpu *c, struct x86_regs *ret_regs);
 int cpu_set(struct cpu *c, const struct x86_regs *regs, struct err *e);
+
+/* The guest's time-stamp counter now; `clock_hz` are the cycles of `env->clock`. */
+uint64_t cpu_tsc(const struct cpu *c, uint64_t clock_hz, uint64_t *ret_hz);
 void cpu_count(const struct cpu *c, struct cpu_counters *ret_counters);
 void cpu_destroy(struct cpu *c);
 

@@ -114,9 +114,39 @@ static void missing_slots_are_answered(void **state)
     assert_int_equal(counters.interpreted, 0);
 }
 
+static uint64_t fake_clock(void *who)
+{
+    (void)who;
+    return 1000;
+}
+
+static uint64_t fake_tsc(const struct cpu *c, uint64_t *ret_hz)
+{
+    (void)c;
+    *ret_hz = 2500000000u;
+    return 42;
+}
+
+static void the_counter_is_the_clock_s_or_its_own(void **state)
+{
+    struct cpu_env env = {.clock = fake_clock};
+    struct fake f = {.cpu = {.ops = &lean_ops, .env = &env}, .regs.msr.tsc_offset = 7};
+    struct cpu_ops own = full_ops;
+    uint64_t hz;
+
+    (void)state;
+    assert_int_equal(cpu_tsc(&f.cpu, 1000000000, &hz), 1007);
+    assert_int_equal(hz, 1000000000);
+    own.tsc = fake_tsc;
+    f.cpu.ops = &own;
+    assert_int_equal(cpu_tsc(&f.cpu, 1000000000, &hz), 42);
+    assert_int_equal(hz, 2500000000u);
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_counter_is_the_clock_s_or_its_own),
         cmocka_unit_test(calls_reach_the_implementer),
         cmocka_unit_test(kicks_add_up_until_they_are_taken),
         cmocka_unit_test(missing_slots_are_answered),
