@@ -51,10 +51,10 @@ static void mount_usual(void)
 /* What a container's init would find, too. */
 static void make_links(void)
 {
-    (void)symlink("/proc/self/fd", "/dev/fd");
-    (void)symlink("/proc/self/fd/0", "/dev/stdin");
-    (void)symlink("/proc/self/fd/1", "/dev/stdout");
-    (void)symlink("/proc/self/fd/2", "/dev/stderr");
+    (void)!symlink("/proc/self/fd", "/dev/fd");
+    (void)!symlink("/proc/self/fd/0", "/dev/stdin");
+    (void)!symlink("/proc/self/fd/1", "/dev/stdout");
+    (void)!symlink("/proc/self/fd/2", "/dev/stderr");
 }
 
 /* Bytes of a command come out as they are. */
