@@ -44,10 +44,11 @@ static _Noreturn void child(const struct frame_exec *x, const int std[3], int ro
     sigset_t none;
 
     (void)setsid();
+    for (int number = 1; number < NSIG; number++) {
+        (void)signal(number, SIG_DFL); /* whoever started us may have ignored some */
+    }
     (void)sigemptyset(&none);
     (void)sigprocmask(SIG_SETMASK, &none, NULL);
-    (void)signal(SIGPIPE, SIG_DFL);
-    (void)signal(SIGCHLD, SIG_DFL);
     if ((x->flags & FRAME_EXEC_TTY) != 0) {
         (void)ioctl(std[0], TIOCSCTTY, 0);
     }
@@ -94,8 +95,12 @@ static int open_pipes(struct command *c, const struct frame_exec *x, int std[3])
 static int start(struct command *c, const struct frame_exec *x, int root)
 {
     int std[3] = {-1, -1, -1};
+    sigset_t all, before;
     int r = open_pipes(c, x, std);
 
+    /* What comes before the child has its own dispositions waits for them. */
+    (void)sigfillset(&all);
+    (void)sigprocmask(SIG_SETMASK, &all, &before);
     c->pid = r < 0 ? -1 : fork();
     if (c->pid == 0) {
         close_one(&c->to);
@@ -103,6 +108,7 @@ static int start(struct command *c, const struct frame_exec *x, int root)
         close_one(&c->from[1]);
         child(x, std, root);
     }
+    (void)sigprocmask(SIG_SETMASK, &before, NULL);
     r = r == 0 && c->pid < 0 ? -errno : r;
     for (int i = 0; i < 3; i++) {
         close_one(&std[i]);
