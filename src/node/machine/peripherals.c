@@ -99,23 +99,17 @@ static int plan_rng(struct peripheral *p, unsigned index, const char *value,
 static int vsock_word(struct peripheral *p, const char *word, struct err *e)
 {
     const char *cid = value_of(word, "cid");
-    const char *dir = value_of(word, "dir");
     const char *listen = value_of(word, "listen");
     uint64_t n = 0;
     int r;
 
-    if (cid == NULL && dir == NULL && listen == NULL) {
-        return err_set(e, -EINVAL,
-                       "'%s' of sockets is not known (cid=N, dir=FD, listen=FD)", word);
+    if (cid == NULL && listen == NULL) { /* a confined worker reaches no directory */
+        return err_set(e, -EINVAL, "'%s' of sockets is not known (cid=N, listen=FD)",
+                       word);
     }
-    r = number(cid != NULL   ? cid
-               : dir != NULL ? dir
-                             : listen,
-               cid != NULL ? UINT32_MAX : INT32_MAX, &n, e);
+    r = number(cid != NULL ? cid : listen, cid != NULL ? UINT32_MAX : INT32_MAX, &n, e);
     if (cid != NULL) {
         p->cid = (uint32_t)n;
-    } else if (dir != NULL) {
-        p->dir = (int)n;
     } else {
         p->listen = (int)n;
     }
@@ -158,7 +152,7 @@ static int plan_vsock(struct peripheral *p, unsigned index, const char *value,
                       struct err *e)
 {
     (void)index;
-    *p = (struct peripheral){.kind = PERIPHERAL_VSOCK, .fd = -1, .dir = -1, .listen = -1};
+    *p = (struct peripheral){.kind = PERIPHERAL_VSOCK, .fd = -1, .listen = -1};
     return each_word(p, value, vsock_word, e);
 }
 
@@ -230,7 +224,7 @@ int peripherals_plan(struct peripherals *p, const char *option, const char *valu
 static int open_vsock(struct peripheral *p, struct loop *l, struct virtio_device **ret,
                       struct err *e)
 {
-    int r = vsock_host_create(l, p->cid, p->dir, &p->sockets, e);
+    int r = vsock_host_create(l, p->cid, -1, &p->sockets, e);
 
     if (r == 0 && p->listen >= 0) {
         r = vsock_host_listen(p->sockets, p->listen, e);

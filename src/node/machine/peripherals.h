@@ -33,7 +33,6 @@ struct peripheral {
     bool is_seeded; /* random bytes follow from `seed` */
     uint64_t seed;
     uint32_t cid;               /* of a guest with sockets */
-    int dir;                    /* where it may connect to; -1: nowhere */
     int listen;                 /* where programs of the host come in; -1: nowhere */
     uint64_t give_mib;          /* that the guest shall give back at first */
     struct nic *nic;            /* owned; of one that is open */
@@ -52,7 +51,7 @@ struct peripherals {
 /* One more: 1; 0: it is no option for these.
  *   --net tap=FD|frames=FD[,mac=ADDRESS][,mtu=BYTES]
  *   --rng host|seed=NUMBER
- *   --vsock cid=NUMBER[,dir=FD][,listen=FD]
+ *   --vsock cid=NUMBER[,listen=FD]
  *   --balloon MIB
  *   --port name=WORD,fd=FD */
 int peripherals_plan(struct peripherals *p, const char *option, const char *value,

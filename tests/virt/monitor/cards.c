@@ -283,7 +283,6 @@ static void do_vsock(const char *port)
         .svm_family = AF_VSOCK, .svm_cid = 2, .svm_port = (unsigned)atoi(port)};
     struct sockaddr_vm own = {
         .svm_family = AF_VSOCK, .svm_cid = VMADDR_CID_ANY, .svm_port = 1};
-    double start;
     int listener;
     int fd;
 
@@ -294,17 +293,7 @@ static void do_vsock(const char *port)
                     listen(listener, 4) == 0,
                 "vsock: listen");
     fd = socket(AF_VSOCK, SOCK_STREAM, 0);
-    if (check(connect(fd, (struct sockaddr *)&host, sizeof host) == 0,
-              "vsock: connect")) {
-        start = now();
-        if (check(echo_stream(fd, TCP_BYTES), "vsock: stream")) {
-            printf("vsock: stream right, %.2f s\n", now() - start);
-        }
-    }
-    (void)close(fd);
-    host.svm_port++;
-    fd = socket(AF_VSOCK, SOCK_STREAM, 0);
-    printf("vsock: another port: %s\n",
+    printf("vsock: a port of the host: %s\n",
            connect(fd, (struct sockaddr *)&host, sizeof host) == 0 ? "FAILED, it is open"
                                                                    : strerror(errno));
     (void)close(fd);

@@ -70,17 +70,13 @@ def open_frames(usernet):
 
 
 def open_sockets(directory):
-    """The guest finds an echo behind port 9000; a program comes by the entrance and talks to port 1 of the guest."""
-    server = socket.socket(socket.AF_UNIX)
-    server.bind(f'{directory}/vsock_9000')
-    server.listen()
-    threading.Thread(target=echo_stream, args=(server,), daemon=True).start()
+    """A program comes by the entrance and talks to port 1 of the guest."""
     entrance = socket.socket(socket.AF_UNIX)
     entrance.bind(f'{directory}/entrance')
     entrance.listen()
     visitor = threading.Thread(target=visit, args=(f'{directory}/entrance',), daemon=True)
     visitor.start()
-    return os.open(directory, os.O_PATH | os.O_CLOEXEC), entrance.detach(), visitor
+    return entrance.detach(), visitor
 
 
 def resident_mib(pid):
@@ -143,7 +139,7 @@ elif kind == 'port':
 elif kind == 'vsock':
     directory = tempfile.TemporaryDirectory()
     *fds, visitor = open_sockets(directory.name)
-    machine += ['--vsock', f'cid=77,dir={fds[0]},listen={fds[1]}']
+    machine += ['--vsock', f'cid=77,listen={fds[0]}']
 if kind in ('tap', 'frames'):
     serve('0.0.0.0')
     machine += ['--net', f'{kind}={fds[0]},mac=52:54:00:aa:bb:cc']
