@@ -11,14 +11,9 @@
 #include "contract/cpu_x86.h"
 #include "host/loop/loop.h"
 #include "tests/fuzz/target.h"
+#include "tests/virt/monitor/chips.h"
 #include "virt/monitor/board/board.h"
-#include "virt/monitor/dev/ioapic.h"
 #include "virt/monitor/dev/lapic.h"
-#include "virt/monitor/dev/pic.h"
-#include "virt/monitor/dev/pit.h"
-#include "virt/monitor/dev/power.h"
-#include "virt/monitor/dev/rtc.h"
-#include "virt/monitor/dev/serial.h"
 #include "virt/monitor/snap/regs.h"
 #include "virt/monitor/snap/stream.h"
 
@@ -51,30 +46,6 @@ static void wrap(struct stream *s, const uint8_t *data, size_t size)
     (void)snap_begin(&s->snap, "any", 1);
 }
 
-static void on_level(void *who, bool is_high)
-{
-    (void)who;
-    (void)is_high;
-}
-
-static void on_message(void *who, const struct apic_message *msg)
-{
-    (void)who;
-    (void)msg;
-}
-
-static void on_bytes(void *who, const uint8_t *bytes, unsigned n)
-{
-    (void)who;
-    (void)bytes;
-    (void)n;
-}
-
-static void on_event(void *who)
-{
-    (void)who;
-}
-
 static void use(struct board *b)
 {
     static const uint16_t ports[] = {0x20,  0x21,  0xa0,  0x40,  0x41,  0x42,
@@ -96,28 +67,19 @@ static void use(struct board *b)
 
 static void as_chip(struct loop *l, const uint8_t *data, size_t size)
 {
-    static const struct pic_config pic = {.output = on_level};
-    static const struct apic_bus bus = {.send = on_message};
-    static const struct rtc_config rtc = {.memory_bytes = 1 << 24, .cpus = 1};
-    static const struct power_config power = {.off = on_event};
-    static const struct serial_config serial = {
-        .port = 0x3f8, .line = 4, .send = on_bytes};
-    static const struct dev_class *const classes[] = {&dev_pic, &dev_ioapic, &dev_pit,
-                                                      &dev_rtc, &dev_power,  &dev_serial};
-    const void *const configs[] = {&pic, &bus, NULL, &rtc, &power, &serial};
     struct board *b;
     struct dev *d;
     struct stream s;
-    unsigned which = data[0] % 6;
+    const struct chip_kind *kind = &chip_kinds[data[0] % CHIPS];
 
     if (board_create(l, &b, NULL) != 0 ||
-        dev_create(classes[which], b, configs[which], &d, NULL) != 0) {
+        dev_create(kind->class, b, kind->config, &d, NULL) != 0) {
         abort();
     }
     board_set_now(b, NOW);
     wrap(&s, data + 1, size - 1);
     board_lock(b);
-    classes[which]->carry(d, &s.snap);
+    kind->class->carry(d, &s.snap);
     board_unlock(b);
     if (snap_error(&s.snap) == 0) {
         use(b);
@@ -160,8 +122,8 @@ static void as_processor(const uint8_t *data, size_t size)
 {
     static struct lapic l;
     static struct x86_regs r;
-    const struct lapic_host host = {on_event, on_message, on_others, on_eoi,
-                                    on_timer, local_now,  local_now, NULL};
+    const struct lapic_host host = {chip_event, chip_message, on_others, on_eoi,
+                                    on_timer,   local_now,    local_now, NULL};
     struct stream s;
 
     wrap(&s, data, size);

@@ -7,9 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "contract/blk_graph.h"
 #include "host/loop/loop.h"
-#include "resource/storage/leaf/leaf.h"
+#include "tests/fuzz/one_disk.h"
 #include "tests/fuzz/target.h"
 #include "virtio/blk.h"
 #include "virtio/space.h"
@@ -22,8 +21,7 @@
 
 struct world {
     struct virtio_space space; /* first */
-    struct loop *loop;
-    struct blk_edge edge;
+    struct one_disk disk;
     struct virtio_blk device;
     struct virtio_blk_ring ring;
     uint8_t *mem;
@@ -52,27 +50,6 @@ static void ready(struct virtio_blk_ring *r)
     (void)r;
 }
 
-static int begin(void *arg)
-{
-    struct world *w = arg;
-    struct blk *disk;
-
-    if (leaf_memory_create(loop_strands(w->loop), 1 << 20, 512, &disk, NULL) != 0) {
-        return -ENOMEM;
-    }
-    w->edge = (struct blk_edge){
-        .user = "fuzz", .uses = BLK_USE_READ | BLK_USE_WRITE, .lets = BLK_USE_ALL};
-    return blk_attach(&w->edge, disk, NULL);
-}
-
-static int end(void *arg)
-{
-    struct world *w = arg;
-
-    blk_detach(&w->edge);
-    return 0;
-}
-
 static void work(struct world *w, const uint8_t *head)
 {
     struct virtq_setup s = {
@@ -84,8 +61,9 @@ static void work(struct world *w, const uint8_t *head)
     };
 
     memcpy(&s.base, head + 4, sizeof s.base);
-    w->device = (struct virtio_blk){
-        .edge = &w->edge, .queues = 1, .features = s.features | (uint64_t)head[2] << 9};
+    w->device = (struct virtio_blk){.edge = &w->disk.edge,
+                                    .queues = 1,
+                                    .features = s.features | (uint64_t)head[2] << 9};
     virtio_blk_ring_init(&w->ring, &w->device, ready);
     if (virtq_start(&w->ring.q, &s) != 0) {
         return;
@@ -93,11 +71,11 @@ static void work(struct world *w, const uint8_t *head)
     for (unsigned i = 0; i < TURNS && !w->ring.q.broken; i++) {
         (void)virtq_listen(&w->ring.q);
         (void)virtio_blk_ring_serve(&w->ring);
-        (void)loop_turn(w->loop, 0);
+        (void)loop_turn(w->disk.loop, 0);
         (void)virtio_blk_ring_finish(&w->ring);
     }
     while (w->ring.running > 0) {
-        (void)loop_turn(w->loop, 0);
+        (void)loop_turn(w->disk.loop, 0);
         (void)virtio_blk_ring_finish(&w->ring);
     }
     virtio_blk_ring_fini(&w->ring);
@@ -112,18 +90,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     w.seed = data[3];
     w.mem = aligned_alloc(64, MEM_BYTES);
-    if (w.mem == NULL || loop_create(LOOP_DRIVER_CREW, &w.loop, NULL) != 0 ||
-        loop_do(w.loop, begin, &w) != 0) {
+    if (w.mem == NULL) {
         abort();
     }
+    one_disk_open(&w.disk);
     memset(w.mem, 0, MEM_BYTES);
     memcpy(w.mem, data + HEAD_BYTES,
            size - HEAD_BYTES < MEM_BYTES ? size - HEAD_BYTES : MEM_BYTES);
     work(&w, data);
-    if (loop_do(w.loop, end, &w) != 0) {
-        abort();
-    }
-    loop_destroy(w.loop);
+    one_disk_close(&w.disk);
     free(w.mem);
     return 0;
 }

@@ -7,11 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "contract/blk_graph.h"
 #include "contract/mem.h"
 #include "host/loop/loop.h"
 #include "host/ram.h"
-#include "resource/storage/leaf/leaf.h"
+#include "tests/fuzz/one_disk.h"
 #include "tests/fuzz/target.h"
 #include "tests/virt/monitor/snap_memory.h"
 #include "virt/monitor/board/board.h"
@@ -30,12 +29,11 @@
 #define TURNS_MOST   1000
 
 struct world {
-    struct loop *loop;
+    struct one_disk disk;
     struct board *board;
     struct mem *mem;
     struct virtio_space_mem space;
     struct dev *pci;
-    struct blk_edge edge;
     struct virtio_device *device;
 };
 
@@ -50,27 +48,6 @@ static void on_reset(void *who)
     (void)who;
 }
 
-static int begin(void *arg)
-{
-    struct world *w = arg;
-    struct blk *disk;
-
-    if (leaf_memory_create(loop_strands(w->loop), 1 << 20, 512, &disk, NULL) != 0) {
-        return -ENOMEM;
-    }
-    w->edge = (struct blk_edge){
-        .user = "fuzz", .uses = BLK_USE_READ | BLK_USE_WRITE, .lets = BLK_USE_ALL};
-    return blk_attach(&w->edge, disk, NULL);
-}
-
-static int end(void *arg)
-{
-    struct world *w = arg;
-
-    blk_detach(&w->edge);
-    return 0;
-}
-
 static void make(struct world *w)
 {
     const struct pci_config pci = {.ecam = ECAM,
@@ -79,19 +56,19 @@ static void make(struct world *w)
                                    .messages = {on_send, w},
                                    .reset = on_reset,
                                    .who = w};
-    const struct virtio_blk_device_options disk = {.edge = &w->edge, .queues = 2};
+    const struct virtio_blk_device_options disk = {.edge = &w->disk.edge, .queues = 2};
     struct vpci_config c = {.space = &w->space.space};
 
-    if (loop_create(LOOP_DRIVER_CREW, &w->loop, NULL) != 0 ||
-        loop_do(w->loop, begin, w) != 0 || board_create(w->loop, &w->board, NULL) != 0 ||
+    one_disk_open(&w->disk);
+    if (board_create(w->disk.loop, &w->board, NULL) != 0 ||
         ram_create(RAM_PRIVATE, &w->mem, NULL) != 0 ||
         mem_add_ram(w->mem, 0, RAM_BYTES, false, NULL) != 0 ||
         dev_create(&dev_pci, w->board, &pci, &w->pci, NULL) != 0 ||
-        virtio_blk_device_create(w->loop, &disk, &w->device, NULL) != 0) {
+        virtio_blk_device_create(w->disk.loop, &disk, &w->device, NULL) != 0) {
         abort();
     }
     virtio_space_over_mem(&w->space, w->mem);
-    c.loop = w->loop;
+    c.loop = w->disk.loop;
     c.device = w->device;
     if (vpci_create(pci_bus_of(w->pci), SLOT, &c, NULL) != 0) {
         abort();
@@ -104,7 +81,7 @@ static void rest(struct world *w)
 
     pci_rest(w->pci);
     while (!pci_rests(w->pci)) {
-        (void)loop_turn(w->loop, 0);
+        (void)loop_turn(w->disk.loop, 0);
         if (n++ == TURNS_MOST) {
             abort(); /* a device that does not come to rest */
         }
@@ -118,10 +95,7 @@ static void unmake(struct world *w)
     w->device->ops->destroy(w->device);
     board_destroy(w->board);
     mem_destroy(w->mem);
-    if (loop_do(w->loop, end, w) != 0) {
-        abort();
-    }
-    loop_destroy(w->loop);
+    one_disk_close(&w->disk);
 }
 
 static void put(struct world *w, uint64_t at, unsigned bytes, uint64_t v)
@@ -148,7 +122,7 @@ static void drive(struct world *w, uint32_t features)
         put(w, REGS + 28, 2, 1);
     }
     put(w, REGS + 20, 1, 15);
-    (void)loop_turn(w->loop, 0);
+    (void)loop_turn(w->disk.loop, 0);
 }
 
 static void reset(struct world *w)
@@ -203,7 +177,7 @@ static void obey(struct world *w, const uint8_t r[8])
         (void)mem_write(w->mem, where, &v, bytes < 4 ? bytes : 4);
         break;
     case 6:
-        (void)loop_turn(w->loop, 0);
+        (void)loop_turn(w->disk.loop, 0);
         break;
     case 7:
         rest(w);

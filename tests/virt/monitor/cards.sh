@@ -2,23 +2,14 @@
 # cards.sh MACHINE USERNET COMPILER - virtio devices of a machine, as Debian's kernel drives them.
 #
 # rows: FV-01 MIO-01 MIO-05
-# STRATA_LINUX: the directory in which boot/vmlinuz-* and lib/modules lie (default: /).
 set -eu
 machine=$1
 usernet=$2
 compiler=$3
 here=$(dirname "$0")
-root=${STRATA_LINUX:-/}
-linux=$(find "$root/boot" -name 'vmlinuz-*' 2>/dev/null | sort | tail -n 1)
-modules=
-for name in virtio virtio_ring virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci failover net_failover \
-    virtio_net virtio-rng virtio_console virtio_balloon vsock vmw_vsock_virtio_transport_common vmw_vsock_virtio_transport; do
-    modules="$modules $(find "$root/lib/modules" -name "$name.ko" 2>/dev/null | sort | tail -n 1)"
-done
-if [ -z "$linux" ] || [ -z "${modules# }" ]; then
-    echo "skipped: no Linux kernel with modules below $root (STRATA_LINUX)"
-    exit 77
-fi
+. "$here/linux.sh"
+linux_find virtio virtio_ring virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci failover net_failover virtio_net \
+    virtio-rng virtio_console virtio_balloon vsock vmw_vsock_virtio_transport_common vmw_vsock_virtio_transport
 unshare -n true 2>/dev/null || { echo 'skipped: cannot make network namespaces'; exit 77; }
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT

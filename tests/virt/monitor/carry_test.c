@@ -10,17 +10,12 @@
 
 #include <cmocka.h>
 
+#include "chips.h"
 #include "contract/cpu_x86.h"
 #include "contract/snap.h"
 #include "host/loop/loop.h"
 #include "virt/monitor/board/board.h"
-#include "virt/monitor/dev/ioapic.h"
 #include "virt/monitor/dev/lapic.h"
-#include "virt/monitor/dev/pic.h"
-#include "virt/monitor/dev/pit.h"
-#include "virt/monitor/dev/power.h"
-#include "virt/monitor/dev/rtc.h"
-#include "virt/monitor/dev/serial.h"
 #include "virt/monitor/snap/regs.h"
 #include "virt/monitor/snap/stream.h"
 
@@ -43,35 +38,10 @@ struct range {
 };
 
 struct model {
-    const struct dev_class *class;
-    const void *config;
+    const struct chip_kind *kind;
     struct range range[5];
     uint64_t (*adjust)(const struct range *r, uint64_t offset, uint64_t value);
 };
-
-static void on_output(void *who, bool is_high)
-{
-    (void)who;
-    (void)is_high;
-}
-
-static void on_message(void *who, const struct apic_message *msg)
-{
-    (void)who;
-    (void)msg;
-}
-
-static void on_bytes(void *who, const uint8_t *bytes, unsigned n)
-{
-    (void)who;
-    (void)bytes;
-    (void)n;
-}
-
-static void on_event(void *who)
-{
-    (void)who;
-}
 
 /* Registers of the time of day follow the host's clock: not those. */
 static uint64_t not_the_time(const struct range *r, uint64_t offset, uint64_t value)
@@ -84,33 +54,23 @@ static uint64_t not_the_time(const struct range *r, uint64_t offset, uint64_t va
     return value;
 }
 
-static const struct pic_config pic = {.output = on_output};
-static const struct apic_bus bus = {.send = on_message};
-static const struct rtc_config rtc = {.memory_bytes = 1 << 24, .cpus = 1};
-static const struct power_config power = {.off = on_event};
-static const struct serial_config serial = {.port = 0x3f8, .line = 4, .send = on_bytes};
-
 static const struct model models[] = {
-    {.class = &dev_pic,
-     .config = &pic,
+    {.kind = &chip_kinds[CHIP_PIC],
      .range = {{BOARD_PORTS, 0x20, 2, 1},
                {BOARD_PORTS, 0xa0, 2, 1},
                {BOARD_PORTS, 0x4d0, 2, 1}}},
-    {.class = &dev_ioapic,
-     .config = &bus,
-     .range = {{BOARD_MEMORY, IOAPIC_BASE, 0x50, 4}}},
-    {.class = &dev_pit, .range = {{BOARD_PORTS, 0x40, 4, 1}, {BOARD_PORTS, 0x61, 1, 1}}},
-    {.class = &dev_rtc,
-     .config = &rtc,
+    {.kind = &chip_kinds[CHIP_IOAPIC], .range = {{BOARD_MEMORY, IOAPIC_BASE, 0x50, 4}}},
+    {.kind = &chip_kinds[CHIP_PIT],
+     .range = {{BOARD_PORTS, 0x40, 4, 1}, {BOARD_PORTS, 0x61, 1, 1}}},
+    {.kind = &chip_kinds[CHIP_RTC],
      .range = {{BOARD_PORTS, 0x70, 2, 1}},
      .adjust = not_the_time},
-    {.class = &dev_power,
-     .config = &power,
+    {.kind = &chip_kinds[CHIP_POWER],
      .range = {{BOARD_PORTS, 0x600, 4, 2},
                {BOARD_PORTS, 0x604, 2, 2},
                {BOARD_PORTS, 0x608, 4, 4},
                {BOARD_PORTS, 0x620, 4, 2}}},
-    {.class = &dev_serial, .config = &serial, .range = {{BOARD_PORTS, 0x3f8, 8, 1}}},
+    {.kind = &chip_kinds[CHIP_SERIAL], .range = {{BOARD_PORTS, 0x3f8, 8, 1}}},
 };
 
 static struct loop *loop;
@@ -118,7 +78,8 @@ static struct loop *loop;
 static void open_bench(struct bench *b, const struct model *m)
 {
     assert_int_equal(board_create(loop, &b->board, NULL), 0);
-    assert_int_equal(dev_create(m->class, b->board, m->config, &b->dev, NULL), 0);
+    assert_int_equal(dev_create(m->kind->class, b->board, m->kind->config, &b->dev, NULL),
+                     0);
 }
 
 static void close_bench(struct bench *b)
@@ -168,7 +129,7 @@ static void step(struct bench *const *b, unsigned count, const struct model *m)
     }
     r = &m->range[(unsigned)rand() % ranges];
     offset = (uint64_t)rand() % r->bytes & ~(uint64_t)(r->width - 1);
-    if (m->class == &dev_ioapic) {
+    if (m->kind->class == &dev_ioapic) {
         offset &= 0x10; /* select and window, most of the time */
         value = offset == 0 ? value % 0x40 : value;
     }
@@ -273,8 +234,8 @@ static uint64_t local_now(void *who)
 
 static void open_local(struct local *l)
 {
-    const struct lapic_host host = {.kick = on_event,
-                                    .send = on_message,
+    const struct lapic_host host = {.kick = chip_event,
+                                    .send = chip_message,
                                     .send_others = on_others,
                                     .eoi = on_eoi,
                                     .timer = on_timer,

@@ -2,21 +2,12 @@
 # disk.sh MACHINE COMPILER - disks of a machine, as Debian's kernel drives them.
 #
 # rows: MIO-06
-# STRATA_LINUX: the directory in which boot/vmlinuz-* and lib/modules lie (default: /).
 set -eu
 machine=$1
 compiler=$2
 here=$(dirname "$0")
-root=${STRATA_LINUX:-/}
-linux=$(find "$root/boot" -name 'vmlinuz-*' 2>/dev/null | sort | tail -n 1)
-modules=
-for name in virtio virtio_ring virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci virtio_blk; do
-    modules="$modules $(find "$root/lib/modules" -name "$name.ko" 2>/dev/null | sort | tail -n 1)"
-done
-if [ -z "$linux" ] || [ -z "${modules# }" ]; then
-    echo "skipped: no Linux kernel with modules below $root (STRATA_LINUX)"
-    exit 77
-fi
+. "$here/linux.sh"
+linux_find virtio virtio_ring virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci virtio_blk
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 

@@ -3,22 +3,13 @@
 # there.
 #
 # rows: OPS-08
-# STRATA_LINUX: the directory in which boot/vmlinuz-* and lib/modules lie (default: /).
 set -eu
 chain=$1
 image=$2
 compiler=$3
 here=$(dirname "$0")
-root=${STRATA_LINUX:-/}
-linux=$(find "$root/boot" -name 'vmlinuz-*' 2>/dev/null | sort | tail -n 1)
-modules=
-for name in virtio virtio_ring virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci virtio_blk; do
-    modules="$modules $(find "$root/lib/modules" -name "$name.ko" 2>/dev/null | sort | tail -n 1)"
-done
-if [ -z "$linux" ] || [ -z "${modules# }" ]; then
-    echo "skipped: no Linux kernel with modules below $root (STRATA_LINUX)"
-    exit 77
-fi
+. "$here/linux.sh"
+linux_find virtio virtio_ring virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci virtio_blk
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 # shellcheck disable=SC2086

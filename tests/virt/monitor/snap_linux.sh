@@ -3,19 +3,14 @@
 # another engine, interpret -> translate -> interpret, until HOPS moments were seen; what it computes, it computes natively.
 #
 # rows: OPS-08
-# STRATA_LINUX: the directory in which boot/vmlinuz-* lies (default: /).
 set -eu
 chain=$1
 image=$2
 sources=$3
 compiler=$4
 wanted=$5
-root=${STRATA_LINUX:-/}
-linux=$(find "$root/boot" -name 'vmlinuz-*' 2>/dev/null | sort | tail -n 1)
-if [ -z "$linux" ]; then
-    echo "skipped: no Linux kernel below $root/boot (STRATA_LINUX)"
-    exit 77
-fi
+. "$sources/linux.sh"
+linux_find
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 # shellcheck disable=SC2086

@@ -22,25 +22,10 @@
 
 static const char *kernel; /* its path: argv */
 static unsigned crashes;
-static uint32_t cell[WORK_CELLS];
 static struct world world;
 
 static const struct machine_options small = {
     .engine = "translate", .cpus = 2, .memory_bytes = 16 << 20};
-
-static const char *expected(uint32_t rounds, char text[64])
-{
-    uint32_t state = 1;
-    uint32_t sum = 0;
-
-    memset(cell, 0, sizeof cell);
-    for (uint32_t round = 1; round <= rounds; round++) {
-        state = work_round(cell, state) ^ work_constant(round);
-        sum += state;
-    }
-    (void)snprintf(text, 64, "hash %08x\nsum %08x\n", state, sum);
-    return text;
-}
 
 static struct world *make(const char *engine, const char *module)
 {
@@ -109,7 +94,7 @@ static void hops(const char *const engine[2], const char *module, uint32_t round
         assert_int_equal(machine_restore(w->machine, state, memory, 0, &e), 0);
     }
     assert_int_equal(w->end, MACHINE_EXITED);
-    assert_string_equal(strstr(all, "hash"), expected(rounds, text));
+    assert_string_equal(strstr(all, "hash"), world_expected(rounds, text));
     assert_true(hop > 2);
     print_message("%u hops\n", hop);
     (void)close(w->state);
@@ -339,7 +324,7 @@ static void a_guest_goes_on_when_its_snapshot_finds_no_room(void **state)
     world_snapshot_files(w);
     world_run(w, 10 * MS);
     assert_int_equal(w->end, MACHINE_EXITED);
-    assert_true(world_said(w, expected(300, text)));
+    assert_true(world_said(w, world_expected(300, text)));
     (void)close(w->state);
     (void)close(w->memory);
     world_end(w);
@@ -436,7 +421,7 @@ static void a_guest_goes_back_to_its_mark(void **state)
         w->mine = &t;
         world_run(w, 10 * MS);
         assert_int_equal(w->end, MACHINE_EXITED);
-        assert_true(world_said(w, expected(60, text)));
+        assert_true(world_said(w, world_expected(60, text)));
         assert_true(t.longest_ns < 1000 * MS);
         print_message("longest of 30: %.2f ms\n", (double)t.longest_ns / 1e6);
         world_end(w);

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/err.h"
+#include "snap_work.h"
 
 static void need(int r, const struct err *e)
 {
@@ -122,4 +123,19 @@ void world_snapshot_files(struct world *w)
 bool world_said(const struct world *w, const char *text)
 {
     return memmem(w->text, w->chars, text, strlen(text)) != NULL;
+}
+
+const char *world_expected(uint32_t rounds, char text[64])
+{
+    static uint32_t cell[WORK_CELLS];
+    uint32_t state = 1;
+    uint32_t sum = 0;
+
+    memset(cell, 0, sizeof cell);
+    for (uint32_t round = 1; round <= rounds; round++) {
+        state = work_round(cell, state) ^ work_constant(round);
+        sum += state;
+    }
+    (void)snprintf(text, 64, "hash %08x\nsum %08x\n", state, sum);
+    return text;
 }

@@ -49,4 +49,7 @@ void world_end(struct world *w);
 void world_snapshot_files(struct world *w);
 bool world_said(const struct world *w, const char *text);
 
+/* What the guest of the snapshot tests prints after that many rounds (see snap_work.h). */
+const char *world_expected(uint32_t rounds, char text[64]);
+
 #endif
