@@ -28,7 +28,8 @@ dev:
 bench:
 	@tools/setup.sh build run bench
 	@tools/build.sh release
-	@python3 bench/run.py $(BENCH)
+	@tools/linux.sh build/linux || true
+	@STRATA_LINUX=$${STRATA_LINUX:-$(CURDIR)/build/linux} python3 bench/run.py $(BENCH)
 
 fuzz:
 	@tools/setup.sh build check fuzz

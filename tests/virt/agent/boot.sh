@@ -2,12 +2,11 @@
 # boot.sh MACHINE IMAGE AGENT - a command as all that a machine does.
 #
 # rows: FV-01
-# STRATA_LINUX: the directory in which boot/vmlinuz-* and lib/modules lie (default: /).
 set -eu
-machine=$1
+. "$(dirname "$0")/../../linux.sh"
+machine=$(linux_program "$1")
 image=$2
 agent=$3
-root=${STRATA_LINUX:-/}
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 
@@ -17,11 +16,8 @@ fail() {
     exit 1
 }
 
-linux=$(find "$root/boot" -name 'vmlinuz-*' 2>/dev/null | sort | tail -n 1)
-if [ -z "$linux" ] || [ ! -x /bin/busybox ]; then
-    echo "skipped: no Linux kernel below $root/boot (STRATA_LINUX), or no /bin/busybox"
-    exit 77
-fi
+linux_find
+[ -x /bin/busybox ] || { echo 'skipped: no /bin/busybox'; exit 77; }
 echo "{\"state\":\"$dir\",\"file\":\"$linux\",\"agent\":\"$agent\"}" | "$image" kernel >"$dir/out" || fail 'no initramfs'
 elf=$(sed 's/.*"kernel":"\([^"]*\)".*/\1/' "$dir/out")
 initrd=$(sed 's/.*"initrd":"\([^"]*\)".*/\1/' "$dir/out")

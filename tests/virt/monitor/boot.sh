@@ -2,14 +2,13 @@
 # boot.sh MACHINE IMAGE KERNEL SOURCES COMPILER - kernels on a machine, each engine.
 #
 # rows: FV-01
-# STRATA_LINUX: the directory in which boot/vmlinuz-* lies (default: /).
 set -eu
 machine=$1
 image=$2
 kernel=$3
 sources=$4
 compiler=$5
-root=${STRATA_LINUX:-/}
+. "$(dirname "$0")/../../linux.sh"
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 
@@ -39,17 +38,14 @@ if "$machine" --kernel "$dir/zeros" >"$dir/out" 2>&1 </dev/null; then
 fi
 grep -q 'neither a Linux bzImage nor an ELF file with a PVH entry nor a multiboot kernel' "$dir/out" || fail 'no reason was given'
 
-linux=$(find "$root/boot" -name 'vmlinuz-*' 2>/dev/null | sort | tail -n 1)
-if [ -z "$linux" ]; then
-    echo "skipped: no Linux kernel below $root/boot (STRATA_LINUX)"
-    exit 77
-fi
+linux_find
 head -c 3000000 "$linux" >"$dir/cut"
 if "$machine" --kernel "$dir/cut" </dev/null >"$dir/out" 2>&1; then
     fail 'half a kernel was booted'
 fi
 grep -q 'the file is cut' "$dir/out" || fail 'no reason was given for half a kernel'
 
+machine=$(linux_program "$machine")
 # A distribution's kernel, as it is: to its first process, with input and output, until it is off.
 # shellcheck disable=SC2086
 $compiler -O2 -static -o "$dir/init" "$(dirname "$0")/init.c"

@@ -3,11 +3,11 @@
 #
 # rows: FV-01 MIO-01 MIO-05
 set -eu
-machine=$1
 usernet=$2
 compiler=$3
 here=$(dirname "$0")
-. "$here/linux.sh"
+. "$here/../../linux.sh"
+machine=$(linux_program "$1")
 linux_find virtio virtio_ring virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci failover net_failover virtio_net \
     virtio-rng virtio_console virtio_balloon vsock vmw_vsock_virtio_transport_common vmw_vsock_virtio_transport
 unshare -n true 2>/dev/null || { echo 'skipped: cannot make network namespaces'; exit 77; }

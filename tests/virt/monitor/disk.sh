@@ -3,10 +3,10 @@
 #
 # rows: MIO-06
 set -eu
-machine=$1
 compiler=$2
 here=$(dirname "$0")
-. "$here/linux.sh"
+. "$here/../../linux.sh"
+machine=$(linux_program "$1")
 linux_find virtio virtio_ring virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci virtio_blk
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT

@@ -8,7 +8,7 @@ chain=$1
 image=$2
 compiler=$3
 here=$(dirname "$0")
-. "$here/linux.sh"
+. "$here/../../linux.sh"
 linux_find virtio virtio_ring virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci virtio_blk
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT

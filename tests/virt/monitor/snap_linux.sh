@@ -9,7 +9,7 @@ image=$2
 sources=$3
 compiler=$4
 wanted=$5
-. "$sources/linux.sh"
+. "$sources/../../linux.sh"
 linux_find
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
