@@ -27,7 +27,7 @@ network() {
         strata network delete n >/dev/null || fail "$what, step $n: delete"
         same "$what, step $n"
         [ $code != 0 ] || return 0
-        n=$((n + 1))
+        onward
     done
     fail "$what: more than $STEPS_MOST steps"
 }

@@ -8,6 +8,16 @@ need_busybox
 "$STRATA" --state "$STATE" list >/dev/null
 grep -qa 'STRATA_FAULT' "$STRATA" || skip "needs a build with fault steps"
 STEPS_MOST=60
+
+# onward - the next step to die at, in $n: each one in the long tests (STRATA_LONG), else the first and about every third of
+# the others, chosen by STRATA_SEED.
+SEED=${STRATA_SEED:-$$}
+echo "STRATA_SEED=$SEED"
+onward() {
+    SEED=$(((SEED * 1103515245 + 12345) % 2147483648))
+    n=$((n + 1))
+    [ -n "${STRATA_LONG:-}" ] || n=$((n + SEED / 65536 % 5))
+}
 PORT=$((20000 + $$ % 20000))
 KEEP=$WORK/keep
 
@@ -89,7 +99,7 @@ sweep() {
         strata volume delete w >/dev/null 2>&1 || true
         same "$what, step $n"
         [ $code != 0 ] || return 0
-        n=$((n + 1))
+        onward
     done
     fail "$what: more than $STEPS_MOST steps"
 }
