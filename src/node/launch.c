@@ -58,10 +58,7 @@ static int write_files(struct node *n, const struct guest *g, const json_t *spec
                        guest_text(g, "name"));
     }
     r = write_run_file(n, g, "spec.json", text, 0600, e);
-    if (r == 0 && hostname == NULL) { /* a machine has files of its own */
-        return 0;
-    }
-    if (r == 0) {
+    if (r == 0 && hostname != NULL) { /* a machine has files of its own */
         (void)str_print(line, sizeof line, "%s\n", hostname);
         r = write_run_file(n, g, "hostname", line, 0644, e);
     }

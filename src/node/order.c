@@ -100,11 +100,15 @@ static int check_limits(const json_t *config, struct err *e)
 
 static int check_volumes(const json_t *config, struct err *e)
 {
+    const char *kind = json_string_value(json_object_get(config, "as"));
     size_t i;
     json_t *item;
     json_t *list = NULL;
     int r = json_opt_array(config, "", "volume", &list, e);
 
+    if (kind != NULL && strcmp(kind, "machine") == 0) { /* see `order_check_kind` */
+        return r;
+    }
     json_array_foreach(list, i, item)
     {
         const char *text = json_string_value(item);

@@ -12,10 +12,10 @@
 
 /* Options by the kind that they are for. */
 static const char *const of_containers[] = {
-    "command", "entrypoint", "user",         "workdir",  "env",      "init",
-    "ip",      "hostname",   "volume",       "tmpfs",    "device",   "read_only",
-    "sysctl",  "publish",    "cap_add",      "cap_drop", "ulimit",   "privileged",
-    "pids",    "health_cmd", "security_opt", "io_read",  "io_write", "network_rate"};
+    "command",    "entrypoint",   "user",    "workdir",    "env",
+    "init",       "tmpfs",        "device",  "read_only",  "sysctl",
+    "cap_add",    "cap_drop",     "ulimit",  "privileged", "pids",
+    "health_cmd", "security_opt", "io_read", "io_write",   "network_rate"};
 static const char *const of_machines[] = {"kernel", "initrd", "append",
                                           "engine", "disks",  "hide_hypervisor"};
 
@@ -48,7 +48,7 @@ static int refuse(const json_t *config, const char *const *keys, size_t n,
 
 static int check_words(const json_t *config, struct err *e)
 {
-    const char *network = "none";
+    const char *network = "auto";
     const char *userns = "auto";
     const char *disk = "private";
     const char *kernel = NULL;
@@ -71,15 +71,41 @@ static int check_words(const json_t *config, struct err *e)
     if (kernel == NULL) {
         return err_set(e, -EINVAL, "a machine needs a kernel (--kernel FILE)");
     }
-    if (strcmp(network, "none") != 0) {
-        return err_set(e, -EINVAL, "cannot use --network '%s' with a machine: want none",
-                       network);
+    if (strcmp(network, "host") == 0) {
+        return err_set(e, -EINVAL,
+                       "cannot use --network host with a machine: it has a kernel of its "
+                       "own");
     }
     if (strcmp(userns, "auto") != 0 || strcmp(disk, "private") != 0) {
         return err_set(e, -EINVAL, "cannot use --%s with a machine",
                        strcmp(disk, "private") != 0 ? "disk" : "userns");
     }
     return 0;
+}
+
+/* Of a machine a volume is a disk; what is in it the guest says. */
+static int check_volumes(const json_t *config, struct err *e)
+{
+    const json_t *list = json_object_get(config, "volume");
+    size_t i;
+    json_t *item;
+
+    json_array_foreach(list, i, item)
+    {
+        const char *text = json_string_value(item);
+
+        if (text == NULL || text[0] == '/' || text[0] == '.' || text[0] == ':' ||
+            strstr(text, ":/") != NULL) {
+            return err_set(e, -EINVAL,
+                           "cannot use --volume '%s' with a machine: want NAME[:ro]",
+                           text != NULL ? text : "?");
+        }
+    }
+    return json_array_size(list) + json_array_size(json_object_get(config, "disks")) >
+                   DISKS_MOST
+               ? err_set(e, -EINVAL, "cannot use so many disks: a machine has at most %d",
+                         DISKS_MOST)
+               : 0;
 }
 
 static int check_size(const json_t *config, struct err *e)
@@ -155,11 +181,8 @@ int order_check_kind(json_t *config, struct err *e)
     r = refuse(config, of_containers, sizeof of_containers / sizeof of_containers[0],
                "with a machine: only containers have it", e);
     r = r == 0 ? check_words(config, e) : r;
-    r = r == 0 ? check_size(config, e) : r;
-    if (r == 0) {
-        (void)json_object_set_new(config, "network", json_string("none"));
-    }
-    return r;
+    r = r == 0 ? check_volumes(config, e) : r;
+    return r == 0 ? check_size(config, e) : r;
 }
 
 bool guest_is_machine(const struct guest *g)

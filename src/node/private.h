@@ -231,8 +231,7 @@ int net_set_rate(struct node *n, struct guest *g, uint64_t bytes_per_second,
 int net_mend(struct node *n, const json_t *records, struct err *e);
 void net_mend_quietly(struct node *n, const json_t *records);
 
-/* Link the guest of a plan to its network, with the programs that carry
- * what the kernel does not; and take it off again. */
+/* Link the container of a plan to its network, and take any guest off again. */
 int net_join(const json_t *spec, const struct container *c, struct err *e);
 int net_leave(const json_t *spec, struct err *e);
 

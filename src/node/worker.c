@@ -330,17 +330,23 @@ static void tell_end(const struct keeper_config *k, int code)
     }
 }
 
-/* `failed`: why the guest could not come back, said where it is looked for; or NULL. */
-static int finish(const json_t *spec, const struct keeper_config *k,
-                  const struct err *failed, struct err *e)
+int worker_open_node(const json_t *spec, struct node **ret, struct err *e)
 {
     struct node_options o = {.state = NULL,
                              .program = place(spec, "program"),
                              .libexec = place(spec, "libexec")};
+
+    return node_open_at(&o, place(spec, "state"), place(spec, "run"), ret, e);
+}
+
+/* `failed`: why the guest could not come back, said where it is looked for; or NULL. */
+static int finish(const json_t *spec, const struct keeper_config *k,
+                  const struct err *failed, struct err *e)
+{
     struct guest_status st = {0};
     struct node *n = NULL;
     struct guest g = {0};
-    int r = node_open_at(&o, place(spec, "state"), place(spec, "run"), &n, e);
+    int r = worker_open_node(spec, &n, e);
 
     if (r == 0) {
         r = guest_load(n, k->id, &g, e);
@@ -382,13 +388,17 @@ int worker_reset_disk(const json_t *spec)
     return r;
 }
 
-static int restart(const json_t *spec, struct keeper_config *k, struct err *e)
+static int restart(json_t *spec, struct keeper_config *k, struct err *e)
 {
     int r;
 
     /* its disks stay attached: in between somebody could freeze the layers of the plan */
     if (end_guest(spec, NULL) == 0) {
         (void)net_leave(spec, NULL);
+    }
+    if (is_machine(spec)) {
+        r = worker_make_machine_again(spec, k, e);
+        return r < 0 ? r : worker_become_keeper(spec, k, e);
     }
     if (!disks_are_attached(spec)) {
         return err_set(e, -ENODEV, "cannot start guest '%s' again: it lost a disk",

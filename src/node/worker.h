@@ -17,10 +17,21 @@ int worker_make(const json_t *spec, struct keeper_config *k, const struct log *l
 /* worker_machine.c: the same for a machine; and its end. */
 int worker_make_machine(const json_t *spec, struct keeper_config *k,
                         const struct log *log, struct err *e);
+int worker_make_machine_again(json_t *spec, struct keeper_config *k, struct err *e);
 int worker_end_machine(const json_t *spec, struct err *e);
 
-/* kernel.c: of a machine's plan the kernel without its packing, "boot.unpacked". */
+/* net/card.c: link a machine to its network, before it is made: a descriptor, and the words
+ * of its card as the program `machine` takes them (node/machine/peripherals.h), but for the
+ * descriptor's number.  *ret_fd -1: it has none.  Helpers end with the calling process. */
+#define NET_CARD_BYTES 512
+int net_join_machine(const json_t *spec, int *ret_fd, char words[NET_CARD_BYTES],
+                     struct err *e);
+
+/* Of the plan's state directory. */
 struct node;
+int worker_open_node(const json_t *spec, struct node **ret, struct err *e);
+
+/* kernel.c: of a machine's plan the kernel without its packing, "boot.unpacked". */
 int worker_unpack_kernel(struct node *n, json_t *spec, struct err *e);
 
 /* Become the keeper.  Returns only on failure; the guest is ended then. */

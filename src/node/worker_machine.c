@@ -24,6 +24,7 @@ struct given {
     int keeper[3]; /* and our ends of them */
     struct far_fd fds[FAR_FDS_MOST];
     unsigned n_fds;
+    char card[NET_CARD_BYTES]; /* of its network; "": none */
 };
 
 static const char *place(const json_t *spec, const char *key)
@@ -85,11 +86,23 @@ static int open_kernel(const json_t *boot)
     return path == NULL ? -1 : open(path, O_RDONLY | O_CLOEXEC);
 }
 
+/* By its path, or of a volume, which the command has opened. */
+static int open_disk(const char *word, const json_t *volume, const char *path)
+{
+    json_int_t fd = json_integer_value(json_object_get(volume, "fd"));
+    int flags = strstr(word, ",read-only") != NULL ? O_RDONLY : O_RDWR;
+
+    return volume != NULL ? fcntl((int)fd, F_DUPFD_CLOEXEC, 3)
+                          : open(path, flags | O_CLOEXEC | O_NONBLOCK);
+}
+
 static int open_disks(const json_t *spec, struct given *g, struct err *e)
 {
     static const char *const names[DISKS_MOST] = {"disk0", "disk1", "disk2", "disk3",
                                                   "disk4", "disk5", "disk6", "disk7"};
     const json_t *list = json_object_get(json_object_get(spec, "machine"), "disks");
+    const json_t *volumes = json_object_get(spec, "disks");
+    size_t paths = json_array_size(list) - json_array_size(volumes);
     size_t i;
     json_t *item;
     int r = 0;
@@ -99,16 +112,25 @@ static int open_disks(const json_t *spec, struct given *g, struct err *e)
         const char *word = json_string_value(item);
         char path[PATH_MAX];
         char what[PATH_MAX + 16];
-        int flags = strstr(word, ",read-only") != NULL ? O_RDONLY : O_RDWR;
+        const json_t *volume = i < paths ? NULL : json_array_get(volumes, i - paths);
 
         if (r < 0 || i >= DISKS_MOST) {
             return r < 0 ? r : err_set(e, -E2BIG, "there are too many disks");
         }
         (void)str_print(path, sizeof path, "%.*s", (int)strcspn(word, ","), word);
         (void)str_print(what, sizeof what, "disk '%s'", path);
-        r = give(g, names[i], open(path, flags | O_CLOEXEC | O_NONBLOCK), what, e);
+        r = give(g, names[i], open_disk(word, volume, path), what, e);
     }
     return r;
+}
+
+static int open_card(const json_t *spec, struct given *g, struct err *e)
+{
+    int fd = -1;
+    int r = net_join_machine(spec, &fd, g->card, e);
+
+    (void)fault_step("worker.network");
+    return r < 0 || fd < 0 ? r : give(g, "net0", fd, "the machine's network", e);
 }
 
 static int open_boot(const json_t *spec, struct given *g, struct err *e)
@@ -190,6 +212,9 @@ static int start(const json_t *spec, const struct given *g, const struct log *lo
 
     directory(spec, where);
     (void)str_print(program, sizeof program, "%s/machine", place(spec, "libexec"));
+    if (g->card[0] != '\0') {
+        (void)json_object_set_new(plan, "nets", json_pack("[s]", g->card));
+    }
     return plan == NULL ? err_set(e, -ENOMEM, "cannot start the machine: no memory")
                         : far_create(&n, ret_pid, e);
 }
@@ -207,15 +232,51 @@ int worker_make_machine(const json_t *spec, struct keeper_config *k,
     r = r == 0 ? open_disks(spec, &g, e) : r;
     r = r == 0 ? open_socket(where, &g, e) : r;
     r = r == 0 ? open_counters(where, &g, e) : r;
+    r = r == 0 ? open_card(spec, &g, e) : r;
     r = r == 0 ? start(spec, &g, log, &k->pid, e) : r;
     (void)fault_step("worker.machine");
     close_given(&g, r < 0);
-    if (r == 0) {
+    if (r < 0) {
+        (void)net_leave(spec, NULL);
+    } else {
         k->input = g.keeper[0];
         k->output = g.keeper[1];
         k->error = g.keeper[2];
         k->keeps_input = true;
     }
+    return r;
+}
+
+/* With its volumes opened anew, as a command opens them: nobody kept them for it. */
+static int make_with_volumes(struct node *n, json_t *spec, struct keeper_config *k,
+                             struct err *e)
+{
+    struct volume_holds holds;
+    struct guest g = {0};
+    int r = guest_load(n, k->id, &g, e);
+
+    r = r == 0 ? volume_hold(n, &g, &holds, e) : r;
+    if (r == 0) {
+        r = volume_open_disks(n, spec, e);
+        r = r == 0 ? worker_make_machine(spec, k, NULL, e) : r;
+        volume_close_disks(spec);
+        volume_let_go(&holds);
+    }
+    guest_fini(&g);
+    return r;
+}
+
+int worker_make_machine_again(json_t *spec, struct keeper_config *k, struct err *e)
+{
+    struct node *n = NULL;
+    int r;
+
+    if (json_array_size(json_object_get(spec, "disks")) == 0) {
+        return worker_make_machine(spec, k, NULL, e);
+    }
+    r = worker_open_node(spec, &n, e);
+    r = r == 0 ? make_with_volumes(n, spec, k, e) : r;
+    node_close(n);
     return r;
 }
 

@@ -134,18 +134,20 @@ static bool is_volume_word(const char *word, size_t len)
 int wire_parse_volume(const char *text, struct wire_volume *ret, struct err *e)
 {
     struct wire_volume v = {0};
-    const char *colon = strstr(text, ":/");
-    if (colon == NULL || colon == text) {
-        return fail(e, "volume", text, "it is written SOURCE:/PATH[:ro]");
+    const char *path = strstr(text, ":/");
+    const char *colon = path != NULL ? path : strchrnul(text, ':');
+    if (colon == text) {
+        return fail(e, "volume", text,
+                    "it is written SOURCE:/PATH[:ro], or of a machine's disk NAME[:ro]");
     }
-    const char *target = colon + 1;
+    const char *target = path != NULL ? path + 1 : colon;
     const char *option = strchr(target, ':');
     size_t target_len = option != NULL ? (size_t)(option - target) : strlen(target);
     for (const char *word = option; word != NULL; word = strchr(word, ',')) {
         size_t len = strcspn(++word, ",");
         if (!is_volume_word(word, len)) {
             return fail(e, "volume", text,
-                        "what follows the path is ro, rw, partition=N or key-file=/FILE");
+                        "what follows is ro, rw, partition=N or key-file=/FILE");
         }
         if (len == 2) {
             v.read_only = word[1] == 'o';
@@ -156,7 +158,7 @@ int wire_parse_volume(const char *text, struct wire_volume *ret, struct err *e)
         return fail(e, "volume", text, "a path is too long");
     }
     v.source_is_path = strchr(v.source, '/') != NULL || v.source[0] == '.';
-    if (!v.source_is_path && !word_is_name(v.source)) {
+    if (v.source_is_path ? path == NULL : !word_is_name(v.source)) {
         return fail(e, "volume", text, "its source is neither a name nor a path");
     }
     *ret = v;

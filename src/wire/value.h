@@ -24,7 +24,7 @@ int wire_parse_publish(const char *text, struct wire_publish *ret, struct err *e
 /* "SOURCE:/PATH[:ro|:rw]": a volume's name, or an absolute or "./" path. */
 struct wire_volume {
     char source[WIRE_PATH_BYTES];
-    char target[WIRE_PATH_BYTES]; /* absolute, inside the guest */
+    char target[WIRE_PATH_BYTES]; /* absolute, inside the guest; "": a disk of its own */
     bool source_is_path;
     bool read_only;
 };

@@ -141,6 +141,16 @@ static void pair_close(struct nic_world *w)
     }
 }
 
+/* The first of two in memory, with addresses by DHCP in front. */
+static int make_lease(struct nic_world *w)
+{
+    const struct nic_lease is = {.mac = {2, 0, 0, 0, 0, 1}, .prefix = 24};
+
+    must(make_pair(w) == 0);
+    must(nic_lease_create(w->loop, w->nic, &is, &w->nic, NULL) == 0);
+    return 0;
+}
+
 /* ---- an interface of the kernel ---- */
 
 static bool may_make_taps;
@@ -185,6 +195,7 @@ static int make_plain_tap(struct nic_world *w)
 
 static const struct suite_nic nics[] = {
     {"pair", false, make_pair, pair_send, pair_receive, pair_close},
+    {"lease", false, make_lease, pair_send, pair_receive, pair_close},
     {"frames, packets", false, make_packets, fd_send, fd_receive, fd_close},
     {"frames, datagrams", false, make_datagrams, fd_send, fd_receive, fd_close},
     {"tap", true, make_tap, fd_send, fd_receive, fd_close},

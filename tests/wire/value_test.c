@@ -90,14 +90,22 @@ static void volumes_are_names_or_paths(void **state)
     assert_true(v.read_only);
     assert_int_equal(wire_parse_volume("data:/x:partition=12", &v, NULL), 0);
     assert_false(v.read_only);
+    assert_int_equal(wire_parse_volume("data", &v, NULL), 0); /* of a machine */
+    assert_string_equal(v.source, "data");
+    assert_string_equal(v.target, "");
+    assert_int_equal(wire_parse_volume("data:ro,key-file=/etc/key", &v, NULL), 0);
+    assert_string_equal(v.target, "");
+    assert_true(v.read_only);
 }
 
 static void wrong_volumes_are_refused(void **state)
 {
     static const char *const bad[] = {"",
                                       ":/x",
-                                      "data",
+                                      "/data",
+                                      "./data:ro",
                                       "data:x",
+                                      "data:",
                                       "da ta:/x",
                                       "a:/x:rx",
                                       "a:/x:ro:ro",

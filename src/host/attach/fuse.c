@@ -40,6 +40,8 @@ static int make_mount(int server, bool read_only)
         set_number(fs, "user_id", geteuid()) < 0 ||
         set_number(fs, "group_id", getegid()) < 0 ||
         fsconfig(fs, FSCONFIG_SET_FLAG, "default_permissions", NULL, 0) < 0 ||
+        /* who is given the open file may be another user: the worker of a machine */
+        fsconfig(fs, FSCONFIG_SET_FLAG, "allow_other", NULL, 0) < 0 ||
         (read_only && fsconfig(fs, FSCONFIG_SET_FLAG, "ro", NULL, 0) < 0) ||
         fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0) {
         return -1;

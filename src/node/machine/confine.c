@@ -14,6 +14,7 @@
  * filter does not see them, and is told not to exist, so that the C library takes clone. */
 #include <errno.h>
 #include <grp.h>
+#include <linux/if_tun.h>
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
@@ -151,6 +152,7 @@ static const struct {
     {"prctl",     0, UINT64_MAX, PR_SET_NAME},
     {"prctl",     0, UINT64_MAX, PR_SET_VMA},
     {"ioctl",     1, UINT64_MAX, FIONBIO},
+    {"ioctl",     1, UINT64_MAX, TUNSETOFFLOAD}, /* what the driver takes of a tap */
     {"prlimit64", 2, UINT64_MAX, 0}, /* to look at a limit only */
     {"fcntl",     1, UINT64_MAX, 1 /* F_GETFD */},
     {"fcntl",     1, UINT64_MAX, 2 /* F_SETFD */},

@@ -9,6 +9,7 @@
 
 #include "base/err.h"
 #include "contract/nic.h"
+#include "node/machine/lease.h"
 #include "node/machine/port.h"
 #include "resource/network/nic/nic.h"
 #include "virtio/balloon.h"
@@ -75,10 +76,7 @@ static int net_word(struct peripheral *p, const char *word, struct err *e)
         p->mtu = (uint16_t)n;
         return r;
     }
-    return err_set(e, -EINVAL,
-                   "'%s' of a network is not known (tap=FD, frames=FD, mac=ADDRESS, "
-                   "mtu=BYTES)",
-                   word);
+    return lease_word(&p->lease, word, e);
 }
 
 static int plan_rng(struct peripheral *p, unsigned index, const char *value,
@@ -121,7 +119,7 @@ static int each_word(struct peripheral *p, const char *value,
                      int (*fn)(struct peripheral *p, const char *word, struct err *e),
                      struct err *e)
 {
-    char words[256];
+    char words[PERIPHERAL_WORD_BYTES];
     char *rest = words;
     int r = 0;
 
@@ -143,9 +141,11 @@ static int plan_net(struct peripheral *p, unsigned index, const char *value,
     *p =
         (struct peripheral){.fd = -1, .mac = {0x52, 0x54, 0, 0, 0, (uint8_t)(1 + index)}};
     r = each_word(p, value, net_word, e);
-    return r == 0 && p->fd < 0
-               ? err_set(e, -EINVAL, "a network needs tap=FD or frames=FD")
-               : r;
+    if (r == 0 && p->fd < 0) {
+        r = err_set(e, -EINVAL, "a network needs tap=FD or frames=FD");
+    }
+    memcpy(p->lease.mac, p->mac, sizeof p->mac);
+    return r;
 }
 
 static int plan_vsock(struct peripheral *p, unsigned index, const char *value,
@@ -241,8 +241,12 @@ static int open_nic(struct peripheral *p, struct loop *l, struct err *e)
                    : p->kind == PERIPHERAL_FRAMES ? NIC_MTU_MOST
                                                   : MTU_USUAL;
 
-    return p->kind == PERIPHERAL_TAP ? nic_tap_create(l, p->fd, mtu, &p->nic, e)
-                                     : nic_frames_create(l, p->fd, mtu, &p->nic, e);
+    int r = p->kind == PERIPHERAL_TAP ? nic_tap_create(l, p->fd, mtu, &p->nic, e)
+                                      : nic_frames_create(l, p->fd, mtu, &p->nic, e);
+
+    return r == 0 && p->lease.prefix != 0
+               ? nic_lease_create(l, p->nic, &p->lease, &p->nic, e)
+               : r;
 }
 
 static int open_one(struct peripheral *p, struct loop *l, struct virtio_device **ret,

@@ -6,6 +6,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "resource/network/nic/nic.h"
+
 struct err;
 struct loop;
 struct nic;
@@ -13,7 +15,8 @@ struct port;
 struct virtio_device;
 struct vsock_host;
 
-#define PERIPHERALS_MOST 16
+#define PERIPHERALS_MOST      16
+#define PERIPHERAL_WORD_BYTES 512
 
 enum peripheral_kind {
     PERIPHERAL_TAP,
@@ -30,7 +33,8 @@ struct peripheral {
     int fd;       /* of a network; the device's when it is open */
     uint16_t mtu; /* 0: what its kind usually has */
     uint8_t mac[6];
-    bool is_seeded; /* random bytes follow from `seed` */
+    struct nic_lease lease; /* of a network; no address: its guest asks others */
+    bool is_seeded;         /* random bytes follow from `seed` */
     uint64_t seed;
     uint32_t cid;               /* of a guest with sockets */
     int listen;                 /* where programs of the host come in; -1: nowhere */
@@ -50,6 +54,7 @@ struct peripherals {
 
 /* One more: 1; 0: it is no option for these.
  *   --net tap=FD|frames=FD[,mac=ADDRESS][,mtu=BYTES]
+ *         [,address=IP/BITS,gateway=IP[,leads-on][,dns=IP]...[,host=NAME]]  told by DHCP
  *   --rng host|seed=NUMBER
  *   --vsock cid=NUMBER[,listen=FD]
  *   --balloon MIB

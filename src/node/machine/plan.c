@@ -116,6 +116,34 @@ static int read_disks(struct plan *p, const json_t *fds, struct err *e)
     return r;
 }
 
+/* The words of each, without the number of its descriptor. */
+static int read_nets(struct plan *p, const json_t *fds, struct err *e)
+{
+    json_t *list = NULL;
+    size_t i;
+    json_t *item;
+    int r = json_opt_array(p->json, "", "nets", &list, e);
+
+    json_array_foreach(list, i, item)
+    {
+        const char *word = json_string_value(item);
+        size_t kind = word != NULL ? strcspn(word, ",") : 0;
+        char name[16];
+        char words[PERIPHERAL_WORD_BYTES];
+        int fd;
+
+        (void)str_print(name, sizeof name, "net%zu", i);
+        fd = take_fd(fds, name);
+        if (word == NULL || fd < 0 ||
+            str_print(words, sizeof words, "%.*s=%d%s", (int)kind, word, fd,
+                      word + kind) < 0) {
+            return err_set(e, -EINVAL, "'nets[%zu]' is no network", i);
+        }
+        r = r == 0 ? peripherals_plan(&p->peripherals, "--net", words, e) : r;
+    }
+    return r < 0 ? r : 0;
+}
+
 int plan_read(int fd, struct plan *p, struct err *e)
 {
     json_t *fds = NULL;
@@ -143,6 +171,7 @@ int plan_read(int fd, struct plan *p, struct err *e)
     p->options.cpus = cpus > UINT_MAX ? UINT_MAX : (unsigned)cpus;
     p->user = (uid_t)user;
     r = r == 0 ? read_disks(p, fds, e) : r;
+    r = r == 0 ? read_nets(p, fds, e) : r;
     return r == 0 ? read_boot(p, fds, e) : r;
 }
 

@@ -131,7 +131,7 @@ static int allocate_on_bridge(struct node *n, struct guest *g, const char *name,
     if (r < 0) {
         return r;
     }
-    if (p.spec.subnet6.ip.version != 0) {
+    if (p.spec.subnet6.ip.version != 0 && !guest_is_machine(g)) { /* nobody tells it */
         (void)network_pair_address(&p.spec.subnet4, &p.spec.subnet6, &p.port.addr4,
                                    &p.port.addr6);
     }

@@ -183,6 +183,11 @@ int net_set_rate(struct node *n, struct guest *g, uint64_t bytes_per_second,
     char path[64];
     int r = net_plan_read(network, g->id, &p, e);
 
+    if (r == 0 && guest_is_machine(g)) {
+        return err_set(e, -EOPNOTSUPP,
+                       "cannot limit the network rate of guest '%s': it is a machine",
+                       guest_text(g, "name"));
+    }
     if (r == 0 && p.spec.driver != NETWORK_BRIDGE) {
         return err_set(e, -EINVAL,
                        "cannot limit the network rate of guest '%s': it is not on a "

@@ -32,16 +32,29 @@ static int loopback_up(const struct container *c, int netns, struct err *e)
     return 0;
 }
 
-static int start_usernet(const json_t *spec, const struct container *c, int netns,
-                         struct err *e)
+int net_start_usernet(const json_t *spec, struct net_helper *h, pid_t guest,
+                      struct err *e)
 {
     const json_t *list = json_object_get(json_object_get(spec, "network"), "publish");
-    SCOPED(scope_close) int userns = container_userns(c);
-    struct net_helper h = {.program = "usernet", .keep = {userns, netns}, .n_keep = 2};
     struct err own = {0};
     size_t i;
     json_t *item;
     int r;
+
+    json_array_foreach(list, i, item)
+    {
+        strv_addf(&h->argv, "--publish=%s", json_string_value(item));
+    }
+    r = net_helper_start(spec, h, guest, &own);
+    strv_fini(&h->argv);
+    return r < 0 ? err_set(e, r, "the user-mode network did not start: %s", own.text) : 0;
+}
+
+static int start_usernet(const json_t *spec, const struct container *c, int netns,
+                         struct err *e)
+{
+    SCOPED(scope_close) int userns = container_userns(c);
+    struct net_helper h = {.program = "usernet", .keep = {userns, netns}, .n_keep = 2};
 
     if (userns < 0) {
         return err_sys(e, userns, "cannot open the guest's user namespace");
@@ -49,13 +62,7 @@ static int start_usernet(const json_t *spec, const struct container *c, int netn
     strv_add(&h.argv, "usernet");
     strv_addf(&h.argv, "--userns-fd=%d", userns);
     strv_addf(&h.argv, "--netns-fd=%d", netns);
-    json_array_foreach(list, i, item)
-    {
-        strv_addf(&h.argv, "--publish=%s", json_string_value(item));
-    }
-    r = net_helper_start(spec, &h, container_pid(c), &own);
-    strv_fini(&h.argv);
-    return r < 0 ? err_set(e, r, "the user-mode network did not start: %s", own.text) : 0;
+    return net_start_usernet(spec, &h, container_pid(c), e);
 }
 
 static void add_address(struct strv *argv, const struct network_ip *ip)
@@ -67,9 +74,8 @@ static void add_address(struct strv *argv, const struct network_ip *ip)
     }
 }
 
-/* What the rules cannot carry: see `network_forwards`. */
-static int start_forward(const json_t *spec, struct network *net,
-                         const struct net_plan *p, pid_t guest, struct err *e)
+int net_start_forward(const json_t *spec, struct network *net, const struct net_plan *p,
+                      pid_t guest, struct err *e)
 {
     struct network_forward list[FORWARDS_MOST];
     struct net_helper h = {.program = "forward"};
@@ -108,7 +114,7 @@ static int attach(const json_t *spec, const struct net_plan *p, const struct con
         r = network_limit_rate(net, &p->port, netns, &p->rate, e);
     }
     if (r == 0) {
-        r = start_forward(spec, net, p, container_pid(c), e);
+        r = net_start_forward(spec, net, p, container_pid(c), e);
     }
     if (r < 0 && net != NULL) {
         (void)network_detach(net, &p->spec, &p->port, false, NULL);

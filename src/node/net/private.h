@@ -86,6 +86,14 @@ int net_helper_start(const json_t *spec, struct net_helper *h, pid_t guest,
 /* End it, and wait until it is gone; fine when it is not there. */
 void net_helper_end(const json_t *spec, const char *program);
 
+/* join.c: `usernet` with the guest's ports behind the words of `h`, which are used up. */
+int net_start_usernet(const json_t *spec, struct net_helper *h, pid_t guest,
+                      struct err *e);
+
+/* join.c: what the rules cannot carry (see `network_forwards`), if anything. */
+int net_start_forward(const json_t *spec, struct network *net, const struct net_plan *p,
+                      pid_t guest, struct err *e);
+
 /* The names of a network that is deleted. */
 void net_forget_hosts(struct node *n, const char *network);
 

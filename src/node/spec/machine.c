@@ -1,6 +1,12 @@
-/* node/spec/machine.c - the plan of a machine: what its worker is to run. */
+/* node/spec/machine.c - the plan of a machine: what its worker is to run.
+ *
+ * Its disks are words of the program `machine` (node/machine/drives.h): files by their
+ * paths, then volumes by their names, which "disks" of the plan has, too, in the same
+ * order, for whoever opens them. */
+#include <errno.h>
 #include <string.h>
 
+#include "base/scope.h"
 #include "base/str.h"
 #include "node/spec/private.h"
 
@@ -51,7 +57,69 @@ static json_t *bounds_part(const struct plan *p, json_int_t memory, json_int_t c
     return bounds;
 }
 
-void spec_build_machine(const struct plan *p, json_t *spec)
+static bool has_disk(const struct plan *p, const char *name)
+{
+    size_t i;
+    json_t *disk;
+
+    json_array_foreach(p->disks, i, disk)
+    {
+        if (strcmp(spec_text(disk, "name", ""), name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* NAME[:WORD,...]: a disk that guests see by its name, as far as a serial number reaches. */
+static int add_volume(const struct plan *p, const char *text, json_t *words,
+                      struct err *e)
+{
+    SCOPED(scope_json) json_t *disk = NULL;
+    struct spec_volume_words w = {.read_only = false};
+    const char *colon = strchr(text, ':');
+    char name[PATH_MAX];
+    int r = colon != NULL ? spec_read_volume_words(text, colon + 1, &w, e) : 0;
+
+    (void)str_print(name, sizeof name, "%.*s", (int)strcspn(text, ":"), text);
+    r = r == 0 ? volume_plan(p->n, name, &disk, e) : r;
+    if (r < 0) {
+        return r;
+    }
+    if (disk == NULL || w.partition != 0 || has_disk(p, name)) {
+        return err_set(e, -EINVAL, "cannot use volume '%s': %s", name,
+                       disk == NULL ? "it is a directory, and a machine has disks"
+                       : w.partition != 0
+                           ? "a machine has the whole disk, and not a partition"
+                           : "the machine has it already");
+    }
+    (void)json_object_set_new(disk, "read_only", json_boolean(w.read_only));
+    if (w.key_file[0] != '\0') {
+        (void)json_object_set_new(disk, "key_file", json_string(w.key_file));
+    }
+    (void)json_array_append(p->disks, disk);
+    (void)json_array_append_new(words, json_sprintf("%s,serial=%.20s%s", name, name,
+                                                    w.read_only ? ",read-only" : ""));
+    return 0;
+}
+
+static int disks_part(const struct plan *p, json_t *machine, struct err *e)
+{
+    const json_t *paths = json_object_get(p->config, "disks");
+    json_t *words = paths != NULL ? json_deep_copy(paths) : json_array();
+    size_t i;
+    json_t *item;
+    int r = 0;
+
+    json_array_foreach(json_object_get(p->config, "volume"), i, item)
+    {
+        r = r == 0 ? add_volume(p, json_string_value(item), words, e) : r;
+    }
+    (void)json_object_set_new(machine, "disks", words);
+    return r;
+}
+
+int spec_build_machine(const struct plan *p, json_t *spec, struct err *e)
 {
     json_int_t cpus = number_of(p->config, "cpus", MILLIS_OF_A_CPU) / MILLIS_OF_A_CPU;
     json_int_t memory = number_of(p->config, "memory", (json_int_t)MEMORY_BYTES);
@@ -63,9 +131,10 @@ void spec_build_machine(const struct plan *p, json_t *spec)
     if (p->base > 0) { /* a user that no other guest has */
         (void)json_object_set_new(machine, "user", json_integer(p->base));
     }
-    if (json_object_get(p->config, "disks") != NULL) {
-        (void)json_object_set(machine, "disks", json_object_get(p->config, "disks"));
-    }
+    (void)json_object_set_new(
+        spec, "hostname",
+        json_string(spec_text(p->config, "hostname", guest_text(p->g, "name"))));
     (void)json_object_set_new(spec, "machine", machine);
     (void)json_object_set_new(spec, "bounds", bounds_part(p, memory, cpus));
+    return disks_part(p, machine, e);
 }

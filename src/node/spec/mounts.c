@@ -43,14 +43,7 @@ static void add_own_files(const struct plan *p, json_t *mounts)
     }
 }
 
-/* What stands behind the path of a volume: "ro,partition=2,key-file=/FILE". */
-struct volume_words {
-    bool read_only;
-    unsigned partition; /* 0: none */
-    char key_file[PATH_MAX];
-};
-
-static int read_volume_word(const char *word, struct volume_words *ret)
+static int read_volume_word(const char *word, struct spec_volume_words *ret)
 {
     char *end = NULL;
 
@@ -71,8 +64,8 @@ static int read_volume_word(const char *word, struct volume_words *ret)
                : -EINVAL;
 }
 
-static int read_volume_words(const char *text, const char *words,
-                             struct volume_words *ret, struct err *e)
+int spec_read_volume_words(const char *text, const char *words,
+                           struct spec_volume_words *ret, struct err *e)
 {
     SCOPED(scope_free) char *copy = strdup(words);
     char *rest = copy;
@@ -93,8 +86,8 @@ static int read_volume_words(const char *text, const char *words,
 }
 
 /* One that is a disk is mounted once for the guest, for all places that want it. */
-static void add_disk(const struct plan *p, json_t *disk, const struct volume_words *words,
-                     char from[PATH_MAX])
+static void add_disk(const struct plan *p, json_t *disk,
+                     const struct spec_volume_words *words, char from[PATH_MAX])
 {
     const char *name = spec_text(disk, "name", "");
     size_t i;
@@ -128,7 +121,7 @@ static void add_disk(const struct plan *p, json_t *disk, const struct volume_wor
 
 /* Where a volume's files are. */
 static int find_volume(const struct plan *p, const char *name,
-                       const struct volume_words *words, char from[PATH_MAX],
+                       const struct spec_volume_words *words, char from[PATH_MAX],
                        struct err *e)
 {
     SCOPED(scope_json) json_t *disk = NULL;
@@ -159,9 +152,9 @@ static int add_volume(const struct plan *p, json_t *mounts, const char *text,
     char options[64];
     const char *colon = strchr(text, ':');
     const char *end = strchr(colon + 1, ':');
-    struct volume_words words = {.read_only = false};
+    struct spec_volume_words words = {.read_only = false};
     SCOPED(scope_free) char *to = NULL;
-    int r = end != NULL ? read_volume_words(text, end + 1, &words, e) : 0;
+    int r = end != NULL ? spec_read_volume_words(text, end + 1, &words, e) : 0;
 
     if (r < 0) {
         return r;

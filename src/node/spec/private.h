@@ -33,6 +33,15 @@ struct spec_device {
     char access[4];
 };
 
+/* What stands behind a volume: "ro,partition=2,key-file=/FILE". */
+struct spec_volume_words {
+    bool read_only;
+    unsigned partition; /* 0: none */
+    char key_file[PATH_MAX];
+};
+
+int spec_read_volume_words(const char *text, const char *words,
+                           struct spec_volume_words *ret, struct err *e);
 int spec_read_caps(const json_t *list, uint64_t *ret, bool *ret_all, struct err *e);
 int spec_read_ulimit(const char *text, json_t **ret, struct err *e);
 int spec_read_device(const char *text, struct spec_device *ret, struct err *e);
@@ -44,7 +53,7 @@ int spec_build_mounts(const struct plan *p, struct err *e);
 int spec_build_linux(const struct plan *p, struct err *e);
 
 /* machine.c: the part of a machine, instead. */
-void spec_build_machine(const struct plan *p, json_t *spec);
+int spec_build_machine(const struct plan *p, json_t *spec, struct err *e);
 
 /* "seccomp=FILE|unconfined|default": adds to `spec`, and to `p->oci` a profile of one's own. */
 int spec_build_seccomp(const struct plan *p, json_t *spec, struct err *e);

@@ -7,6 +7,7 @@
  *     overlay   layer directories, upper and work directory
  *     machine   instead of both: what the worker of a machine runs (machine.c)
  *     bounds    ... and what the host grants it
+ *     hostname  ... and what it is called
  *     network   what `net_allocate` gave
  *     keeper    restart policy, log bounds, health check
  *
@@ -152,7 +153,7 @@ int spec_build(struct node *n, const struct guest *g, json_t **ret_spec, struct 
     (void)json_object_set_new(spec, "name", json_string(guest_text(g, "name")));
     (void)json_object_set_new(spec, "disks", p.disks);
     if (guest_is_machine(g)) {
-        spec_build_machine(&p, spec);
+        r = spec_build_machine(&p, spec, e);
     } else {
         r = build_container(&p, spec, e);
     }

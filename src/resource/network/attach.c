@@ -1,4 +1,5 @@
-/* A guest's link: a pair of interfaces, one end on the bridge, one in the guest.
+/* A guest's link: a pair of interfaces, one end on the bridge, one in the guest; or, of a
+ * guest with a kernel of its own, a tap on the bridge.
  *
  * The pair is born with its far end in the guest's network namespace, and with
  * its near end on the bridge and up: one message.  What remains is one batch
@@ -6,9 +7,14 @@
 #include "resource/network/network.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <linux/if_tun.h>
+#include <net/if.h>
 #include <string.h>
 
+#include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "base/err.h"
 #include "base/fault.h"
@@ -42,6 +48,23 @@ int network_link_name(const struct network_port *p, char out[NETWORK_LINK_BYTES]
         id = hash;
     }
     return str_print(out, NETWORK_LINK_BYTES, LINK_MARK "%.*s%c", ID_CHARS, id, last);
+}
+
+static int inner_name(const struct network_port *p, char out[NETWORK_LINK_BYTES])
+{
+    return p->ifname[0] != '\0' ? str_print(out, NETWORK_LINK_BYTES, "%s", p->ifname)
+                                : str_print(out, NETWORK_LINK_BYTES, "eth%u", p->index);
+}
+
+void network_port_mac(const struct network_port *p, uint8_t ret[6])
+{
+    static const uint8_t none[6];
+    char ifname[NETWORK_LINK_BYTES];
+    memcpy(ret, p->mac, sizeof none);
+    if (memcmp(p->mac, none, sizeof none) == 0) {
+        (void)inner_name(p, ifname);
+        network_derive_mac(ret, p->guest_id, ifname);
+    }
 }
 
 static int loopback_up(struct netlink *nl)
@@ -159,21 +182,16 @@ static int link_guest(struct network *net, const struct network_spec *s,
 {
     char name[NETWORK_LINK_BYTES];
     char ifname[NETWORK_LINK_BYTES];
-    uint8_t mac[6] = {0};
+    uint8_t mac[6];
     struct netlink_link bridge;
     int r = network_link_name(p, name);
     if (r == 0) {
-        r = p->ifname[0] != '\0' ? str_print(ifname, sizeof ifname, "%s", p->ifname)
-                                 : str_print(ifname, sizeof ifname, "eth%u", p->index);
+        r = inner_name(p, ifname);
     }
     if (r < 0) {
         return err_sys(e, r, "cannot link guest '%s'", p->guest_id);
     }
-    if (memcmp(p->mac, mac, sizeof mac) == 0) {
-        network_derive_mac(mac, p->guest_id, ifname);
-    } else {
-        memcpy(mac, p->mac, sizeof mac);
-    }
+    network_port_mac(p, mac);
     r = netlink_find_link(&net->route, s->bridge, &bridge);
     if (r < 0) {
         return err_sys(e, r, "cannot link guest '%s' to network '%s': bridge '%s'",
@@ -218,6 +236,70 @@ int network_attach(struct network *net, const struct network_spec *s,
         (void)network_unpublish(net, p, p->publishes, p->n_publishes, NULL);
     }
     return r;
+}
+
+/* An interface of that name which lives as long as somebody has it open. */
+static int make_tap(const char *name, uint32_t mtu)
+{
+    SCOPED(scope_close) int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK);
+    SCOPED(scope_close) int any = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    struct ifreq req = {.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR};
+    if (fd < 0 || any < 0 || str_print(req.ifr_name, sizeof req.ifr_name, "%s", name)) {
+        return -errno;
+    }
+    if (ioctl(fd, TUNSETIFF, &req) < 0) {
+        return -errno;
+    }
+    req.ifr_mtu = (int)mtu;
+    if (mtu != 0 && ioctl(any, SIOCSIFMTU, &req) < 0) {
+        return -errno;
+    }
+    return scope_take_fd(&fd);
+}
+
+static int link_tap(struct network *net, const struct network_spec *s,
+                    const struct network_port *p, struct err *e)
+{
+    SCOPED(netlink_batch_fini) struct netlink_batch b = {0};
+    SCOPED(scope_close) int fd = -1;
+    char name[NETWORK_LINK_BYTES];
+    struct netlink_link bridge;
+    int r = network_link_name(p, name);
+    if (r == 0) {
+        r = netlink_find_link(&net->route, s->bridge, &bridge);
+    }
+    if (r == 0) {
+        fd = make_tap(name, s->mtu);
+        r = fd < 0 ? fd : fault_step("network.attach.linked");
+    }
+    if (r == 0) {
+        netlink_add_master(&b, name, bridge.index);
+        if (p->n_publishes > 0 && network_bridge_filters()) {
+            netlink_add_hairpin(&b, name);
+        }
+        netlink_add_settle(&b, name);
+        netlink_add_settle(&b, s->bridge);
+        r = netlink_send(&net->route, &b, NULL, NULL, NULL);
+    }
+    return r < 0 ? err_sys(e, r, "cannot link guest '%s' to network '%s'", p->guest_id,
+                           s->name)
+                 : scope_take_fd(&fd);
+}
+
+int network_attach_tap(struct network *net, const struct network_spec *s,
+                       const struct network_port *p, int *ret_fd, struct err *e)
+{
+    int r = network_publish(net, s, p, p->publishes, p->n_publishes, e);
+    if (r < 0) {
+        return r;
+    }
+    r = link_tap(net, s, p, e);
+    if (r < 0) {
+        (void)network_unpublish(net, p, p->publishes, p->n_publishes, NULL);
+        return r;
+    }
+    *ret_fd = r;
+    return 0;
 }
 
 int network_detach(struct network *net, const struct network_spec *s,

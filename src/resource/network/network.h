@@ -99,6 +99,12 @@ int network_down(struct network *net, const struct network_spec *s, struct err *
 int network_attach(struct network *net, const struct network_spec *s,
                    const struct network_port *p, int netns_fd, struct err *e);
 
+/* The same for a guest with a kernel of its own: a tap with IFF_VNET_HDR, non-blocking.  The
+ * link goes with the last one who has *ret_fd open; the guest is told its addresses by
+ * others. */
+int network_attach_tap(struct network *net, const struct network_spec *s,
+                       const struct network_port *p, int *ret_fd, struct err *e);
+
 /* Take the port's published ports back and remove its link.  With `dying` the
  * link is left to the kernel, which takes it away with the guest's namespace
  * (the quick way: nothing waits).  Fine when already gone. */
@@ -168,6 +174,9 @@ int network_remove_orphan(struct network *net, const struct network_orphan *o,
 
 /* Wait until the port's link is gone; 0, or -ETIMEDOUT after `timeout_ms`. */
 int network_wait_gone(struct network *net, const struct network_port *p, int timeout_ms);
+
+/* The address of the guest's own interface. */
+void network_port_mac(const struct network_port *p, uint8_t ret[6]);
 
 /* The interface on the host's side of a port. */
 int network_link_name(const struct network_port *p, char out[NETWORK_LINK_BYTES]);

@@ -21,5 +21,5 @@ with open(sys.argv[2], 'wb') as f:
     f.write(entry(3, 'init', 0o100755, init))
     for number, path in enumerate(sys.argv[3:], 4):
         with open(path, 'rb') as more:
-            f.write(entry(number, os.path.basename(path), 0o100644, more.read()))
+            f.write(entry(number, os.path.basename(path), 0o100000 | os.stat(path).st_mode & 0o777, more.read()))
     f.write(entry(0, 'TRAILER!!!', 0))

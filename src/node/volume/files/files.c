@@ -67,7 +67,7 @@ static int name_of(const char *text, char name[WORD_NAME_BYTES], struct err *e)
                : 0;
 }
 
-static int claim_one(struct node *n, const char *name, const char *id,
+static int claim_one(struct node *n, const char *name, const struct guest *g,
                      struct record_claims *c, struct err *e)
 {
     struct volume v = {0};
@@ -76,7 +76,7 @@ static int claim_one(struct node *n, const char *name, const char *id,
     int r = volume_load(n, name, &v, e);
     bool private = r == 0 && is_private(v.record);
 
-    if (r == 0 && volume_is_disk(v.record) && n->rootless) {
+    if (r == 0 && volume_is_disk(v.record) && n->rootless && !guest_is_machine(g)) {
         r = err_set(e, -EPERM, "volume '%s' is a disk: only root of the host mounts it",
                     name);
     }
@@ -91,7 +91,7 @@ static int claim_one(struct node *n, const char *name, const char *id,
                            name, json_string_value(json_array_get(owners, 0)));
         }
     }
-    RECORD_KEY(key, "/owners/%s/%s", name, private ? "private" : id);
+    RECORD_KEY(key, "/owners/%s/%s", name, private ? "private" : g->id);
     if (strv_has(&c->take, key)) {
         return 0; /* at two paths of the guest */
     }
@@ -112,7 +112,7 @@ int volume_claim(struct node *n, const struct guest *g, struct record_claims *c,
         int r = name_of(json_string_value(item), name, e);
 
         if (r == 0) {
-            r = claim_one(n, name, g->id, c, e);
+            r = claim_one(n, name, g, c, e);
         }
         if (r < 0) {
             return r;

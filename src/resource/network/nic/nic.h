@@ -1,10 +1,11 @@
 /* resource/network/nic/nic.h - network interfaces behind contract/nic.h: taps, sockets that
- * carry frames, pairs in memory.
+ * carry frames, pairs in memory; and addresses by DHCP in front of any.
  *
  * Threads: that of the loop they were made on. */
 #ifndef RESOURCE_NETWORK_NIC_NIC_H
 #define RESOURCE_NETWORK_NIC_NIC_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct err;
@@ -28,5 +29,24 @@ int nic_frames_create(struct loop *l, int take_fd, uint16_t mtu, struct nic **re
 /* Two that are joined by a short cable in memory, for tests; each is destroyed by itself. */
 int nic_pair_create(struct loop *l, uint16_t mtu, unsigned offers, struct nic *ret[2],
                     struct err *e);
+
+#define NIC_LEASE_SERVERS_MOST 3
+
+/* What a guest is told by DHCP; addresses as on the wire. */
+struct nic_lease {
+    uint8_t mac[6]; /* the guest's: only its own requests are answered */
+    uint8_t address[4];
+    uint8_t prefix;     /* bits of the network */
+    uint8_t gateway[4]; /* who answers, and with `leads_on` the way out */
+    bool leads_on;
+    uint8_t servers; /* of names */
+    uint8_t server[NIC_LEASE_SERVERS_MOST][4];
+    char host[64]; /* the guest's name; "": not told */
+};
+
+/* The same interface, but for requests of its user by DHCP, which are answered here.  The
+ * other one is this one's on success. */
+int nic_lease_create(struct loop *l, struct nic *take_below, const struct nic_lease *is,
+                     struct nic **ret, struct err *e);
 
 #endif
