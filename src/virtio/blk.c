@@ -17,6 +17,7 @@
 #include "base/fault.h"
 #include "contract/blk_graph.h"
 #include "contract/blk_ops.h"
+#include "host/loop/loop.h"
 #include "virtio/blk_numbers.h"
 #include "virtio/space.h"
 
@@ -351,6 +352,17 @@ static int begin(struct virtio_blk_ring *r, struct virtio_blk_task *t)
     return e;
 }
 
+/* Whether others wait while a request is begun: big ones go to several threads then. */
+static void expect(struct virtio_blk_ring *r, bool more)
+{
+    struct loop *l = r->device->loop;
+
+    if (l != NULL) {
+        loop_have_more(l, more);
+        (void)loop_collect(l);
+    }
+}
+
 int virtio_blk_ring_serve(struct virtio_blk_ring *r)
 {
     uint64_t bytes = 0;
@@ -370,11 +382,13 @@ int virtio_blk_ring_serve(struct virtio_blk_ring *r)
             break;
         }
         bytes += t->chain.read_bytes + t->chain.write_bytes;
+        expect(r, virtq_more(&r->q));
         if (begin(r, t) != 0) {
-            return -EPROTO;
+            break;
         }
         count++;
     }
+    expect(r, false);
     return r->q.broken ? -EPROTO : count;
 }
 

@@ -18,6 +18,7 @@
 #include "virtio/queue.h"
 
 struct blk_edge;
+struct loop;
 struct virtio_blk_task;
 
 #define VIRTIO_BLK_CONFIG_BYTES 60 /* up to write_zeroes_may_unmap, and its padding */
@@ -28,6 +29,7 @@ struct virtio_blk_task;
 
 struct virtio_blk {
     const struct blk_edge *edge;  /* to the disk; borrowed */
+    struct loop *loop;            /* of the disk's thread; borrowed; NULL: none */
     bool read_only;               /* whatever the disk is */
     bool write_through;           /* the driver has chosen it in the configuration */
     uint16_t queues;              /* that the driver may use */

@@ -387,6 +387,7 @@ int virtio_blk_device_create(struct loop *l, const struct virtio_blk_device_opti
     d->device.ops = &ops;
     d->loop = l;
     d->blk = (struct virtio_blk){.edge = o->edge,
+                                 .loop = l,
                                  .read_only = o->read_only,
                                  .queues = (uint16_t)o->queues,
                                  .segments = VIRTIO_BLK_SEGMENT_LONG};

@@ -28,11 +28,13 @@ struct crew {
     pthread_cond_t wake;
     struct job *first;
     struct job *last;
+    unsigned lending; /* threads that make lent copies */
     bool ending;
 
     struct loop_task back; /* posted: `done` is not empty */
     pthread_mutex_t done_lock;
     struct job *done;
+    bool posted; /* `back` is on its way */
 };
 
 ssize_t loop_job_perform(const struct job *j)
@@ -68,9 +70,10 @@ static void hand_back(struct crew *c, struct job *j)
     bool first;
 
     (void)pthread_mutex_lock(&c->done_lock);
-    first = c->done == NULL;
+    first = !c->posted;
+    c->posted = true;
     j->next = c->done;
-    c->done = j;
+    __atomic_store_n(&c->done, j, __ATOMIC_RELAXED);
     (void)pthread_mutex_unlock(&c->done_lock);
     if (first) {
         loop_post(c->loop, &c->back);
@@ -92,14 +95,28 @@ static void *work(void *arg)
             (void)pthread_cond_wait(&c->wake, &c->lock);
             continue;
         }
+        bool lent = j->lent; /* it is gone when it is handed back */
+
         c->first = j->next;
+        c->lending += lent;
         (void)pthread_mutex_unlock(&c->lock);
         j->result = loop_job_perform(j);
         hand_back(c, j);
         (void)pthread_mutex_lock(&c->lock);
+        c->lending -= lent;
     }
     (void)pthread_mutex_unlock(&c->lock);
     return NULL;
+}
+
+static void end_all(struct job *j)
+{
+    while (j != NULL) {
+        struct job *next = j->next;
+
+        loop_job_done(j);
+        j = next;
+    }
 }
 
 /* On the loop's thread, when jobs are done. */
@@ -109,15 +126,35 @@ static void take_back(struct loop_task *t)
     struct job *j;
 
     (void)pthread_mutex_lock(&c->done_lock);
+    c->posted = false;
     j = c->done;
-    c->done = NULL;
+    __atomic_store_n(&c->done, NULL, __ATOMIC_RELAXED);
     (void)pthread_mutex_unlock(&c->done_lock);
-    while (j != NULL) {
-        struct job *next = j->next;
+    end_all(j);
+}
 
-        loop_job_done(j);
+/* The others stay: their strands may do anything, which is for the loop itself to allow. */
+bool loop_crew_collect(struct crew *c)
+{
+    struct job *lent = NULL;
+    struct job *rest = NULL;
+
+    if (__atomic_load_n(&c->done, __ATOMIC_RELAXED) == NULL) {
+        return false;
+    }
+    (void)pthread_mutex_lock(&c->done_lock);
+    for (struct job *j = c->done; j != NULL;) {
+        struct job *next = j->next;
+        struct job **to = j->lent ? &lent : &rest;
+
+        j->next = *to;
+        *to = j;
         j = next;
     }
+    __atomic_store_n(&c->done, rest, __ATOMIC_RELAXED);
+    (void)pthread_mutex_unlock(&c->done_lock);
+    end_all(lent);
+    return lent != NULL;
 }
 
 int loop_crew_create(struct loop *l)
@@ -194,7 +231,9 @@ void loop_crew_submit(struct loop *l, struct job *j)
         c->last->next = j;
     }
     c->last = j;
-    (void)pthread_cond_signal(&c->wake);
+    if (!j->lent || c->lending == 0) { /* else that thread takes this one next */
+        (void)pthread_cond_signal(&c->wake);
+    }
     (void)pthread_mutex_unlock(&c->lock);
 }
 

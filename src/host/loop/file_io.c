@@ -6,7 +6,12 @@
  * and as a rule does not wait; it is made in place, and timed.  One that took
  * longer than `SLOW_NS` (the kernel throttles whoever dirties too much) and is not
  * alone sends the next ones through the driver for `SLOW_PERIOD_NS`; a single one may be this
- * thread's turn to leave the processor to others. */
+ * thread's turn to leave the processor to others.
+ *
+ * While requests wait (`loop_have_more`) a big read is copied by a thread of the crew and this
+ * one takes the next: two copies side by side where there are two processors.  That thread
+ * may have one more waiting, so that it does not sleep in between.  A copy that took longer than
+ * `LEND_SLOW_NS` says that there is no second processor: none is lent for `LEND_PAUSE_NS`. */
 #include "host/loop/file_io.h"
 
 #include <errno.h>
@@ -17,6 +22,10 @@
 
 #define SLOW_NS        2000000
 #define SLOW_PERIOD_NS 50000000
+#define LEND_BYTES     (128u * 1024)
+#define LENT_MOST      2
+#define LEND_SLOW_NS   1000000
+#define LEND_PAUSE_NS  50000000
 #define PIECES_MOST    1024 /* UIO_MAXIOV */
 
 void loop_job_done(struct job *j)
@@ -31,6 +40,26 @@ ssize_t loop_job_run(struct loop *l, struct job *j)
     l->driver->submit(l, j);
     strand_suspend(l->strands);
     l->jobs--;
+    return j->result;
+}
+
+ssize_t loop_job_lend(struct loop *l, struct job *j)
+{
+    uint64_t before = loop_clock_ns();
+    uint64_t after;
+
+    j->waiter = strand_current(l->strands);
+    l->jobs++;
+    l->lent++;
+    j->lent = true;
+    loop_crew_submit(l, j);
+    strand_suspend(l->strands);
+    l->lent--;
+    l->jobs--;
+    after = loop_clock_ns();
+    if (after - before > LEND_SLOW_NS) {
+        l->lend_at_ns = after + LEND_PAUSE_NS;
+    }
     return j->result;
 }
 
@@ -99,6 +128,15 @@ static ssize_t run_timed(struct file_io *f, struct job *j)
     return n;
 }
 
+/* A copy that is worth a second thread. */
+static bool is_lent(const struct file_io *f, const struct job *j)
+{
+    const struct loop *l = f->loop;
+
+    return l->more && l->lent < LENT_MOST && l->now_ns >= l->lend_at_ns &&
+           sum_of(j->iov, j->count) >= LEND_BYTES;
+}
+
 /* One attempt: in place where that does not wait, else by the driver. */
 static ssize_t read_some(struct file_io *f, const struct iovec *iov, unsigned count,
                          uint64_t off)
@@ -106,6 +144,9 @@ static ssize_t read_some(struct file_io *f, const struct iovec *iov, unsigned co
     struct job j = {
         .kind = JOB_READ, .fd = f->fd, .iov = iov, .count = count, .off = off};
 
+    if (!f->direct && is_lent(f, &j)) {
+        return loop_job_lend(f->loop, &j);
+    }
     if (!f->direct && !f->no_nowait) {
         ssize_t n = preadv2(f->fd, iov, (int)count, (off_t)off, RWF_NOWAIT);
 

@@ -37,6 +37,16 @@ uint64_t loop_clock_ns(void)
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
+void loop_have_more(struct loop *l, bool more)
+{
+    l->more = more;
+}
+
+bool loop_collect(struct loop *l)
+{
+    return l->lent > 0 && loop_crew_collect(l->crew);
+}
+
 /* ---- tasks ---- */
 
 void loop_later(struct loop *l, struct loop_task *t)
@@ -277,7 +287,7 @@ static bool poll_all(struct loop *l)
         found = p->fn(p) || found;
         p = next;
     }
-    return found;
+    return loop_collect(l) || found;
 }
 
 /* Do without for a while, twice as long as the last time if that was for nothing, too. */
@@ -357,9 +367,9 @@ int loop_turn(struct loop *l, int timeout_ms)
 
     l->now_ns = loop_clock_ns();
     ns = run_timers(l) ? 0 : patience(l, timeout_ms);
-    if (ns != 0 && l->pollers != NULL && l->jobs == 0 && spin(l)) {
+    if (ns != 0 && l->pollers != NULL && l->jobs == l->lent && spin(l)) {
         ns = 0;
-        busy = l->jobs == 0 && ++l->skipped < SKIPS_MOST;
+        busy = l->jobs == l->lent && ++l->skipped < SKIPS_MOST;
     } else if (ns != 0 && rest_all(l)) {
         ns = 0;
     }

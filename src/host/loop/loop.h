@@ -110,6 +110,12 @@ struct loop_poller {
 /* More is likely to come at once: look around before the next sleep. */
 void loop_expect_more(struct loop *l);
 
+/* Whether requests wait while the next one is begun: a big copy from a file goes to another
+ * thread then, and this one goes on.  Who says so calls `loop_collect` between them, which lets
+ * strands go on whose copies are made. */
+void loop_have_more(struct loop *l, bool more);
+bool loop_collect(struct loop *l); /* whether there were any */
+
 void loop_poller_add(struct loop *l, struct loop_poller *p);
 void loop_poller_remove(struct loop *l, struct loop_poller *p);
 

@@ -29,6 +29,7 @@ struct job {
     uint64_t bytes; /* allocate */
     int mode;       /* allocate */
     bool sync;      /* write: RWF_DSYNC */
+    bool lent;      /* by `loop_job_lend` */
     int (*call)(void *arg);
     void *arg;
     ssize_t result;
@@ -66,6 +67,9 @@ struct loop {
     struct loop_poller *pollers;
     uint64_t now_ns;
     unsigned jobs;          /* file operations under way */
+    unsigned lent;          /* of them: copies by another thread */
+    bool more;              /* requests wait for this thread */
+    uint64_t lend_at_ns;    /* not before: the other thread had no processor */
     unsigned skipped;       /* turns since the driver was last asked */
     uint64_t cool_until_ns; /* no spinning until then */
     uint64_t cool_ns;
@@ -84,6 +88,9 @@ void loop_job_done(struct job *j);
 /* In a strand: hand the job over and wait for its result. */
 ssize_t loop_job_run(struct loop *l, struct job *j);
 
+/* The same by the crew, whatever the driver. */
+ssize_t loop_job_lend(struct loop *l, struct job *j);
+
 /* Do the job here and now. */
 ssize_t loop_job_perform(const struct job *j);
 
@@ -92,6 +99,9 @@ ssize_t loop_job_perform(const struct job *j);
 int loop_crew_create(struct loop *l);
 void loop_crew_destroy(struct loop *l);
 void loop_crew_submit(struct loop *l, struct job *j);
+
+/* Lent jobs that are done have their results; whether there were any. */
+bool loop_crew_collect(struct crew *c);
 
 uint64_t loop_clock_ns(void);
 

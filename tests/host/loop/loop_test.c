@@ -449,6 +449,80 @@ static void many_wait_side_by_side(void **state)
     (void)close(f.file.fd);
 }
 
+#define BIG              262144
+#define LENDING_PAUSE_MS 60
+
+struct copy {
+    struct file_job *file;
+    char *room;
+    size_t bytes;
+    bool done;
+};
+
+static void copy_out(void *arg)
+{
+    struct copy *c = arg;
+    struct iovec v = {c->room, c->bytes};
+
+    assert_int_equal(file_io_readv(&c->file->file, &v, 1, 0), c->bytes);
+    c->done = true;
+}
+
+static bool is_done_at_once(struct copy *c, size_t bytes, bool more)
+{
+    c->bytes = bytes;
+    c->done = false;
+    memset(c->room, 0, BIG);
+    loop_have_more(c->file->loop, more);
+    assert_int_equal(strand_start(loop_strands(c->file->loop), copy_out, c), 0);
+    loop_have_more(c->file->loop, false);
+    return c->done;
+}
+
+/* On a busy host nothing is lent for a while after a copy that took long. */
+static void pass_the_pause(struct loop *l)
+{
+    assert_int_equal(loop_turn(l, LENDING_PAUSE_MS), 0);
+    assert_int_equal(loop_turn(l, LENDING_PAUSE_MS), 0);
+}
+
+static void a_big_copy_is_lent_while_more_waits(void **state)
+{
+    struct file_job f = {.loop = loop_of(state)};
+    struct copy first = {.file = &f, .room = malloc(BIG)};
+    struct copy second = {.file = &f, .room = malloc(BIG)};
+    char *want = malloc(BIG);
+
+    assert_int_equal(open_scratch(&f), 0);
+    for (size_t i = 0; i < BIG; i++) {
+        want[i] = (char)(i * 7 + i / 4096);
+    }
+    assert_int_equal(pwrite(f.file.fd, want, BIG, 0), BIG);
+    for (unsigned round = 0; round < 2; round++) {
+        pass_the_pause(f.loop);
+        assert_false(is_done_at_once(&first, BIG, true));
+        assert_true(is_done_at_once(&second, BIG, false));
+        while (!first.done) {
+            (void)loop_collect(f.loop);
+        }
+        assert_memory_equal(first.room, want, BIG);
+        assert_memory_equal(second.room, want, BIG);
+        assert_false(loop_collect(f.loop));
+    }
+    assert_true(is_done_at_once(&first, BLOCK, true));
+    pass_the_pause(f.loop);
+    assert_false(is_done_at_once(&first, BIG, true));
+    assert_false(is_done_at_once(&second, BIG, true));
+    while (!first.done || !second.done) { /* the loop itself sees to it as well */
+        assert_int_equal(loop_turn(f.loop, -1), 0);
+    }
+    assert_memory_equal(second.room, want, BIG);
+    (void)close(f.file.fd);
+    free(first.room);
+    free(second.room);
+    free(want);
+}
+
 static int wait_for_socket(void *arg)
 {
     struct file_job *f = arg;
@@ -605,6 +679,7 @@ int main(void)
         BOTH(errors_are_told),
         BOTH(a_full_device_is_told),
         BOTH(many_wait_side_by_side),
+        BOTH(a_big_copy_is_lent_while_more_waits),
         BOTH(a_strand_waits_for_a_descriptor),
         BOTH(a_blocking_call_runs_elsewhere),
         BOTH(an_idle_loop_does_not_look_around),

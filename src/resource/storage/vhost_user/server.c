@@ -210,6 +210,7 @@ int vhost_user_server_create(struct loop *l, const struct vhost_user_options *o,
     v->loop = l;
     v->device = (struct virtio_blk){
         .edge = &v->edge,
+        .loop = l,
         .read_only = o->read_only || blk_is_read_only(o->disk),
         .queues = (uint16_t)(o->queues != 0 ? o->queues : QUEUES_DEFAULT),
     };

@@ -191,6 +191,46 @@ static void several_queues_at_once(void **state)
     }
 }
 
+#define BIG (2 * FRONT_DATA) /* those of two slots lie behind each other */
+
+static void offer_big(struct world *w, enum front_type type, unsigned i)
+{
+    uint8_t *data = front_data(&w->f, 0, 2 * i);
+
+    for (unsigned at = 0; at < BIG; at++) {
+        data[at] = type == T_WRITE ? (uint8_t)(i * 31 + at + at / 4096) : 0xff;
+    }
+    front_offer(&w->f, 0, 2 * i, type, (uint64_t)i * (BIG / 512), BIG);
+}
+
+/* They are copied by more than one thread. */
+static void big_requests_side_by_side(void **state)
+{
+    (void)state;
+    for (unsigned k = 0; k < KINDS; k++) {
+        struct world w;
+
+        world_begin(&w, k % 2 != 0 ? "crew" : NULL);
+        world_connect(&w, kinds[k], 1);
+        for (unsigned round = 0; round < 10; round++) {
+            for (unsigned i = 0; i < 16; i++) {
+                offer_big(&w, round == 0 ? T_WRITE : T_READ, i);
+            }
+            front_kick(&w.f, 0);
+            for (unsigned i = 0; i < 16; i++) {
+                const uint8_t *data = front_data(&w.f, 0, 2 * i);
+
+                must(front_wait(&w.f, 0, 2 * i, 20000));
+                must(w.f.q[0].slot[2 * i].status == 0);
+                for (unsigned at = 0; at < BIG; at++) {
+                    must(data[at] == (uint8_t)(i * 31 + at + at / 4096));
+                }
+            }
+        }
+        world_end(&w);
+    }
+}
+
 static void one_front_end_after_another(void **state)
 {
     struct world w;
@@ -570,6 +610,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(impossible_requests_fail),
         cmocka_unit_test(a_read_only_disk_stays_as_it_is),
         cmocka_unit_test(several_queues_at_once),
+        cmocka_unit_test(big_requests_side_by_side),
         cmocka_unit_test(one_front_end_after_another),
         cmocka_unit_test(stops_and_goes_on),
         cmocka_unit_test(describes_itself),
