@@ -580,7 +580,7 @@ static void many_crashes_lose_nothing(void **state)
             for (unsigned i = 0; i < 200; i++) {
                 unsigned slot = i % 16;
 
-                if (w.f.q[0].slot[slot].busy) {
+                if (version[slot] > 0) { /* many have been collected in passing */
                     must(front_wait(&w.f, 0, slot, 20000));
                     must(w.f.q[0].slot[slot].status == 0);
                     done++;
@@ -596,7 +596,7 @@ static void many_crashes_lose_nothing(void **state)
             world_look(&w, &seen, 8, slot * 4096);
             must(seen == version[slot]);
         }
-        must(done > 1000 && w.f.q[0].d.free == 128);
+        must(done == 40 * 200 - 16 && w.f.q[0].d.free == 128);
         world_end(&w);
     }
 }
