@@ -55,9 +55,6 @@ static void drop_all(struct x86_cpu *c)
     struct x86_code *code = c->code;
 
     pthread_mutex_lock(&code->share->lock);
-    for (unsigned n = 0; n < code->page_count; n++) {
-        code->provisional |= code->pages[n].provisional;
-    }
     code->page_count = 0;
     code->arena_used = ARENA_FIRST;
     memset(code->bucket, 0, sizeof code->bucket);
@@ -92,7 +89,6 @@ static struct code_page *add_page(struct x86_cpu *c, gpa at, uint8_t key,
     p->at = at;
     p->key = key;
     p->host = host;
-    p->provisional = code->provisional;
     p->next = *bucket;
     *bucket = p;
     pthread_mutex_unlock(&code->share->lock);
@@ -191,6 +187,14 @@ struct code_dropped x86_code_drop_locked(struct x86_code *code, gpa page, unsign
     return d;
 }
 
+void x86_code_drop_all_locked(struct x86_code *code)
+{
+    for (unsigned n = 0; n < code->page_count; n++) {
+        (void)drop_blocks(&code->pages[n], 0, MEM_PAGE_BYTES);
+        code->pages[n].is_flagged = false;
+    }
+}
+
 bool x86_code_covers_locked(const struct x86_code *code, gpa page, unsigned from,
                             unsigned to)
 {
@@ -228,30 +232,19 @@ const struct x86_insn *x86_known_at(struct x86_known *k, unsigned offset)
     return &k->block->insn[k->n++];
 }
 
-uint64_t x86_code_provisional_locked(const struct x86_code *code, gpa at)
-{
-    uint64_t waits = code->provisional;
-    const struct code_page *p = code->bucket[bucket_number(at)];
-
-    for (; p != NULL; p = p->next) {
-        waits |= p->at == at ? p->provisional : 0;
-    }
-    return waits;
-}
-
 /* Decode what follows `offset` into `b`, which has room for CODE_BLOCK_INSNS_MAX.
  * Leaves `count` 0 if not even one instruction lies in the page. */
 static void decode_run(struct x86_cpu *c, const struct code_page *p, unsigned offset,
                        unsigned room, struct x86_block *b)
 {
+    const uint8_t *bytes = x86_fresh_bytes_locked(c->code->share, p->at, p->host);
     bool is_protected = p->key & 4;
 
     *b = (struct x86_block){.start = (uint16_t)offset};
     while (b->count < CODE_BLOCK_INSNS_MAX && b->bytes < room) {
         struct x86_insn *i = &b->insn[b->count];
-        enum x86_decode_result r =
-            x86_decode(p->host + offset + b->bytes, room - b->bytes,
-                       (enum x86_code_mode)c->code_mode, i);
+        enum x86_decode_result r = x86_decode(bytes + offset + b->bytes, room - b->bytes,
+                                              (enum x86_code_mode)c->code_mode, i);
 
         if (r == X86_NEED_MORE || b->bytes + i->length > room) {
             return;

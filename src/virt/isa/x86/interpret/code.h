@@ -35,6 +35,7 @@
 #define CODE_BLOCK_INSNS_MAX 48u
 #define CODE_CROSSINGS       64u
 #define CODE_SHARES_MAX      64u
+#define CODE_FRESH_MAX       512u
 
 enum block_end {
     BLOCK_PLAIN,   /* full, or at the page's end */
@@ -57,8 +58,6 @@ struct code_page {
     const uint8_t *host;
     uint8_t key; /* `x86_code_key` */
     bool is_flagged;
-    uint64_t provisional; /* processors (places in the share) whose stores may have
-                             missed the page's flag until they reach a safe point */
     struct x86_block *blocks;
     struct code_page *next;                /* of the same bucket */
     uint64_t covered[MEM_PAGE_BYTES / 64]; /* bytes of the page that are in blocks */
@@ -78,11 +77,7 @@ struct code_crossing {
 struct code_more {
     /* Is something made of [from, to) of this physical page? */
     bool (*covers_locked)(struct x86_cpu *c, gpa page, unsigned from, unsigned to);
-    /* What was made of this page may be old: drop it soon.  CODE_ALL: of all pages. */
-    void (*distrust_locked)(struct x86_cpu *c, gpa page);
 };
-
-#define CODE_ALL UINT64_MAX
 
 struct x86_code {
     /* The window: rip - window_base < window_end is in `page`. */
@@ -99,23 +94,34 @@ struct x86_code {
     unsigned page_count;
     struct code_page *bucket[CODE_BUCKETS];
     struct code_crossing crossing[CODE_CROSSINGS];
-    uint64_t provisional; /* of pages that were forgotten; inherited by new ones */
-
     struct code_share *share;
     unsigned place;               /* in the share */
     const struct code_more *more; /* NULL: there is no other executor */
     pthread_t runner;
     bool is_running;
+    bool is_resting; /* halted: no store of it is under way */
+    bool has_missed; /* pages got flags meanwhile, or when it did not run */
 
     bool nmi_pending;
 };
 
-/* The processors over one `mem`.  `lock` guards every processor's pages. */
+/* A page that got its flag lately (fresh.c). */
+struct code_fresh {
+    gpa at;
+    uint64_t waits; /* for processors, by their places: their stores may miss the flag */
+    const uint8_t *host;
+    uint8_t *copy; /* owned; its bytes then; NULL: it was written to, or no memory */
+};
+
+/* The processors over one `mem`.  `lock` guards every processor's pages, and the rest. */
 struct code_share {
     pthread_mutex_t lock;
     struct x86_cpu *cpu[CODE_SHARES_MAX];
     unsigned places; /* behind the last that was ever taken */
     struct mem *mem;
+    struct code_fresh fresh[CODE_FRESH_MAX];
+    unsigned fresh_count;
+    uint64_t all_wait; /* there were too many: any page may be fresh until these came */
 };
 
 /* What decoding and binding depend on, beside the bytes. */
@@ -158,8 +164,8 @@ struct x86_known x86_known_locked(const struct x86_code *code, gpa page, uint8_t
 /* The instruction at that offset of the page; NULL: not known. */
 const struct x86_insn *x86_known_at(struct x86_known *k, unsigned offset);
 
-/* Of the processors that pages at `at` wait for (`provisional`); the lock is held. */
-uint64_t x86_code_provisional_locked(const struct x86_code *code, gpa at);
+/* Drop all blocks; the lock is held. */
+void x86_code_drop_all_locked(struct x86_code *code);
 
 /* share.c */
 int x86_share_join(struct x86_cpu *c);
@@ -172,9 +178,29 @@ void x86_share_flag_locked(struct x86_cpu *c, struct code_page *p);
 /* Did any processor make something of these bytes of the page?  The lock is held. */
 bool x86_share_covers_locked(struct code_share *s, gpa page, unsigned from, unsigned to);
 
-/* This processor is at a safe point: what others decoded while its stores did not
- * see the flag is decoded anew. */
+/* This processor is at a safe point: its stores see the flags, and nobody waits for it. */
 void x86_share_safe_point(struct x86_cpu *c);
+
+/* It begins to run, or ends; it rests in between, or goes on.  Nobody waits for one that
+ * does not run, or rests. */
+void x86_share_run(struct x86_cpu *c, bool runs);
+void x86_share_rest(struct x86_cpu *c, bool rests);
+
+/* fresh.c: pages whose flag some processor's stores may still miss.  The lock is held.
+ * The page got its flag, which `waits` are to come to see. */
+void x86_fresh_add_locked(struct code_share *s, gpa page, uint64_t waits);
+
+/* It is written to by somebody who sees the flag. */
+void x86_fresh_touch_locked(struct code_share *s, gpa page);
+
+/* The processor at that place sees all flags: what nobody else is awaited for is as it
+ * was copied, or what was decoded of it goes.  Returns whether it was awaited. */
+bool x86_fresh_settle_locked(struct code_share *s, unsigned place);
+bool x86_fresh_is_locked(const struct code_share *s, gpa page);
+
+/* What to decode of the page, whose bytes are at `host`. */
+const uint8_t *x86_fresh_bytes_locked(const struct code_share *s, gpa page,
+                                      const uint8_t *host);
 
 /* event.c: between two instructions.  Returns whether the processor leaves. */
 bool x86_between(struct x86_cpu *c);

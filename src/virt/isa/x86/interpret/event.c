@@ -159,7 +159,9 @@ static void wait(struct x86_cpu *c)
     struct cpu_exit x = {.kind = CPU_EXIT_HALT};
 
     if (atomic_load(&c->base.kicks) == 0) {
+        x86_share_rest(c, true);
         x86_exit(c, &x);
+        x86_share_rest(c, false);
     }
     c->wants |= X86_WANT_RELOAD;
 }

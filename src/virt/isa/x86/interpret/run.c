@@ -125,10 +125,7 @@ void x86_interpret_begin(struct x86_cpu *c, uint64_t budget)
     c->leave_code = 0;
     c->wants |= X86_WANT_RELOAD;
     c->code->block = NULL;
-    pthread_mutex_lock(&c->code->share->lock);
-    c->code->runner = pthread_self();
-    c->code->is_running = true;
-    pthread_mutex_unlock(&c->code->share->lock);
+    x86_share_run(c, true);
 }
 
 int x86_interpret_end(struct x86_cpu *c)
@@ -137,9 +134,7 @@ int x86_interpret_end(struct x86_cpu *c)
 
     x86_settle(c);
     c->r.gpr[X86_RIP] = c->code_mode == X86_CODE64 ? c->next_rip : (uint32_t)c->next_rip;
-    pthread_mutex_lock(&c->code->share->lock);
-    c->code->is_running = false;
-    pthread_mutex_unlock(&c->code->share->lock);
+    x86_share_run(c, false);
     x86_flags_pack(c);
     if (c->budget == 0 && !(c->wants & X86_WANT_LEAVE)) {
         x86_exit(c, &x);

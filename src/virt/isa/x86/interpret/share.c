@@ -8,11 +8,10 @@
  * would.
  *
  * One race remains: processor A looks at the flag, finds none, and is about to store,
- * while B sets the flag and decodes the old bytes.  B therefore notes the page as
- * provisional for every other processor and kicks them; each drops B's blocks of
- * that page once more when it has come to a safe point, and B decodes the new bytes.
- * From then on A sees the flag.  Devices' stores tell `mem` again after they wrote
- * (contract/mem.h), which closes the same gap for them. */
+ * while B sets the flag and decodes the old bytes.  The page is therefore a fresh one
+ * (fresh.c) until every other processor that runs has come to a safe point; from then on
+ * they see the flag.  Devices' stores tell `mem` again after they wrote (contract/mem.h),
+ * which closes the same gap for them. */
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -38,7 +37,7 @@ static bool has_more_locked(struct x86_cpu *c, gpa page, unsigned from, unsigned
 
 bool x86_share_covers_locked(struct code_share *s, gpa page, unsigned from, unsigned to)
 {
-    bool covers = false;
+    bool covers = x86_fresh_is_locked(s, page); /* its copy is to be that of the page */
 
     for (unsigned n = 0; n < s->places && !covers; n++) {
         struct x86_cpu *c = s->cpu[n];
@@ -60,6 +59,7 @@ static uint8_t written(void *who, gpa at, unsigned bytes, uint8_t flags)
 
     (void)flags;
     pthread_mutex_lock(&s->lock);
+    x86_fresh_touch_locked(s, page);
     for (unsigned n = 0; n < s->places; n++) {
         struct x86_cpu *c = s->cpu[n];
         struct code_dropped d;
@@ -142,6 +142,9 @@ void x86_share_leave(struct x86_cpu *c)
     if (s == NULL) {
         return;
     }
+    pthread_mutex_lock(&s->lock);
+    (void)x86_fresh_settle_locked(s, c->code->place);
+    pthread_mutex_unlock(&s->lock);
     s->cpu[c->code->place] = NULL;
     c->code->share = NULL;
     for (unsigned n = 0; n < CODE_SHARES_MAX; n++) {
@@ -152,16 +155,26 @@ void x86_share_leave(struct x86_cpu *c)
     }
 }
 
-static void inherit_locked(struct x86_cpu *c, struct code_page *p)
+/* The processors whose stores may not see a flag that is set now. */
+static uint64_t exposed_locked(struct x86_cpu *c)
 {
     struct code_share *s = c->code->share;
+    uint64_t waits = 0;
 
-    for (unsigned n = 0; n < CODE_SHARES_MAX; n++) {
-        if (s->cpu[n] != NULL) {
-            p->provisional |= x86_code_provisional_locked(s->cpu[n]->code, p->at);
+    for (unsigned n = 0; n < s->places; n++) {
+        struct x86_code *other = s->cpu[n] != NULL ? s->cpu[n]->code : NULL;
+
+        if (other == NULL || s->cpu[n] == c) {
+            continue;
+        }
+        if (other->is_running && !other->is_resting) {
+            waits |= UINT64_C(1) << n;
+            (void)atomic_fetch_or(&s->cpu[n]->base.kicks, CPU_KICK_FLUSH);
+        } else {
+            other->has_missed = true;
         }
     }
-    p->provisional &= ~(UINT64_C(1) << c->code->place);
+    return waits;
 }
 
 void x86_share_flag_locked(struct x86_cpu *c, struct code_page *p)
@@ -171,57 +184,48 @@ void x86_share_flag_locked(struct x86_cpu *c, struct code_page *p)
 
     p->is_flagged = true;
     if (r != NULL && (mem_flags(r, p->at) & MEM_CODE) != 0) {
-        inherit_locked(c, p); /* who does not know it yet is awaited already */
-        return;
+        return; /* who does not know it yet is awaited already */
     }
     (void)mem_flag_page(s->mem, p->at, MEM_CODE);
     x86_tlb_protect(c, p->at);
-    for (unsigned n = 0; n < CODE_SHARES_MAX; n++) {
-        if (s->cpu[n] != NULL && s->cpu[n] != c) {
-            p->provisional |= UINT64_C(1) << n;
-            (void)atomic_fetch_or(&s->cpu[n]->base.kicks, CPU_KICK_FLUSH);
-        }
-    }
-}
-
-static void distrust_locked(struct x86_cpu *c, gpa page)
-{
-    if (c->code->more != NULL) {
-        c->code->more->distrust_locked(c, page);
-    }
-}
-
-/* The pages of `c` that wait for the processor at `place`. */
-static void settle_locked(struct x86_cpu *c, unsigned place)
-{
-    struct x86_code *other = c->code;
-    uint64_t bit = UINT64_C(1) << place;
-
-    if (other->provisional & bit) {
-        distrust_locked(c, CODE_ALL);
-    }
-    other->provisional &= ~bit;
-    for (unsigned n = 0; n < other->page_count; n++) {
-        struct code_page *p = &other->pages[n];
-
-        if (p->provisional & bit) {
-            p->provisional &= ~bit;
-            (void)x86_code_drop_locked(other, p->at, 0, MEM_PAGE_BYTES);
-            distrust_locked(c, p->at);
-        }
-    }
+    x86_fresh_add_locked(s, p->at, exposed_locked(c));
 }
 
 void x86_share_safe_point(struct x86_cpu *c)
 {
     struct code_share *s = c->code->share;
 
-    x86_tlb_protect_all(c);
+    x86_tlb_protect_flagged(c);
     pthread_mutex_lock(&s->lock);
-    for (unsigned n = 0; n < CODE_SHARES_MAX; n++) {
-        if (s->cpu[n] != NULL && s->cpu[n] != c) {
-            settle_locked(s->cpu[n], c->code->place);
-        }
-    }
+    (void)x86_fresh_settle_locked(s, c->code->place);
     pthread_mutex_unlock(&s->lock);
+}
+
+/* The lock is held, and given back. */
+static void come_or_go(struct x86_cpu *c, bool is_away)
+{
+    struct code_share *s = c->code->share;
+    bool has_missed = c->code->has_missed;
+
+    c->code->has_missed =
+        is_away && (x86_fresh_settle_locked(s, c->code->place) || has_missed);
+    pthread_mutex_unlock(&s->lock);
+    if (has_missed && !is_away) {
+        x86_tlb_protect_flagged(c);
+    }
+}
+
+void x86_share_run(struct x86_cpu *c, bool runs)
+{
+    pthread_mutex_lock(&c->code->share->lock);
+    c->code->runner = pthread_self();
+    c->code->is_running = runs;
+    come_or_go(c, !runs);
+}
+
+void x86_share_rest(struct x86_cpu *c, bool rests)
+{
+    pthread_mutex_lock(&c->code->share->lock);
+    c->code->is_resting = rests;
+    come_or_go(c, rests);
 }

@@ -107,9 +107,9 @@ void x86_tlb_fini(struct x86_cpu *c);
 
 /* The physical page of `at` got a flag: this processor's stores to it look again.
  * Other processors do so after CPU_KICK_FLUSH, at which the loop calls
- * `x86_tlb_protect_all`. */
+ * `x86_tlb_protect_flagged`. */
 void x86_tlb_protect(struct x86_cpu *c, gpa at);
-void x86_tlb_protect_all(struct x86_cpu *c);
+void x86_tlb_protect_flagged(struct x86_cpu *c);
 
 /* Segments or the mode changed: make `read_base` and its kin again, of one or all;
  * and with the address space and privilege. */

@@ -317,33 +317,42 @@ void x86_tlb_flush_page(struct x86_cpu *c, uint16_t pcid, uint64_t linear)
     c->wants |= X86_WANT_RELOAD;
 }
 
-/* Drop store tags: of the physical page `at`, or of all pages. */
-static void protect(struct x86_tlb *t, gpa at, bool all)
+#define ANY_FLAGGED UINT64_MAX
+
+static bool is_flagged(const struct x86_tlb_page *p)
+{
+    return p->region != NULL && p->region->flags != NULL &&
+           mem_flags(p->region, p->at) != 0;
+}
+
+/* Drop store tags: of the physical page `at`, or of all pages that have flags. */
+static void protect(struct x86_tlb *t, gpa at)
 {
     for (unsigned i = next_place(t, 0); i < X86_TLB_ENTRIES; i = next_place(t, i + 1)) {
-        if (all || t->page[i].at == at) {
+        if (t->entry[i].write != X86_TLB_NOTHING &&
+            (at == ANY_FLAGGED ? is_flagged(&t->page[i]) : t->page[i].at == at)) {
             t->entry[i].write = X86_TLB_NOTHING;
         }
     }
 }
 
-static void protect_spaces(struct x86_cpu *c, gpa at, bool all)
+static void protect_spaces(struct x86_cpu *c, gpa at)
 {
     for (unsigned i = 0; i < X86_SPACES; i++) {
         for (unsigned as = 0; as < X86_AS_COUNT; as++) {
-            protect(&c->tlbs->space[i].as[as], at, all);
+            protect(&c->tlbs->space[i].as[as], at);
         }
     }
 }
 
 void x86_tlb_protect(struct x86_cpu *c, gpa at)
 {
-    protect_spaces(c, at & ~X86_PAGE_MASK, false);
+    protect_spaces(c, at & ~X86_PAGE_MASK);
 }
 
-void x86_tlb_protect_all(struct x86_cpu *c)
+void x86_tlb_protect_flagged(struct x86_cpu *c)
 {
-    protect_spaces(c, 0, true);
+    protect_spaces(c, ANY_FLAGGED);
 }
 
 /* What generated code guesses: the majority vote of Boyer and Moore (1981). */

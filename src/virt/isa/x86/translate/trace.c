@@ -482,7 +482,8 @@ static int generate(struct trace *r, struct unit *u)
 }
 
 /* Decode, where stores are noticed: marked before the bytes are read.  NULL: they are not
- * yet (the interpreter will see to it, as it executes this code), or no memory. */
+ * yet (the interpreter will see to it, as it executes this code), or not by all
+ * processors, or no memory. */
 static struct unit_page *collect_watched(struct trace *r)
 {
     struct translate_cpu *t = r->t;
@@ -491,7 +492,8 @@ static struct unit_page *collect_watched(struct trace *r)
     struct unit_page *p = NULL;
 
     pthread_mutex_lock(lock);
-    if (region != NULL && (mem_flags(region, r->page) & MEM_CODE) != 0) {
+    if (region != NULL && (mem_flags(region, r->page) & MEM_CODE) != 0 &&
+        !x86_fresh_is_locked(t->x.code->share, r->page)) {
         p = unit_page_make_locked(t, r->page);
     }
     if (p != NULL) {

@@ -307,17 +307,4 @@ static bool covers_locked(struct x86_cpu *c, gpa page, unsigned from, unsigned t
     return p != NULL && marks_touch(&p->marks, from, to);
 }
 
-static void distrust_locked(struct x86_cpu *c, gpa page)
-{
-    struct translate_cpu *t = translate_of(c);
-
-    if (page == CODE_ALL) {
-        __atomic_store_n(&t->dirty_count, DIRTY_MAX, __ATOMIC_RELAXED);
-    }
-    if (page == CODE_ALL || covers_locked(c, page, 0, MEM_PAGE_BYTES)) {
-        unit_note_dirty_locked(t, &(struct dirty){.page = page, .to = MEM_PAGE_BYTES});
-    }
-}
-
-const struct code_more unit_more = {.covers_locked = covers_locked,
-                                    .distrust_locked = distrust_locked};
+const struct code_more unit_more = {.covers_locked = covers_locked};
