@@ -42,6 +42,19 @@ static int map_file(int take_fd, const char *what, const uint8_t **ret, size_t *
     return 0;
 }
 
+static void release(const uint8_t *at, size_t bytes)
+{
+    if (at != NULL) {
+        (void)madvise((void *)(uintptr_t)at, bytes, MADV_DONTNEED);
+    }
+}
+
+void plan_release_files(const struct plan *p)
+{
+    release(p->files.kernel, p->files.kernel_bytes);
+    release(p->files.initrd, p->files.initrd_bytes);
+}
+
 static void set_defaults(struct plan *p)
 {
     memset(p, 0, sizeof *p);

@@ -35,6 +35,9 @@ struct plan {
 int plan_read(int fd, struct plan *ret, struct err *e);
 int plan_parse(char *const *words, struct plan *ret, struct err *e);
 
+/* The pages of the files that were loaded go; a reset reads them again. */
+void plan_release_files(const struct plan *p);
+
 /* confine.c: give up, for good, places and rights before there is a second thread; then, when
  * the code memory of the vCPUs is mapped, all system calls but some.  `lacks` gets a word for
  * each part that this host does not have. */

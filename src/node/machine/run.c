@@ -189,7 +189,9 @@ static int make(struct run *run, struct err *e)
     tell_lacks(run, &lacks);
     strv_fini(&lacks);
     (void)fault_step("machine.confined");
-    return r == 0 ? machine_load(run->machine, &run->plan.files, e) : r;
+    r = r == 0 ? machine_load(run->machine, &run->plan.files, e) : r;
+    plan_release_files(&run->plan);
+    return r;
 }
 
 static int code_of(const struct run *run, enum machine_end end, unsigned code)
