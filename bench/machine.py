@@ -7,6 +7,7 @@ rows: FV-01 ISA-07"""
 import math
 import os
 import re
+import select
 import subprocess
 import tempfile
 import time
@@ -25,6 +26,10 @@ PROGRAMS = ["alu", "branchy", "calls", "indirect", "mix", "sieve", "sha256", "so
 OPERATIONS = {"null": "null system call", "fault": "page fault", "fork": "fork+exec+wait",
               "pipe": "pipe ping-pong", "mmap": "mmap 64 KiB, touch, munmap"}
 SECONDS_MOST = 300
+IDLE_SECONDS = 10
+CROWD = 100
+CROWD_MIB = 128
+CROWD_SECONDS = 180
 CLOCK_MOST = 0.05  # by how much the guest's clock may differ from the host's
 NONE = float("inf")
 
@@ -94,11 +99,25 @@ def cpu_seconds(pid):
     return total / 1e9
 
 
+def beside_ram_kib(pid):
+    """PSS of what is neither the guest's memory (the one mapping of its size) nor host code."""
+    total, skip = 0, False
+    for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
+        head = re.match(r"([0-9a-f]+)-([0-9a-f]+) (....) \S+ \S+ \S+ *(.*)", line)
+        if head:
+            size = int(head[2], 16) - int(head[1], 16)
+            skip = size >= MEMORY_MIB << 20 or head[4].startswith("/dev/zero") or "wx" in head[3]
+        elif line.startswith("Pss:") and not skip:
+            total += int(line.split()[1])
+    return total
+
+
 class Run:
     """What a machine said: lines, with the host's time and its processor time at each."""
 
     def __init__(self, cmd, env=None):
         self.lines = []
+        self.beside_kib = None
         started = time.monotonic()
         with subprocess.Popen([str(c) for c in cmd], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                               stderr=subprocess.DEVNULL, env=env) as p:
@@ -106,6 +125,8 @@ class Run:
                 for raw in p.stdout:
                     self.lines.append((raw.decode(errors="replace").strip(), time.monotonic() - started,
                                        cpu_seconds(p.pid)))
+                    if raw.startswith(b"begin idle"):
+                        self.beside_kib = beside_ram_kib(p.pid)
                     if self.lines[-1][1] > SECONDS_MOST:
                         break
             finally:
@@ -243,7 +264,80 @@ def parallel(m):
               1 / 2, 1 / 4)
 
 
-SECTIONS = {"boot": boots, "mix": system_mix, "user": user_mix, "parallel": parallel}
+def idle(m):
+    found = turns(3, lambda who: m.run(who, "idle", words=f"idle={IDLE_SECONDS}"))
+    share = medians(found, lambda r: r.cpu_us["idle"] / 1e6 / IDLE_SECONDS)
+    beside = medians(found, lambda r: r.beside_kib / 1024)
+    for title, values, limit, unit, scale in (
+            ("idle guest, processor time, of a core", share, 0.005, "%", 100),
+            ("idle guest, PSS beside its memory and host code", beside, 8, "MiB", 1)):
+        ours, peers = split(values)
+        best = min(peers, key=peers.get)
+        yield lib.Row(title, f"{ours * scale:.3g} {unit}",
+                      f"limit {limit * scale:g} {unit}; qemu {best} {peers[best] * scale:.3g} {unit}",
+                      ours / limit, 1, 0.5)
+
+
+class Crowd:
+    """Many machines at once; each is asked through its console."""
+
+    def __init__(self, m, count):
+        self.machines = [subprocess.Popen(
+            [str(c) for c in (m.machine, "--cpus", 1, "--memory", CROWD_MIB, "--kernel", m.kernel, "--initrd",
+                              m.initrd, "--append", f"{APPEND} work=answer")],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) for _ in range(count)]
+
+    def wait_for(self, word, until):
+        """How many say a line with this word before `until`."""
+        said = 0
+        for p in self.machines:
+            seen = b""
+            while word not in seen and select.select([p.stdout], [], [], max(0, until - time.monotonic()))[0]:
+                got = os.read(p.stdout.fileno(), 4096)
+                seen += got
+                if not got:
+                    break
+            said += word in seen
+        return said
+
+    def ask(self, text):
+        for p in self.machines:
+            p.stdin.write(text)
+            p.stdin.flush()
+
+    def pss_mib(self):
+        found = (Path(f"/proc/{p.pid}/smaps_rollup").read_text() for p in self.machines)
+        return sum(int(re.search(r"Pss: +(\d+)", text)[1]) for text in found) / 1024
+
+    def end(self):
+        for p in self.machines:
+            p.kill()
+            p.communicate()
+
+
+def density(m):
+    crowd = Crowd(m, CROWD)
+    try:
+        until = time.monotonic() + CROWD_SECONDS
+        started = crowd.wait_for(b"first process", until)
+        before = sum(cpu_seconds(p.pid) for p in crowd.machines)
+        time.sleep(IDLE_SECONDS)
+        used = (sum(cpu_seconds(p.pid) for p in crowd.machines) - before) / IDLE_SECONDS
+        crowd.ask(b"are you there\n")
+        answered = crowd.wait_for(b"answer are you there", time.monotonic() + IDLE_SECONDS)
+        lib.progress(f"density: {started} started, {answered} answered")
+        yield lib.Row(f"{CROWD} machines of {CROWD_MIB} MiB: those that answer", f"{answered}", f"all {CROWD}",
+                      CROWD / max(answered, 1), 1, 1)
+        yield lib.Row("each of them, PSS", f"{crowd.pss_mib() / CROWD:.1f} MiB", f"its memory {CROWD_MIB} MiB",
+                      crowd.pss_mib() / CROWD / CROWD_MIB, 1, 0.5)
+        yield lib.Row("each of them, idle, processor time, of a core", f"{used / CROWD * 100:.3g} %", "limit 0.5 %",
+                      used / CROWD / 0.005, 1, 0.5)
+    finally:
+        crowd.end()
+
+
+SECTIONS = {"boot": boots, "mix": system_mix, "user": user_mix, "parallel": parallel, "idle": idle,
+            "density": density}
 
 
 def rows():

@@ -1,6 +1,6 @@
 /* machine_guest.c - the first process of a machine that is measured: the system mix, programs.
  *
- * What it does is in the word `work=` of the kernel's command line: mix, user, parallel.  Each
+ * What it does is in the word `work=` of the kernel's command line: mix, user, parallel, idle, answer.  Each
  * line of results says the least and the median of many batches, by the guest's clock; `begin`
  * and `end` lines let whoever started the machine compare that clock with its own. */
 #include <fcntl.h>
@@ -25,6 +25,8 @@
 #define FAULT_PAGES   256
 #define MAP_BYTES     65536
 #define JOBS          8
+#define IDLE_BEFORE   3
+#define IDLE_SECONDS  10
 #define PROGRAMS      "/programs"
 
 static double now(void)
@@ -304,6 +306,32 @@ static void parallel(void)
     (void)fflush(stdout);
 }
 
+/* ---- nothing ---- */
+
+/* Behind the noise of the start; then nothing for `idle=` seconds. */
+static void idle(void)
+{
+    const char *seconds = getenv("idle");
+
+    (void)sleep(IDLE_BEFORE);
+    printf("begin idle %.6f\n", now());
+    (void)fflush(stdout);
+    (void)sleep(seconds != NULL ? (unsigned)atoi(seconds) : IDLE_SECONDS);
+    printf("end idle %.6f 1\n", now());
+    (void)fflush(stdout);
+}
+
+/* Each line of the console comes back, until one says `end`. */
+static void answer(void)
+{
+    char line[128];
+
+    while (fgets(line, sizeof line, stdin) != NULL && strncmp(line, "end", 3) != 0) {
+        printf("answer %s", line);
+        (void)fflush(stdout);
+    }
+}
+
 int main(int argc, char **argv)
 {
     const char *work = getenv("work"), *programs = getenv("programs");
@@ -325,6 +353,12 @@ int main(int argc, char **argv)
     }
     if (strstr(work, "parallel") != NULL) {
         parallel();
+    }
+    if (strstr(work, "idle") != NULL) {
+        idle();
+    }
+    if (strstr(work, "answer") != NULL) {
+        answer();
     }
     printf("last line\n");
     (void)fflush(stdout);
