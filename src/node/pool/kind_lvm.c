@@ -275,8 +275,9 @@ static int add_words(struct node *n, const struct pool_piece *p,
     if (fd < 0) {
         return fd;
     }
-    words_add(w, "node=%s,file,%s%s", as->name, words_fd(w, "fd", fd, word),
-              as->use == POOL_USE_READ ? ",read-only" : "");
+    words_add(w, "node=%s,file,%s%s%s", as->name, words_fd(w, "fd", fd, word),
+              as->use == POOL_USE_READ ? ",read-only" : "",
+              as->unlocked ? ",no-lock" : "");
     return 0;
 }
 

@@ -334,43 +334,45 @@ static int arrange(struct node *n, const struct layer *l, const struct kind *k,
     return r;
 }
 
-int arrange_add_image(const struct layer *l, const struct layer *parent, struct words *w)
+int arrange_add_image(struct node *n, const struct layer *l, const struct layer_plan *p,
+                      struct words *w, struct err *e)
 {
     char backing[PATH_MAX];
-    int r = 0;
+    int r = words_new_key(n, p, w, e);
 
+    words_add(w, "top=disk");
     words_add(w, "format=qcow2");
     words_add(w, "size=%llu", (unsigned long long)volume_number(l->record, "size_bytes"));
     words_add(w, "cluster=%d", CLUSTER_BYTES);
     words_add(w, "extended-l2");
-    if (parent != NULL) {
-        r = piece_name(l, parent, backing);
+    if (r == 0 && p->parent != NULL) {
+        r = piece_name(l, p->parent, backing);
         words_add(w, "backing-name=%s", backing);
-        words_add(w, "backing-format=%s", volume_text(parent->record, "format"));
+        words_add(w, "backing-format=%s", volume_text(p->parent->record, "format"));
     }
     return r;
 }
 
-static int make_image(struct node *n, const struct layer *l, const struct layer *parent,
+static int make_image(struct node *n, const struct layer *l, const struct layer_plan *p,
                       struct err *e)
 {
     const struct arrange_name as = {.name = "disk", .writes = true};
     struct words w = {.n_fds = 0};
     int r = arrange_words(n, l, &as, &w, e);
 
-    r = r == 0 ? arrange_add_image(l, parent, &w) : r;
+    r = r == 0 ? arrange_add_image(n, l, p, &w, e) : r;
     r = r == 0 ? words_run(n, "create", &w, NULL, NULL, e) : r;
     words_fini(&w);
     return r;
 }
 
-int arrange_make(struct node *n, const struct layer *l, const struct layer *parent,
+int arrange_make(struct node *n, const struct layer *l, const struct layer_plan *p,
                  struct err *e)
 {
     int r = arrange(n, l, kind_of(l), e);
 
     (void)fault_step("layer.arranged");
-    r = r == 0 && is_image(l) && !layer_is_filtered(l) ? make_image(n, l, parent, e) : r;
+    r = r == 0 && is_image(l) && !layer_is_filtered(l) ? make_image(n, l, p, e) : r;
     return r == 0 ? piece_sync(n, l, e) : r;
 }
 
@@ -408,11 +410,16 @@ unsigned arrange_spare(const struct layer *l)
                             : k->copies - 1;
 }
 
-int arrange_settle(struct node *n, const struct layer *l, struct err *e)
+bool arrange_has_journal(const struct layer *l)
 {
     const struct kind *k = kind_of(l);
 
-    return k != NULL && k->parity > 0 ? ask(n, l, true, NULL, NULL, e) : 0;
+    return k != NULL && k->parity > 0;
+}
+
+int arrange_settle(struct node *n, const struct layer *l, struct err *e)
+{
+    return arrange_has_journal(l) ? ask(n, l, true, NULL, NULL, e) : 0;
 }
 
 int arrange_mend(struct node *n, const struct layer *l, struct err *e)

@@ -38,15 +38,19 @@ const char *arrange_format(const char *arrangement, const char *format,
 /* What the bytes of a layer may come to, whatever is written. */
 uint64_t arrange_bytes(const struct layer *l);
 
-/* The words of `create` for the layer's image. */
-int arrange_add_image(const struct layer *l, const struct layer *parent, struct words *w);
+/* The words of `create` for the layer's image on the node `disk`. */
+int arrange_add_image(struct node *n, const struct layer *l, const struct layer_plan *p,
+                      struct words *w, struct err *e);
 
 /* What an image of that size needs of the disk over the members. */
 uint64_t arrange_room(uint64_t size_bytes);
 
 /* Files on its members, arranged, and the empty image in them; durable. */
-int arrange_make(struct node *n, const struct layer *l, const struct layer *parent,
+int arrange_make(struct node *n, const struct layer *l, const struct layer_plan *p,
                  struct err *e);
+
+/* Whether what is written to it goes through a journal first: one with parity. */
+bool arrange_has_journal(const struct layer *l);
 
 /* Finish what a server that was killed had begun to write, before the layer is frozen. */
 int arrange_settle(struct node *n, const struct layer *l, struct err *e);

@@ -221,8 +221,11 @@ static int write_changes(struct backup *b, const json_t *list, int file, struct 
 
     if (b->chain.key > 0) {
         other = openat(b->dir, b->before, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-        plan.header_of = other;
-        r = other < 0 ? err_sys(e, -errno, "cannot open '%s'", b->before) : 0;
+    SCOPED(scope_close) int header = -1;
+        header = other < 0 ? err_sys(e, -errno, "cannot open '%s'", b->before)
+                           : volume_key_header(other, e);
+        plan.header = header;
+        r = header < 0 ? header : 0;
     }
     r = r == 0 ? volume_image_make(file, &plan, e) : r;
     for (size_t i = b->layers; r == 0 && i > 0; i--) {
@@ -291,12 +294,16 @@ static bool fits(const struct backup *b, const json_t *last)
         is_file_name(file) ? openat(b->dir, file, O_RDONLY | O_NOFOLLOW | O_CLOEXEC) : -1;
 
     return fd >= 0 && is_encrypted(last) == (b->chain.key > 0) &&
-           (b->chain.key <= 0 || volume_key_slot(b->n, fd, b->chain.key, NULL) >= 0);
+           (b->chain.key <= 0 ||
+            (header >= 0 && volume_key_slot(b->n, header, b->chain.key, NULL) >= 0));
 }
 
 /* Incremental, when the directory's last backup is the one whose layer we kept. */
 static void choose_kind(struct backup *b, const json_t *list)
 {
+    SCOPED(scope_close)
+    int header = fd >= 0 && is_encrypted(last) ? volume_key_header(fd, NULL) : -1;
+
     const char *kept = volume_text(b->v->record, "backup_layer");
     const json_t *last = last_of(list);
     unsigned number = 0;
@@ -429,10 +436,12 @@ static int unlock(struct node *n, const json_t *backup, int dir, const json_t *o
         fd = openat(dir, file, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
     }
     if (fd < 0) {
+    SCOPED(scope_close) int header = -1;
         return err_set(e, -ENOENT, "cannot open the backup '%s'", file);
     }
     ret->format = "qcow2";
-    ret->key = volume_key_open(n, fd, order, e);
+    header = volume_key_header(fd, e);
+    ret->key = header < 0 ? header : volume_key_open(n, header, order, e);
     return ret->key < 0 ? ret->key : 0;
 }
 

@@ -23,11 +23,10 @@
 
 #define PAGE_BYTES 4096
 
-/* A copy of another image's encryption header. */
+/* A copy of an encryption header. */
 struct header_copy {
     struct qcow2_crypt_maker maker;
-    int fd;      /* of that image */
-    uint64_t at; /* of its header */
+    int fd; /* which has nothing else */
 };
 
 struct making {
@@ -44,7 +43,7 @@ static int copy_header(struct qcow2_crypt_maker *m, struct blk *file, uint64_t o
 {
     struct header_copy *c = (struct header_copy *)m;
     SCOPED(scope_free) char *bytes = fault_aligned(PAGE_BYTES, (size_t)m->bytes);
-    ssize_t n = bytes == NULL ? -1 : pread(c->fd, bytes, (size_t)m->bytes, (off_t)c->at);
+    ssize_t n = bytes == NULL ? -1 : pread(c->fd, bytes, (size_t)m->bytes, 0);
     int r = bytes == NULL ? -ENOMEM : n < 0 ? -errno : 0;
 
     if (r == 0 && (uint64_t)n < m->bytes) {
@@ -105,18 +104,17 @@ int volume_image_make(int fd, const struct image_plan *p, struct err *e)
     struct making m = {.fd = fd,
                        .e = e,
                        .result = -EIO,
-                       .header = {.maker = {.make = copy_header}, .fd = p->header_of},
+                       .header = {.maker = {.make = copy_header}, .fd = p->header},
                        .options = {.size_bytes = p->size_bytes,
                                    .cluster_bytes = VOLUME_IMAGE_CLUSTER,
                                    .extended_l2 = true,
                                    .backing_name = p->backing,
                                    .backing_format = p->backing_format}};
-    int r = p->header_of > 0
-                ? volume_image_header(p->header_of, &m.header.at, &m.header.maker.bytes)
-                : 0;
+    off_t header = p->header > 0 ? lseek(p->header, 0, SEEK_END) : 0;
+    int r = header < 0 ? -errno : strand_pool_create(&m.strands);
 
-    m.options.crypt = p->header_of > 0 ? &m.header.maker : NULL;
-    r = r == 0 ? strand_pool_create(&m.strands) : r;
+    m.header.maker.bytes = header > 0 ? (uint64_t)header : 0;
+    m.options.crypt = header > 0 ? &m.header.maker : NULL;
     r = r == 0 ? strand_start(m.strands, make, &m) : r;
     if (r < 0) {
         m.result = err_sys(e, r, "cannot make a layer");

@@ -15,7 +15,7 @@ struct image_plan {
     uint64_t size_bytes;
     const char *backing; /* may be NULL */
     const char *backing_format;
-    int header_of; /* encrypted by a copy of that image's header; 0: not encrypted */
+    int header; /* encrypted by this one, which is in memory; 0: not encrypted */
 };
 
 int volume_image_make(int fd, const struct image_plan *p, struct err *e);

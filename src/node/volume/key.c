@@ -13,12 +13,12 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "base/fault.h"
 #include "base/scope.h"
 #include "base/str.h"
+#include "node/volume/arrange.h"
 #include "node/volume/worker.h"
 
 #define KEY_MOST_BYTES (8u << 20)
@@ -27,38 +27,6 @@
 bool layer_is_encrypted(const struct layer *l)
 {
     return json_is_true(json_object_get(l->record, "encrypted"));
-}
-
-/* ---- bytes in memory ---- */
-
-/* A part of a file, in memory; a descriptor.  A pipe has no place to read at. */
-static int copy_to_memory(int from, uint64_t at, uint64_t bytes)
-{
-    SCOPED(scope_close) int to = memfd_create("key", MFD_CLOEXEC);
-    unsigned char part[4096];
-    uint64_t done = 0;
-
-    while (to >= 0 && done < bytes) {
-        size_t want = bytes - done < sizeof part ? (size_t)(bytes - done) : sizeof part;
-        ssize_t n = pread(from, part, want, (off_t)(at + done));
-
-        if (n < 0 && errno == ESPIPE) {
-            n = read(from, part, want);
-        }
-        if (n > 0 && write(to, part, (size_t)n) != n) {
-            n = -1;
-        }
-        if (n < 0 && errno != EINTR) {
-            explicit_bzero(part, sizeof part);
-            return -errno;
-        }
-        if (n == 0) {
-            break;
-        }
-        done += n > 0 ? (uint64_t)n : 0;
-    }
-    explicit_bzero(part, sizeof part);
-    return to < 0 ? -errno : scope_take_fd(&to);
 }
 
 int volume_key_read(const json_t *order, const char *member, struct err *e)
@@ -71,7 +39,7 @@ int volume_key_read(const json_t *order, const char *member, struct err *e)
     if (from < 0) {
         return err_sys(e, -errno, "cannot read the passphrase in '%s'", path);
     }
-    to = copy_to_memory(from, 0, KEY_MOST_BYTES + 1);
+    to = volume_key_memory(from, 0, KEY_MOST_BYTES + 1);
     bytes = to < 0 ? -1 : lseek(to, 0, SEEK_END);
     if (bytes < 0) {
         return err_sys(e, to < 0 ? to : -errno, "cannot read the passphrase in '%s'",
@@ -84,74 +52,18 @@ int volume_key_read(const json_t *order, const char *member, struct err *e)
     return scope_take_fd(&to);
 }
 
-/* ---- one layer ---- */
-
-static void take_slot(void *arg, const char *line)
-{
-    (void)sscanf(line, "slot=%d", (int *)arg);
-}
-
-int volume_key_slot(struct node *n, int image, int key, struct err *e)
-{
-    struct words w = {.n_fds = 0};
-    uint64_t at;
-    uint64_t bytes;
-    char fd[32];
-    int slot = -1;
-    int r = volume_image_header(image, &at, &bytes);
-
-    r = r == 0 ? copy_to_memory(image, at, bytes) : r;
-    if (r < 0) {
-        return err_sys(e, r, "cannot read an encryption header");
-    }
-    words_add(&w, "node=f,file,%s", words_fd(&w, "fd", r, fd));
-    words_add(&w, "%s", words_fd(&w, "key", fcntl(key, F_DUPFD_CLOEXEC, 3), fd));
-    r = words_run(n, "key", &w, take_slot, &slot, e);
-    words_fini(&w);
-    return r == 0 && slot < 0 ? err_set(e, -EIO, "the program 'volume' told no slot")
-           : r == 0           ? slot
-                              : r;
-}
-
-static int find_slot(struct node *n, const struct layer *l, int key, struct err *e)
-{
-    SCOPED(scope_close) int file = piece_open(n, l, O_RDONLY, e);
-
-    return file < 0 ? file : volume_key_slot(n, file, key, e);
-}
-
-int volume_key_open(struct node *n, int image, const json_t *order, struct err *e)
-{
-    SCOPED(scope_close) int key = -1;
-    struct err why = {0};
-    int r;
-
-    if (json_object_get(order, "key_file") == NULL) {
-        return err_set(e, -EACCES, "it is encrypted (say '--key-file FILE')");
-    }
-    key = volume_key_read(order, "key_file", e);
-    if (key < 0) {
-        return key;
-    }
-    r = volume_key_slot(n, image, key, &why);
-    return r == -EACCES ? err_set(e, r, "the passphrase in '%s' does not open it",
-                                  volume_text(order, "key_file"))
-           : r < 0      ? err_set(e, r, "%s", why.text)
-                        : scope_take_fd(&key);
-}
-
 int chain_unlock(struct node *n, struct chain *c, const json_t *order, struct err *e)
 {
     bool encrypted = c->count > 0 && layer_is_encrypted(&c->layers[0]);
-    SCOPED(scope_close) int image = -1;
+    SCOPED(scope_close) int header = -1;
 
     if (!encrypted) {
         return json_object_get(order, "key_file") == NULL
                    ? 0
                    : err_set(e, -EINVAL, "it is not encrypted: without --key-file");
     }
-    image = piece_open(n, &c->layers[0], O_RDONLY, e);
-    c->key = image < 0 ? image : volume_key_open(n, image, order, e);
+    header = layer_header(n, &c->layers[0], e);
+    c->key = header < 0 ? header : volume_key_open(n, header, order, e);
     if (c->key < 0) {
         int r = c->key;
 
@@ -159,14 +71,6 @@ int chain_unlock(struct node *n, struct chain *c, const json_t *order, struct er
         return r;
     }
     return 0;
-}
-
-/* How long it takes to try a passphrase that is made now. */
-static void add_work(struct words *w, uint64_t rounds)
-{
-    if (rounds > 0) {
-        words_add(w, "rounds=%llu", (unsigned long long)rounds);
-    }
 }
 
 int volume_image_make_locked(struct node *n, int fd, const struct layer_plan *p,
@@ -178,13 +82,12 @@ int volume_image_make_locked(struct node *n, int fd, const struct layer_plan *p,
 
     words_add(&w, "node=f,file,%s",
               words_fd(&w, "fd", fcntl(fd, F_DUPFD_CLOEXEC, 3), word));
-    words_add(&w, "%s", words_fd(&w, "key", fcntl(p->key, F_DUPFD_CLOEXEC, 3), word));
-    add_work(&w, p->key_work);
+    r = words_new_key(n, p, &w, e);
     words_add(&w, "format=qcow2");
     words_add(&w, "size=%llu", (unsigned long long)p->size_bytes);
     words_add(&w, "cluster=%d", VOLUME_IMAGE_CLUSTER);
     words_add(&w, "extended-l2");
-    r = words_run(n, "create", &w, NULL, NULL, e);
+    r = r == 0 ? words_run(n, "create", &w, NULL, NULL, e) : r;
     words_fini(&w);
     return r == 0 && fsync(fd) < 0 ? err_sys(e, -errno, "cannot make a layer") : r;
 }
@@ -194,8 +97,9 @@ int volume_image_make_locked(struct node *n, int fd, const struct layer_plan *p,
 struct part {
     struct layer layer; /* owned */
     struct strv users;
-    bool ours;  /* nobody else needs it */
-    bool below; /* the disk is made of it */
+    bool ours;    /* nobody else needs it */
+    bool below;   /* the disk, as it is used, is made of it */
+    bool written; /* the top, and the store of the cache over it */
 };
 
 struct rotation {
@@ -257,7 +161,7 @@ static bool is_own_user(const struct rotation *r, const char *user)
     }
     RECORD_KEY(snapshots, "s/%s/", r->v->name);
     return str_starts(user, snapshots) ||
-           (strchr("vbm", user[0]) != NULL && user[1] == '/' &&
+           (strchr("vbmc", user[0]) != NULL && user[1] == '/' &&
             strcmp(user + 2, r->v->name) == 0);
 }
 
@@ -277,6 +181,19 @@ static void find_ours(struct rotation *r)
     }
 }
 
+static int add_store(struct rotation *r, struct err *e)
+{
+    const json_t *cache = json_object_get(r->v->record, "cache");
+    size_t at = r->count;
+    int done = add_parts(r, volume_text(cache, "layer"), e);
+
+    if (done == 0 && r->count > at) {
+        r->parts[at].below = true;
+        r->parts[at].written = true;
+    }
+    return done;
+}
+
 static int load_parts(struct rotation *r, struct err *e)
 {
     size_t i;
@@ -285,7 +202,9 @@ static int load_parts(struct rotation *r, struct err *e)
 
     for (i = 0; i < r->count; i++) {
         r->parts[i].below = true;
+        r->parts[i].written = i == 0;
     }
+    done = done == 0 ? add_store(r, e) : done;
     json_array_foreach(json_object_get(r->v->record, "snapshots"), i, one)
     {
         done = done == 0 ? add_parts(r, volume_text(one, "layer"), e) : done;
@@ -297,33 +216,53 @@ static int load_parts(struct rotation *r, struct err *e)
 
 /* ---- changes ---- */
 
+/* How long it takes to try a passphrase that is made now. */
+static void add_work(struct words *w, uint64_t rounds)
+{
+    if (rounds > 0) {
+        words_add(w, "rounds=%llu", (unsigned long long)rounds);
+    }
+}
+
+/* The worker changes what it writes to, and files below that, which it gets anew. */
+static int add_served(const struct rotation *r, const struct part *p, struct words *w,
+                      struct err *e)
+{
+    char fd[32];
+    int file = p->written ? -1 : piece_open(r->n, &p->layer, O_RDWR, e);
+
+    words_add(w, "key");
+    words_add(w, "layer=%s", p->layer.id);
+    if (file >= 0) {
+        words_add(w, "reopen=%s.file,%s", p->layer.id, words_fd(w, "fd", file, fd));
+    }
+    return p->written || file >= 0 ? 0 : file;
+}
+
+/* What others only read is changed beside them: they have looked at its header. */
+static int add_image(const struct rotation *r, const struct part *p, struct words *w,
+                     struct err *e)
+{
+    const struct arrange_name as = {
+        .name = "f", .writes = true, .unlocked = r->control >= 0 && p->below};
+    int done = arrange_words(r->n, &p->layer, &as, w, e);
+
+    words_add(w, "node=q,qcow2,file=f,locked,alone,read-only");
+    return done;
+}
+
 /* Change the header of the layer itself: `add` (a descriptor), or the slot to be removed. */
 static int change_header(const struct rotation *r, const struct part *p, int add,
                          int slot, struct err *e)
 {
-    bool served = r->control >= 0 && p->below;
-    bool top = p == &r->parts[0];
+    bool file = layer_has_file(&p->layer);
+    bool served = r->control >= 0 && p->below && (p->written || file);
     int key = add >= 0 || r->new < 0 ? r->key : r->new;
     struct words w = {.message = served};
     const struct worker_ask ask = {.words = &w};
     char fd[32];
-    int done;
-    int file = piece_open(r->n, &p->layer, O_RDWR, e);
+    int done = served ? add_served(r, p, &w, e) : add_image(r, p, &w, e);
 
-    if (file < 0) {
-        return file;
-    }
-    if (served) {
-        words_add(&w, "key");
-        words_add(&w, "layer=%s", p->layer.id);
-        (void)words_fd(&w, "fd", file, fd);
-        if (!top) {
-            words_add(&w, "reopen=%s.file,%s", p->layer.id, fd);
-        }
-    } else {
-        words_add(&w, "node=f,file,%s", words_fd(&w, "fd", file, fd));
-        words_add(&w, "node=q,qcow2,file=f,locked,alone,read-only");
-    }
     words_add(&w, "%s", words_fd(&w, "key", fcntl(key, F_DUPFD_CLOEXEC, 3), fd));
     if (add >= 0) {
         words_add(
@@ -333,8 +272,9 @@ static int change_header(const struct rotation *r, const struct part *p, int add
     } else {
         words_add(&w, "remove=%d", slot);
     }
-    done = served ? volume_worker_ask(r->n, r->control, &ask, e)
-                  : words_run(r->n, "key", &w, NULL, NULL, e);
+    done = done < 0 ? done
+           : served ? volume_worker_ask(r->n, r->control, &ask, e)
+                    : words_run(r->n, "key", &w, NULL, NULL, e);
     words_fini(&w);
     return done;
 }
@@ -343,6 +283,13 @@ static void tell(const struct rotation *r, const struct part *p, const char *sta
 {
     (void)json_array_append_new(
         r->rows, json_pack("{s:s, s:s}", "layer", p->layer.id, "state", state));
+}
+
+static int find_slot(struct node *n, const struct layer *l, int key, struct err *e)
+{
+    SCOPED(scope_close) int header = layer_header(n, l, e);
+
+    return header < 0 ? header : volume_key_slot(n, header, key, e);
 }
 
 static int add_new(const struct rotation *r, const struct part *p, struct err *e)

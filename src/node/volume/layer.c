@@ -181,8 +181,7 @@ static int check_members(struct node *n, const struct layer *l, struct err *e)
 static int fill_image(struct node *n, int fd, const struct layer *l,
                       const struct layer_plan *p, struct err *e)
 {
-    const struct layer *like = p->like != NULL ? p->like : p->parent;
-    SCOPED(scope_close) int other = -1;
+    SCOPED(scope_close) int header = -1;
     char backing[PATH_MAX] = "";
     struct image_plan image = {.size_bytes = p->size_bytes};
     int r = 0;
@@ -195,10 +194,11 @@ static int fill_image(struct node *n, int fd, const struct layer *l,
         image.backing = backing;
         image.backing_format = volume_text(p->parent->record, "format");
     }
-    if (r == 0 && like != NULL && layer_is_encrypted(like)) {
-        other = piece_open(n, like, O_RDONLY, e);
-        image.header_of = other;
-        r = other < 0 ? other : 0;
+    header = r == 0 ? layer_plan_header(n, p, e) : -1;
+    image.header = header;
+    r = r == 0 && header < 0 ? header : r;
+    if (header == 0) {
+        header = -1; /* there is none to close */
     }
     return r == 0 ? volume_image_make(fd, &image, e) : r;
 }
@@ -217,7 +217,7 @@ static int fill_by_words(struct node *n, const struct layer *l,
         words_add(&w, "format=raw");
         words_add(&w, "size=%llu", (unsigned long long)p->size_bytes);
     } else {
-        r = r == 0 ? arrange_add_image(l, p->parent, &w) : r;
+        r = r == 0 ? arrange_add_image(n, l, p, &w, e) : r;
     }
     r = r == 0 ? words_run(n, "create", &w, NULL, NULL, e) : r;
     words_fini(&w);
@@ -246,25 +246,16 @@ static int fill_piece(struct node *n, const struct layer *l, const struct layer_
                : 0;
 }
 
-static bool is_to_be_encrypted(const struct layer_plan *p)
-{
-    return p->key > 0 || (p->like != NULL && layer_is_encrypted(p->like)) ||
-           (p->parent != NULL && layer_is_encrypted(p->parent));
-}
-
+/* Its header is read beside who writes to the disk, and a journal is not. */
 static int check_encrypted(const struct layer_plan *p, const struct layer *l,
                            struct err *e)
 {
-    if (is_to_be_encrypted(p) && layer_is_filtered(l)) {
-        return err_set(e, -EOPNOTSUPP,
-                       "a disk with checksums, dedup or tiers is not encrypted yet");
-    }
-    return is_to_be_encrypted(p) && !layer_has_file(l)
+    return layer_is_to_be_encrypted(p) && arrange_has_journal(l)
                ? err_set(e, -EOPNOTSUPP,
-                         "pool '%s' keeps disks on all its members or on devices, and "
-                         "those are not encrypted yet: use a pool of directories without "
-                         "redundancy",
-                         volume_text(p->pool, "name"))
+                         "pool '%s' keeps parity (%s), and no encrypted disks yet: "
+                         "mirror, raid10, raid0 and span do",
+                         volume_text(p->pool, "name"),
+                         volume_text(l->record, "arrangement"))
                : 0;
 }
 
@@ -335,7 +326,7 @@ int layer_make(struct node *n, const struct layer_plan *p, struct layer_new *ret
     if (block > VOLUME_SECTOR_BYTES) {
         (void)json_object_set_new(l->record, "block_bytes", json_integer(block));
     }
-    if (is_to_be_encrypted(p)) {
+    if (layer_is_to_be_encrypted(p)) {
         (void)json_object_set_new(l->record, "encrypted", json_true());
     }
     if (plan_filter(p)[0] != '\0') {
@@ -344,15 +335,15 @@ int layer_make(struct node *n, const struct layer_plan *p, struct layer_new *ret
     if (strcmp(plan_filter(p), "tier") == 0) {
         (void)json_object_set(l->record, "tier", json_object_get(p->of, "tier"));
     }
-    r = l->record == NULL ? err_set(e, -ENOMEM, "no memory") : check_encrypted(p, l, e);
-    r = r == 0 ? check_blocks(l, e) : r;
+    r = l->record == NULL ? err_set(e, -ENOMEM, "no memory") : check_blocks(l, e);
+    r = r == 0 ? check_encrypted(p, l, e) : r;
     r = r == 0 ? piece_announce(n, l, &ret->intent, e) : r;
     (void)fault_step("layer.announced");
     r = r == 0 ? check_members(n, l, e) : r;
     if (r == 0) {
-        r = layer_is_filtered(l)   ? option_layer_make(n, l, p->parent, e)
+        r = layer_is_filtered(l)   ? option_layer_make(n, l, p, e)
             : layer_is_one_file(l) ? fill_piece(n, l, p, e)
-                                   : arrange_make(n, l, p->parent, e);
+                                   : arrange_make(n, l, p, e);
     }
     (void)fault_step("layer.made");
     if (r < 0) {

@@ -5,10 +5,15 @@
  *
  *     limits    {iops, bandwidth, burst_iops, burst_bandwidth, burst_seconds}
  *     log       the path of a trace
- *     cache     {pool, class, size_bytes, mode, layer}: `layer` is the store, a raw layer with
+ *     cache     {pool, class, size_bytes, mode, layer}: `layer` is the store, a layer with
  *               the user c/NAME; without one a new store is made when the disk is used
  *
- * What a snapshot or a clone keeps lies below them. */
+ * What a snapshot or a clone keeps lies below them.  From above to below: trace, limits, cache,
+ * the images with their encryption, each layer's own filter (option_layer.h), the members.
+ * So checksums and tiers see what is encrypted already, and are mended and moved without a
+ * passphrase; a trace has places and lengths, never bytes; and the store of a cache,
+ * which stands over the encryption, is an encrypted image itself, with the header of the top
+ * layer, so that both open with the same passphrases. */
 #ifndef NODE_VOLUME_OPTION_H
 #define NODE_VOLUME_OPTION_H
 
@@ -32,8 +37,8 @@ void option_limit_words(const json_t *volume, const char *before, struct str *re
 /* Take them into a record, without what has to be made for them. */
 int option_take(struct node *n, const json_t *order, json_t *volume, struct err *e);
 
-/* What this disk has that a guest could not keep; NULL: nothing. */
-const char *option_for_guests(const json_t *volume);
+/* Whether there is anything: then one process has the disk, and nobody its file. */
+bool option_stands_over(const json_t *volume);
 
 /* Words for the disk as it is used: `disk` is the node of its image. */
 int option_words(struct node *n, const struct volume *v, const char *disk,
@@ -45,8 +50,13 @@ int option_words(struct node *n, const struct volume *v, const char *disk,
  * is served is left to its server. */
 int option_cache_settle(struct node *n, const struct volume *v, struct err *e);
 
-/* Make the store that the record asks for, if there is none. */
-int option_cache_need(struct node *n, const char *name, struct err *e);
+/* Make the store that the record asks for, if there is none; `key`: the passphrase of an encrypted
+ * disk, whose store is encrypted as its top layer is; 0: none. */
+int option_cache_need(struct node *n, const char *name, int key, struct err *e);
+
+/* Words for the node of a store, which has its id. */
+int option_store_words(struct node *n, const struct layer *store, struct words *w,
+                       struct err *e);
 
 /* The store goes; the option stays, unless `forget`.  Nothing is in it that the disk does not
  * have. */

@@ -27,7 +27,7 @@ uint64_t option_layer_bytes(const struct layer *l, uint64_t bytes);
 /* As `arrange_words` and `arrange_make`. */
 int option_layer_words(struct node *n, const struct layer *l,
                        const struct arrange_name *as, struct words *w, struct err *e);
-int option_layer_make(struct node *n, const struct layer *l, const struct layer *parent,
+int option_layer_make(struct node *n, const struct layer *l, const struct layer_plan *p,
                       struct err *e);
 
 /* Compare all that a layer has with its checksums (`mend`: and put right what another member

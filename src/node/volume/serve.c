@@ -368,11 +368,11 @@ static void take_listening(void *arg, const char *line)
 }
 
 /* A cache is written, so a reader goes past it: nothing is held back by now. */
-static int add_options(const struct serving *s, bool writes, struct words *w,
+static int add_options(const struct serving *s, bool writes, int key, struct words *w,
                        struct err *e)
 {
     struct volume now = {0};
-    int r = writes ? option_cache_need(s->n, s->v->name, e)
+    int r = writes ? option_cache_need(s->n, s->v->name, key, e)
                    : option_cache_settle(s->n, s->v, e);
 
     r = r == 0 ? volume_load(s->n, s->v->name, &now, e) : r;
@@ -395,7 +395,7 @@ static int serve_once(struct serving *s, struct err *e)
     r = r == 0 ? chain_unlock(s->n, &chain, s->order, e) : r;
     r = r == 0 ? words_want_block(&w, &chain, s->order, e) : r;
     r = r == 0 ? words_chain(s->n, &chain, "disk", writes, &w, e) : r;
-    r = r == 0 ? add_options(s, writes, &w, e) : r;
+    r = r == 0 ? add_options(s, writes, chain.key, &w, e) : r;
     words_add(&w, "socket=%s", volume_text(s->order, "nbd"));
     words_add(&w, "once");
     if (!writes) {

@@ -27,6 +27,7 @@
 #define BACKLOG      16
 #define ANSWER_BYTES 65536
 #define END_STEPS    200 /* of 10 ms: until a worker that ends is gone */
+#define END_MS       (END_STEPS * 10)
 
 /* An address for the name below the directory, however long that directory's path is. */
 static int address_of(const struct node *n, const char *name, int *ret_dir,
@@ -110,7 +111,7 @@ static int start(struct node *n, const struct volume *v, const json_t *order,
 
     r = r == 0 ? chain_unlock(n, &chain, order, e) : r;
     r = r == 0 ? words_want_block(&w, &chain, order, e) : r;
-    r = r == 0 ? option_cache_need(n, v->name, e) : r;
+    r = r == 0 ? option_cache_need(n, v->name, chain.key, e) : r;
     r = r == 0 ? volume_load(n, v->name, &now, e) : r;
     control = r == 0 ? bind_control(n, v->name, e) : r;
     if (control < 0) {
@@ -186,11 +187,20 @@ static void wait_a_step(void)
     (void)nanosleep(&step, NULL);
 }
 
+int64_t volume_now_ms(void)
+{
+    struct timespec t;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec * 1000LL + t.tv_nsec / 1000000;
+}
+
 int volume_worker_need(struct node *n, const struct volume *v, const json_t *order,
                        int *ret_fd, struct err *e)
 {
     /* One that was killed holds the disk for moments after its socket is gone. */
-    int steps = volume_worker_has_socket(n, v->name) ? END_STEPS : END_STEPS / 4;
+    int64_t end =
+        volume_now_ms() + (volume_worker_has_socket(n, v->name) ? END_MS : END_MS / 4);
     struct worker_now now;
     struct err why = {0};
     int r = 0;
@@ -200,10 +210,10 @@ int volume_worker_need(struct node *n, const struct volume *v, const json_t *ord
         r = may_use(n, v, order, e);
         return r == 0 ? check_block(n, *ret_fd, order, e) : r;
     }
-    for (int i = 0; i < steps; i++) {
+    for (;;) {
         why = (struct err){0};
         r = start(n, v, order, &why);
-        if (r != -EBUSY) {
+        if (r != -EBUSY || volume_now_ms() >= end) { /* each try takes its time */
             break;
         }
         wait_a_step(); /* the one before has the disk still */

@@ -14,6 +14,9 @@ int volume_worker_connect(struct node *n, const char *name);
 int volume_worker_need(struct node *n, const struct volume *v, const json_t *order,
                        int *ret_fd, struct err *e);
 
+/* A clock for those who wait for one to end. */
+int64_t volume_now_ms(void);
+
 /* Whether one may be alive or ending. */
 bool volume_worker_has_socket(const struct node *n, const char *name);
 void volume_worker_forget(const struct node *n, const char *name);

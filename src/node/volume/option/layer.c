@@ -62,15 +62,14 @@ int option_layer_check_order(const json_t *order, struct err *e)
     if (checksum + dedup + (tier > 0) > 1) {
         return err_set(e, -EINVAL, "one of --checksum, --dedup and --tier at a time");
     }
-    if (json_is_true(json_object_get(order, "encrypt"))) {
+    if (dedup && json_is_true(json_object_get(order, "encrypt"))) {
         return err_set(e, -EOPNOTSUPP,
-                       "a disk with --checksum, --dedup or --tier is not encrypted yet");
+                       "equal blocks of an encrypted disk differ where they lie: --dedup "
+                       "would find none");
     }
-    if (json_object_get(order, "device") != NULL ||
-        json_object_get(order, "filesystem") != NULL) {
+    if (json_object_get(order, "device") != NULL) {
         return err_set(e, -EOPNOTSUPP,
-                       "--checksum, --dedup and --tier are not for --device and "
-                       "--filesystem");
+                       "--checksum, --dedup and --tier are not for --device");
     }
     if (tier > 0 && tier < TIER_LEAST) {
         return err_set(e, -EINVAL, "--tier takes 16 MiB at least");
@@ -178,7 +177,7 @@ static int add_tiers(struct node *n, const struct layer *l, const struct arrange
 
     for (unsigned i = 0; i < 2; i++) {
         char name[POOL_NODE_BYTES];
-        const struct pool_node piece = {name, use_of(as), 0};
+        const struct pool_node piece = {name, use_of(as), 0, 0, as->unlocked};
 
         (void)str_print(name, sizeof name, "%s.%s", as->name, names[i]);
         if (piece_words_there(n, l, i, &piece, w) < 0) {
@@ -192,7 +191,8 @@ int option_layer_words(struct node *n, const struct layer *l,
                        const struct arrange_name *as, struct words *w, struct err *e)
 {
     char below[160];
-    const struct arrange_name under = {.name = below, .writes = as->writes};
+    const struct arrange_name under = {
+        .name = below, .writes = as->writes, .unlocked = as->unlocked};
     int r;
 
     if (is(l, "tier")) {
@@ -255,12 +255,13 @@ static int arrange(struct node *n, const struct layer *l, uint64_t bytes, uint64
     return r;
 }
 
-static int make_below(struct node *n, const struct layer *l, struct err *e)
+static int make_below(struct node *n, const struct layer *l, const struct layer_plan *p,
+                      struct err *e)
 {
     bool plain = strcmp(volume_text(l->record, "arrangement"), "plain") == 0;
     uint64_t size = disk_bytes(l);
     uint64_t bytes = plain ? option_layer_bytes(l, size) : 0;
-    int r = plain ? 0 : arrange_make(n, l, NULL, e);
+    int r = plain ? 0 : arrange_make(n, l, p, e);
 
     if (r == 0 && is(l, "dedup")) { /* the map has room to grow */
         r = arrange(n, l, bytes, 2 * size, NULL, e);
@@ -271,26 +272,26 @@ static int make_below(struct node *n, const struct layer *l, struct err *e)
     return r;
 }
 
-static int make_image(struct node *n, const struct layer *l, const struct layer *parent,
+static int make_image(struct node *n, const struct layer *l, const struct layer_plan *p,
                       struct err *e)
 {
     const struct arrange_name as = {.name = "disk", .writes = true};
     struct words w = {.n_fds = 0};
     int r = option_layer_words(n, l, &as, &w, e);
 
-    r = r == 0 ? arrange_add_image(l, parent, &w) : r;
+    r = r == 0 ? arrange_add_image(n, l, p, &w, e) : r;
     r = r == 0 ? words_run(n, "create", &w, NULL, NULL, e) : r;
     words_fini(&w);
     return r;
 }
 
-int option_layer_make(struct node *n, const struct layer *l, const struct layer *parent,
+int option_layer_make(struct node *n, const struct layer *l, const struct layer_plan *p,
                       struct err *e)
 {
-    int r = is(l, "tier") ? make_tiers(n, l, e) : make_below(n, l, e);
+    int r = is(l, "tier") ? make_tiers(n, l, e) : make_below(n, l, p, e);
 
     (void)fault_step("layer.wrapped");
-    r = r == 0 && is_image(l) ? make_image(n, l, parent, e) : r;
+    r = r == 0 && is_image(l) ? make_image(n, l, p, e) : r;
     return r == 0 ? piece_sync(n, l, e) : r;
 }
 

@@ -202,9 +202,11 @@ static int take_cache(struct node *n, const json_t *order, json_t *volume, struc
     if (size < CACHE_LEAST) {
         return err_set(e, -EINVAL, "a cache takes 8 MiB at least");
     }
-    if (json_is_true(json_object_get(volume, "encrypted"))) {
+    if (json_is_true(json_object_get(volume, "encrypted")) &&
+        strcmp(mode, "write-back") == 0) {
         return err_set(e, -EOPNOTSUPP,
-                       "the disk is encrypted, and a cache would keep it in clear");
+                       "the disk is encrypted: what a cache held back could be written "
+                       "with the passphrase alone (--cache-mode write-through)");
     }
     r = parse_place(place, pool, &class, e);
     if (r == 0 && pool[0] == '\0') {
@@ -246,26 +248,41 @@ int option_take(struct node *n, const json_t *order, json_t *volume, struct err 
     return r == 0 ? take_log(order, volume, e) : r;
 }
 
-const char *option_for_guests(const json_t *volume)
+bool option_stands_over(const json_t *volume)
 {
-    return json_object_get(volume, "cache") != NULL    ? "a cache"
-           : json_object_get(volume, "limits") != NULL ? "limits"
-           : json_object_get(volume, "log") != NULL    ? "a trace"
-           : option_layer_wanted(volume)[0] != '\0'    ? "checksums, dedup or tiers"
-                                                       : NULL;
+    return json_object_get(volume, "cache") != NULL ||
+           json_object_get(volume, "limits") != NULL ||
+           json_object_get(volume, "log") != NULL;
 }
 
 /* ---- words ---- */
 
+/* That of an encrypted disk is encrypted, too, and opens with the same passphrase; `w` has it. */
+int option_store_words(struct node *n, const struct layer *store, struct words *w,
+                       struct err *e)
+{
+    char name[LAYER_ID_DIGITS + 8];
+    const struct arrange_name as = {.name = name, .writes = true};
+    int r;
+
+    (void)str_print(name, sizeof name, "%s.file", store->id);
+    r = arrange_words(n, store, &as, w, e);
+    words_add(w, "node=%s,%s,file=%s%s", store->id, volume_text(store->record, "format"),
+              name,
+              !layer_is_encrypted(store) ? ""
+              : w->key[0] != '\0'        ? w->key
+                                         : ",locked");
+    return r;
+}
+
 static int add_cache(struct node *n, const json_t *cache, const char *disk,
                      struct words *w, struct err *e)
 {
-    const struct arrange_name as = {.name = "cache.file", .writes = true};
     struct layer store = {.record = NULL};
     int r = layer_load(n, volume_text(cache, "layer"), &store, e);
 
-    r = r == 0 ? arrange_words(n, &store, &as, w, e) : r;
-    words_add(w, "node=cache,cache,slow=%s,fast=cache.file,mode=%s", disk,
+    r = r == 0 ? option_store_words(n, &store, w, e) : r;
+    words_add(w, "node=cache,cache,slow=%s,fast=%s,mode=%s", disk, store.id,
               volume_text(cache, "mode"));
     layer_fini(&store);
     return r < 0 ? err_wrap(e, "its cache") : 0;

@@ -127,11 +127,13 @@ static int change(struct node *n, struct volume *v, const json_t *order, int con
     if (r == 0 && control >= 0 && names_limit(order)) {
         r = set_limits(n, v, control, e);
     }
-    if (r == 0 && json_object_get(v->record, "cache") != NULL && control < 0) {
+    if (r == 0 && json_object_get(v->record, "cache") != NULL && control < 0 &&
+        !json_is_true(
+            json_object_get(v->record, "encrypted"))) { /* else when it is opened */
         char name[WORD_NAME_BYTES];
 
         (void)str_print(name, sizeof name, "%s", v->name);
-        r = option_cache_need(n, name, e);
+        r = option_cache_need(n, name, 0, e);
         volume_fini(v);
         r = r == 0 ? volume_load(n, name, v, e) : r;
     }

@@ -85,16 +85,16 @@ int option_cache_settle(struct node *n, const struct volume *v, struct err *e)
 /* ---- making ---- */
 
 static int fill(struct node *n, const struct volume *v, const struct layer *store,
-                struct err *e)
+                int key, struct err *e)
 {
-    const struct arrange_name as = {.name = "cache.file", .writes = true};
     struct words w = {.n_fds = 0};
     struct chain chain = {0};
     int r = chain_load(n, volume_text(v->record, "top"), &chain, e);
 
     r = r == 0 ? words_chain(n, &chain, "disk", true, &w, e) : r;
-    r = r == 0 ? arrange_words(n, store, &as, &w, e) : r;
-    words_add(&w, "node=cache,cache,slow=disk,fast=cache.file,fresh");
+    words_unlock(&w, key);
+    r = r == 0 ? option_store_words(n, store, &w, e) : r;
+    words_add(&w, "node=cache,cache,slow=disk,fast=%s,fresh", store->id);
     r = r == 0 ? words_run(n, "settle", &w, NULL, NULL, e) : r;
     words_fini(&w);
     chain_fini(&chain);
@@ -121,36 +121,43 @@ static int record_store(struct node *n, struct volume *v, const struct layer *st
     return r;
 }
 
-static int make(struct node *n, struct volume *v, struct err *e)
+static int make(struct node *n, struct volume *v, int key, struct err *e)
 {
+    bool encrypted = json_is_true(json_object_get(v->record, "encrypted"));
     const json_t *cache = json_object_get(v->record, "cache");
     SCOPED(scope_json) json_t *pool = NULL;
     struct layer_new store = {.intent = -1};
     struct layer_plan plan = {.class = volume_text(cache, "class"),
-                              .format = "raw",
+                              .format = encrypted ? "qcow2" : "raw",
                               .size_bytes = volume_number(cache, "size_bytes")};
+    struct chain top = {0};
     int r = pool_load(n, volume_text(cache, "pool"), &pool, e);
 
     plan.pool = pool;
+    if (r == 0 && encrypted) {
+        r = chain_load_most(n, volume_text(v->record, "top"), 1, &top, e);
+        plan.like = top.layers;
+    }
     r = r == 0 ? layer_make(n, &plan, &store, e) : r;
     if (r == 0) {
-        r = fill(n, v, &store.layer, e);
+        r = fill(n, v, &store.layer, key, e);
         (void)fault_step("cache.filled");
         r = r == 0 ? record_store(n, v, &store.layer, e) : r;
         (void)fault_step("cache.recorded");
         layer_settle(n, &store, r == 0);
     }
+    chain_fini(&top);
     return r < 0 ? err_wrap(e, "cannot make the cache of volume '%s'", v->name) : 0;
 }
 
-int option_cache_need(struct node *n, const char *name, struct err *e)
+int option_cache_need(struct node *n, const char *name, int key, struct err *e)
 {
     struct volume v = {0};
     int r = volume_load(n, name, &v, e);
 
     if (r == 0 && json_object_get(v.record, "cache") != NULL &&
         store_of(v.record)[0] == '\0') {
-        r = make(n, &v, e);
+        r = make(n, &v, key, e);
     }
     volume_fini(&v);
     return r;

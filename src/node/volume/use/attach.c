@@ -28,15 +28,7 @@ int volume_plan(struct node *n, const char *name, json_t **ret_disk, struct err 
     struct volume v = {0};
     int r = volume_load(n, name, &v, e);
 
-    const char *option = r == 0 ? option_for_guests(v.record) : NULL;
-
     *ret_disk = NULL;
-    if (option != NULL) {
-        r = err_set(e, -EOPNOTSUPP,
-                    "volume '%s' has %s, which only exports keep (see 'strata volume "
-                    "export', 'strata volume set')",
-                    name, option);
-    }
     if (r == 0 && volume_is_disk(v.record)) {
         *ret_disk = json_pack("{s:s, s:I}", "name", name, "block_bytes",
                               (json_int_t)volume_number(v.record, "block_bytes"));
@@ -61,12 +53,25 @@ static int open_raw(struct node *n, const struct layer *l, bool writes, int *ret
     return r;
 }
 
-static int open_read_only(struct node *n, const struct chain *chain, int *ret_file,
-                          struct err *e)
+/* Readers are many: each has limits for itself, none has the cache, in which nothing is held back
+ * by now, and none writes a trace. */
+static int open_read_only(struct node *n, const struct volume *v,
+                          const struct chain *chain, int *ret_file, struct err *e)
 {
+    SCOPED(scope_json)
+    json_t *over = json_pack("{s:O*}", "limits", json_object_get(v->record, "limits"));
+    const struct volume reader = {.record = over};
     struct words w = {.n_fds = 0};
-    int r = words_chain(n, chain, "disk", false, &w, e);
+    struct err why = {0};
+    int r = option_cache_settle(n, v, &why);
 
+    if (r ==
+        -EBUSY) { /* by other readers, who found nothing; or by who writes, who is met again */
+        r = 0;
+    }
+    r = r < 0 ? err_set(e, r, "%s", why.text)
+              : words_chain(n, chain, "disk", false, &w, e);
+    r = r == 0 ? option_words(n, &reader, "disk", &w, e) : r;
     if (r < 0) {
         words_fini(&w);
         return r;
@@ -82,11 +87,12 @@ int mounted_open(struct node *n, const struct volume *v, const json_t *order, bo
 
     r = r == 0 ? chain_unlock(n, &chain, order, e) : r;
     if (r == 0 && chain.count == 1 && layer_has_file(&chain.layers[0]) &&
-        strcmp(volume_text(v->record, "format"), "raw") == 0) {
+        strcmp(volume_text(v->record, "format"), "raw") == 0 &&
+        !option_stands_over(v->record)) {
         r = open_raw(n, &chain.layers[0], writes, ret_file, e);
     } else if (r == 0) {
         r = writes ? mounted_live(n, v, order, ret_file, e)
-                   : open_read_only(n, &chain, ret_file, e);
+                   : open_read_only(n, v, &chain, ret_file, e);
     }
     chain_fini(&chain);
     return r;
@@ -108,14 +114,16 @@ static int open_volume(struct node *n, const json_t *disk, bool writes, int *ret
 static int open_patiently(struct node *n, const json_t *disk, bool writes, int *ret_file,
                           struct err *e)
 {
-    for (int left = WAIT_MS;; left -= STEP_MS) {
+    int64_t end = volume_now_ms() + WAIT_MS;
+
+    for (;;) {
         struct err why = {0};
         int r = open_volume(n, disk, writes, ret_file, &why);
 
         if (r == 0) {
             return 0;
         }
-        if (r != -EBUSY || left <= 0) {
+        if (r != -EBUSY || volume_now_ms() >= end) {
             return r == -EBUSY
                        ? err_set(e, r,
                                  "it is in use: a disk that is written to belongs to one "
@@ -248,7 +256,7 @@ int volume_hold(struct node *n, const struct guest *g, struct volume_holds *ret,
         struct volume v = {0};
 
         ret->fds[i] = -1;
-        r = volume_load_disk(n, names.items[i], &v, &ret->fds[i], e);
+        r = volume_load_locked(n, names.items[i], &v, &ret->fds[i], e);
         ret->count += ret->fds[i] >= 0;
         volume_fini(&v);
     }

@@ -15,6 +15,8 @@
 #include "contract/blk_ops.h"
 #include "resource/storage/graph/window.h"
 
+#define HEADER_MOST ((uint64_t)64 << 20) /* as an image may have */
+
 struct crypt {
     struct qcow2_crypt crypt;
     struct loop *loop;
@@ -134,5 +136,16 @@ int crypt_copy_init(struct crypt_copy *c, const struct blk *image, struct err *e
     *c = (struct crypt_copy){.maker = {i.crypt_bytes, make_copy},
                              .file = image->edge[0].disk,
                              .at = i.crypt_at};
+    return 0;
+}
+
+int crypt_copy_header_init(struct crypt_copy *c, struct blk *header, struct err *e)
+{
+    uint64_t bytes = blk_size(header);
+
+    if (bytes == 0 || bytes > HEADER_MOST || bytes % 4096 != 0) {
+        return err_set(e, -EINVAL, "'%s' is no encryption header", header->label);
+    }
+    *c = (struct crypt_copy){.maker = {bytes, make_copy}, .file = header};
     return 0;
 }

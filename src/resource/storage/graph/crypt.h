@@ -48,4 +48,7 @@ struct crypt_copy {
 /* -EINVAL: it is not encrypted. */
 int crypt_copy_init(struct crypt_copy *c, const struct blk *image, struct err *e);
 
+/* The same of a disk that is a header and nothing else. */
+int crypt_copy_header_init(struct crypt_copy *c, struct blk *header, struct err *e);
+
 #endif

@@ -64,7 +64,7 @@ static int choose_cost(const struct request *r, struct luks_cost *ret)
     return e != 0 ? e : small_number(r, "threads", &ret->threads);
 }
 
-/* Encrypted by a key of its own (`key=`), by that of the image that it stands on
+/* Encrypted by a key of its own (`key=`), by that of another image, or of a header alone
  * (`key-of=NODE`), or not. */
 static int create_encrypted(const struct request *r, struct blk *file,
                             struct qcow2_create_options *o)
@@ -78,10 +78,10 @@ static int create_encrypted(const struct request *r, struct blk *file,
 
     if (request_has(r, "key-of")) {
         e = request_disk(r, "key-of", &other);
-        if (e == 0 && strcmp(other->ops->name, "qcow2") != 0) {
-            e = err_set(r->e, -EINVAL, "'%s' is no qcow2 image", other->label);
-        }
-        e = e != 0 ? e : crypt_copy_init(&copy, other, r->e);
+        e = e != 0 ? e
+            : strcmp(other->ops->name, "qcow2") == 0
+                ? crypt_copy_init(&copy, other, r->e)
+                : crypt_copy_header_init(&copy, other, r->e);
         o->crypt = &copy.maker;
         return e != 0 ? e : qcow2_create(file, o, r->e);
     }

@@ -2,8 +2,11 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/err.h"
+#include "base/fault.h"
+#include "base/scope.h"
 #include "contract/blk_graph.h"
 #include "contract/blk_ops.h"
 #include "resource/storage/graph/graph.h"
@@ -118,8 +121,15 @@ static int act(struct keys *k)
     return e;
 }
 
-static const char *const words[] = {"key",    "add",    "change",  "remove",
-                                    "rounds", "memory", "threads", NULL};
+static const char *const words[] = {"key",    "add",     "change", "remove", "rounds",
+                                    "memory", "threads", "copy",   NULL};
+
+static unsigned uses_of(const struct request *r)
+{
+    return request_has(r, "add") || request_has(r, "change") || request_has(r, "remove")
+               ? BLK_USE_READ | BLK_USE_WRITE
+               : BLK_USE_READ;
+}
 
 /* The header inside a qcow2 image that was opened `locked`: the image is closed and its file
  * is the header's alone. */
@@ -135,13 +145,30 @@ static int enter_image(const struct request *r, struct blk *image, struct blk **
     }
     e = graph_forget(r->graph, graph_name_of(r->graph, image), r->e);
     return e != 0 ? e
-                  : window_create(file, i.crypt_at, i.crypt_bytes,
-                                  BLK_USE_READ | BLK_USE_WRITE, ret, r->e);
+                  : window_create(file, i.crypt_at, i.crypt_bytes, uses_of(r), ret, r->e);
+}
+
+/* `copy=FD`: the header itself, for who makes layers that open with the same passphrases. */
+static int copy_out(const struct request *r, struct blk *header)
+{
+    int fd = atoi(request_get(r, "copy"));
+    size_t bytes = (size_t)blk_size(header);
+    SCOPED(scope_free) char *copy = fault_aligned(4096, bytes);
+    int e = copy == NULL ? -ENOMEM : blk_read(header, copy, bytes, 0);
+    size_t done = 0;
+
+    while (e == 0 && done < bytes) {
+        ssize_t n = write(fd, copy + done, bytes - done);
+
+        done += n > 0 ? (size_t)n : 0;
+        e = n < 0 && errno != EINTR ? -errno : 0;
+    }
+    return e == 0 ? 0 : err_sys(r->e, e, "cannot copy the encryption header");
 }
 
 int tool_key(struct request *r)
 {
-    struct blk_edge edge = {.user = "key", .uses = BLK_USE_READ | BLK_USE_WRITE};
+    struct blk_edge edge = {.user = "key", .uses = uses_of(r)};
     struct keys k = {.r = r};
     struct blk *disk = NULL;
     int e = request_open(r, words, &disk);
@@ -150,6 +177,11 @@ int tool_key(struct request *r)
         e = enter_image(r, disk, &disk);
     }
     e = e != 0 ? e : blk_attach(&edge, disk, r->e);
+    if (e == 0 && request_has(r, "copy")) {
+        e = copy_out(r, disk);
+        blk_detach(&edge);
+        return e;
+    }
     e = e != 0 ? e : luks_open(r->loop, disk, &k.header, r->e);
     e = e != 0 ? e : act(&k);
     luks_close(k.header);
