@@ -68,6 +68,10 @@ fails 1 strata volume restore "$WORK" d
 has "no list" "$OUT" "there is no backup"
 
 # The list is foreign bytes: names lead nowhere else.
+mkdir "$WORK/none"
+printf '{"backups": 5}' >"$WORK/none/backups.json"
+fails 1 strata volume restore "$WORK/none" d
+has "no list" "$OUT" "is no list of backups"
 sed -i 's|0001.qcow2|../../etc/x|' "$KEPT/backups.json"
 fails 1 strata volume restore --at 0002 "$KEPT" d
 has "refused" "$OUT" "cannot open the backup '../../etc/x'"

@@ -55,6 +55,7 @@ static int load_list(int dir, const char *path, json_t **ret, struct err *e)
     if (r == 0 && !json_is_array(json_object_get(*ret, "backups"))) {
         json_decref(*ret);
         r = err_set(e, -EINVAL, "'%s/%s' is no list of backups", path, LIST);
+        *ret = NULL;
     }
     return r;
 }
