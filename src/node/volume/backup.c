@@ -19,6 +19,7 @@
 #include "base/scope.h"
 #include "base/str.h"
 #include "host/file.h"
+#include "node/volume/archive.h"
 #include "node/volume/arrange.h"
 #include "node/volume/mounted.h"
 #include "node/volume/worker.h"
@@ -40,7 +41,7 @@ struct backup {
     size_t layers;      /* how many of them changed since */
 };
 
-static int load_list(int dir, const char *path, json_t **ret, struct err *e)
+int backup_list_load(int dir, const char *path, json_t **ret, struct err *e)
 {
     SCOPED(scope_free) char *text = NULL;
     size_t len;
@@ -54,13 +55,13 @@ static int load_list(int dir, const char *path, json_t **ret, struct err *e)
               : json_parse(text, len, LIST, ret, e);
     if (r == 0 && !json_is_array(json_object_get(*ret, "backups"))) {
         json_decref(*ret);
-        r = err_set(e, -EINVAL, "'%s/%s' is no list of backups", path, LIST);
         *ret = NULL;
+        r = err_set(e, -EINVAL, "'%s/%s' is no list of backups", path, LIST);
     }
     return r;
 }
 
-static const json_t *last_of(const json_t *list)
+const json_t *backup_list_last(const json_t *list)
 {
     const json_t *all = json_object_get(list, "backups");
 
@@ -102,9 +103,16 @@ static size_t first_needed(const json_t *list, size_t at)
     return at;
 }
 
+int backup_list_save(int dir, const json_t *list)
+{
+    SCOPED(scope_free) char *text = json_dumps(list, JSON_INDENT(2));
+
+    return text == NULL ? -ENOMEM
+                        : file_replace(dir, LIST, text, strlen(text), 0600, true);
+}
+
 static int save_list(const struct backup *b, json_t *list)
 {
-    SCOPED(scope_free) char *text = NULL;
     const char *kind = b->before != NULL ? "changes" : "whole";
     json_t *locked = b->chain.key > 0 ? json_true() : NULL;
     json_t *block = json_object_get(b->v->record, "block_bytes");
@@ -120,9 +128,7 @@ static int save_list(const struct backup *b, json_t *list)
         json_pack("{s:s, s:s, s:s, s:s, s:I, s:s, s:o*, s:O*}", "name", name, "kind",
                   kind, "file", b->file, "created_at", now, "size_bytes", size, "id",
                   b->id, "encrypted", locked, "block_bytes", block));
-    text = json_dumps(list, JSON_INDENT(2));
-    return text == NULL ? -ENOMEM
-                        : file_replace(b->dir, LIST, text, strlen(text), 0600, true);
+    return backup_list_save(b->dir, list);
 }
 
 static void node_name(const char *name, size_t at, char out[48])
@@ -215,6 +221,7 @@ static int add_changes(struct backup *b, const json_t *list, const struct layer 
 static int write_changes(struct backup *b, const json_t *list, int file, struct err *e)
 {
     SCOPED(scope_close) int other = -1;
+    SCOPED(scope_close) int header = -1;
     struct image_plan plan = {.size_bytes = volume_number(b->v->record, "size_bytes"),
                               .backing = b->before,
                               .backing_format = "qcow2"};
@@ -222,7 +229,6 @@ static int write_changes(struct backup *b, const json_t *list, int file, struct 
 
     if (b->chain.key > 0) {
         other = openat(b->dir, b->before, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-    SCOPED(scope_close) int header = -1;
         header = other < 0 ? err_sys(e, -errno, "cannot open '%s'", b->before)
                            : volume_key_header(other, e);
         plan.header = header;
@@ -294,6 +300,9 @@ static bool fits(const struct backup *b, const json_t *last)
     int fd =
         is_file_name(file) ? openat(b->dir, file, O_RDONLY | O_NOFOLLOW | O_CLOEXEC) : -1;
 
+    SCOPED(scope_close)
+    int header = fd >= 0 && is_encrypted(last) ? volume_key_header(fd, NULL) : -1;
+
     return fd >= 0 && is_encrypted(last) == (b->chain.key > 0) &&
            (b->chain.key <= 0 ||
             (header >= 0 && volume_key_slot(b->n, header, b->chain.key, NULL) >= 0));
@@ -302,11 +311,8 @@ static bool fits(const struct backup *b, const json_t *last)
 /* Incremental, when the directory's last backup is the one whose layer we kept. */
 static void choose_kind(struct backup *b, const json_t *list)
 {
-    SCOPED(scope_close)
-    int header = fd >= 0 && is_encrypted(last) ? volume_key_header(fd, NULL) : -1;
-
     const char *kept = volume_text(b->v->record, "backup_layer");
-    const json_t *last = last_of(list);
+    const json_t *last = backup_list_last(list);
     unsigned number = 0;
 
     b->before = NULL;
@@ -355,8 +361,11 @@ static int keep_layer(struct backup *b, struct err *e)
 static int make(struct backup *b, const char *path, json_t **ret, struct err *e)
 {
     SCOPED(scope_json) json_t *list = NULL;
-    int r = load_list(b->dir, path, &list, e);
+    int r = backup_list_load(b->dir, path, &list, e);
 
+    if (r == 0 && archive_is_one(backup_list_last(list))) {
+        r = err_set(e, -EEXIST, "'%s' has backups of a directory", path);
+    }
     r = r == 0 ? freeze(b, e) : r;
     if (r < 0) {
         return r;
@@ -372,7 +381,7 @@ static int make(struct backup *b, const char *path, json_t **ret, struct err *e)
     r = r == 0 ? keep_layer(b, e) : r;
     (void)fault_step("backup.recorded");
     if (r == 0) {
-        *ret = json_copy((json_t *)(uintptr_t)last_of(list));
+        *ret = json_copy((json_t *)(uintptr_t)backup_list_last(list));
     }
     return r;
 }
@@ -427,6 +436,7 @@ static int unlock(struct node *n, const json_t *backup, int dir, const json_t *o
 {
     const char *file = volume_text(backup, "file");
     SCOPED(scope_close) int fd = -1;
+    SCOPED(scope_close) int header = -1;
 
     if (!is_encrypted(backup)) {
         return json_object_get(order, "key_file") == NULL
@@ -437,7 +447,6 @@ static int unlock(struct node *n, const json_t *backup, int dir, const json_t *o
         fd = openat(dir, file, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
     }
     if (fd < 0) {
-    SCOPED(scope_close) int header = -1;
         return err_set(e, -ENOENT, "cannot open the backup '%s'", file);
     }
     ret->format = "qcow2";
@@ -494,12 +503,16 @@ int disk_volume_restore(struct node *n, const json_t *order, json_t **ret, struc
     if (r == 0) {
         dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         r = dir < 0 ? err_sys(e, -errno, "cannot open '%s'", path)
-                    : load_list(dir, path, &list, e);
+                    : backup_list_load(dir, path, &list, e);
     }
 
     piece_mend(n);
     all = json_object_get(list, "backups");
     r = r == 0 ? find_backup(all, volume_text(order, "at"), &at, e) : r;
+    if (r == 0 && archive_is_one(json_array_get(all, at))) {
+        r = archive_restore(n, order, dir, json_array_get(all, at), ret, e);
+        return r < 0 ? err_wrap(e, "cannot restore from '%s'", path) : 0;
+    }
     r = r == 0 ? unlock(n, json_array_get(all, at), dir, order, &source, e) : r;
     words_unlock(&w, source.key);
     r = r == 0 ? add_images(list, at, dir, "from", &w, e) : r;

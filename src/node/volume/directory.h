@@ -8,6 +8,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/word.h"
+
 struct err;
 struct node;
 
@@ -16,6 +18,18 @@ struct node;
 int directory_create(struct node *n, const char *name, const json_t *order, json_t **ret,
                      struct err *e);
 int directory_delete(struct node *n, const char *name, struct err *e);
+
+/* What fills a new one, before it has its name; a limit that its file system does not keep may be left
+ * out. */
+struct directory_source {
+    int (*fill)(void *arg, int data, struct err *e);
+    void *arg;
+    bool limit_may_go;
+};
+
+int directory_create_from(struct node *n, const char *name, const json_t *order,
+                          const struct directory_source *from, json_t **ret,
+                          struct err *e);
 
 /* Its files and its limit, for those who look: members of the record. */
 void directory_describe(struct node *n, json_t *record);
@@ -38,6 +52,11 @@ int directory_remove(struct node *n, int places, const char *name);
 
 /* An empty one; what was left there is removed. */
 int directory_make(struct node *n, int places, const char *name, uint32_t project);
+
+/* An empty directory there under a name that no volume has; the lock (a descriptor) keeps it from
+ * being swept, and `volume_forget_lock` wants its name. */
+int directory_scratch(struct node *n, int places, char name[WORD_NAME_BYTES],
+                      int *ret_lock, struct err *e);
 
 /* On which member of a pool a new one lies: members of the record. */
 int directory_choose(struct node *n, const json_t *pool, const char *class,

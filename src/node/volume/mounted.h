@@ -52,6 +52,15 @@ int mounted_open(struct node *n, const struct volume *v, const json_t *order, bo
 int disk_extract(struct node *n, struct words *w, const json_t *order, json_t **ret,
                  struct err *e);
 
+/* Where a copy goes: a directory that exists takes it under its own name. */
+struct disk_place {
+    int dir; /* owned */
+    char name[NAME_MAX + 1];
+};
+
+int disk_find_target(const char *to, const char *name, struct disk_place *ret,
+                     struct err *e);
+
 /* The same of a snapshot, which the order's "directory" names: VOLUME@SNAPSHOT. */
 bool disk_is_snapshot_word(const char *word);
 int disk_extract_snapshot(struct node *n, const json_t *order, json_t **ret,

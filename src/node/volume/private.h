@@ -211,6 +211,9 @@ int layer_rename_parent(struct node *n, const struct layer *child,
                         const struct layer *parent, bool unlocked);
 
 /* backup.c */
+int backup_list_load(int dir, const char *path, json_t **ret, struct err *e);
+int backup_list_save(int dir, const json_t *list);
+const json_t *backup_list_last(const json_t *list); /* borrowed; NULL: it is empty */
 int disk_volume_backup(struct node *n, const json_t *order, json_t **ret, struct err *e);
 int disk_volume_restore(struct node *n, const json_t *order, json_t **ret, struct err *e);
 

@@ -6,6 +6,7 @@
 #include "base/scope.h"
 #include "base/word.h"
 #include "node/node.h"
+#include "node/volume/archive.h"
 #include "node/volume/directory.h"
 #include "node/volume/option.h"
 #include "node/volume/option_layer.h"
@@ -200,6 +201,12 @@ static int move(struct node *n, const json_t *order, json_t **ret, struct err *e
                                   : disk_volume_move(n, order, ret, e);
 }
 
+static int backup(struct node *n, const json_t *order, json_t **ret, struct err *e)
+{
+    return is_directory(n, order) ? archive_backup(n, order, ret, e)
+                                  : disk_volume_backup(n, order, ret, e);
+}
+
 static int inspect(struct node *n, const json_t *order, json_t **ret, struct err *e)
 {
     return show_one(n, volume_text(order, "name"), ret, e);
@@ -228,7 +235,7 @@ static const struct verb verbs[] = {
     {"import", disk_volume_import},
     {"check", disk_volume_check},
     {"locate", disk_volume_locate},
-    {"backup", disk_volume_backup},
+    {"backup", backup},
     {"restore", disk_volume_restore},
     {"key", disk_volume_key},
     {"set", option_set},

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/fault.h"
+#include "base/log.h"
 #include "base/scope.h"
 #include "base/str.h"
 #include "base/word.h"
@@ -336,6 +337,120 @@ int directory_create(struct node *n, const char *name, const json_t *order, json
             forget_place(n, record);
         }
     }
+    if (r < 0) {
+        return err_wrap(e, "cannot make volume '%s'", name);
+    }
+    *ret = json_incref(record);
+    return 0;
+}
+
+/* ---- create, with what is in it from the first day ---- */
+
+struct filled {
+    struct node *n;
+    json_t *record;
+    int places;                    /* owned */
+    int lock;                      /* owned */
+    char scratch[WORD_NAME_BYTES]; /* has DATA until the volume has its name */
+};
+
+static int take_limit(struct filled *f, uint64_t quota, bool may_go, int data,
+                      struct err *e)
+{
+    struct err why = {0};
+    uint32_t project = 0;
+    int r = quota > 0 ? directory_take_project(f->places, quota, &project, &why) : 0;
+
+    if (r == -EOPNOTSUPP && may_go) {
+        log_warn(f->n->log, "volume '%s' has no limit: %s",
+                 volume_text(f->record, "name"), why.text);
+        return 0;
+    }
+    if (r < 0) {
+        return err_set(e, r, "%s", why.text);
+    }
+    if (project != 0) {
+        (void)json_object_set_new(f->record, "project", json_integer(project));
+        (void)json_object_set_new(f->record, "quota_bytes",
+                                  json_integer((json_int_t)quota));
+        (void)json_object_set_new(f->record, "size_bytes",
+                                  json_integer((json_int_t)quota));
+        r = directory_set_project(data, project);
+    }
+    return r < 0 ? err_sys(e, r, "cannot set its quota") : 0;
+}
+
+static int fill_scratch(struct filled *f, uint64_t quota,
+                        const struct directory_source *from, struct err *e)
+{
+    SCOPED(scope_close)
+    int own =
+        openat(f->places, f->scratch, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    SCOPED(scope_close) int data = -1;
+    int r;
+
+    if (own >= 0 && fchmod(own, 0755) == 0 && mkdirat(own, "data", 0755) == 0) {
+        data = openat(own, "data", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    }
+    if (data < 0) {
+        return err_sys(e, -errno, "cannot make its directory");
+    }
+    r = take_limit(f, quota, from->limit_may_go, data, e);
+    r = r == 0 ? from->fill(from->arg, data, e) : r;
+    return r == 0 && syncfs(data) < 0 ? err_sys(e, -errno, "cannot write it down") : r;
+}
+
+/* It has its name, and is recorded. */
+static int adopt(struct filled *f, struct err *e)
+{
+    const char *name = volume_text(f->record, "name");
+    SCOPED(scope_close) int lock = lock_places(f->n);
+    char path[PATH_MAX] = "";
+    int r = lock < 0 ? err_sys(e, lock, "cannot lock the directories of volumes")
+                     : check_absent(f->n, name, e);
+
+    r = r == 0 ? directory_remove(f->n, f->places, name) : r; /* what a killed one left */
+    r = r == 0 ? directory_path(f->n, f->record, path, e) : r;
+    (void)json_object_set_new(f->record, "path", json_string(path));
+    if (r == 0 && renameat(f->places, f->scratch, f->places, name) < 0) {
+        r = err_sys(e, -errno, "cannot name its directory");
+    }
+    (void)fault_step("volume.create.named");
+    if (r == 0) {
+        r = record_new(f->n, f->record, e);
+        (void)fault_step("volume.create.recorded");
+        if (r < 0) {
+            forget_place(f->n, f->record);
+        }
+    }
+    return r;
+}
+
+int directory_create_from(struct node *n, const char *name, const json_t *order,
+                          const struct directory_source *from, json_t **ret,
+                          struct err *e)
+{
+    SCOPED(scope_json) json_t *record = new_volume(name, order);
+    struct filled f = {.n = n, .record = record, .places = -1, .lock = -1};
+    SCOPED(scope_close) int made = node_need_places(n, e);
+    int r = record == NULL ? err_set(e, -ENOMEM, "no memory") : made < 0 ? made : 0;
+
+    r = r == 0 ? check_absent(n, name, e) : r;
+    r = r == 0 ? choose_place(n, order, record, e) : r;
+    f.places = r == 0 ? directory_open_places(n, record, e) : -1;
+    r = r == 0 && f.places < 0 ? f.places : r;
+    r = r == 0 ? directory_scratch(n, f.places, f.scratch, &f.lock, e) : r;
+    if (r == 0) {
+        r = fill_scratch(&f, volume_number(order, "quota"), from, e);
+        (void)fault_step("volume.create.filled");
+        r = r == 0 ? adopt(&f, e) : r;
+        if (r < 0) {
+            (void)disk_remove_tree(n, f.places, f.scratch);
+        }
+        volume_forget_lock(n, f.scratch);
+    }
+    scope_close(&f.lock);
+    scope_close(&f.places);
     if (r < 0) {
         return err_wrap(e, "cannot make volume '%s'", name);
     }

@@ -133,6 +133,23 @@ int directory_make(struct node *n, int places, const char *name, uint32_t projec
     return project != 0 ? directory_set_project(data, project) : 0;
 }
 
+int directory_scratch(struct node *n, int places, char name[WORD_NAME_BYTES],
+                      int *ret_lock, struct err *e)
+{
+    char id[NODE_ID_DIGITS + 1];
+    int r = word_random_id(id, NODE_ID_DIGITS);
+
+    (void)str_print(name, WORD_NAME_BYTES, "unfinished-%s", id);
+    r = r == 0 ? volume_lock(n, name, ret_lock, e) : r;
+    if (r == 0 && mkdirat(places, name, 0700) < 0) {
+        r = err_sys(e, -errno, "cannot make a directory for a while");
+        volume_forget_lock(n, name);
+        scope_close(ret_lock);
+        *ret_lock = -1;
+    }
+    return r;
+}
+
 /* ---- what no record has ---- */
 
 bool directory_is_moving(const struct node *n, const char *name)

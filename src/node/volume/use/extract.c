@@ -21,11 +21,6 @@
 #include "node/volume/worker.h"
 
 /* "/a/b/c" is the name "c" in the directory "/a/b"; "/" is "." there. */
-struct place {
-    int dir; /* owned */
-    char name[NAME_MAX + 1];
-};
-
 static int split(const char *path, char dir[PATH_MAX], char name[NAME_MAX + 1])
 {
     size_t end = strlen(path);
@@ -47,7 +42,7 @@ static int split(const char *path, char dir[PATH_MAX], char name[NAME_MAX + 1])
 }
 
 /* What is to be copied: no link on the way leads out of `root`. */
-static int find_source(int root, const char *path, struct place *ret, struct err *e)
+static int find_source(int root, const char *path, struct disk_place *ret, struct err *e)
 {
     char dir[PATH_MAX];
     struct stat s;
@@ -64,8 +59,8 @@ static int find_source(int root, const char *path, struct place *ret, struct err
     return r < 0 ? err_sys(e, r, "cannot find '%s' there", path) : 0;
 }
 
-/* A directory that exists takes it under its own name. */
-static int find_target(const char *to, const char *name, struct place *ret, struct err *e)
+int disk_find_target(const char *to, const char *name, struct disk_place *ret,
+                     struct err *e)
 {
     char dir[PATH_MAX];
     int r;
@@ -82,7 +77,7 @@ static int find_target(const char *to, const char *name, struct place *ret, stru
     return r < 0 ? err_sys(e, r, "cannot write '%s'", to) : 0;
 }
 
-static int copy_whole(const struct place *from, const struct place *to,
+static int copy_whole(const struct disk_place *from, const struct disk_place *to,
                       const struct copy_how *how, struct err *e)
 {
     char part[NAME_MAX + 1];
@@ -114,11 +109,11 @@ static int copy_out(int root, const json_t *order, struct err *e)
     const char *path = volume_text(order, "file");
     bool owners = json_is_true(json_object_get(order, "owners"));
     const struct copy_how how = {.keep_owner = owners, .no_set_id = !owners};
-    struct place from = {.dir = -1};
-    struct place to = {.dir = -1};
+    struct disk_place from = {.dir = -1};
+    struct disk_place to = {.dir = -1};
     int r = find_source(root, path, &from, e);
 
-    r = r == 0 ? find_target(volume_text(order, "to"), from.name, &to, e) : r;
+    r = r == 0 ? disk_find_target(volume_text(order, "to"), from.name, &to, e) : r;
     r = r == 0 ? copy_whole(&from, &to, &how, e) : r;
     scope_close(&from.dir);
     scope_close(&to.dir);
