@@ -11,6 +11,7 @@
 #include "base/fault.h"
 #include "contract/kv.h"
 #include "node/record.h"
+#include "node/volume/arrange.h"
 #include "tests/node/fixture.h"
 
 #define CHAIN 60 /* more than go in one transaction */
@@ -188,6 +189,27 @@ static void an_allocation_that_fails_leaves_nothing(void **state)
     assert_int_equal(files(f), 0);
 }
 
+/* Members change places by their room while others write beside them: pairs of copies do not. */
+static void the_room_of_the_moment_makes_no_pairs(void **state)
+{
+    static const char *const kinds[] = {"mirror", "raid5", "raid10"};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+        json_t *pool = json_pack("{s:s, s:s}", "name", "p", "redundancy", kinds[i]);
+        struct pool_choice choice = {.id = {4, 2, 3, 1}, .count = 4};
+        const char *how = NULL;
+
+        assert_int_equal(arrange_choose(pool, &choice, &how, NULL), 0);
+        assert_string_equal(how, kinds[i]);
+        assert_int_equal(choice.count, 4);
+        for (unsigned k = 0; k < 4; k++) {
+            assert_int_equal(choice.id[k], k + 1);
+        }
+        json_decref(pool);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -200,6 +222,7 @@ int main(void)
                                         fixture_end),
         cmocka_unit_test_setup_teardown(an_allocation_that_fails_leaves_nothing,
                                         fixture_begin, fixture_end),
+        cmocka_unit_test(the_room_of_the_moment_makes_no_pairs),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -174,6 +174,21 @@ int arrange_below(struct node *n, const struct layer *l, const struct arrange_na
 
 /* ---- making ---- */
 
+/* Which two are copies of each other is said by the pool, not by what room they had at the
+ * moment: an operator who loses a member has to know which other one is needed now. */
+static void put_in_order(struct pool_choice *c)
+{
+    for (unsigned i = 1; i < c->count; i++) {
+        unsigned id = c->id[i];
+        unsigned at = i;
+
+        for (; at > 0 && c->id[at - 1] > id; at--) {
+            c->id[at] = c->id[at - 1];
+        }
+        c->id[at] = id;
+    }
+}
+
 int arrange_choose(const json_t *pool, struct pool_choice *choice, const char **ret,
                    struct err *e)
 {
@@ -195,6 +210,9 @@ int arrange_choose(const json_t *pool, struct pool_choice *choice, const char **
                        "pool '%s' has fewer than %u members that can take it (see "
                        "'strata pool inspect %s')",
                        volume_text(pool, "name"), k->least, volume_text(pool, "name"));
+    }
+    if (!k->grows) { /* a span begins where most room is */
+        put_in_order(choice);
     }
     *ret = k->name;
     return 0;
