@@ -65,7 +65,7 @@ static void use(void *arg)
             use_volume(s, name);
         }
         (void)dedup_check(s, NULL);
-        (void)dedup_reclaim(s, &size);
+        (void)dedup_reclaim(s, NULL, NULL, &size);
         dedup_unref(s);
     }
 }

@@ -78,8 +78,19 @@ int dedup_check(struct dedup *s, struct err *e)
     return r;
 }
 
-/* An entry without references becomes one that has no hash, its slot a hole below. */
-static int reclaim_slot(struct dedup *s, uint64_t slot, uint64_t *ret_blocks)
+/* ---- giving room back ---- */
+
+/* Whether nothing durable refers to the slot, which has a block all the same. */
+static bool is_left(const struct dedup *s, const uint8_t *entry, uint64_t slot)
+{
+    uint64_t epoch = bytes_get64(entry + 36);
+
+    return dedup_refs(entry) == 0 && epoch != 0 && epoch <= s->durable &&
+           !dedup_is_busy(s, slot);
+}
+
+/* The entry becomes one that has no hash and is free.  -EAGAIN: the slot is not left. */
+static int clear_entry(struct dedup *s, uint64_t slot)
 {
     struct range_hold gate;
     struct page *page;
@@ -92,22 +103,12 @@ static int reclaim_slot(struct dedup *s, uint64_t slot, uint64_t *ret_blocks)
     r = pages_take(&s->entries, slot, &page);
     if (r == 0) {
         entry = pages_entry(&s->entries, page, slot);
-        if (entry != NULL && dedup_refs(entry) == 0 && bytes_get64(entry + 36) != 0 &&
-            bytes_get64(entry + 36) <= s->durable) {
-            bool taken = false;
-
-            for (const struct busy *b = s->busy; b != NULL; b = b->next) {
-                taken = taken || b->slot == slot;
-            }
-            if (!taken) {
-                memset(entry, 0, DEDUP_HASH_BYTES);
-                bytes_put64(entry + 36, UINT64_MAX);
-                pages_change(&s->entries, page);
-                dedup_note_entry(s, slot, entry);
-                r = blk_discard(s->disk.disk, s->data_at + slot * DEDUP_BLOCK_BYTES,
-                                DEDUP_BLOCK_BYTES);
-                ++*ret_blocks;
-            }
+        r = entry == NULL || !is_left(s, entry, slot) ? -EAGAIN : 0;
+        if (r == 0) {
+            memset(entry, 0, DEDUP_HASH_BYTES);
+            bytes_put64(entry + 36, UINT64_MAX);
+            pages_change(&s->entries, page);
+            dedup_note_entry(s, slot, entry);
         }
         pages_give(&s->entries, page);
     }
@@ -115,13 +116,76 @@ static int reclaim_slot(struct dedup *s, uint64_t slot, uint64_t *ret_blocks)
     return r;
 }
 
-int dedup_reclaim(struct dedup *s, uint64_t *ret_blocks)
+/* Up to `most` slots side by side become a hole below; until it is one, nobody fills them. */
+static int reclaim_run(struct dedup *s, uint64_t first, uint64_t most,
+                       uint64_t *ret_blocks)
 {
+    struct busy b = {.slot = first, .next = s->busy};
+    int r = 0;
+
+    s->busy = &b;
+    while (r == 0 && b.count < most) {
+        r = clear_entry(s, first + b.count);
+        b.count += r == 0;
+    }
+    r = r == -EAGAIN ? 0 : r;
+    if (b.count > 0) {
+        int gone = blk_discard(s->disk.disk, s->data_at + first * DEDUP_BLOCK_BYTES,
+                               b.count * DEDUP_BLOCK_BYTES);
+
+        r = r == 0 ? gone : r;
+    }
+    dedup_set_free(s, &b);
+    *ret_blocks += b.count;
+    return r;
+}
+
+/* The first slot from `slot` on, in its page, that is left; how many are behind each other. */
+static int find_run(struct dedup *s, uint64_t end, uint64_t *slot, uint64_t *ret_count)
+{
+    struct page *page;
+    uint64_t n = 0;
+    int r = pages_take(&s->entries, *slot, &page);
+
+    if (r != 0) {
+        return r;
+    }
+    while (*slot + n < end) {
+        const uint8_t *entry = pages_entry(&s->entries, page, *slot + n);
+        bool left = entry != NULL && is_left(s, entry, *slot + n);
+
+        if (!left && n > 0) {
+            break;
+        }
+        n += left;
+        *slot += !left;
+    }
+    pages_give(&s->entries, page);
+    *ret_count = n;
+    return 0;
+}
+
+int dedup_reclaim(struct dedup *s,
+                  int (*progress)(void *arg, uint64_t done, uint64_t total), void *arg,
+                  uint64_t *ret_blocks)
+{
+    uint64_t in = pages_entries_in(&s->entries);
     int r = dedup_commit(s);
 
     *ret_blocks = 0;
-    for (uint64_t i = 0; r == 0 && i < s->slots; i++) {
-        r = reclaim_slot(s, i, ret_blocks);
+    for (uint64_t i = 0; r == 0 && i < s->slots;) {
+        uint64_t end = (i / in + 1) * in;
+        uint64_t count = 0;
+
+        end = end < s->slots ? end : s->slots;
+        r = find_run(s, end, &i, &count);
+        if (r == 0 && count > 0) {
+            r = reclaim_run(s, i, count, ret_blocks);
+            i += count;
+        }
+        if (r == 0 && i == end && progress != NULL) {
+            r = progress(arg, i, s->slots);
+        }
     }
     return r == 0 ? dedup_commit(s) : r;
 }

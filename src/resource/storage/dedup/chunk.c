@@ -39,17 +39,17 @@ static bool was_never_used(const uint8_t *entry)
            memcmp(entry, no_hash, sizeof no_hash) == 0;
 }
 
-static bool is_busy(const struct dedup *s, uint64_t slot)
+bool dedup_is_busy(const struct dedup *s, uint64_t slot)
 {
     for (const struct busy *b = s->busy; b != NULL; b = b->next) {
-        if (b->slot == slot) {
+        if (slot >= b->slot && slot - b->slot < b->count) {
             return true;
         }
     }
     return false;
 }
 
-static void set_free(struct dedup *s, struct busy *b)
+void dedup_set_free(struct dedup *s, struct busy *b)
 {
     struct busy **at = &s->busy;
 
@@ -95,7 +95,7 @@ static void look_at(const struct dedup *s, const uint8_t *entry, uint64_t slot,
     bool same = memcmp(entry, hash, DEDUP_HASH_BYTES) == 0;
     uint32_t refs = dedup_refs(entry);
 
-    if (is_busy(s, slot)) {
+    if (dedup_is_busy(s, slot)) {
         return;
     }
     if (same && refs > 0 && refs < UINT32_MAX) {
@@ -212,20 +212,35 @@ static int is_intact(struct dedup *s, uint64_t slot, const uint8_t *bytes, bool 
     return r == -ENOMEM ? r : 0;
 }
 
+/* Whether nobody took the slot while other pages were searched. */
+static bool is_still_free(const struct dedup *s, const uint8_t *entry, bool idle,
+                          const uint8_t *hash)
+{
+    if (dedup_refs(entry) != 0) {
+        return false;
+    }
+    return idle ? memcmp(entry, hash, DEDUP_HASH_BYTES) == 0
+                : epoch_of(entry) <= s->durable || epoch_of(entry) == UINT64_MAX;
+}
+
 /* Take a slot without references: as it is, if it has the bytes, or written anew. */
 static int fill(struct dedup *s, const struct move *m, const struct search *x)
 {
     uint64_t slot = x->idle != UINT64_MAX ? x->idle : x->room;
-    struct busy b = {.slot = slot, .next = s->busy};
+    struct busy b = {.slot = slot, .count = 1, .next = s->busy};
     struct page *page = NULL;
     bool intact = false;
     int r;
 
-    if (slot == UINT64_MAX) {
-        return -ENOSPC;
+    if (slot == UINT64_MAX || dedup_is_busy(s, slot)) {
+        return slot == UINT64_MAX ? -ENOSPC : -EAGAIN;
     }
     s->busy = &b;
     r = pages_take(&s->entries, slot, &page);
+    if (r == 0 && !is_still_free(s, pages_entry_raw(&s->entries, page, slot),
+                                 slot == x->idle, m->hash)) {
+        r = -EAGAIN;
+    }
     if (r == 0 && slot == x->idle) {
         const uint8_t *entry = pages_entry_raw(&s->entries, page, slot);
         bool may_write = epoch_of(entry) <= s->durable;
@@ -240,7 +255,7 @@ static int fill(struct dedup *s, const struct move *m, const struct search *x)
     if (r == 0) {
         apply(s, m, page, slot);
     }
-    set_free(s, &b);
+    dedup_set_free(s, &b);
     if (page != NULL) {
         pages_give(&s->entries, page);
     }

@@ -48,8 +48,11 @@ const char *dedup_volume_name(const struct dedup *s, unsigned n, uint64_t *ret_s
 int dedup_get(struct dedup *s, const uint8_t hash[DEDUP_HASH_BYTES],
               uint8_t to[DEDUP_BLOCK_BYTES]);
 
-/* Give the room of blocks without references back to the disk below. */
-int dedup_reclaim(struct dedup *s, uint64_t *ret_blocks);
+/* Give the room of blocks without references back to the disk below, while others write.
+ * `progress` (NULL: none) may suspend; not 0 ends it with that. */
+int dedup_reclaim(struct dedup *s,
+                  int (*progress)(void *arg, uint64_t done, uint64_t total), void *arg,
+                  uint64_t *ret_blocks);
 
 struct dedup_status {
     uint64_t blocks;  /* that the disk has room for */

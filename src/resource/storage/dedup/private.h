@@ -23,9 +23,10 @@ struct volume_row {
     bool open;
 };
 
-/* A slot that is being filled or looked at: nobody else may take it. */
+/* Slots that are being filled, looked at or given back: nobody else may take them. */
 struct busy {
     uint64_t slot;
+    uint64_t count;
     struct busy *next;
 };
 
@@ -85,6 +86,8 @@ int dedup_settle(struct dedup *s); /* and in place; the journal is empty */
 /* ---- chunk.c ---- */
 
 uint32_t dedup_refs(const uint8_t *entry);
+bool dedup_is_busy(const struct dedup *s, uint64_t slot);
+void dedup_set_free(struct dedup *s, struct busy *b);
 int dedup_read_slot(struct dedup *s, uint64_t slot, uint8_t *to);
 
 /* Let map entry `index` refer to the block with these bytes; NULL: zeros. */

@@ -247,7 +247,7 @@ static int what_nobody_refers_to_is_room(void *arg)
     must_be_0(blk_flush(o.disk));
     held = held_below(s);
     must_be_0(blk_zero(o.disk, 0, 8u << 20, BLK_UNMAP));
-    must_be_0(dedup_reclaim(d, &given));
+    must_be_0(dedup_reclaim(d, NULL, NULL, &given));
     must(given > room - 110 && status_of(d).stored == 0);
     must(held_below(s) + given - 50 < held);
     must_be_0(dedup_check(d, NULL));
@@ -293,15 +293,111 @@ static int room_is_given_back_after_reopening(void *arg)
         dedup_unref(d);
         held = held_below(s);
         must_be_0(dedup_open(s->base[0], &d, NULL));
-        must_be_0(dedup_reclaim(d, &given));
+        must_be_0(dedup_reclaim(d, NULL, NULL, &given));
         must(given == 100);
         must(held_below(s) + 90 < held);
         must_be_0(dedup_check(d, NULL));
         if (how != 2) {
             must_be_0(dedup_volume_remove(d, "v", NULL));
         }
-        must_be_0(dedup_reclaim(d, &given));
+        must_be_0(dedup_reclaim(d, NULL, NULL, &given));
     }
+    dedup_unref(d);
+    members_drop(s);
+    return 0;
+}
+
+struct writer {
+    struct members *s;
+    struct open_disk *o;
+    uint32_t *model;
+    unsigned part; /* of WRITERS */
+    bool *stop;
+    unsigned *running;
+};
+
+#define WRITERS 4
+
+/* Always other blocks, and some of those that were there before. */
+static void keep_writing(void *arg)
+{
+    struct writer *w = arg;
+
+    for (uint32_t i = 0; !*w->stop; i++) {
+        uint64_t block =
+            suite_random(&w->s->random) % (BLOCKS / WRITERS) * WRITERS + w->part;
+        uint32_t number = suite_random(&w->s->random) % 4 == 0
+                              ? 1 + (uint32_t)(suite_random(&w->s->random) % 50)
+                              : 1000 + i * WRITERS + w->part;
+
+        write_number(w->o, block, number);
+        w->model[block] = number;
+        if (i % 8 == 7) {
+            must_be_0(blk_flush(w->o->disk));
+        }
+    }
+    --*w->running;
+}
+
+/* The disk below is slow and does what it is asked in any order; each slot is wanted soon. */
+static int room_is_given_back_while_others_write(void *arg)
+{
+    struct members *s = arg;
+    struct dedup *d = begin(s, 4u << 20);
+    uint32_t model[BLOCKS] = {0};
+    struct writer w[WRITERS];
+    unsigned running = WRITERS;
+    uint64_t all = 0;
+    bool stop = false;
+    struct open_disk o;
+
+    must_be_0(dedup_volume_add(d, "v", DISK_BYTES, NULL));
+    dedup_unref(d);
+    s->plan = (struct filter_fault_plan){.delay_one_in = 2, .delay_ns = 100000};
+    members_filter(s, 1);
+    must_be_0(dedup_open(s->lower[0], &d, NULL));
+    hold(&o, d, "v");
+    for (unsigned i = 0; i < WRITERS; i++) {
+        w[i] = (struct writer){s, &o, model, i, &stop, &running};
+        must_be_0(strand_start(loop_strands(s->loop), keep_writing, &w[i]));
+    }
+    for (unsigned i = 0; i < 40; i++) {
+        uint64_t given = 0;
+
+        loop_sleep(s->loop, 2000000);
+        must_be_0(dedup_reclaim(d, NULL, NULL, &given));
+        all += given;
+    }
+    stop = true;
+    while (running > 0) {
+        loop_sleep(s->loop, 100000);
+    }
+    must(all > 100);
+    for (uint64_t b = 0; b < BLOCKS; b++) {
+        must_have(&o, b, model[b]);
+    }
+    must_be_0(dedup_check(d, NULL));
+    blk_detach(&o.edge);
+    dedup_unref(d);
+    members_drop(s);
+    return 0;
+}
+
+static int enough(void *arg, uint64_t done, uint64_t total)
+{
+    must(done > 0 && done <= total);
+    return --*(int *)arg == 0 ? -ECANCELED : 0;
+}
+
+static int whoever_gives_room_back_may_stop(void *arg)
+{
+    struct members *s = arg;
+    struct dedup *d = begin(s, LOWER_BYTES);
+    uint64_t given = 0;
+    int left = 3;
+
+    must(dedup_reclaim(d, enough, &left, &given) == -ECANCELED && left == 0);
+    must_be_0(dedup_check(d, NULL));
     dedup_unref(d);
     members_drop(s);
     return 0;
@@ -573,6 +669,8 @@ int main(void)
     run(equal_blocks_are_stored_once, "equal blocks are stored once");
     run(what_nobody_refers_to_is_room, "what nobody refers to is room");
     run(room_is_given_back_after_reopening, "room is given back after reopening");
+    run(room_is_given_back_while_others_write, "room is given back while others write");
+    run(whoever_gives_room_back_may_stop, "whoever gives room back may stop");
     run(a_damaged_block_is_told, "a damaged block is told");
     run(cuts_keep_references_right, "cuts keep references right");
     run(another_size_survives_cuts, "another size survives cuts");
