@@ -35,4 +35,9 @@ int option_layer_make(struct node *n, const struct layer *l, const struct layer_
 int option_layer_check(struct node *n, const struct layer *l, bool mend, json_t *row,
                        struct err *e);
 
+/* Give the pool the room that a store of equal blocks does not need any more: by the worker at
+ * `control` that writes to the layer, or (-1) by a process of its own.  Of other layers: 0. */
+int option_layer_reclaim(struct node *n, const struct layer *l, int control,
+                         uint64_t *ret_bytes, struct err *e);
+
 #endif

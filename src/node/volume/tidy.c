@@ -18,7 +18,7 @@
 #include "base/fault.h"
 #include "base/scope.h"
 #include "base/str.h"
-#include "node/volume/arrange.h"
+#include "node/volume/option_layer.h"
 #include "node/volume/worker.h"
 
 /* Whether the layer is there for the other one alone. */
@@ -364,9 +364,14 @@ static int merge_alone(struct node *n, struct volume *v, struct chain *chain, si
 static int merge(struct node *n, struct volume *v, struct chain *chain, size_t at)
 {
     SCOPED(scope_close) int control = volume_worker_connect(n, v->name);
+    uint64_t bytes = 0;
+    int r = control >= 0 ? merge_served(n, v, chain, at, control)
+                         : merge_alone(n, v, chain, at);
 
-    return control >= 0 ? merge_served(n, v, chain, at, control)
-                        : merge_alone(n, v, chain, at);
+    if (r == 0 && (control < 0 || at == 0)) { /* what was written over is room */
+        (void)option_layer_reclaim(n, &chain->layers[at + 1], control, &bytes, NULL);
+    }
+    return r;
 }
 
 void volume_tidy(struct node *n, const char *name, const json_t *order)

@@ -39,6 +39,7 @@ struct counts {
     unsigned long long units;
     unsigned long long wrong;
     unsigned long long mended;
+    uint64_t reclaimed; /* bytes */
 };
 
 static void take_count(void *arg, const char *line)
@@ -219,6 +220,10 @@ static void add_row(struct scrubbing *s, const struct layer *l, const char *stat
         str_addf(&all, "%s%s", i > 0 ? "," : "", names.items[i]);
     }
     (void)json_object_set_new(row, "volume", json_string(str_text(&all)));
+    if (s->repair && strcmp(layer_filter(l), "dedup") == 0) {
+        (void)json_object_set_new(row, "reclaimed",
+                                  json_integer((json_int_t)n->reclaimed));
+    }
     if (why[0] != '\0') {
         (void)json_object_set_new(row, "to_do", json_string(why));
     }
@@ -245,6 +250,29 @@ static void fill(struct scrubbing *s, const struct layer *l)
     care_let_go(&h);
 }
 
+/* What a store of equal blocks does not need goes back to the pool, also while the disk is used.
+ * A layer that others read does not change. */
+static void reclaim(struct scrubbing *s, const struct layer *l, struct counts *ret)
+{
+    SCOPED(scope_close) int control = -1;
+    struct care_holders h = {.list = NULL};
+    struct care_holder *writer;
+
+    if (!s->repair || care_hold(s->c.n, l->id, &h, NULL) < 0) {
+        care_let_go(&h);
+        return;
+    }
+    writer = care_writer(&h, l);
+    if (writer != NULL && writer->control >= 0) { /* whoever wants the volume gets it */
+        control = scope_take_fd(&writer->control);
+        care_let_go(&h);
+    }
+    if (control >= 0 || care_live(&h) == NULL) {
+        (void)option_layer_reclaim(s->c.n, l, control, &ret->reclaimed, NULL);
+    }
+    care_let_go(&h);
+}
+
 /* An interrupted one ends it all; what cannot be looked at is told and left out. */
 static int scrub_one(struct scrubbing *s, const char *id, struct err *e)
 {
@@ -262,6 +290,9 @@ static int scrub_one(struct scrubbing *s, const char *id, struct err *e)
     layer_fini(&l);
     r = layer_load(s->c.n, id, &l, e);
     r = r == 0 ? scrub_layer(s, &l, &n, &why) : r;
+    if (r == 0 && strcmp(layer_filter(&l), "dedup") == 0) {
+        reclaim(s, &l, &n);
+    }
     (void)fault_step("care.scrubbed");
     if (r != -ECANCELED) {
         state = r < 0                 ? "skipped"

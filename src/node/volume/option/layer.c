@@ -18,6 +18,7 @@
 #include "base/fault.h"
 #include "base/scope.h"
 #include "base/str.h"
+#include "node/volume/worker.h"
 
 #define UNIT_BYTES 4096u
 #define ROOM_BYTES ((uint64_t)8 << 20) /* for what a filter keeps of itself */
@@ -330,6 +331,51 @@ int option_layer_check(struct node *n, const struct layer *l, bool mend, json_t 
     r = option_layer_words(n, l, &as, &w, e);
     r = r == 0 ? words_run(n, is(l, "dedup") ? "check" : "scrub", &w, take_count, row, e)
                : r;
+    words_fini(&w);
+    return r;
+}
+
+/* ---- room that nobody needs ---- */
+
+static void take_bytes(void *arg, const char *line)
+{
+    unsigned long long bytes;
+
+    if (sscanf(line, "reclaimed=%llu", &bytes) == 1) {
+        *(uint64_t *)arg = bytes;
+    }
+}
+
+static int reclaim_live(struct node *n, const struct layer *l, int control,
+                        uint64_t *ret_bytes, struct err *e)
+{
+    struct words w = {.message = true};
+    const struct worker_ask ask = {.words = &w, .line = take_bytes, .arg = ret_bytes};
+    int r;
+
+    words_add(&w, "reclaim");
+    words_add(&w, "layer=%s.file", l->id);
+    r = volume_worker_ask(n, control, &ask, e);
+    words_fini(&w);
+    return r;
+}
+
+int option_layer_reclaim(struct node *n, const struct layer *l, int control,
+                         uint64_t *ret_bytes, struct err *e)
+{
+    const struct arrange_name as = {.name = "disk", .writes = true};
+    struct words w = {.n_fds = 0};
+    int r;
+
+    *ret_bytes = 0;
+    if (!is(l, "dedup")) {
+        return 0;
+    }
+    if (control >= 0) {
+        return reclaim_live(n, l, control, ret_bytes, e);
+    }
+    r = option_layer_words(n, l, &as, &w, e);
+    r = r == 0 ? words_run(n, "reclaim", &w, take_bytes, ret_bytes, e) : r;
     words_fini(&w);
     return r;
 }

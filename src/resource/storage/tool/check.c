@@ -1,5 +1,5 @@
 /* check.c - whether an image is right, and mending it; scrubs: reading all of a disk, and comparing
- * what it has more than once. */
+ * what it has more than once; room that a store of blocks does not need. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -335,5 +335,64 @@ int serve_scrub(struct call *c)
     call_answer(c, "units", "%llu", (unsigned long long)s.units);
     call_answer(c, "wrong", "%llu", (unsigned long long)s.wrong);
     call_answer(c, "mended", "%llu", (unsigned long long)s.mended);
+    return r;
+}
+
+/* ---- room that nobody needs ---- */
+
+static int reclaim(struct graph *g, const struct blk *disk,
+                   int (*progress)(void *arg, uint64_t done, uint64_t total), void *arg,
+                   uint64_t *ret_bytes, struct err *e)
+{
+    struct dedup *store = graph_dedup(g, graph_name_of(g, disk));
+    uint64_t blocks = 0;
+    int r = store != NULL && !disk->read_only
+                ? dedup_reclaim(store, progress, arg, &blocks)
+                : -EINVAL;
+
+    *ret_bytes = blocks * DEDUP_BLOCK_BYTES;
+    return r == 0 ? 0
+           : store == NULL || disk->read_only
+               ? err_set(e, r, "'%s' is no volume of a store that is written to",
+                         disk->label)
+               : err_sys(e, r, "cannot give the room back that '%s' does not need",
+                         disk->label);
+}
+
+int tool_reclaim(struct request *r)
+{
+    static const char *const none[] = {NULL};
+    struct blk_edge edge = {.user = "reclaim", .uses = BLK_USE_READ, .lets = BLK_USE_ALL};
+    struct request_progress told = {.r = r};
+    struct blk *disk = NULL;
+    uint64_t bytes = 0;
+    int e;
+
+    request_catch_signals(r);
+    e = request_open(r, none, &disk);
+    e = e != 0 ? e : blk_attach(&edge, disk, r->e);
+    if (e == 0) {
+        e = reclaim(r->graph, disk, request_progress, &told, &bytes, r->e);
+        (void)request_answer_number(r, "reclaimed", bytes);
+        blk_detach(&edge);
+    }
+    return e;
+}
+
+/* Of a disk in use. */
+int serve_reclaim(struct call *c)
+{
+    struct blk_edge hold = {.user = "reclaim", .lets = BLK_USE_ALL};
+    const char *layer = request_get(&c->words, "layer");
+    struct blk *disk =
+        graph_disk(c->worker->graph, layer != NULL ? layer : "", c->words.e);
+    uint64_t bytes = 0;
+    int r = disk == NULL ? -ENOENT : blk_attach(&hold, disk, c->words.e);
+
+    if (r == 0) {
+        r = reclaim(c->worker->graph, disk, go_on, c, &bytes, c->words.e);
+        call_answer(c, "reclaimed", "%llu", (unsigned long long)bytes);
+        blk_detach(&hold);
+    }
     return r;
 }

@@ -96,6 +96,7 @@ int tool_merge(struct request *r);
 int tool_rebase(struct request *r);
 int tool_key(struct request *r);
 int tool_scrub(struct request *r);
+int tool_reclaim(struct request *r);
 int tool_replay(struct request *r);
 int tool_settle(struct request *r);
 int tool_replace(struct request *r);

@@ -78,6 +78,7 @@ static const struct operation {
     {"rebase", tool_rebase},
     {"key", tool_key},
     {"scrub", tool_scrub},
+    {"reclaim", tool_reclaim},
     {"replay", tool_replay},
     {"settle", tool_settle},
     {"replace", tool_replace},

@@ -284,6 +284,7 @@ static const struct verb {
      false, true, serve_key},
     {"scrub", (const char *const[]){"layer", "mend", "equal", "read", "rate", NULL}, true,
      false, serve_scrub},
+    {"reclaim", (const char *const[]){"layer", NULL}, true, false, serve_reclaim},
     {"replace",
      (const char *const[]){"layer", "role", "none", "equal", "as", "rate", NULL}, true,
      true, serve_replace},

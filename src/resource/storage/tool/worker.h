@@ -135,6 +135,7 @@ int serve_key(struct call *c);
 int call_reopen(struct call *c);
 
 int serve_scrub(struct call *c);
+int serve_reclaim(struct call *c);
 int serve_replace(struct call *c);
 int serve_swap(struct call *c);
 int serve_rebase(struct call *c);
