@@ -77,6 +77,17 @@ int pool_piece_words(struct node *n, const struct pool_piece *p,
     return pool_kind_of(p->member)->words(n, p, as, w, e);
 }
 
+int pool_piece_reopen(struct node *n, const struct pool_piece *p, const char *name,
+                      struct words *w, struct err *e)
+{
+    const struct pool_kind *k = pool_kind_of(p->member);
+
+    return k->reopen != NULL ? k->reopen(n, p, name, w, e)
+                             : err_set(e, -EOPNOTSUPP,
+                                       "what lies on %s is not written while it is read",
+                                       pool_member_path(p->member));
+}
+
 int pool_piece_hold(struct node *n, const struct pool_piece *p, bool writes,
                     struct err *e)
 {

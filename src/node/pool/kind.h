@@ -36,6 +36,10 @@ struct pool_kind {
     int (*list)(struct node *n, const json_t *pool, const json_t *member,
                 pool_piece_fn *each, void *arg);
 
+    /* NULL: what was opened for reading only stays so. */
+    int (*reopen)(struct node *n, const struct pool_piece *p, const char *name,
+                  struct words *w, struct err *e);
+
     /* NULL: the program does so. */
     int (*resize)(struct node *n, const struct pool_piece *p, uint64_t bytes,
                   struct err *e);

@@ -282,6 +282,21 @@ static int add_words(struct node *n, const struct pool_piece *p,
     return 0;
 }
 
+/* The store of the piece, with it. */
+static int reopen(struct node *n, const struct pool_piece *p, const char *name,
+                  struct words *w, struct err *e)
+{
+    int device = open_device(p->member, O_RDWR, e);
+    char fd[32];
+
+    (void)n;
+    if (device < 0) {
+        return device;
+    }
+    words_add(w, "reopen=%s.store,%s", name, words_fd(w, "fd", device, fd));
+    return 0;
+}
+
 static int hold(struct node *n, const struct pool_piece *p, bool writes, struct err *e)
 {
     SCOPED(scope_close) int fd = -1;
@@ -365,6 +380,7 @@ const struct pool_kind pool_device_kind = {
     .release = release,
     .look = look,
     .words = add_words,
+    .reopen = reopen,
     .hold = hold,
     .remove = remove_piece,
     .used = used,

@@ -293,6 +293,19 @@ static int add_words(struct node *n, const struct pool_piece *p,
     return 0;
 }
 
+static int reopen(struct node *n, const struct pool_piece *p, const char *name,
+                  struct words *w, struct err *e)
+{
+    int file = open_piece(n, p, O_RDWR, e);
+    char fd[32];
+
+    if (file < 0) {
+        return file;
+    }
+    words_add(w, "reopen=%s,%s", name, words_fd(w, "fd", file, fd));
+    return 0;
+}
+
 static int hold(struct node *n, const struct pool_piece *p, bool writes, struct err *e)
 {
     SCOPED(scope_close) int fd = open_piece(n, p, writes ? O_RDWR : O_RDONLY, e);
@@ -367,6 +380,7 @@ const struct pool_kind pool_directory_kind = {
     .release = release,
     .look = look,
     .words = add_words,
+    .reopen = reopen,
     .hold = hold,
     .remove = remove_piece,
     .used = used,

@@ -281,6 +281,21 @@ static int add_words(struct node *n, const struct pool_piece *p,
     return 0;
 }
 
+static int reopen(struct node *n, const struct pool_piece *p, const char *name,
+                  struct words *w, struct err *e)
+{
+    struct found f = {.name = NULL};
+    int fd = open_piece(p, &f, e);
+    char word[32];
+
+    (void)n;
+    if (fd < 0) {
+        return fd;
+    }
+    words_add(w, "reopen=%s,%s", name, words_fd(w, "fd", fd, word));
+    return 0;
+}
+
 static int hold(struct node *n, const struct pool_piece *p, bool writes, struct err *e)
 {
     struct found f = {.name = NULL};
@@ -398,6 +413,7 @@ const struct pool_kind pool_lvm_kind = {
     .release = release,
     .look = look,
     .words = add_words,
+    .reopen = reopen,
     .hold = hold,
     .remove = remove_piece,
     .used = used,

@@ -104,6 +104,11 @@ struct pool_node {
 int pool_piece_words(struct node *n, const struct pool_piece *p,
                      const struct pool_node *as, struct words *w, struct err *e);
 
+/* A word `reopen=` for a worker that has the piece as that node, for reading only: it can be
+ * written then.  -EOPNOTSUPP: its kind cannot be. */
+int pool_piece_reopen(struct node *n, const struct pool_piece *p, const char *name,
+                      struct words *w, struct err *e);
+
 /* Keep others from using it (`writes`), or from writing to it, until the descriptor is closed.
  * -EBUSY without a text: somebody does.  -ENODEV. */
 int pool_piece_hold(struct node *n, const struct pool_piece *p, bool writes,

@@ -265,6 +265,71 @@ bool piece_is_there(struct node *n, const struct layer *l, unsigned at)
            pool_piece_used(n, &p, &bytes) == 0;
 }
 
+static int reopen_device(const struct layer *l, const char *name, struct words *w,
+                         struct err *e)
+{
+    int file = open_device(l, O_RDWR, e);
+    char fd[32];
+
+    if (file < 0) {
+        return file;
+    }
+    words_add(w, "reopen=%s,%s", name, words_fd(w, "fd", file, fd));
+    return 0;
+}
+
+/* One that is lost was opened by nobody, or cannot be written anyway. */
+static int reopen_part(struct node *n, const struct layer *l, const struct pool_piece *p,
+                       const char *name, struct words *w)
+{
+    struct err why = {0};
+    int r = pool_piece_reopen(n, p, name, w, &why);
+
+    return r == -ENODEV && !layer_is_one_file(l) ? 0 : r;
+}
+
+static int reopen_maps(struct node *n, const struct layer *l, struct words *w)
+{
+    int r = 0;
+
+    for (unsigned i = 0; r == 0 && i < piece_maps(l); i++) {
+        int at = piece_map_at(l, i);
+        char name[POOL_NODE_BYTES];
+        struct pool_piece p;
+
+        (void)str_print(name, sizeof name,
+                        piece_maps(l) > 1 ? "%s.file.map%u" : "%s.file.map", l->id, i);
+        if (at >= 0 && is_there(n, l, (unsigned)at) &&
+            piece_at(l, (unsigned)at, POOL_PART_MAP, &p, NULL) == 0) {
+            r = reopen_part(n, l, &p, name, w);
+        }
+    }
+    return r;
+}
+
+int piece_reopen(struct node *n, const struct layer *l, struct words *w, struct err *e)
+{
+    char name[POOL_NODE_BYTES];
+    int r = 0;
+
+    (void)str_print(name, sizeof name, "%s.file", l->id);
+    if (is_device(l)) {
+        return reopen_device(l, name, w, e);
+    }
+    for (unsigned i = 0; r == 0 && i < piece_count(l); i++) {
+        struct pool_piece p;
+
+        if (!layer_is_one_file(l)) {
+            (void)str_print(name, sizeof name, "%s.file.p%u", l->id, i);
+        }
+        if (is_there(n, l, i) && piece_at(l, i, POOL_PART_DATA, &p, NULL) == 0) {
+            r = reopen_part(n, l, &p, name, w);
+        }
+    }
+    r = r == 0 ? reopen_maps(n, l, w) : r;
+    return r == 0 ? 0 : err_set(e, r, "what it lies on is not written while it is read");
+}
+
 /* As a device of the host has it. */
 static int hold_device(const struct layer *l, bool writes, struct err *e)
 {

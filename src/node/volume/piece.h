@@ -56,6 +56,10 @@ int piece_words_there(struct node *n, const struct layer *l, unsigned at,
                       const struct pool_node *as, struct words *w);
 bool piece_is_there(struct node *n, const struct layer *l, unsigned at);
 
+/* Words `reopen=` for all of a layer that is there, for a worker that may have it for reading
+ * only; it has the layer's own name there.  -EOPNOTSUPP: some of it cannot be. */
+int piece_reopen(struct node *n, const struct layer *l, struct words *w, struct err *e);
+
 /* Keep others from using a piece, or (not `writes`) from writing to it, until the descriptor is
  * closed.  -EBUSY; -ENODEV, without a text when it is one of several. */
 int piece_hold(struct node *n, const struct layer *l, unsigned at, bool writes,

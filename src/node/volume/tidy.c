@@ -9,10 +9,9 @@
  * The worker of a volume in use merges itself.  Where the upper layer does not change any
  * more, both states stay right until the records follow.  The top goes on being written: the
  * record says so before (member `merging`), and the worker turns as in a move (live.c).
- * Layers that others read are left for another time, and so are, in use, those that lie on
- * several members. */
+ * Layers that others read are left for another time, and so are, in use, those with a filter and
+ * those that lie in a cluster. */
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
 
 #include "base/fault.h"
@@ -248,18 +247,6 @@ int disk_settle_merge(struct node *n, struct volume *v, const char *now, struct 
     return r;
 }
 
-/* The file of a layer, which the worker may have for reading only. */
-static int add_reopen(struct node *n, const struct layer *l, struct words *w)
-{
-    int file = piece_open(n, l, O_RDWR, NULL);
-    char fd[32];
-
-    if (file >= 0) {
-        words_add(w, "reopen=%s.file,%s", l->id, words_fd(w, "fd", file, fd));
-    }
-    return file < 0 ? file : 0;
-}
-
 /* The worker merges the layer; what stands on it in its chain names the lower one then. */
 static int ask_to_merge(struct node *n, struct volume *v, const struct chain *chain,
                         size_t at, int control)
@@ -274,7 +261,7 @@ static int ask_to_merge(struct node *n, struct volume *v, const struct chain *ch
     int r;
 
     words_add(&w, "merge");
-    r = add_reopen(n, lower, &w);
+    r = piece_reopen(n, lower, &w, NULL);
     words_add(&w, "layer=%s", upper->id);
     words_add(&w, "onto=%s", lower->id);
     if (r == 0 && at == 0) {
@@ -284,7 +271,7 @@ static int ask_to_merge(struct node *n, struct volume *v, const struct chain *ch
     } else if (r == 0) {
         const struct layer *child = &chain->layers[at - 1];
 
-        r = at > 1 ? add_reopen(n, child, &w) : 0;
+        r = at > 1 ? piece_reopen(n, child, &w, NULL) : 0;
         r = r == 0 ? piece_name(child, lower, text) : r;
         words_add(&w, "rename=%s", text);
         words_add(&w, "rename-format=%s", volume_text(lower->record, "format"));
@@ -319,7 +306,7 @@ static int merge_served(struct node *n, struct volume *v, struct chain *chain, s
     struct strv users = {0};
     int r = layer_users(n, upper->id, &users, NULL);
 
-    if (r == 0 && (!is_above_alone(v, &users, chain, at) || !layer_has_file(lower))) {
+    if (r == 0 && (!is_above_alone(v, &users, chain, at) || layer_is_filtered(lower))) {
         r = -EBUSY;
     }
     r = r == 0 ? ask_to_merge(n, v, chain, at, control) : r;

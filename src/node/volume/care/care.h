@@ -33,6 +33,10 @@ struct care_holder *care_writer(const struct care_holders *h, const struct layer
 /* One with a worker; NULL: nobody uses the layer, as far as workers do. */
 struct care_holder *care_live(const struct care_holders *h);
 
+/* The one whose worker moves what lies below a layer: who writes to it, or the only worker that
+ * reads it, as it alone knows then where its parts are.  NULL: there is none. */
+struct care_holder *care_mover(const struct care_holders *h, const struct layer *l);
+
 /* ---- change.c: a member of a pool is to be empty ---- */
 
 struct care {

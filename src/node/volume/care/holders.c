@@ -145,3 +145,21 @@ struct care_holder *care_live(const struct care_holders *h)
     }
     return NULL;
 }
+
+struct care_holder *care_mover(const struct care_holders *h, const struct layer *l)
+{
+    struct care_holder *writer = care_writer(h, l);
+    struct care_holder *only = NULL;
+    unsigned live = 0;
+
+    for (size_t i = 0; i < h->count; i++) {
+        if (h->list[i].control >= 0) {
+            only = &h->list[i];
+            live++;
+        }
+    }
+    if (writer != NULL && writer->control >= 0) {
+        return writer;
+    }
+    return live == 1 ? only : NULL;
+}

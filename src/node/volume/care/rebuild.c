@@ -20,6 +20,8 @@ struct putting {
     unsigned at; /* the role */
     bool map;    /* of the mirror that the map of a span is */
     bool none;   /* nobody has the role afterwards */
+    const struct layer
+        *read; /* the layer, if a worker does it that only reads it; or NULL */
     struct care_holders *h;
     struct err *e;
     uint64_t bytes; /* of the new one */
@@ -124,9 +126,11 @@ static int add_replace(struct putting *p, bool none, struct words *w)
     words_add(w, "as=%s.file%s%u", id, role_tail(p), p->at);
     (void)str_print(name, sizeof name, "%s.file%s%u.%s", id, role_tail(p), p->at, own);
     words_add(w, none ? "none" : "equal");
-    return r < 0  ? err_sys(p->e, r, "cannot name a disk")
-           : none ? 0
-                  : add_new(p, name, w);
+    if (r < 0) {
+        return err_sys(p->e, r, "cannot name a disk");
+    }
+    r = p->read != NULL ? piece_reopen(p->c->n, p->read, w, p->e) : 0;
+    return r < 0 || none ? r : add_new(p, name, w);
 }
 
 /* The new one was put in by a command that was killed before it was recorded: it is made anew. */
@@ -228,15 +232,17 @@ int care_make_equal(struct care *c, struct layer *l, struct care_holders *h,
 static int put(struct putting *p, const struct layer *l)
 {
     struct care_holder *writer = care_writer(p->h, l);
-    bool live = writer != NULL && writer->control >= 0;
+    struct care_holder *mover = p->map && !p->c->lost ? care_mover(p->h, l) : writer;
+    bool live = mover != NULL && mover->control >= 0;
     bool read = writer == NULL && care_live(p->h) != NULL;
-    int r = p->none ? 0 : find_size(p, live ? writer->control : -1);
+    int r = p->none ? 0 : find_size(p, live ? mover->control : -1);
 
+    p->read = mover != writer ? l : NULL;
     if (r < 0) {
         return r;
     }
     if (live) {
-        return put_live(p, writer->control);
+        return put_live(p, mover->control);
     }
     r = put_alone(p, l, read);
     p->result = r;

@@ -19,8 +19,14 @@ struct leaving {
     struct layer *l; /* as it is now */
     unsigned at;
     struct care_holders *h;
-    struct care_holder *writer; /* its worker does the work; NULL: nobody uses it */
+    struct care_holder *mover; /* its worker does the work; NULL: nobody uses it */
 };
+
+/* Who reads it only writes below it now. */
+static int add_reopen(const struct leaving *x, struct words *w, struct err *e)
+{
+    return x->mover == care_writer(x->h, x->l) ? 0 : piece_reopen(x->c->n, x->l, w, e);
+}
 
 static int add_live(struct leaving *x, unsigned at, struct err *e)
 {
@@ -35,7 +41,8 @@ static int add_live(struct leaving *x, unsigned at, struct err *e)
     words_add(&w, "layer=%s.file", x->l->id);
     words_add(&w, "at=%u", at);
     r = piece_words(x->c->n, x->l, at, &as, &w, e);
-    r = r == 0 ? volume_worker_ask(x->c->n, x->writer->control, &ask, e) : r;
+    r = r == 0 ? add_reopen(x, &w, e) : r;
+    r = r == 0 ? volume_worker_ask(x->c->n, x->mover->control, &ask, e) : r;
     words_fini(&w);
     return r;
 }
@@ -77,7 +84,7 @@ static int add_piece(struct leaving *x, unsigned member, struct err *e)
 
         *x->l = more;
         more = was;
-        r = x->writer != NULL ? add_live(x, at, e) : 0;
+        r = x->mover != NULL ? add_live(x, at, e) : 0;
     } else if (made) {
         (void)piece_remove_at(x->c->n, &more, at, 0);
     }
@@ -163,7 +170,8 @@ static int empty_live(struct leaving *x, struct err *e)
     words_add(&w, "layer=%s.file", x->l->id);
     words_add(&w, "piece=%u", x->at);
     words_add(&w, "hold");
-    r = volume_worker_ask(x->c->n, x->writer->control, &ask, e);
+    r = add_reopen(x, &w, e);
+    r = r == 0 ? volume_worker_ask(x->c->n, x->mover->control, &ask, e) : r;
     words_fini(&w);
     return r;
 }
@@ -185,15 +193,16 @@ static int check_use(struct leaving *x, struct err *e)
 {
     struct care_holder *live = care_live(x->h);
 
-    x->writer = care_writer(x->h, x->l);
-    if (x->writer != NULL && x->writer->control < 0) {
-        x->writer = NULL;
+    x->mover = care_mover(x->h, x->l);
+    if (x->c->lost && x->mover != care_writer(x->h, x->l)) {
+        x->mover = NULL;
     }
-    if (live == NULL || (x->writer == NULL && x->c->lost)) {
+    if (live == NULL || (x->mover == NULL && x->c->lost)) {
         return 0; /* who reads only never asks for what is not there */
     }
-    if (x->writer == NULL) {
-        return care_refuse_use(live, "what it stands on is spread over members", e);
+    if (x->mover == NULL) {
+        return care_refuse_use(
+            live, "what it stands on is spread over members, and others read it, too", e);
     }
     return has_only_map(x)
                ? care_refuse_use(live, "the map of where its parts lie is there", e)
@@ -208,9 +217,9 @@ static int leave(struct leaving *x, struct err *e)
 
     r = r == 0 ? leave_copy(x, e) : r;
     if (r == 0) {
-        r = x->writer != NULL ? empty_live(x, e)
-            : x->c->lost      ? record_left(x, e)
-                              : empty_alone(x, e);
+        r = x->mover != NULL ? empty_live(x, e)
+            : x->c->lost     ? record_left(x, e)
+                             : empty_alone(x, e);
     }
     return r;
 }

@@ -492,6 +492,11 @@ static int exclude(const struct carve *c, uint32_t number, bool writes)
     return place_lock_try(c->store, PLACE_LOCK_DISK, c->lock, 1, writes);
 }
 
+int place_carve_lock(struct carve *c)
+{
+    return exclude(c, c->row_number, !c->blk.read_only);
+}
+
 /* As one that writes: who reads leaves alone what is not in order. */
 static int load_anew(struct carve *c, struct err *e)
 {

@@ -72,8 +72,12 @@ bool place_store_can_grow(const struct place_store *s);
 /* No disk of it is open here. */
 bool place_store_is_idle(const struct place_store *s);
 
+/* One that was opened for reading only is written from now on, as are its carved disks if they are
+ * let.  The disk can be written; the descriptor for locks, which is taken, too. */
+int place_store_let_write(struct place_store *s, int take_lock_fd, struct err *e);
+
 /* What it lies on; where a carved disk says that its bytes are. */
-const struct blk *place_store_disk(const struct place_store *s);
+struct blk *place_store_disk(const struct place_store *s);
 
 /* Take back what dead processes set aside, finish removals, and count the room anew.  Done by
  * itself when the store is full.  Reads the whole table. */

@@ -201,6 +201,9 @@ void carve_let_go(struct carve *c, struct extent_slot *slot);
 
 extern const struct blk_ops carve_ops;
 
+/* Take its lock again, on another descriptor of the store. */
+int place_carve_lock(struct carve *c);
+
 /* Zeros in [off, off + bytes); what is whole is taken away, if `gives_back`. */
 int carve_erase(struct carve *c, uint64_t off, uint64_t bytes, bool gives_back,
                 bool exactly);

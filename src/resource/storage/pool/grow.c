@@ -101,7 +101,7 @@ int place_store_grow(struct place_store *s)
     return r;
 }
 
-const struct blk *place_store_disk(const struct place_store *s)
+struct blk *place_store_disk(const struct place_store *s)
 {
     return s->disk.disk;
 }

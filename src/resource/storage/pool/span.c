@@ -532,5 +532,6 @@ const struct blk_ops span_ops = {
     .pages = span_pages,
     .resize = span_resize,
     .quiesce = span_quiesce,
+    .access = span_access,
     .destroy = span_destroy,
 };

@@ -5,6 +5,7 @@
 
 #include "base/err.h"
 #include "base/fault.h"
+#include "base/scope.h"
 #include "resource/storage/pool/span_private.h"
 
 static struct blk_edge edge_for(const struct span *s)
@@ -127,6 +128,15 @@ static int attach_pieces(struct span *s, struct blk **take, unsigned count, stru
     return r;
 }
 
+/* What was cut off is put right by whoever writes. */
+static int put_in_order(struct span *s)
+{
+    int r = cut_off(s);
+
+    r = r == 0 ? clean_up(s) : r;
+    return r == 0 ? span_keep(s) : r;
+}
+
 static int open_all(struct span *s, struct blk **take, unsigned count, struct err *e)
 {
     unsigned known;
@@ -149,11 +159,7 @@ static int open_all(struct span *s, struct blk **take, unsigned count, struct er
     if (r == 0 && s->pieces > known) {
         r = span_map_store_head(s, s->durable_size);
     }
-    if (r == 0 && !s->blk.read_only) {
-        r = cut_off(s);
-        r = r == 0 ? clean_up(s) : r;
-        r = r == 0 ? span_keep(s) : r;
-    }
+    r = r == 0 && !s->blk.read_only ? put_in_order(s) : r;
     return r == 0 ? 0
                   : err_sys(e, r, "cannot open span '%s'", s->edge[SPAN_MAP].disk->label);
 }
@@ -201,6 +207,40 @@ int place_span_open(struct blk *take_map, struct blk **take_pieces,
     }
     *ret_disk = &s->blk;
     return 0;
+}
+
+/* ---- written, after it was only read ---- */
+
+/* Whoever reads it keeps others from moving its segments: what is known of them is right. */
+static int look_again(const struct span *s)
+{
+    SCOPED(scope_free) uint8_t *text = fault_malloc(s->slot.bytes);
+    struct slot slot = s->slot;
+    size_t bytes = 0;
+    int r = text == NULL ? -ENOMEM : 0;
+
+    slot.disk = s->edge[SPAN_MAP].disk;
+    r = r == 0 ? slot_load(&slot, text, &bytes) : r;
+    return r == 0 && slot.sequence != s->slot.sequence ? -ESTALE : r;
+}
+
+int span_access(struct blk *b, bool writes, struct err *e)
+{
+    struct span *s = span_of(b);
+    int r = 0;
+
+    for (unsigned i = 0; r == 0 && i <= PLACE_PIECES_MOST; i++) {
+        r = blk_edge_access(&s->edge[i], writes, e);
+    }
+    if (r == 0 && writes) {
+        r = look_again(s);
+        b->read_only = r != 0;
+        r = r == 0 ? adopt(s) : r;
+        r = r == 0 ? put_in_order(s) : r;
+        b->read_only = r != 0;
+    }
+    b->grows = writes && r == 0;
+    return r == 0 ? 0 : err_sys(e, r, "cannot let span '%s' be written", b->label);
 }
 
 /* ---- pieces that come and go ---- */

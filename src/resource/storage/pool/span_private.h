@@ -137,6 +137,9 @@ int span_pick(struct span *s, uint64_t segment, uint64_t tried);
 int span_wipe(struct span *s, unsigned piece, uint64_t segment);
 int span_keep(struct span *s);
 
+/* ---- span_open.c ---- */
+int span_access(struct blk *b, bool writes, struct err *e);
+
 /* ---- span_move.c ---- */
 
 /* Write, zero or discard in the segment that is being moved. */

@@ -329,6 +329,37 @@ int place_store_open(struct loop *l, struct blk *take_disk, int take_lock_fd,
     return 0;
 }
 
+int place_store_let_write(struct place_store *s, int take_lock_fd, struct err *e)
+{
+    int old = s->lock_fd;
+    int r = 0;
+
+    if (s->read_only) {
+        r = blk_set_access(s->disk.disk, true, e);
+    }
+    if (!s->read_only || r != 0) {
+        (void)close(take_lock_fd);
+        return r;
+    }
+    s->lock_fd = take_lock_fd;
+    for (struct carve *c = s->open; r == 0 && c != NULL; c = c->next) {
+        r = place_carve_lock(c); /* beside its lock on the old one: both are a reader's */
+    }
+    s->read_only = false;
+    s->disk.uses |= BLK_USE_WRITE;
+    r = r == 0 ? greet(s, e) : r;
+    if (r != 0) {
+        s->read_only = true;
+        s->disk.uses &= ~(unsigned)BLK_USE_WRITE;
+        s->lock_fd = old;
+        old = take_lock_fd;
+    }
+    if (old >= 0) {
+        (void)close(old);
+    }
+    return r == 0 ? 0 : err_sys(e, r, "cannot write to the store");
+}
+
 const char *place_store_owner(const struct place_store *s)
 {
     return s->owner;

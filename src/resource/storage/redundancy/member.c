@@ -313,7 +313,9 @@ static int find_leader(const struct assembly *a, const struct super **ret, struc
         }
     }
     if (best == NULL) {
-        return err_set(e, -ENODEV, "no member is in sync");
+        return err_set(e, -ENODEV,
+                       a->any ? "no member that is there is in sync"
+                              : "all its members are missing");
     }
     *ret = best;
     return 0;
@@ -586,6 +588,42 @@ int member_replace(struct member_set *s, unsigned role, struct blk *take_disk,
         s->member[role].done = 0;
         s->member[role].state = MEMBER_REBUILDING;
         s->unsaved = true;
+    }
+    return r;
+}
+
+/* What is known here of one's superblock is what it says. */
+static int look_again(const struct member_set *s, unsigned role, struct err *e)
+{
+    uint8_t *text = fault_malloc(SUPER_BYTES);
+    struct slot slot = s->member[role].slot;
+    size_t bytes = 0;
+    int r = text == NULL ? -ENOMEM : 0;
+
+    slot.disk = s->edge[role].disk;
+    r = r == 0 ? slot_load(&slot, text, &bytes) : r;
+    free(text);
+    if (r != 0) {
+        return err_sys(e, r, "cannot read member %u", role);
+    }
+    return slot.sequence == s->member[role].slot.sequence
+               ? 0
+               : err_set(e, -ESTALE, "member %u was changed by another program meanwhile",
+                         role);
+}
+
+int member_access(struct member_set *s, bool writes, struct err *e)
+{
+    int r = 0;
+
+    for (unsigned i = 0; r == 0 && i < s->count; i++) {
+        r = blk_edge_access(&s->edge[i], writes, e);
+    }
+    for (unsigned i = 0; r == 0 && writes && i < s->count; i++) { /* nobody else writes */
+        r = s->edge[i].disk != NULL ? look_again(s, i, e) : 0;
+    }
+    if (r == 0) {
+        s->read_only = !writes;
     }
     return r;
 }

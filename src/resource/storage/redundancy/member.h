@@ -92,6 +92,10 @@ int member_replace(struct member_set *s, unsigned role, struct blk *take_disk,
  * want of memory is not taken for a failure of the member. */
 int member_run(struct blk_request *request, unsigned count);
 
+/* The set is going to be written, or (not `writes`) is not any more: so are its members.  -ESTALE:
+ * another program wrote to their superblocks since they were read. */
+int member_access(struct member_set *s, bool writes, struct err *e);
+
 /* Make every member that is there at least this large. */
 int member_fit(struct member_set *s, uint64_t bytes, struct err *e);
 

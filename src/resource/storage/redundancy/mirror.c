@@ -415,6 +415,8 @@ static int mirror_quiesce(struct blk *b)
 
 /* ---- life ---- */
 
+static int mirror_access(struct blk *b, bool writes, struct err *e);
+
 static void mirror_destroy(struct blk *b)
 {
     struct mirror *m = mirror_of(b);
@@ -439,6 +441,7 @@ static const struct blk_ops mirror_ops = {
     .status = mirror_extent,
     .resize = mirror_resize,
     .quiesce = mirror_quiesce,
+    .access = mirror_access,
     .destroy = mirror_destroy,
 };
 
@@ -547,6 +550,18 @@ static void spread_marks(struct mirror *m)
     }
 }
 
+/* Members that come back have the marks of all. */
+static int save_all(struct mirror *m)
+{
+    int r = 0;
+
+    if (m->set.unsaved) {
+        intent_change_all(&m->intent);
+        r = intent_put(&m->intent);
+    }
+    return r == 0 ? member_save(&m->set) : r;
+}
+
 static int start(struct mirror *m, struct err *e)
 {
     uint32_t block = 512;
@@ -576,12 +591,21 @@ static int start(struct mirror *m, struct err *e)
     m->blk.edge = m->set.edge;
     m->blk.edge_count = m->set.count;
     m->blk.read_only = m->set.read_only;
-    if (m->set.unsaved &&
-        !m->set.read_only) { /* members that come back: they have the marks of all now */
-        intent_change_all(&m->intent);
-        r = intent_put(&m->intent);
+    return m->set.read_only ? 0 : save_all(m);
+}
+
+/* What was marked meanwhile, by one who mended it, is not forgotten. */
+static int mirror_access(struct blk *b, bool writes, struct err *e)
+{
+    struct mirror *m = mirror_of(b);
+    int r = member_access(&m->set, writes, e);
+
+    if (r == 0 && writes) {
+        r = load_marks(m);
+        spread_marks(m);
+        r = r == 0 ? save_all(m) : r;
     }
-    return r == 0 ? member_save(&m->set) : r;
+    return r == 0 ? 0 : err_sys(e, r, "cannot let '%s' be written", b->label);
 }
 
 int mirror_open(struct loop *l, struct blk *const *take_disk, unsigned count,

@@ -194,6 +194,19 @@ static int raid_quiesce(struct blk *b)
     return r == 0 ? member_save(&x->set) : r;
 }
 
+/* What was in the journal is in place, or it would not have been opened: a new one begins. */
+static int raid_access(struct blk *b, bool writes, struct err *e)
+{
+    struct raid *x = raid_of(b);
+    int r = member_access(&x->set, writes, e);
+
+    if (r == 0 && writes && x->parity > 0) {
+        r = raid_journal_replay(x);
+    }
+    r = r == 0 && writes ? member_save(&x->set) : r;
+    return r == 0 ? 0 : err_sys(e, r, "cannot let '%s' be written", b->label);
+}
+
 static void raid_destroy(struct blk *b)
 {
     struct raid *x = raid_of(b);
@@ -216,6 +229,7 @@ static const struct blk_ops raid_ops = {
     .flush = raid_flush,
     .resize = raid_resize,
     .quiesce = raid_quiesce,
+    .access = raid_access,
     .destroy = raid_destroy,
 };
 

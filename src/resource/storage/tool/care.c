@@ -230,15 +230,14 @@ static int serve_leave(struct call *c, struct blk *disk, uint64_t role)
 }
 
 /* A member that is put in is made equal whether somebody waits for it or not. */
-int serve_replace(struct call *c)
+static int replace_live(struct call *c, struct blk *disk)
 {
     struct graph *g = c->worker->graph;
     struct tool_care_pace p = {.loop = c->worker->loop, .progress = go_on, .arg = c};
-    struct blk *disk = named(c);
     const struct blk *new;
     unsigned added = 0;
     uint64_t role = 0;
-    int r = disk == NULL ? -ENOENT : request_number(&c->words, "role", 0, &role);
+    int r = request_number(&c->words, "role", 0, &role);
 
     if (r == 0 && request_has(&c->words, "none")) {
         return serve_leave(c, disk, role);
@@ -259,6 +258,31 @@ int serve_replace(struct call *c)
     call_send(c);
     return request_has(&c->words, "equal") ? tool_care_wait_equal(disk, &p, c->words.e)
                                            : 0;
+}
+
+/* What lies below a frozen layer is written while its parts move, though its bytes stay: with
+ * `reopen=` where it was opened for reading only. */
+static int do_thawed(struct call *c, struct blk *disk,
+                     int (*work)(struct call *c, struct blk *disk))
+{
+    bool frozen = disk->read_only;
+    int r = frozen ? call_reopen(c) : 0;
+
+    r = r == 0 ? blk_set_access(disk, true, c->words.e) : r;
+    r = r == 0 ? work(c, disk) : r;
+    if (frozen && !disk->read_only) {
+        int back = blk_set_access(disk, false, NULL);
+
+        r = r == 0 ? back : r;
+    }
+    return r;
+}
+
+int serve_replace(struct call *c)
+{
+    struct blk *disk = named(c);
+
+    return disk == NULL ? -ENOENT : do_thawed(c, disk, replace_live);
 }
 
 /* The edge that a step changes. */
@@ -378,17 +402,14 @@ static int add_piece(struct call *c, struct blk *span, unsigned *ret_added)
     return r;
 }
 
-/* With `node=` and `at=`: after one more piece was added. */
-int serve_evacuate(struct call *c)
+static int evacuate_live(struct call *c, struct blk *span)
 {
     struct place_span_move m = {.progress = go_on, .arg = c};
-    struct blk *span = named(c);
     unsigned added = 0;
     uint64_t piece = 0;
     int ready = 0;
-    int r = span == NULL ? -ENOENT : not_a_span(span, c->words.e);
+    int r = request_number(&c->words, "piece", 0, &piece);
 
-    r = r == 0 ? request_number(&c->words, "piece", 0, &piece) : r;
     r = r == 0 ? request_number(&c->words, "rate", 0, &m.bytes_per_s) : r;
     r = r == 0 && request_has(&c->words, "at") ? add_piece(c, span, &added) : r;
     graph_drop_last(c->worker->graph, r == 0 ? 0 : added);
@@ -404,4 +425,13 @@ int serve_evacuate(struct call *c)
     }
     graph_prune(c->worker->graph, call_left, c);
     return r;
+}
+
+/* With `node=` and `at=`: after one more piece was added. */
+int serve_evacuate(struct call *c)
+{
+    struct blk *span = named(c);
+    int r = span == NULL ? -ENOENT : not_a_span(span, c->words.e);
+
+    return r == 0 ? do_thawed(c, span, evacuate_live) : r;
 }

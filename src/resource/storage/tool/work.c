@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/err.h"
 #include "base/fault.h"
@@ -19,6 +20,7 @@
 #include "resource/storage/graph/graph.h"
 #include "resource/storage/job/job.h"
 #include "resource/storage/leaf/leaf.h"
+#include "resource/storage/pool/carve.h"
 #include "resource/storage/qcow2/qcow2.h"
 #include "resource/storage/tool/worker.h"
 
@@ -244,16 +246,38 @@ static void let_image_grow(struct call *c, struct blk *file)
     const struct blk_edge *edge = job_edge_to(root, file);
     const struct blk *user = edge != NULL ? job_user_of(root, edge) : NULL;
 
-    if (user != NULL && strcmp(user->ops->name, "qcow2") == 0) {
+    if (user != NULL &&
+        (strcmp(user->ops->name, "qcow2") == 0 || strcmp(user->ops->name, "span") == 0)) {
         leaf_file_let_grow(file);
     }
 }
 
-/* NODE,fd=N: the file of a layer that was opened for reading only. */
+/* The device of a store, and what it has its locks on. */
+static int reopen_store(struct call *c, struct place_store *store, int take_fd)
+{
+    int lock = fcntl(take_fd, F_DUPFD_CLOEXEC, 3);
+    int r = lock < 0 ? err_sys(c->words.e, -errno, "cannot open a store anew") : 0;
+
+    if (r != 0) {
+        (void)close(take_fd);
+        return r;
+    }
+    r = leaf_file_reopen(place_store_disk(store), take_fd, c->words.e);
+    if (r != 0) {
+        (void)close(lock);
+        return r;
+    }
+    return place_store_let_write(store, lock, c->words.e);
+}
+
+/* NODE,fd=N: the file of a layer that was opened for reading only, or the store that it lies in.
+ * One that is not there was not there when its layer was opened. */
 static int reopen(struct call *c, const char *word)
 {
+    struct graph *g = c->worker->graph;
     char name[64];
     size_t n = strcspn(word, ",");
+    struct place_store *store;
     struct blk *disk;
     int fd;
 
@@ -262,13 +286,20 @@ static int reopen(struct call *c, const char *word)
     }
     memcpy(name, word, n);
     name[n] = '\0';
-    disk = graph_disk(c->worker->graph, name, c->words.e);
-    if (disk == NULL || strcmp(disk->ops->name, "file") != 0) {
+    if (graph_type_of(g, name) == NULL) {
+        return 0;
+    }
+    store = graph_store(g, name);
+    disk = store == NULL ? graph_disk(g, name, NULL) : NULL;
+    if (store == NULL && (disk == NULL || strcmp(disk->ops->name, "file") != 0)) {
         return err_set(c->words.e, -EINVAL, "'%s' is no file", name);
     }
     fd = fcntl(atoi(word + n + 4), F_DUPFD_CLOEXEC, 3);
     if (fd < 0) {
         return err_sys(c->words.e, -errno, "cannot open '%s' anew", name);
+    }
+    if (store != NULL) {
+        return reopen_store(c, store, fd);
     }
     let_image_grow(c, disk);
     return leaf_file_reopen(disk, fd, c->words.e);
