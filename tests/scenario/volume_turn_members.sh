@@ -37,14 +37,13 @@ over() {
     # shellcheck disable=SC2086
     strata pool create --force ${kind:+--redundancy $kind} $words p >/dev/null
     count=1 # of layers, afterwards
-    for at in : :turn.noted :turn.done merge.alike: merge.announced: merge.announced:turn.noted merge.gone-down: \
-        merge.recorded:; do
+    for at in $steps; do
         strata volume create --size 8M --pool p d >/dev/null
         strata volume snapshot d s >/dev/null
         turn "$kind $*: end of a snapshot" "${at%:*}" "${at#*:}" volume snapshot --delete d s
     done
     count=2
-    for at in : merge.gone-down: :turn.done; do # below the top
+    for at in $steps_below; do # below the top
         strata volume create --size 8M --pool p d >/dev/null
         strata volume snapshot d s >/dev/null
         strata volume snapshot d t >/dev/null
@@ -53,7 +52,12 @@ over() {
     strata pool delete p >/dev/null
 }
 
+# COMMAND:SERVER, where each of them is killed; all of them over a mirror, some over the others.
+steps=": :turn.noted :turn.done merge.alike: merge.announced: merge.announced:turn.noted merge.gone-down: merge.recorded:"
+steps_below=": merge.gone-down: :turn.done"
 over mirror "$WORK/m1" "$WORK/m2"
+steps=": merge.announced:turn.noted merge.gone-down:"
+steps_below=:
 over raid5 "$WORK/m1" "$WORK/m2" "$WORK/m3"
 over raid10 "$WORK/m1" "$WORK/m2" "$WORK/m3" "$WORK/m4"
 over span "$WORK/m1" "$WORK/m2"
