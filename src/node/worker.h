@@ -21,11 +21,14 @@ int worker_make_machine_again(json_t *spec, struct keeper_config *k, struct err 
 int worker_end_machine(const json_t *spec, struct err *e);
 
 /* net/card.c: link a machine to its network, before it is made: a descriptor, and the words
- * of its card as the program `machine` takes them (node/machine/peripherals.h), but for the
- * descriptor's number.  *ret_fd -1: it has none.  Helpers end with the calling process. */
+ * of its card as the program `machine` takes them (node/machine/peripherals.h), with '@' for
+ * the descriptor's number.  *ret_fd -1: it has none.  Helpers end with the calling process. */
 #define NET_CARD_BYTES 512
 int net_join_machine(const json_t *spec, int *ret_fd, char words[NET_CARD_BYTES],
                      struct err *e);
+
+/* share.c: the program that serves a directory of a machine's plan, and the socket to it. */
+int worker_share(const json_t *spec, const json_t *share, int *ret_fd, struct err *e);
 
 /* Of the plan's state directory. */
 struct node;

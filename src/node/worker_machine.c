@@ -15,8 +15,9 @@
 #include "node/worker.h"
 #include "virt/monitor/remote/remote.h"
 
-#define BACKLOG    8
-#define DISKS_MOST 8
+#define BACKLOG     8
+#define DISKS_MOST  8
+#define SHARES_MOST 8
 
 /* All that a worker is given; owned. */
 struct given {
@@ -133,6 +134,26 @@ static int open_card(const json_t *spec, struct given *g, struct err *e)
     return r < 0 || fd < 0 ? r : give(g, "net0", fd, "the machine's network", e);
 }
 
+static int open_shares(const json_t *spec, struct given *g, struct err *e)
+{
+    static const char *const names[SHARES_MOST] = {"fs0", "fs1", "fs2", "fs3",
+                                                   "fs4", "fs5", "fs6", "fs7"};
+    size_t i;
+    json_t *item;
+    int r = 0;
+
+    json_array_foreach(json_object_get(spec, "shares"), i, item)
+    {
+        int fd = -1;
+
+        r = r < 0              ? r
+            : i >= SHARES_MOST ? err_set(e, -E2BIG, "too many directories are shared")
+                               : worker_share(spec, item, &fd, e);
+        r = r < 0 ? r : give(g, names[i], fd, "a shared directory", e);
+    }
+    return r;
+}
+
 static int open_boot(const json_t *spec, struct given *g, struct err *e)
 {
     static const char *const keys[] = {"kernel", "initrd"};
@@ -232,6 +253,7 @@ int worker_make_machine(const json_t *spec, struct keeper_config *k,
     r = r == 0 ? open_disks(spec, &g, e) : r;
     r = r == 0 ? open_socket(where, &g, e) : r;
     r = r == 0 ? open_counters(where, &g, e) : r;
+    r = r == 0 ? open_shares(spec, &g, e) : r;
     r = r == 0 ? open_card(spec, &g, e) : r;
     r = r == 0 ? start(spec, &g, log, &k->pid, e) : r;
     (void)fault_step("worker.machine");

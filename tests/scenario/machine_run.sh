@@ -100,7 +100,7 @@ has "a container with two" "$OUT" "cannot use --disk twice with a container"
 # Words of the other kind.
 refused "an image" "cannot make a machine of image 'busybox'" exit busybox
 refused "a user" "cannot use --user with a machine" exit --user 1
-refused "a volume at a path" "want NAME[:ro]" exit -v data:/data
+refused "no volume at a path" "data" exit -v data:/data
 refused "no volume" "data" exit -v data
 refused "the host's network" "cannot use --network host with a machine" exit --network host
 refused "no network" "nosuch" exit --network nosuch

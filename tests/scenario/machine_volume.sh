@@ -100,10 +100,9 @@ strata delete --force a >/dev/null
 strata volume delete two >/dev/null
 
 # What is refused.
-mkdir dir
 strata volume create files >/dev/null
 for words in "-v files|it is a directory" "-v none|none" "-v one -v one:ro|the machine has it already" \
-    "-v one:partition=1|not a partition" "-v one:/path|want NAME[:ro]" "-v $WORK/dir:/path|want NAME[:ro]"; do
+    "-v one:partition=1|not a partition" "-v one:/path|it is a disk, which a machine has as --volume one"; do
     # shellcheck disable=SC2086
     fails 125 vm c "" ${words%|*}
     has "refused: $words" "$OUT" "${words#*|}"

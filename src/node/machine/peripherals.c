@@ -14,6 +14,7 @@
 #include "resource/network/nic/nic.h"
 #include "virtio/balloon.h"
 #include "virtio/device.h"
+#include "virtio/fs/fs.h"
 #include "virtio/net/net.h"
 #include "virtio/rng.h"
 #include "virtio/vsock/host.h"
@@ -197,12 +198,44 @@ static int plan_port(struct peripheral *p, unsigned index, const char *value,
                : r;
 }
 
+static int fs_word(struct peripheral *p, const char *word, struct err *e)
+{
+    const char *tag = value_of(word, "tag");
+    const char *fd = value_of(word, "fd");
+    uint64_t n = 0;
+    int r;
+
+    if (tag != NULL && strlen(tag) < sizeof p->name) {
+        (void)strcpy(p->name, tag);
+        return 0;
+    }
+    if (fd == NULL) {
+        return err_set(e, -EINVAL, "'%s' of a file system is not known (tag=WORD, fd=FD)",
+                       word);
+    }
+    r = number(fd, INT32_MAX, &n, e);
+    p->fd = (int)n;
+    return r;
+}
+
+static int plan_fs(struct peripheral *p, unsigned index, const char *value, struct err *e)
+{
+    int r;
+
+    (void)index;
+    *p = (struct peripheral){.kind = PERIPHERAL_FS, .fd = -1};
+    r = each_word(p, value, fs_word, e);
+    return r == 0 && (p->fd < 0 || p->name[0] == '\0')
+               ? err_set(e, -EINVAL, "a file system needs tag=WORD and fd=FD")
+               : r;
+}
+
 static const struct option {
     const char *name;
     int (*plan)(struct peripheral *p, unsigned index, const char *value, struct err *e);
 } options[] = {
     {"--net", plan_net},         {"--rng", plan_rng},   {"--vsock", plan_vsock},
-    {"--balloon", plan_balloon}, {"--port", plan_port},
+    {"--balloon", plan_balloon}, {"--port", plan_port}, {"--fs", plan_fs},
 };
 
 int peripherals_plan(struct peripherals *p, const char *option, const char *value,
@@ -275,6 +308,10 @@ static int open_one(struct peripheral *p, struct loop *l, struct virtio_device *
     }
     if (p->kind == PERIPHERAL_VSOCK) {
         return open_vsock(p, l, ret, e);
+    }
+    if (p->kind == PERIPHERAL_FS) {
+        return virtio_fs_create(&(struct virtio_fs_options){.loop = l, .tag = p->name},
+                                p->fd, ret, e);
     }
     r = open_nic(p, l, e);
     net.nic = p->nic;

@@ -1,5 +1,5 @@
 /* peripherals.h - what the program `machine` plugs in beside disks: networks, random bytes,
- * sockets between host and guest, memory that goes back. */
+ * sockets between host and guest, directories, memory that goes back. */
 #ifndef NODE_MACHINE_PERIPHERALS_H
 #define NODE_MACHINE_PERIPHERALS_H
 
@@ -25,6 +25,7 @@ enum peripheral_kind {
     PERIPHERAL_VSOCK,
     PERIPHERAL_BALLOON,
     PERIPHERAL_PORT,
+    PERIPHERAL_FS,
     PERIPHERAL_KIND_COUNT
 };
 
@@ -40,7 +41,7 @@ struct peripheral {
     int listen;                 /* where programs of the host come in; -1: nowhere */
     uint64_t give_mib;          /* that the guest shall give back at first */
     struct nic *nic;            /* owned; of one that is open */
-    char name[64];              /* of a port */
+    char name[64];              /* of a port; the tag of a file system */
     struct port *port;          /* owned; of one that is open */
     struct vsock_host *sockets; /* the same */
 };
@@ -58,7 +59,8 @@ struct peripherals {
  *   --rng host|seed=NUMBER
  *   --vsock cid=NUMBER[,listen=FD]
  *   --balloon MIB
- *   --port name=WORD,fd=FD */
+ *   --port name=WORD,fd=FD
+ *   --fs tag=WORD,fd=FD */
 int peripherals_plan(struct peripherals *p, const char *option, const char *value,
                      struct err *e);
 

@@ -129,32 +129,39 @@ static int read_disks(struct plan *p, const json_t *fds, struct err *e)
     return r;
 }
 
-/* The words of each, without the number of its descriptor. */
-static int read_nets(struct plan *p, const json_t *fds, struct err *e)
+/* Devices of a kind: in the list "nets" words with '@' for the number of the descriptor that
+ * is called "net0". */
+static int read_devices(struct plan *p, const json_t *fds, const char *kind,
+                        struct err *e)
 {
+    char name[16];
+    char option[16];
     json_t *list = NULL;
     size_t i;
     json_t *item;
-    int r = json_opt_array(p->json, "", "nets", &list, e);
+    int r;
 
+    (void)str_print(name, sizeof name, "%ss", kind);
+    (void)str_print(option, sizeof option, "--%s", kind);
+    r = json_opt_array(p->json, "", name, &list, e);
     json_array_foreach(list, i, item)
     {
         const char *word = json_string_value(item);
-        size_t kind = word != NULL ? strcspn(word, ",") : 0;
-        char name[16];
+        size_t at = word != NULL ? strcspn(word, "@") : 0;
         char words[PERIPHERAL_WORD_BYTES];
         int fd;
 
-        (void)str_print(name, sizeof name, "net%zu", i);
+        (void)str_print(name, sizeof name, "%s%zu", kind, i);
         fd = take_fd(fds, name);
-        if (word == NULL || fd < 0 ||
-            str_print(words, sizeof words, "%.*s=%d%s", (int)kind, word, fd,
-                      word + kind) < 0) {
-            return err_set(e, -EINVAL, "'nets[%zu]' is no network", i);
+        if (word == NULL || fd < 0 || word[at] == '\0' ||
+            str_print(words, sizeof words, "%.*s%d%s", (int)at, word, fd, word + at + 1) <
+                0) {
+            return err_set(e, -EINVAL, "'%ss[%zu]' is no device", kind, i);
         }
-        r = r == 0 ? peripherals_plan(&p->peripherals, "--net", words, e) : r;
+        r = r == 0 ? peripherals_plan(&p->peripherals, option, words, e) : r;
+        r = r > 0 ? 0 : r;
     }
-    return r < 0 ? r : 0;
+    return r;
 }
 
 int plan_read(int fd, struct plan *p, struct err *e)
@@ -184,7 +191,8 @@ int plan_read(int fd, struct plan *p, struct err *e)
     p->options.cpus = cpus > UINT_MAX ? UINT_MAX : (unsigned)cpus;
     p->user = (uid_t)user;
     r = r == 0 ? read_disks(p, fds, e) : r;
-    r = r == 0 ? read_nets(p, fds, e) : r;
+    r = r == 0 ? read_devices(p, fds, "net", e) : r;
+    r = r == 0 ? read_devices(p, fds, "fs", e) : r;
     return r == 0 ? read_boot(p, fds, e) : r;
 }
 

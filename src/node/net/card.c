@@ -68,7 +68,7 @@ static void add_card(const struct net_plan *p, const char *kind, uint32_t mtu,
     uint8_t mac[6];
 
     network_port_mac(&p->port, mac);
-    str_addf(out, "%s,mac=%02x:%02x:%02x:%02x:%02x:%02x,mtu=%u", kind, mac[0], mac[1],
+    str_addf(out, "%s=@,mac=%02x:%02x:%02x:%02x:%02x:%02x,mtu=%u", kind, mac[0], mac[1],
              mac[2], mac[3], mac[4], mac[5], mtu);
 }
 

@@ -2,8 +2,10 @@
  *
  * Its disks are words of the program `machine` (node/machine/drives.h): files by their
  * paths, then volumes by their names, which "disks" of the plan has, too, in the same
- * order, for whoever opens them. */
+ * order, for whoever opens them.  Directories are words, too ("fss"), and in "shares" of the
+ * plan what they are on the host. */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/scope.h"
@@ -88,7 +90,7 @@ static int add_volume(const struct plan *p, const char *text, json_t *words,
     }
     if (disk == NULL || w.partition != 0 || has_disk(p, name)) {
         return err_set(e, -EINVAL, "cannot use volume '%s': %s", name,
-                       disk == NULL ? "it is a directory, and a machine has disks"
+                       disk == NULL ? "it is a directory: say at which path (NAME:/PATH)"
                        : w.partition != 0
                            ? "a machine has the whole disk, and not a partition"
                            : "the machine has it already");
@@ -103,7 +105,49 @@ static int add_volume(const struct plan *p, const char *text, json_t *words,
     return 0;
 }
 
-static int disks_part(const struct plan *p, json_t *machine, struct err *e)
+/* NAME|DIR:/PATH[:ro]: the guest mounts it by its path as the tag. */
+static int add_share(const struct plan *p, json_t *spec, json_t *machine,
+                     const char *text, struct err *e)
+{
+    SCOPED(scope_json) json_t *disk = NULL;
+    struct spec_volume_words w = {.read_only = false};
+    const char *colon = strstr(text, ":/");
+    const char *end = strchr(colon + 1, ':');
+    char name[PATH_MAX];
+    char from[PATH_MAX];
+    int r = end != NULL ? spec_read_volume_words(text, end + 1, &w, e) : 0;
+
+    (void)str_print(name, sizeof name, "%.*s", (int)(colon - text), text);
+    if (r == 0 && (name[0] == '/' || name[0] == '.')) {
+        r = realpath(name, from) == NULL
+                ? err_sys(e, -errno, "cannot use volume '%s'", name)
+                : 0;
+    } else if (r == 0) {
+        r = volume_plan(p->n, name, &disk, e);
+        r = r == 0 && disk != NULL
+                ? err_set(e, -EINVAL,
+                          "cannot use volume '%s' at a path: it is a disk, which a "
+                          "machine has as --volume %s",
+                          name, name)
+                : r;
+        r = r == 0 ? volume_files(p->n, name, from, e) : r;
+    }
+    if (r < 0) {
+        return r;
+    }
+    (void)json_array_append_new(
+        json_object_get(machine, "fss"),
+        json_sprintf("tag=%.*s,fd=@",
+                     (int)(end != NULL ? end - colon - 1 : (long)strlen(colon + 1)),
+                     colon + 1));
+    return json_array_append_new(
+               json_object_get(spec, "shares"),
+               json_pack("{s:s, s:b}", "from", from, "read_only", w.read_only)) < 0
+               ? err_set(e, -ENOMEM, "cannot use volume '%s': no memory", name)
+               : 0;
+}
+
+static int disks_part(const struct plan *p, json_t *spec, json_t *machine, struct err *e)
 {
     const json_t *paths = json_object_get(p->config, "disks");
     json_t *words = paths != NULL ? json_deep_copy(paths) : json_array();
@@ -113,7 +157,11 @@ static int disks_part(const struct plan *p, json_t *machine, struct err *e)
 
     json_array_foreach(json_object_get(p->config, "volume"), i, item)
     {
-        r = r == 0 ? add_volume(p, json_string_value(item), words, e) : r;
+        const char *text = json_string_value(item);
+
+        r = r < 0                        ? r
+            : strstr(text, ":/") != NULL ? add_share(p, spec, machine, text, e)
+                                         : add_volume(p, text, words, e);
     }
     (void)json_object_set_new(machine, "disks", words);
     return r;
@@ -136,5 +184,7 @@ int spec_build_machine(const struct plan *p, json_t *spec, struct err *e)
         json_string(spec_text(p->config, "hostname", guest_text(p->g, "name"))));
     (void)json_object_set_new(spec, "machine", machine);
     (void)json_object_set_new(spec, "bounds", bounds_part(p, memory, cpus));
-    return disks_part(p, machine, e);
+    (void)json_object_set_new(spec, "shares", json_array());
+    (void)json_object_set_new(machine, "fss", json_array());
+    return disks_part(p, spec, machine, e);
 }
