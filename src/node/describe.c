@@ -233,7 +233,8 @@ json_t *guest_inspection(struct node *n, const struct guest *g,
     (void)json_object_set_new(out, "limits", limits_object(config));
     set_from(out, "network", g->record, "network");
     set_from(out, "userns", g->record, "userns");
-    (void)guest_state_path(n, g->id, "disk/upper", path);
+    (void)guest_state_path(n, g->id,
+                           guest_is_machine(g) ? "disk/root.qcow2" : "disk/upper", path);
     (void)json_object_set_new(
         out, "disk",
         json_pack("{s:s, s:s}", "mode",

@@ -90,6 +90,16 @@ int volume_plan(struct node *n, const char *name, json_t **ret_disk, struct err 
 /* volume/files/files.c: where the files of a volume are that is a directory; -ENOENT. */
 int volume_files(struct node *n, const char *name, char out[PATH_MAX], struct err *e);
 
+/* volume/image.c: an empty qcow2 image in an open file, durable. */
+struct image_plan {
+    uint64_t size_bytes;
+    const char *backing; /* may be NULL */
+    const char *backing_format;
+    int header; /* encrypted by this one, which is in memory; 0: not encrypted */
+};
+
+int volume_image_make(int fd, const struct image_plan *p, struct err *e);
+
 /* volume/use/attach.c: open the disks of a plan, for a child that mounts them; -EBUSY after a while
  * when somebody else uses one.  Close them in any case. */
 int volume_open_disks(struct node *n, json_t *spec, struct err *e);

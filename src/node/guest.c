@@ -14,6 +14,7 @@
 #include "base/word.h"
 #include "contract/task.h"
 #include "host/file.h"
+#include "node/boot.h"
 #include "node/private.h"
 #include "node/record.h"
 #include "resource/image/image.h"
@@ -301,7 +302,7 @@ static int choose_kernel(struct guest *g, struct err *e)
             return err_sys(e, -errno, "cannot read %s '%s'", keys[i], word);
         }
         (void)json_object_set_new(guest_config(g), keys[i], json_string(path));
-        if (i == 0) {
+        if (i == 0 && json_object_get(guest_config(g), "image") == NULL) {
             (void)json_object_set_new(g->record, "image", json_string(path));
         }
     }
@@ -313,17 +314,19 @@ static int choose_image(struct node *n, const json_t *order, struct guest *g,
 {
     const char *image = json_string_value(json_object_get(order, "image"));
     const char *policy = json_string_value(json_object_get(order, "pull"));
+    bool is_machine = guest_is_machine(g);
     struct record_claims early = {0};
-    int r;
+    int r = is_machine ? choose_kernel(g, e) : 0;
 
-    if (guest_is_machine(g)) {
-        return choose_kernel(g, e);
+    r = r < 0 || !is_machine ? r : guest_boot_seed(g, e);
+    if (r < 0 || image == NULL) {
+        return r;
     }
     r = volume_claim(n, g, &early, e); /* before an image is fetched in vain */
     record_claims_fini(&early);
-    return r < 0
-               ? r
-               : take_image(n, image, policy != NULL ? policy : "missing", g->record, e);
+    r = r < 0 ? r
+              : take_image(n, image, policy != NULL ? policy : "missing", g->record, e);
+    return r < 0 || !is_machine ? r : guest_boot_choose(n, g, e);
 }
 
 /* All that is kept on disk; the record, saved with the network, is complete. */
@@ -333,6 +336,8 @@ static int fill(struct node *n, struct guest *g, const struct guest_source *from
     int r = disk_create(n, g, e);
 
     (void)fault_step("guest.create.disk");
+    r = r < 0 || !guest_is_machine(g) ? r : guest_boot_disk(n, g, e);
+    (void)fault_step("guest.create.root");
     if (r == 0) {
         r = volume_make(n, g, e);
     }
@@ -381,7 +386,7 @@ int guest_make(struct node *n, const json_t *order, const struct guest_source *f
     if (r == 0) {
         r = node_need_places(n, e);
     }
-    if (r == 0 && !guest_is_machine(g)) {
+    if (r == 0 && json_object_get(guest_config(g), "image") != NULL) {
         r = node_images(n, &store, e);
         if (r == 0) {
             r = image_hold(store,

@@ -26,6 +26,7 @@
 #include "base/scope.h"
 #include "base/str.h"
 #include "host/file.h"
+#include "node/boot.h"
 #include "node/keeper/keeper.h"
 #include "node/private.h"
 #include "node/worker.h"
@@ -307,7 +308,7 @@ static int make_plan(struct node *n, const struct guest *g, json_t **ret_spec,
     forget_last_run(n, g);
     r = disk_reset_shared(n, g, e);
     r = r < 0 ? r : spec_build(n, g, ret_spec, e);
-    return r < 0 ? r : worker_unpack_kernel(n, *ret_spec, e);
+    return r < 0 || !guest_is_machine(g) ? r : guest_boot_prepare(n, g, *ret_spec, e);
 }
 
 static int launch(struct node *n, const struct guest *g, int lock, bool attach,

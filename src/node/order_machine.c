@@ -13,12 +13,15 @@
 
 /* Options by the kind that they are for. */
 static const char *const of_containers[] = {
-    "command",    "entrypoint",   "user",    "workdir",    "env",
     "init",       "tmpfs",        "device",  "read_only",  "sysctl",
     "cap_add",    "cap_drop",     "ulimit",  "privileged", "pids",
     "health_cmd", "security_opt", "io_read", "io_write",   "network_rate"};
-static const char *const of_machines[] = {"kernel", "initrd", "append",
-                                          "engine", "disks",  "hide_hypervisor"};
+/* ... and what only an image makes sense of: a kernel alone knows none of it. */
+static const char *const of_images[] = {"command", "entrypoint", "user",     "workdir",
+                                        "env",     "ssh_key",    "user_data"};
+static const char *const of_machines[] = {"kernel",  "initrd",   "append",
+                                          "engine",  "disks",    "hide_hypervisor",
+                                          "ssh_key", "user_data"};
 
 /* "cap_add" -> "--cap-add"; "COMMAND" for what has no dashes. */
 static void option_name(const char *key, char out[64])
@@ -63,14 +66,15 @@ static int check_words(const json_t *config, struct err *e)
     if (r < 0) {
         return r;
     }
-    if (image != NULL) {
+    if (image == NULL && kernel == NULL) {
         return err_set(e, -EINVAL,
-                       "cannot make a machine of image '%s': name a kernel instead "
-                       "(--kernel FILE)",
-                       image);
+                       "a machine needs an IMAGE, or a kernel (--kernel FILE)");
     }
-    if (kernel == NULL) {
-        return err_set(e, -EINVAL, "a machine needs a kernel (--kernel FILE)");
+    if (image != NULL && json_object_get(config, "initrd") != NULL) {
+        return err_set(
+            e, -EINVAL,
+            "cannot use --initrd with an image: a machine that is made from one "
+            "begins in a file system of its kernel's modules");
     }
     if (strcmp(network, "host") == 0) {
         return err_set(e, -EINVAL,
@@ -192,6 +196,10 @@ int order_check_kind(json_t *config, struct err *e)
     }
     r = refuse(config, of_containers, sizeof of_containers / sizeof of_containers[0],
                "with a machine: only containers have it", e);
+    if (r == 0 && json_object_get(config, "image") == NULL) {
+        r = refuse(config, of_images, sizeof of_images / sizeof of_images[0],
+                   "with a machine that has no image", e);
+    }
     r = r == 0 ? check_words(config, e) : r;
     r = r == 0 ? check_volumes(config, e) : r;
     return r == 0 ? check_size(config, e) : r;

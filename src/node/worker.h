@@ -34,9 +34,6 @@ int worker_share(const json_t *spec, const json_t *share, int *ret_fd, struct er
 struct node;
 int worker_open_node(const json_t *spec, struct node **ret, struct err *e);
 
-/* kernel.c: of a machine's plan the kernel without its packing, "boot.unpacked". */
-int worker_unpack_kernel(struct node *n, json_t *spec, struct err *e);
-
 /* Become the keeper.  Returns only on failure; the guest is ended then. */
 int worker_become_keeper(const json_t *spec, struct keeper_config *k, struct err *e);
 

@@ -10,6 +10,7 @@
 #include "base/fault.h"
 #include "base/scope.h"
 #include "base/str.h"
+#include "node/boot.h"
 #include "node/keeper/keeper.h"
 #include "node/private.h"
 #include "node/worker.h"
@@ -154,41 +155,78 @@ static int open_shares(const json_t *spec, struct given *g, struct err *e)
     return r;
 }
 
-static int open_boot(const json_t *spec, struct given *g, struct err *e)
+static int open_seed(const json_t *spec, struct given *g, struct err *e)
 {
-    static const char *const keys[] = {"kernel", "initrd"};
-    const json_t *boot = json_object_get(json_object_get(spec, "machine"), "boot");
-    char what[PATH_MAX + 16];
-    int r = 0;
+    int fd;
 
-    for (size_t i = 0; r == 0 && i < sizeof keys / sizeof keys[0]; i++) {
-        const char *path = json_string_value(json_object_get(boot, keys[i]));
-        int fd = i == 0 ? open_kernel(boot) : -1;
-
-        if (path != NULL) {
-            (void)str_print(what, sizeof what, "%s '%s'", keys[i], path);
-            fd = fd >= 0 ? fd : open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-            r = give(g, keys[i], fd, what, e);
-        }
+    if (json_object_get(json_object_get(spec, "machine"), "seed") == NULL) {
+        return 0;
     }
-    return r;
+    fd = guest_boot_volume(spec, e);
+    return fd < 0 ? fd : give(g, "seed", fd, "the machine's seed", e);
 }
 
-/* Where the worker is spoken to (see virt/monitor/remote/message.h). */
-static int open_socket(const char *where, struct given *g, struct err *e)
+/* The root disk of a machine that was made from an image, and the image's below it. */
+static int open_root(const json_t *spec, struct given *g, struct err *e)
 {
-    SCOPED(scope_close)
-    int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    const json_t *root = json_object_get(json_object_get(spec, "machine"), "root");
+    const char *own = json_string_value(json_object_get(root, "disk"));
+    const char *base = json_string_value(json_object_get(root, "base"));
+    int r;
+
+    if (own == NULL || base == NULL) {
+        return 0;
+    }
+    r = give(g, "root", open(own, O_RDWR | O_CLOEXEC), "the guest's disk", e);
+    return r < 0
+               ? r
+               : give(g, "base", open(base, O_RDONLY | O_CLOEXEC), "the image's disk", e);
+}
+
+static int open_boot(const json_t *spec, struct given *g, struct err *e)
+{
+    const json_t *machine = json_object_get(spec, "machine");
+    const json_t *boot = json_object_get(machine, "boot");
+    const char *kernel = json_string_value(json_object_get(boot, "kernel"));
+    const char *initrd = json_string_value(json_object_get(boot, "initrd"));
+    int fd = open_kernel(boot);
+    char what[PATH_MAX + 16];
+    int r;
+
+    (void)str_print(what, sizeof what, "kernel '%s'", kernel);
+    fd = fd >= 0 ? fd : open(kernel, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    r = give(g, "kernel", fd, what, e);
+    if (r < 0 || initrd == NULL) {
+        return r;
+    }
+    (void)str_print(what, sizeof what, "initrd '%s'", initrd);
+    if (json_object_get(machine, "root") == NULL) {
+        return give(g, "initrd", open(initrd, O_RDONLY | O_CLOEXEC | O_NONBLOCK), what,
+                    e);
+    }
+    fd = guest_boot_initrd(spec, e);
+    return fd < 0 ? fd : give(g, "initrd", fd, what, e);
+}
+
+/* Where the worker ("machine", see virt/monitor/remote/message.h) or the guest's own agent
+ * ("agent", virt/agent/frame) is spoken to. */
+static int open_socket(const char *where, const char *name, struct given *g,
+                       struct err *e)
+{
+    bool is_agent = strcmp(name, FAR_AGENT) == 0;
+    int kind = is_agent ? SOCK_STREAM : SOCK_SEQPACKET;
+    SCOPED(scope_close) int fd = socket(AF_UNIX, kind | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     SCOPED(scope_close) int dir = open(where, O_PATH | O_DIRECTORY | O_CLOEXEC);
     struct sockaddr_un at = {.sun_family = AF_UNIX};
 
-    (void)str_print(at.sun_path, sizeof at.sun_path, "/proc/self/fd/%d/machine", dir);
-    (void)unlinkat(dir, "machine", 0);
+    (void)str_print(at.sun_path, sizeof at.sun_path, "/proc/self/fd/%d/%s", dir, name);
+    (void)unlinkat(dir, name, 0);
     if (fd < 0 || dir < 0 || bind(fd, (const struct sockaddr *)&at, sizeof at) < 0 ||
-        listen(fd, BACKLOG) < 0 || fchmodat(dir, "machine", 0600, 0) < 0) {
+        listen(fd, BACKLOG) < 0 || fchmodat(dir, name, 0600, 0) < 0) {
         return err_sys(e, -errno, "cannot make the machine's socket");
     }
-    return give(g, "control", scope_take_fd(&fd), "the machine's socket", e);
+    return give(g, is_agent ? "agent" : "control", scope_take_fd(&fd),
+                "the machine's socket", e);
 }
 
 static int open_counters(const char *where, struct given *g, struct err *e)
@@ -250,8 +288,13 @@ int worker_make_machine(const json_t *spec, struct keeper_config *k,
     directory(spec, where);
     r = make_streams(&g, e);
     r = r == 0 ? open_boot(spec, &g, e) : r;
+    r = r == 0 ? open_root(spec, &g, e) : r;
+    r = r == 0 ? open_seed(spec, &g, e) : r;
     r = r == 0 ? open_disks(spec, &g, e) : r;
-    r = r == 0 ? open_socket(where, &g, e) : r;
+    r = r == 0 ? open_socket(where, "machine", &g, e) : r;
+    if (r == 0 && json_object_get(json_object_get(spec, "machine"), "root") != NULL) {
+        r = open_socket(where, FAR_AGENT, &g, e);
+    }
     r = r == 0 ? open_counters(where, &g, e) : r;
     r = r == 0 ? open_shares(spec, &g, e) : r;
     r = r == 0 ? open_card(spec, &g, e) : r;

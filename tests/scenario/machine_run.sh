@@ -98,14 +98,14 @@ fails 125 strata run --disk private --disk shared busybox
 has "a container with two" "$OUT" "cannot use --disk twice with a container"
 
 # Words of the other kind.
-refused "an image" "cannot make a machine of image 'busybox'" exit busybox
+refused "an image with a RAM disk" "cannot use --initrd with an image" exit --initrd exit busybox
 refused "a user" "cannot use --user with a machine" exit --user 1
 refused "no volume at a path" "data" exit -v data:/data
 refused "no volume" "data" exit -v data
 refused "the host's network" "cannot use --network host with a machine" exit --network host
 refused "no network" "nosuch" exit --network nosuch
 fails 125 strata run --as machine
-has "no kernel" "$OUT" "a machine needs a kernel (--kernel FILE)"
+has "no kernel" "$OUT" "a machine needs an IMAGE, or a kernel (--kernel FILE)"
 fails 125 strata run --kernel exit busybox
 has "a container with a kernel" "$OUT" "cannot use --kernel with a container"
 fails 2 strata run

@@ -8,6 +8,7 @@
 
 #include "base/err.h"
 #include "contract/blk.h"
+#include "contract/blk_source.h"
 #include "host/loop/loop.h"
 #include "resource/storage/leaf/leaf.h"
 #include "resource/storage/qcow2/qcow2.h"
@@ -60,7 +61,44 @@ int drives_plan(struct drives *d, const char *word, int take_fd, struct err *e)
     return r;
 }
 
+int drives_plan_root(struct drives *d, int take_fd, int take_base, struct err *e)
+{
+    if (d->count != 0 || take_fd < 0 || take_base < 0) {
+        return err_set(e, -EINVAL, "'root' is no disk with a base");
+    }
+    d->one[d->count++] = (struct drive){.path = "root",
+                                        .serial = "root",
+                                        .fd = take_fd,
+                                        .base_fd = take_base,
+                                        .has_base = true,
+                                        .is_qcow2 = true};
+    return 0;
+}
+
 /* ---- in a strand ---- */
+
+/* Gives the one file that was handed over, whatever the image calls it. */
+struct base_source {
+    struct blk_source source;
+    struct loop *loop;
+    struct drive *drive;
+};
+
+static int open_base(struct blk_source *s, const char *name, const char *format,
+                     bool read_only, struct blk **ret_disk, struct err *e)
+{
+    const struct base_source *b = (const struct base_source *)s;
+    const struct leaf_file_options file = {.label = "the image's disk",
+                                           .read_only = true};
+    int fd = b->drive->base_fd;
+
+    (void)name;
+    b->drive->base_fd = -1;
+    if (fd < 0 || !read_only || strcmp(format, "raw") != 0) {
+        return err_set(e, -EACCES, "it may read one raw file only");
+    }
+    return leaf_file_create(b->loop, fd, &file, ret_disk, e);
+}
 
 struct opening {
     struct drives *drives;
@@ -73,8 +111,11 @@ static int open_layers(struct loop *l, struct drive *d, struct blk **ret, struct
                                            .read_only = d->is_read_only,
                                            .direct = d->is_direct,
                                            .grows = d->is_qcow2};
-    const struct qcow2_open_options image = {
-        .label = d->path, .read_only = d->is_read_only, .loop = l};
+    struct base_source base = {.source = {.open = open_base}, .loop = l, .drive = d};
+    const struct qcow2_open_options image = {.label = d->path,
+                                             .read_only = d->is_read_only,
+                                             .source = d->has_base ? &base.source : NULL,
+                                             .loop = l};
     int r = leaf_file_create(l, d->fd, &file, ret, e);
 
     return r == 0 && d->is_qcow2 ? qcow2_open(*ret, &image, ret, e) : r;

@@ -17,6 +17,8 @@ struct drive {
     char path[1024];
     char serial[21]; /* that the guest sees */
     int fd;          /* taken when its layers are opened */
+    int base_fd;     /* the same; of what its image stands on, if it `has_base` */
+    bool has_base;
     bool is_qcow2, is_read_only, is_direct;
 };
 
@@ -31,6 +33,9 @@ struct drives {
 /* One more: FILE[,format=raw|qcow2][,read-only][,direct][,serial=WORD].  The file is opened now,
  * but `take_fd` is used where it is not below 0. */
 int drives_plan(struct drives *d, const char *word, int take_fd, struct err *e);
+
+/* The guest's root, first of all: an image of its changes above a disk that it only reads. */
+int drives_plan_root(struct drives *d, int take_fd, int take_base, struct err *e);
 
 /* With a queue for each processor, up to a few. */
 int drives_open(struct drives *d, struct loop *l, unsigned cpus, struct err *e);

@@ -17,6 +17,7 @@
 
 #define PLAN_MOST_BYTES (1 << 20)
 #define MEMORY_BYTES    (UINT64_C(256) << 20)
+#define GUEST_CID       3 /* the least of a guest; each machine's sockets are its own */
 
 /* A file that the guest is started from.  `what` for the error. */
 static int map_file(int take_fd, const char *what, const uint8_t **ret, size_t *ret_bytes,
@@ -106,6 +107,27 @@ static int read_boot(struct plan *p, const json_t *fds, struct err *e)
     return r;
 }
 
+/* The root of a machine that was made from an image, and what its agent is reached by. */
+static int read_image(struct plan *p, const json_t *fds, struct err *e)
+{
+    int agent = take_fd(fds, "agent");
+    char value[64];
+    int r = 0;
+
+    if (json_object_get(fds, "root") != NULL) {
+        r = drives_plan_root(&p->disks, take_fd(fds, "root"), take_fd(fds, "base"), e);
+    }
+    if (r == 0 && json_object_get(fds, "seed") != NULL) {
+        r = drives_plan(&p->disks, "seed,read-only,serial=seed", take_fd(fds, "seed"), e);
+    }
+    if (r == 0 && agent >= 0) {
+        (void)str_print(value, sizeof value, "cid=%d,listen=%d", GUEST_CID, agent);
+        r = peripherals_plan(&p->peripherals, "--vsock", value, e);
+        r = r < 0 ? r : peripherals_plan(&p->peripherals, "--rng", "host", e);
+    }
+    return r < 0 ? r : 0;
+}
+
 static int read_disks(struct plan *p, const json_t *fds, struct err *e)
 {
     json_t *list = NULL;
@@ -190,6 +212,7 @@ int plan_read(int fd, struct plan *p, struct err *e)
     r = r == 0 ? json_opt_bool(p->json, "", "born", &p->born, e) : r;
     p->options.cpus = cpus > UINT_MAX ? UINT_MAX : (unsigned)cpus;
     p->user = (uid_t)user;
+    r = r == 0 ? read_image(p, fds, e) : r;
     r = r == 0 ? read_disks(p, fds, e) : r;
     r = r == 0 ? read_devices(p, fds, "net", e) : r;
     r = r == 0 ? read_devices(p, fds, "fs", e) : r;

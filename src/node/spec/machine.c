@@ -7,6 +7,8 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
 
 #include "base/scope.h"
 #include "base/str.h"
@@ -24,6 +26,81 @@ static json_int_t number_of(const json_t *obj, const char *key, json_int_t other
 
     return json_is_integer(v) && json_integer_value(v) > 0 ? json_integer_value(v)
                                                            : other;
+}
+
+/* What the kernel of a machine with an image is told; its agent reads it, too. */
+static json_t *command_line(const struct plan *p)
+{
+    const char *init = guest_text(p->g, "init");
+    struct str text = {0};
+    json_t *line;
+
+    str_addf(&text,
+             "console=ttyS0 quiet loglevel=1 panic=-1 strata.root=root strata.agent");
+    str_addf(&text, " systemd.hostname=%s",
+             spec_text(p->config, "hostname", guest_text(p->g, "name")));
+    if (init[0] != '\0') {
+        str_addf(&text, " strata.init=%s", init);
+    }
+    str_addf(&text, " %s", spec_text(p->config, "append", ""));
+    line = json_string(str_text(&text));
+    str_fini(&text);
+    return line;
+}
+
+/* The command that is all that the machine does, as its agent runs it. */
+static json_t *command_part(const struct plan *p)
+{
+    json_t *c =
+        json_pack("{s:o, s:o, s:s, s:s, s:b, s:b}", "args", spec_arguments(p), "env",
+                  spec_environment(p), "user",
+                  spec_text(p->config, "user", spec_text(p->image, "user", "")), "cwd",
+                  spec_text(p->config, "workdir", spec_text(p->image, "workdir", "/")),
+                  "tty", spec_flag(p->config, "tty") ? 1 : 0, "input",
+                  spec_flag(p->config, "interactive") ? 1 : 0);
+    struct winsize size;
+
+    if (spec_flag(p->config, "tty") && ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0) {
+        (void)json_object_set_new(c, "rows", json_integer(size.ws_row));
+        (void)json_object_set_new(c, "columns", json_integer(size.ws_col));
+    }
+    return c;
+}
+
+/* For a system that sets itself up, and where something was ordered for that. */
+static void add_seed(const struct plan *p, json_t *machine)
+{
+    json_t *keys = json_object_get(p->config, "ssh_key");
+    json_t *data = json_object_get(p->config, "user_data");
+
+    if (guest_text(p->g, "init")[0] != '\0' || keys != NULL || data != NULL) {
+        (void)json_object_set_new(
+            machine, "seed",
+            json_pack("{s:s, s:O*, s:O*}", "host",
+                      spec_text(p->config, "hostname", guest_text(p->g, "name")), "keys",
+                      keys, "user_data", data));
+    }
+}
+
+static int image_part(const struct plan *p, json_t *machine, struct err *e)
+{
+    json_t *command;
+    char disk[PATH_MAX];
+
+    (void)guest_state_path(p->n, p->g->id, "disk/root.qcow2", disk);
+    (void)json_object_set_new(
+        machine, "root",
+        json_pack("{s:s, s:s}", "disk", disk, "base", guest_text(p->g, "root")));
+    (void)json_object_set_new(json_object_get(machine, "boot"), "append",
+                              command_line(p));
+    add_seed(p, machine);
+    if (guest_text(p->g, "init")[0] != '\0') {
+        return 0;
+    }
+    command = command_part(p);
+    (void)json_object_set_new(machine, "command", command);
+    return json_array_size(json_object_get(command, "args")) != 0 ? 0
+                                                                  : spec_no_command(p, e);
 }
 
 static json_t *boot_part(const json_t *config)
@@ -175,6 +252,7 @@ int spec_build_machine(const struct plan *p, json_t *spec, struct err *e)
         "{s:s, s:I, s:I, s:b, s:o}", "engine", spec_text(p->config, "engine", "auto"),
         "cpus", cpus, "memory", memory, "hide",
         spec_flag(p->config, "hide_hypervisor") ? 1 : 0, "boot", boot_part(p->config));
+    int r;
 
     if (p->base > 0) { /* a user that no other guest has */
         (void)json_object_set_new(machine, "user", json_integer(p->base));
@@ -186,5 +264,6 @@ int spec_build_machine(const struct plan *p, json_t *spec, struct err *e)
     (void)json_object_set_new(spec, "bounds", bounds_part(p, memory, cpus));
     (void)json_object_set_new(spec, "shares", json_array());
     (void)json_object_set_new(machine, "fss", json_array());
-    return disks_part(p, spec, machine, e);
+    r = disks_part(p, spec, machine, e);
+    return r < 0 || guest_text(p->g, "root")[0] == '\\0' ? r : image_part(p, machine, e);
 }

@@ -47,6 +47,10 @@ int spec_read_ulimit(const char *text, json_t **ret, struct err *e);
 int spec_read_device(const char *text, struct spec_device *ret, struct err *e);
 int spec_read_seccomp(const json_t *config, const char **ret, struct err *e);
 
+/* What the guest's program gets: words, and variables as "K=V". */
+json_t *spec_arguments(const struct plan *p);
+json_t *spec_environment(const struct plan *p);
+
 /* Each adds its part to `p->oci`. */
 int spec_build_process(struct plan *p, struct err *e);
 int spec_build_mounts(const struct plan *p, struct err *e);
@@ -54,6 +58,9 @@ int spec_build_linux(const struct plan *p, struct err *e);
 
 /* machine.c: the part of a machine, instead. */
 int spec_build_machine(const struct plan *p, json_t *spec, struct err *e);
+
+/* Neither the order nor the image says what is to be run. */
+int spec_no_command(const struct plan *p, struct err *e);
 
 /* "seccomp=FILE|unconfined|default": adds to `spec`, and to `p->oci` a profile of one's own. */
 int spec_build_seccomp(const struct plan *p, json_t *spec, struct err *e);

@@ -14,7 +14,7 @@
 
 #define PATH_DEFAULT "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-static json_t *argument_list(const struct plan *p)
+json_t *spec_arguments(const struct plan *p)
 {
     const json_t *command = json_object_get(p->config, "command");
     const char *entry = spec_text(p->config, "entrypoint", NULL);
@@ -69,7 +69,7 @@ static void set_env(json_t *env, const char *pair)
     str_fini(&own);
 }
 
-static json_t *environment(const struct plan *p)
+json_t *spec_environment(const struct plan *p)
 {
     json_t *env = json_array();
     char line[PATH_MAX + 8];
@@ -77,7 +77,8 @@ static json_t *environment(const struct plan *p)
     json_t *item;
 
     spec_add_text(env, PATH_DEFAULT);
-    if (str_print(line, sizeof line, "HOME=%s", p->user.home) == 0) {
+    if (p->user.home[0] != '\0' &&
+        str_print(line, sizeof line, "HOME=%s", p->user.home) == 0) {
         spec_add_text(env, line);
     }
     if (str_print(line, sizeof line, "HOSTNAME=%s",
@@ -231,22 +232,27 @@ static int resource_limits(const struct plan *p, json_t *process, struct err *e)
     return 0;
 }
 
+int spec_no_command(const struct plan *p, struct err *e)
+{
+    return err_set(e, -EINVAL,
+                   "cannot run image '%s': it names no command, and none was given",
+                   spec_text(p->config, "image", "?"));
+}
+
 int spec_build_process(struct plan *p, struct err *e)
 {
     json_t *process = json_object();
-    json_t *args = argument_list(p);
+    json_t *args = spec_arguments(p);
     int r = 0;
 
     (void)json_object_set_new(p->oci, "process", process);
     (void)json_object_set_new(process, "args", args);
     if (json_array_size(args) == (spec_flag(p->config, "init") ? 2U : 0U)) {
-        return err_set(e, -EINVAL,
-                       "cannot run image '%s': it names no command, and none was given",
-                       spec_text(p->config, "image", "?"));
+        return spec_no_command(p, e);
     }
     (void)json_object_set_new(process, "terminal",
                               json_boolean(spec_flag(p->config, "tty")));
-    (void)json_object_set_new(process, "env", environment(p));
+    (void)json_object_set_new(process, "env", spec_environment(p));
     (void)json_object_set_new(
         process, "cwd",
         json_string(

@@ -1,4 +1,6 @@
 /* cp.c - copy between a guest and the host, never through a link of the guest. */
+#include "node/verb/private.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
@@ -9,7 +11,6 @@
 #include "base/scope.h"
 #include "base/str.h"
 #include "host/file.h"
-#include "node/private.h"
 
 /* One side of a copy, opened. */
 struct side {
@@ -145,9 +146,6 @@ static int open_word(struct node *n, const char *word, bool follow, struct side 
         (void)str_print(name, sizeof name, "%.*s", (int)(colon - word), word);
         r = guest_find(n, name, &g, e);
         if (r == 0) {
-            r = guest_need_container(&g, "copy files of", e);
-        }
-        if (r == 0) {
             r = disk_open_root(n, &g, &disk, e);
         }
         guest_fini(&g);
@@ -247,6 +245,30 @@ static int copy_sides(struct node *n, const char *from, const char *to, bool fol
     return between(a, b, follow ? named.name : a->name, to, e);
 }
 
+/* 1: the one guest that is named is a machine, and the copy was made. */
+static int try_machine(struct node *n, const char *from, const char *to, bool follow,
+                       struct err *e)
+{
+    bool is_output = guest_part(from) != NULL;
+    const char *word = is_output ? from : to;
+    const struct verb_copy c = {.path = guest_part(word) + 1,
+                                .there = is_output ? to : from,
+                                .is_output = is_output,
+                                .follows = follow};
+    struct guest g = {0};
+    char name[PATH_MAX];
+    int r;
+
+    (void)str_print(name, sizeof name, "%.*s", (int)(guest_part(word) - word), word);
+    r = guest_find(n, name, &g, e);
+    if (r == 0 && guest_is_machine(&g)) {
+        r = verb_cp_machine(n, &g, &c, e);
+        r = r == 0 ? 1 : r;
+    }
+    guest_fini(&g);
+    return r;
+}
+
 int node_guest_cp(struct node *n, const char *from, const char *to, bool follow,
                   struct err *e)
 {
@@ -257,10 +279,11 @@ int node_guest_cp(struct node *n, const char *from, const char *to, bool follow,
         return err_set(e, -EINVAL, "cannot copy '%s' to '%s': one of them is GUEST:/PATH",
                        from, to);
     }
-    r = copy_sides(n, from, to, follow, sides, e);
+    r = try_machine(n, from, to, follow, e);
+    r = r == 0 ? copy_sides(n, from, to, follow, sides, e) : r;
     for (int i = 0; i < 2; i++) {
         scope_close(&sides[i].dir);
         scope_close(&sides[i].lock);
     }
-    return r;
+    return r < 0 ? r : 0;
 }

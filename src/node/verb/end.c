@@ -9,6 +9,7 @@
 #include "base/scope.h"
 #include "contract/task.h"
 #include "node/keeper/keeper.h"
+#include "virt/monitor/remote/remote.h"
 
 #define STOP_DEFAULT_MS 10000
 #define STOP_GRACE_MS   5000
@@ -61,6 +62,19 @@ static void put_u32(unsigned char *p, uint32_t v)
     }
 }
 
+/* The keeper presses a machine's power button; not every guest hears that, or ends its one
+ * command by it. */
+static int ask_agent(struct node *n, const struct guest *g, int signal)
+{
+    char where[PATH_MAX];
+
+    if (!guest_is_machine(g) || signal == SIGKILL) {
+        return -EOPNOTSUPP;
+    }
+    (void)guest_run_path(n, g->id, "", where);
+    return far_agent_power(where, signal, NULL);
+}
+
 int verb_stop(struct node *n, struct guest *g, int signal, uint64_t timeout_ms,
               struct err *e)
 {
@@ -88,6 +102,7 @@ int verb_stop(struct node *n, struct guest *g, int signal, uint64_t timeout_ms,
     task_close(t);
     r = guest_connect(n, g, packet, sizeof packet, &fd, &ended);
     if (r == 0) {
+        (void)ask_agent(n, g, signal > 0 ? signal : own_stop_signal(g));
         (void)guest_await_end(fd, &code);
     } else if (r != -ESRCH) { /* else it ended by itself meanwhile */
         return err_set(e, r, "%s", ended.text);
@@ -148,11 +163,10 @@ int node_guest_kill(struct node *n, const char *guest, int signal, bool all,
         r = err_set(e, -ESRCH, "cannot kill guest '%s': it is %s", guest,
                     guest_state_name(st.state));
     }
-    if (r == 0) {
+    signal = signal > 0 ? signal : SIGKILL;
+    if (r == 0 && ask_agent(n, &g, signal) < 0) {
         r = guest_task(n, &g, &t, e);
-    }
-    if (r == 0) {
-        r = task_signal(t, signal > 0 ? signal : SIGKILL, all, e);
+        r = r < 0 ? r : task_signal(t, signal, all, e);
     }
     task_close(t);
     if (r == 0) {

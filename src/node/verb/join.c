@@ -89,13 +89,32 @@ static void name_the_guest(const struct guest *g, struct err *e)
     }
 }
 
+/* What a machine's programs have beside what is ordered: of a container the runtime knows it.
+ * The texts are borrowed. */
+static void fill_machine(const struct guest *g, struct task_exec *x, json_t *env)
+{
+    const json_t *image = json_object_get(g->record, "image_config");
+    const json_t *config = guest_config(g);
+    const json_t *own = json_object_get(config, "user");
+
+    if (x->user == NULL) {
+        x->user = json_string_value(own != NULL ? own : json_object_get(image, "user"));
+    }
+    own = json_object_get(config, "workdir");
+    if (x->cwd == NULL) {
+        x->cwd = json_string_value(own != NULL ? own : json_object_get(image, "workdir"));
+    }
+    (void)json_array_extend(env, json_object_get(image, "env"));
+    (void)json_array_extend(env, json_object_get(config, "env"));
+}
+
 int node_guest_exec(struct node *n, const char *guest, const json_t *order,
                     int *ret_pidfd, int *ret_master, struct err *e)
 {
     SCOPED(scope_free) const char **argv = texts_of(json_object_get(order, "command"));
-    SCOPED(scope_free) const char **env = texts_of(json_object_get(order, "env"));
+    SCOPED(scope_free) const char **env = NULL;
+    SCOPED(scope_json) json_t *pairs = json_array();
     struct task_exec x = {.argv = argv,
-                          .env = env,
                           .cwd = json_string_value(json_object_get(order, "workdir")),
                           .user = json_string_value(json_object_get(order, "user")),
                           .terminal = json_is_true(json_object_get(order, "tty"))};
@@ -121,9 +140,16 @@ int node_guest_exec(struct node *n, const char *guest, const json_t *order,
     if (r == 0) {
         r = guest_task(n, &g, &t, e);
     }
+    if (r == 0 && guest_is_machine(&g)) {
+        fill_machine(&g, &x, pairs);
+    }
+    (void)json_array_extend(pairs, json_object_get(order, "env"));
+    x.env = env = texts_of(pairs);
     if (r == 0) {
         r = task_exec(t, &x, ret_pidfd, ret_master, e);
-        if (r < 0) {
+        if (r < 0 && guest_is_machine(&g)) {
+            (void)err_wrap(e, "cannot run a program in guest '%s'", guest);
+        } else if (r < 0) {
             name_the_guest(&g, e);
             r = guest_program_error(argv[0], e);
         }

@@ -22,4 +22,16 @@ int verb_start(struct node *n, struct guest *g, int lock, bool attach, int *ret_
 int verb_stop(struct node *n, struct guest *g, int signal, uint64_t timeout_ms,
               struct err *e);
 
+/* A copy between a guest and here. */
+struct verb_copy {
+    const char *path;  /* of the guest */
+    const char *there; /* of the host; "-": a tar stream */
+    bool is_output;    /* from the guest */
+    bool follows;      /* what a link leads to */
+};
+
+/* cp_machine.c: the same for a machine. */
+int verb_cp_machine(struct node *n, struct guest *g, const struct verb_copy *c,
+                    struct err *e);
+
 #endif

@@ -63,6 +63,13 @@ int node_guest_create(struct node *n, const json_t *order, json_t **ret, struct 
     return r;
 }
 
+/* A machine's serial line is typed at whoever ordered that, unless it runs one command only. */
+static bool has_line(const struct guest *g)
+{
+    return guest_is_machine(g) &&
+           (guest_text(g, "root")[0] == '\0' || guest_text(g, "init")[0] != '\0');
+}
+
 int node_run(struct node *n, const json_t *order, struct node_run_result *ret,
              struct err *e)
 {
@@ -85,9 +92,9 @@ int node_run(struct node *n, const json_t *order, struct node_run_result *ret,
     } else {
         ret->guest = guest_describe(&g, &st);
         ret->console = console;
-        ret->terminal = guest_is_machine(&g) ||
-                        json_is_true(json_object_get(guest_config(&g), "tty"));
-        ret->interactive = guest_is_machine(&g) ||
+        ret->terminal =
+            has_line(&g) || json_is_true(json_object_get(guest_config(&g), "tty"));
+        ret->interactive = has_line(&g) ||
                            json_is_true(json_object_get(guest_config(&g), "interactive"));
     }
     guest_fini(&g);

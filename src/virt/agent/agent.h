@@ -12,6 +12,9 @@
  *     strata.init=PATH       what is executed there, in the place of the usual places
  *     strata.agent           serve the host on vsock
  *     strata.command=WORDS   the command, as `frame_put_words` writes it
+ *     systemd.hostname=NAME  the host name, as systemd reads it, too
+ *
+ * A longer command, with a user and variables, lies in the initramfs (FRAME_BOOT_COMMAND).
  *
  * Nothing here uses the project's libraries: a guest has none of them. */
 #ifndef VIRT_AGENT_AGENT_H
@@ -21,7 +24,7 @@
 int agent_boot(void);
 
 /* Serve connections at the listening descriptor, each in a process of its own, until it
- * fails.  Commands run in the file system that descriptor `root` (a directory) leads to;
+ * fails.  They are served in the file system that descriptor `root` (a directory) leads to;
  * -1: in this process's. */
 int agent_serve(int listener, int root);
 

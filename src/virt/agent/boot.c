@@ -2,20 +2,20 @@
  *
  * The agent that serves the host beside a distribution's own init is forked before the
  * root is switched: it keeps the initramfs as its file system, with the modules that it
- * still loads, and enters the guest's root for each command only. */
+ * still loads, and enters the guest's root for each connection only. */
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
+#include <net/if.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/io.h>
+#include <sys/ioctl.h>
 #include <sys/klog.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/reboot.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -57,15 +57,19 @@ static void make_links(void)
     (void)!symlink("/proc/self/fd/2", "/dev/stderr");
 }
 
-/* Bytes of a command come out as they are. */
-static void make_plain(void)
+/* What a system's own init would do, and does again: its name, and the way to itself. */
+static void name_host(const struct wish *w)
 {
-    struct termios t;
+    struct ifreq lo = {.ifr_name = "lo"};
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
-    if (tcgetattr(0, &t) == 0) {
-        t.c_oflag &= ~(tcflag_t)OPOST;
-        t.c_lflag &= ~(tcflag_t)ECHO;
-        (void)tcsetattr(0, TCSANOW, &t);
+    if (w->host[0] != '\0') {
+        (void)!sethostname(w->host, strlen(w->host));
+    }
+    if (fd >= 0) {
+        lo.ifr_flags = IFF_UP | IFF_RUNNING;
+        (void)ioctl(fd, SIOCSIFFLAGS, &lo);
+        (void)close(fd);
     }
 }
 
@@ -105,37 +109,14 @@ static void serve_beside(int root)
     if (fork() != 0) {
         return;
     }
-    (void)prctl(PR_SET_NAME, "strata-agent");
+    (void)prctl(PR_SET_NAME, AGENT_SERVES);
     (void)agent_load_modules("later");
+    agent_run_seed(root);
     fd = listen_vsock();
     if (fd < 0) {
         (void)fprintf(stderr, "strata: there is no vsock to serve the host on\n");
     }
     _exit(fd < 0 || agent_serve(fd, root) < 0 ? 1 : 0);
-}
-
-/* The command as a child; whatever else is left to process 1 is buried, too. */
-static int run_command(char *text)
-{
-    char *argv[FRAME_ARGS_MOST + 1];
-    const struct frame_exec x = {.argv = (const char *const *)argv};
-    int status = 0;
-    pid_t pid, command;
-
-    if (frame_get_words(text, argv, FRAME_ARGS_MOST) <= 0) {
-        return 125;
-    }
-    make_plain();
-    command = fork();
-    if (command == 0) {
-        _exit(agent_exec(&x));
-    }
-    while ((pid = wait(&status)) != command) {
-        if (pid < 0 && errno != EINTR) {
-            return 125;
-        }
-    }
-    return agent_exit_code(status);
 }
 
 /* Does not come back where one of them can be executed. */
@@ -157,6 +138,7 @@ static void exec_init(const struct wish *w)
 int agent_boot(void)
 {
     char line[SCRATCH_BYTES];
+    const struct boot_command *command;
     struct wish w;
     int root = -1;
 
@@ -165,11 +147,14 @@ int agent_boot(void)
     (void)klogctl(QUIET, NULL, 1);
     (void)agent_read_small("/proc/cmdline", line, sizeof line);
     wish_read(line, &w);
+    command = agent_read_command(&w);
+    name_host(&w);
     (void)agent_load_modules("root");
     if (w.root[0] != '\0') {
         if (agent_mount_root(&w) < 0) {
             return end(125);
         }
+        agent_plant_seed();
         root = open("/newroot", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     }
     if (w.serves) {
@@ -179,8 +164,8 @@ int agent_boot(void)
         (void)fprintf(stderr, "strata: cannot enter the root: %s\n", strerror(errno));
         return end(125);
     }
-    if (w.command[0] != '\0') {
-        return end(run_command(w.command));
+    if (command != NULL) {
+        return end(agent_run_command(command));
     }
     if (w.root[0] != '\0' || w.init[0] != '\0') {
         exec_init(&w);

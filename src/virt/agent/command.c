@@ -39,7 +39,7 @@ static void close_one(int *fd)
 
 /* ---- start ---- */
 
-static _Noreturn void child(const struct frame_exec *x, const int std[3], int root)
+static _Noreturn void child(const struct frame_exec *x, const int std[3])
 {
     sigset_t none;
 
@@ -54,10 +54,6 @@ static _Noreturn void child(const struct frame_exec *x, const int std[3], int ro
     }
     for (int i = 0; i < 3; i++) {
         (void)dup2(std[i], i);
-    }
-    (void)close_range(3, root > 3 ? (unsigned)root - 1 : ~0u, 0);
-    if (root >= 0 && (fchdir(root) < 0 || chroot(".") < 0)) {
-        _exit(126);
     }
     (void)close_range(3, ~0u, 0);
     _exit(agent_exec(x));
@@ -92,7 +88,7 @@ static int open_pipes(struct command *c, const struct frame_exec *x, int std[3])
     return 0;
 }
 
-static int start(struct command *c, const struct frame_exec *x, int root)
+static int start(struct command *c, const struct frame_exec *x)
 {
     int std[3] = {-1, -1, -1};
     sigset_t all, before;
@@ -106,7 +102,7 @@ static int start(struct command *c, const struct frame_exec *x, int root)
         close_one(&c->to);
         close_one(&c->from[0]);
         close_one(&c->from[1]);
-        child(x, std, root);
+        child(x, std);
     }
     (void)sigprocmask(SIG_SETMASK, &before, NULL);
     r = r == 0 && c->pid < 0 ? -errno : r;
@@ -256,7 +252,7 @@ static int turn(struct command *c)
     return r;
 }
 
-int agent_command(struct inbox *in, const struct frame *f, int root)
+int agent_command(struct inbox *in, const struct frame *f)
 {
     const char *list[FRAME_ARGS_MOST + 2];
     struct command c = {.in = in, .pid = -1, .to = -1, .from = {-1, -1}};
@@ -268,7 +264,7 @@ int agent_command(struct inbox *in, const struct frame *f, int root)
     if (r < 0) {
         return r;
     }
-    if (start(&c, &x, root) < 0) {
+    if (start(&c, &x) < 0) {
         close_one(&c.to);
         close_one(&c.from[0]);
         close_one(&c.from[1]);

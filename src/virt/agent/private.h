@@ -17,6 +17,7 @@ struct wish {
     char root[128];              /* "": none */
     char type[32];               /* of its file system */
     char init[256];              /* "": the usual places */
+    char host[65];               /* its name; "": the system's own */
     char command[SCRATCH_BYTES]; /* as `frame_put_words` writes it; "": none */
     bool read_only, serves;
 };
@@ -28,6 +29,18 @@ void wish_read(const char *line, struct wish *ret);
 
 /* A small file as text; the count, or -errno. */
 ssize_t agent_read_small(const char *path, char *out, size_t room);
+
+/* ---- boot_command.c ---- */
+
+/* Name of a first process that runs one command. */
+#define AGENT_RUNS "strata-command"
+
+/* The command of the wish, or of the initramfs, which is read before the root is switched. */
+struct boot_command;
+struct boot_command *agent_read_command(struct wish *w);
+
+/* Run it as a child, bury what is left to process 1, pass signals on; its code. */
+int agent_run_command(const struct boot_command *c);
 
 /* ---- modules.c ---- */
 
@@ -43,6 +56,14 @@ int agent_mount_root(const struct wish *w);
 /* Let /newroot be / of this process. */
 int agent_switch_root(void);
 
+/* ---- seed.c ---- */
+
+/* What the initramfs brings for a new guest goes into /newroot, if no cloud-init is there. */
+void agent_plant_seed(void);
+
+/* The script of that runs beside the system, until it has ended once. */
+void agent_run_seed(int root);
+
 /* ---- exec.c ---- */
 
 /* Become the command in a child that is set up (file system, user, variables); comes back
@@ -54,7 +75,8 @@ int agent_exit_code(int status);
 
 /* ---- session.c ---- */
 
-/* One connection, until it ends. */
+/* One connection, until it ends, in the file system that descriptor `root` leads to (-1: in
+ * this process's). */
 void agent_session(int fd, int root);
 
 /* Send one frame; -errno. */
@@ -63,9 +85,12 @@ int agent_send(int fd, enum frame_type type, const void *bytes, size_t n);
 /* Run the command of an EXEC frame with its descriptors carried over `fd`; 0 or -errno of the
  * connection. */
 struct inbox;
-int agent_command(struct inbox *in, const struct frame *f, int root);
+int agent_command(struct inbox *in, const struct frame *f);
 
 /* ---- care.c ---- */
+
+/* Name of the process that serves a machine's host. */
+#define AGENT_SERVES "strata-agent"
 
 /* The answer to a request that is no command: 0 or -errno, and text. */
 int agent_care(const struct frame *f, char text[SCRATCH_BYTES]);

@@ -69,14 +69,14 @@ static int send_done(int fd, int code, const char *text)
     return agent_send(fd, FRAME_DONE, out, 4 + n);
 }
 
-static int answer(struct inbox *in, const struct frame *f, int root)
+static int answer(struct inbox *in, const struct frame *f)
 {
     char text[SCRATCH_BYTES] = "";
     int r;
 
     switch (f->type) {
     case FRAME_EXEC:
-        return agent_command(in, f, root);
+        return agent_command(in, f);
     case FRAME_STDIN: /* of a command that has ended */
     case FRAME_RESIZE:
     case FRAME_SIGNAL:
@@ -92,6 +92,10 @@ void agent_session(int fd, int root)
     struct inbox *in = calloc(1, sizeof *in);
     int r = in == NULL ? -ENOMEM : 0;
 
+    /* The initramfs, which stays the agent's, has no /proc any more: the guest took it. */
+    if (r == 0 && root >= 0 && (fchdir(root) < 0 || chroot(".") < 0)) {
+        r = -errno;
+    }
     if (in != NULL) {
         in->fd = fd;
     }
@@ -101,7 +105,7 @@ void agent_session(int fd, int root)
 
         r = inbox_first(in, &f, &used);
         if (r == 1) {
-            r = answer(in, &f, root);
+            r = answer(in, &f);
             if (f.type != FRAME_EXEC) { /* which drops its own */
                 inbox_drop(in, used);
             }

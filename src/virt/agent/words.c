@@ -31,6 +31,7 @@ static void read_word(const char *word, size_t n, struct wish *w)
         {"strata.root=", w->root, sizeof w->root},
         {"strata.rootfs=", w->type, sizeof w->type},
         {"strata.init=", w->init, sizeof w->init},
+        {"systemd.hostname=", w->host, sizeof w->host},
         {"strata.command=", w->command, sizeof w->command},
     };
 

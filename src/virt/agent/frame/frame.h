@@ -34,8 +34,9 @@ enum frame_type {
     FRAME_THAW,      /* ... and go on */
     FRAME_SET_CLOCK, /* i64: nanoseconds since 1970 */
     FRAME_SYNC,
-    FRAME_INFO, /* DONE brings "key=value" lines */
-    FRAME_DONE, /* i32: 0 or -errno; then text */
+    FRAME_INFO,  /* DONE brings "key=value" lines */
+    FRAME_POWER, /* i32: end the system, or the one command by that signal */
+    FRAME_DONE,  /* i32: 0 or -errno; then text */
     FRAME_TYPE_COUNT
 };
 
@@ -78,6 +79,11 @@ int frame_get_exec(const struct frame *f, const char **list, struct frame_exec *
 int frame_get_i32(const struct frame *f, int32_t *ret);
 int frame_get_i64(const struct frame *f, int64_t *ret);
 int frame_get_size(const struct frame *f, uint16_t *ret_rows, uint16_t *ret_columns);
+
+/* Where a host puts files beside the agent, in an initramfs. */
+#define FRAME_BOOT_COMMAND "strata/command"   /* bytes of an EXEC frame: what is run */
+#define FRAME_BOOT_KEYS    "strata/ssh-keys"  /* lines: who may come in as root */
+#define FRAME_BOOT_SCRIPT  "strata/user-data" /* of cloud-init, or a script */
 
 /* Words as one that stands on a kernel's command line: parted by ':', every byte that is no
  * letter, digit, '.', '_', '/' or '-' as %XX.  0, or -E2BIG. */

@@ -22,6 +22,10 @@ struct far {
 
 extern const struct task_ops far_task_ops;
 
+/* exec.c: of the contract. */
+int far_exec(struct task *t, const struct task_exec *x, int *ret_pidfd, int *ret_master,
+             struct err *e);
+
 /* record.c: what is known of a worker, written and read. */
 int far_record_write(const char *directory, pid_t pid, const struct cgroup *cg,
                      struct err *e);

@@ -19,6 +19,7 @@ struct far;
 struct log;
 
 #define FAR_FDS_MOST 64
+#define FAR_AGENT    "agent" /* a socket beside the worker's: the way to the guest's own */
 
 /* A descriptor that the worker gets, known by a name in its plan. */
 struct far_fd {
@@ -60,5 +61,13 @@ int far_clean(const char *directory, const char *id, const char *cgroup, struct 
  * does not listen; -ETIMEDOUT. */
 int far_ask(const char *directory, enum far_verb verb, const json_t *arg, json_t **ret,
             struct err *e);
+
+/* A connection to the agent inside the guest, which speaks frames (virt/agent/frame); it may
+ * take `wait_ms` until the guest has one.  -EOPNOTSUPP: it never will. */
+int far_agent_connect(const char *directory, int wait_ms, struct err *e);
+
+/* Let the agent end the system, or the one command by that signal.  -EOPNOTSUPP: it
+ * does not know how. */
+int far_agent_power(const char *directory, int signal, struct err *e);
 
 #endif

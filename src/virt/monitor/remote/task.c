@@ -137,6 +137,7 @@ const struct task_ops far_task_ops = {
     .pause = pause_it,
     .resume = resume_it,
     .stats = stats,
+    .exec = far_exec,
     .state = state,
     .destroy = destroy,
     .close = close_handle,

@@ -1,0 +1,33 @@
+/* node/boot.h - what a machine boots from; made by the folder `node/boot` for the rest of
+ * the node. */
+#ifndef NODE_BOOT_H
+#define NODE_BOOT_H
+
+#include <jansson.h>
+
+struct err;
+struct guest;
+struct node;
+
+/* choose.c: of a new machine whose record has an image: its kernel, the disk that its root
+ * stands on, and whether the image has a system of its own to be started.  The store is
+ * held. */
+int guest_boot_choose(struct node *n, struct guest *g, struct err *e);
+
+/* disk.c: the guest's own disk above that, empty. */
+int guest_boot_disk(struct node *n, const struct guest *g, struct err *e);
+
+/* kernel.c: files that a plan names are there, made if need be: the kernel without its
+ * packing ("boot.unpacked"), the first file system ("boot.initrd"), the disk of the image. */
+int guest_boot_prepare(struct node *n, const struct guest *g, json_t *spec,
+                       struct err *e);
+
+/* seed.c: the files that were ordered for a new guest (--ssh-key, --user-data) are read, once;
+ * and a plan's volume for cloud-init: a descriptor. */
+int guest_boot_seed(struct guest *g, struct err *e);
+int guest_boot_volume(const json_t *spec, struct err *e);
+
+/* initrd.c: the first file system of a plan with its command behind it; a descriptor. */
+int guest_boot_initrd(const json_t *spec, struct err *e);
+
+#endif

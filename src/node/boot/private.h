@@ -1,0 +1,18 @@
+/* node/boot/private.h - what the files of the folder share. */
+#ifndef NODE_BOOT_PRIVATE_H
+#define NODE_BOOT_PRIVATE_H
+
+#include "node/boot.h"
+#include "node/private.h"
+
+struct tree;
+
+/* The file system of the guest's image; the caller closes it. */
+int guest_boot_tree(struct node *n, const struct guest *g, struct tree **ret,
+                    struct err *e);
+
+/* The disk of the image, made at the first time; its path. */
+int guest_boot_base(struct node *n, const struct guest *g, char out[PATH_MAX],
+                    struct err *e);
+
+#endif
