@@ -5,10 +5,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/fs.h>
 #include <linux/openat2.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -52,6 +54,47 @@ int file_write_all(int fd, const void *bytes, size_t len)
         done += n > 0 ? (size_t)n : 0;
     }
     return 0;
+}
+
+/* [at, until) of `in`, to the same place of `out`. */
+static int copy_range(int in, int out, off_t at, off_t until)
+{
+    char buf[65536];
+    int r = lseek(in, at, SEEK_SET) < 0 || lseek(out, at, SEEK_SET) < 0 ? -errno : 0;
+
+    while (r == 0 && at < until) {
+        size_t want = until - at < (off_t)sizeof buf ? (size_t)(until - at) : sizeof buf;
+        ssize_t n = file_read_all(in, buf, want);
+
+        if (n <= 0) {
+            return (int)n; /* it was cut meanwhile */
+        }
+        r = file_write_all(out, buf, (size_t)n);
+        at += n;
+    }
+    return r;
+}
+
+int file_copy(int in, int out)
+{
+    off_t end = lseek(in, 0, SEEK_END);
+    int r = 0;
+
+    if (end < 0 || ioctl(out, FICLONE, in) == 0) {
+        return end < 0 ? -errno : 0;
+    }
+    for (off_t at = 0; r == 0 && at < end;) {
+        off_t data = lseek(in, at, SEEK_DATA);
+        off_t hole = data < 0 ? data : lseek(in, data, SEEK_HOLE);
+
+        if (hole < 0) {
+            r = errno == ENXIO ? 0 : -errno;
+            break;
+        }
+        r = copy_range(in, out, data, hole);
+        at = hole;
+    }
+    return r == 0 && ftruncate(out, end) < 0 ? -errno : r;
 }
 
 int file_read(int dir, const char *path, size_t most, char **ret_text, size_t *ret_len)

@@ -34,6 +34,10 @@ int file_remove_tree(int dir, const char *path);
 /* write(2) until all is written; 0 or -errno. */
 int file_write_all(int fd, const void *bytes, size_t len);
 
+/* What the file `in` has into the empty file `out`, holes as holes; shared where the file
+ * system can.  0 or -errno. */
+int file_copy(int in, int out);
+
 /* read(2) until `len` bytes or the end; the count or -errno. */
 ssize_t file_read_all(int fd, void *bytes, size_t len);
 

@@ -93,6 +93,35 @@ static void a_file_is_read_whole_and_terminated(void **state)
     free(bytes);
 }
 
+static void a_copy_has_all_bytes_and_no_more_blocks(void **state)
+{
+    int in = open(at(state, "in"), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    int out = open(at(state, "out"), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    static const off_t places[] = {0, 3 << 20, (5 << 20) - 3};
+    struct stat was;
+    struct stat st;
+    char byte;
+
+    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
+        assert_int_equal(pwrite(in, "abc", 3, places[i]), 3);
+    }
+    assert_int_equal(ftruncate(in, 9 << 20), 0);
+    assert_int_equal(file_copy(in, out), 0);
+    assert_int_equal(fstat(in, &was), 0);
+    assert_int_equal(fstat(out, &st), 0);
+    assert_int_equal(st.st_size, 9 << 20);
+    assert_true(st.st_blocks <= was.st_blocks + 8);
+    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
+        assert_int_equal(pread(out, &byte, 1, places[i] + 2), 1);
+        assert_int_equal(byte, 'c');
+    }
+    assert_int_equal(pread(out, &byte, 1, 1 << 20), 1);
+    assert_int_equal(byte, 0);
+    assert_int_equal(file_copy(-1, out), -EBADF);
+    (void)close(in);
+    (void)close(out);
+}
+
 static void a_file_above_the_limit_is_refused(void **state)
 {
     const char *path = at(state, "f");
@@ -301,6 +330,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         SCRATCH_TEST(a_file_is_read_whole_and_terminated),
+        SCRATCH_TEST(a_copy_has_all_bytes_and_no_more_blocks),
         SCRATCH_TEST(a_file_above_the_limit_is_refused),
         SCRATCH_TEST(proc_files_without_a_size_are_read),
         SCRATCH_TEST(a_failed_allocation_while_reading_leaks_nothing),
