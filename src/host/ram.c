@@ -189,6 +189,16 @@ static void close_file(struct ram *ram)
     ram->file = ram->pagemap = -1;
 }
 
+void ram_take_pagemap(struct mem *m, int take_fd)
+{
+    struct ram *ram = (struct ram *)m;
+
+    if (ram->pagemap >= 0) {
+        (void)close(ram->pagemap);
+    }
+    ram->pagemap = take_fd;
+}
+
 static void ram_destroy(struct mem *m)
 {
     struct ram *ram = (struct ram *)m;
@@ -323,9 +333,13 @@ int ram_map_file(struct mem *m, int fd, struct err *e)
     }
     r = map_all(m, fd, e);
     if (ram->fd < 0) {
-        close_file(ram);
+        if (ram->file >= 0) {
+            (void)close(ram->file);
+        }
         ram->file = own;
-        ram->pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+        if (ram->pagemap < 0) {
+            ram->pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+        }
         ram->is_torn = false;
     }
     return r;

@@ -23,6 +23,10 @@ int ram_map_file(struct mem *m, int fd, struct err *e);
  * those that changed is told.  Returns the number of pages, or -errno. */
 int64_t ram_revert(struct mem *m, struct err *e);
 
+/* Take /proc/self/pagemap, open, for a process that will not be able to open it when its memory
+ * is mapped from a file. */
+void ram_take_pagemap(struct mem *m, int take_fd);
+
 /* Who brings the 4096 bytes of a page that is flagged MEM_ABSENT: 0 or -errno, on
  * the thread that met it, one at a time.  `who` is borrowed. */
 void ram_set_filler(struct mem *m, int (*filler)(void *who, gpa page, uint8_t *bytes),

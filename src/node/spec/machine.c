@@ -265,5 +265,5 @@ int spec_build_machine(const struct plan *p, json_t *spec, struct err *e)
     (void)json_object_set_new(spec, "shares", json_array());
     (void)json_object_set_new(machine, "fss", json_array());
     r = disks_part(p, spec, machine, e);
-    return r < 0 || guest_text(p->g, "root")[0] == '\\0' ? r : image_part(p, machine, e);
+    return r < 0 || guest_text(p->g, "root")[0] == '\0' ? r : image_part(p, machine, e);
 }

@@ -50,6 +50,10 @@ static int grant_memory(struct machine *m, struct err *e)
     uint64_t low = bytes < MACHINE_LOW_END ? bytes : MACHINE_LOW_END;
     int r = ram_create(RAM_PRIVATE, &m->mem, e);
 
+    if (r == 0 && m->options.pagemap > 0) {
+        ram_take_pagemap(m->mem, m->options.pagemap);
+        m->options.pagemap = 0;
+    }
     r = r == 0 ? mem_add_ram(m->mem, 0, low, false, e) : r;
     if (r == 0 && bytes > low) {
         r = mem_add_ram(m->mem, MACHINE_HIGH, bytes - low, false, e);

@@ -19,6 +19,7 @@ struct err;
 struct loop;
 struct machine;
 struct virtio_device;
+struct x86_regs;
 
 #define MACHINE_CPUS_MOST   64
 #define MACHINE_LEAST_BYTES (UINT64_C(1) << 20)
@@ -28,8 +29,9 @@ struct machine_options {
     const char *model;  /* CPUID model; NULL: "machine" */
     unsigned cpus;      /* 1.. */
     uint64_t memory_bytes;
-    bool hides;           /* no mark of a hypervisor */
-    bool no_reboot;       /* a reset ends the run; else the guest starts again */
+    bool hides;     /* no mark of a hypervisor */
+    bool no_reboot; /* a reset ends the run; else the guest starts again */
+    int pagemap;    /* /proc/self/pagemap, open: taken, for quick rewinds; 0: none */
     bool shutdown_resets; /* a triple fault is a reset, as on hardware; else the end */
 
     /* A triple fault, or the guest says that it panicked; it stands.  On the loop's thread:
@@ -105,7 +107,14 @@ void machine_set_files(struct machine *m, const struct boot_files *f);
 /* Remember everything as it is, and go back to it: memory, processors, devices, the machine's
  * time; not what disks hold.  Also after a guest's crash, before `machine_run` returned. */
 int machine_mark(struct machine *m, struct err *e);
+int machine_mark_at(struct machine *m, int take_fd,
+                    struct err *e); /* memory in that file */
 int machine_rewind(struct machine *m, struct err *e);
+
+/* Memory and registers into an empty file that debuggers read (ELF core), and the registers of
+ * one processor, which stands; on the loop's thread. */
+int machine_dump(struct machine *m, int fd, struct err *e);
+void machine_look(struct machine *m, unsigned index, struct x86_regs *ret);
 
 /* The same as a request, done on the loop's thread soon. */
 enum machine_ask {

@@ -1,6 +1,6 @@
 /* rewind.c - back to a mark, in the same process: for trying the same thing many times.
  *
- * The mark is a snapshot in memory.  The guest's RAM becomes a private mapping of it, so that
+ * The mark is a snapshot, in memory or in a file that nobody else has.  The guest's RAM becomes a private mapping of it, so that
  * the host knows which pages were stored to since: going back drops those, and tells the
  * engines, which forget what they made of their code.  The machine's time goes back, too. */
 #include <errno.h>
@@ -29,23 +29,21 @@ void rewind_forget(struct machine *m)
     }
 }
 
-static int take(struct machine *m, struct err *e)
+static int take(struct machine *m, int take_fd, struct err *e)
 {
     struct mark *k = fault_calloc(1, sizeof *k);
     int r;
 
     if (k == NULL) {
+        (void)close(take_fd);
         return err_set(e, -ENOMEM, "out of memory");
     }
-    k->memory = memfd_create("mark", MFD_CLOEXEC);
-    r = k->memory < 0 ? err_sys(e, -errno, "cannot keep a guest's memory")
-                      : snapshot_take(m, &k->stream, k->memory, e);
+    k->memory = take_fd;
+    r = snapshot_take(m, &k->stream, k->memory, e);
     r = r == 0 ? ram_map_file(m->mem, k->memory, e) : r;
     if (r != 0) {
         stream_fini(&k->stream);
-        if (k->memory >= 0) {
-            (void)close(k->memory);
-        }
+        (void)close(k->memory);
         free(k);
         return r;
     }
@@ -56,12 +54,20 @@ static int take(struct machine *m, struct err *e)
 
 int machine_mark(struct machine *m, struct err *e)
 {
-    int r = machine_pause(m, e);
+    return machine_mark_at(m, memfd_create("mark", MFD_CLOEXEC), e);
+}
+
+int machine_mark_at(struct machine *m, int take_fd, struct err *e)
+{
+    int why = -errno;
+    int r = take_fd < 0 ? err_sys(e, why, "cannot keep a guest's memory")
+                        : machine_pause(m, e);
 
     if (r != 0) {
+        (void)close(take_fd);
         return r;
     }
-    r = take(m, e);
+    r = take(m, take_fd, e);
     (void)machine_resume(m, NULL);
     return r;
 }
