@@ -61,6 +61,58 @@ int cmd_resume(struct cli *c, const struct op_resume *a)
     return cli_each(c, a->guest, a->n_guest, resume_one, a);
 }
 
+static int reset_one(struct node *n, const char *guest, const void *args, struct err *e)
+{
+    (void)args;
+    return node_guest_reset(n, guest, e);
+}
+
+int cmd_reset(struct cli *c, const struct op_reset *a)
+{
+    return cli_each(c, a->guest, a->n_guest, reset_one, a);
+}
+
+static int save_one(struct node *n, const char *guest, const void *args, struct err *e)
+{
+    (void)args;
+    return node_guest_save(n, guest, e);
+}
+
+int cmd_save(struct cli *c, const struct op_save *a)
+{
+    return cli_each(c, a->guest, a->n_guest, save_one, a);
+}
+
+static int mark_one(struct node *n, const char *guest, const void *args, struct err *e)
+{
+    (void)args;
+    return node_guest_mark(n, guest, e);
+}
+
+int cmd_debug_mark(struct cli *c, const struct op_debug_mark *a)
+{
+    return cli_each(c, a->guest, a->n_guest, mark_one, a);
+}
+
+static int rewind_one(struct node *n, const char *guest, const void *args, struct err *e)
+{
+    (void)args;
+    return node_guest_rewind(n, guest, e);
+}
+
+int cmd_debug_rewind(struct cli *c, const struct op_debug_rewind *a)
+{
+    return cli_each(c, a->guest, a->n_guest, rewind_one, a);
+}
+
+int cmd_debug_dump(struct cli *c, const struct op_debug_dump *a)
+{
+    struct err e = {0};
+    struct node *n = cli_node(c, &e);
+    int r = n == NULL ? -1 : node_guest_dump(n, a->guest, a->file, &e);
+    return cli_finish(c, r, json_pack("{s:s}", "name", a->guest), &e);
+}
+
 static int delete_one(struct node *n, const char *guest, const void *args, struct err *e)
 {
     const struct op_delete *a = args;

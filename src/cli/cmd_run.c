@@ -198,8 +198,7 @@ int cmd_create(struct cli *c, const struct op_create *a)
 static int start_one(struct node *n, const char *guest, const void *args, struct err *e)
 {
     int console = -1;
-    (void)args;
-    return node_guest_start(n, guest, false, &console, e);
+    return node_guest_start(n, guest, args, &console, e);
 }
 
 static bool flag_of(const json_t *guest, const char *key)
@@ -212,10 +211,15 @@ int cmd_start(struct cli *c, const struct op_start *a)
 {
     struct err e = {0};
     SCOPED(scope_json) json_t *guest = NULL;
+    SCOPED(scope_json) json_t *order = NULL;
     SCOPED(scope_close) int console = -1;
-    if (!a->attach && !a->interactive) {
-        return cli_each(c, a->guest, a->n_guest, start_one, NULL);
+    if (cli_order(c, a, false, &order, &e) < 0) {
+        return cli_fail(c, &e);
     }
+    if (!a->attach && !a->interactive) {
+        return cli_each(c, a->guest, a->n_guest, start_one, order);
+    }
+    (void)json_object_set_new(order, "attach", json_true());
     if (a->n_guest != 1) {
         (void)err_set(&e, -EINVAL, "cannot start with --attach: name one guest");
         (void)cli_fail(c, &e);
@@ -224,7 +228,7 @@ int cmd_start(struct cli *c, const struct op_start *a)
     struct node *n = cli_node(c, &e);
     int r = n == NULL ? -1 : node_guest_inspect(n, a->guest[0], &guest, &e);
     if (r == 0) {
-        r = node_guest_start(n, a->guest[0], true, &console, &e);
+        r = node_guest_start(n, a->guest[0], order, &console, &e);
     }
     if (r < 0) {
         return cli_fail(c, &e);

@@ -108,6 +108,7 @@ void help_program(FILE *out)
         {"volume", "Volumes"},
         {"pool", "Pools"},
         {"isa", "Instruments of the processor"},
+        {"debug", "Machines looked into"},
         {"host", "This host"},
     };
     (void)fputs("Usage: strata [OPTION...] COMMAND [ARGUMENT...]\n"

@@ -179,7 +179,7 @@ static json_t *worker_object(struct node *n, const struct guest *g,
     if (st->state == GUEST_RUNNING && far_ask(path, FAR_STATS, NULL, &out, NULL) == 0) {
         return out;
     }
-    (void)guest_run_path(n, g->id, "counters", path);
+    (void)guest_run_path(n, g->id, FAR_COUNTERS, path);
     if (file_read(AT_FDCWD, path, FAR_MOST_BYTES, &text, &len) == 0 && len > 0) {
         (void)json_parse(text, len, path, &out, NULL);
     }

@@ -11,6 +11,7 @@
 
 struct err;
 struct guest;
+struct guest_source;
 struct node;
 struct task;
 
@@ -114,5 +115,21 @@ struct volume_holds {
 int volume_hold(struct node *n, const struct guest *g, struct volume_holds *ret,
                 struct err *e);
 void volume_let_go(struct volume_holds *h);
+
+/* verb/life/save.c: what a machine goes on from, when it was saved.  Its lock is the caller's. */
+bool life_is_saved(struct node *n, const struct guest *g);
+int life_forget_saved(struct node *n, const struct guest *g, struct err *e);
+
+/* Put it into the plan, out of the way of a second start; and after the start. */
+int life_take_saved(struct node *n, const struct guest *g, json_t *spec, struct err *e);
+void life_leave_saved(struct node *n, const struct guest *g, bool is_used);
+
+/* verb/life/snapshot.c: into the empty directory of a snapshot; and back, its lock the caller's. */
+int life_fill_snapshot(struct node *n, const struct guest *g, int dir, struct err *e);
+int life_put_back(struct node *n, const struct guest *g, int dir, struct err *e);
+
+/* ... and what a new guest gets of another: copies of its disks, its state. */
+int life_clone(struct node *n, const struct guest_source *from, struct guest *to,
+               struct err *e);
 
 #endif

@@ -342,7 +342,8 @@ static int fill(struct node *n, struct guest *g, const struct guest_source *from
         r = volume_make(n, g, e);
     }
     if (r == 0 && from != NULL) {
-        r = disk_clone(n, from->guest, from->snapshot, g, e);
+        r = guest_is_machine(g) ? life_clone(n, from, g, e)
+                                : disk_clone(n, from->guest, from->snapshot, g, e);
         (void)json_object_set(g->record, "image",
                               json_object_get(from->guest->record, "image"));
     }

@@ -352,8 +352,10 @@ static int launch(struct node *n, const struct guest *g, int lock, bool attach,
     k.reboots = may_reboot(spec);
     k.finishes = json_array_size(json_object_get(spec, "disks")) != 0;
     r = r == 0 ? volume_open_disks(n, spec, e) : r;
+    r = r == 0 ? life_take_saved(n, g, spec, e) : r; /* not in "spec.json": once only */
     if (r == 0) {
         r = spawn(n, g, spec, &k, e);
+        life_leave_saved(n, g, r == 0);
     }
     volume_close_disks(spec);
     close_all(&k);

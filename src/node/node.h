@@ -72,9 +72,10 @@ int node_run(struct node *n, const json_t *order, struct node_run_result *ret,
              struct err *e);
 int node_run_end(struct node *n, const json_t *guest, struct err *e);
 
-/* `attach`: *ret_console is the owner's console, as of `node_run`; else -1. */
-int node_guest_start(struct node *n, const char *guest, bool attach, int *ret_console,
-                     struct err *e);
+/* order (or NULL): fresh, engine, attach: *ret_console is the owner's console then, as of
+ * `node_run`; else -1. */
+int node_guest_start(struct node *n, const char *guest, const json_t *order,
+                     int *ret_console, struct err *e);
 
 /* signal 0 and timeout UINT64_MAX: the guest's own.  Returns when it ended. */
 int node_guest_stop(struct node *n, const char *guest, int signal, uint64_t timeout_ms,
@@ -85,6 +86,15 @@ int node_guest_restart(struct node *n, const char *guest, uint64_t timeout_ms,
                        struct err *e);
 int node_guest_pause(struct node *n, const char *guest, struct err *e);
 int node_guest_resume(struct node *n, const char *guest, struct err *e);
+
+/* Machines only: their reset button; to disk, until the next start. */
+int node_guest_reset(struct node *n, const char *guest, struct err *e);
+int node_guest_save(struct node *n, const char *guest, struct err *e);
+
+/* Machines only: what they are now is remembered; back to that; an ELF core file. */
+int node_guest_mark(struct node *n, const char *guest, struct err *e);
+int node_guest_rewind(struct node *n, const char *guest, struct err *e);
+int node_guest_dump(struct node *n, const char *guest, const char *file, struct err *e);
 
 /* `force`: also a running or protected one. */
 int node_guest_delete(struct node *n, const char *guest, bool force, struct err *e);

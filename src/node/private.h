@@ -61,7 +61,6 @@ int guest_save(struct node *n, struct guest *g, struct err *e);
 /* Every guest's record: array of objects. */
 int guest_all(struct node *n, json_t **ret, struct err *e);
 
-/* paths of a guest */
 int guest_state_path(const struct node *n, const char *id, const char *file,
                      char out[PATH_MAX]);
 int guest_run_path(const struct node *n, const char *id, const char *file,
@@ -101,8 +100,8 @@ bool guest_is_alive(const struct guest_status *st); /* running, paused, restarti
 int guest_refresh(struct node *n, struct guest *g, struct guest_status *ret,
                   struct err *e);
 
-/* -ENOENT for a guest that a command left half made or half deleted, after its rest
- * is removed; -EBUSY while such a command is under way. */
+/* -ENOENT for a guest left half made or half deleted, after its rest is removed; -EBUSY while
+ * a command is at it. */
 int guest_need_whole(struct node *n, struct guest *g, struct err *e);
 
 /* The right to change a guest that does not run: a lock that ends with its last
@@ -127,10 +126,11 @@ int guest_connect(struct node *n, const struct guest *g, const void *packet, siz
 /* Read packets until KEEPER_EXIT or the connection ends. */
 int guest_await_end(int fd, int *ret_code);
 
-/* guest.c: what a new guest is copied from. */
+/* guest.c: what a new guest is copied from; of a machine also its memory. */
 struct guest_source {
     const struct guest *guest;
-    const char *snapshot; /* NULL: the disk as it is */
+    const char *snapshot; /* NULL: as it is */
+    bool memory;
 };
 
 /* The lock of the new guest is handed over.  `from` may be NULL. */

@@ -262,7 +262,7 @@ int node_autostart(struct node *n, json_t **ret, struct err *e)
                                                  strcmp(desired, "running") == 0))) {
             continue;
         }
-        r = node_guest_start(n, name, false, &console, &own);
+        r = node_guest_start(n, name, NULL, &console, &own);
         (void)json_array_append_new(*ret, json_pack("{s:s, s:s}", "name", name, "result",
                                                     r == 0 ? "started" : own.text));
     }

@@ -155,6 +155,22 @@ static int open_shares(const json_t *spec, struct given *g, struct err *e)
     return r;
 }
 
+/* What it goes on from, if it was saved. */
+static int open_saved(const json_t *spec, struct given *g, struct err *e)
+{
+    static const char *const names[][2] = {{"saved", "state"}, {"memory", "memory"}};
+    const char *where =
+        json_string_value(json_object_get(json_object_get(spec, "machine"), "restore"));
+    char path[PATH_MAX];
+    int r = 0;
+
+    for (size_t i = 0; where != NULL && r == 0 && i < 2; i++) {
+        (void)str_print(path, sizeof path, "%s/%s", where, names[i][1]);
+        r = give(g, names[i][0], open(path, O_RDONLY | O_CLOEXEC), "what was saved", e);
+    }
+    return r;
+}
+
 static int open_seed(const json_t *spec, struct given *g, struct err *e)
 {
     int fd;
@@ -233,7 +249,7 @@ static int open_counters(const char *where, struct given *g, struct err *e)
 {
     char path[PATH_MAX];
 
-    (void)str_print(path, sizeof path, "%s/counters", where);
+    (void)str_print(path, sizeof path, "%s/" FAR_COUNTERS, where);
     return give(g, "counters", open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600),
                 "the file of counters", e);
 }
@@ -291,6 +307,7 @@ int worker_make_machine(const json_t *spec, struct keeper_config *k,
     r = r == 0 ? open_root(spec, &g, e) : r;
     r = r == 0 ? open_seed(spec, &g, e) : r;
     r = r == 0 ? open_disks(spec, &g, e) : r;
+    r = r == 0 ? open_saved(spec, &g, e) : r;
     r = r == 0 ? open_socket(where, "machine", &g, e) : r;
     if (r == 0 && json_object_get(json_object_get(spec, "machine"), "root") != NULL) {
         r = open_socket(where, FAR_AGENT, &g, e);

@@ -106,9 +106,10 @@ int node_run_end(struct node *n, const json_t *guest, struct err *e)
                 e);
 }
 
-int node_guest_start(struct node *n, const char *guest, bool attach, int *ret_console,
-                     struct err *e)
+int node_guest_start(struct node *n, const char *guest, const json_t *order,
+                     int *ret_console, struct err *e)
 {
+    bool attach = json_is_true(json_object_get(order, "attach"));
     (void)n;
     int r = note(attach ? "start attached" : "start", guest, NULL, NULL, e);
     *ret_console = attach && r == 0 ? console() : -1;
@@ -152,6 +153,37 @@ int node_guest_resume(struct node *n, const char *guest, struct err *e)
 {
     (void)n;
     return note("resume", guest, NULL, NULL, e);
+}
+
+int node_guest_reset(struct node *n, const char *guest, struct err *e)
+{
+    (void)n;
+    return note("reset", guest, NULL, NULL, e);
+}
+
+int node_guest_save(struct node *n, const char *guest, struct err *e)
+{
+    (void)n;
+    return note("save", guest, NULL, NULL, e);
+}
+
+int node_guest_mark(struct node *n, const char *guest, struct err *e)
+{
+    (void)n;
+    return note("mark", guest, NULL, NULL, e);
+}
+
+int node_guest_rewind(struct node *n, const char *guest, struct err *e)
+{
+    (void)n;
+    return note("rewind", guest, NULL, NULL, e);
+}
+
+int node_guest_dump(struct node *n, const char *guest, const char *file, struct err *e)
+{
+    (void)n;
+    (void)file;
+    return note("dump", guest, NULL, NULL, e);
 }
 
 int node_guest_delete(struct node *n, const char *guest, bool force, struct err *e)

@@ -8,11 +8,11 @@
 #include "virt/monitor/control/control.h"
 
 /* Says what it was told. */
-static int echo(void *who, const json_t *arg, json_t **ret, struct err *e)
+static int echo(void *who, const struct control_call *c, json_t **ret, struct err *e)
 {
     (void)who;
     (void)e;
-    *ret = json_pack("{s:O?}", "said", (json_t *)(uintptr_t)arg);
+    *ret = json_pack("{s:O?}", "said", (json_t *)(uintptr_t)c->arg);
     return 0;
 }
 

@@ -163,6 +163,14 @@ op stop -t 0s g
 op snapshot-restore g one
 op clone g twin
 op snapshot-delete g one
+python3 "$TOP/tests/scenario/multiboot.py" "$WORK/spins" spin
+strata run -d --name vm --as machine --kernel "$WORK/spins" >/dev/null
+op reset vm
+op debug-mark vm
+op debug-rewind vm
+op debug-dump vm --file "$WORK/core"
+op save vm
+op delete vm
 op image-commit g changed
 op run -d --name said busybox sh -c 'echo line; sleep 1000'
 within 5 sh -c '"$STRATA" --state "$STATE" logs said | grep -q line'
@@ -199,6 +207,7 @@ fi
 
 # Errors: something that is not there, or an argument too many.
 for name in inspect stats pause resume rename start stop kill restart wait delete logs console \
+    reset save debug-mark debug-rewind debug-dump \
     resize clone snapshot-create snapshot-list snapshot-restore snapshot-delete; do
     case $name in
     rename | clone) wrong $name 1 nobody new ;;

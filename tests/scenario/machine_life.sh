@@ -67,8 +67,6 @@ has "its kernel is gone" "$OUT" "cannot start guest 'plain': cannot open kernel 
 is "it did not start" "$(state plain)" stopped
 fails 1 strata cp plain:/etc/passwd -
 has "no files" "$OUT" "it is a machine"
-fails 1 strata snapshot create plain
-has "no snapshot" "$OUT" "it is a machine"
 kernel gone 'say:ready\n' echo:Z say:end exit:3
 strata start plain >/dev/null
 within 10 printed plain ready

@@ -7,6 +7,8 @@
     fault      a triple fault                      reset    by the keyboard controller
     spin       never end                           rest     halt for ever, interrupts disabled
     fill:N     touch N megabytes behind the first 16
+    ticks:N    print N dots, one each 67 ms of the guest's own time (2^26 of its time-stamp counter)
+    sum:N      print the sum of the words of those megabytes, in hexadecimal
 
 The head: Multiboot specification 0.6.96, 3.1 (with addresses); code is 32-bit.
 """
@@ -51,6 +53,18 @@ def word(text, here):
         # mov edi, 16M; mov ecx, N * 256; 1: mov [edi], edi; add edi, 4096; loop 1b
         return (b"\xbf" + struct.pack("<I", 16 << 20) + b"\xb9" + struct.pack("<I", int(arg) * 256) +
                 b"\x89\x3f\x81\xc7\x00\x10\x00\x00\xe2\xf6")
+    if name == "ticks":
+        # rdtsc; shrd eax, edx, 26; mov ebx, eax; mov ecx, N
+        # 1: rdtsc; shrd eax, edx, 26; sub eax, ebx; jz 1b; inc ebx; out '.'; loop 1b
+        return (b"\x0f\x31\x0f\xac\xd0\x1a\x89\xc3\xb9" + struct.pack("<I", int(arg)) +
+                b"\x0f\x31\x0f\xac\xd0\x1a\x29\xd8\x74\xf6\x43" + out8(0x3F8, ord(".")) + b"\xe2\xec")
+    if name == "sum":
+        # mov esi, 16M; mov ecx, N << 18; xor ebx, ebx; 1: lodsd; add ebx, eax; loop 1b
+        # mov ecx, 8; 2: rol ebx, 4; mov al, bl; and al, 15; add al, '0'; cmp al, '9'; jbe 3f; add al, 39
+        # 3: out; loop 2b
+        return (b"\xbe" + struct.pack("<I", 16 << 20) + b"\xb9" + struct.pack("<I", int(arg) << 18) +
+                b"\x31\xdb\xad\x01\xc3\xe2\xfb\xb9\x08\x00\x00\x00" +
+                b"\xc1\xc3\x04\x88\xd8\x24\x0f\x04\x30\x3c\x39\x76\x02\x04\x27\x66\xba\xf8\x03\xee\xe2\xea")
     sys.exit(f"multiboot.py: there is no word '{name}'")
 
 

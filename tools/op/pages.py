@@ -4,7 +4,7 @@ from .record import GROUPS
 
 GROUP_TITLES = {"guest": "Guests", "snapshot": "Snapshots of a guest's disk", "image": "Images",
                 "network": "Networks", "volume": "Volumes", "pool": "Pools",
-                "isa": "Instruments of the processor", "host": "This host"}
+                "isa": "Instruments of the processor", "debug": "Machines looked into", "host": "This host"}
 TYPE_NOTES = (
     ("SIZE", "bytes, or with K, M, G or T behind: powers of 1024 (512M, 1.5G)"),
     ("DURATION", "seconds, or with ms, s, m, h or d behind each part (250ms, 1h30m)"),

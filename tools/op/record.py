@@ -19,7 +19,7 @@ FIELD_TYPES = ("string", "size", "duration", "time", "u64", "cpus", "percent", "
 STATES = ("created", "running", "paused", "stopped")
 RESULTS = ("none", "object", "list", "stream")
 SHAPES = ("table", "quiet", "tree", "text")
-GROUPS = ("guest", "snapshot", "image", "network", "volume", "pool", "isa", "host")
+GROUPS = ("guest", "snapshot", "image", "network", "volume", "pool", "isa", "debug", "host")
 HELP_MOST = 57  # columns beside the name in the list of commands
 KEYWORDS = ("for", "if", "do", "while", "switch", "case", "default", "return", "register", "static")
 

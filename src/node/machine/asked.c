@@ -3,6 +3,7 @@
  * The file of counters holds the same as the answer to "stats": written when the state
  * changes and at the end, so that whoever comes later still reads how it went. */
 #include <errno.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <string.h>
 #include <unistd.h>
@@ -11,8 +12,8 @@
 #include "base/json.h"
 #include "base/scope.h"
 #include "contract/cpu.h"
+#include "contract/cpu_x86.h"
 #include "node/machine/private.h"
-#include "virt/monitor/control/control.h"
 
 /* ---- what it tells ---- */
 
@@ -55,6 +56,25 @@ static json_t *work_part(const struct cpu_counters *c, uint64_t exits)
                      "emulated", (json_int_t)exits);
 }
 
+/* Where each processor of a guest that crashed stands. */
+static json_t *registers_part(const struct run *run)
+{
+    json_t *list = json_array();
+
+    for (unsigned i = 0; i < run->plan.options.cpus; i++) {
+        struct x86_regs r = {0};
+
+        machine_look(run->machine, i, &r);
+        (void)json_array_append_new(
+            list, json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:I}", "rip",
+                            (json_int_t)r.gpr[X86_RIP], "rsp", (json_int_t)r.gpr[X86_RSP],
+                            "rflags", (json_int_t)r.rflags, "cr0", (json_int_t)r.cr0,
+                            "cr2", (json_int_t)r.cr2, "cr3", (json_int_t)r.cr3, "cs",
+                            (int)r.seg[X86_CS].selector, "efer", (json_int_t)r.msr.efer));
+    }
+    return list;
+}
+
 json_t *asked_stats(const struct run *run)
 {
     const char *model = run->plan.options.model;
@@ -62,20 +82,35 @@ json_t *asked_stats(const struct run *run)
     struct machine_exits x;
     uint64_t exits;
     json_t *by_kind;
+    json_t *out;
 
     machine_count(run->machine, &c);
     machine_count_exits(run->machine, &x);
     by_kind = exits_part(&x, &exits);
-    return json_pack(
+    out = json_pack(
         "{s:s, s:s, s:s, s:s, s:I, s:o, s:o, s:o}", "state", asked_state(run), "engine",
         machine_engine(run->machine), "why", machine_engine_why(run->machine), "model",
         model != NULL ? model : "host-like", "exits_in_all", (json_int_t)exits, "exits",
         by_kind, "routes", routes_part(&x), "instructions", work_part(&c, exits));
+    (void)json_object_set_new(
+        out, "memory",
+        json_pack("{s:I, s:I}", "bytes", (json_int_t)run->plan.options.memory_bytes,
+                  "given_back", (json_int_t)peripherals_given(&run->plan.peripherals)));
+    if (run->has_ended) {
+        (void)json_object_set_new(out, "end", json_string(machine_end_name(run->end)));
+    }
+    if (run->is_crashed) {
+        (void)json_object_set_new(out, "crash", registers_part(run));
+    }
+    return out;
 }
 
 const char *asked_state(const struct run *run)
 {
-    return run->has_ended ? "ended" : run->is_paused ? "paused" : "running";
+    if (run->has_ended) {
+        return run->is_saved ? "saved" : "ended";
+    }
+    return run->is_paused ? "paused" : run->is_crashed ? "crashed" : "running";
 }
 
 void asked_write(const struct run *run)
@@ -88,25 +123,25 @@ void asked_write(const struct run *run)
     }
     stats = asked_stats(run);
     text = stats != NULL ? json_dumps(stats, JSON_COMPACT) : NULL;
-    if (text != NULL && ftruncate(run->plan.counters, 0) == 0) {
-        (void)!pwrite(run->plan.counters, text, strlen(text), 0);
+    if (text != NULL && pwrite(run->plan.counters, text, strlen(text), 0) > 0) {
+        (void)!ftruncate(run->plan.counters, (off_t)strlen(text));
     }
 }
 
 /* ---- what it does ---- */
 
-/* No word takes anything yet. */
-static int want_nothing(const json_t *arg, struct err *e)
+/* Of most words. */
+static int want_nothing(const struct control_call *c, struct err *e)
 {
-    return arg == NULL || json_object_size(arg) == 0
+    return c->arg == NULL || json_object_size(c->arg) == 0
                ? 0
                : err_set(e, -EINVAL, "nothing is wanted behind this word");
 }
 
-static int do_hello(void *who, const json_t *arg, json_t **ret, struct err *e)
+static int do_hello(void *who, const struct control_call *c, json_t **ret, struct err *e)
 {
     json_t *list = json_array();
-    int r = want_nothing(arg, e);
+    int r = want_nothing(c, e);
 
     (void)who;
     for (unsigned v = 0; far_verb_name(v) != NULL; v++) {
@@ -116,23 +151,23 @@ static int do_hello(void *who, const json_t *arg, json_t **ret, struct err *e)
     return r;
 }
 
-static int do_state(void *who, const json_t *arg, json_t **ret, struct err *e)
+static int do_state(void *who, const struct control_call *c, json_t **ret, struct err *e)
 {
     *ret = json_pack("{s:s}", "state", asked_state(who));
-    return want_nothing(arg, e);
+    return want_nothing(c, e);
 }
 
-static int do_stats(void *who, const json_t *arg, json_t **ret, struct err *e)
+static int do_stats(void *who, const struct control_call *c, json_t **ret, struct err *e)
 {
-    int r = want_nothing(arg, e);
+    int r = want_nothing(c, e);
 
     *ret = r == 0 ? asked_stats(who) : NULL;
     return r;
 }
 
-static int do_power(void *who, const json_t *arg, json_t **ret, struct err *e)
+static int do_power(void *who, const struct control_call *c, json_t **ret, struct err *e)
 {
-    int r = want_nothing(arg, e);
+    int r = want_nothing(c, e);
 
     (void)ret;
     if (r == 0) {
@@ -141,10 +176,56 @@ static int do_power(void *who, const json_t *arg, json_t **ret, struct err *e)
     return r;
 }
 
-static int do_end(void *who, const json_t *arg, json_t **ret, struct err *e)
+static int do_pause(void *who, const struct control_call *c, json_t **ret, struct err *e)
 {
     struct run *run = who;
-    int r = want_nothing(arg, e);
+    int r = want_nothing(c, e);
+
+    (void)ret;
+    if (r == 0 && run->is_paused) {
+        r = err_set(e, -EBUSY, "the machine is paused");
+    }
+    r = r == 0 ? machine_pause(run->machine, e) : r;
+    if (r == 0) {
+        run->is_paused = true;
+        asked_write(run);
+    }
+    return r;
+}
+
+static int do_resume(void *who, const struct control_call *c, json_t **ret, struct err *e)
+{
+    struct run *run = who;
+    int r = want_nothing(c, e);
+
+    (void)ret;
+    if (r == 0 && !run->is_paused) {
+        r = err_set(e, -EBUSY, "the machine is not paused");
+    }
+    r = r == 0 ? machine_resume(run->machine, e) : r;
+    if (r == 0) {
+        run->is_paused = run->is_saved = false;
+        asked_write(run);
+    }
+    return r;
+}
+
+/* Also of one that is paused: it stands before its first instruction then. */
+static int do_reset(void *who, const struct control_call *c, json_t **ret, struct err *e)
+{
+    struct run *run = who;
+    int r = want_nothing(c, e);
+
+    (void)ret;
+    r = r == 0 ? machine_reset(run->machine, e) : r;
+    run->is_crashed = run->is_crashed && r != 0;
+    return r;
+}
+
+static int do_end(void *who, const struct control_call *c, json_t **ret, struct err *e)
+{
+    struct run *run = who;
+    int r = want_nothing(c, e);
 
     (void)ret;
     if (r == 0) {
@@ -154,13 +235,42 @@ static int do_end(void *who, const json_t *arg, json_t **ret, struct err *e)
     return r;
 }
 
+static int do_resize(void *who, const struct control_call *c, json_t **ret, struct err *e)
+{
+    struct run *run = who;
+    uint64_t all = run->plan.options.memory_bytes;
+    uint64_t memory = 0;
+    int r = json_opt_u64((json_t *)(uintptr_t)c->arg, "", "memory", &memory, e);
+
+    (void)ret;
+    if (r == 0 && (memory == 0 || memory > all)) {
+        r = err_set(
+            e, -ERANGE,
+            "a machine that runs has at most the memory that it was started with, "
+            "%" PRIu64 " bytes",
+            all);
+    }
+    if (r == 0 && !peripherals_give(&run->plan.peripherals, all - memory)) {
+        r = err_set(e, -EOPNOTSUPP, "the machine has no balloon");
+    }
+    return r;
+}
+
 int asked_listen(struct run *run, struct err *e)
 {
     const struct control_words w = {.fn = {[FAR_HELLO] = do_hello,
                                            [FAR_STATE] = do_state,
                                            [FAR_STATS] = do_stats,
+                                           [FAR_PAUSE] = do_pause,
+                                           [FAR_RESUME] = do_resume,
                                            [FAR_POWER] = do_power,
-                                           [FAR_END] = do_end},
+                                           [FAR_RESET] = do_reset,
+                                           [FAR_END] = do_end,
+                                           [FAR_SAVE] = carry_save,
+                                           [FAR_MARK] = carry_mark,
+                                           [FAR_REWIND] = carry_rewind,
+                                           [FAR_DUMP] = carry_dump,
+                                           [FAR_RESIZE] = do_resize},
                                     .who = run};
     int fd = run->plan.control;
 

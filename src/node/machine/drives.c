@@ -150,6 +150,22 @@ static int open_all(void *arg)
     return r;
 }
 
+static int flush_all(void *arg)
+{
+    const struct opening *o = arg;
+    int r = 0;
+
+    for (unsigned i = 0; r == 0 && i < o->drives->count; i++) {
+        const struct drive *d = &o->drives->one[i];
+
+        r = d->is_read_only ? 0 : blk_flush(d->edge.disk);
+        if (r < 0) {
+            err_sys(o->e, r, "cannot write disk '%s'", d->path);
+        }
+    }
+    return r;
+}
+
 static int close_all(void *arg)
 {
     struct drives *d = arg;
@@ -185,6 +201,13 @@ int drives_open(struct drives *d, struct loop *l, unsigned cpus, struct err *e)
         r = virtio_blk_device_create(l, &options, &d->device[i], e);
     }
     return r;
+}
+
+int drives_flush(struct drives *d, struct err *e)
+{
+    struct opening o = {d, e};
+
+    return d->count > 0 ? loop_do(d->loop, flush_all, &o) : 0;
 }
 
 void drives_close(struct drives *d)

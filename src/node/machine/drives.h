@@ -28,6 +28,7 @@ struct drives {
     struct virtio_device *device[DRIVES_MOST]; /* owned */
     unsigned count;
     struct loop *loop; /* borrowed; of those that are open */
+    unsigned marks;
 };
 
 /* One more: FILE[,format=raw|qcow2][,read-only][,direct][,serial=WORD].  The file is opened now,
@@ -39,6 +40,14 @@ int drives_plan_root(struct drives *d, int take_fd, int take_base, struct err *e
 
 /* With a queue for each processor, up to a few. */
 int drives_open(struct drives *d, struct loop *l, unsigned cpus, struct err *e);
+
+/* What was written to them is there, for whoever reads their files.  Turns the loop. */
+int drives_flush(struct drives *d, struct err *e);
+
+/* undo.c: from now on what is written can be thrown away, and is at the end; back to there.
+ * While no request is under way.  Turn the loop. */
+int drives_mark(struct drives *d, struct err *e);
+int drives_rewind(struct drives *d, struct err *e);
 
 /* When no machine uses them. */
 void drives_close(struct drives *d);

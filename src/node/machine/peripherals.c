@@ -329,6 +329,39 @@ int peripherals_open(struct peripherals *p, struct loop *l, struct err *e)
     return r;
 }
 
+bool peripherals_give(struct peripherals *p, uint64_t bytes)
+{
+    bool has_one = false;
+
+    for (unsigned i = 0; i < p->count && !has_one; i++) {
+        if (p->one[i].kind == PERIPHERAL_BALLOON) {
+            virtio_balloon_set(p->device[i], bytes);
+            has_one = true;
+        }
+    }
+    return has_one;
+}
+
+uint64_t peripherals_given(const struct peripherals *p)
+{
+    uint64_t sum = 0;
+
+    for (unsigned i = 0; i < p->count; i++) {
+        sum +=
+            p->one[i].kind == PERIPHERAL_BALLOON ? virtio_balloon_given(p->device[i]) : 0;
+    }
+    return sum;
+}
+
+void peripherals_announce(struct peripherals *p)
+{
+    for (unsigned i = 0; i < p->count; i++) {
+        if (p->one[i].nic != NULL) {
+            virtio_net_announce(p->device[i]);
+        }
+    }
+}
+
 void peripherals_close(struct peripherals *p)
 {
     for (unsigned i = 0; i < p->count; i++) {

@@ -66,6 +66,14 @@ int peripherals_plan(struct peripherals *p, const char *option, const char *valu
 
 int peripherals_open(struct peripherals *p, struct loop *l, struct err *e);
 
+/* So many bytes of its memory the guest shall give back, by its balloons; false: it has none.
+ * And how many it has given. */
+bool peripherals_give(struct peripherals *p, uint64_t bytes);
+uint64_t peripherals_given(const struct peripherals *p);
+
+/* The machine came back: whoever forwards frames for it is told where it is now. */
+void peripherals_announce(struct peripherals *p);
+
 /* When no machine uses them. */
 void peripherals_close(struct peripherals *p);
 

@@ -62,7 +62,7 @@ static void set_defaults(struct plan *p)
     p->options.cpus = 1;
     p->options.memory_bytes = MEMORY_BYTES;
     p->files.command_line = "";
-    p->report = p->control = p->counters = -1;
+    p->report = p->control = p->counters = p->saved = p->memory = -1;
 }
 
 static int read_text(int fd, json_t **ret, struct err *e)
@@ -186,6 +186,21 @@ static int read_devices(struct plan *p, const json_t *fds, const char *kind,
     return r;
 }
 
+/* What the guest is to give back at first. */
+static int read_balloon(struct plan *p, struct err *e)
+{
+    uint64_t bytes = 0;
+    char text[24];
+    int r = json_opt_u64(p->json, "", "give", &bytes, e);
+
+    if (r < 0 || json_object_get(p->json, "give") == NULL) {
+        return r;
+    }
+    (void)str_print(text, sizeof text, "%llu", (unsigned long long)(bytes >> 20));
+    r = peripherals_plan(&p->peripherals, "--balloon", text, e);
+    return r < 0 ? r : 0;
+}
+
 int plan_read(int fd, struct plan *p, struct err *e)
 {
     json_t *fds = NULL;
@@ -203,11 +218,15 @@ int plan_read(int fd, struct plan *p, struct err *e)
     p->report = take_fd(fds, "report");
     p->control = take_fd(fds, "control");
     p->counters = take_fd(fds, "counters");
+    p->saved = take_fd(fds, "saved");
+    p->memory = take_fd(fds, "memory");
     r = json_opt_str(p->json, "", "engine", &p->options.engine, e);
     r = r == 0 ? json_opt_str(p->json, "", "model", &p->options.model, e) : r;
     r = r == 0 ? json_opt_u64(p->json, "", "cpus", &cpus, e) : r;
     r = r == 0 ? json_opt_u64(p->json, "", "memory", &p->options.memory_bytes, e) : r;
     r = r == 0 ? json_opt_bool(p->json, "", "hide", &p->options.hides, e) : r;
+    r = r == 0 ? json_opt_bool(p->json, "", "no_reboot", &p->options.no_reboot, e) : r;
+    r = r == 0 ? json_opt_bool(p->json, "", "hold_crash", &p->holds_crash, e) : r;
     r = r == 0 ? json_opt_u64(p->json, "", "user", &user, e) : r;
     r = r == 0 ? json_opt_bool(p->json, "", "born", &p->born, e) : r;
     p->options.cpus = cpus > UINT_MAX ? UINT_MAX : (unsigned)cpus;
@@ -216,6 +235,7 @@ int plan_read(int fd, struct plan *p, struct err *e)
     r = r == 0 ? read_disks(p, fds, e) : r;
     r = r == 0 ? read_devices(p, fds, "net", e) : r;
     r = r == 0 ? read_devices(p, fds, "fs", e) : r;
+    r = r == 0 ? read_balloon(p, e) : r;
     return r == 0 ? read_boot(p, fds, e) : r;
 }
 

@@ -10,9 +10,9 @@
 #include "node/machine/drives.h"
 #include "node/machine/peripherals.h"
 #include "virt/monitor/boot/boot.h"
+#include "virt/monitor/control/control.h"
 #include "virt/monitor/monitor.h"
 
-struct control;
 struct err;
 struct strv;
 
@@ -24,11 +24,14 @@ struct plan {
     struct drives disks;
     struct peripherals peripherals;
     struct virtio_device *device[DRIVES_MOST + PERIPHERALS_MOST]; /* of both */
-    int report;   /* to whom made us; -1: nobody */
-    int control;  /* listens; -1 */
-    int counters; /* what the guest did is written there at the end; -1 */
-    uid_t user;   /* of the host, for root's worker; 0: nobody's number */
-    bool born;    /* in namespaces of its own */
+    int report;       /* to whom made us; -1: nobody */
+    int control;      /* listens; -1 */
+    bool holds_crash; /* a guest that crashes stands, instead of ending */
+    int counters;     /* what the guest did is written there at the end; -1 */
+    int saved;        /* what it begins as instead of the kernel's start, */
+    int memory;       /* ... and its memory; -1: nothing */
+    uid_t user;       /* of the host, for root's worker; 0: nobody's number */
+    bool born;        /* in namespaces of its own */
 };
 
 /* plan.c: from `--plan FD` or from words.  What it holds lives as long as the process. */
@@ -55,7 +58,21 @@ struct run {
     int ended_by;     /* signal; 0: none */
     bool was_pressed; /* by SIGINT: the next one ends it */
     bool is_paused, has_ended;
+    bool is_saved;   /* it is not to go on: asked to end, it ends well */
+    bool is_crashed; /* it stands, for who looks at it */
+    bool has_mark;
+    enum machine_end end; /* when it has */
 };
+
+/* carry.c: the word "save"; and a machine that goes on from files instead of its kernel. */
+int carry_save(void *who, const struct control_call *c, json_t **ret, struct err *e);
+int carry_restore(struct run *run, struct err *e);
+
+/* ... and "mark", "rewind", "dump"; the guest crashed, and stands. */
+int carry_mark(void *who, const struct control_call *c, json_t **ret, struct err *e);
+int carry_rewind(void *who, const struct control_call *c, json_t **ret, struct err *e);
+int carry_dump(void *who, const struct control_call *c, json_t **ret, struct err *e);
+void carry_crashed(void *who);
 
 /* asked.c: what it does when asked, and tells. */
 int asked_listen(struct run *run, struct err *e);

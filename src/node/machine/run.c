@@ -4,6 +4,7 @@
  * first byte is looked at, system calls before a kernel's; only the code memory of the vCPUs
  * has to be mapped between the two. */
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -18,11 +19,11 @@
 #include "base/str.h"
 #include "node/machine/machine.h"
 #include "node/machine/private.h"
-#include "virt/monitor/control/control.h"
 
 #define CODE_FAILED   125
 #define CODE_PANICKED 134 /* as of a program that ends by SIGABRT */
 #define CODE_FAULTED  139 /* ... by SIGSEGV */
+#define CODE_RESET    129 /* as of reboot(2) in a container, see pid_namespaces(7) */
 #define RETRY_NS      1000000
 
 /* ---- the console ---- */
@@ -87,7 +88,10 @@ static void on_signal(struct loop_watch *w, uint32_t events)
     if (read(w->fd, &info, sizeof info) != (ssize_t)sizeof info) {
         return;
     }
-    if (info.ssi_signo == SIGTERM || (info.ssi_signo == SIGINT && !run->was_pressed)) {
+    if (run->is_saved) {
+        end_by(run, 0);
+    } else if (info.ssi_signo == SIGTERM ||
+               (info.ssi_signo == SIGINT && !run->was_pressed)) {
         run->was_pressed = run->was_pressed || info.ssi_signo == SIGINT;
         machine_press(run->machine);
     } else {
@@ -180,6 +184,8 @@ static int make(struct run *run, struct err *e)
 
     run->plan.options.console = on_console;
     run->plan.options.who = run;
+    run->plan.options.crashed = run->plan.holds_crash ? carry_crashed : NULL;
+    run->plan.options.pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
     r = r == 0 ? confine_place(&run->plan, &lacks, e) : r;
     r = r == 0 ? loop_create(LOOP_DRIVER_AUTO, &run->loop, e) : r;
     r = r == 0 ? open_devices(&run->plan, run->loop, e) : r;
@@ -189,7 +195,9 @@ static int make(struct run *run, struct err *e)
     tell_lacks(run, &lacks);
     strv_fini(&lacks);
     (void)fault_step("machine.confined");
-    r = r == 0 ? machine_load(run->machine, &run->plan.files, e) : r;
+    r = r != 0                    ? r
+        : run->plan.saved >= 0 ? carry_restore(run, e)
+                               : machine_load(run->machine, &run->plan.files, e);
     plan_release_files(&run->plan);
     return r;
 }
@@ -198,8 +206,9 @@ static int code_of(const struct run *run, enum machine_end end, unsigned code)
 {
     switch (end) {
     case MACHINE_OFF:
-    case MACHINE_RESET:
         return 0;
+    case MACHINE_RESET:
+        return CODE_RESET;
     case MACHINE_EXITED:
         return (int)code;
     case MACHINE_PANICKED:
@@ -207,7 +216,7 @@ static int code_of(const struct run *run, enum machine_end end, unsigned code)
     case MACHINE_SHUTDOWN:
         return CODE_FAULTED;
     case MACHINE_STOPPED:
-        return 128 + run->ended_by;
+        return run->ended_by != 0 ? 128 + run->ended_by : 0;
     case MACHINE_BROKEN:
     case MACHINE_END_COUNT:
         break;
@@ -232,8 +241,10 @@ static int live(struct run *run, struct err *e)
     if (run->plan.report >= 0) {
         (void)close(run->plan.report);
     }
+    asked_write(run);
     r = machine_run(run->machine, &end, &code, e);
     run->has_ended = true;
+    run->end = end;
     asked_write(run);
     loop_unwatch(&run->input);
     loop_timer_clear(run->loop, &run->retry);

@@ -248,12 +248,19 @@ int spec_build_machine(const struct plan *p, json_t *spec, struct err *e)
 {
     json_int_t cpus = number_of(p->config, "cpus", MILLIS_OF_A_CPU) / MILLIS_OF_A_CPU;
     json_int_t memory = number_of(p->config, "memory", (json_int_t)MEMORY_BYTES);
-    json_t *machine = json_pack(
-        "{s:s, s:I, s:I, s:b, s:o}", "engine", spec_text(p->config, "engine", "auto"),
-        "cpus", cpus, "memory", memory, "hide",
-        spec_flag(p->config, "hide_hypervisor") ? 1 : 0, "boot", boot_part(p->config));
+    json_t *machine =
+        json_pack("{s:s, s:I, s:I, s:b, s:b, s:b, s:o}", "engine",
+                  spec_text(p->config, "engine", "auto"), "cpus", cpus, "memory", memory,
+                  "hide", spec_flag(p->config, "hide_hypervisor") ? 1 : 0, "no_reboot",
+                  spec_flag(p->config, "no_reboot") ? 1 : 0, "hold_crash",
+                  strcmp(spec_text(p->config, "on_crash", "end"), "hold") == 0, "boot",
+                  boot_part(p->config));
     int r;
 
+    (void)json_object_set_new(/* by its balloon, which every machine has */
+                              machine, "give",
+                              json_integer(memory -
+                                           number_of(p->config, "memory_now", memory)));
     if (p->base > 0) { /* a user that no other guest has */
         (void)json_object_set_new(machine, "user", json_integer(p->base));
     }

@@ -52,6 +52,21 @@ static int check_changes(const json_t *order, struct err *e)
     return r;
 }
 
+/* Memory of a machine that runs is what its balloon leaves of what it was made with. */
+static void change_key(const struct guest *g, const struct guest_status *st,
+                       const char *key, json_t *v)
+{
+    if (guest_is_machine(g) && strcmp(key, "memory") == 0 && v != NULL) {
+        (void)json_object_del(guest_config(g), "memory_now");
+        key = guest_is_alive(st) ? "memory_now" : key;
+    }
+    if (json_is_integer(v) && json_integer_value(v) < 0) {
+        (void)json_object_del(guest_config(g), key);
+    } else if (v != NULL) {
+        (void)json_object_set(guest_config(g), key, v);
+    }
+}
+
 int node_guest_resize(struct node *n, const char *guest, const json_t *order,
                       struct err *e)
 {
@@ -73,13 +88,7 @@ int node_guest_resize(struct node *n, const char *guest, const json_t *order,
     }
     read_limits(order, &limits);
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
-        json_t *v = json_object_get(order, keys[i]);
-
-        if (json_is_integer(v) && json_integer_value(v) < 0) {
-            (void)json_object_del(guest_config(&g), keys[i]);
-        } else if (v != NULL) {
-            (void)json_object_set(guest_config(&g), keys[i], v);
-        }
+        change_key(&g, &st, keys[i], json_object_get(order, keys[i]));
     }
     r = order_to_config(guest_config(&g), &checked, e);
     json_decref(checked);
@@ -189,11 +198,20 @@ int node_guest_clone(struct node *n, const char *guest, const json_t *order, jso
         return r;
     }
     source.snapshot = json_string_value(json_object_get(order, "snapshot"));
+    source.memory = json_is_true(json_object_get(order, "memory"));
+    if (source.memory && !guest_is_machine(&from)) {
+        r = err_set(e, -EINVAL, "cannot use --memory with guest '%s': it is a container",
+                    guest_text(&from, "name"));
+        guest_fini(&from);
+        return r;
+    }
     copy = json_deep_copy(guest_config(&from));
     (void)json_object_del(copy, "publish");
     (void)json_object_del(copy, "ip");
-    (void)json_object_set_new(copy, "image",
-                              json_string(guest_text(&from, "image_digest")));
+    if (!guest_is_machine(&from)) {
+        (void)json_object_set_new(copy, "image",
+                                  json_string(guest_text(&from, "image_digest")));
+    }
     if (json_object_get(order, "name") != NULL) {
         (void)json_object_set(copy, "name", json_object_get(order, "name"));
     }

@@ -75,14 +75,13 @@ static int ask_agent(struct node *n, const struct guest *g, int signal)
     return far_agent_power(where, signal, NULL);
 }
 
-int verb_stop(struct node *n, struct guest *g, int signal, uint64_t timeout_ms,
-              struct err *e)
+int verb_end(struct node *n, struct guest *g, int signal, uint64_t timeout_ms,
+             struct err *e)
 {
     const json_t *own = json_object_get(guest_config(g), "stop_timeout");
     unsigned char packet[9] = {KEEPER_STOP};
     SCOPED(scope_close) int fd = -1;
     struct guest_status st;
-    struct task *t = NULL;
     struct err ended = {0};
     int code;
     int r;
@@ -96,10 +95,6 @@ int verb_stop(struct node *n, struct guest *g, int signal, uint64_t timeout_ms,
     }
     put_u32(packet + 1, (uint32_t)(signal > 0 ? signal : own_stop_signal(g)));
     put_u32(packet + 5, (uint32_t)timeout_ms);
-    if (guest_task(n, g, &t, NULL) == 0 && task_state(t) == TASK_PAUSED) {
-        (void)task_resume(t, NULL); /* or it could not end */
-    }
-    task_close(t);
     r = guest_connect(n, g, packet, sizeof packet, &fd, &ended);
     if (r == 0) {
         (void)ask_agent(n, g, signal > 0 ? signal : own_stop_signal(g));
@@ -110,6 +105,18 @@ int verb_stop(struct node *n, struct guest *g, int signal, uint64_t timeout_ms,
     guest_await_free(n, g, STOP_GRACE_MS);
     r = guest_refresh(n, g, &st, &ended); /* in case nobody else cleans up */
     return r == 0 || r == -ENOENT ? 0 : err_set(e, r, "%s", ended.text);
+}
+
+int verb_stop(struct node *n, struct guest *g, int signal, uint64_t timeout_ms,
+              struct err *e)
+{
+    struct task *t = NULL;
+
+    if (guest_task(n, g, &t, NULL) == 0 && task_state(t) == TASK_PAUSED) {
+        (void)task_resume(t, NULL); /* or it could not end */
+    }
+    task_close(t);
+    return verb_end(n, g, signal, timeout_ms, e);
 }
 
 /* A full disk does not keep a guest running: what could not be recorded is said, and done

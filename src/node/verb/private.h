@@ -33,5 +33,8 @@ struct verb_copy {
 /* cp_machine.c: the same for a machine. */
 int verb_cp_machine(struct node *n, struct guest *g, const struct verb_copy *c,
                     struct err *e);
+/* The same without letting a paused one go on first. */
+int verb_end(struct node *n, struct guest *g, int signal, uint64_t timeout_ms,
+             struct err *e);
 
 #endif

@@ -134,9 +134,30 @@ int node_run_end(struct node *n, const json_t *guest, struct err *e)
     return r;
 }
 
-int node_guest_start(struct node *n, const char *guest, bool attach, int *ret_console,
-                     struct err *e)
+/* What a start changes of a machine. */
+static int apply(struct node *n, const struct guest *g, const json_t *order,
+                 struct err *e)
 {
+    json_t *engine = json_object_get(order, "engine");
+    bool is_fresh = json_is_true(json_object_get(order, "fresh"));
+
+    if (engine == NULL && !is_fresh) {
+        return 0;
+    }
+    if (!guest_is_machine(g)) {
+        return err_set(e, -EINVAL, "cannot start guest '%s' so: it is a container",
+                       guest_text(g, "name"));
+    }
+    if (engine != NULL) {
+        (void)json_object_set(guest_config(g), "engine", engine);
+    }
+    return is_fresh ? life_forget_saved(n, g, e) : 0;
+}
+
+int node_guest_start(struct node *n, const char *guest, const json_t *order,
+                     int *ret_console, struct err *e)
+{
+    bool attach = json_is_true(json_object_get(order, "attach"));
     SCOPED(scope_close) int lock = -1;
     struct guest_status st;
     struct guest g = {0};
@@ -152,6 +173,7 @@ int node_guest_start(struct node *n, const char *guest, bool attach, int *ret_co
     } else {
         r = guest_lock_known(n, &g, VERB_LOCK_WAIT_MS, &lock, e);
     }
+    r = r == 0 ? apply(n, &g, order, e) : r;
     if (r == 0) {
         r = verb_start(n, &g, lock, attach, ret_console, e);
     }

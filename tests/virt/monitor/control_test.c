@@ -8,28 +8,28 @@
 #include "tests/base/check.h"
 #include "virt/monitor/control/control.h"
 
-static int do_state(void *who, const json_t *arg, json_t **ret, struct err *e)
+static int do_state(void *who, const struct control_call *c, json_t **ret, struct err *e)
 {
     (void)e;
     ++*(int *)who;
-    *ret = json_pack("{s:b}", "had", arg != NULL);
+    *ret = json_pack("{s:b}", "had", c->arg != NULL);
     return 0;
 }
 
-static int do_power(void *who, const json_t *arg, json_t **ret, struct err *e)
+static int do_power(void *who, const struct control_call *c, json_t **ret, struct err *e)
 {
     (void)who;
-    (void)arg;
+    (void)c;
     *ret = json_object(); /* is not leaked by a failure */
     return err_set(e, -EBUSY, "not now");
 }
 
-static int do_stats(void *who, const json_t *arg, json_t **ret, struct err *e)
+static int do_stats(void *who, const struct control_call *c, json_t **ret, struct err *e)
 {
     static char text[FAR_MOST_BYTES];
 
     (void)who;
-    (void)arg;
+    (void)c;
     (void)e;
     memset(text, 'x', sizeof text - 1);
     *ret = json_pack("{s:s}", "long", text);

@@ -21,6 +21,7 @@
 struct client {
     struct loop_watch watch; /* .fd -1: free */
     struct control *control;
+    bool is_busy; /* its word is being done, which may turn the loop */
 };
 
 struct control {
@@ -55,10 +56,20 @@ static size_t say(enum far_kind kind, uint32_t serial, const json_t *body,
     return h.size;
 }
 
-static int obey(const struct control_words *w, const uint8_t *packet, size_t n,
-                struct far_head *h, json_t **ret, struct err *e)
+struct packet {
+    const uint8_t *bytes;
+    size_t n;
+    int fds[CONTROL_FDS_MOST]; /* owned */
+    unsigned n_fds;
+};
+
+static int obey(const struct control_words *w, const struct packet *p, struct far_head *h,
+                json_t **ret, struct err *e)
 {
     SCOPED(scope_json) json_t *arg = NULL;
+    struct control_call call = {.n_fds = p->n_fds};
+    const uint8_t *packet = p->bytes;
+    size_t n = p->n;
     int r = far_head_read(packet, n, FAR_VERB_COUNT, h, e);
 
     if (r == 0 && n > FAR_HEAD_BYTES) {
@@ -75,22 +86,32 @@ static int obey(const struct control_words *w, const uint8_t *packet, size_t n,
         return err_set(e, -EOPNOTSUPP, "this machine cannot do '%s'",
                        far_verb_name(h->word));
     }
-    return w->fn[h->word](w->who, arg, ret, e);
+    call.arg = arg;
+    memcpy(call.fds, p->fds, sizeof call.fds);
+    return w->fn[h->word](w->who, &call, ret, e);
 }
 
-size_t control_answer(const struct control_words *w, const uint8_t *packet, size_t n,
-                      uint8_t out[FAR_MOST_BYTES])
+static size_t answer(const struct control_words *w, const struct packet *p,
+                     uint8_t out[FAR_MOST_BYTES])
 {
     SCOPED(scope_json) json_t *body = NULL;
     struct far_head h = {.serial = 0};
     struct err e = {0};
 
-    if (obey(w, packet, n, &h, &body, &e) < 0) {
+    if (obey(w, p, &h, &body, &e) < 0) {
         json_decref(body);
         body = json_pack("{s:i, s:s}", "code", -e.code, "text", e.text);
         return say(FAR_ERROR, h.serial, body, out);
     }
     return say(FAR_DONE, h.serial, body, out);
+}
+
+size_t control_answer(const struct control_words *w, const uint8_t *packet, size_t n,
+                      uint8_t out[FAR_MOST_BYTES])
+{
+    const struct packet p = {.bytes = packet, .n = n};
+
+    return answer(w, &p, out);
 }
 
 /* ---- connections ---- */
@@ -102,14 +123,50 @@ static void drop(struct client *c)
     c->watch.fd = -1;
 }
 
+/* A packet, with the descriptors that came along. */
+static ssize_t receive(int fd, uint8_t *bytes, size_t room, struct packet *p)
+{
+    union {
+        struct cmsghdr head;
+        char bytes[CMSG_SPACE(CONTROL_FDS_MOST * sizeof(int))];
+    } along;
+
+    struct iovec iov = {.iov_base = bytes, .iov_len = room};
+    struct msghdr msg = {.msg_iov = &iov,
+                         .msg_iovlen = 1,
+                         .msg_control = along.bytes,
+                         .msg_controllen = sizeof along};
+    ssize_t n = recvmsg(fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+
+    for (struct cmsghdr *c = n < 0 ? NULL : CMSG_FIRSTHDR(&msg); c != NULL;
+         c = CMSG_NXTHDR(&msg, c)) {
+        size_t len = c->cmsg_len - CMSG_LEN(0);
+
+        if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS &&
+            len <= sizeof p->fds) {
+            memcpy(p->fds, CMSG_DATA(c), len);
+            p->n_fds = (unsigned)(len / sizeof(int));
+        }
+    }
+    p->bytes = bytes;
+    p->n = n > 0 ? (size_t)n : 0;
+    return n;
+}
+
 static void on_packet(struct loop_watch *w, uint32_t events)
 {
     struct client *c = (struct client *)w; /* its first member */
     struct control *k = c->control;
-    ssize_t n = recv(w->fd, k->in, sizeof k->in, MSG_DONTWAIT);
+    struct packet p = {.n_fds = 0};
+    ssize_t n;
     size_t len;
 
     (void)events;
+    if (c->is_busy) { /* its end shows when its word is done */
+        (void)loop_watch_change(w, 0);
+        return;
+    }
+    n = receive(w->fd, k->in, sizeof k->in, &p);
     if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
         return;
     }
@@ -117,8 +174,14 @@ static void on_packet(struct loop_watch *w, uint32_t events)
         drop(c);
         return;
     }
-    len = control_answer(&k->words, k->in, (size_t)n, k->out);
-    if (send(w->fd, k->out, len, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {
+    c->is_busy = true;
+    len = answer(&k->words, &p, k->out);
+    c->is_busy = false;
+    for (unsigned i = 0; i < p.n_fds; i++) {
+        (void)close(p.fds[i]);
+    }
+    if (send(w->fd, k->out, len, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ||
+        loop_watch_change(w, EPOLLIN) < 0) {
         drop(c); /* who does not read is not waited for */
     }
 }

@@ -31,24 +31,49 @@ static int connect_to(const char *directory, struct err *e)
     return scope_take_fd(&fd);
 }
 
-static int send_request(int fd, enum far_verb verb, const json_t *arg, struct err *e)
+/* A packet, with the descriptors behind it. */
+static ssize_t send_with(int fd, uint8_t *packet, size_t n, const struct far_question *q)
 {
-    SCOPED(scope_free) char *text = arg != NULL ? json_dumps(arg, JSON_COMPACT) : NULL;
+    union {
+        struct cmsghdr head;
+        char bytes[CMSG_SPACE(FAR_QUESTION_FDS * sizeof(int))];
+    } along;
+
+    struct iovec iov = {.iov_base = packet, .iov_len = n};
+    struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+
+    if (q->n_fds > 0) {
+        memset(&along, 0, sizeof along);
+        msg.msg_control = along.bytes;
+        msg.msg_controllen = CMSG_SPACE(q->n_fds * sizeof(int));
+        along.head.cmsg_level = SOL_SOCKET;
+        along.head.cmsg_type = SCM_RIGHTS;
+        along.head.cmsg_len = CMSG_LEN(q->n_fds * sizeof(int));
+        memcpy(CMSG_DATA(&along.head), q->fds, q->n_fds * sizeof(int));
+    }
+    return sendmsg(fd, &msg, MSG_NOSIGNAL);
+}
+
+static int send_request(int fd, const struct far_question *q, struct err *e)
+{
+    SCOPED(scope_free)
+    char *text = q->arg != NULL ? json_dumps(q->arg, JSON_COMPACT) : NULL;
     size_t len = text != NULL ? strlen(text) : 0;
     uint8_t packet[FAR_MOST_BYTES];
     const struct far_head h = {.size = (uint32_t)(FAR_HEAD_BYTES + len),
                                .version = FAR_VERSION,
-                               .word = (uint16_t)verb,
+                               .word = (uint16_t)q->verb,
                                .serial = 1};
 
-    if (len > sizeof packet - FAR_HEAD_BYTES || (arg != NULL && text == NULL)) {
+    if (len > sizeof packet - FAR_HEAD_BYTES || (q->arg != NULL && text == NULL) ||
+        q->n_fds > FAR_QUESTION_FDS) {
         return err_set(e, -EMSGSIZE, "cannot ask the machine so much");
     }
     far_head_write(&h, packet);
     if (len != 0) {
         memcpy(packet + FAR_HEAD_BYTES, text, len);
     }
-    return send(fd, packet, h.size, MSG_NOSIGNAL) < 0
+    return send_with(fd, packet, h.size, q) < 0
                ? err_sys(e, -errno, "cannot ask the machine")
                : 0;
 }
@@ -79,20 +104,21 @@ static int read_answer(const uint8_t *packet, size_t n, json_t **ret, struct err
     return 0;
 }
 
-int far_ask(const char *directory, enum far_verb verb, const json_t *arg, json_t **ret,
-            struct err *e)
+int far_ask_with(const char *directory, const struct far_question *q, json_t **ret,
+                 struct err *e)
 {
+    int usual = q->verb <= FAR_STATS ? LOOK_MS : WORK_MS;
     SCOPED(scope_close) int fd = connect_to(directory, e);
     struct pollfd p = {.fd = fd, .events = POLLIN};
     uint8_t packet[FAR_MOST_BYTES];
     ssize_t n;
-    int r = fd < 0 ? fd : send_request(fd, verb, arg, e);
+    int r = fd < 0 ? fd : send_request(fd, q, e);
 
     if (r < 0) {
         return r;
     }
     do {
-        r = poll(&p, 1, verb <= FAR_STATS ? LOOK_MS : WORK_MS);
+        r = poll(&p, 1, q->wait_ms > 0 ? q->wait_ms : usual);
     } while (r < 0 && errno == EINTR);
     if (r <= 0) {
         return err_set(e, -ETIMEDOUT, "the machine does not answer");
@@ -102,4 +128,12 @@ int far_ask(const char *directory, enum far_verb verb, const json_t *arg, json_t
         return err_set(e, -ESRCH, "the machine has ended");
     }
     return read_answer(packet, (size_t)n, ret, e);
+}
+
+int far_ask(const char *directory, enum far_verb verb, const json_t *arg, json_t **ret,
+            struct err *e)
+{
+    const struct far_question q = {.verb = verb, .arg = arg};
+
+    return far_ask_with(directory, &q, ret, e);
 }

@@ -24,6 +24,11 @@ enum far_verb {
     FAR_POWER, /* press the power button */
     FAR_RESET,
     FAR_END, /* end the worker now */
+    FAR_SAVE, /* the machine into two files that come along: {"ends": true} it is not to go on */
+    FAR_MARK, /* remember it as it is, its disks too; memory in a file that comes along */
+    FAR_REWIND, /* back to that, also after a crash */
+    FAR_DUMP,   /* memory and registers into a file that comes along */
+    FAR_RESIZE, /* {"memory": bytes} of what it was made with: the rest is to be given back */
     FAR_VERB_COUNT
 };
 

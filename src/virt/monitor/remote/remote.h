@@ -1,8 +1,9 @@
 /* remote.h - a machine whose worker is another process: made, looked at, spoken to.
  *
  * Links into `strata`: no engine and no device is in it.  What is known of a worker lies in
- * the guest's directory of run-time files: "worker.json" (process, control group) and
- * "machine", the socket on which the worker listens (message.h). */
+ * the guest's directory of run-time files: "worker.json" (process, control group),
+ * "machine", the socket on which the worker listens (message.h), and "counters", what the
+ * worker tells of itself, written when its state changes. */
 #ifndef VIRT_MONITOR_REMOTE_REMOTE_H
 #define VIRT_MONITOR_REMOTE_REMOTE_H
 
@@ -20,6 +21,8 @@ struct log;
 
 #define FAR_FDS_MOST 64
 #define FAR_AGENT    "agent" /* a socket beside the worker's: the way to the guest's own */
+
+#define FAR_COUNTERS "counters"
 
 /* A descriptor that the worker gets, known by a name in its plan. */
 struct far_fd {
@@ -69,5 +72,18 @@ int far_agent_connect(const char *directory, int wait_ms, struct err *e);
 /* Let the agent end the system, or the one command by that signal.  -EOPNOTSUPP: it
  * does not know how. */
 int far_agent_power(const char *directory, int signal, struct err *e);
+/* The same with descriptors, and as much patience as the work may need. */
+struct far_question {
+    enum far_verb verb;
+    const json_t *arg; /* NULL: nothing */
+    const int *fds;    /* borrowed, at most `FAR_QUESTION_FDS` */
+    unsigned n_fds;
+    int wait_ms; /* 0: as usual */
+};
+
+#define FAR_QUESTION_FDS 8
+
+int far_ask_with(const char *directory, const struct far_question *q, json_t **ret,
+                 struct err *e);
 
 #endif

@@ -1,5 +1,6 @@
 /* task.c - a machine's worker under the contract of all guests. */
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -10,9 +11,11 @@
 
 #include "base/err.h"
 #include "base/fault.h"
+#include "base/json.h"
 #include "base/scope.h"
 #include "base/str.h"
 #include "host/cgroup.h"
+#include "host/file.h"
 #include "virt/monitor/remote/private.h"
 
 #define END_WAIT_MS 10000
@@ -55,18 +58,69 @@ static int need_cgroup(const struct far *f, const char *what, struct err *e)
                          "cannot %s machine '%s': it has no control group", what, f->id);
 }
 
+static bool is_frozen(const struct far *f)
+{
+    struct cgroup_events events = {0};
+
+    return f->cgroup != NULL && cgroup_events(f->cgroup, &events) == 0 && events.frozen;
+}
+
+/* It does not answer: it is stopped from outside instead, its clock running on. */
+static bool is_deaf(int r)
+{
+    return r == -ESRCH || r == -ETIMEDOUT || r == -EOPNOTSUPP;
+}
+
 static int pause_it(struct task *t, struct err *e)
 {
-    int r = need_cgroup(of(t), "pause", e);
+    struct err said = {0};
+    int r = far_ask(of(t)->directory, FAR_PAUSE, NULL, NULL, &said);
 
+    if (!is_deaf(r)) {
+        return r < 0 ? err_set(e, r, "%s", said.text) : 0;
+    }
+    r = need_cgroup(of(t), "pause", e);
     return r < 0 ? r : cgroup_freeze(of(t)->cgroup, e);
 }
 
 static int resume_it(struct task *t, struct err *e)
 {
-    int r = need_cgroup(of(t), "resume", e);
+    return is_frozen(of(t)) ? cgroup_thaw(of(t)->cgroup, e)
+                            : far_ask(of(t)->directory, FAR_RESUME, NULL, NULL, e);
+}
 
-    return r < 0 ? r : cgroup_thaw(of(t)->cgroup, e);
+/* Its memory by its own word; else what the kernel limits of its worker. */
+static int resize(struct task *t, const struct task_limits *limits, struct err *e)
+{
+    struct task_limits rest = *limits;
+    struct cgroup_limits l;
+    int r = 0;
+
+    if (limits->cpu_millis != 0) {
+        return err_set(e, -EOPNOTSUPP,
+                       "cannot change the processors of machine '%s' while it runs",
+                       of(t)->id);
+    }
+    if (limits->memory_bytes == UINT64_MAX) {
+        return err_set(e, -EINVAL, "cannot take the memory of machine '%s' away",
+                       of(t)->id);
+    }
+    if (limits->memory_bytes != 0) {
+        SCOPED(scope_json)
+        json_t *arg = json_pack("{s:I}", "memory", (json_int_t)limits->memory_bytes);
+
+        r = far_ask(of(t)->directory, FAR_RESIZE, arg, NULL, e);
+    }
+    rest.memory_bytes = 0;
+    if (r < 0 || of(t)->cgroup == NULL) {
+        return r;
+    }
+    r = cgroup_limits_from_task(&rest, 0, 0, &l, e);
+    if (r == 0) {
+        r = cgroup_apply(of(t)->cgroup, &l, false, e);
+        cgroup_limits_fini(&l);
+    }
+    return r;
 }
 
 static int stats(struct task *t, struct task_stats *ret, struct err *e)
@@ -76,17 +130,33 @@ static int stats(struct task *t, struct task_stats *ret, struct err *e)
     return r < 0 ? r : cgroup_stats(of(t)->cgroup, ret, e);
 }
 
+/* What it wrote when that last changed; asked it would have to run. */
+static bool says_paused(const struct far *f)
+{
+    SCOPED(scope_free) char *text = NULL;
+    SCOPED(scope_json) json_t *told = NULL;
+    char path[PATH_MAX];
+    size_t len = 0;
+    const char *word;
+
+    (void)str_print(path, sizeof path, "%s/" FAR_COUNTERS, f->directory);
+    if (file_read(AT_FDCWD, path, FAR_MOST_BYTES, &text, &len) < 0 ||
+        json_parse(text, len, path, &told, NULL) < 0) {
+        told = NULL; /* it is just being written */
+        (void)far_ask(f->directory, FAR_STATE, NULL, &told, NULL);
+    }
+    word = json_string_value(json_object_get(told, "state"));
+    return word != NULL && strcmp(word, "paused") == 0;
+}
+
 static enum task_state state(struct task *t)
 {
     struct far *f = of(t);
-    struct cgroup_events events = {0};
 
     if (!is_alive(f)) {
         return TASK_STOPPED;
     }
-    return f->cgroup != NULL && cgroup_events(f->cgroup, &events) == 0 && events.frozen
-               ? TASK_PAUSED
-               : TASK_RUNNING;
+    return is_frozen(f) || says_paused(f) ? TASK_PAUSED : TASK_RUNNING;
 }
 
 static int await_end(const struct far *f, int pidfd, struct err *e)
@@ -136,6 +206,7 @@ const struct task_ops far_task_ops = {
     .signal = send_signal,
     .pause = pause_it,
     .resume = resume_it,
+    .resize = resize,
     .stats = stats,
     .exec = far_exec,
     .state = state,

@@ -1,0 +1,83 @@
+/* debug.c - machines that are tried out: remembered, crashed, looked at, and back again. */
+#include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "base/scope.h"
+#include "node/verb/life/private.h"
+
+#define WORK_MS 600000 /* for as much memory as a host has */
+
+/* A file without a name, beside the guest's disk: the host may write it out when memory is
+ * wanted elsewhere. */
+static int open_nameless(struct node *n, const struct guest *g, struct err *e)
+{
+    char path[PATH_MAX];
+    int fd;
+
+    (void)guest_state_path(n, g->id, "disk", path);
+    fd = open(path, O_RDWR | O_TMPFILE | O_CLOEXEC, 0600);
+    if (fd < 0 && (errno == EOPNOTSUPP || errno == EISDIR || errno == EINVAL)) {
+        (void)guest_state_path(n, g->id, "disk/mark", path);
+        fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+        (void)unlink(path);
+    }
+    return fd < 0 ? err_sys(e, -errno, "cannot make a file in '%s'", path) : fd;
+}
+
+static int ask(struct node *n, const char *guest, const char *what,
+               const struct far_question *question, struct err *e)
+{
+    SCOPED(scope_close) int memory = -1;
+    struct far_question q = *question;
+    struct guest_status st;
+    struct guest g = {0};
+    int r = life_find(n, guest, what, &g, &st, e);
+
+    if (r < 0) {
+        return r;
+    }
+    if (q.verb == FAR_MARK) {
+        memory = open_nameless(n, &g, e);
+        r = memory < 0 ? memory : 0;
+        q.fds = &memory;
+        q.n_fds = 1;
+    }
+    r = r == 0 ? life_ask(n, &g, &q, NULL, e) : r;
+    if (r < 0) {
+        err_wrap(e, "cannot %s guest '%s'", what, guest_text(&g, "name"));
+    } else {
+        event_write(n, far_verb_name(q.verb), &g, NULL);
+    }
+    guest_fini(&g);
+    return r;
+}
+
+int node_guest_mark(struct node *n, const char *guest, struct err *e)
+{
+    const struct far_question q = {.verb = FAR_MARK, .wait_ms = WORK_MS};
+
+    return ask(n, guest, "mark", &q, e);
+}
+
+int node_guest_rewind(struct node *n, const char *guest, struct err *e)
+{
+    const struct far_question q = {.verb = FAR_REWIND, .wait_ms = WORK_MS};
+
+    return ask(n, guest, "rewind", &q, e);
+}
+
+int node_guest_dump(struct node *n, const char *guest, const char *file, struct err *e)
+{
+    SCOPED(scope_close)
+    int fd = open(file, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    const struct far_question q = {
+        .verb = FAR_DUMP, .fds = &fd, .n_fds = 1, .wait_ms = WORK_MS};
+    int r = fd < 0 ? err_sys(e, -errno, "cannot make '%s'", file)
+                   : ask(n, guest, "dump", &q, e);
+
+    if (r < 0 && fd >= 0) {
+        (void)unlink(file);
+    }
+    return r;
+}

@@ -1,0 +1,56 @@
+/* life.c - what a machine's worker is asked for, and no other guest can do. */
+#include <errno.h>
+
+#include "base/scope.h"
+#include "node/verb/life/private.h"
+#include "node/verb/private.h"
+
+int life_find(struct node *n, const char *word, const char *what, struct guest *g,
+              struct guest_status *st, struct err *e)
+{
+    int r = verb_find(n, word, g, st, e);
+
+    if (r < 0) {
+        return r;
+    }
+    if (!guest_is_machine(g)) {
+        r = err_set(e, -EOPNOTSUPP, "cannot %s guest '%s': it is a container", what,
+                    guest_text(g, "name"));
+    } else if (st->state != GUEST_RUNNING && st->state != GUEST_PAUSED) {
+        r = err_set(e, -ESRCH, "cannot %s guest '%s': it is %s", what,
+                    guest_text(g, "name"), guest_state_name(st->state));
+    }
+    if (r < 0) {
+        guest_fini(g);
+    }
+    return r;
+}
+
+int life_ask(struct node *n, const struct guest *g, const struct far_question *q,
+             json_t **ret, struct err *e)
+{
+    char where[PATH_MAX];
+
+    (void)guest_run_path(n, g->id, "", where);
+    return far_ask_with(where, q, ret, e);
+}
+
+int node_guest_reset(struct node *n, const char *guest, struct err *e)
+{
+    const struct far_question q = {.verb = FAR_RESET};
+    struct guest_status st;
+    struct guest g = {0};
+    int r = life_find(n, guest, "reset", &g, &st, e);
+
+    if (r < 0) {
+        return r;
+    }
+    r = life_ask(n, &g, &q, NULL, e);
+    if (r < 0) {
+        err_wrap(e, "cannot reset guest '%s'", guest_text(&g, "name"));
+    } else {
+        event_write(n, "reset", &g, NULL);
+    }
+    guest_fini(&g);
+    return r;
+}

@@ -1,0 +1,28 @@
+/* node/verb/life/private.h - what is done to machines only, by words to their workers. */
+#ifndef NODE_VERB_LIFE_PRIVATE_H
+#define NODE_VERB_LIFE_PRIVATE_H
+
+#include "node/private.h"
+#include "virt/monitor/remote/remote.h"
+
+/* A machine that runs or is paused; the caller ends it with `guest_fini`.  `what`, a verb,
+ * for the errors: "cannot WHAT guest 'x': ...". */
+int life_find(struct node *n, const char *word, const char *what, struct guest *g,
+              struct guest_status *st, struct err *e);
+
+/* Ask its worker. */
+int life_ask(struct node *n, const struct guest *g, const struct far_question *q,
+             json_t **ret, struct err *e);
+
+/* save.c: its state into new files "state" and "memory" of `dir`; `ends`: it is paused, and
+ * not to go on. */
+int life_write_state(struct node *n, const struct guest *g, int dir, bool ends,
+                     struct err *e);
+
+/* save.c: what was saved, as a directory; a new one, and the end of its making. */
+int life_open_saved(struct node *n, const struct guest *g, struct err *e);
+int life_make_saved(struct node *n, const struct guest *g, struct err *e);
+int life_keep_saved(struct node *n, const struct guest *g, struct err *e);
+void life_drop_made(struct node *n, const struct guest *g);
+
+#endif

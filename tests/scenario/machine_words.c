@@ -1,0 +1,107 @@
+/* machine_words.c - the first process of a test's Linux: obeys one word of its console after the
+ * other.
+ *
+ *     w TEXT   write TEXT to the first block of the disk, past its own cache, and flush it
+ *     r        read it back the same way
+ *     t        the seconds of its clock that never leaps, and of its calendar
+ *     o        switch off                        p   panic
+ */
+#include <fcntl.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/reboot.h>
+#include <sys/syscall.h>
+#include <termios.h>
+#include <time.h>
+#include <unistd.h>
+
+#define BLOCK 4096u
+
+static void load(const char *name)
+{
+    char path[64];
+    int fd;
+
+    (void)snprintf(path, sizeof path, "/%s.ko", name);
+    fd = open(path, O_RDONLY);
+    if (fd < 0 || syscall(SYS_finit_module, fd, "", 0) != 0) {
+        printf("FAILED: module %s\n", name);
+    }
+}
+
+static void disk(const char *text)
+{
+    char *block = aligned_alloc(BLOCK, BLOCK);
+    int fd = open("/dev/vda", O_RDWR | O_DIRECT | O_SYNC);
+    ssize_t n;
+
+    memset(block, 0, BLOCK);
+    if (text != NULL) {
+        (void)snprintf(block, BLOCK, "%s", text);
+        n = pwrite(fd, block, BLOCK, 0);
+        printf("wrote %zd\n", n);
+    } else {
+        n = pread(fd, block, BLOCK, 0);
+        printf("read %zd: %.64s\n", n, block);
+    }
+    (void)close(fd);
+    free(block);
+}
+
+static void tell_time(void)
+{
+    struct timespec mono;
+    struct timespec real;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &mono);
+    (void)clock_gettime(CLOCK_REALTIME, &real);
+    printf("time %lld.%03ld %lld\n", (long long)mono.tv_sec, mono.tv_nsec / 1000000,
+           (long long)real.tv_sec);
+}
+
+int main(void)
+{
+    static const char *const modules[] = {
+        "virtio_ring", "virtio",     "virtio_pci_legacy_dev", "virtio_pci_modern_dev",
+        "virtio_pci",  "virtio_blk", "virtio_balloon"};
+    char line[128];
+    struct termios t;
+
+    setvbuf(stdout, NULL, _IONBF, 0);
+    (void)mount("dev", "/dev", "devtmpfs", 0, NULL);
+    for (unsigned i = 0; i < sizeof modules / sizeof modules[0]; i++) {
+        load(modules[i]);
+    }
+    if (tcgetattr(0, &t) == 0) { /* its answers only */
+        t.c_lflag &= ~(tcflag_t)ECHO;
+        (void)tcsetattr(0, TCSANOW, &t);
+    }
+    printf("ready\n");
+    while (fgets(line, sizeof line, stdin) != NULL) {
+        line[strcspn(line, "\r\n")] = '\0';
+        switch (line[0]) {
+        case 'w':
+            disk(line + 2);
+            break;
+        case 'r':
+            disk(NULL);
+            break;
+        case 't':
+            tell_time();
+            break;
+        case 'p':
+            (void)syscall(SYS_exit_group, 3); /* no first process: a panic */
+            break;
+        case 'o':
+            (void)reboot(RB_POWER_OFF);
+            break;
+        default:
+            printf("what?\n");
+        }
+    }
+    return 1;
+}
