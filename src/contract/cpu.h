@@ -32,7 +32,7 @@ enum cpu_exit_kind {
     CPU_EXIT_MSR_WRITE,
     CPU_EXIT_TPR,        /* CR8 was written; `value` is the new priority */
     CPU_EXIT_EOI_WINDOW, /* interrupts can be taken now, and one was asked for */
-    CPU_EXIT_HYPERCALL,  /* VMCALL or VMMCALL; arguments in the registers */
+    CPU_EXIT_HYPERCALL,  /* VMCALL or VMMCALL; fill `value` for RAX */
     CPU_EXIT_DEBUG,      /* a breakpoint of the host's debugger, or one step */
     CPU_EXIT_KICKED,     /* `cpu_kick` with CPU_KICK_STOP */
     CPU_EXIT_BUDGET,     /* the instructions granted are used up */
@@ -45,7 +45,12 @@ struct cpu_exit {
     uint64_t address; /* port, guest physical address, MSR or hypercall number */
     uint64_t value;
     uint8_t bytes; /* 1, 2, 4, 8 */
-    bool refused;  /* answer to an MSR access: #GP */
+    bool refused;  /* answer to an MSR access: #GP; to a hypercall: #UD */
+
+    /* Of a hypercall: RBX, RCX, RDX, RSI, and who makes it. */
+    uint64_t arg[4];
+    uint8_t cpl;
+    bool is_long; /* 64-bit mode */
 };
 
 /* The surroundings of a processor. */
@@ -56,6 +61,11 @@ struct cpu_env {
     /* Take the interrupt of highest priority: its vector, or -1.  Called only
      * when the processor can accept one, after CPU_KICK_INTERRUPT. */
     int (*take_interrupt)(void *who, struct cpu *c);
+
+    /* A vector that was taken stays to be delivered: the next to be taken.  Called by
+     * engines that cannot always deliver what they took before they leave.  NULL: such an
+     * engine loses it. */
+    void (*untake_interrupt)(void *who, struct cpu *c, int vector);
 
     /* The time-stamp counter before `tsc_offset`.  NULL: the host's. */
     uint64_t (*clock)(void *who);
@@ -74,6 +84,9 @@ enum cpu_kick {
     CPU_KICK_NMI = 4,
     CPU_KICK_INIT = 8,
     CPU_KICK_FLUSH = 16, /* engines' own: another vCPU changed code or mappings */
+    CPU_KICK_FLUSH_TLB =
+        32,             /* forget translations of addresses before the next instruction */
+    CPU_KICK_WAKE = 64, /* go on behind HLT without an interrupt */
 };
 
 /* What a processor did since it was made. */

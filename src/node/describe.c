@@ -196,6 +196,7 @@ static json_t *machine_parts(const struct guest *g, const struct guest_status *s
                      guest_text(g, "image_digest"), "layer", "level", "hardware",
                      "technique",
                      engine == NULL                     ? "a processor in software"
+                     : strcmp(engine, "kvm") == 0       ? "hardware virtualization"
                      : strcmp(engine, "translate") == 0 ? "binary translation"
                                                         : "interpretation",
                      "keeper", (int)st->keeper, "host", "kernel", "the guest's own");

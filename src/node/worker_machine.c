@@ -254,6 +254,21 @@ static int open_counters(const char *where, struct given *g, struct err *e)
                 "the file of counters", e);
 }
 
+/* For an engine that may want it; only who insists on it misses it. */
+static int open_kvm(const json_t *spec, struct given *g, struct err *e)
+{
+    const char *engine =
+        json_string_value(json_object_get(json_object_get(spec, "machine"), "engine"));
+    bool insists = engine != NULL && strcmp(engine, "kvm") == 0;
+    int fd;
+
+    if (!insists && engine != NULL && strcmp(engine, "auto") != 0) {
+        return 0;
+    }
+    fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+    return fd < 0 && !insists ? 0 : give(g, "kvm", fd, "/dev/kvm", e);
+}
+
 static uint64_t u64_of(const json_t *obj, const char *key)
 {
     json_int_t v = json_integer_value(json_object_get(obj, key));
@@ -307,6 +322,7 @@ int worker_make_machine(const json_t *spec, struct keeper_config *k,
     r = r == 0 ? open_root(spec, &g, e) : r;
     r = r == 0 ? open_seed(spec, &g, e) : r;
     r = r == 0 ? open_disks(spec, &g, e) : r;
+    r = r == 0 ? open_kvm(spec, &g, e) : r;
     r = r == 0 ? open_saved(spec, &g, e) : r;
     r = r == 0 ? open_socket(where, "machine", &g, e) : r;
     if (r == 0 && json_object_get(json_object_get(spec, "machine"), "root") != NULL) {

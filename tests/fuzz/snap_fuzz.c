@@ -99,6 +99,12 @@ static uint64_t local_now(void *who)
     return NOW;
 }
 
+static uint64_t local_cycles(void *who, uint64_t *ret_hz)
+{
+    *ret_hz = 1000000000u;
+    return local_now(who);
+}
+
 static void on_others(void *who, const struct apic_message *msg, bool and_self)
 {
     (void)who;
@@ -122,8 +128,8 @@ static void as_processor(const uint8_t *data, size_t size)
 {
     static struct lapic l;
     static struct x86_regs r;
-    const struct lapic_host host = {chip_event, chip_message, on_others, on_eoi,
-                                    on_timer,   local_now,    local_now, NULL};
+    const struct lapic_host host = {chip_event, chip_message, on_others,    on_eoi,
+                                    on_timer,   local_now,    local_cycles, NULL};
     struct stream s;
 
     wrap(&s, data, size);

@@ -1,6 +1,6 @@
 #!/bin/sh
 # A machine with a kernel of its own: exit codes, input and output in pipes, what is refused.
-# rows: OPS-01 CON-04 HYP-04
+# rows: OPS-01 CON-04 HYP-04 HAV-07 HAV-08
 . "$(dirname "$0")/lib.sh"
 need_root
 need_cmd python3
@@ -26,6 +26,33 @@ for engine in auto translate interpret; do
     ends "engine $engine" 7 exit --engine $engine
     is "what it prints, engine $engine" "$OUT" hello
 done
+# By hardware, where there is a /dev/kvm, of whatever use; the worker is as confined as ever.
+if (: <>/dev/kvm) 2>/dev/null; then
+    ends "engine kvm" 7 exit --engine kvm
+    is "what it prints, engine kvm" "$OUT" hello
+    strata run --name hard --as machine --kernel exit --engine kvm </dev/null >/dev/null || true
+    strata --json inspect hard | python3 -c "import json, sys
+g = json.load(sys.stdin)[0]
+m = g['machine']
+assert m['engine'] == 'kvm' and m['why'] == 'asked for', m
+assert m['instructions']['interpreted'] == 0 and m['instructions']['translated']['blocks'] == 0, m
+assert m['exits']['port write'] == 7 and g['parts']['layer']['technique'] == 'hardware virtualization', g
+" || fail "counters of hardware"
+    strata delete hard >/dev/null
+else
+    echo "no /dev/kvm: machines by hardware are not tried"
+fi
+
+# Which one 'auto' takes is told, with the reason.
+strata run --name chosen --as machine --kernel exit </dev/null >/dev/null || true
+strata --json inspect chosen | python3 -c "import json, sys
+m = json.load(sys.stdin)[0]['machine']
+works = m['why'] == 'this host has hardware virtualization, and it works'
+assert (m['engine'] == 'kvm') == works and m['why'] != 'asked for', m
+assert works or '/dev/kvm' in m['why'] or 'code at run time' in m['why'], m
+" || fail "the choice of an engine"
+strata delete chosen >/dev/null
+
 kernel off say:bye off
 ends "switched off" 0 off --cpus 2 --memory 64M
 is "what it prints" "$OUT" bye

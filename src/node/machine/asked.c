@@ -46,7 +46,7 @@ static json_t *routes_part(const struct machine_exits *x)
     return part;
 }
 
-/* What executed the guest: nothing directly so far. */
+/* What executed the guest.  Hardware does not tell how much it did. */
 static json_t *work_part(const struct cpu_counters *c, uint64_t exits)
 {
     return json_pack("{s:I, s:{s:I, s:I, s:I}, s:I, s:I}", "direct", (json_int_t)0,

@@ -190,7 +190,7 @@ static void add_some(json_t *rules, const char *call, unsigned arg, uint64_t mas
                          is_equal ? "SCMP_CMP_EQ" : "SCMP_CMP_MASKED_EQ"));
 }
 
-static json_t *profile(void)
+static json_t *profile(const unsigned long *ioctls)
 {
     json_t *rules = json_array();
 
@@ -202,15 +202,18 @@ static json_t *profile(void)
     for (size_t i = 0; i < sizeof some / sizeof some[0]; i++) {
         add_some(rules, some[i].call, some[i].arg, some[i].mask, some[i].value);
     }
+    for (; *ioctls != 0; ioctls++) {
+        add_some(rules, "ioctl", 1, UINT64_MAX, *ioctls);
+    }
     add_some(rules, "tgkill", 0, UINT64_MAX, (uint64_t)getpid());
     return json_pack("{s:s, s:i, s:[s], s:[s], s:o}", "defaultAction", "SCMP_ACT_ERRNO",
                      "defaultErrnoRet", EPERM, "architectures", "SCMP_ARCH_X86_64",
                      "flags", "SECCOMP_FILTER_FLAG_TSYNC", "syscalls", rules);
 }
 
-int confine_calls(struct strv *lacks, struct err *e)
+int confine_calls(const unsigned long *ioctls, struct strv *lacks, struct err *e)
 {
-    SCOPED(scope_json) json_t *wanted = profile();
+    SCOPED(scope_json) json_t *wanted = profile(ioctls);
     struct seccomp_filter *f = NULL;
     int notify = -1;
     int r = wanted == NULL ? err_sys(e, -ENOMEM, "cannot confine the worker")

@@ -63,6 +63,7 @@ static void set_defaults(struct plan *p)
     p->options.memory_bytes = MEMORY_BYTES;
     p->files.command_line = "";
     p->report = p->control = p->counters = p->saved = p->memory = -1;
+    p->options.kvm = -1;
 }
 
 static int read_text(int fd, json_t **ret, struct err *e)
@@ -220,6 +221,7 @@ int plan_read(int fd, struct plan *p, struct err *e)
     p->counters = take_fd(fds, "counters");
     p->saved = take_fd(fds, "saved");
     p->memory = take_fd(fds, "memory");
+    p->options.kvm = take_fd(fds, "kvm");
     r = json_opt_str(p->json, "", "engine", &p->options.engine, e);
     r = r == 0 ? json_opt_str(p->json, "", "model", &p->options.model, e) : r;
     r = r == 0 ? json_opt_u64(p->json, "", "cpus", &cpus, e) : r;
@@ -283,5 +285,6 @@ int plan_parse(char *const *words, struct plan *p, struct err *e)
     if (r == 0 && p->files.kernel == NULL) {
         r = err_set(e, -EINVAL, "no kernel was named (--kernel FILE)");
     }
+    p->options.kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
     return r;
 }

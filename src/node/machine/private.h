@@ -43,9 +43,9 @@ void plan_release_files(const struct plan *p);
 
 /* confine.c: give up, for good, places and rights before there is a second thread; then, when
  * the code memory of the vCPUs is mapped, all system calls but some.  `lacks` gets a word for
- * each part that this host does not have. */
+ * each part that this host does not have.  `ioctls`, ended by 0, are allowed besides. */
 int confine_place(const struct plan *p, struct strv *lacks, struct err *e);
-int confine_calls(struct strv *lacks, struct err *e);
+int confine_calls(const unsigned long *ioctls, struct strv *lacks, struct err *e);
 
 /* run.c: a machine under way. */
 struct run {

@@ -16,6 +16,7 @@
 
 #include "base/err.h"
 #include "base/fault.h"
+#include "base/scope.h"
 #include "base/str.h"
 #include "node/machine/machine.h"
 #include "node/machine/private.h"
@@ -190,8 +191,9 @@ static int make(struct run *run, struct err *e)
     r = r == 0 ? loop_create(LOOP_DRIVER_AUTO, &run->loop, e) : r;
     r = r == 0 ? open_devices(&run->plan, run->loop, e) : r;
     r = r == 0 ? machine_create(run->loop, &run->plan.options, &run->machine, e) : r;
+    scope_close(&run->plan.options.kvm); /* who uses it has his own */
     r = r == 0 ? asked_listen(run, e) : r;
-    r = r == 0 ? confine_calls(&lacks, e) : r;
+    r = r == 0 ? confine_calls(machine_engine_calls(run->machine), &lacks, e) : r;
     tell_lacks(run, &lacks);
     strv_fini(&lacks);
     (void)fault_step("machine.confined");

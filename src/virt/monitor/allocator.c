@@ -149,8 +149,11 @@ static int grant_devices(struct machine *m, struct err *e)
         .port = 0x3f8, .line = 4, .send = on_console, .who = m};
     const struct serial_config second = {
         .port = 0x2f8, .line = 3, .send = on_nothing, .who = m};
-    const struct exit_config leave = {
-        .end = on_end, .reset = on_reset, .panic = on_panic, .who = m};
+    const struct exit_config leave = {.end = on_end,
+                                      .reset = on_reset,
+                                      .panic = on_panic,
+                                      .who = m,
+                                      .is_plain = m->options.hides};
     int r = add(m, &dev_pic, &pic, &m->pic, e);
 
     r = r == 0 ? add(m, &dev_ioapic, &bus, &m->ioapic, e) : r;
@@ -207,6 +210,7 @@ int allocator_write_tables(struct machine *m, struct err *e)
                         ? MACHINE_HIGH
                         : MACHINE_HIGH + m->options.memory_bytes - MACHINE_LOW_END;
     const struct acpi_config c = {
+        .hides = m->options.hides,
         .cpus = m->options.cpus,
         .slots = slots(m),
         .ecam_base = MACHINE_ECAM,
@@ -250,6 +254,7 @@ void allocator_release(struct machine *m)
     for (unsigned i = 0; i < m->options.cpus && i < MACHINE_CPUS_MOST; i++) {
         vcpu_fini(&m->vcpu[i]);
     }
+    engine_release(m);
     withdraw_functions(m);
     while (m->devices > 0) {
         dev_destroy(m->dev[--m->devices]);

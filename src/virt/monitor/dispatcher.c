@@ -17,6 +17,7 @@ static bool is_local(const struct vcpu *v, uint64_t at)
 static enum machine_route read_memory(struct vcpu *v, struct cpu_exit *x)
 {
     if (is_local(v, x->address)) {
+        pv_settle(&v->pv);
         x->value = lapic_read(&v->lapic, (uint32_t)x->address & 0xfff);
         return MACHINE_ROUTE_APIC;
     }
@@ -27,6 +28,7 @@ static enum machine_route read_memory(struct vcpu *v, struct cpu_exit *x)
 static enum machine_route write_memory(struct vcpu *v, const struct cpu_exit *x)
 {
     if (is_local(v, x->address)) {
+        pv_settle(&v->pv);
         lapic_write(&v->lapic, (uint32_t)x->address & 0xfff, (uint32_t)x->value);
         return MACHINE_ROUTE_APIC;
     }
@@ -67,10 +69,11 @@ static enum machine_route route(struct vcpu *v, struct cpu_exit *x)
         x->refused = !interpreter_write_msr(v, (uint32_t)x->address, x->value);
         return MACHINE_ROUTE_REGISTER;
     case CPU_EXIT_TPR:
+        pv_settle(&v->pv);
         lapic_set_tpr(&v->lapic, (uint8_t)x->value);
         return MACHINE_ROUTE_APIC;
     case CPU_EXIT_HYPERCALL:
-        x->value = interpreter_hypercall(v, x->address);
+        interpreter_hypercall(v, x);
         return MACHINE_ROUTE_CALL;
     case CPU_EXIT_HALT:
         vcpu_halt(v);
@@ -98,11 +101,27 @@ int dispatcher_take_interrupt(void *who, struct cpu *c)
 {
     struct machine *m = who;
     struct vcpu *v = &m->vcpu[c->index];
-    int vector = lapic_take(&v->lapic);
+    int vector = v->untaken;
 
+    if (vector >= 0) {
+        v->untaken = -1;
+        return vector;
+    }
+    pv_settle(&v->pv);
+    vector = lapic_take(&v->lapic);
     if (vector < 0 && c->index == 0 && lapic_takes_extint(&v->lapic) &&
         pic_asks(m->pic)) {
         vector = pic_take(m->pic);
+    } else if (vector >= 0) {
+        pv_offer_eoi(&v->pv);
     }
     return vector;
+}
+
+void dispatcher_untake_interrupt(void *who, struct cpu *c, int vector)
+{
+    struct vcpu *v = &((struct machine *)who)->vcpu[c->index];
+
+    v->untaken = vector;
+    vcpu_kick(v, CPU_KICK_INTERRUPT);
 }

@@ -20,11 +20,6 @@ static void on_over(struct loop_task *t)
     loop_stop(m->loop);
 }
 
-static uint64_t on_clock(void *who)
-{
-    return board_now(((struct machine *)who)->board);
-}
-
 void machine_finish(struct machine *m, enum machine_end how, unsigned code)
 {
     pthread_mutex_lock(&m->lock);
@@ -96,10 +91,12 @@ int machine_create(struct loop *l, const struct machine_options *o, struct machi
     m->options = *o;
     m->loop = l;
     m->over.fn = on_over;
+    m->clock_hz = TIME_HZ;
     m->env = (struct cpu_env){.exit = dispatcher_enter,
                               .take_interrupt = dispatcher_take_interrupt,
                               .cpuid = interpreter_cpuid,
-                              .clock = on_clock,
+                              .untake_interrupt = dispatcher_untake_interrupt,
+                              .clock = time_clock,
                               .pause_most = o->cpus > 1 ? PAUSE_MOST : 0,
                               .who = m};
     pause_init(m);
@@ -141,7 +138,7 @@ int machine_run(struct machine *m, enum machine_end *ret_end, unsigned *ret_code
 
     m->is_running = true;
     if (m->pauses == 0) {
-        board_resume(m->board);
+        time_start(m);
     }
     for (unsigned i = 0; r == 0 && i < m->cpus; i++) {
         r = vcpu_start(&m->vcpu[i], e);

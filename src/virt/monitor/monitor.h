@@ -25,9 +25,10 @@ struct x86_regs;
 #define MACHINE_LEAST_BYTES (UINT64_C(1) << 20)
 
 struct machine_options {
-    const char *engine; /* "auto", "translate", "interpret"; NULL: "auto" */
-    const char *model;  /* CPUID model; NULL: "machine" */
-    unsigned cpus;      /* 1.. */
+    const char *engine; /* "auto", "kvm", "translate", "interpret"; NULL: "auto" */
+    int kvm; /* /dev/kvm, borrowed for `machine_create`; 0: it is opened, -1: there is none */
+    const char *model; /* CPUID model; NULL: "machine" */
+    unsigned cpus;     /* 1.. */
     uint64_t memory_bytes;
     bool hides;     /* no mark of a hypervisor */
     bool no_reboot; /* a reset ends the run; else the guest starts again */
@@ -135,6 +136,9 @@ void machine_console_type(struct machine *m, const uint8_t *bytes, unsigned n);
 /* Which engine runs it, and why that one. */
 const char *machine_engine(const struct machine *m);
 const char *machine_engine_why(const struct machine *m);
+
+/* What it asks of Linux while it runs, ended by 0: numbers of ioctl. */
+const unsigned long *machine_engine_calls(const struct machine *m);
 
 /* Where an exit of a guest goes. */
 enum machine_route {

@@ -1,7 +1,7 @@
 /* pause.c - everything of a guest stands still, and goes on.
  *
- * The machine's time stops first, so that the guest misses none of it; then every vCPU
- * leaves its run between two instructions and parks; then devices finish what they took.
+ * The machine's time stops (time.c), so that the guest misses none of it; every vCPU leaves
+ * its run between two instructions and parks; then devices finish what they took.
  * Engines look at kicks behind every block, halted and waiting vCPUs are woken: what takes
  * longer than `PARK_MOST_MS` is a fault of ours, what takes devices longer than
  * `REST_MOST_MS` one of the disk or network behind them. */
@@ -120,7 +120,7 @@ static void go_on(struct machine *m)
         }
     }
     if (m->is_running) {
-        board_resume(m->board);
+        time_start(m);
     }
     pause_release(m, HOLD_PAUSE);
 }
@@ -139,8 +139,9 @@ int machine_pause(struct machine *m, struct err *e)
         return 0;
     }
     m->is_moving = true;
-    board_pause(m->board);
+    time_stop_first(m);
     r = park_all(m, e);
+    time_stop(m);
     r = r == 0 ? rest_all(m, e) : r;
     if (r != 0) {
         go_on(m);

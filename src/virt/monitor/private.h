@@ -17,8 +17,11 @@
 #include "virt/monitor/dev/dev.h"
 #include "virt/monitor/dev/lapic.h"
 #include "virt/monitor/monitor.h"
+#include "virt/monitor/pv/pv.h"
 #include "virtio/space.h"
 
+struct engine;
+struct kvm_vm;
 struct mark;
 struct mem;
 struct stream;
@@ -64,15 +67,22 @@ struct vcpu {
     _Atomic bool is_waiting;    /* on `wake` */
     _Atomic uint32_t asks;      /* `enum vcpu_ask` */
     _Atomic uint8_t start_page; /* of the last startup message */
-    uint64_t system_time;       /* KVM's MSR: where the guest's clock page lies */
+    struct pv_cpu pv;
+    int untaken; /* a vector that was taken and not delivered; -1: none */
     _Atomic uint64_t exits[CPU_EXIT_COUNT];       /* its thread's own; others look */
     _Atomic uint64_t routes[MACHINE_ROUTE_COUNT]; /* ... the same exits by their way */
 };
 
 struct machine {
     struct machine_options options;
-    const char *engine_why;
-    struct loop *loop;   /* borrowed */
+    const struct engine *engine;
+    char engine_why[160];
+    struct kvm_vm *kvm; /* owned; NULL: another engine */
+    uint64_t clock_hz;  /* of the time-stamp counter, and of `time_clock` */
+    uint64_t tsc_stood; /* the counter while the machine is paused, where hardware does */
+    uint64_t pair_tsc;  /* and what it was at some moment; under `lock` */
+    uint64_t pair_ns;   /* ... of the board's; 0: nobody asked yet */
+    struct loop *loop;  /* borrowed */
     struct board *board; /* owned */
     struct mem *mem;     /* owned */
     struct cpu_env env;
@@ -84,6 +94,7 @@ struct machine {
     struct virtio_space_mem space;                   /* what devices see of `mem` */
     struct boot_place place;                         /* what loaders are told of memory */
     uint64_t wall_clock;                             /* KVM's MSR, as it was written */
+    uint32_t features; /* `enum pv_feature`: what is shown */
 
     struct boot_files files; /* borrowed: what a reset loads; `kernel` NULL: nothing */
 
@@ -138,8 +149,27 @@ void rewind_forget(struct machine *m);
 /* count.c: one exit of this kind went that way.  On the vCPU's thread. */
 void count_exit(struct vcpu *v, enum cpu_exit_kind kind, enum machine_route way);
 
-/* engine.c */
+/* engine.c.  The frequency of the guest's time-stamp counter; whether it can be `hz`, and
+ * that it is. */
 int engine_create_cpu(struct machine *m, unsigned index, struct err *e);
+void engine_release(struct machine *m); /* behind its processors */
+uint64_t engine_tsc_hz(const struct machine *m);
+int engine_check_tsc(const struct machine *m, uint64_t hz, struct err *e);
+void engine_set_tsc(struct machine *m, uint64_t hz);
+uint32_t engine_features(
+    const struct machine *m); /* `enum pv_feature`: it can all that */
+
+/* time.c: `clock` of `struct cpu_env`; time stops in two steps, before vCPUs park and after;
+ * registers as they stood, and are to go on, between `time_stop` and `time_start`. */
+#define TIME_HZ UINT64_C(1000000000)
+
+uint64_t time_clock(void *who);
+void time_pair(struct vcpu *v, uint64_t *ret_tsc, uint64_t *ret_ns, uint64_t *ret_hz);
+void time_stop_first(struct machine *m);
+void time_stop(struct machine *m);
+void time_start(struct machine *m);
+void time_get(const struct vcpu *v, struct x86_regs *ret);
+int time_set(struct vcpu *v, const struct x86_regs *r, struct err *e);
 
 /* allocator.c: memory, processors and devices of a new machine. */
 int allocator_build(struct machine *m, struct err *e);
@@ -149,11 +179,12 @@ void allocator_release(struct machine *m);
 /* dispatcher.c: `exit` of `struct cpu_env`; every exit of every vCPU enters here. */
 int dispatcher_enter(void *who, struct cpu *c, struct cpu_exit *x);
 int dispatcher_take_interrupt(void *who, struct cpu *c);
+void dispatcher_untake_interrupt(void *who, struct cpu *c, int vector);
 
-/* interpreter.c: false is #GP. */
+/* interpreter.c: false is #GP; a hypercall is answered in the exit. */
 bool interpreter_read_msr(struct vcpu *v, uint32_t msr, uint64_t *ret);
 bool interpreter_write_msr(struct vcpu *v, uint32_t msr, uint64_t value);
-uint64_t interpreter_hypercall(struct vcpu *v, uint64_t number);
+void interpreter_hypercall(struct vcpu *v, struct cpu_exit *x);
 void interpreter_cpuid(void *who, struct cpu *c, uint32_t leaf, uint32_t subleaf,
                        uint32_t ret[4]);
 

@@ -25,8 +25,50 @@
 
 #define NAME_BYTES 28
 
+/* What a guest was told that not every engine can keep to. */
+struct told {
+    uint64_t hz;
+    bool is_known; /* the guest was told, by a clock page */
+    uint64_t pair_tsc, pair_ns;
+    uint32_t features; /* of the interface that it was shown */
+};
+
+static struct told told_of(const struct machine *m)
+{
+    struct told t = {.hz = engine_tsc_hz(m),
+                     .pair_tsc = m->pair_tsc,
+                     .pair_ns = m->pair_ns,
+                     .features = m->features};
+
+    for (unsigned i = 0; i < m->cpus; i++) {
+        t.is_known = t.is_known || (m->vcpu[i].pv.system_time & 1) != 0;
+    }
+    return t;
+}
+
+/* Whether it can go on here.  A guest that was never told its frequency has none to miss. */
+static int check_told(const struct machine *m, const struct told *t, struct err *e)
+{
+    if ((t->features & ~engine_features(m)) != 0) {
+        return err_set(e, -ENOTSUP,
+                       "the guest uses hypercalls that engine '%s' cannot give it",
+                       machine_engine(m));
+    }
+    return t->is_known ? engine_check_tsc(m, t->hz, e) : 0;
+}
+
+static void set_told(struct machine *m, const struct told *t)
+{
+    if (engine_check_tsc(m, t->hz, NULL) == 0) {
+        engine_set_tsc(m, t->hz);
+    }
+    m->features = t->features;
+    m->pair_tsc = t->pair_tsc;
+    m->pair_ns = t->is_known ? t->pair_ns : 0;
+}
+
 /* What both machines must agree in; loading: refused where they do not. */
-static void carry_plan(struct machine *m, struct snap *s)
+static void carry_plan(struct machine *m, struct snap *s, struct told *t)
 {
     const char *word = m->options.model != NULL ? m->options.model : "host-like";
     char model[32] = "";
@@ -35,12 +77,17 @@ static void carry_plan(struct machine *m, struct snap *s)
     uint64_t hides = m->options.hides;
 
     (void)snprintf(model, sizeof model, "%s", word);
-    (void)snap_begin(s, "machine", 1);
+    (void)snap_begin(s, "machine", 2);
     SNAP_FIELD(s, cpus);
     SNAP_FIELD(s, bytes);
     SNAP_FIELD(s, hides);
     SNAP_FIELD(s, model);
     SNAP_FIELD(s, m->wall_clock);
+    SNAP_FIELD(s, t->features);
+    SNAP_FIELD(s, t->hz);
+    snap_bool(s, &t->is_known);
+    SNAP_FIELD(s, t->pair_tsc);
+    SNAP_FIELD(s, t->pair_ns);
     if (cpus != m->cpus || bytes != m->options.memory_bytes ||
         hides != m->options.hides || strncmp(model, word, sizeof model) != 0) {
         snap_refuse(s);
@@ -61,20 +108,25 @@ static void carry_cpu(struct vcpu *v, struct snap *s, struct err *e)
     struct x86_regs r = {0};
     uint32_t asks = atomic_load(&v->asks);
     uint64_t page = atomic_load(&v->start_page);
+    uint64_t untaken = (uint64_t)(v->untaken + 1);
 
     (void)snprintf(name, sizeof name, "cpu.%u", v->index);
-    (void)snap_begin(s, name, 1);
-    cpu_get(v->cpu, &r);
+    (void)snap_begin(s, name, 2);
+    if (!s->is_loading) {
+        time_get(v, &r);
+    }
     regs_carry(&r, s);
     v->state = (enum vcpu_state)snap_number(s, v->state, VCPU_WAITS);
     asks = (uint32_t)snap_number(s, asks, VCPU_ASK_INIT | VCPU_ASK_START);
     page = snap_number(s, page, UINT8_MAX);
-    SNAP_FIELD(s, v->system_time);
+    untaken = snap_number(s, untaken, UINT8_MAX + 1);
     lapic_carry(&v->lapic, s);
+    pv_carry(&v->pv, s);
     if (s->is_loading && snap_error(s) == 0) {
         atomic_store(&v->start_page, (uint8_t)page);
         atomic_store(&v->asks, asks);
-        if (cpu_set(v->cpu, &r, e) != 0) {
+        v->untaken = (int)untaken - 1;
+        if (time_set(v, &r, e) != 0) {
             snap_refuse(s);
         }
         vcpu_kick(v, CPU_KICK_INTERRUPT); /* it looks at its local APIC */
@@ -124,6 +176,7 @@ static int need_pause(const struct machine *m, struct err *e)
 int snapshot_take(struct machine *m, struct stream *s, int memory_fd, struct err *e)
 {
     uint8_t id[STREAM_ID_BYTES] = {0};
+    struct told t = told_of(m);
     int r = need_pause(m, e);
 
     if (r != 0) {
@@ -133,7 +186,7 @@ int snapshot_take(struct machine *m, struct stream *s, int memory_fd, struct err
         return err_set(e, -EIO, "cannot take a snapshot: the host has no random bytes");
     }
     stream_init(s, id);
-    carry_plan(m, &s->snap);
+    carry_plan(m, &s->snap, &t);
     r = ramfile_save(m->mem, memory_fd, s, e);
     if (r == 0) {
         carry_state(m, &s->snap, e);
@@ -171,15 +224,17 @@ int snapshot_check(struct machine *m, struct stream *s, int memory_fd, bool read
                    struct err *e)
 {
     uint64_t wall = m->wall_clock;
+    struct told t = {0};
     int r;
 
     stream_rewind(s);
-    carry_plan(m, &s->snap);
+    carry_plan(m, &s->snap, &t);
     m->wall_clock = wall; /* nothing changes yet */
     if (snap_error(&s->snap) != 0) {
         return stream_why(s, e);
     }
-    r = ramfile_check(m->mem, memory_fd, s, reads_all, e);
+    r = check_told(m, &t, e);
+    r = r == 0 ? ramfile_check(m->mem, memory_fd, s, reads_all, e) : r;
     if (r != 0) {
         return r;
     }
@@ -189,14 +244,16 @@ int snapshot_check(struct machine *m, struct stream *s, int memory_fd, bool read
 
 int snapshot_return(struct machine *m, struct stream *s, int memory_fd, struct err *e)
 {
+    struct told t = {0};
     int r;
 
     stream_rewind(s);
-    carry_plan(m, &s->snap);
+    carry_plan(m, &s->snap, &t);
     r = ramfile_check(m->mem, memory_fd, s, false, e);
     if (r != 0) {
         return r;
     }
+    set_told(m, &t);
     carry_state(m, &s->snap, e);
     (void)snap_begin(&s->snap, "end", 1); /* no device is left over */
     return stream_why(s, e);

@@ -39,10 +39,11 @@ void vcpu_kick(struct vcpu *v, uint32_t kicks)
 static bool has_work(struct vcpu *v)
 {
     return atomic_load(&v->cpu->kicks) != 0 || atomic_load(&v->asks) != 0 ||
-           atomic_load(&v->machine->is_over) || atomic_load(&v->machine->holds) != 0;
+           atomic_load(&v->pv.is_woken) || atomic_load(&v->machine->is_over) ||
+           atomic_load(&v->machine->holds) != 0;
 }
 
-void vcpu_halt(struct vcpu *v)
+static void wait(struct vcpu *v)
 {
     atomic_store(&v->is_waiting, true);
     for (;;) {
@@ -54,6 +55,16 @@ void vcpu_halt(struct vcpu *v)
         (void)syscall(SYS_futex, &v->wake, FUTEX_WAIT_PRIVATE, seen, NULL, NULL, 0);
     }
     atomic_store(&v->is_waiting, false);
+}
+
+void vcpu_halt(struct vcpu *v)
+{
+    pv_rest(&v->pv);
+    wait(v);
+    pv_go_on(&v->pv);
+    if (pv_takes_wake(&v->pv)) {
+        cpu_kick(v->cpu, CPU_KICK_WAKE);
+    }
 }
 
 bool vcpu_leaves(struct vcpu *v)
@@ -90,13 +101,11 @@ static uint64_t now(void *who)
     return board_now(((struct vcpu *)who)->machine->board);
 }
 
-static uint64_t tsc(void *who)
+static uint64_t tsc(void *who, uint64_t *ret_hz)
 {
-    struct vcpu *v = who;
-    struct x86_regs r;
+    const struct vcpu *v = who;
 
-    cpu_get(v->cpu, &r);
-    return board_now(v->machine->board) + r.msr.tsc_offset;
+    return cpu_tsc(v->cpu, v->machine->clock_hz, ret_hz);
 }
 
 static void on_timer(void *who, uint64_t at_ns)
@@ -117,6 +126,28 @@ static void on_timer(void *who, uint64_t at_ns)
     (void)timer_settime(v->timer, 0, &t, NULL);
 }
 
+/* ---- what its para-virtual interface asks for ---- */
+
+static void on_pair(void *who, uint64_t *ret_tsc, uint64_t *ret_ns, uint64_t *ret_hz)
+{
+    time_pair(who, ret_tsc, ret_ns, ret_hz);
+}
+
+static void on_flush(void *who)
+{
+    cpu_kick(((struct vcpu *)who)->cpu, CPU_KICK_FLUSH_TLB);
+}
+
+static void on_wake(void *who, uint32_t apic_id)
+{
+    struct machine *m = ((struct vcpu *)who)->machine;
+
+    if (apic_id < m->cpus) {
+        pv_wake(&m->vcpu[apic_id].pv);
+        vcpu_kick(&m->vcpu[apic_id], 0);
+    }
+}
+
 static void on_signal(int number, siginfo_t *info, void *context)
 {
     struct vcpu *v = info->si_value.sival_ptr;
@@ -130,9 +161,22 @@ static void on_signal(int number, siginfo_t *info, void *context)
 
 /* ---- its thread ---- */
 
+/* Its time-stamp counter goes on. */
+static void power_on(struct vcpu *v)
+{
+    struct x86_regs r = *v->power_on;
+    struct x86_regs now;
+
+    cpu_get(v->cpu, &now);
+    r.msr.tsc_offset = now.msr.tsc_offset;
+    (void)cpu_set(v->cpu, &r, NULL);
+    v->untaken = -1;
+}
+
 static void reset(struct vcpu *v)
 {
-    (void)cpu_set(v->cpu, v->power_on, NULL);
+    power_on(v);
+    pv_reset(&v->pv);
     lapic_reset(&v->lapic, true);
     v->state = VCPU_WAITS;
 }
@@ -166,8 +210,8 @@ void vcpu_reset(struct vcpu *v)
 {
     atomic_fetch_and(&v->cpu->kicks, CPU_KICK_FLUSH);
     atomic_store(&v->asks, 0);
-    v->system_time = 0;
-    (void)cpu_set(v->cpu, v->power_on, NULL);
+    pv_reset(&v->pv);
+    power_on(v);
     lapic_reset(&v->lapic, false);
     v->state = v->index == 0 ? VCPU_RUNS : VCPU_WAITS;
 }
@@ -191,15 +235,18 @@ static void *run(void *arg)
     struct vcpu *v = arg;
     int r = make_timer(v);
 
+    pv_go_on(&v->pv);
     while (r == 0 && !atomic_load(&v->machine->is_over)) {
         if (atomic_load(&v->machine->holds) != 0) {
+            pv_rest(&v->pv);
             pause_park(v);
+            pv_go_on(&v->pv);
             continue;
         }
         obey(v);
         if (v->state == VCPU_WAITS) {
             atomic_store(&v->cpu->kicks, 0);
-            vcpu_halt(v);
+            wait(v);
         } else {
             r = cpu_run(v->cpu, UINT64_MAX);
         }
@@ -249,10 +296,20 @@ int vcpu_init(struct vcpu *v, struct machine *m, unsigned index, struct err *e)
                                     .now = now,
                                     .tsc = tsc,
                                     .who = v};
+    const struct pv_host pv = {.pair = on_pair,
+                               .now = now,
+                               .flush = on_flush,
+                               .wake = on_wake,
+                               .send = on_send,
+                               .who = v,
+                               .mem = m->mem,
+                               .lapic = &v->lapic,
+                               .wall_clock = &m->wall_clock};
     int r;
 
     v->machine = m;
     v->index = index;
+    v->untaken = -1;
     v->state = index == 0 ? VCPU_RUNS : VCPU_WAITS;
     r = engine_create_cpu(m, index, e);
     if (r != 0) {
@@ -264,6 +321,7 @@ int vcpu_init(struct vcpu *v, struct machine *m, unsigned index, struct err *e)
     }
     cpu_get(v->cpu, v->power_on);
     lapic_init(&v->lapic, index, &host);
+    pv_init(&v->pv, &pv, &m->features);
     return 0;
 }
 

@@ -51,11 +51,11 @@ machine=$(linux_program "$machine")
 $compiler -O2 -static -o "$dir/init" "$(dirname "$0")/init.c"
 python3 "$(dirname "$0")/cpio.py" "$dir/init" "$dir/initrd"
 elf=$(echo "{\"state\":\"$dir\",\"file\":\"$linux\"}" | "$image" kernel | sed 's/.*"kernel":"\([^"]*\)".*/\1/')
-boot() { # ENGINE CPUS KERNEL
+boot() { # ENGINE CPUS KERNEL [COMMAND-LINE]
     : >"$dir/out"
     (n=0; until grep -q 'say something' "$dir/out" || [ $n -ge 1200 ]; do sleep 0.1; n=$((n + 1)); done
         echo hello) | timeout 140 "$machine" --engine "$1" --cpus "$2" --kernel "$3" \
-        --initrd "$dir/initrd" --append 'console=ttyS0 quiet panic=-1' >"$dir/out" 2>"$dir/err" ||
+        --initrd "$dir/initrd" --append "${4:-console=ttyS0 quiet panic=-1}" >"$dir/out" 2>"$dir/err" ||
         fail "$1, $2 processors: it ended with an error: $(cat "$dir/err")"
     for line in 'first process' "cpus: $2" 'rests by: hlt' 'heard: hello' 'clock: kvm-clock\|clock: tsc'; do
         grep -q "$line" "$dir/out" || fail "$1, $2 processors: no '$line'"
@@ -63,5 +63,12 @@ boot() { # ENGINE CPUS KERNEL
 }
 boot translate 1 "$elf"
 boot translate 2 "$elf"
+# What KVM's interface is good for with several processors.
+boot translate 4 "$elf" 'console=ttyS0 panic=-1'
+for line in 'Hypervisor detected: KVM' 'KVM setup pv remote TLB flush' 'setup PV IPIs' 'PV spinlocks enabled' \
+    'setup PV sched yield'; do
+    grep -q "$line" "$dir/out" || fail "the guest did not take: $line"
+done
+! grep -E 'WARNING:|BUG:|unchecked MSR|rcu_sched.*stall' "$dir/out" || fail 'the kernel complains'
 # As distributed: its own code unpacks it.
 boot translate 1 "$linux"

@@ -232,6 +232,12 @@ static uint64_t local_now(void *who)
     return ((struct local *)who)->now;
 }
 
+static uint64_t local_cycles(void *who, uint64_t *ret_hz)
+{
+    *ret_hz = 1000000000u;
+    return local_now(who);
+}
+
 static void open_local(struct local *l)
 {
     const struct lapic_host host = {.kick = chip_event,
@@ -240,7 +246,7 @@ static void open_local(struct local *l)
                                     .eoi = on_eoi,
                                     .timer = on_timer,
                                     .now = local_now,
-                                    .tsc = local_now,
+                                    .tsc = local_cycles,
                                     .who = l};
 
     l->now = 1000;

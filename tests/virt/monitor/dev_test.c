@@ -25,7 +25,7 @@ struct bench {
     bool output;
     unsigned kicks, sent, ended, code;
     struct apic_message last;
-    uint64_t now, timer;
+    uint64_t now, timer, hz;
     uint8_t eoi;
     char text[64];
     unsigned chars;
@@ -178,6 +178,14 @@ static uint64_t now(void *who)
     return ((struct bench *)who)->now;
 }
 
+static uint64_t cycles(void *who, uint64_t *ret_hz)
+{
+    const struct bench *b = who;
+
+    *ret_hz = b->hz;
+    return (uint64_t)((unsigned __int128)b->now * b->hz / 1000000000u);
+}
+
 static void start_lapic(struct bench *b, struct lapic *l)
 {
     const struct lapic_host h = {.kick = on_kick,
@@ -186,9 +194,10 @@ static void start_lapic(struct bench *b, struct lapic *l)
                                  .eoi = on_eoi,
                                  .timer = on_timer,
                                  .now = now,
-                                 .tsc = now,
+                                 .tsc = cycles,
                                  .who = b};
 
+    b->hz = 1000000000u;
     lapic_init(l, 3, &h);
     lapic_write(l, 0xf0, 0x1ff);
 }
@@ -271,6 +280,32 @@ static void a_deadline_comes_once(void **state)
     assert_false(lapic_has_pending(&l));
     assert_true(lapic_write_msr(&l, 0x6e0, 4000)); /* in the past: at once */
     assert_int_equal(lapic_take(&l), 0x50);
+}
+
+/* The counter of hardware: 2.5 cycles a nanosecond, and one in 25. */
+static void a_deadline_is_in_cycles(void **state)
+{
+    struct bench *b = *state;
+    struct lapic l;
+
+    start_lapic(b, &l);
+    lapic_write(&l, 0x320, 0x40000 | 0x50);
+    b->hz = 2500000000u;
+    b->now = 1000;
+    assert_true(lapic_write_msr(&l, 0x6e0, 7501)); /* 2500 now */
+    assert_int_equal(b->timer, 1000 + 2001);       /* not before */
+    b->now = 3001;
+    lapic_expire(&l);
+    assert_int_equal(lapic_take(&l), 0x50);
+    lapic_eoi(&l);
+    b->hz = 40000000u;
+    b->now = 100000;
+    assert_true(lapic_write_msr(&l, 0x6e0, 4001));
+    assert_int_equal(b->timer, 100025);
+    assert_true(lapic_write_msr(&l, 0x6e0, UINT64_MAX)); /* never, and no overflow */
+    assert_true(b->timer > UINT64_C(1) << 59);
+    lapic_expire(&l);
+    assert_false(lapic_has_pending(&l));
 }
 
 static void x2apic_is_entered_and_left_as_the_manual_says(void **state)
@@ -490,6 +525,7 @@ int main(void)
         ONE(a_task_priority_holds_back),
         ONE(the_timer_counts),
         ONE(a_deadline_comes_once),
+        ONE(a_deadline_is_in_cycles),
         ONE(x2apic_is_entered_and_left_as_the_manual_says),
         ONE(the_ioapic_keeps_a_level_until_its_end),
         ONE(the_pit_counts_down),

@@ -16,6 +16,7 @@
 #include "contract/cpu_x86.h"
 #include "contract/mem.h"
 #include "snap_work.h"
+#include "virt/monitor/kvm/kvm.h"
 #include "virt/monitor/private.h"
 #include "world.h"
 
@@ -88,6 +89,59 @@ static void run_paused(const char *engine, const char *module, uint32_t rounds)
     world_run(&w, 3 * MS);
     assert_int_equal(w.end, MACHINE_EXITED);
     assert_true(world_said(&w, world_expected(rounds, text)));
+    world_end(&w);
+}
+
+/* By hardware the counter goes on, and is set back before the guest does: all that the guest
+ * computes is right, and its time has not leapt. */
+static uint64_t pause_hardware(struct world *w)
+{
+    uint64_t hz, before, after;
+    uint64_t *longest = w->mine;
+
+    if (w->machine->is_over) {
+        return 0;
+    }
+    assert_int_equal(machine_pause(w->machine, NULL), 0);
+    before = w->machine->tsc_stood;
+    for (unsigned i = 0; i < 10; i++) {
+        nap();
+    }
+    assert_int_equal(machine_resume(w->machine, NULL), 0);
+    assert_int_equal(machine_pause(w->machine, NULL), 0);
+    after = cpu_tsc(w->machine->vcpu[0].cpu, 1, &hz);
+    assert_true(after >= before);
+    *longest = after - before < *longest ? after - before : *longest;
+    assert_true(w->machine->tsc_stood >= before);
+    assert_int_equal(machine_resume(w->machine, NULL), 0);
+    return 20 * MS;
+}
+
+static void the_counter_of_hardware_stands_too(void **state)
+{
+    static struct world w;
+    struct machine_options o = small;
+    struct kvm_report report;
+    struct boot_files f;
+    uint64_t least = UINT64_MAX;
+    uint64_t hz;
+    char text[64];
+
+    (void)state;
+    kvm_probe(0, &report);
+    if (!report.is_there) {
+        skip();
+    }
+    w = (struct world){.act = pause_hardware, .mine = &least};
+    o.engine = "kvm";
+    world_files(&f, kernel, "g6");
+    world_make(&w, &o, &f);
+    world_load(&w);
+    (void)cpu_tsc(w.machine->vcpu[0].cpu, 1, &hz);
+    world_run(&w, 3 * MS);
+    assert_int_equal(w.end, MACHINE_EXITED);
+    assert_true(world_said(&w, world_expected(6, text)));
+    assert_true(least < hz / 100); /* of 20 ms that it stood */
     world_end(&w);
 }
 
@@ -322,6 +376,7 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(nothing_moves_while_it_is_paused),
+        cmocka_unit_test(the_counter_of_hardware_stands_too),
         cmocka_unit_test(many_halted_and_waiting_processors_stop),
         cmocka_unit_test(other_threads_may_ask),
         cmocka_unit_test(a_device_finishes_what_it_took),

@@ -15,6 +15,7 @@
 #include "contract/cpu_x86.h"
 #include "contract/mem.h"
 #include "snap_work.h"
+#include "virt/monitor/kvm/kvm.h"
 #include "virt/monitor/private.h"
 #include "world.h"
 
@@ -24,7 +25,7 @@ static const char *kernel; /* its path: argv */
 static unsigned crashes;
 static struct world world;
 
-static const struct machine_options small = {
+static struct machine_options small = {
     .engine = "translate", .cpus = 2, .memory_bytes = 16 << 20};
 
 static struct world *make(const char *engine, const char *module)
@@ -102,6 +103,55 @@ static void hops(const char *const engine[2], const char *module, uint32_t round
     (void)close(state);
     (void)close(memory);
     world_end(w);
+}
+
+/* By hardware, where there is any, however slow; with one processor, since several use what
+ * hypercalls give. */
+static void a_guest_goes_on_by_hardware_and_back(void **state)
+{
+    static const char *const both[2] = {"translate", "kvm"};
+    static const char *const one[2] = {"kvm", "kvm"};
+    struct machine_options before = small;
+    struct kvm_report report;
+
+    (void)state;
+    kvm_probe(0, &report);
+    print_message("%s\n", report.why);
+    if (!report.is_there) {
+        skip();
+    }
+    small.cpus = 1;
+    hops(both, "g60", 60, 30 * MS);
+    hops(one, "g3", 3, 150 * MS);
+    small = before;
+}
+
+/* What hardware cannot go on with is refused, and nothing has changed. */
+static void a_guest_of_hypercalls_is_not_for_hardware(void **state)
+{
+    struct kvm_report report;
+    struct world *w;
+    struct err e = {0};
+    int files[2];
+
+    (void)state;
+    kvm_probe(0, &report);
+    if (!report.is_there) {
+        skip();
+    }
+    small.cpus = 2; /* who is alone is not offered them */
+    w = make("translate", "h");
+    files[0] = w->state = memfd_create("state", MFD_CLOEXEC);
+    files[1] = w->memory = memfd_create("memory", MFD_CLOEXEC);
+    assert_int_equal(machine_pause(w->machine, &e), 0);
+    assert_int_equal(machine_save(w->machine, files[0], files[1], &e), 0);
+    world_end(w);
+    w = make("kvm", "h");
+    assert_int_equal(machine_restore(w->machine, files[0], files[1], 0, &e), -ENOTSUP);
+    assert_non_null(strstr(e.text, "hypercalls"));
+    world_end(w);
+    (void)close(files[0]);
+    (void)close(files[1]);
 }
 
 static void a_guest_goes_on_under_the_other_engine(void **state)
@@ -471,6 +521,8 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_guest_goes_on_under_the_other_engine),
+        cmocka_unit_test(a_guest_goes_on_by_hardware_and_back),
+        cmocka_unit_test(a_guest_of_hypercalls_is_not_for_hardware),
         cmocka_unit_test(cut_and_changed_files_are_refused),
         cmocka_unit_test(memory_that_changed_is_refused),
         cmocka_unit_test(another_machine_s_snapshot_is_refused),

@@ -11,12 +11,13 @@
 #include "virt/monitor/dev/lapic.h"
 #include "virt/monitor/dev/power.h"
 
-#define HEAD_BYTES 36
-#define FADT_BYTES 276
-#define RSDP_BYTES 36
-#define FADT_REV   6
-#define SLOTS_MOST 32
-#define ECAM_BYTES 0x100000u /* of one bus */
+#define HEAD_BYTES  36
+#define FADT_BYTES  276
+#define PLAIN_MAKER "PC    "
+#define RSDP_BYTES  36
+#define FADT_REV    6
+#define SLOTS_MOST  32
+#define ECAM_BYTES  0x100000u /* of one bus */
 
 static void put(struct aml *a, uint64_t v, unsigned bytes)
 {
@@ -70,6 +71,19 @@ static uint32_t end(struct aml *a, size_t at)
         a->bytes[at + 9] = (uint8_t)-sum(a->bytes + at, length);
     }
     return ACPI_BASE + (uint32_t)at;
+}
+
+/* A maker's name that tells nothing. */
+static void conceal(struct aml *a, uint32_t at)
+{
+    uint8_t *p = a->bytes + (at - ACPI_BASE);
+    uint32_t length;
+
+    memcpy(&length, p + 4, 4);
+    memcpy(p + 10, PLAIN_MAKER, 6);
+    memcpy(p + 28, PLAIN_MAKER, 4);
+    p[9] = 0;
+    p[9] = (uint8_t)-sum(p, length);
 }
 
 /* ---- DSDT ---- */
@@ -289,12 +303,12 @@ static uint32_t mcfg(struct aml *a, const struct acpi_config *c)
     return end(a, table);
 }
 
-static void rsdp(struct aml *a, uint32_t xsdt_at)
+static void rsdp(struct aml *a, uint32_t xsdt_at, bool hides)
 {
     uint8_t *p = a->bytes;
 
     memcpy(p, "RSD PTR ", 8);
-    memcpy(p + 9, "STRATA", 6);
+    memcpy(p + 9, hides ? PLAIN_MAKER : "STRATA", 6);
     p[15] = 2;
     p[20] = RSDP_BYTES;
     memcpy(p + 24, &xsdt_at, 4);
@@ -306,7 +320,7 @@ int acpi_make(const struct acpi_config *c, struct aml *ret, struct err *e)
 {
     struct aml a = {0};
     uint32_t at[3];
-    uint32_t facs_at;
+    uint32_t facs_at, dsdt_at;
     uint32_t xsdt_at;
     size_t table;
 
@@ -314,7 +328,8 @@ int acpi_make(const struct acpi_config *c, struct aml *ret, struct err *e)
         aml_byte(&a, 0);
     }
     facs_at = facs(&a);
-    at[0] = fadt(&a, facs_at, dsdt(&a, c));
+    dsdt_at = dsdt(&a, c);
+    at[0] = fadt(&a, facs_at, dsdt_at);
     at[1] = madt(&a, c);
     at[2] = mcfg(&a, c);
     table = begin(&a, "XSDT", 1);
@@ -326,7 +341,14 @@ int acpi_make(const struct acpi_config *c, struct aml *ret, struct err *e)
         aml_fini(&a);
         return err_set(e, a.failed ? -ENOMEM : -ENOSPC, "cannot make the ACPI tables");
     }
-    rsdp(&a, xsdt_at);
+    for (unsigned i = 0; c->hides && i < sizeof at / sizeof at[0]; i++) {
+        conceal(&a, at[i]);
+    }
+    if (c->hides) {
+        conceal(&a, dsdt_at);
+        conceal(&a, xsdt_at);
+    }
+    rsdp(&a, xsdt_at, c->hides);
     *ret = a;
     return 0;
 }

@@ -2,6 +2,7 @@
 #ifndef VIRT_MONITOR_ACPI_TABLES_H
 #define VIRT_MONITOR_ACPI_TABLES_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "virt/monitor/acpi/aml.h"
@@ -14,6 +15,7 @@ struct acpi_config {
     uint64_t ecam_base;             /* of bus 0 */
     uint64_t low_first, low_last;   /* PCI memory below 4 GiB */
     uint64_t high_first, high_last; /* above; 0: none */
+    bool hides;                     /* who made them */
 };
 
 /* Where they are loaded; the RSDP comes first, on a boundary of 16 bytes. */

@@ -12,6 +12,7 @@ struct exit_config {
     void (*panic)(void *who,
                   unsigned events); /* pvpanic: bit 0 panicked, 1 crash loaded */
     void *who;                      /* borrowed */
+    bool is_plain;                  /* only what a PC has: no debug-exit, no pvpanic */
 };
 
 extern const struct dev_class dev_exit;

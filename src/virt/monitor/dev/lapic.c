@@ -53,6 +53,8 @@ enum lapic_lvt {
 #define MSR_DEADLINE    0x6e0u
 #define ICR_BUSY        0x1000u
 #define ESR_ILLEGAL_REG 0x80u
+#define NS              1000000000u
+#define TIMER_MOST_NS   (UINT64_C(1) << 60) /* it is looked at then, and set anew */
 
 /* Bits that an entry keeps. */
 static const uint32_t lvt_bits[7] = {0x107ff, 0x700ff, 0x107ff, 0x107ff,
@@ -162,16 +164,27 @@ static void accept_local(struct lapic *l, enum lapic_lvt n)
 
 static uint64_t period_ns(const struct lapic *l);
 
+/* The host's timer for a deadline of the time-stamp counter; false: it has come. */
+static bool await_deadline(struct lapic *l)
+{
+    uint64_t hz;
+    uint64_t now = l->host.tsc(l->host.who, &hz);
+    unsigned __int128 left = l->deadline - now;
+
+    if (l->deadline <= now) {
+        return false;
+    }
+    left = (left * NS + hz - 1) / hz;
+    l->host.timer(l->host.who,
+                  l->host.now(l->host.who) +
+                      (left < TIMER_MOST_NS ? (uint64_t)left : TIMER_MOST_NS));
+    return true;
+}
+
 /* Whether the deadline has come; else it was set anew meanwhile. */
 static bool meets_deadline(struct lapic *l)
 {
-    uint64_t now = l->host.tsc(l->host.who);
-
-    if (l->deadline == 0) {
-        return false;
-    }
-    if (now < l->deadline) {
-        l->host.timer(l->host.who, l->host.now(l->host.who) + (l->deadline - now));
+    if (l->deadline == 0 || await_deadline(l)) {
         return false;
     }
     l->deadline = 0;
@@ -234,6 +247,18 @@ bool lapic_has_pending(struct lapic *l)
     settle_timer(l);
     vector = highest_request(l);
     return vector >= 0 && is_on(l) && ((uint32_t)vector & 0xf0) > (priority(l) & 0xf0);
+}
+
+bool lapic_serves_one(struct lapic *l)
+{
+    int vector = highest(l->isr);
+    unsigned served = 0;
+
+    for (unsigned i = 0; i < LAPIC_WORDS; i++) {
+        served += (unsigned)__builtin_popcount(l->isr[i]);
+    }
+    return served == 1 && highest_request(l) < 0 &&
+           (atomic_load(&l->tmr[vector / 32]) >> (vector & 31) & 1) == 0;
 }
 
 /* LINT0 has the 8259's output: a virtual wire, also while the APIC is off. */
@@ -328,20 +353,16 @@ static void start_count(struct lapic *l, uint32_t initial)
 
 static void set_deadline(struct lapic *l, uint64_t tsc)
 {
-    uint64_t now = l->host.tsc(l->host.who);
-
     if ((l->lvt[LVT_TIMER] & LVT_MODES) != LVT_TSC) {
         return;
     }
     l->deadline = tsc;
     if (tsc == 0) {
         l->host.timer(l->host.who, 0);
-    } else if (tsc <= now) {
+    } else if (!await_deadline(l)) {
         l->deadline = 0;
         l->host.timer(l->host.who, 0);
         accept_local(l, LVT_TIMER);
-    } else {
-        l->host.timer(l->host.who, l->host.now(l->host.who) + (tsc - now));
     }
 }
 

@@ -29,7 +29,8 @@ struct lapic_host {
     void (*eoi)(void *who, uint8_t vector);   /* of a level-triggered one */
     void (*timer)(void *who, uint64_t at_ns); /* call `lapic_expire` then; 0: never */
     uint64_t (*now)(void *who);               /* nanoseconds */
-    uint64_t (*tsc)(void *who);               /* what the guest reads */
+    /* What the guest reads now, and its cycles a second. */
+    uint64_t (*tsc)(void *who, uint64_t *ret_hz);
     void *who;
 };
 
@@ -72,6 +73,9 @@ void lapic_accept(struct lapic *l, uint8_t vector, bool is_level);
 /* The vector of highest priority that may interrupt now; it is in service afterwards. */
 int lapic_take(struct lapic *l);
 bool lapic_has_pending(struct lapic *l); /* `lapic_take` would give one */
+
+/* One edge-triggered interrupt is in service, and none waits. */
+bool lapic_serves_one(struct lapic *l);
 bool lapic_takes_extint(const struct lapic *l);
 bool lapic_takes_nmi(const struct lapic *l);
 

@@ -177,13 +177,17 @@ static int obey(struct kvm_cpu *k)
 
     atomic_store((_Atomic uint8_t *)&k->run->immediate_exit, 0);
     kicks = atomic_exchange(&k->cpu.kicks, 0);
-    if ((kicks & CPU_KICK_INIT) != 0 && kvm_set_regs(k, k->reset) != 0) {
-        return -EIO;
+    if ((kicks & CPU_KICK_INIT) != 0) {
+        k->reset->msr.tsc_offset = k->tsc_told; /* that goes on */
+        if (kvm_set_regs(k, k->reset) != 0) {
+            return -EIO;
+        }
     }
     if ((kicks & CPU_KICK_NMI) != 0) {
         k->halted = false;
         (void)ioctl(k->fd, KVM_NMI, 0);
     }
+    k->halted = k->halted && (kicks & CPU_KICK_WAKE) == 0;
     k->wants = k->wants || (kicks & CPU_KICK_INTERRUPT) != 0;
     return (kicks & CPU_KICK_STOP) != 0 ? tell_kind(k, CPU_EXIT_KICKED) : GO_ON;
 }
@@ -195,6 +199,16 @@ static int enter(struct kvm_cpu *k)
         return route(k);
     }
     return errno == EINTR || errno == EAGAIN ? GO_ON : -errno;
+}
+
+/* What was injected and could not be delivered yet goes back to who gave it. */
+static void give_back(struct kvm_cpu *k)
+{
+    int vector = kvm_take_back(k);
+
+    if (vector >= 0 && k->cpu.env->untake_interrupt != NULL) {
+        k->cpu.env->untake_interrupt(k->cpu.env->who, &k->cpu, vector);
+    }
 }
 
 /* Finish what is half done, and nothing else. */
@@ -236,6 +250,7 @@ static int cpu_run_by_kvm(struct cpu *c, uint64_t budget)
     atomic_store(&k->thread, 0);
     if (r == 1) {
         r = finish(k);
+        give_back(k);
     }
     return r;
 }
@@ -255,7 +270,7 @@ static void kick(struct cpu *c)
 
 static void get(const struct cpu *c, struct x86_regs *ret_regs)
 {
-    kvm_get_regs((const struct kvm_cpu *)c, ret_regs);
+    kvm_get_regs((struct kvm_cpu *)(uintptr_t)c, ret_regs);
 }
 
 static int set(struct cpu *c, const struct x86_regs *regs, struct err *e)
@@ -271,6 +286,65 @@ static uint64_t tsc(const struct cpu *c, uint64_t *ret_hz)
 
     *ret_hz = k->tsc_hz;
     return kvm_tsc(k);
+}
+
+/* As much as two clocks of the same make differ, in millionths. */
+#define HZ_SLACK 250u
+
+static bool is_close(uint64_t a, uint64_t b)
+{
+    return (a > b ? a - b : b - a) <= b / 1000000u * HZ_SLACK;
+}
+
+bool kvm_can_count(const struct cpu *c, uint64_t hz)
+{
+    const struct kvm_cpu *k = (const struct kvm_cpu *)c;
+
+    return is_close(hz, k->tsc_hz) ||
+           ioctl(k->vm->device, KVM_CHECK_EXTENSION, KVM_CAP_TSC_CONTROL) > 0;
+}
+
+int kvm_count_by(struct cpu *c, uint64_t hz)
+{
+    struct kvm_cpu *k = (struct kvm_cpu *)c;
+
+    if (is_close(hz, k->tsc_hz)) {
+        return 0;
+    }
+    if (ioctl(k->fd, KVM_SET_TSC_KHZ, hz / 1000u) < 0) {
+        return -errno;
+    }
+    k->tsc_hz = hz / 1000u * 1000u;
+    return 0;
+}
+
+const unsigned long *kvm_calls(void)
+{
+    static const unsigned long calls[] = {KVM_RUN,
+                                          KVM_INTERRUPT,
+                                          KVM_NMI,
+                                          KVM_GET_REGS,
+                                          KVM_SET_REGS,
+                                          KVM_GET_SREGS,
+                                          KVM_SET_SREGS,
+                                          KVM_GET_MSRS,
+                                          KVM_SET_MSRS,
+                                          KVM_GET_XSAVE,
+                                          KVM_SET_XSAVE,
+                                          KVM_GET_XCRS,
+                                          KVM_SET_XCRS,
+                                          KVM_GET_DEBUGREGS,
+                                          KVM_SET_DEBUGREGS,
+                                          KVM_GET_TSC_KHZ,
+                                          KVM_SET_TSC_KHZ,
+                                          KVM_GET_VCPU_EVENTS,
+                                          KVM_GET_DEVICE_ATTR,
+                                          KVM_SET_DEVICE_ATTR,
+                                          KVM_CHECK_EXTENSION,
+                                          KVM_SET_VCPU_EVENTS,
+                                          0};
+
+    return calls;
 }
 
 static void count(const struct cpu *c, struct cpu_counters *ret_counters)

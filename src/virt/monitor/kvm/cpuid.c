@@ -132,6 +132,8 @@ int kvm_set_cpuid(struct kvm_cpu *k, const struct x86_model *model, struct err *
     const struct kvm_cpuid2 *from = k->vm->supported;
     struct kvm_cpuid2 *to =
         fault_calloc(1, sizeof *to + (from->nent + EXTRA_MOST) * sizeof to->entries[0]);
+    static const uint32_t own[] = {0x40000000u, 0x40000001u,
+                                   0x40000010u}; /* the machine's */
     int r = 0;
 
     if (to == NULL) {
@@ -144,10 +146,12 @@ int kvm_set_cpuid(struct kvm_cpu *k, const struct x86_model *model, struct err *
             to->nent++;
         }
     }
-    for (unsigned i = 0; i < 2; i++) { /* the machine's own */
-        to->entries[to->nent] = (struct kvm_cpuid_entry2){.function = 0x40000000u + i};
-        change(k, model, &to->entries[to->nent]);
-        to->nent++;
+    for (unsigned i = 0; i < sizeof own / sizeof own[0]; i++) {
+        struct kvm_cpuid_entry2 *at = &to->entries[to->nent];
+
+        *at = (struct kvm_cpuid_entry2){.function = own[i]};
+        change(k, model, at);
+        to->nent += (at->eax | at->ebx | at->ecx | at->edx) != 0;
     }
     if (ioctl(k->fd, KVM_SET_CPUID2, to) < 0) {
         r = err_sys(e, -errno, "cannot set CPUID by /dev/kvm");

@@ -30,12 +30,14 @@ struct kvm_report {
     char why[160]; /* one sentence, without a full stop */
 };
 
-/* At most a second, most often 10 ms.  Not in a thread that has timers of its own. */
-void kvm_probe(struct kvm_report *ret);
+/* At most a second, most often 10 ms.  Not in a thread that has timers of its own.
+ * `device`: as below. */
+void kvm_probe(int device, struct kvm_report *ret);
 
-/* `m`'s RAM as the guest's; borrowed, and its regions stay as they are.
+/* `m`'s RAM as the guest's; borrowed, and its regions stay as they are.  `device`: a
+ * descriptor of /dev/kvm, borrowed for the call; 0: it is opened; -1: there is none.
  * -ENOENT, -EACCES: no /dev/kvm for us; -ENOTSUP: it lacks something, `e` says what. */
-int kvm_vm_create(struct mem *m, struct kvm_vm **ret, struct err *e);
+int kvm_vm_create(struct mem *m, int device, struct kvm_vm **ret, struct err *e);
 void kvm_vm_destroy(struct kvm_vm *vm); /* after its processors */
 
 /* A processor in its power-on state.  All arguments are borrowed and outlive it.  Runs
@@ -43,5 +45,12 @@ void kvm_vm_destroy(struct kvm_vm *vm); /* after its processors */
 int kvm_cpu_create(struct kvm_vm *vm, const struct x86_model *model,
                    const struct cpu_env *env, unsigned index, struct cpu **ret,
                    struct err *e);
+
+/* Its time-stamp counter by another frequency than the host's, where the host can. */
+bool kvm_can_count(const struct cpu *c, uint64_t hz);
+int kvm_count_by(struct cpu *c, uint64_t hz);
+
+/* What processors that are made ask of Linux, ended by 0: numbers of ioctl. */
+const unsigned long *kvm_calls(void);
 
 #endif

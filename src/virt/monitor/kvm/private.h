@@ -20,6 +20,10 @@ struct kvm_vm {
     size_t run_bytes;             /* of each processor's page of communication */
     struct mem *mem;              /* borrowed */
     struct kvm_cpuid2 *supported; /* owned: what this host can show */
+
+    /* The time-stamp counter that was set last: `tsc_set` at `tsc_clock`, and Linux's word
+     * for it.  Processors set to the same while the clock stands count the same. */
+    uint64_t tsc_set, tsc_clock, tsc_word;
 };
 
 struct kvm_cpu {
@@ -35,6 +39,7 @@ struct kvm_cpu {
     uint8_t tpr;            /* as the machine was told last */
     uint64_t entries;       /* of the guest */
     uint64_t tsc_hz;
+    uint64_t tsc_told; /* as `get` gave it, or `set` took it: then nothing is to be set */
     uint64_t exits[CPU_EXIT_COUNT];
 };
 
@@ -48,9 +53,12 @@ static inline int kvm_signal(void)
 int kvm_set_cpuid(struct kvm_cpu *k, const struct x86_model *model, struct err *e);
 
 /* state.c */
-void kvm_get_regs(const struct kvm_cpu *k, struct x86_regs *ret);
+void kvm_get_regs(struct kvm_cpu *k, struct x86_regs *ret);
 int kvm_set_regs(struct kvm_cpu *k, const struct x86_regs *regs);
 uint64_t kvm_tsc(const struct kvm_cpu *k);
+
+/* A vector that was injected and not delivered yet is taken back; -1: there is none. */
+int kvm_take_back(struct kvm_cpu *k);
 
 /* probe.c: the questions, to whichever processor. */
 struct kvm_test {

@@ -474,26 +474,32 @@ void kvm_probe_by(const struct kvm_test *t, struct kvm_report *ret)
     mem_destroy(p.mem);
 }
 
+struct made {
+    struct kvm_vm *vm;
+    int device;
+};
+
 static int make(void *who, struct mem *m, const struct cpu_env *env, struct cpu **ret,
                 struct err *e)
 {
-    struct kvm_vm **vm = who;
-    int r = kvm_vm_create(m, vm, e);
+    struct made *made = who;
+    int r = kvm_vm_create(m, made->device, &made->vm, e);
 
-    return r == 0 ? kvm_cpu_create(*vm, x86_model_find("host-like"), env, 0, ret, e) : r;
+    return r == 0 ? kvm_cpu_create(made->vm, x86_model_find("host-like"), env, 0, ret, e)
+                  : r;
 }
 
 static void unmake(void *who)
 {
-    kvm_vm_destroy(*(struct kvm_vm **)who);
+    kvm_vm_destroy(((struct made *)who)->vm);
 }
 
-void kvm_probe(struct kvm_report *ret)
+void kvm_probe(int device, struct kvm_report *ret)
 {
-    struct kvm_vm *vm = NULL;
+    struct made made = {.device = device};
     const struct kvm_test test = {.make = make,
                                   .unmake = unmake,
-                                  .who = &vm,
+                                  .who = &made,
                                   .loops = LOOPS,
                                   .patience_ns = PATIENCE_NS};
 

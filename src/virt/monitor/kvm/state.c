@@ -254,7 +254,7 @@ static uint64_t clock_of(const struct kvm_cpu *k)
                                      : __builtin_ia32_rdtsc();
 }
 
-static void get_msrs(const struct kvm_cpu *k, struct x86_msrs *m)
+static void get_msrs(struct kvm_cpu *k, struct x86_msrs *m)
 {
     struct msr_list l;
 
@@ -263,27 +263,58 @@ static void get_msrs(const struct kvm_cpu *k, struct x86_msrs *m)
     for (unsigned i = 0; i < l.head.nmsrs; i++) {
         *l.ours[i] = l.entry[i].data;
     }
-    m->tsc_offset = kvm_tsc(k) - clock_of(k);
+    m->tsc_offset = k->tsc_told = kvm_tsc(k) - clock_of(k);
     m->tsc_deadline = k->deadline;
+}
+
+/* By the register: Linux makes of values that are a second apart, or less, the same. */
+static int write_tsc(struct kvm_cpu *k, uint64_t value)
+{
+    struct {
+        struct kvm_msrs head;
+        struct kvm_msr_entry entry;
+    } tsc = {.head.nmsrs = 1, .entry = {.index = MSR_TSC, .data = value}};
+
+    return ioctl(k->fd, KVM_SET_MSRS, &tsc) < 0 ? -errno : 0;
+}
+
+/* By the distance from the host's (Linux 5.16), which is exact. */
+static int set_tsc(struct kvm_cpu *k, uint64_t value, uint64_t clock)
+{
+    struct kvm_vm *vm = k->vm;
+    uint64_t word = 0;
+    struct kvm_device_attr a = {.group = KVM_VCPU_TSC_CTRL,
+                                .attr = KVM_VCPU_TSC_OFFSET,
+                                .addr = (uintptr_t)&word};
+
+    if (ioctl(k->fd, KVM_GET_DEVICE_ATTR, &a) < 0) {
+        return write_tsc(k, value);
+    }
+    word += value - kvm_tsc(k);
+    if (vm->tsc_set == value && vm->tsc_clock == clock && vm->tsc_word != 0) {
+        word = vm->tsc_word;
+    }
+    vm->tsc_set = value;
+    vm->tsc_clock = clock;
+    vm->tsc_word = word;
+    return ioctl(k->fd, KVM_SET_DEVICE_ATTR, &a) < 0 ? -errno : 0;
 }
 
 static int set_msrs(struct kvm_cpu *k, const struct x86_msrs *m)
 {
+    uint64_t clock = clock_of(k);
     struct x86_msrs copy = *m;
     struct msr_list l;
-
-    struct {
-        struct kvm_msrs head;
-        struct kvm_msr_entry entry;
-    } tsc = {.head.nmsrs = 1,
-             .entry = {.index = MSR_TSC, .data = clock_of(k) + m->tsc_offset}};
-
     int r;
 
     list_msrs(&l, &copy);
     r = carry_msrs(k, KVM_SET_MSRS, &l);
     k->deadline = m->tsc_deadline;
-    return r == 0 && ioctl(k->fd, KVM_SET_MSRS, &tsc) < 0 ? -errno : r;
+    if (r == 0 && m->tsc_offset != k->tsc_told) {
+        r = set_tsc(k, clock + m->tsc_offset, clock);
+        k->tsc_told = m->tsc_offset;
+    }
+    return r;
 }
 
 /* ---- the whole ---- */
@@ -296,6 +327,7 @@ static void get_rest(const struct kvm_cpu *k, struct x86_regs *ret)
 
     (void)ioctl(k->fd, KVM_GET_VCPU_EVENTS, &events);
     ret->nmi_masked = events.nmi.masked != 0;
+    ret->nmi_waits = events.nmi.pending != 0 || events.nmi.injected != 0;
     ret->irq_shadow = events.interrupt.shadow != 0;
     ret->debug_shadow = (events.interrupt.shadow & SHADOW_MOV_SS) != 0;
     (void)ioctl(k->fd, KVM_GET_DEBUGREGS, &debug);
@@ -308,7 +340,7 @@ static void get_rest(const struct kvm_cpu *k, struct x86_regs *ret)
     ret->xcr0 = xcrs.nr_xcrs > 0 ? xcrs.xcrs[0].value : 1;
 }
 
-void kvm_get_regs(const struct kvm_cpu *k, struct x86_regs *ret)
+void kvm_get_regs(struct kvm_cpu *k, struct x86_regs *ret)
 {
     struct kvm_regs general = {0};
     struct kvm_sregs system = {0};
@@ -333,6 +365,7 @@ static int set_rest(struct kvm_cpu *k, const struct x86_regs *regs)
     struct kvm_vcpu_events events = {
         .flags = KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SHADOW,
         .nmi.masked = regs->nmi_masked,
+        .nmi.pending = regs->nmi_waits,
         .interrupt.shadow = (uint8_t)(regs->debug_shadow ? SHADOW_MOV_SS
                                       : regs->irq_shadow ? SHADOW_STI
                                                          : 0)};
@@ -370,4 +403,16 @@ int kvm_set_regs(struct kvm_cpu *k, const struct x86_regs *regs)
     k->run->ready_for_interrupt_injection =
         (regs->rflags & RFLAGS_IF) != 0 && !regs->irq_shadow;
     return set_rest(k, regs) != 0 ? -errno : set_msrs(k, &regs->msr);
+}
+
+int kvm_take_back(struct kvm_cpu *k)
+{
+    struct kvm_vcpu_events events = {0};
+
+    if (ioctl(k->fd, KVM_GET_VCPU_EVENTS, &events) < 0 ||
+        events.interrupt.injected == 0 || events.interrupt.soft != 0) {
+        return -1;
+    }
+    events.interrupt.injected = 0;
+    return ioctl(k->fd, KVM_SET_VCPU_EVENTS, &events) < 0 ? -1 : events.interrupt.nr;
 }

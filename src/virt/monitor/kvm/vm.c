@@ -62,12 +62,14 @@ static int find_supported(struct kvm_vm *vm, struct err *e)
 }
 
 /* Registers that every engine leaves to the machine: local APIC, and KVM's own interface,
- * which is implemented once for all of them (4.97, 4.135). */
+ * which is implemented once for all of them (4.97, 4.135).  Those of the x2APIC no filter
+ * takes: without a local APIC of the kernel's they are refused, which we are told. */
 static int keep_registers(struct kvm_vm *vm, struct err *e)
 {
     struct kvm_enable_cap cap = {.cap = KVM_CAP_X86_USER_SPACE_MSR,
                                  .args[0] = KVM_MSR_EXIT_REASON_UNKNOWN |
-                                            KVM_MSR_EXIT_REASON_FILTER};
+                                            KVM_MSR_EXIT_REASON_FILTER |
+                                            KVM_MSR_EXIT_REASON_INVAL};
     uint8_t none[2] = {0, 0}; /* a clear bit denies */
     struct kvm_msr_filter filter = {.flags = KVM_MSR_FILTER_DEFAULT_ALLOW};
 
@@ -132,7 +134,7 @@ static void on_signal(int number)
     (void)number;
 }
 
-int kvm_vm_create(struct mem *m, struct kvm_vm **ret, struct err *e)
+int kvm_vm_create(struct mem *m, int device, struct kvm_vm **ret, struct err *e)
 {
     struct kvm_vm *vm = fault_calloc(1, sizeof *vm);
     struct sigaction a = {.sa_handler = on_signal};
@@ -143,9 +145,12 @@ int kvm_vm_create(struct mem *m, struct kvm_vm **ret, struct err *e)
     }
     vm->mem = m;
     vm->fd = -1;
-    vm->device = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+    vm->device = device > 0    ? fcntl(device, F_DUPFD_CLOEXEC, 3)
+                 : device == 0 ? open("/dev/kvm", O_RDWR | O_CLOEXEC)
+                               : -1;
     if (vm->device < 0) {
-        r = err_sys(e, -errno, "cannot open /dev/kvm");
+        r = device < 0 ? err_set(e, -ENOENT, "this host has no /dev/kvm for us")
+                       : err_sys(e, -errno, "cannot open /dev/kvm");
     }
     r = r == 0 ? check_device(vm->device, e) : r;
     r = r == 0 ? find_supported(vm, e) : r;

@@ -130,7 +130,7 @@ static void make_cpu(struct bench *b)
 
         r = translate_create(b->mem, model, &b->env, &o, &b->cpu, &e);
     } else {
-        r = kvm_vm_create(b->mem, &b->vm, &e);
+        r = kvm_vm_create(b->mem, 0, &b->vm, &e);
         assert_int_equal(r, 0);
         r = kvm_cpu_create(b->vm, model, &b->env, 0, &b->cpu, &e);
     }
@@ -507,7 +507,7 @@ static void test_kvm(void **state)
     (void)state;
     assert_int_equal(ram_create(RAM_PRIVATE, &m, NULL), 0);
     assert_int_equal(mem_add_ram(m, 0, RAM_BYTES, false, NULL), 0);
-    r = kvm_vm_create(m, &vm, &e);
+    r = kvm_vm_create(m, 0, &vm, &e);
     mem_destroy(m);
     if (r != 0) {
         print_message("%s\n", e.text);
@@ -523,7 +523,7 @@ static void test_probe(void **state)
     struct kvm_report report;
 
     (void)state;
-    kvm_probe(&report);
+    kvm_probe(0, &report);
     print_message("%s\n", report.why);
     assert_true(report.why[0] != '\0');
     assert_true(report.is_there || !report.is_good);
@@ -554,10 +554,13 @@ static void test_questions(void **state)
     const struct kvm_test hasty = {
         .make = make_interpreter, .loops = 2000000000, .patience_ns = 1000000};
     const struct kvm_test none = {.make = make_nothing, .loops = 1, .patience_s = 1};
-    struct kvm_report report;
+    struct kvm_report report = {0};
 
     (void)state;
-    kvm_probe_by(&fair, &report);
+    /* A host that is busy just then makes anything slow. */
+    for (unsigned i = 0; i < 20 && !report.is_good; i++) {
+        kvm_probe_by(&fair, &report);
+    }
     assert_string_equal(report.why,
                         "this host has hardware virtualization, and it works");
     assert_true(report.is_good);

@@ -47,6 +47,13 @@ static void take_kicks(struct x86_cpu *c)
         c->next_rip = c->r.gpr[X86_RIP];
         c->code->window_end = 0;
     }
+    if (kicks & CPU_KICK_FLUSH_TLB) {
+        x86_tlb_flush_all(c, true);
+    }
+    if (kicks & CPU_KICK_WAKE) {
+        c->r.halted = false;
+        c->wants |= X86_WANT_RELOAD;
+    }
     if (kicks & CPU_KICK_STOP) {
         x86_exit(c, &x);
     }

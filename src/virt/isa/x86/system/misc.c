@@ -219,13 +219,23 @@ static void pause(struct x86_cpu *c, const struct x86_insn *i)
 
 static void vmcall(struct x86_cpu *c, const struct x86_insn *i)
 {
-    struct cpu_exit x = {
-        .kind = CPU_EXIT_HYPERCALL, .address = c->r.gpr[X86_RAX], .bytes = 8};
+    bool is_long = c->code_mode == X86_CODE64;
+    uint64_t mask = is_long ? UINT64_MAX : UINT32_MAX;
+    struct cpu_exit x = {.kind = CPU_EXIT_HYPERCALL,
+                         .address = c->r.gpr[X86_RAX] & mask,
+                         .value = UINT64_MAX,
+                         .bytes = 8,
+                         .arg = {c->r.gpr[X86_RBX] & mask, c->r.gpr[X86_RCX] & mask,
+                                 c->r.gpr[X86_RDX] & mask, c->r.gpr[X86_RSI] & mask},
+                         .cpl = c->r.cpl,
+                         .is_long = is_long};
 
     (void)i;
-    x.value = UINT64_MAX;
     x86_exit(c, &x);
-    c->r.gpr[X86_RAX] = c->code_mode == X86_CODE64 ? x.value : (uint32_t)x.value;
+    if (x.refused) {
+        x86_raise(c, X86_UD);
+    }
+    c->r.gpr[X86_RAX] = x.value & mask;
 }
 
 X86_SYSTEM_REG(hlt)
