@@ -19,10 +19,9 @@ static const char *const of_containers[] = {
 /* ... and what only an image makes sense of: a kernel alone knows none of it. */
 static const char *const of_images[] = {"command", "entrypoint", "user",     "workdir",
                                         "env",     "ssh_key",    "user_data"};
-static const char *const of_machines[] = {"kernel",    "initrd",   "append",
-                                          "engine",    "disks",    "hide_hypervisor",
-                                          "ssh_key",   "user_data", "no_reboot",
-                                          "on_crash"};
+static const char *const of_machines[] = {
+    "kernel",          "initrd",  "append",    "engine",    "disks",
+    "hide_hypervisor", "ssh_key", "user_data", "no_reboot", "on_crash"};
 
 /* "cap_add" -> "--cap-add"; "COMMAND" for what has no dashes. */
 static void option_name(const char *key, char out[64])

@@ -197,7 +197,7 @@ static int make(struct run *run, struct err *e)
     tell_lacks(run, &lacks);
     strv_fini(&lacks);
     (void)fault_step("machine.confined");
-    r = r != 0                    ? r
+    r = r != 0                 ? r
         : run->plan.saved >= 0 ? carry_restore(run, e)
                                : machine_load(run->machine, &run->plan.files, e);
     plan_release_files(&run->plan);

@@ -72,6 +72,7 @@ int far_agent_connect(const char *directory, int wait_ms, struct err *e);
 /* Let the agent end the system, or the one command by that signal.  -EOPNOTSUPP: it
  * does not know how. */
 int far_agent_power(const char *directory, int signal, struct err *e);
+
 /* The same with descriptors, and as much patience as the work may need. */
 struct far_question {
     enum far_verb verb;
