@@ -30,7 +30,8 @@
  *  - the member with the greatest event knows the truth about all, unless one that it
  *    calls in calls it out: then its event is of a change that reached nobody else;
  *  - one that it calls in sync may lack the last event only (the power went while it
- *    was written) and is as good;
+ *    was written) and is as good; it is told that event when the set is opened, as it may
+ *    call itself out, and would be believed once the others are lost;
  *  - all others are out, whatever they say of themselves: they never win;
  *  - two that call each other out have both gone on alone.  Neither is right, and the
  *    operator has to say who wins.
@@ -363,6 +364,10 @@ static int settle_role(struct assembly *a, unsigned role, struct err *e)
         m->state = MEMBER_OUT;
     } else if (event_of(x) + 1 < a->s->event) {
         m->state = MEMBER_OUT;
+    }
+    if (m->state != MEMBER_OUT && event_of(x) != a->s->event) {
+        a->s->unsaved = true; /* it is told the last event again */
+        a->s->half_saved = true;
     }
     if (m->state == MEMBER_OUT) { /* it is there: it can come back */
         m->state = MEMBER_REBUILDING;
