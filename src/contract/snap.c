@@ -73,11 +73,12 @@ uint32_t snap_begin(struct snap *s, const char *name, uint32_t version)
     uint32_t found = version;
 
     (void)strncpy(s->section, name, sizeof s->section - 1);
-    if (s->ops->begin == NULL) {
+    if (s->ops->begin == NULL || s->depth > 0) {
         begin_inside(s, name, &found);
     } else if (s->error == 0) {
         s->error = s->ops->begin(s, name, &found);
     }
+    s->depth++;
     if (s->error == 0 && (found == 0 || found > version)) {
         snap_refuse(s);
     }
@@ -88,7 +89,8 @@ void snap_end(struct snap *s)
 {
     uint32_t mark = SECTION_END;
 
-    if (s->ops->end == NULL) {
+    s->depth -= s->depth > 0;
+    if (s->ops->end == NULL || s->depth > 0) {
         SNAP_FIELD(s, mark);
         if (mark != SECTION_END) {
             snap_refuse(s);

@@ -35,11 +35,13 @@ struct snap {
     const struct snap_ops *ops;
     bool is_loading;
     int error;        /* 0, or the first failure */
+    unsigned depth;   /* sections that are open */
     char section[32]; /* now open, or where it failed; "" none */
 };
 
 /* Open the section of that name; loading: it must be the next.  The version is the
- * stream's when loading: `version` is the newest that the caller understands. */
+ * stream's when loading: `version` is the newest that the caller understands.  A section
+ * inside another one is bytes of that one, with a head and a mark. */
 uint32_t snap_begin(struct snap *s, const char *name, uint32_t version);
 void snap_end(struct snap *s);
 

@@ -30,9 +30,10 @@ has "it heard the button" "$(strata logs web)" down
 # One that hears nothing is killed when patience ends.
 cd "$WORK"
 kernel deaf 'say:deaf\n' spin
-strata run -d --name deaf --as machine --kernel deaf --stop-timeout 1s >/dev/null
+strata run -d --name deaf --as machine --kernel deaf --network none --stop-timeout 1s >/dev/null
 within 10 printed deaf deaf
 strata pause deaf >/dev/null
+sleep 0.3 # its worker goes to rest behind its answer
 is "paused" "$(state deaf)" paused
 fails 1 strata pause deaf
 used() { strata stats --json deaf | grep -o '"cpu_ns": *[0-9]*' | grep -o '[0-9]*$'; }

@@ -21,9 +21,9 @@ print(json.load(sys.stdin)[0]['id'])")"; }
 cd "$WORK"
 head -c 1048576 /dev/zero >disk
 kernel guest 'say:up\n' fill:24 'say:first\n' echo:A 'say:second\n' echo:B sum:24 'say:\n' exit:7
-want=$(printf AB | timeout 60 "$STRATA" --state "$STATE" run --rm --as machine --kernel guest | tail -1)
-is "the sum" "${#want}" 8
-strata run -d --name web --as machine --kernel guest --engine interpret --memory 64M --disk disk >/dev/null
+sum=$(printf AB | timeout 60 "$STRATA" --state "$STATE" run --rm --as machine --kernel guest | tail -1)
+is "the sum" "${#sum}" 8
+strata run -d --name web --as machine --kernel guest --engine interpret --memory 64M --disk disk --network none >/dev/null
 within 30 printed web first
 is "save prints the name" "$(strata save web)" web
 is "it ended" "$(state web) $(strata wait web)" "stopped 0"
@@ -40,7 +40,7 @@ strata start web --engine interpret >/dev/null
 is "back again" "$(engine web)" interpret
 type_to web B
 is "its code" "$(strata wait web)" 7
-is "its memory" "$(strata logs web | tail -1)" "$want"
+is "its memory" "$(strata logs web | tail -1)" "$sum"
 is "it began once" "$(strata logs web | grep -c up)" 1
 
 # Cut anywhere, or changed: refused before anything changes; whole again it goes on.
@@ -76,7 +76,7 @@ strata start web >/dev/null
 (type_to web A && type_to web B) || true
 type_to web B
 is "it went on" "$(strata wait web)" 7
-is "... with its memory" "$(strata logs web | tail -1)" "$want"
+is "... with its memory" "$(strata logs web | tail -1)" "$sum"
 
 # Thrown away instead.
 strata start web >/dev/null
@@ -119,14 +119,14 @@ is "the disk of the second" "$(head -c 3 disk)" two
 strata start web --engine translate >/dev/null
 type_to web B
 is "from the second question on" "$(strata wait web)" 7
-is "... with its memory" "$(strata logs web | tail -1)" "$want"
+is "... with its memory" "$(strata logs web | tail -1)" "$sum"
 strata snapshot delete web one >/dev/null
 is "who came from it" "$(strata --json snapshot list web | python3 -c "import json, sys
 print(sorted((s['name'], s.get('parent')) for s in json.load(sys.stdin)))")" \
     "[('three', None), ('two', None)]"
 
 # One that is deleted at its end is not saved.
-strata run -d --rm --name brief --as machine --kernel guest >/dev/null
+strata run -d --rm --name brief --as machine --kernel guest --network none >/dev/null
 fails 1 strata save brief
 has "it would be gone" "$OUT" "cannot save guest 'brief': it is to be deleted at its end"
 strata kill brief >/dev/null
@@ -140,7 +140,7 @@ print(json.load(sys.stdin)[0]['config']['disks'][0])")
 is "its own disk" "$(head -c 3 "$twin")" two
 strata start twin >/dev/null
 type_to twin B
-is "the twin went on" "$(strata wait twin) $(strata logs twin | tail -1)" "7 $want"
+is "the twin went on" "$(strata wait twin) $(strata logs twin | tail -1)" "7 $sum"
 strata start plain >/dev/null
 within 30 printed plain up
 strata clone plain live --memory >/dev/null

@@ -23,7 +23,8 @@
 #include "host/file.h"
 #include "node/private.h"
 
-#define HEAD ".head"
+#define HEAD         ".head"
+#define LOCK_WAIT_MS 10000
 
 static const struct copy_how exact = {.keep_owner = true, .raw = true};
 
@@ -346,7 +347,8 @@ int node_snapshot_restore(struct node *n, const char *guest, const char *name,
     }
     r = faccessat(dir, name, F_OK, AT_SYMLINK_NOFOLLOW) < 0 ? no_such(name, &g, e) : 0;
     if (r == 0) {
-        r = guest_lock_known(n, &g, 0, &lock, e);
+        r = guest_lock_known(n, &g, LOCK_WAIT_MS, &lock,
+                             e); /* its keeper may be ending */
     }
     if (r == 0) {
         r = put_back(n, &g, dir, name, e);

@@ -19,6 +19,7 @@
 #include "base/word.h"
 #include "host/file.h"
 #include "node/verb/life/private.h"
+#include "node/verb/private.h"
 
 #define NAME_BYTES 16
 
@@ -110,7 +111,7 @@ static int fill_stopped(struct node *n, const struct guest *g, int dir, struct e
 {
     SCOPED(scope_close) int lock = -1;
     SCOPED(scope_close) int saved = -1;
-    int r = guest_lock(n, g, 0, &lock, e);
+    int r = guest_lock(n, g, VERB_LOCK_WAIT_MS, &lock, e);
 
     if (r == 0 && life_is_saved(n, g)) {
         saved = life_open_saved(n, g, e);
