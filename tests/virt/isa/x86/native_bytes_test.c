@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "tests/base/check.h"
+#include "tests/base/vendor.h"
 #include "tests/virt/isa/x86/native.h"
 #include "virt/isa/x86/x86.h"
 
@@ -167,12 +168,20 @@ static void check_mode(enum x86_code_mode mode)
 static void bytes_in_64_bit_mode(void **state)
 {
     (void)state;
+    if (!vendor_is_intel()) { /* which encodings there are */
+        print_message(VENDOR_REASON);
+        skip();
+    }
     check_mode(X86_CODE64);
 }
 
 static void bytes_in_32_bit_mode(void **state)
 {
     (void)state;
+    if (!vendor_is_intel()) { /* which encodings there are */
+        print_message(VENDOR_REASON);
+        skip();
+    }
     check_mode(X86_CODE32);
 }
 

@@ -1,11 +1,11 @@
 /* cells.c - every row x operand form x mode that can be tried on this host, and for
  * each that cannot the reason. */
-#include <cpuid.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "make.h"
+#include "tests/base/vendor.h"
 #include "virt/isa/x86/cpu.h"
 #include "virt/isa/x86/system/system.h"
 
@@ -106,14 +106,6 @@ static uint32_t flags_of(const char *text, char kind)
     return f;
 }
 
-/* Whose processors' ways the executors follow where the manual leaves flags open. */
-static bool is_intel(void)
-{
-    unsigned a = 0, b = 0, c = 0, d = 0;
-
-    return __get_cpuid(0, &a, &b, &c, &d) != 0 && b == signature_INTEL_ebx;
-}
-
 static void add_row(struct make *m, enum x86_row row, enum x86_code_mode mode,
                     const struct x86_model *model)
 {
@@ -126,7 +118,7 @@ static void add_row(struct make *m, enum x86_row row, enum x86_code_mode mode,
             m->cell[m->cells++] = (struct make_cell){
                 .cell = cells[i],
                 .written = flags_of(info->flags, 'W'),
-                .undefined = is_intel() ? 0 : flags_of(info->flags, 'U'),
+                .undefined = vendor_is_intel() ? 0 : flags_of(info->flags, 'U'),
                 .read = flags_of(info->flags, 'R'),
                 .excluded = why_excluded(info, model),
             };

@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "make.h"
+#include "tests/base/vendor.h"
 #include "virt/isa/x86/cpu.h"
 #include "virt/isa/x86/system/system.h"
 
@@ -400,6 +401,11 @@ int main(int argc, char **argv)
     r.random.state = o.seed;
     r.go_on = o.go_on;
     r.loud = o.loud;
+    if (!vendor_is_intel()) { /* which of two reasons an instruction faults for, and more */
+        printf("skip: " VENDOR_REASON);
+        make_fini(&r.make);
+        return 77;
+    }
     if (native_create(&r.native) != 0) {
         printf("skip: this host does not let a child run code of ours\n");
         make_fini(&r.make);

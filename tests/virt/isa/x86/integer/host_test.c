@@ -5,7 +5,6 @@
  * processor all flags must agree, elsewhere those that the row does not call
  * undefined.  The operand in memory has the same address for both.
  * rows: ISA-02 CON-09 */
-#include <cpuid.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +12,7 @@
 
 #include "native.h"
 #include "tests/base/check.h"
+#include "tests/base/vendor.h"
 #include "tests/virt/isa/x86/interpret/machine.h"
 #include "virt/isa/x86/flags.h"
 #include "virt/isa/x86/interpret/interpret.h"
@@ -53,16 +53,6 @@ static uint64_t operand(void)
     default:
         return (uint64_t)((int64_t)v >> (v & 63));
     }
-}
-
-static bool is_intel(void)
-{
-    unsigned a = 0;
-    unsigned b = 0;
-    unsigned c = 0;
-    unsigned d = 0;
-
-    return __get_cpuid(0, &a, &b, &c, &d) && b == signature_INTEL_ebx;
 }
 
 static uint64_t undefined_flags(const struct x86_row_info *row)
@@ -225,6 +215,16 @@ static uint64_t first_operand(const struct data *d)
     return v;
 }
 
+/* Double shifts of 16 bits by more, and an XCHG that REP makes a PAUSE, or not. */
+static bool is_open(const struct x86_insn *i)
+{
+    const char *name = x86_rows[i->row].mnemonic;
+    bool is_double = strcmp(name, "shld") == 0 || strcmp(name, "shrd") == 0;
+
+    return (is_double && i->size == X86_16) ||
+           (strcmp(name, "xchg") == 0 && i->repeat == 0xf3);
+}
+
 static void compare(struct x86_cpu *c, const uint8_t *bytes, const struct x86_insn *i,
                     bool is_exact, const struct data *d)
 {
@@ -233,6 +233,9 @@ static void compare(struct x86_cpu *c, const uint8_t *bytes, const struct x86_in
     uint64_t mask = 0xcd5 & ~(is_exact ? 0 : undefined_flags(&x86_rows[i->row]));
     bool is_done;
 
+    if (!is_exact && is_open(i)) {
+        return;
+    }
     for (unsigned r = 0; r < 16; r++) {
         in.gpr[r] = r == 4 ? 0 : operand();
     }
@@ -263,7 +266,7 @@ static void compare(struct x86_cpu *c, const uint8_t *bytes, const struct x86_in
 static void try_all(unsigned tries, const struct data *d, unsigned rows_wanted)
 {
     const struct x86_model *model = x86_model_find("host-like");
-    bool is_exact = is_intel();
+    bool is_exact = vendor_is_intel();
     struct machine m;
     struct x86_regs r;
     unsigned rows = 0;
@@ -331,7 +334,7 @@ static void decimal_adjustments_agree_with_the_host(void **state)
         {0x27},       {0x2f},       {0x37},       {0x3f},       {0xd4, 0x0a},
         {0xd5, 0x0a}, {0xd4, 0x07}, {0xd5, 0xf3}, {0xd4, 0x00}, {0xd6}};
     struct x86_cpu *c = fault_aligned(_Alignof(struct x86_cpu), sizeof *c);
-    bool is_exact = is_intel();
+    bool is_exact = vendor_is_intel();
 
     (void)state;
     memset(failed, 0, sizeof failed);

@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "tests/base/check.h"
+#include "tests/base/vendor.h"
 #include "tests/virt/isa/x86/vector/input.h"
 #include "tests/virt/isa/x86/vector/model.h"
 #include "virt/isa/x86/encode.h"
@@ -62,6 +63,10 @@ static void level(struct native_state *s)
     s->fip &=
         0xffffffffffff; /* what is not canonical there is made so, by 48 or 57 bits */
     s->fdp &= 0xffffffffffff;
+    if (!vendor_is_intel() && (s->fsw & 0x80) == 0) { /* without an exception there are none */
+        s->fop = 0;
+        s->fip = s->fdp = 0;
+    }
     s->mxcsr_mask = 0;
     s->reserved = 0;
     s->present = 0;
@@ -122,10 +127,19 @@ static bool is_choice(const struct row *r, const struct native_case *x, unsigned
             (vector == X86_GP + 1 && strstr(r->id, "XRSTOR") != NULL));
 }
 
+/* On another vendor's processor: SHA rows bear operands that are not aligned, images for
+ * XRSTOR have no x87 pointers, and a gather that faults has done other elements. */
+static bool is_vendors(const struct row *r, const struct native_case *x)
+{
+    return !vendor_is_intel() &&
+           (strncmp(r->id, "SHA", 3) == 0 || strstr(r->id, "XSAVE") != NULL ||
+            (strstr(r->id, "GATHER") != NULL && x->vector == X86_PF + 1));
+}
+
 static const char *difference(const struct row *r, struct native_case *x, unsigned vector,
                               struct native_state *s)
 {
-    if (is_choice(r, x, vector)) {
+    if (is_choice(r, x, vector) || is_vendors(r, x)) {
         return NULL;
     }
     if (vector != x->vector) {
