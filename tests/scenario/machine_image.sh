@@ -143,7 +143,6 @@ refused() { # REASON ARGUMENT...
 }
 refused "cannot use --initrd with an image" --kernel "$linux" --initrd "$linux" busybox true
 refused "cannot use --user with a machine that has no image" --kernel deaf --user 1
-refused "want NAME[:ro]" --kernel "$linux" -v "$WORK:/x" busybox true
 refused "too long" --kernel "$linux" -e "LONG=$(head -c 70000 /dev/zero | tr '\0' x)" busybox true
 if [ ! -r "/boot/vmlinuz-$(uname -r)" ]; then
     refused "name one (--kernel FILE), or take an image with one" busybox true

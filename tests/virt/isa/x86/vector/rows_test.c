@@ -63,7 +63,8 @@ static void level(struct native_state *s)
     s->fip &=
         0xffffffffffff; /* what is not canonical there is made so, by 48 or 57 bits */
     s->fdp &= 0xffffffffffff;
-    if (!vendor_is_intel() && (s->fsw & 0x80) == 0) { /* without an exception there are none */
+    if (!vendor_is_intel() &&
+        (s->fsw & 0x80) == 0) { /* without an exception there are none */
         s->fop = 0;
         s->fip = s->fdp = 0;
     }
