@@ -38,7 +38,8 @@ all_refused() { # the same orders for `run` and `create`
     refused 125 "--network 'a b'" "$1" --network 'a b' x true
     refused 125 "environment file '/none'" "$1" --env-file /none x true
     refused 2 "--publish" "$1" -p x x true
-    refused 2 "--volume" "$1" -v rel x true
+    refused 125 "--volume 'rel'" "$1" -v rel x true # of a machine it would be a disk
+    refused 2 "--volume" "$1" -v :/x x true
     refused 2 "no image reference" "$1" 'A B' true
 }
 all_refused run

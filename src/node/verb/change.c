@@ -192,7 +192,7 @@ int node_guest_clone(struct node *n, const char *guest, const json_t *order, jso
     struct guest_source source = {.guest = &from};
     int r = verb_find(n, guest, &from, &from_st, e);
 
-    r = r < 0 ? r : guest_need_container(&from, "clone", e);
+    r = r < 0 ? r : guest_need_no_root(&from, "clone", e);
     if (r < 0) {
         guest_fini(&from);
         return r;

@@ -123,8 +123,9 @@ static int fill_stopped(struct node *n, const struct guest *g, int dir, struct e
 int life_fill_snapshot(struct node *n, const struct guest *g, int dir, struct err *e)
 {
     struct guest_status st;
-    int r = guest_status(n, g->id, &st, e);
+    int r = guest_need_no_root(g, "take a snapshot of", e);
 
+    r = r == 0 ? guest_status(n, g->id, &st, e) : r;
     if (r < 0) {
         return r;
     }
