@@ -218,6 +218,7 @@ int guest_need_container(const struct guest *g, const char *what, struct err *e)
                : 0;
 }
 
+/* A machine that was made from an image has a root disk, which snapshots do not carry yet. */
 int guest_need_no_root(const struct guest *g, const char *what, struct err *e)
 {
     return guest_is_machine(g) && guest_text(g, "root")[0] != '\0'
