@@ -117,6 +117,14 @@ static int split(const char *path, char dir[PATH_MAX], char name[NAME_MAX + 1],
     return 0;
 }
 
+/* Of a path here; `dir` is what `split` made of it. */
+static int open_parent(const char *path, const char *dir)
+{
+    const char *here = dir[1] == '\0' ? "." : dir + 1;
+
+    return open(path[0] == '/' ? dir : here, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+}
+
 /* From the directory in between to where it was wanted. */
 static int deliver(int from, const char *name, const char *to, struct err *e)
 {
@@ -132,10 +140,7 @@ static int deliver(int from, const char *name, const char *to, struct err *e)
     if (r < 0) {
         return r;
     }
-    into = open(to[0] == '/'     ? dir
-                : dir[1] == '\0' ? "."
-                                 : dir + 1,
-                O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    into = open_parent(to, dir);
     return into < 0 ? err_sys(e, -errno, "cannot open '%s'", to)
                     : copy_tree(from, name, into, last, &how, e);
 }
@@ -179,10 +184,7 @@ static int send_tree(const char *from, int stream, struct err *e)
     if (r < 0) {
         return r;
     }
-    top = open(from[0] == '/'   ? dir
-               : dir[1] == '\0' ? "."
-                                : dir + 1,
-               O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    top = open_parent(from, dir);
     return top < 0 ? err_sys(e, -errno, "cannot open '%s'", from)
                    : totar(top, name, stream, &how, e);
 }
