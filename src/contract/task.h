@@ -36,6 +36,7 @@ struct task_limits {
     uint64_t pids;         /* processes and threads */
     uint64_t io_read_bps;  /* bytes per second on the disk of the guest */
     uint64_t io_write_bps;
+    unsigned io_major, io_minor; /* that disk; 0:0 leaves both rates as they are */
 };
 
 /* What the guest used since its start; UINT64_MAX: the host cannot tell. */

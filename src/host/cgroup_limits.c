@@ -3,15 +3,22 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
 
 #include "base/err.h"
 #include "base/fault.h"
 #include "base/json.h"
+#include "base/scope.h"
 #include "base/str.h"
 #include "contract/task.h"
 #include "host/cgroup_private.h"
+#include "host/file.h"
 
 #define WHERE_BYTES 256
 
@@ -524,8 +531,32 @@ static struct cgroup_value from_task(uint64_t value)
     };
 }
 
-int cgroup_limits_from_task(const struct task_limits *t, unsigned major, unsigned minor,
-                            struct cgroup_limits *ret, struct err *e)
+int cgroup_find_disk(const char *path, unsigned *ret_major, unsigned *ret_minor)
+{
+    SCOPED(scope_free) char *text = NULL;
+    struct stat st;
+    char file[96];
+
+    if (stat(path, &st) < 0 || major(st.st_dev) == 0) {
+        return -ENODEV;
+    }
+    *ret_major = major(st.st_dev);
+    *ret_minor = minor(st.st_dev);
+    (void)str_print(file, sizeof file, "/sys/dev/block/%u:%u/partition", *ret_major,
+                    *ret_minor);
+    if (access(file, F_OK) < 0) {
+        return 0;
+    }
+    (void)str_print(file, sizeof file, "/sys/dev/block/%u:%u/../dev", *ret_major,
+                    *ret_minor);
+    return file_read(AT_FDCWD, file, 32, &text, NULL) == 0 &&
+                   sscanf(text, "%u:%u", ret_major, ret_minor) == 2
+               ? 0
+               : -ENODEV;
+}
+
+int cgroup_limits_from_task(const struct task_limits *t, struct cgroup_limits *ret,
+                            struct err *e)
 {
     struct cgroup_limits l = {
         .memory_bytes = from_task(t->memory_bytes),
@@ -545,11 +576,11 @@ int cgroup_limits_from_task(const struct task_limits *t, unsigned major, unsigne
         l.cpu_period_us = (struct cgroup_value){.set = true, .value = 100000};
     }
     for (unsigned i = 0; r == 0 && i < 2; i++) {
-        if (bps[i] != 0 && (major != 0 || minor != 0)) {
+        if (bps[i] != 0 && (t->io_major != 0 || t->io_minor != 0)) {
             struct cgroup_io_rule rule = {
                 .kind = i == 0 ? CGROUP_IO_READ_BPS : CGROUP_IO_WRITE_BPS,
-                .major = major,
-                .minor = minor,
+                .major = t->io_major,
+                .minor = t->io_minor,
                 .value = bps[i] == UINT64_MAX ? 0 : bps[i],
             };
 

@@ -90,9 +90,13 @@ struct cgroup_limits {
 int cgroup_limits_parse(const json_t *resources, const char *where, bool with_devices,
                         struct cgroup_limits *ret, struct err *e);
 
-/* The same for the limits of a task; `major`:`minor` is the guest's disk, 0:0 none. */
-int cgroup_limits_from_task(const struct task_limits *t, unsigned major, unsigned minor,
-                            struct cgroup_limits *ret, struct err *e);
+/* The whole disk that the file system of `path` lies on, of which rates are kept;
+ * -ENODEV when it lies on none, as memory and networks do. */
+int cgroup_find_disk(const char *path, unsigned *ret_major, unsigned *ret_minor);
+
+/* The same for the limits of a task. */
+int cgroup_limits_from_task(const struct task_limits *t, struct cgroup_limits *ret,
+                            struct err *e);
 
 void cgroup_limits_fini(struct cgroup_limits *l);
 

@@ -9,6 +9,7 @@
 
 #include "base/scope.h"
 #include "base/str.h"
+#include "host/cgroup_limits.h"
 #include "host/file.h"
 #include "node/id/subid.h"
 #include "node/spec/private.h"
@@ -41,32 +42,6 @@ static void set_uint(json_t *obj, const char *key, const json_t *config, const c
     }
 }
 
-/* The whole disk that a file system lies on; -ENODEV when it lies on none of its own, as
- * memory and networks do. */
-static int disk_of(const char *path, unsigned *ret_major, unsigned *ret_minor)
-{
-    SCOPED(scope_free) char *text = NULL;
-    struct stat st;
-    char file[96];
-
-    if (stat(path, &st) < 0 || major(st.st_dev) == 0) {
-        return -ENODEV;
-    }
-    *ret_major = major(st.st_dev);
-    *ret_minor = minor(st.st_dev);
-    (void)str_print(file, sizeof file, "/sys/dev/block/%u:%u/partition", *ret_major,
-                    *ret_minor);
-    if (access(file, F_OK) < 0) {
-        return 0;
-    }
-    (void)str_print(file, sizeof file, "/sys/dev/block/%u:%u/../dev", *ret_major,
-                    *ret_minor);
-    return file_read(AT_FDCWD, file, 32, &text, NULL) == 0 &&
-                   sscanf(text, "%u:%u", ret_major, ret_minor) == 2
-               ? 0
-               : -ENODEV;
-}
-
 static json_t *io_limits(const struct plan *p)
 {
     static const struct {
@@ -77,7 +52,7 @@ static json_t *io_limits(const struct plan *p)
     json_t *io = json_object();
     unsigned major = 0;
     unsigned minor = 0;
-    int r = disk_of(p->n->state, &major, &minor);
+    int r = cgroup_find_disk(p->n->state, &major, &minor);
 
     for (size_t i = 0; i < COUNT(rows); i++) {
         json_t *rate = json_object_get(p->config, rows[i].option);

@@ -11,6 +11,7 @@
 #include "base/word.h"
 #include "contract/kv.h"
 #include "contract/task.h"
+#include "host/cgroup_limits.h"
 
 static void read_limits(const json_t *order, struct task_limits *l)
 {
@@ -30,6 +31,17 @@ static void read_limits(const json_t *order, struct task_limits *l)
                 json_integer_value(v) < 0 ? UINT64_MAX : (uint64_t)json_integer_value(v);
         }
     }
+}
+
+/* Rates are of the disk below the state; one that has none is told. */
+static int find_disk(const struct node *n, struct task_limits *l, struct err *e)
+{
+    return l->io_read_bps == 0 && l->io_write_bps == 0 ? 0
+           : cgroup_find_disk(n->state, &l->io_major, &l->io_minor) < 0
+               ? err_set(e, -EOPNOTSUPP,
+                         "cannot change the rates of the disk: '%s' lies on no disk",
+                         n->state)
+               : 0;
 }
 
 /* What is said is possible at all, whichever guest it is for; below zero means "none". */
@@ -98,7 +110,8 @@ int node_guest_resize(struct node *n, const char *guest, const json_t *order,
         r = net_set_rate(n, &g, rate > 0 ? (uint64_t)rate : 0, e);
     }
     if (r == 0 && (st.state == GUEST_RUNNING || st.state == GUEST_PAUSED)) {
-        r = guest_task(n, &g, &t, e);
+        r = find_disk(n, &limits, e);
+        r = r == 0 ? guest_task(n, &g, &t, e) : r;
         if (r == 0) {
             r = task_resize(t, &limits, e);
         }

@@ -241,7 +241,7 @@ static int apply_limits(struct container *c, const struct cgroup_limits *l, stru
 static int resize(struct task *t, const struct task_limits *limits, struct err *e)
 {
     struct cgroup_limits l;
-    int r = cgroup_limits_from_task(limits, 0, 0, &l, e);
+    int r = cgroup_limits_from_task(limits, &l, e);
 
     if (r == 0) {
         r = apply_limits(of(t), &l, e);

@@ -115,7 +115,7 @@ static int resize(struct task *t, const struct task_limits *limits, struct err *
     if (r < 0 || of(t)->cgroup == NULL) {
         return r;
     }
-    r = cgroup_limits_from_task(&rest, 0, 0, &l, e);
+    r = cgroup_limits_from_task(&rest, &l, e);
     if (r == 0) {
         r = cgroup_apply(of(t)->cgroup, &l, false, e);
         cgroup_limits_fini(&l);
