@@ -5,6 +5,8 @@
 #include <sys/utsname.h>
 
 #include "base/fault.h"
+#include "base/json.h"
+#include "base/scope.h"
 #include "base/str.h"
 #include "cli/cli.h"
 #include "cli/cmd.h"
@@ -49,6 +51,26 @@ int cmd_host_syscalls(struct cli *c, const struct op_host_syscalls *a)
     struct node *n = cli_node(c, &e);
     int r = n == NULL ? -1 : node_syscalls(n, a->guest, &calls, &e);
     return cli_finish(c, r, calls, &e);
+}
+
+int cmd_levels(struct cli *c, const struct op_levels *a)
+{
+    struct err e = {0};
+    SCOPED(scope_json) json_t *order = NULL;
+    json_t *levels = NULL;
+    size_t i;
+    json_t *one;
+    bool wrong = false;
+    struct node *n = cli_node(c, &e);
+    int r = n == NULL ? -1 : cli_order(c, a, false, &order, &e);
+    r = r < 0 ? r : node_levels(n, order, &levels, &e);
+    json_array_foreach(levels, i, one)
+    {
+        const char *result = json_string_value(json_object_get(one, "result"));
+        wrong = wrong || (result != NULL && str_starts(result, "wrong"));
+    }
+    int code = cli_finish(c, r, levels, &e);
+    return code == 0 && wrong ? CLI_FAILED : code;
 }
 
 /* A host is examined also where no state can be kept, which is a finding like others. */

@@ -3,6 +3,8 @@
 #ifndef NODE_BOOT_H
 #define NODE_BOOT_H
 
+#include <limits.h>
+
 #include <jansson.h>
 
 struct err;
@@ -21,6 +23,11 @@ int guest_boot_disk(struct node *n, const struct guest *g, struct err *e);
  * packing ("boot.unpacked"), the first file system ("boot.initrd"), the disk of the image. */
 int guest_boot_prepare(struct node *n, const struct guest *g, json_t *spec,
                        struct err *e);
+
+/* kernel.c: a kernel for a machine that has no image: that of the stored image `name`,
+ * unpacked, else this host's. */
+int guest_boot_kernel(struct node *n, const char *name, char ret[PATH_MAX],
+                      struct err *e);
 
 /* seed.c: the files that were ordered for a new guest (--ssh-key, --user-data) are read, once;
  * and a plan's volume for cloud-init: a descriptor. */

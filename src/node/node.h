@@ -208,6 +208,10 @@ int node_volume_export(struct node *n, const char *name, const json_t *order,
 int node_host_info(struct node *n, json_t **ret, struct err *e);
 int node_doctor(struct node *n, json_t **ret, struct err *e);
 
+/* The levels of virtualization as an array; order: run (one job at each), kernel, work,
+ * level[]. */
+int node_levels(struct node *n, const json_t *order, json_t **ret, struct err *e);
+
 /* The system calls that a guest (NULL: any without a profile of its own) may make. */
 int node_syscalls(struct node *n, const char *guest, json_t **ret, struct err *e);
 

@@ -411,6 +411,12 @@ int node_host_info(struct node *n, json_t **ret, struct err *e)
     return note("host info", NULL, NULL, ret, e);
 }
 
+int node_levels(struct node *n, const json_t *order, json_t **ret, struct err *e)
+{
+    (void)n;
+    return note("levels", NULL, order, ret, e);
+}
+
 int node_doctor(struct node *n, json_t **ret, struct err *e)
 {
     (void)n;

@@ -81,6 +81,7 @@ wrong() {
 op version
 CODES="0 1" # this host may lack something
 op doctor
+op levels
 CODES=0
 op help list
 op completion bash
@@ -261,7 +262,7 @@ wrong network-delete 1 nosuch
 wrong network-create 2 '/bad name'
 wrong help 2 nosuch
 wrong completion 2 nosuch
-for name in version doctor host-info list image-list image-verify image-prune volume-list \
+for name in version doctor host-info levels list image-list image-verify image-prune volume-list \
     pool-list network-list network-prune system-reconcile system-autostart; do
     wrong $name 2 too many
 done

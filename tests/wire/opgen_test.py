@@ -113,6 +113,10 @@ class Records(unittest.TestCase):
         text = "option --size X one-of big,small = huge\n    be so\nresult"
         self.refused(GOOD.replace("result", text), 7, "default 'huge' is none of the words")
 
+    def test_list_of_words_from_a_set_is_refused(self):
+        text = "option --size X one-of big,small many\n    be so\nresult"
+        self.refused(GOOD.replace("result", text), 7, "a list of 'one-of' is not supported")
+
     def test_field_without_text_is_refused(self):
         self.refused(GOOD.replace("result none", "result object\n    name string NAME"), 8,
                      "a field is")

@@ -293,7 +293,7 @@ class Reader:
             raise Bad("%s: one-of needs its words" % item.where)
         if item.words and item.default and item.default not in item.words:
             raise Bad("%s: default '%s' is none of the words" % (item.where, item.default))
-        if item.many and item.type not in ("bool", "one-of") and C_TYPES[item.type] != "const char *":
+        if item.many and item.type != "bool" and C_TYPES[item.type] != "const char *":
             raise Bad("%s: a list of '%s' is not supported" % (item.where, item.type))
 
     def key_example(self, rest):

@@ -35,8 +35,7 @@ static int is_kernel(void *arg, const char *name)
     return str_starts(name, "vmlinuz-") ? 1 : 0;
 }
 
-/* The kernel that this host runs, if the one who asks may read it. */
-static const char *host_kernel(char out[PATH_MAX])
+const char *guest_boot_host_kernel(char out[PATH_MAX])
 {
     struct utsname u;
 
@@ -55,7 +54,7 @@ static int choose_kernel(struct guest *g, struct tree *tree, struct err *e)
         tree_list(tree, "boot", is_kernel, NULL) == 1) {
         return 0;
     }
-    if (host_kernel(path) != NULL) {
+    if (guest_boot_host_kernel(path) != NULL) {
         (void)json_object_set_new(guest_config(g), "kernel", json_string(path));
         return 0;
     }

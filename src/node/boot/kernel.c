@@ -8,6 +8,7 @@
 #include "base/str.h"
 #include "contract/tree.h"
 #include "node/boot/private.h"
+#include "resource/image/image.h"
 #include "resource/image/kernel/kernel.h"
 
 #define BZIMAGE_MAGIC_AT 0x202 /* Linux Documentation/x86/boot.rst, "header" */
@@ -21,7 +22,7 @@ static bool is_bzimage(const char *path)
            memcmp(magic, "HdrS", sizeof magic) == 0;
 }
 
-static int make(struct node *n, const struct guest *g, const struct kernel_order *o,
+static int make(struct node *n, const char *image, const struct kernel_order *o,
                 struct err *e)
 {
     SCOPED(scope_json) json_t *result = NULL;
@@ -29,28 +30,25 @@ static int make(struct node *n, const struct guest *g, const struct kernel_order
     json_t *request = json_pack("{s:s*, s:s*}", "file", o->file, "agent", o->agent);
 
     if (o->file == NULL) {
-        (void)json_object_set_new(request, "image",
-                                  json_string(guest_text(g, "image_digest")));
+        (void)json_object_set_new(request, "image", json_string(image));
     }
     return node_image(n, "kernel", request, &result, e);
 }
 
-static int find_or_make(struct node *n, const struct guest *g,
-                        const struct kernel_order *o, struct kernel_ready *ret,
-                        struct err *e)
+static int find_or_make(struct node *n, const char *image, const struct kernel_order *o,
+                        struct kernel_ready *ret, struct err *e)
 {
     int r = kernel_find(n->state, o, ret);
 
     if (r == -ENOENT) {
-        r = make(n, g, o, e);
+        r = make(n, image, o, e);
         r = r == 0 ? kernel_find(n->state, o, ret) : r;
     }
     return r;
 }
 
 /* A kernel alone: one that is no bzImage is booted as it is. */
-static int prepare_file(struct node *n, const struct guest *g, json_t *boot,
-                        struct err *e)
+static int prepare_file(struct node *n, json_t *boot, struct err *e)
 {
     const char *path = json_string_value(json_object_get(boot, "kernel"));
     const struct kernel_order order = {.file = path};
@@ -60,7 +58,7 @@ static int prepare_file(struct node *n, const struct guest *g, json_t *boot,
     if (path == NULL || !is_bzimage(path)) {
         return 0;
     }
-    r = find_or_make(n, g, &order, &ready, e);
+    r = find_or_make(n, NULL, &order, &ready, e);
     if (r == 0) {
         (void)json_object_set_new(boot, "unpacked", json_string(ready.kernel));
     }
@@ -84,7 +82,7 @@ static int prepare_image(struct node *n, const struct guest *g, json_t *boot,
         r = guest_boot_tree(n, g, &tree, e);
         order.tree_id = r == 0 ? tree->digest : NULL;
     }
-    r = r == 0 ? find_or_make(n, g, &order, &ready, e) : r;
+    r = r == 0 ? find_or_make(n, guest_text(g, "image_digest"), &order, &ready, e) : r;
     tree_close(tree);
     if (r < 0) {
         return e != NULL && e->code != 0
@@ -126,8 +124,45 @@ int guest_boot_prepare(struct node *n, const struct guest *g, json_t *spec, stru
     int r;
 
     if (root == NULL) {
-        return prepare_file(n, g, boot, e);
+        return prepare_file(n, boot, e);
     }
     r = prepare_base(n, g, root, e);
     return r < 0 ? r : prepare_image(n, g, boot, e);
+}
+
+static int image_kernel(struct node *n, const char *name, char ret[PATH_MAX],
+                        struct err *e)
+{
+    struct kernel_order order = {0};
+    struct kernel_ready ready = {0};
+    struct image_store *store;
+    struct image img = {0};
+    struct tree *tree = NULL;
+    int r = node_images(n, &store, e);
+
+    r = r < 0 ? r : image_find(store, name, &img, e);
+    r = r < 0 ? r : image_tree_open(store, &img, &tree, e);
+    order.tree_id = r == 0 ? tree->digest : NULL;
+    r = r == 0 ? find_or_make(n, img.manifest.digest, &order, &ready, e) : r;
+    tree_close(tree);
+    if (r == 0) {
+        (void)str_print(ret, PATH_MAX, "%s", ready.kernel);
+    }
+    kernel_ready_fini(&ready);
+    image_fini(&img);
+    return r;
+}
+
+int guest_boot_kernel(struct node *n, const char *name, char ret[PATH_MAX], struct err *e)
+{
+    struct err why = {0};
+
+    if (image_kernel(n, name, ret, &why) == 0 || guest_boot_host_kernel(ret) != NULL) {
+        return 0;
+    }
+    return err_set(
+        e, -ENOENT,
+        "no kernel: image '%s' is not here (strata image build %s), and /boot of "
+        "this host has none that can be read; name one (--kernel FILE)",
+        name, name);
 }

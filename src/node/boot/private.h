@@ -11,6 +11,9 @@ struct tree;
 int guest_boot_tree(struct node *n, const struct guest *g, struct tree **ret,
                     struct err *e);
 
+/* choose.c: the kernel that this host runs, if the one who asks may read it; else NULL. */
+const char *guest_boot_host_kernel(char out[PATH_MAX]);
+
 /* The disk of the image, made at the first time; its path. */
 int guest_boot_base(struct node *n, const struct guest *g, char out[PATH_MAX],
                     struct err *e);
