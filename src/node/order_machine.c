@@ -20,7 +20,7 @@ static const char *const of_containers[] = {
 static const char *const of_images[] = {"command", "entrypoint", "user",     "workdir",
                                         "env",     "ssh_key",    "user_data"};
 static const char *const of_machines[] = {
-    "kernel",          "initrd",  "append",    "engine",    "disks",
+    "kernel",          "initrd",  "append",    "engine",    "disks",   "cpus_most",
     "hide_hypervisor", "ssh_key", "user_data", "no_reboot", "on_crash"};
 
 /* "cap_add" -> "--cap-add"; "COMMAND" for what has no dashes. */
@@ -127,15 +127,23 @@ static int check_volumes(const json_t *config, struct err *e)
 static int check_size(const json_t *config, struct err *e)
 {
     uint64_t cpus = MILLIS_OF_A_CPU;
+    uint64_t most = 0;
     uint64_t memory = 0;
     int r = json_opt_u64(config, "", "cpus", &cpus, e);
 
+    r = r == 0 ? json_opt_u64(config, "", "cpus_most", &most, e) : r;
     r = r == 0 ? json_opt_u64(config, "", "memory", &memory, e) : r;
     if (r == 0 && (cpus % MILLIS_OF_A_CPU != 0 || cpus == 0 ||
                    cpus > (uint64_t)CPUS_MOST * MILLIS_OF_A_CPU)) {
         return err_set(
             e, -ERANGE,
             "cannot use --cpus with a machine: want a whole number from 1 to %d",
+            CPUS_MOST);
+    }
+    if (r == 0 && most != 0 && (most > CPUS_MOST || most < cpus / MILLIS_OF_A_CPU)) {
+        return err_set(
+            e, -ERANGE,
+            "cannot use --cpus-most with a machine: want what --cpus is, to %d",
             CPUS_MOST);
     }
     if (r == 0 && memory % PAGE_BYTES != 0) {

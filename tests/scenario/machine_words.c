@@ -4,9 +4,12 @@
  *     w TEXT   write TEXT to the first block of the disk, past its own cache, and flush it
  *     r        read it back the same way
  *     t        the seconds of its clock that never leaps, and of its calendar
+ *     c        the processors that are there; those that came are switched on
+ *     m N      compute on processor N
  *     o        switch off                        p   panic
  */
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -14,6 +17,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/reboot.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <termios.h>
 #include <time.h>
@@ -52,6 +56,60 @@ static void disk(const char *text)
     free(block);
 }
 
+static int is_on(unsigned cpu, int changes)
+{
+    char path[64];
+    char text[2] = "1"; /* the first one has no such file */
+    int fd;
+
+    (void)snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%u/online", cpu);
+    fd = open(path, O_RDWR);
+    if (fd >= 0) {
+        (void)!read(fd, text, 1);
+    }
+    if (text[0] == '0' && changes) {
+        (void)!pwrite(fd, "1", 1, 0);
+    }
+    (void)close(fd);
+    return text[0] == '1';
+}
+
+static void tell_processors(void)
+{
+    char path[64];
+    unsigned came = 0;
+
+    printf("processors:");
+    for (unsigned i = 0; i < 64; i++) {
+        (void)snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%u", i);
+        if (access(path, F_OK) == 0) {
+            came += !is_on(i, 1);
+            printf(" %u%s", i, is_on(i, 0) ? "" : " (off)");
+        }
+    }
+    printf(", new: %u, on: %ld\n", came, sysconf(_SC_NPROCESSORS_ONLN));
+}
+
+static void compute_on(unsigned cpu)
+{
+    cpu_set_t set;
+    unsigned v = 1;
+
+    CPU_ZERO(&set);
+    CPU_SET(cpu, &set);
+    if (sched_setaffinity(0, sizeof set, &set) != 0) {
+        printf("cannot run on %u\n", cpu);
+        return;
+    }
+    for (unsigned n = 0; n < 3000000; n++) {
+        v = v * 1664525u + 1013904223u;
+    }
+    printf("on %d: %u\n", sched_getcpu(), v);
+    CPU_ZERO(&set);
+    CPU_SET(0, &set);
+    (void)sched_setaffinity(0, sizeof set, &set);
+}
+
 static void tell_time(void)
 {
     struct timespec mono;
@@ -73,6 +131,8 @@ int main(void)
 
     setvbuf(stdout, NULL, _IONBF, 0);
     (void)mount("dev", "/dev", "devtmpfs", 0, NULL);
+    (void)mkdir("/sys", 0755);
+    (void)mount("sysfs", "/sys", "sysfs", 0, NULL);
     for (unsigned i = 0; i < sizeof modules / sizeof modules[0]; i++) {
         load(modules[i]);
     }
@@ -92,6 +152,12 @@ int main(void)
             break;
         case 't':
             tell_time();
+            break;
+        case 'c':
+            tell_processors();
+            break;
+        case 'm':
+            compute_on((unsigned)atoi(line + 1));
             break;
         case 'p':
             (void)syscall(SYS_exit_group, 3); /* no first process: a panic */

@@ -4,6 +4,7 @@
  * changes and at the end, so that whoever comes later still reads how it went. */
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <signal.h>
 #include <string.h>
 #include <unistd.h>
@@ -61,7 +62,7 @@ static json_t *registers_part(const struct run *run)
 {
     json_t *list = json_array();
 
-    for (unsigned i = 0; i < run->plan.options.cpus; i++) {
+    for (unsigned i = 0; i < machine_cpus_most(run->machine); i++) {
         struct x86_regs r = {0};
 
         machine_look(run->machine, i, &r);
@@ -92,6 +93,10 @@ json_t *asked_stats(const struct run *run)
         machine_engine(run->machine), "why", machine_engine_why(run->machine), "model",
         model != NULL ? model : "host-like", "exits_in_all", (json_int_t)exits, "exits",
         by_kind, "routes", routes_part(&x), "instructions", work_part(&c, exits));
+    (void)json_object_set_new(out, "processors",
+                              json_pack("{s:i, s:i}", "now",
+                                        (int)machine_cpus(run->machine), "most",
+                                        (int)machine_cpus_most(run->machine)));
     (void)json_object_set_new(
         out, "memory",
         json_pack("{s:I, s:I}", "bytes", (json_int_t)run->plan.options.memory_bytes,
@@ -235,23 +240,39 @@ static int do_end(void *who, const struct control_call *c, json_t **ret, struct 
     return r;
 }
 
-static int do_resize(void *who, const struct control_call *c, json_t **ret, struct err *e)
+static int resize_memory(struct run *run, uint64_t memory, struct err *e)
 {
-    struct run *run = who;
     uint64_t all = run->plan.options.memory_bytes;
-    uint64_t memory = 0;
-    int r = json_opt_u64((json_t *)(uintptr_t)c->arg, "", "memory", &memory, e);
 
-    (void)ret;
-    if (r == 0 && (memory == 0 || memory > all)) {
-        r = err_set(
+    if (memory == 0 || memory > all) {
+        return err_set(
             e, -ERANGE,
             "a machine that runs has at most the memory that it was started with, "
             "%" PRIu64 " bytes",
             all);
     }
-    if (r == 0 && !peripherals_give(&run->plan.peripherals, all - memory)) {
-        r = err_set(e, -EOPNOTSUPP, "the machine has no balloon");
+    return peripherals_give(&run->plan.peripherals, all - memory)
+               ? 0
+               : err_set(e, -EOPNOTSUPP, "the machine has no balloon");
+}
+
+static int do_resize(void *who, const struct control_call *c, json_t **ret, struct err *e)
+{
+    struct run *run = who;
+    json_t *arg = (json_t *)(uintptr_t)c->arg;
+    uint64_t memory = 0;
+    uint64_t cpus = 0;
+    int r = json_opt_u64(arg, "", "memory", &memory, e);
+
+    (void)ret;
+    r = r == 0 ? json_opt_u64(arg, "", "cpus", &cpus, e) : r;
+    if (r == 0 && json_object_get(arg, "cpus") != NULL) {
+        r = machine_set_cpus(run->machine, cpus > UINT_MAX ? UINT_MAX : (unsigned)cpus,
+                             e);
+    }
+    if (r == 0 &&
+        (json_object_get(arg, "memory") != NULL || json_object_size(arg) == 0)) {
+        r = resize_memory(run, memory, e);
     }
     return r;
 }

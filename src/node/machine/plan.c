@@ -206,6 +206,7 @@ int plan_read(int fd, struct plan *p, struct err *e)
 {
     json_t *fds = NULL;
     uint64_t cpus = 1;
+    uint64_t most = 0;
     uint64_t user = 0;
     int r;
 
@@ -225,6 +226,7 @@ int plan_read(int fd, struct plan *p, struct err *e)
     r = json_opt_str(p->json, "", "engine", &p->options.engine, e);
     r = r == 0 ? json_opt_str(p->json, "", "model", &p->options.model, e) : r;
     r = r == 0 ? json_opt_u64(p->json, "", "cpus", &cpus, e) : r;
+    r = r == 0 ? json_opt_u64(p->json, "", "cpus_most", &most, e) : r;
     r = r == 0 ? json_opt_u64(p->json, "", "memory", &p->options.memory_bytes, e) : r;
     r = r == 0 ? json_opt_bool(p->json, "", "hide", &p->options.hides, e) : r;
     r = r == 0 ? json_opt_bool(p->json, "", "no_reboot", &p->options.no_reboot, e) : r;
@@ -232,6 +234,7 @@ int plan_read(int fd, struct plan *p, struct err *e)
     r = r == 0 ? json_opt_u64(p->json, "", "user", &user, e) : r;
     r = r == 0 ? json_opt_bool(p->json, "", "born", &p->born, e) : r;
     p->options.cpus = cpus > UINT_MAX ? UINT_MAX : (unsigned)cpus;
+    p->options.cpus_most = most > UINT_MAX ? UINT_MAX : (unsigned)most;
     p->user = (uid_t)user;
     r = r == 0 ? read_image(p, fds, e) : r;
     r = r == 0 ? read_disks(p, fds, e) : r;
@@ -261,6 +264,8 @@ static int parse_pair(const char *name, const char *value, struct plan *p, struc
         p->options.model = value;
     } else if (strcmp(name, "--cpus") == 0) {
         p->options.cpus = (unsigned)atoi(value);
+    } else if (strcmp(name, "--cpus-most") == 0) {
+        p->options.cpus_most = (unsigned)atoi(value);
     } else if (strcmp(name, "--memory") == 0) {
         p->options.memory_bytes = strtoull(value, NULL, 10) << 20;
     } else if (strcmp(name, "--disk") == 0) {

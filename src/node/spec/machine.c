@@ -247,14 +247,15 @@ static int disks_part(const struct plan *p, json_t *spec, json_t *machine, struc
 int spec_build_machine(const struct plan *p, json_t *spec, struct err *e)
 {
     json_int_t cpus = number_of(p->config, "cpus", MILLIS_OF_A_CPU) / MILLIS_OF_A_CPU;
+    json_int_t most = number_of(p->config, "cpus_most", cpus);
     json_int_t memory = number_of(p->config, "memory", (json_int_t)MEMORY_BYTES);
-    json_t *machine =
-        json_pack("{s:s, s:I, s:I, s:b, s:b, s:b, s:o}", "engine",
-                  spec_text(p->config, "engine", "auto"), "cpus", cpus, "memory", memory,
-                  "hide", spec_flag(p->config, "hide_hypervisor") ? 1 : 0, "no_reboot",
-                  spec_flag(p->config, "no_reboot") ? 1 : 0, "hold_crash",
-                  strcmp(spec_text(p->config, "on_crash", "end"), "hold") == 0, "boot",
-                  boot_part(p->config));
+    json_t *machine = json_pack(
+        "{s:s, s:I, s:I, s:I, s:b, s:b, s:b, s:o}", "engine",
+        spec_text(p->config, "engine", "auto"), "cpus", cpus, "cpus_most", most, "memory",
+        memory, "hide", spec_flag(p->config, "hide_hypervisor") ? 1 : 0, "no_reboot",
+        spec_flag(p->config, "no_reboot") ? 1 : 0, "hold_crash",
+        strcmp(spec_text(p->config, "on_crash", "end"), "hold") == 0, "boot",
+        boot_part(p->config));
     int r;
 
     (void)json_object_set_new(/* by its balloon, which every machine has */
@@ -268,7 +269,7 @@ int spec_build_machine(const struct plan *p, json_t *spec, struct err *e)
         spec, "hostname",
         json_string(spec_text(p->config, "hostname", guest_text(p->g, "name"))));
     (void)json_object_set_new(spec, "machine", machine);
-    (void)json_object_set_new(spec, "bounds", bounds_part(p, memory, cpus));
+    (void)json_object_set_new(spec, "bounds", bounds_part(p, memory, most));
     (void)json_object_set_new(spec, "shares", json_array());
     (void)json_object_set_new(machine, "fss", json_array());
     r = disks_part(p, spec, machine, e);

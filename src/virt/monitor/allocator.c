@@ -22,6 +22,7 @@
 #include "virt/monitor/dev/rtc.h"
 #include "virt/monitor/dev/serial.h"
 #include "virt/monitor/pci/pci.h"
+#include "virt/monitor/plug/plug.h"
 #include "virt/monitor/private.h"
 #include "virt/monitor/vpci/vpci.h"
 
@@ -139,6 +140,20 @@ static int add(struct machine *m, const struct dev_class *class, const void *con
     return r;
 }
 
+/* Whatever comes and goes. */
+static int grant_plugs(struct machine *m, struct err *e)
+{
+    const struct plug_cpus_config cpus = {.cpus = m->options.cpus,
+                                          .most = m->options.cpus_most,
+                                          .power = m->power,
+                                          .change = allocator_plug_cpu,
+                                          .who = m};
+
+    return m->options.cpus_most > m->options.cpus
+               ? add(m, &dev_plug_cpus, &cpus, &m->plug_cpus, e)
+               : 0;
+}
+
 static int grant_devices(struct machine *m, struct err *e)
 {
     const struct pic_config pic = {.output = on_pic, .who = m};
@@ -162,7 +177,8 @@ static int grant_devices(struct machine *m, struct err *e)
     r = r == 0 ? add(m, &dev_power, &power, &m->power, e) : r;
     r = r == 0 ? add(m, &dev_serial, &serial, &m->serial, e) : r;
     r = r == 0 ? add(m, &dev_serial, &second, NULL, e) : r;
-    return r == 0 ? add(m, &dev_exit, &leave, NULL, e) : r;
+    r = r == 0 ? add(m, &dev_exit, &leave, NULL, e) : r;
+    return r == 0 ? grant_plugs(m, e) : r;
 }
 
 /* The bus of PCI, and what is plugged into it. */
@@ -204,6 +220,16 @@ static unsigned slots(const struct machine *m)
     return n < SLOTS_LEAST ? SLOTS_LEAST : n;
 }
 
+static uint64_t absent(const struct machine *m)
+{
+    uint64_t bits = 0;
+
+    for (unsigned i = 0; i < m->cpus; i++) {
+        bits |= (uint64_t)!atomic_load(&m->vcpu[i].is_there) << i;
+    }
+    return bits;
+}
+
 int allocator_write_tables(struct machine *m, struct err *e)
 {
     uint64_t high = m->options.memory_bytes <= MACHINE_LOW_END
@@ -211,7 +237,9 @@ int allocator_write_tables(struct machine *m, struct err *e)
                         : MACHINE_HIGH + m->options.memory_bytes - MACHINE_LOW_END;
     const struct acpi_config c = {
         .hides = m->options.hides,
-        .cpus = m->options.cpus,
+        .cpus = m->cpus,
+        .absent = absent(m),
+        .plugs_cpus = m->plug_cpus != NULL,
         .slots = slots(m),
         .ecam_base = MACHINE_ECAM,
         .low_first = MACHINE_LOW_END,
@@ -243,7 +271,7 @@ int allocator_build(struct machine *m, struct err *e)
     r = r == 0 ? grant_memory(m, e) : r;
     r = r == 0 ? grant_devices(m, e) : r;
     r = r == 0 ? grant_functions(m, e) : r;
-    for (; r == 0 && m->cpus < m->options.cpus; m->cpus += r == 0) {
+    for (; r == 0 && m->cpus < m->options.cpus_most; m->cpus += r == 0) {
         r = vcpu_init(&m->vcpu[m->cpus], m, m->cpus, e);
     }
     return r == 0 ? allocator_write_tables(m, e) : r;
@@ -251,7 +279,7 @@ int allocator_build(struct machine *m, struct err *e)
 
 void allocator_release(struct machine *m)
 {
-    for (unsigned i = 0; i < m->options.cpus && i < MACHINE_CPUS_MOST; i++) {
+    for (unsigned i = 0; i < MACHINE_CPUS_MOST; i++) {
         vcpu_fini(&m->vcpu[i]);
     }
     engine_release(m);

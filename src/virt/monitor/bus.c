@@ -30,7 +30,8 @@ void bus_send(void *who, const struct apic_message *msg)
     struct machine *m = who;
 
     for (unsigned i = 0; i < m->cpus; i++) {
-        if (lapic_matches(&m->vcpu[i].lapic, msg->dest, msg->is_logical)) {
+        if (atomic_load(&m->vcpu[i].is_there) &&
+            lapic_matches(&m->vcpu[i].lapic, msg->dest, msg->is_logical)) {
             deliver(&m->vcpu[i], msg);
             if (msg->mode == APIC_LOWEST) {
                 return; /* one of them is enough */
@@ -44,7 +45,7 @@ void bus_send_others(struct vcpu *from, const struct apic_message *msg, bool and
     struct machine *m = from->machine;
 
     for (unsigned i = 0; i < m->cpus; i++) {
-        if (and_self || &m->vcpu[i] != from) {
+        if (atomic_load(&m->vcpu[i].is_there) && (and_self || &m->vcpu[i] != from)) {
             deliver(&m->vcpu[i], msg);
         }
     }

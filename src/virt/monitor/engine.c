@@ -104,9 +104,9 @@ static int choose_engine(struct machine *m, struct err *e)
 /* Before the first processor, since hardware takes CPUID once. */
 static void show_features(struct machine *m)
 {
-    m->features = m->options.hides      ? 0
-                  : m->options.cpus > 1 ? engine_features(m)
-                                        : engine_features(m) & ~(uint32_t)PV_OF_MANY;
+    m->features = m->options.hides           ? 0
+                  : m->options.cpus_most > 1 ? engine_features(m)
+                                             : engine_features(m) & ~(uint32_t)PV_OF_MANY;
 }
 
 static bool is_auto(const struct machine *m)

@@ -81,6 +81,11 @@ int machine_create(struct loop *l, const struct machine_options *o, struct machi
         return err_set(e, -EINVAL, "cannot make a machine of %u processors: 1 to %d",
                        o->cpus, MACHINE_CPUS_MOST);
     }
+    if (o->cpus_most > MACHINE_CPUS_MOST ||
+        (o->cpus_most != 0 && o->cpus_most < o->cpus)) {
+        return err_set(e, -EINVAL, "cannot make a machine of %u to %u processors",
+                       o->cpus, o->cpus_most);
+    }
     if (o->memory_bytes < MACHINE_LEAST_BYTES || o->memory_bytes % 4096 != 0) {
         return err_set(e, -EINVAL, "cannot make a machine of so little memory");
     }
@@ -89,6 +94,7 @@ int machine_create(struct loop *l, const struct machine_options *o, struct machi
         return err_set(e, -ENOMEM, "out of memory");
     }
     m->options = *o;
+    m->options.cpus_most = o->cpus_most != 0 ? o->cpus_most : o->cpus;
     m->loop = l;
     m->over.fn = on_over;
     m->clock_hz = TIME_HZ;
@@ -97,7 +103,7 @@ int machine_create(struct loop *l, const struct machine_options *o, struct machi
                               .cpuid = interpreter_cpuid,
                               .untake_interrupt = dispatcher_untake_interrupt,
                               .clock = time_clock,
-                              .pause_most = o->cpus > 1 ? PAUSE_MOST : 0,
+                              .pause_most = m->options.cpus_most > 1 ? PAUSE_MOST : 0,
                               .who = m};
     pause_init(m);
     r = allocator_build(m, e);
@@ -141,7 +147,7 @@ int machine_run(struct machine *m, enum machine_end *ret_end, unsigned *ret_code
         time_start(m);
     }
     for (unsigned i = 0; r == 0 && i < m->cpus; i++) {
-        r = vcpu_start(&m->vcpu[i], e);
+        r = atomic_load(&m->vcpu[i].is_there) ? vcpu_start(&m->vcpu[i], e) : 0;
     }
     if (r != 0) {
         machine_finish(m, MACHINE_BROKEN, 0);

@@ -27,8 +27,9 @@ struct x86_regs;
 struct machine_options {
     const char *engine; /* "auto", "kvm", "translate", "interpret"; NULL: "auto" */
     int kvm; /* /dev/kvm, borrowed for `machine_create`; 0: it is opened, -1: there is none */
-    const char *model; /* CPUID model; NULL: "machine" */
-    unsigned cpus;     /* 1.. */
+    const char *model;  /* CPUID model; NULL: "machine" */
+    unsigned cpus;      /* 1.. */
+    unsigned cpus_most; /* there is room for so many; 0: no more */
     uint64_t memory_bytes;
     bool hides;     /* no mark of a hypervisor */
     bool no_reboot; /* a reset ends the run; else the guest starts again */
@@ -116,6 +117,13 @@ int machine_rewind(struct machine *m, struct err *e);
  * one processor, which stands; on the loop's thread. */
 int machine_dump(struct machine *m, int fd, struct err *e);
 void machine_look(struct machine *m, unsigned index, struct x86_regs *ret);
+
+/* Processors that the guest has now; and how many it shall have, of those that there is room
+ * for: it takes new ones at once, and others when it lets go of them, if it does.  -ERANGE,
+ * -EOPNOTSUPP. */
+unsigned machine_cpus(const struct machine *m);
+unsigned machine_cpus_most(const struct machine *m);
+int machine_set_cpus(struct machine *m, unsigned n, struct err *e);
 
 /* The same as a request, done on the loop's thread soon. */
 enum machine_ask {

@@ -50,6 +50,7 @@ enum machine_hold {
 enum vcpu_ask {
     VCPU_ASK_INIT = 1,
     VCPU_ASK_START = 2,
+    VCPU_ASK_POWER_ON = 4, /* as it was made, waiting */
 };
 
 struct vcpu {
@@ -59,7 +60,8 @@ struct vcpu {
     struct lapic lapic;
     pthread_t thread;
     bool has_thread;
-    timer_t timer; /* of its local APIC; signals its thread */
+    _Atomic bool is_there; /* plugged in; else no message reaches it */
+    timer_t timer;         /* of its local APIC; signals its thread */
     bool has_timer;
     enum vcpu_state state;
     struct x86_regs *power_on;  /* owned: as the processor was made */
@@ -91,6 +93,7 @@ struct machine {
     struct dev *dev[MACHINE_DEVICES]; /* owned, in the order of their start */
     unsigned devices;
     struct dev *pic, *ioapic, *serial, *power, *pci; /* borrowed from `dev` */
+    struct dev *plug_cpus;                           /* ... NULL: processors stay */
     struct virtio_space_mem space;                   /* what devices see of `mem` */
     struct boot_place place;                         /* what loaders are told of memory */
     uint64_t wall_clock;                             /* KVM's MSR, as it was written */
@@ -170,6 +173,9 @@ void time_stop(struct machine *m);
 void time_start(struct machine *m);
 void time_get(const struct vcpu *v, struct x86_regs *ret);
 int time_set(struct vcpu *v, const struct x86_regs *r, struct err *e);
+
+/* plug.c, a part of the allocator: `change` of `struct plug_cpus_config`. */
+void allocator_plug_cpu(void *who, unsigned index, bool is_there);
 
 /* allocator.c: memory, processors and devices of a new machine. */
 int allocator_build(struct machine *m, struct err *e);

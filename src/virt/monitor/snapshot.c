@@ -117,7 +117,8 @@ static void carry_cpu(struct vcpu *v, struct snap *s, struct err *e)
     }
     regs_carry(&r, s);
     v->state = (enum vcpu_state)snap_number(s, v->state, VCPU_WAITS);
-    asks = (uint32_t)snap_number(s, asks, VCPU_ASK_INIT | VCPU_ASK_START);
+    asks = (uint32_t)snap_number(s, asks,
+                                 VCPU_ASK_INIT | VCPU_ASK_START | VCPU_ASK_POWER_ON);
     page = snap_number(s, page, UINT8_MAX);
     untaken = snap_number(s, untaken, UINT8_MAX + 1);
     lapic_carry(&v->lapic, s);

@@ -173,6 +173,14 @@ static void power_on(struct vcpu *v)
     v->untaken = -1;
 }
 
+static void reset_whole(struct vcpu *v)
+{
+    pv_reset(&v->pv);
+    power_on(v);
+    lapic_reset(&v->lapic, false);
+    v->state = v->index == 0 ? VCPU_RUNS : VCPU_WAITS;
+}
+
 static void reset(struct vcpu *v)
 {
     power_on(v);
@@ -198,6 +206,9 @@ static void obey(struct vcpu *v)
 {
     uint32_t asks = atomic_exchange(&v->asks, 0);
 
+    if ((asks & VCPU_ASK_POWER_ON) != 0) {
+        reset_whole(v);
+    }
     if ((asks & VCPU_ASK_INIT) != 0) {
         reset(v);
     }
@@ -210,10 +221,7 @@ void vcpu_reset(struct vcpu *v)
 {
     atomic_fetch_and(&v->cpu->kicks, CPU_KICK_FLUSH);
     atomic_store(&v->asks, 0);
-    pv_reset(&v->pv);
-    power_on(v);
-    lapic_reset(&v->lapic, false);
-    v->state = v->index == 0 ? VCPU_RUNS : VCPU_WAITS;
+    reset_whole(v);
 }
 
 static int make_timer(struct vcpu *v)
@@ -311,6 +319,7 @@ int vcpu_init(struct vcpu *v, struct machine *m, unsigned index, struct err *e)
     v->index = index;
     v->untaken = -1;
     v->state = index == 0 ? VCPU_RUNS : VCPU_WAITS;
+    atomic_store(&v->is_there, index < m->options.cpus);
     r = engine_create_cpu(m, index, e);
     if (r != 0) {
         return r;

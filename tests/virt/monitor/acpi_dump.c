@@ -1,5 +1,6 @@
 /* acpi_dump.c - writes each ACPI table of a machine to a file of its own, for another
- * implementation to read. */
+ * implementation to read: of so many processors, and with a second word of a machine into which
+ * things are plugged while it runs. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,6 +33,8 @@ int main(int argc, char **argv)
 {
     const struct acpi_config c = {
         .cpus = argc > 1 ? (unsigned)atoi(argv[1]) : 2,
+        .absent = argc > 2 ? 0xe : 0,
+        .plugs_cpus = argc > 2,
         .slots = 8,
         .ecam_base = 0xe0000000,
         .low_first = 0xc0000000,

@@ -18,7 +18,15 @@
 #define OP_METHOD    0x14u
 #define OP_DUAL      0x2eu
 #define OP_MULTI     0x2fu
+#define OP_IF        0xa0u
+#define OP_ELSE      0xa1u
+#define OP_WHILE     0xa2u
 #define OP_EXT       0x5bu
+#define OP_MUTEX     0x01u /* behind it */
+#define OP_ACQUIRE   0x23u
+#define OP_RELEASE   0x27u
+#define OP_REGION    0x80u
+#define OP_FIELD     0x81u
 #define OP_DEVICE    0x82u
 #define LENGTH_BYTES 3 /* of every PkgLength: up to 2^20 - 1 */
 
@@ -291,4 +299,93 @@ void aml_range(struct aml *a, enum aml_range kind, uint64_t first, uint64_t last
     put_little(a, last, width);
     put_little(a, 0, width);
     put_little(a, last - first + 1, width);
+}
+
+/* ---- registers and methods ---- */
+
+static size_t open_op(struct aml *a, uint8_t op)
+{
+    aml_byte(a, op);
+    return open_block(a);
+}
+
+size_t aml_if(struct aml *a)
+{
+    return open_op(a, OP_IF);
+}
+
+size_t aml_else(struct aml *a)
+{
+    return open_op(a, OP_ELSE);
+}
+
+size_t aml_while(struct aml *a)
+{
+    return open_op(a, OP_WHILE);
+}
+
+size_t aml_buffer(struct aml *a, uint8_t bytes)
+{
+    size_t mark = open_op(a, OP_BUFFER);
+
+    aml_integer(a, bytes);
+    return mark;
+}
+
+void aml_ports(struct aml *a, const char *name, uint16_t first, uint8_t ports)
+{
+    aml_byte(a, OP_EXT);
+    aml_byte(a, OP_REGION);
+    aml_name(a, name);
+    aml_byte(a, 1); /* I/O space */
+    aml_integer(a, first);
+    aml_integer(a, ports);
+}
+
+size_t aml_fields(struct aml *a, const char *region, unsigned width)
+{
+    size_t mark;
+
+    aml_byte(a, OP_EXT);
+    mark = open_op(a, OP_FIELD);
+    aml_name(a, region);
+    aml_byte(a, (uint8_t)((width == 4 ? 3 : width == 2 ? 2 : 1) | 2u << 5));
+    return mark;
+}
+
+void aml_field(struct aml *a, const char *name, unsigned bits)
+{
+    if (name != NULL) {
+        aml_name(a, name);
+    } else {
+        aml_byte(a, 0);
+    }
+    if (bits > 63) {
+        aml_byte(a, (uint8_t)(1u << 6 | (bits & 15)));
+        bits >>= 4;
+    }
+    aml_byte(a, (uint8_t)bits);
+}
+
+void aml_mutex(struct aml *a, const char *name)
+{
+    aml_byte(a, OP_EXT);
+    aml_byte(a, OP_MUTEX);
+    aml_name(a, name);
+    aml_byte(a, 0);
+}
+
+void aml_acquire(struct aml *a, const char *name)
+{
+    aml_byte(a, OP_EXT);
+    aml_byte(a, OP_ACQUIRE);
+    aml_name(a, name);
+    put_little(a, 0xffff, 2);
+}
+
+void aml_release(struct aml *a, const char *name)
+{
+    aml_byte(a, OP_EXT);
+    aml_byte(a, OP_RELEASE);
+    aml_name(a, name);
 }

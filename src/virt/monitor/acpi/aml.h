@@ -54,4 +54,36 @@ enum aml_range {
 /* An address range that a bridge hands down. */
 void aml_range(struct aml *a, enum aml_range kind, uint64_t first, uint64_t last);
 
+/* Terms of a method's body, by their bytes (ACPI 6.5, 20.3). */
+enum aml_op {
+    AML_ZERO = 0x00,
+    AML_ONE = 0x01,
+    AML_NAME = 0x08,
+    AML_LOCAL = 0x60, /* the first of eight */
+    AML_ARG = 0x68,   /* ... of seven */
+    AML_STORE = 0x70, /* from, to */
+    AML_ADD = 0x72,
+    AML_SUBTRACT = 0x74,
+    AML_AND = 0x7b,
+    AML_NOTIFY = 0x86, /* whom, what */
+    AML_EQUAL = 0x93,
+    AML_RETURN = 0xa4,
+};
+
+/* More blocks; the condition comes first in what follows. */
+size_t aml_if(struct aml *a);
+size_t aml_else(struct aml *a);
+size_t aml_while(struct aml *a);
+size_t aml_buffer(struct aml *a, uint8_t bytes);
+
+/* Registers: `ports` of I/O space from there on, and their parts.  `width` is the bytes of an
+ * access; writing a part, the bits around it are written as zeros.  NULL: nobody's bits. */
+void aml_ports(struct aml *a, const char *name, uint16_t first, uint8_t ports);
+size_t aml_fields(struct aml *a, const char *region, unsigned width);
+void aml_field(struct aml *a, const char *name, unsigned bits);
+
+void aml_mutex(struct aml *a, const char *name);
+void aml_acquire(struct aml *a, const char *name); /* however long that takes */
+void aml_release(struct aml *a, const char *name);
+
 #endif

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/err.h"
+#include "virt/monitor/acpi/private.h"
 #include "virt/monitor/dev/ioapic.h"
 #include "virt/monitor/dev/lapic.h"
 #include "virt/monitor/dev/power.h"
@@ -18,6 +19,9 @@
 #define FADT_REV    6
 #define SLOTS_MOST  32
 #define ECAM_BYTES  0x100000u /* of one bus */
+
+#define LOCAL_ENABLED 1u /* flags of a processor in the MADT */
+#define LOCAL_CAPABLE 2u /* it may come later */
 
 static void put(struct aml *a, uint64_t v, unsigned bytes)
 {
@@ -173,7 +177,9 @@ static uint32_t dsdt(struct aml *a, const struct acpi_config *c)
     legacy_device(a, "COM1", "PNP0501", 0x3f8, 4);
     legacy_device(a, "COM2", "PNP0501", 0x2f8, 3);
     legacy_device(a, "RTC", "PNP0B00", 0x70, 8);
+    acpi_describe_plugs(a, c);
     aml_end(a, scope);
+    acpi_describe_events(a, c);
     aml_byte(a, 0x08);
     aml_name(a, "\\_S5");
     off = aml_package(a, 4);
@@ -261,10 +267,12 @@ static uint32_t fadt(struct aml *a, uint32_t facs_at, uint32_t dsdt_at)
     return end(a, table);
 }
 
-static void processor(struct aml *a, unsigned id)
+static void processor(struct aml *a, unsigned id, bool is_absent)
 {
+    uint8_t flags = is_absent ? LOCAL_CAPABLE : LOCAL_ENABLED;
+
     if (id < 255) {
-        aml_put(a, (const uint8_t[]){0, 8, (uint8_t)id, (uint8_t)id, 1, 0, 0, 0}, 8);
+        aml_put(a, (const uint8_t[]){0, 8, (uint8_t)id, (uint8_t)id, flags, 0, 0, 0}, 8);
         return;
     }
     aml_put(a, (const uint8_t[]){9, 16, 0, 0}, 4);
@@ -280,7 +288,7 @@ static uint32_t madt(struct aml *a, const struct acpi_config *c)
     put(a, LAPIC_BASE, 4);
     put(a, 1, 4); /* there is an 8259 pair, too */
     for (unsigned i = 0; i < c->cpus; i++) {
-        processor(a, i);
+        processor(a, i, i < 64 && (c->absent >> i & 1) != 0);
     }
     aml_put(a, (const uint8_t[]){1, 12, IOAPIC_ID, 0}, 4);
     put(a, IOAPIC_BASE, 4);

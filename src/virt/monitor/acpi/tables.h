@@ -11,6 +11,8 @@ struct err;
 
 struct acpi_config {
     unsigned cpus;                  /* APIC identifiers 0.. */
+    uint64_t absent;                /* of the first 64 those that are not there yet */
+    bool plugs_cpus;                /* processors come and go: at most 64 */
     unsigned slots;                 /* of PCI bus 0 whose pins are described */
     uint64_t ecam_base;             /* of bus 0 */
     uint64_t low_first, low_last;   /* PCI memory below 4 GiB */

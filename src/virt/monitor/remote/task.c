@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/err.h"
@@ -18,7 +19,10 @@
 #include "host/file.h"
 #include "virt/monitor/remote/private.h"
 
-#define END_WAIT_MS 10000
+#define END_WAIT_MS     10000
+#define MILLIS_OF_A_CPU 1000
+#define PLUG_STEPS      200 /* of that long, until a guest has let go of processors */
+#define PLUG_STEP_NS    50000000
 
 struct task *far_task(struct far *f)
 {
@@ -89,47 +93,6 @@ static int resume_it(struct task *t, struct err *e)
                             : far_ask(of(t)->directory, FAR_RESUME, NULL, NULL, e);
 }
 
-/* Its memory by its own word; else what the kernel limits of its worker. */
-static int resize(struct task *t, const struct task_limits *limits, struct err *e)
-{
-    struct task_limits rest = *limits;
-    struct cgroup_limits l;
-    int r = 0;
-
-    if (limits->cpu_millis != 0) {
-        return err_set(e, -EOPNOTSUPP,
-                       "cannot change the processors of machine '%s' while it runs",
-                       of(t)->id);
-    }
-    if (limits->memory_bytes == UINT64_MAX) {
-        return err_set(e, -EINVAL, "cannot take the memory of machine '%s' away",
-                       of(t)->id);
-    }
-    if (limits->memory_bytes != 0) {
-        SCOPED(scope_json)
-        json_t *arg = json_pack("{s:I}", "memory", (json_int_t)limits->memory_bytes);
-
-        r = far_ask(of(t)->directory, FAR_RESIZE, arg, NULL, e);
-    }
-    rest.memory_bytes = 0;
-    if (r < 0 || of(t)->cgroup == NULL) {
-        return r;
-    }
-    r = cgroup_limits_from_task(&rest, &l, e);
-    if (r == 0) {
-        r = cgroup_apply(of(t)->cgroup, &l, false, e);
-        cgroup_limits_fini(&l);
-    }
-    return r;
-}
-
-static int stats(struct task *t, struct task_stats *ret, struct err *e)
-{
-    int r = need_cgroup(of(t), "measure", e);
-
-    return r < 0 ? r : cgroup_stats(of(t)->cgroup, ret, e);
-}
-
 /* What it wrote when that last changed; asked it would have to run. */
 static bool says_paused(const struct far *f)
 {
@@ -147,6 +110,95 @@ static bool says_paused(const struct far *f)
     }
     word = json_string_value(json_object_get(told, "state"));
     return word != NULL && strcmp(word, "paused") == 0;
+}
+
+/* -1: it does not tell. */
+static json_int_t processors(const struct far *f)
+{
+    SCOPED(scope_json) json_t *told = NULL;
+    json_t *n;
+
+    (void)far_ask(f->directory, FAR_STATS, NULL, &told, NULL);
+    n = json_object_get(json_object_get(told, "processors"), "now");
+    return json_is_integer(n) ? json_integer_value(n) : -1;
+}
+
+static int ask_processors(const struct far *f, json_int_t n, struct err *e)
+{
+    SCOPED(scope_json) json_t *arg = json_pack("{s:I}", "cpus", n);
+
+    return far_ask(f->directory, FAR_RESIZE, arg, NULL, e);
+}
+
+/* New ones are there at once; a guest that runs lets go of others by itself, or does not. */
+static int resize_processors(const struct far *f, uint64_t millis, struct err *e)
+{
+    const struct timespec pause = {.tv_nsec = PLUG_STEP_NS};
+    json_int_t n = (json_int_t)(millis / MILLIS_OF_A_CPU);
+    json_int_t now;
+    int r;
+
+    if (millis == UINT64_MAX || millis % MILLIS_OF_A_CPU != 0) {
+        return err_set(e, -EINVAL, "a machine has whole processors");
+    }
+    r = ask_processors(f, n, e);
+    for (unsigned i = 0; r == 0 && i < PLUG_STEPS; i++) {
+        now = processors(f);
+        if (now <= n || says_paused(f)) {
+            return 0;
+        }
+        (void)nanosleep(&pause, NULL);
+    }
+    if (r == 0) {
+        (void)ask_processors(f, now, NULL);
+        r = err_set(e, -ETIMEDOUT,
+                    "machine '%s' does not let go of its processors: it has %lld", f->id,
+                    (long long)now);
+    }
+    return r;
+}
+
+/* Processors and memory by its own word; else what the kernel limits of its worker. */
+static int resize(struct task *t, const struct task_limits *limits, struct err *e)
+{
+    struct task_limits rest = *limits;
+    struct cgroup_limits l;
+    int r = 0;
+
+    if (limits->cpu_millis != 0) {
+        r = resize_processors(of(t), limits->cpu_millis, e);
+    }
+    if (r < 0) {
+        return r;
+    }
+    if (limits->memory_bytes == UINT64_MAX) {
+        return err_set(e, -EINVAL, "cannot take the memory of machine '%s' away",
+                       of(t)->id);
+    }
+    if (limits->memory_bytes != 0) {
+        SCOPED(scope_json)
+        json_t *arg = json_pack("{s:I}", "memory", (json_int_t)limits->memory_bytes);
+
+        r = far_ask(of(t)->directory, FAR_RESIZE, arg, NULL, e);
+    }
+    rest.memory_bytes = 0;
+    rest.cpu_millis = 0;
+    if (r < 0 || of(t)->cgroup == NULL) {
+        return r;
+    }
+    r = cgroup_limits_from_task(&rest, &l, e);
+    if (r == 0) {
+        r = cgroup_apply(of(t)->cgroup, &l, false, e);
+        cgroup_limits_fini(&l);
+    }
+    return r;
+}
+
+static int stats(struct task *t, struct task_stats *ret, struct err *e)
+{
+    int r = need_cgroup(of(t), "measure", e);
+
+    return r < 0 ? r : cgroup_stats(of(t)->cgroup, ret, e);
 }
 
 static enum task_state state(struct task *t)

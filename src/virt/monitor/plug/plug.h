@@ -1,0 +1,42 @@
+/* plug.h - what is plugged into a machine that runs, and what its guest lets go of.
+ *
+ * Registers that methods of the DSDT read and write (acpi/plug.c): the machine says what
+ * came or is wanted back and raises a general event, the guest answers when it likes.
+ * Guests of QEMU know the same ones.
+ *
+ * Threads: what the machine calls is for the loop's thread, without the board's lock. */
+#ifndef VIRT_MONITOR_PLUG_PLUG_H
+#define VIRT_MONITOR_PLUG_PLUG_H
+
+#include <stdint.h>
+
+#include "virt/monitor/dev/dev.h"
+
+/* QEMU docs/specs/acpi_cpu_hotplug. */
+#define PLUG_CPUS_PORT  0xcd8u
+#define PLUG_CPUS_BYTES 12u
+#define PLUG_CPUS_EVENT 2u /* the general event */
+#define PLUG_CPUS_MOST  64u
+
+struct plug_cpus_config {
+    unsigned cpus, most; /* there at first, from 0 on; there is room for */
+    struct dev *power;   /* borrowed: raises events */
+
+    /* That processor is there, or no longer, since the guest let go of it, or since a state
+     * was loaded or a reset made an end of waiting.  Under the board's lock. */
+    void (*change)(void *who, unsigned index, bool is_there);
+    void *who; /* borrowed */
+};
+
+extern const struct dev_class dev_plug_cpus;
+
+uint64_t plug_cpus_there(const struct dev *d); /* a bit for each */
+
+/* One that is there now: the guest is told. */
+void plug_cpus_add(struct dev *d, unsigned index);
+
+/* The guest is asked to let go of it, or no longer asked. */
+void plug_cpus_ask(struct dev *d, unsigned index);
+void plug_cpus_keep(struct dev *d);
+
+#endif

@@ -1,0 +1,113 @@
+#!/bin/sh
+# A Linux that runs gets processors and gives them back: it computes on new ones, also when it
+# was saved in between, and started again.
+# rows: OPS-04
+# release
+# timeout: 300
+# STRATA_LINUX: the directory in which boot/vmlinuz-* and lib/modules lie (default: /).
+. "$(dirname "$0")/lib.sh"
+need_root
+need_cmd python3 gcc
+root=${STRATA_LINUX:-/}
+linux=$(find "$root/boot" -name 'vmlinuz-*' 2>/dev/null | sort | tail -n 1)
+modules=
+for name in virtio virtio_ring virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci virtio_blk virtio_balloon; do
+    modules="$modules $(find "$root/lib/modules" -name "$name.ko" 2>/dev/null | sort | tail -n 1)"
+done
+[ -n "$linux" ] && [ -n "${modules# }" ] || skip "no Linux kernel with modules below $root (STRATA_LINUX)"
+
+printed() { [ "$(strata logs "$1" | grep -c "$2")" -ge "${3:-1}" ]; }
+# tell WORD... - say it to the guest, and wait for the answer, which is left in $OUT.
+tell() {
+    before=$(strata logs web | wc -l)
+    printf '%s\n' "$*" | timeout 1 "$STRATA" --state "$STATE" console web >/dev/null 2>&1 || true
+    tries=100
+    while [ "$(strata logs web | wc -l)" -le "$before" ]; do
+        tries=$((tries - 1))
+        [ "$tries" -gt 0 ] || fail "'$*' was not answered: $(strata logs web | tail -5)"
+        sleep 0.1
+    done
+    OUT=$(strata logs web | tail -n +$((before + 1)) | tr -d '\r' | tail -1)
+}
+now() { strata --json inspect web | python3 -c "import json, sys
+m = json.load(sys.stdin)[0]['machine']['processors']
+print(m['now'], m['most'])"; }
+# says WORD ANSWER - it answers so, perhaps a moment later.
+says() {
+    tell "$1"
+    [ "$OUT" = "$2" ]
+}
+SUM=3644761281
+
+cd "$WORK"
+gcc -D_GNU_SOURCE -O2 -static -o init "$TOP/tests/scenario/machine_words.c"
+# shellcheck disable=SC2086
+python3 "$TOP/tests/virt/monitor/cpio.py" init initrd $modules
+strata run -d --name web --as machine --kernel "$linux" --initrd initrd --memory 256M --cpus 1 --cpus-most 4 \
+    --stop-timeout 1s --append "console=ttyS0 quiet panic=0" >/dev/null
+within 60 printed web ready
+is "at first" "$(now)" "1 4"
+tell c
+is "the guest, at first" "$OUT" "processors: 0, new: 0, on: 1"
+
+# Up: each new one computes.
+strata resize web --cpus 3 >/dev/null
+is "given" "$(now)" "3 4"
+within 20 says c "processors: 0 1 2, new: 0, on: 3"
+for cpu in 0 1 2; do
+    tell m $cpu
+    is "on processor $cpu" "$OUT" "on $cpu: $SUM"
+done
+
+# Saved and on with another engine, they are the same; down, and up again.
+strata save web >/dev/null
+strata start web --engine interpret >/dev/null
+is "saved" "$(now)" "3 4"
+tell m 2
+is "on processor 2, saved" "$OUT" "on 2: $SUM"
+strata save web >/dev/null
+strata start web --engine translate >/dev/null
+strata resize web --cpus 2 >/dev/null
+is "given back" "$(now)" "2 4"
+tell c
+is "the guest, smaller" "$OUT" "processors: 0 1, new: 0, on: 2"
+tell m 2
+is "one that is not there" "$OUT" "cannot run on 2"
+strata resize web --cpus 4 >/dev/null
+within 20 says c "processors: 0 1 2 3, new: 0, on: 4"
+for cpu in 2 3; do
+    tell m $cpu
+    is "on processor $cpu, again" "$OUT" "on $cpu: $SUM"
+done
+
+# Started again, it has what it was given last.
+strata reset web >/dev/null
+within 60 printed web ready 2
+within 20 says c "processors: 0 1 2 3, new: 0, on: 4"
+strata stop web >/dev/null
+strata resize web --cpus 2 >/dev/null
+strata start web >/dev/null
+within 60 printed web ready 3
+is "a new start" "$(now)" "2 4"
+tell c
+is "the guest, a new start" "$OUT" "processors: 0 1, new: 0, on: 2"
+
+# A guest that is paused lets go when it goes on.
+strata pause web >/dev/null
+strata resize web --cpus 1 >/dev/null
+is "paused" "$(now)" "2 4"
+strata resume web >/dev/null
+has_one() { [ "$(now)" = "1 4" ]; }
+within 20 has_one
+
+# What cannot be is refused, and changes nothing.
+fails 1 strata resize web --cpus 5
+has "too many" "$OUT" "--cpus-most"
+fails 1 strata resize web --cpus 1.5
+has "half of one" "$OUT" "whole number"
+is "still" "$(now)" "1 4"
+strata delete --force web >/dev/null
+fails 125 strata create --as machine --kernel "$linux" --cpus 4 --cpus-most 2
+has "room for fewer" "$OUT" "--cpus-most"
+fails 125 strata create --cpus-most 2 busybox
+has "a container" "$OUT" "cannot use --cpus-most with a container"
