@@ -27,6 +27,11 @@ int worker_end_machine(const json_t *spec, struct err *e);
 int net_join_machine(const json_t *spec, int *ret_fd, char words[NET_CARD_BYTES],
                      struct err *e);
 
+/* The words of that card which its guest can use: its address, and the way on; empty: there
+ * is no network. */
+struct str;
+int net_tell_machine(const json_t *spec, struct str *out, struct err *e);
+
 /* share.c: the program that serves a directory of a machine's plan, and the socket to it. */
 int worker_share(const json_t *spec, const json_t *share, int *ret_fd, struct err *e);
 

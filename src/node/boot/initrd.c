@@ -16,8 +16,11 @@
 #include "base/str.h"
 #include "host/file.h"
 #include "node/boot/private.h"
+#include "node/worker.h"
 #include "resource/image/kernel/cpio.h"
 #include "virt/agent/frame/frame.h"
+
+#define NAMES_MOST (128 << 10) /* bytes of a file that the agent takes */
 
 /* A NULL-terminated list of borrowed texts. */
 static const char **texts_of(const json_t *list)
@@ -93,6 +96,37 @@ static void add_seed(struct cpio *c, const json_t *seed)
     }
 }
 
+static void add_text(struct cpio *c, const char *name, const char *dir, const char *file)
+{
+    SCOPED(scope_free) char *text = NULL;
+    char path[PATH_MAX];
+    size_t len = 0;
+
+    (void)str_print(path, sizeof path, "%s/%s", dir, file);
+    if (file_read(AT_FDCWD, path, NAMES_MOST, &text, &len) == 0) {
+        cpio_add(c, name, S_IFREG | 0400, text, len);
+    }
+}
+
+/* For an agent that runs one command: what a system of its own would ask for. */
+static int add_network(struct cpio *c, const json_t *spec, struct err *e)
+{
+    const json_t *place = json_object_get(spec, "place");
+    SCOPED(str_fini) struct str words = {0};
+    char dir[PATH_MAX];
+    int r = net_tell_machine(spec, &words, e);
+
+    if (r == 0 && words.len > 0) {
+        cpio_add(c, FRAME_BOOT_NETWORK, S_IFREG | 0400, words.data, words.len);
+    }
+    (void)str_print(dir, sizeof dir, "%s/guests/%s",
+                    json_string_value(json_object_get(place, "run")),
+                    json_string_value(json_object_get(spec, "id")));
+    add_text(c, FRAME_BOOT_RESOLV, dir, "resolv.conf");
+    add_text(c, FRAME_BOOT_HOSTS, dir, "hosts");
+    return r;
+}
+
 static int copy_file(const char *path, int to, struct err *e)
 {
     SCOPED(scope_close) int from = open(path, O_RDONLY | O_CLOEXEC);
@@ -130,6 +164,7 @@ int guest_boot_initrd(const json_t *spec, struct err *e)
     cpio_add(&c, "strata", S_IFDIR | 0755, NULL, 0);
     add_seed(&c, seed);
     r = r < 0 || command == NULL ? r : add_command(&c, command, e);
+    r = r < 0 || command == NULL ? r : add_network(&c, spec, e);
     if (r < 0) {
         return r;
     }

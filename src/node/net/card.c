@@ -17,6 +17,8 @@
 
 #define NAME_SERVERS_MOST 3
 #define USER_MTU          1500
+#define USER_ADDRESS      "10.0.2.100/24" /* resource/network/usernet */
+#define USER_GATEWAY      "10.0.2.2"
 
 /* "nameserver ADDRESS" of what a guest's resolv.conf would say; IPv4 only. */
 static void add_name_servers(struct str *out)
@@ -62,14 +64,21 @@ static void add_lease(const json_t *spec, const struct net_plan *p, struct str *
     }
 }
 
-static void add_card(const struct net_plan *p, const char *kind, uint32_t mtu,
-                     struct str *out)
+static void add_mac(const struct net_plan *p, struct str *out)
 {
     uint8_t mac[6];
 
     network_port_mac(&p->port, mac);
-    str_addf(out, "%s=@,mac=%02x:%02x:%02x:%02x:%02x:%02x,mtu=%u", kind, mac[0], mac[1],
-             mac[2], mac[3], mac[4], mac[5], mtu);
+    str_addf(out, "mac=%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2], mac[3],
+             mac[4], mac[5]);
+}
+
+static void add_card(const struct net_plan *p, const char *kind, uint32_t mtu,
+                     struct str *out)
+{
+    str_addf(out, "%s=@,", kind);
+    add_mac(p, out);
+    str_addf(out, ",mtu=%u", mtu);
 }
 
 static int join_user(const json_t *spec, const struct net_plan *p, int *ret_fd,
@@ -140,4 +149,23 @@ int net_join_machine(const json_t *spec, int *ret_fd, char words[NET_CARD_BYTES]
     }
     str_fini(&text);
     return r;
+}
+
+int net_tell_machine(const json_t *spec, struct str *out, struct err *e)
+{
+    const char *id = json_string_value(json_object_get(spec, "id"));
+    const json_t *network = json_object_get(spec, "network");
+    struct net_plan p;
+    int r = network != NULL ? net_plan_read(network, id, &p, e) : 0;
+
+    if (r < 0 || network == NULL || p.spec.driver == NETWORK_NONE) {
+        return r;
+    }
+    add_mac(&p, out);
+    if (p.spec.driver == NETWORK_USER) {
+        str_add(out, ",address=" USER_ADDRESS ",gateway=" USER_GATEWAY ",leads-on");
+    } else {
+        add_lease(spec, &p, out);
+    }
+    return 0;
 }

@@ -5,11 +5,9 @@
  * still loads, and enters the guest's root for each connection only. */
 #include <errno.h>
 #include <fcntl.h>
-#include <net/if.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/io.h>
-#include <sys/ioctl.h>
 #include <sys/klog.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
@@ -60,17 +58,10 @@ static void make_links(void)
 /* What a system's own init would do, and does again: its name, and the way to itself. */
 static void name_host(const struct wish *w)
 {
-    struct ifreq lo = {.ifr_name = "lo"};
-    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-
     if (w->host[0] != '\0') {
         (void)!sethostname(w->host, strlen(w->host));
     }
-    if (fd >= 0) {
-        lo.ifr_flags = IFF_UP | IFF_RUNNING;
-        (void)ioctl(fd, SIOCSIFFLAGS, &lo);
-        (void)close(fd);
-    }
+    (void)agent_raise_loopback();
 }
 
 /* The machine ends with this code; one without the port is switched off. */
@@ -110,6 +101,7 @@ static void serve_beside(int root)
         return;
     }
     (void)prctl(PR_SET_NAME, AGENT_SERVES);
+    (void)agent_load_modules("network");
     (void)agent_load_modules("later");
     agent_run_seed(root);
     fd = listen_vsock();
@@ -150,11 +142,17 @@ int agent_boot(void)
     command = agent_read_command(&w);
     name_host(&w);
     (void)agent_load_modules("root");
+    if (command != NULL) {
+        agent_join_network();
+    }
     if (w.root[0] != '\0') {
         if (agent_mount_root(&w) < 0) {
             return end(125);
         }
         agent_plant_seed();
+        if (command != NULL) {
+            agent_plant_names(w.host);
+        }
         root = open("/newroot", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     }
     if (w.serves) {

@@ -30,6 +30,17 @@ void wish_read(const char *line, struct wish *ret);
 /* A small file as text; the count, or -errno. */
 ssize_t agent_read_small(const char *path, char *out, size_t room);
 
+/* ---- net.c ---- */
+
+int agent_raise_loopback(void);
+
+/* The card has the address that the initramfs brings for it, if it brings one; what fails
+ * is said on the console. */
+void agent_join_network(void);
+
+/* Files of names in /newroot: that of name servers, of hosts, and of its own. */
+void agent_plant_names(const char *host);
+
 /* ---- boot_command.c ---- */
 
 /* Name of a first process that runs one command. */
@@ -44,7 +55,7 @@ int agent_run_command(const struct boot_command *c);
 
 /* ---- modules.c ---- */
 
-/* Load what /strata/modules lists for `stage` ("root", "later"), and forget the files.
+/* Load what /strata/modules lists for `stage` ("root", "network", "later"), and forget the files.
  * How many could not be loaded. */
 int agent_load_modules(const char *stage);
 
@@ -60,6 +71,9 @@ int agent_switch_root(void);
 
 /* What the initramfs brings for a new guest goes into /newroot, if no cloud-init is there. */
 void agent_plant_seed(void);
+
+/* A file of that text, in the place of what has the name. */
+void agent_write_new(const char *path, const char *text);
 
 /* The script of that runs beside the system, until it has ended once. */
 void agent_run_seed(int root);

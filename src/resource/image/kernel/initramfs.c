@@ -18,8 +18,13 @@
 
 enum stage {
     STAGE_ROOT,
+    STAGE_NETWORK,
     STAGE_LATER,
+    STAGE_COUNT
 };
+
+/* As the agent knows them. */
+static const char *const stage_names[STAGE_COUNT] = {"root", "network", "later"};
 
 static const struct wanted {
     const char *name;
@@ -49,16 +54,16 @@ static int order_one(const struct modules *m, const char *name, struct strv *ord
     return r < 0 ? err_set(e, r, "%s", mine.text) : 0;
 }
 
-/* Names in order; `*ret_root` of them are for the first stage. */
-static int order_modules(const struct modules *m, struct strv *order, size_t *ret_root,
-                         struct err *e)
+/* Names in order; those of a stage end before `ends` of it. */
+static int order_modules(const struct modules *m, struct strv *order,
+                         size_t ends[STAGE_COUNT], struct err *e)
 {
     int r = 0;
 
     for (size_t i = 0; r == 0 && i < sizeof wanted / sizeof wanted[0]; i++) {
         r = order_one(m, wanted[i].name, order, e);
-        if (wanted[i].stage == STAGE_ROOT) {
-            *ret_root = order->n;
+        for (int s = (int)wanted[i].stage; s < STAGE_COUNT; s++) {
+            ends[s] = order->n;
         }
     }
     return r;
@@ -68,8 +73,9 @@ static int add_modules(struct cpio *c, const struct modules *m, struct err *e)
 {
     SCOPED(strv_fini) struct strv order = {0};
     SCOPED(str_fini) struct str list = {0};
-    size_t root = 0;
-    int r = order_modules(m, &order, &root, e);
+    size_t ends[STAGE_COUNT] = {0};
+    int stage = STAGE_ROOT;
+    int r = order_modules(m, &order, ends, e);
 
     for (size_t i = 0; r == 0 && i < order.n; i++) {
         SCOPED(scope_free) uint8_t *file = NULL;
@@ -80,7 +86,10 @@ static int add_modules(struct cpio *c, const struct modules *m, struct err *e)
         r = r < 0 ? r : modules_read(m, order.items[i], &file, &bytes, e);
         if (r == 0) {
             cpio_add(c, name, S_IFREG | 0644, file, bytes);
-            str_addf(&list, "%s %s\n", i < root ? "root" : "later", order.items[i]);
+            while (i >= ends[stage]) {
+                stage++;
+            }
+            str_addf(&list, "%s %s\n", stage_names[stage], order.items[i]);
         }
     }
     if (r == 0) {

@@ -85,6 +85,12 @@ int frame_get_size(const struct frame *f, uint16_t *ret_rows, uint16_t *ret_colu
 #define FRAME_BOOT_KEYS    "strata/ssh-keys"  /* lines: who may come in as root */
 #define FRAME_BOOT_SCRIPT  "strata/user-data" /* of cloud-init, or a script */
 
+/* ... for a machine that runs one command, and has no system that would ask:
+ * "mac=ADDRESS,address=IP/BITS,gateway=IP[,leads-on]", other words beside these; and two files. */
+#define FRAME_BOOT_NETWORK "strata/network"
+#define FRAME_BOOT_RESOLV  "strata/resolv.conf"
+#define FRAME_BOOT_HOSTS   "strata/hosts"
+
 /* Words as one that stands on a kernel's command line: parted by ':', every byte that is no
  * letter, digit, '.', '_', '/' or '-' as %XX.  0, or -E2BIG. */
 int frame_put_words(const char *const *words, char *out, size_t room);
