@@ -88,8 +88,9 @@ static int check_words(const json_t *config, struct err *e)
     return 0;
 }
 
-/* Of a machine a volume is a disk, and what is in it the guest says; or a directory, which
- * the guest mounts by its path: VIRTIO 1.2, 5.11.4 has room for so much of it. */
+/* Of a machine a volume is a disk, and what is in it the guest says; or what is to be at a path:
+ * a directory, which the guest mounts by its path (VIRTIO 1.2, 5.11.4 has room for so much of
+ * it), or a disk with a file system. */
 static int check_volumes(const json_t *config, struct err *e)
 {
     const json_t *list = json_object_get(config, "volume");
@@ -106,11 +107,10 @@ static int check_volumes(const json_t *config, struct err *e)
             (path == NULL && (text[0] == '/' || text[0] == '.'))) {
             return err_set(e, -EINVAL,
                            "cannot use --volume '%s' with a machine: want NAME[:ro] for "
-                           "a disk, NAME|DIR:/PATH[:ro] for a directory",
+                           "a disk, NAME|DIR:/PATH[:ro] for files",
                            text != NULL ? text : "?");
         }
-        if (length > TAG_MOST || (path != NULL && strpbrk(path, ",@") != NULL &&
-                                  strcspn(path, ",@") <= length)) {
+        if (length > TAG_MOST || (path != NULL && strcspn(path, ",@\n") <= length)) {
             return err_set(e, -EINVAL,
                            "cannot use --volume '%s' with a machine: want a path of at "
                            "most %d bytes, without ',' and '@'",

@@ -102,7 +102,7 @@ strata volume delete two >/dev/null
 # What is refused.
 strata volume create files >/dev/null
 for words in "-v files|it is a directory" "-v none|none" "-v one -v one:ro|the machine has it already" \
-    "-v one:partition=1|not a partition" "-v one:/path|it is a disk, which a machine has as --volume one"; do
+    "-v one:partition=1|not a partition" "-v one:/path|it is a disk, which a machine without an image has as --volume NAME"; do
     # shellcheck disable=SC2086
     fails 125 vm c "" ${words%|*}
     has "refused: $words" "$OUT" "${words#*|}"

@@ -127,6 +127,28 @@ static int add_network(struct cpio *c, const json_t *spec, struct err *e)
     return r;
 }
 
+static void add_mounts(struct cpio *c, const json_t *mounts)
+{
+    SCOPED(str_fini) struct str lines = {0};
+    size_t i;
+    json_t *item;
+
+    json_array_foreach(mounts, i, item)
+    {
+        const char *serial = json_string_value(json_object_get(item, "serial"));
+
+        str_addf(&lines, "%s %s ", serial != NULL ? "disk" : "fs",
+                 json_is_true(json_object_get(item, "read_only")) ? "ro" : "rw");
+        if (serial != NULL) {
+            str_addf(&lines, "%s ", serial);
+        }
+        str_addf(&lines, "%s\n", json_string_value(json_object_get(item, "path")));
+    }
+    if (lines.len > 0) {
+        cpio_add(c, FRAME_BOOT_MOUNTS, S_IFREG | 0400, lines.data, lines.len);
+    }
+}
+
 static int copy_file(const char *path, int to, struct err *e)
 {
     SCOPED(scope_close) int from = open(path, O_RDONLY | O_CLOEXEC);
@@ -147,6 +169,7 @@ int guest_boot_initrd(const json_t *spec, struct err *e)
     const json_t *machine = json_object_get(spec, "machine");
     const json_t *command = json_object_get(machine, "command");
     const json_t *seed = json_object_get(machine, "seed");
+    const json_t *mounts = json_object_get(machine, "mounts");
     const char *path =
         json_string_value(json_object_get(json_object_get(machine, "boot"), "initrd"));
     SCOPED(scope_close) int fd = -1;
@@ -154,7 +177,7 @@ int guest_boot_initrd(const json_t *spec, struct err *e)
     struct cpio c = {.to = &more};
     int r;
 
-    if (command == NULL && seed == NULL) {
+    if (command == NULL && seed == NULL && json_array_size(mounts) == 0) {
         fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
         return fd < 0 ? err_sys(e, -errno, "cannot open '%s'", path) : scope_take_fd(&fd);
     }
@@ -163,6 +186,7 @@ int guest_boot_initrd(const json_t *spec, struct err *e)
                : copy_file(path, fd, e);
     cpio_add(&c, "strata", S_IFDIR | 0755, NULL, 0);
     add_seed(&c, seed);
+    add_mounts(&c, mounts);
     r = r < 0 || command == NULL ? r : add_command(&c, command, e);
     r = r < 0 || command == NULL ? r : add_network(&c, spec, e);
     if (r < 0) {

@@ -3,8 +3,9 @@
  * Its disks are words of the program `machine` (node/machine/drives.h): files by their
  * paths, then volumes by their names, which "disks" of the plan has, too, in the same
  * order, for whoever opens them.  Directories are words, too ("fss"), and in "shares" of the
- * plan what they are on the host. */
+ * plan what they are on the host.  "mounts" is what the guest's agent mounts of both. */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -19,6 +20,7 @@
 #define CODE_BYTES      (UINT64_C(96) << 20)  /* ... for each processor */
 #define TASKS_OF_WORKER 32                    /* ... beside a thread for each processor */
 #define MILLIS_OF_A_CPU 1000
+#define SERIAL_BYTES    20 /* VIRTIO 1.2, 5.2.6: VIRTIO_BLK_ID_BYTES */
 
 static json_int_t number_of(const json_t *obj, const char *key, json_int_t other)
 {
@@ -136,6 +138,32 @@ static json_t *bounds_part(const struct plan *p, json_int_t memory, json_int_t c
     return bounds;
 }
 
+/* One of --volume, taken apart. */
+struct wanted {
+    const char *text;
+    char name[PATH_MAX];
+    char path[PATH_MAX]; /* where the guest has it; "": as a disk only */
+    struct spec_volume_words words;
+};
+
+/* NAME[:WORD,...] or NAME|DIR:/PATH[:WORD,...]. */
+static int read_wanted(const char *text, struct wanted *w, struct err *e)
+{
+    const char *colon = strchr(text, ':');
+    const char *path = strstr(text, ":/");
+    const char *end = path != NULL ? strchr(path + 1, ':') : colon;
+    int length = (int)(path != NULL ? path - text : (long)strcspn(text, ":"));
+
+    *w = (struct wanted){.text = text};
+    (void)str_print(w->name, sizeof w->name, "%.*s", length, text);
+    if (path != NULL) {
+        (void)str_print(w->path, sizeof w->path, "%.*s", (int)strcspn(path + 1, ":"),
+                        path + 1);
+    }
+    return end != NULL ? spec_read_volume_words(text, end + 1, &w->words, e) : 0;
+}
+
+/* Disks are told apart by so much of their names. */
 static bool has_disk(const struct plan *p, const char *name)
 {
     size_t i;
@@ -143,104 +171,115 @@ static bool has_disk(const struct plan *p, const char *name)
 
     json_array_foreach(p->disks, i, disk)
     {
-        if (strcmp(spec_text(disk, "name", ""), name) == 0) {
+        if (strncmp(spec_text(disk, "name", ""), name, SERIAL_BYTES) == 0) {
             return true;
         }
     }
     return false;
 }
 
-/* NAME[:WORD,...]: a disk that guests see by its name, as far as a serial number reaches. */
-static int add_volume(const struct plan *p, const char *text, json_t *words,
-                      struct err *e)
+static int refuse_disk(const struct plan *p, const struct wanted *w, const json_t *disk,
+                       struct err *e)
 {
-    SCOPED(scope_json) json_t *disk = NULL;
-    struct spec_volume_words w = {.read_only = false};
-    const char *colon = strchr(text, ':');
-    char name[PATH_MAX];
-    int r = colon != NULL ? spec_read_volume_words(text, colon + 1, &w, e) : 0;
+    const char *why =
+        disk == NULL              ? "it is a directory: say at which path (NAME:/PATH)"
+        : w->words.partition != 0 ? "a machine has the whole disk, and not a partition"
+        : has_disk(p, w->name)
+            ? "the machine has it already, or one that begins with the same 20 letters"
+        : w->path[0] != '\0' && guest_text(p->g, "root")[0] == '\0'
+            ? "it is a disk, which a machine without an image has as --volume NAME"
+            : NULL;
 
-    (void)str_print(name, sizeof name, "%.*s", (int)strcspn(text, ":"), text);
-    r = r == 0 ? volume_plan(p->n, name, &disk, e) : r;
+    return why == NULL ? 0
+                       : err_set(e, -EINVAL, "cannot use volume '%s': %s", w->name, why);
+}
+
+/* What the guest's agent mounts. */
+static void add_place(json_t *machine, const struct wanted *w, const char *serial)
+{
+    json_t *list = json_object_get(machine, "mounts");
+
+    if (w->path[0] != '\0') {
+        (void)json_array_append_new(list, json_pack("{s:s*, s:s, s:b}", "serial", serial,
+                                                    "path", w->path, "read_only",
+                                                    w->words.read_only));
+    }
+}
+
+/* A disk that guests see by its name, as far as a serial number reaches.  `take_disk`: of
+ * `volume_plan`. */
+static int add_volume(const struct plan *p, json_t *machine, const struct wanted *w,
+                      json_t *take_disk, struct err *e)
+{
+    SCOPED(scope_json) json_t *disk = take_disk;
+    char serial[SERIAL_BYTES + 1];
+    int r = refuse_disk(p, w, disk, e);
+
     if (r < 0) {
         return r;
     }
-    if (disk == NULL || w.partition != 0 || has_disk(p, name)) {
-        return err_set(e, -EINVAL, "cannot use volume '%s': %s", name,
-                       disk == NULL ? "it is a directory: say at which path (NAME:/PATH)"
-                       : w.partition != 0
-                           ? "a machine has the whole disk, and not a partition"
-                           : "the machine has it already");
-    }
-    (void)json_object_set_new(disk, "read_only", json_boolean(w.read_only));
-    if (w.key_file[0] != '\0') {
-        (void)json_object_set_new(disk, "key_file", json_string(w.key_file));
+    (void)json_object_set_new(disk, "read_only", json_boolean(w->words.read_only));
+    if (w->words.key_file[0] != '\0') {
+        (void)json_object_set_new(disk, "key_file", json_string(w->words.key_file));
     }
     (void)json_array_append(p->disks, disk);
-    (void)json_array_append_new(words, json_sprintf("%s,serial=%.20s%s", name, name,
-                                                    w.read_only ? ",read-only" : ""));
+    (void)snprintf(serial, sizeof serial, "%.*s", SERIAL_BYTES, w->name);
+    (void)json_array_append_new(json_object_get(machine, "disks"),
+                                json_sprintf("%s,serial=%s%s", w->name, serial,
+                                             w->words.read_only ? ",read-only" : ""));
+    add_place(machine, w, serial);
     return 0;
 }
 
-/* NAME|DIR:/PATH[:ro]: the guest mounts it by its path as the tag. */
-static int add_share(const struct plan *p, json_t *spec, json_t *machine,
-                     const char *text, struct err *e)
+/* A directory `from`, which the guest mounts by its path as the tag. */
+static int add_share(json_t *spec, json_t *machine, const struct wanted *w,
+                     const char *from, struct err *e)
 {
-    SCOPED(scope_json) json_t *disk = NULL;
-    struct spec_volume_words w = {.read_only = false};
-    const char *colon = strstr(text, ":/");
-    const char *end = strchr(colon + 1, ':');
-    char name[PATH_MAX];
-    char from[PATH_MAX];
-    int r = end != NULL ? spec_read_volume_words(text, end + 1, &w, e) : 0;
-
-    (void)str_print(name, sizeof name, "%.*s", (int)(colon - text), text);
-    if (r == 0 && (name[0] == '/' || name[0] == '.')) {
-        r = realpath(name, from) == NULL
-                ? err_sys(e, -errno, "cannot use volume '%s'", name)
-                : 0;
-    } else if (r == 0) {
-        r = volume_plan(p->n, name, &disk, e);
-        r = r == 0 && disk != NULL
-                ? err_set(e, -EINVAL,
-                          "cannot use volume '%s' at a path: it is a disk, which a "
-                          "machine has as --volume %s",
-                          name, name)
-                : r;
-        r = r == 0 ? volume_files(p->n, name, from, e) : r;
-    }
-    if (r < 0) {
-        return r;
-    }
-    (void)json_array_append_new(
-        json_object_get(machine, "fss"),
-        json_sprintf("tag=%.*s,fd=@",
-                     (int)(end != NULL ? end - colon - 1 : (long)strlen(colon + 1)),
-                     colon + 1));
+    (void)json_array_append_new(json_object_get(machine, "fss"),
+                                json_sprintf("tag=%s,fd=@", w->path));
+    add_place(machine, w, NULL);
     return json_array_append_new(
                json_object_get(spec, "shares"),
-               json_pack("{s:s, s:b}", "from", from, "read_only", w.read_only)) < 0
-               ? err_set(e, -ENOMEM, "cannot use volume '%s': no memory", name)
+               json_pack("{s:s, s:b}", "from", from, "read_only", w->words.read_only)) < 0
+               ? err_set(e, -ENOMEM, "cannot use volume '%s': no memory", w->name)
                : 0;
+}
+
+static int add_wanted(const struct plan *p, json_t *spec, json_t *machine,
+                      const char *text, struct err *e)
+{
+    struct wanted w;
+    json_t *disk = NULL;
+    char from[PATH_MAX];
+    int r = read_wanted(text, &w, e);
+
+    if (r == 0 && (w.name[0] == '/' || w.name[0] == '.')) {
+        return realpath(w.name, from) == NULL
+                   ? err_sys(e, -errno, "cannot use volume '%s'", w.name)
+                   : add_share(spec, machine, &w, from, e);
+    }
+    r = r == 0 ? volume_plan(p->n, w.name, &disk, e) : r;
+    if (r < 0 || disk != NULL || w.path[0] == '\0') {
+        return r < 0 ? r : add_volume(p, machine, &w, disk, e);
+    }
+    r = volume_files(p->n, w.name, from, e);
+    return r < 0 ? r : add_share(spec, machine, &w, from, e);
 }
 
 static int disks_part(const struct plan *p, json_t *spec, json_t *machine, struct err *e)
 {
     const json_t *paths = json_object_get(p->config, "disks");
-    json_t *words = paths != NULL ? json_deep_copy(paths) : json_array();
     size_t i;
     json_t *item;
     int r = 0;
 
+    (void)json_object_set_new(machine, "disks",
+                              paths != NULL ? json_deep_copy(paths) : json_array());
+    (void)json_object_set_new(machine, "mounts", json_array());
     json_array_foreach(json_object_get(p->config, "volume"), i, item)
     {
-        const char *text = json_string_value(item);
-
-        r = r < 0                        ? r
-            : strstr(text, ":/") != NULL ? add_share(p, spec, machine, text, e)
-                                         : add_volume(p, text, words, e);
+        r = r < 0 ? r : add_wanted(p, spec, machine, json_string_value(item), e);
     }
-    (void)json_object_set_new(machine, "disks", words);
     return r;
 }
 

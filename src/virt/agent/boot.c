@@ -65,9 +65,10 @@ static void name_host(const struct wish *w)
 }
 
 /* The machine ends with this code; one without the port is switched off. */
-static int end(int code)
+static int end(int code, const char *mounts)
 {
     sync();
+    agent_unmount_volumes(mounts);
     (void)mount("", "/", NULL, MS_REMOUNT | MS_RDONLY,
                 NULL); /* clean, where it is a disk */
     (void)tcdrain(1);
@@ -102,6 +103,7 @@ static void serve_beside(int root)
     }
     (void)prctl(PR_SET_NAME, AGENT_SERVES);
     (void)agent_load_modules("network");
+    (void)agent_load_modules("files");
     (void)agent_load_modules("later");
     agent_run_seed(root);
     fd = listen_vsock();
@@ -127,10 +129,21 @@ static void exec_init(const struct wish *w)
     (void)fprintf(stderr, "strata: the root has no init that can be run\n");
 }
 
+/* Into the root, if there is one, with the volumes; 0 or -errno, said on the console. */
+static int enter(const struct wish *w, const char *mounts)
+{
+    if (w->root[0] != '\0' && agent_switch_root() < 0) {
+        (void)fprintf(stderr, "strata: cannot enter the root: %s\n", strerror(errno));
+        return -EIO;
+    }
+    return agent_mount_volumes(mounts);
+}
+
 int agent_boot(void)
 {
     char line[SCRATCH_BYTES];
     const struct boot_command *command;
+    const char *mounts;
     struct wish w;
     int root = -1;
 
@@ -145,9 +158,10 @@ int agent_boot(void)
     if (command != NULL) {
         agent_join_network();
     }
+    mounts = agent_read_mounts();
     if (w.root[0] != '\0') {
         if (agent_mount_root(&w) < 0) {
-            return end(125);
+            return end(125, NULL);
         }
         agent_plant_seed();
         if (command != NULL) {
@@ -158,17 +172,16 @@ int agent_boot(void)
     if (w.serves) {
         serve_beside(root);
     }
-    if (w.root[0] != '\0' && agent_switch_root() < 0) {
-        (void)fprintf(stderr, "strata: cannot enter the root: %s\n", strerror(errno));
-        return end(125);
+    if (enter(&w, mounts) < 0) {
+        return end(125, mounts);
     }
     if (command != NULL) {
-        return end(agent_run_command(command));
+        return end(agent_run_command(command), mounts);
     }
     if (w.root[0] != '\0' || w.init[0] != '\0') {
         exec_init(&w);
     } else {
         (void)fprintf(stderr, "strata: neither a root (strata.root=) nor a command\n");
     }
-    return end(125);
+    return end(125, mounts);
 }

@@ -55,7 +55,8 @@ int agent_run_command(const struct boot_command *c);
 
 /* ---- modules.c ---- */
 
-/* Load what /strata/modules lists for `stage` ("root", "network", "later"), and forget the files.
+/* Load what /strata/modules lists for `stage` ("root", "network", "files",
+ * "later"), and forget the files.
  * How many could not be loaded. */
 int agent_load_modules(const char *stage);
 
@@ -64,8 +65,22 @@ int agent_load_modules(const char *stage);
 /* Make /newroot the file system that is asked for: 0, or -errno said on the console. */
 int agent_mount_root(const struct wish *w);
 
+/* The device of a disk (its serial number, or a path), which may take its time to be there. */
+bool agent_await_disk(const char *word, char *out, size_t room);
+
 /* Let /newroot be / of this process. */
 int agent_switch_root(void);
+
+/* ---- mounts.c ---- */
+
+/* What volumes the initramfs says, which the caller frees; NULL: none.  Before the root is
+ * switched: their modules are loaded. */
+char *agent_read_mounts(void);
+
+/* Mount them: 0, or -errno said on the console.  At the end, when nothing is to run any more:
+ * they are let go. */
+int agent_mount_volumes(const char *lines);
+void agent_unmount_volumes(const char *lines);
 
 /* ---- seed.c ---- */
 

@@ -64,7 +64,7 @@ static bool find_disk(const char *word, char *out, size_t room)
     return found && access(out, F_OK) == 0;
 }
 
-static bool await_disk(const char *word, char *out, size_t room)
+bool agent_await_disk(const char *word, char *out, size_t room)
 {
     const struct timespec step = {0, WAIT_STEP_MS * 1000000L};
 
@@ -100,7 +100,7 @@ int agent_mount_root(const struct wish *w)
     int r = 0;
 
     (void)mkdir(NEW_ROOT, 0755);
-    if (!await_disk(w->root, disk, sizeof disk)) {
+    if (!agent_await_disk(w->root, disk, sizeof disk)) {
         (void)fprintf(stderr, "strata: there is no disk '%s'\n", w->root);
         return -ENODEV;
     }

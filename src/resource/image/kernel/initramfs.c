@@ -19,12 +19,13 @@
 enum stage {
     STAGE_ROOT,
     STAGE_NETWORK,
+    STAGE_FILES,
     STAGE_LATER,
     STAGE_COUNT
 };
 
 /* As the agent knows them. */
-static const char *const stage_names[STAGE_COUNT] = {"root", "network", "later"};
+static const char *const stage_names[STAGE_COUNT] = {"root", "network", "files", "later"};
 
 static const struct wanted {
     const char *name;

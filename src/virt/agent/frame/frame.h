@@ -85,6 +85,9 @@ int frame_get_size(const struct frame *f, uint16_t *ret_rows, uint16_t *ret_colu
 #define FRAME_BOOT_KEYS    "strata/ssh-keys"  /* lines: who may come in as root */
 #define FRAME_BOOT_SCRIPT  "strata/user-data" /* of cloud-init, or a script */
 
+/* ... lines, what is mounted: "fs rw|ro PATH", whose tag is the path, too; "disk rw|ro SERIAL PATH". */
+#define FRAME_BOOT_MOUNTS "strata/mounts"
+
 /* ... for a machine that runs one command, and has no system that would ask:
  * "mac=ADDRESS,address=IP/BITS,gateway=IP[,leads-on]", other words beside these; and two files. */
 #define FRAME_BOOT_NETWORK "strata/network"

@@ -47,7 +47,7 @@ mkdir -p "$dir/base/lib/modules"
 cp -r "$root/lib/modules/$release" "$dir/base/lib/modules/"
 depmod -b "$dir/base" "$release"
 while read -r stage name; do
-    case $stage in root | network | later) ;; *) fail "stage '$stage'" ;; esac
+    case $stage in root | network | files | later) ;; *) fail "stage '$stage'" ;; esac
     modprobe -d "$dir/base" -S "$release" --show-depends "$name" >"$dir/depends" || fail "modprobe does not know '$name'"
     while read -r _ path _; do
         case $path in */*) ;; *) continue ;; esac
