@@ -39,6 +39,7 @@ int disk_open_root(struct node *n, struct guest *g, struct disk_root *ret, struc
 struct hold {
     int lock; /* -1: none */
     bool paused;
+    int64_t since_ms; /* when it was */
 };
 
 int hold_begin(struct node *n, const struct guest *g, struct hold *h, struct err *e);
@@ -123,6 +124,9 @@ int life_forget_saved(struct node *n, const struct guest *g, struct err *e);
 /* Put it into the plan, out of the way of a second start; and after the start. */
 int life_take_saved(struct node *n, const struct guest *g, json_t *spec, struct err *e);
 void life_leave_saved(struct node *n, const struct guest *g, bool is_used);
+
+/* verb/life/agent.c: a machine goes on after it stood: its agent, if it has one, sets the clock. */
+void life_set_clock(struct node *n, const struct guest *g);
 
 /* verb/life/snapshot.c: into the empty directory of a snapshot; and back, its lock the caller's. */
 int life_fill_snapshot(struct node *n, const struct guest *g, int dir, struct err *e);

@@ -311,6 +311,12 @@ static int make_plan(struct node *n, const struct guest *g, json_t **ret_spec,
     return r < 0 || !guest_is_machine(g) ? r : guest_boot_prepare(n, g, *ret_spec, e);
 }
 
+/* From what was saved. */
+static bool goes_on(const json_t *spec)
+{
+    return json_object_get(json_object_get(spec, "machine"), "restore") != NULL;
+}
+
 static int launch(struct node *n, const struct guest *g, int lock, bool attach,
                   int *ret_console, struct err *e)
 {
@@ -356,6 +362,9 @@ static int launch(struct node *n, const struct guest *g, int lock, bool attach,
     if (r == 0) {
         r = spawn(n, g, spec, &k, e);
         life_leave_saved(n, g, r == 0);
+        if (r == 0 && goes_on(spec)) {
+            life_set_clock(n, g);
+        }
     }
     volume_close_disks(spec);
     close_all(&k);

@@ -5,11 +5,14 @@
  * guest that was paused before stays so. */
 #include <errno.h>
 #include <fcntl.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/scope.h"
 #include "contract/task.h"
 #include "node/private.h"
+
+#define CLOCK_MS 100 /* that a guest's calendar may be behind */
 
 static int open_mark(struct node *n, const struct guest *g, int flags)
 {
@@ -34,6 +37,14 @@ static void drop_mark(struct node *n, const struct guest *g)
     (void)unlink(path);
 }
 
+static int64_t now_ms(void)
+{
+    struct timespec t;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec * 1000LL + t.tv_nsec / 1000000;
+}
+
 int hold_begin(struct node *n, const struct guest *g, struct hold *h, struct err *e)
 {
     struct guest_status st;
@@ -54,6 +65,7 @@ int hold_begin(struct node *n, const struct guest *g, struct hold *h, struct err
     if (r == 0 && task_state(t) == TASK_RUNNING) {
         r = task_pause(t, e);
         h->paused = r == 0;
+        h->since_ms = now_ms();
     }
     task_close(t);
     if (r == -EOPNOTSUPP) { /* a user's guest without a control group of its own */
@@ -76,6 +88,9 @@ void hold_end(struct node *n, const struct guest *g, struct hold *h)
     if (h->paused && guest_task(n, g, &t, NULL) == 0) {
         (void)task_resume(t, NULL);
         task_close(t);
+        if (now_ms() - h->since_ms > CLOCK_MS) {
+            life_set_clock(n, g);
+        }
     }
     if (mine) {
         drop_mark(n, g);

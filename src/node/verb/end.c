@@ -208,6 +208,9 @@ static int pause_or_resume(struct node *n, const char *guest, bool pause, struct
     if (r == 0) {
         event_write(n, pause ? "paused" : "resumed", &g, NULL);
     }
+    if (r == 0 && !pause) {
+        life_set_clock(n, &g);
+    }
     guest_fini(&g);
     return r;
 }

@@ -49,6 +49,9 @@ static int ask(struct node *n, const char *guest, const char *what,
     } else {
         event_write(n, far_verb_name(q.verb), &g, NULL);
     }
+    if (r == 0 && q.verb == FAR_REWIND) {
+        life_set_clock(n, &g);
+    }
     guest_fini(&g);
     return r;
 }

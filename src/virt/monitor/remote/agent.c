@@ -18,6 +18,7 @@
 #define STEP_MS       100
 #define ANSWER_MS     5000
 #define POWER_WAIT_MS 3000
+#define CLOCK_WAIT_MS 3000
 #define SHORT_BYTES   4096
 
 /* -ENOENT: the worker has no such socket; -ECONNREFUSED: it is gone. */
@@ -119,21 +120,20 @@ static int read_answer(int fd, uint8_t *bytes, size_t room, struct frame *ret)
     return r == 1 ? 0 : -EPROTO;
 }
 
-int far_agent_power(const char *directory, int signal, struct err *e)
+/* A request that is answered by a number, which is given back. */
+static int ask(int fd, enum frame_type type, const void *what, size_t n)
 {
-    SCOPED(scope_close) int fd = far_agent_connect(directory, POWER_WAIT_MS, e);
     uint8_t bytes[FRAME_HEAD_BYTES + 4 + SHORT_BYTES];
-    int32_t number = signal;
+    int32_t number = 0;
     struct frame f;
     int r;
 
-    if (fd < 0) {
-        return fd;
+    frame_put_head(bytes, type, (uint32_t)n);
+    if (n > 0) {
+        memcpy(bytes + FRAME_HEAD_BYTES, what, n);
     }
-    frame_put_head(bytes, FRAME_POWER, sizeof number);
-    memcpy(bytes + FRAME_HEAD_BYTES, &number, sizeof number);
-    if (send(fd, bytes, FRAME_HEAD_BYTES + sizeof number, MSG_NOSIGNAL) < 0) {
-        return err_sys(e, -errno, "cannot ask the agent");
+    if (send(fd, bytes, FRAME_HEAD_BYTES + n, MSG_NOSIGNAL) < 0) {
+        return -errno;
     }
     r = read_answer(fd, bytes, sizeof bytes, &f);
     if (r == 0 && (f.type != FRAME_DONE || f.len < sizeof number)) {
@@ -143,5 +143,27 @@ int far_agent_power(const char *directory, int signal, struct err *e)
         memcpy(&number, f.bytes, sizeof number);
         r = number;
     }
+    return r;
+}
+
+int far_agent_power(const char *directory, int signal, struct err *e)
+{
+    SCOPED(scope_close) int fd = far_agent_connect(directory, POWER_WAIT_MS, e);
+    const int32_t number = signal;
+    int r = fd < 0 ? fd : ask(fd, FRAME_POWER, &number, sizeof number);
+
     return r < 0 ? err_sys(e, r, "the agent does not end the guest") : 0;
+}
+
+int far_agent_set_clock(const char *directory, struct err *e)
+{
+    SCOPED(scope_close) int fd = far_agent_connect(directory, CLOCK_WAIT_MS, e);
+    struct timespec now;
+    int64_t ns;
+    int r;
+
+    (void)clock_gettime(CLOCK_REALTIME, &now);
+    ns = now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
+    r = fd < 0 ? fd : ask(fd, FRAME_SET_CLOCK, &ns, sizeof ns);
+    return r < 0 ? err_sys(e, r, "the agent does not set the clock") : 0;
 }

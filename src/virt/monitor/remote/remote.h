@@ -73,6 +73,9 @@ int far_agent_connect(const char *directory, int wait_ms, struct err *e);
  * does not know how. */
 int far_agent_power(const char *directory, int signal, struct err *e);
 
+/* Let it set the guest's clock to the host's: time stood for the guest. */
+int far_agent_set_clock(const char *directory, struct err *e);
+
 /* The same with descriptors, and as much patience as the work may need. */
 struct far_question {
     enum far_verb verb;
