@@ -19,6 +19,11 @@ int guest_boot_choose(struct node *n, struct guest *g, struct err *e);
 /* disk.c: the guest's own disk above that, empty. */
 int guest_boot_disk(struct node *n, const struct guest *g, struct err *e);
 
+/* disk.c: all its disks that are files, as words of node/machine/drives.h: the root first, if
+ * it was made from an image, then those that were ordered.  The caller owns the list. */
+json_t *guest_boot_disks(struct node *n, const struct guest *g);
+#define BOOT_ROOT "root.qcow2" /* the root's file in STATE/guests/ID/disk */
+
 /* kernel.c: files that a plan names are there, made if need be: the kernel without its
  * packing ("boot.unpacked"), the first file system ("boot.initrd"), the disk of the image. */
 int guest_boot_prepare(struct node *n, const struct guest *g, json_t *spec,

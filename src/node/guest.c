@@ -309,8 +309,8 @@ static int choose_kernel(struct guest *g, struct err *e)
     return choose_disks(guest_config(g), e);
 }
 
-static int choose_image(struct node *n, const json_t *order, struct guest *g,
-                        struct err *e)
+static int choose_image(struct node *n, const json_t *order, bool is_copy,
+                        struct guest *g, struct err *e)
 {
     const char *image = json_string_value(json_object_get(order, "image"));
     const char *policy = json_string_value(json_object_get(order, "pull"));
@@ -318,7 +318,7 @@ static int choose_image(struct node *n, const json_t *order, struct guest *g,
     struct record_claims early = {0};
     int r = is_machine ? choose_kernel(g, e) : 0;
 
-    r = r < 0 || !is_machine ? r : guest_boot_seed(g, e);
+    r = r < 0 || !is_machine || is_copy ? r : guest_boot_seed(g, e);
     if (r < 0 || image == NULL) {
         return r;
     }
@@ -336,7 +336,7 @@ static int fill(struct node *n, struct guest *g, const struct guest_source *from
     int r = disk_create(n, g, e);
 
     (void)fault_step("guest.create.disk");
-    r = r < 0 || !guest_is_machine(g) ? r : guest_boot_disk(n, g, e);
+    r = r < 0 || !guest_is_machine(g) || from != NULL ? r : guest_boot_disk(n, g, e);
     (void)fault_step("guest.create.root");
     if (r == 0) {
         r = volume_make(n, g, e);
@@ -352,12 +352,12 @@ static int fill(struct node *n, struct guest *g, const struct guest_source *from
 }
 
 /* The record, with all that it claims, in the store; the guest's lock is held. */
-static int record_guest(struct node *n, const json_t *order, struct guest *g,
-                        int *ret_lock, struct err *e)
+static int record_guest(struct node *n, const json_t *order, bool is_copy,
+                        struct guest *g, int *ret_lock, struct err *e)
 {
     SCOPED(scope_close) int lock = -1;
     char path[PATH_MAX];
-    int r = choose_image(n, order, g, e);
+    int r = choose_image(n, order, is_copy, g, e);
 
     if (r == 0) {
         r = guest_lock(n, g, 0, &lock, e);
@@ -395,7 +395,7 @@ int guest_make(struct node *n, const json_t *order, const struct guest_source *f
         }
     }
     if (r == 0) {
-        r = record_guest(n, order, g, &lock, e);
+        r = record_guest(n, order, from != NULL, g, &lock, e);
     }
     if (store != NULL) {
         image_release(store);

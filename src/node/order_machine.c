@@ -225,15 +225,3 @@ int guest_need_container(const struct guest *g, const char *what, struct err *e)
                          guest_text(g, "name"))
                : 0;
 }
-
-/* A machine that was made from an image has a root disk, which snapshots do not carry yet. */
-int guest_need_no_root(const struct guest *g, const char *what, struct err *e)
-{
-    return guest_is_machine(g) && guest_text(g, "root")[0] != '\0'
-               ? err_set(
-                     e, -EOPNOTSUPP,
-                     "cannot %s guest '%s': it is a machine with an image's root disk; "
-                     "'save' and 'debug mark' keep it",
-                     what, guest_text(g, "name"))
-               : 0;
-}

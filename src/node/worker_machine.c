@@ -17,7 +17,7 @@
 #include "virt/monitor/remote/remote.h"
 
 #define BACKLOG     8
-#define DISKS_MOST  8
+#define DISKS_MOST  10 /* with the root and the seed */
 #define SHARES_MOST 8
 
 /* All that a worker is given; owned. */
@@ -88,40 +88,57 @@ static int open_kernel(const json_t *boot)
     return path == NULL ? -1 : open(path, O_RDONLY | O_CLOEXEC);
 }
 
-/* By its path, or of a volume, which the command has opened. */
-static int open_disk(const char *word, const json_t *volume, const char *path)
+/* By its path; of a volume, which the command has opened; or made for the guest. */
+static int open_disk(const json_t *spec, const char *word, const json_t *volume,
+                     struct err *e)
 {
-    json_int_t fd = json_integer_value(json_object_get(volume, "fd"));
+    json_int_t given = json_integer_value(json_object_get(volume, "fd"));
     int flags = strstr(word, ",read-only") != NULL ? O_RDONLY : O_RDWR;
+    char path[PATH_MAX];
+    int fd;
 
-    return volume != NULL ? fcntl((int)fd, F_DUPFD_CLOEXEC, 3)
-                          : open(path, flags | O_CLOEXEC | O_NONBLOCK);
+    if (volume == NULL && word[0] != '/') {
+        return guest_boot_volume(spec, e);
+    }
+    (void)str_print(path, sizeof path, "%.*s", (int)strcspn(word, ","), word);
+    fd = volume != NULL ? fcntl((int)given, F_DUPFD_CLOEXEC, 3)
+                        : open(path, flags | O_CLOEXEC | O_NONBLOCK);
+    return fd < 0 ? err_sys(e, -errno, "cannot open disk '%s'", path) : fd;
+}
+
+/* What the first disk stands on, if it is the root of a machine made from an image. */
+static int open_base(const json_t *spec, struct given *g, struct err *e)
+{
+    const char *base = json_string_value(json_object_get(
+        json_object_get(json_object_get(spec, "machine"), "root"), "base"));
+
+    return base == NULL ? 0
+                        : give(g, "base0", open(base, O_RDONLY | O_CLOEXEC),
+                               "the image's disk", e);
 }
 
 static int open_disks(const json_t *spec, struct given *g, struct err *e)
 {
     static const char *const names[DISKS_MOST] = {"disk0", "disk1", "disk2", "disk3",
-                                                  "disk4", "disk5", "disk6", "disk7"};
+                                                  "disk4", "disk5", "disk6", "disk7",
+                                                  "disk8", "disk9"};
     const json_t *list = json_object_get(json_object_get(spec, "machine"), "disks");
     const json_t *volumes = json_object_get(spec, "disks");
     size_t paths = json_array_size(list) - json_array_size(volumes);
     size_t i;
     json_t *item;
-    int r = 0;
+    int r = open_base(spec, g, e);
 
     json_array_foreach(list, i, item)
     {
-        const char *word = json_string_value(item);
-        char path[PATH_MAX];
-        char what[PATH_MAX + 16];
         const json_t *volume = i < paths ? NULL : json_array_get(volumes, i - paths);
+        int fd;
 
         if (r < 0 || i >= DISKS_MOST) {
             return r < 0 ? r : err_set(e, -E2BIG, "there are too many disks");
         }
-        (void)str_print(path, sizeof path, "%.*s", (int)strcspn(word, ","), word);
-        (void)str_print(what, sizeof what, "disk '%s'", path);
-        r = give(g, names[i], open_disk(word, volume, path), what, e);
+        fd = open_disk(spec, json_string_value(item), volume, e);
+        r = fd < 0 ? fd : give(g, names[i], fd, "a disk", e);
     }
     return r;
 }
@@ -169,34 +186,6 @@ static int open_saved(const json_t *spec, struct given *g, struct err *e)
         r = give(g, names[i][0], open(path, O_RDONLY | O_CLOEXEC), "what was saved", e);
     }
     return r;
-}
-
-static int open_seed(const json_t *spec, struct given *g, struct err *e)
-{
-    int fd;
-
-    if (json_object_get(json_object_get(spec, "machine"), "seed") == NULL) {
-        return 0;
-    }
-    fd = guest_boot_volume(spec, e);
-    return fd < 0 ? fd : give(g, "seed", fd, "the machine's seed", e);
-}
-
-/* The root disk of a machine that was made from an image, and the image's below it. */
-static int open_root(const json_t *spec, struct given *g, struct err *e)
-{
-    const json_t *root = json_object_get(json_object_get(spec, "machine"), "root");
-    const char *own = json_string_value(json_object_get(root, "disk"));
-    const char *base = json_string_value(json_object_get(root, "base"));
-    int r;
-
-    if (own == NULL || base == NULL) {
-        return 0;
-    }
-    r = give(g, "root", open(own, O_RDWR | O_CLOEXEC), "the guest's disk", e);
-    return r < 0
-               ? r
-               : give(g, "base", open(base, O_RDONLY | O_CLOEXEC), "the image's disk", e);
 }
 
 static int open_boot(const json_t *spec, struct given *g, struct err *e)
@@ -319,8 +308,6 @@ int worker_make_machine(const json_t *spec, struct keeper_config *k,
     directory(spec, where);
     r = make_streams(&g, e);
     r = r == 0 ? open_boot(spec, &g, e) : r;
-    r = r == 0 ? open_root(spec, &g, e) : r;
-    r = r == 0 ? open_seed(spec, &g, e) : r;
     r = r == 0 ? open_disks(spec, &g, e) : r;
     r = r == 0 ? open_kvm(spec, &g, e) : r;
     r = r == 0 ? open_saved(spec, &g, e) : r;

@@ -1,5 +1,5 @@
-/* disk.c - the root disk of a machine: the image's, which all its guests read, and above it the
- * guest's own, a qcow2 image of what it changed. */
+/* disk.c - the disks of a machine: its root, which is the image's, that all its guests read,
+ * and above it the guest's own, a qcow2 image of what it changed; and those that were ordered. */
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -25,6 +25,25 @@ int guest_boot_base(struct node *n, const struct guest *g, char out[PATH_MAX],
     return r;
 }
 
+static bool has_root(const struct guest *g)
+{
+    return guest_text(g, "root")[0] != '\0';
+}
+
+json_t *guest_boot_disks(struct node *n, const struct guest *g)
+{
+    json_t *list = json_array();
+    char path[PATH_MAX];
+
+    if (has_root(g)) {
+        (void)guest_state_path(n, g->id, "disk/" BOOT_ROOT, path);
+        (void)json_array_append_new(list,
+                                    json_sprintf("%s,format=qcow2,serial=root", path));
+    }
+    (void)json_array_extend(list, json_object_get(guest_config(g), "disks"));
+    return list;
+}
+
 int guest_boot_disk(struct node *n, const struct guest *g, struct err *e)
 {
     struct image_plan plan = {.backing = guest_text(g, "root"), .backing_format = "raw"};
@@ -32,14 +51,14 @@ int guest_boot_disk(struct node *n, const struct guest *g, struct err *e)
     char path[PATH_MAX];
     struct stat st;
 
-    if (plan.backing[0] == '\0') { /* a machine without an image */
+    if (!has_root(g)) { /* a machine without an image */
         return 0;
     }
     if (stat(plan.backing, &st) < 0) {
         return err_sys(e, -errno, "cannot find the image's disk '%s'", plan.backing);
     }
     plan.size_bytes = (uint64_t)st.st_size;
-    (void)guest_state_path(n, g->id, "disk/root.qcow2", path);
+    (void)guest_state_path(n, g->id, "disk/" BOOT_ROOT, path);
     fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     return fd < 0 ? err_sys(e, -errno, "cannot make '%s'", path)
                   : volume_image_make(fd, &plan, e);

@@ -35,7 +35,8 @@ static int plan_key(struct drive *d, const char *key, struct err *e)
     return 0;
 }
 
-int drives_plan(struct drives *d, const char *word, int take_fd, struct err *e)
+int drives_plan(struct drives *d, const char *word, int take_fd, int take_base,
+                struct err *e)
 {
     struct drive *one = &d->one[d->count];
     size_t n = strcspn(word, ",");
@@ -53,26 +54,18 @@ int drives_plan(struct drives *d, const char *word, int take_fd, struct err *e)
         r = plan_key(one, strsep(&rest, ","), e);
     }
     one->fd = take_fd;
+    one->base_fd = take_base;
+    one->has_base = take_base >= 0;
+    if (r == 0 && one->has_base && !one->is_qcow2) {
+        r = err_set(e, -EINVAL, "disk '%s' is no image that stands on another",
+                    one->path);
+    }
     if (r == 0 && take_fd < 0) {
         one->fd = open(one->path, (one->is_read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC);
         r = one->fd < 0 ? err_sys(e, -errno, "cannot open disk '%s'", one->path) : 0;
     }
     d->count += r == 0;
     return r;
-}
-
-int drives_plan_root(struct drives *d, int take_fd, int take_base, struct err *e)
-{
-    if (d->count != 0 || take_fd < 0 || take_base < 0) {
-        return err_set(e, -EINVAL, "'root' is no disk with a base");
-    }
-    d->one[d->count++] = (struct drive){.path = "root",
-                                        .serial = "root",
-                                        .fd = take_fd,
-                                        .base_fd = take_base,
-                                        .has_base = true,
-                                        .is_qcow2 = true};
-    return 0;
 }
 
 /* ---- in a strand ---- */

@@ -32,11 +32,10 @@ struct drives {
 };
 
 /* One more: FILE[,format=raw|qcow2][,read-only][,direct][,serial=WORD].  The file is opened now,
- * but `take_fd` is used where it is not below 0. */
-int drives_plan(struct drives *d, const char *word, int take_fd, struct err *e);
-
-/* The guest's root, first of all: an image of its changes above a disk that it only reads. */
-int drives_plan_root(struct drives *d, int take_fd, int take_base, struct err *e);
+ * but `take_fd` is used where it is not below 0; so is `take_base`, the raw file that an image
+ * of changes stands on and that is only read. */
+int drives_plan(struct drives *d, const char *word, int take_fd, int take_base,
+                struct err *e);
 
 /* With a queue for each processor, up to a few. */
 int drives_open(struct drives *d, struct loop *l, unsigned cpus, struct err *e);

@@ -108,20 +108,14 @@ static int read_boot(struct plan *p, const json_t *fds, struct err *e)
     return r;
 }
 
-/* The root of a machine that was made from an image, and what its agent is reached by. */
-static int read_image(struct plan *p, const json_t *fds, struct err *e)
+/* What the agent of a machine that was made from an image is reached by. */
+static int read_agent(struct plan *p, const json_t *fds, struct err *e)
 {
     int agent = take_fd(fds, "agent");
     char value[64];
     int r = 0;
 
-    if (json_object_get(fds, "root") != NULL) {
-        r = drives_plan_root(&p->disks, take_fd(fds, "root"), take_fd(fds, "base"), e);
-    }
-    if (r == 0 && json_object_get(fds, "seed") != NULL) {
-        r = drives_plan(&p->disks, "seed,read-only,serial=seed", take_fd(fds, "seed"), e);
-    }
-    if (r == 0 && agent >= 0) {
+    if (agent >= 0) {
         (void)str_print(value, sizeof value, "cid=%d,listen=%d", GUEST_CID, agent);
         r = peripherals_plan(&p->peripherals, "--vsock", value, e);
         r = r < 0 ? r : peripherals_plan(&p->peripherals, "--rng", "host", e);
@@ -141,13 +135,16 @@ static int read_disks(struct plan *p, const json_t *fds, struct err *e)
         const char *word = json_string_value(item);
         char name[16];
         int fd;
+        int base;
 
         (void)str_print(name, sizeof name, "disk%zu", i);
         fd = take_fd(fds, name);
+        (void)str_print(name, sizeof name, "base%zu", i);
+        base = take_fd(fds, name);
         if (word == NULL || fd < 0) {
             return err_set(e, -EINVAL, "'disks[%zu]' is no disk", i);
         }
-        r = r == 0 ? drives_plan(&p->disks, word, fd, e) : r;
+        r = r == 0 ? drives_plan(&p->disks, word, fd, base, e) : r;
     }
     return r;
 }
@@ -236,7 +233,7 @@ int plan_read(int fd, struct plan *p, struct err *e)
     p->options.cpus = cpus > UINT_MAX ? UINT_MAX : (unsigned)cpus;
     p->options.cpus_most = most > UINT_MAX ? UINT_MAX : (unsigned)most;
     p->user = (uid_t)user;
-    r = r == 0 ? read_image(p, fds, e) : r;
+    r = r == 0 ? read_agent(p, fds, e) : r;
     r = r == 0 ? read_disks(p, fds, e) : r;
     r = r == 0 ? read_devices(p, fds, "net", e) : r;
     r = r == 0 ? read_devices(p, fds, "fs", e) : r;
@@ -269,7 +266,7 @@ static int parse_pair(const char *name, const char *value, struct plan *p, struc
     } else if (strcmp(name, "--memory") == 0) {
         p->options.memory_bytes = strtoull(value, NULL, 10) << 20;
     } else if (strcmp(name, "--disk") == 0) {
-        return drives_plan(&p->disks, value, -1, e);
+        return drives_plan(&p->disks, value, -1, -1, e);
     } else {
         r = peripherals_plan(&p->peripherals, name, value, e);
         r = r == 0 ? err_set(e, -EINVAL, "'%s' is not known", name) : r;

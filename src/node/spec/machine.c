@@ -1,8 +1,9 @@
 /* node/spec/machine.c - the plan of a machine: what its worker is to run.
  *
- * Its disks are words of the program `machine` (node/machine/drives.h): files by their
- * paths, then volumes by their names, which "disks" of the plan has, too, in the same
- * order, for whoever opens them.  Directories are words, too ("fss"), and in "shares" of the
+ * Its disks are words of the program `machine` (node/machine/drives.h): the root, whose base is
+ * in "root", and the seed, which is made when it is opened, of a machine with an image; then
+ * files by their paths, then volumes by their names, which "disks" of the plan has, too, in the
+ * same order, for whoever opens them.  Directories are words, too ("fss"), and in "shares" of the
  * plan what they are on the host.  "mounts" is what the guest's agent mounts of both. */
 #include <errno.h>
 #include <stdio.h>
@@ -13,6 +14,7 @@
 
 #include "base/scope.h"
 #include "base/str.h"
+#include "node/boot.h"
 #include "node/spec/private.h"
 
 #define MEMORY_BYTES    (UINT64_C(512) << 20)
@@ -81,18 +83,17 @@ static void add_seed(const struct plan *p, json_t *machine)
             json_pack("{s:s, s:O*, s:O*}", "host",
                       spec_text(p->config, "hostname", guest_text(p->g, "name")), "keys",
                       keys, "user_data", data));
+        (void)json_array_insert_new(json_object_get(machine, "disks"), 1,
+                                    json_string("seed,read-only,serial=seed"));
     }
 }
 
 static int image_part(const struct plan *p, json_t *machine, struct err *e)
 {
     json_t *command;
-    char disk[PATH_MAX];
 
-    (void)guest_state_path(p->n, p->g->id, "disk/root.qcow2", disk);
-    (void)json_object_set_new(
-        machine, "root",
-        json_pack("{s:s, s:s}", "disk", disk, "base", guest_text(p->g, "root")));
+    (void)json_object_set_new(machine, "root",
+                              json_pack("{s:s}", "base", guest_text(p->g, "root")));
     (void)json_object_set_new(json_object_get(machine, "boot"), "append",
                               command_line(p));
     add_seed(p, machine);
@@ -268,13 +269,11 @@ static int add_wanted(const struct plan *p, json_t *spec, json_t *machine,
 
 static int disks_part(const struct plan *p, json_t *spec, json_t *machine, struct err *e)
 {
-    const json_t *paths = json_object_get(p->config, "disks");
     size_t i;
     json_t *item;
     int r = 0;
 
-    (void)json_object_set_new(machine, "disks",
-                              paths != NULL ? json_deep_copy(paths) : json_array());
+    (void)json_object_set_new(machine, "disks", guest_boot_disks(p->n, p->g));
     (void)json_object_set_new(machine, "mounts", json_array());
     json_array_foreach(json_object_get(p->config, "volume"), i, item)
     {

@@ -205,9 +205,7 @@ int node_guest_clone(struct node *n, const char *guest, const json_t *order, jso
     struct guest_source source = {.guest = &from};
     int r = verb_find(n, guest, &from, &from_st, e);
 
-    r = r < 0 ? r : guest_need_no_root(&from, "clone", e);
     if (r < 0) {
-        guest_fini(&from);
         return r;
     }
     source.snapshot = json_string_value(json_object_get(order, "snapshot"));
@@ -221,7 +219,7 @@ int node_guest_clone(struct node *n, const char *guest, const json_t *order, jso
     copy = json_deep_copy(guest_config(&from));
     (void)json_object_del(copy, "publish");
     (void)json_object_del(copy, "ip");
-    if (!guest_is_machine(&from)) {
+    if (guest_text(&from, "image_digest")[0] != '\0') { /* not what has its name now */
         (void)json_object_set_new(copy, "image",
                                   json_string(guest_text(&from, "image_digest")));
     }

@@ -68,7 +68,7 @@ static void plug(struct world *w)
     struct chain *c = w->mine;
 
     c->disks = (struct drives){0};
-    if (drives_plan(&c->disks, getenv("DISK"), -1, &c->e) != 0 ||
+    if (drives_plan(&c->disks, getenv("DISK"), -1, -1, &c->e) != 0 ||
         drives_open(&c->disks, w->loop, w->options.cpus, &c->e) != 0) {
         give_up(&c->e);
     }

@@ -18,23 +18,45 @@
 #include "base/str.h"
 #include "base/word.h"
 #include "host/file.h"
+#include "node/boot.h"
 #include "node/verb/life/private.h"
 #include "node/verb/private.h"
 
 #define NAME_BYTES 16
 
-/* The file of a disk; false: it cannot be written, so that there is nothing to keep. */
-static bool disk_path(const json_t *word, char out[PATH_MAX])
-{
-    const char *text = json_string_value(word);
+/* One of a machine's disks. */
+struct disk_at {
+    const char *word; /* as the worker takes it; borrowed */
+    char path[PATH_MAX];
+    char name[NAME_BYTES]; /* in a snapshot */
+    bool is_root;          /* of a machine made from an image */
+    bool is_kept;          /* it can be written, so that there is something to keep */
+};
 
-    (void)str_print(out, PATH_MAX, "%.*s", (int)strcspn(text, ","), text);
-    return strstr(text, ",read-only") == NULL;
-}
+/* Do it with each disk of `g`, in their order, until one fails. */
+typedef int disk_step(void *arg, const struct disk_at *d, struct err *e);
 
-static const json_t *disks_of(const struct guest *g)
+static int each_disk(struct node *n, const struct guest *g, disk_step *step, void *arg,
+                     struct err *e)
 {
-    return json_object_get(guest_config(g), "disks");
+    SCOPED(scope_json) json_t *list = guest_boot_disks(n, g);
+    size_t ordered = json_array_size(json_object_get(guest_config(g), "disks"));
+    size_t i;
+    json_t *item;
+    int r = 0;
+
+    json_array_foreach(list, i, item)
+    {
+        const char *word = json_string_value(item);
+        struct disk_at d = {.word = word,
+                            .is_root = i + ordered < json_array_size(list),
+                            .is_kept = strstr(word, ",read-only") == NULL};
+
+        (void)str_print(d.path, sizeof d.path, "%.*s", (int)strcspn(word, ","), word);
+        (void)str_print(d.name, sizeof d.name, "disk%zu", i);
+        r = r == 0 ? step(arg, &d, e) : r;
+    }
+    return r;
 }
 
 /* Of a file into a new one that has the same owner and mode. */
@@ -66,22 +88,12 @@ static int copy_file(int from_dir, const char *from, int to_dir, const char *to,
 
 /* ---- into a snapshot ---- */
 
-static int copy_disks(const struct guest *g, int dir, struct err *e)
+/* `arg`: the directory of the snapshot. */
+static int copy_disk(void *arg, const struct disk_at *d, struct err *e)
 {
-    char path[PATH_MAX];
-    char name[NAME_BYTES];
-    size_t i;
-    json_t *word;
-    int r = 0;
+    const int *dir = arg;
 
-    json_array_foreach(disks_of(g), i, word)
-    {
-        (void)str_print(name, sizeof name, "disk%zu", i);
-        if (r == 0 && disk_path(word, path)) {
-            r = copy_file(AT_FDCWD, path, dir, name, e);
-        }
-    }
-    return r;
+    return d->is_kept ? copy_file(AT_FDCWD, d->path, *dir, d->name, e) : 0;
 }
 
 static int copy_state(int from, int to, struct err *e)
@@ -102,7 +114,7 @@ static int fill_running(struct node *n, const struct guest *g, int dir, struct e
 
     r = r == 0 ? life_write_state(n, g, dir, false, e) : r;
     (void)fault_step("life.snapshot.state");
-    r = r == 0 ? copy_disks(g, dir, e) : r;
+    r = r == 0 ? each_disk(n, g, copy_disk, &dir, e) : r;
     hold_end(n, g, &hold);
     return r;
 }
@@ -117,15 +129,14 @@ static int fill_stopped(struct node *n, const struct guest *g, int dir, struct e
         saved = life_open_saved(n, g, e);
         r = saved < 0 ? saved : copy_state(saved, dir, e);
     }
-    return r == 0 ? copy_disks(g, dir, e) : r;
+    return r == 0 ? each_disk(n, g, copy_disk, &dir, e) : r;
 }
 
 int life_fill_snapshot(struct node *n, const struct guest *g, int dir, struct err *e)
 {
     struct guest_status st;
-    int r = guest_need_no_root(g, "take a snapshot of", e);
+    int r = guest_status(n, g->id, &st, e);
 
-    r = r == 0 ? guest_status(n, g->id, &st, e) : r;
     if (r < 0) {
         return r;
     }
@@ -142,67 +153,69 @@ int life_fill_snapshot(struct node *n, const struct guest *g, int dir, struct er
 /* ---- back ---- */
 
 /* The disks come beside those that are there, then take their places. */
-static int put_disks(const struct guest *g, int dir, bool are_ready, struct err *e)
-{
-    char path[PATH_MAX];
-    char beside[PATH_MAX];
-    char name[NAME_BYTES];
-    size_t i;
-    json_t *word;
-    int r = 0;
+struct putting {
+    const struct guest *guest;
+    int dir; /* of the snapshot */
+};
 
-    json_array_foreach(disks_of(g), i, word)
-    {
-        (void)str_print(name, sizeof name, "disk%zu", i);
-        if (r < 0 || !disk_path(word, path)) {
-            continue;
-        }
-        if (str_print(beside, sizeof beside, "%s.%s.new", path, g->id) < 0) {
-            return err_set(e, -ENAMETOOLONG, "cannot put back '%s': too long", path);
-        }
-        if (are_ready) {
-            r = rename(beside, path) < 0
-                    ? err_sys(e, -errno, "cannot put back '%s'", path)
-                    : 0;
-        } else {
-            (void)unlink(beside);
-            r = copy_file(dir, name, AT_FDCWD, beside, e);
-        }
+static int name_beside(const struct putting *p, const struct disk_at *d,
+                       char out[PATH_MAX], struct err *e)
+{
+    return str_print(out, PATH_MAX, "%s.%s.new", d->path, p->guest->id) < 0
+               ? err_set(e, -ENAMETOOLONG, "cannot put back '%s': too long", d->path)
+               : 0;
+}
+
+static int drop_beside(void *arg, const struct disk_at *d, struct err *e)
+{
+    char beside[PATH_MAX];
+    int r = d->is_kept ? name_beside(arg, d, beside, e) : 0;
+
+    if (r == 0 && d->is_kept) {
+        (void)unlink(beside);
     }
     return r;
 }
 
-static void drop_beside(const struct guest *g)
+static int copy_beside(void *arg, const struct disk_at *d, struct err *e)
 {
-    char path[PATH_MAX];
+    const struct putting *p = arg;
     char beside[PATH_MAX];
-    size_t i;
-    json_t *word;
+    int r = drop_beside(arg, d, e);
 
-    json_array_foreach(disks_of(g), i, word)
-    {
-        if (disk_path(word, path) &&
-            str_print(beside, sizeof beside, "%s.%s.new", path, g->id) == 0) {
-            (void)unlink(beside);
-        }
+    if (r < 0 || !d->is_kept) {
+        return r;
     }
+    (void)name_beside(p, d, beside, NULL);
+    return copy_file(p->dir, d->name, AT_FDCWD, beside, e);
+}
+
+static int take_place(void *arg, const struct disk_at *d, struct err *e)
+{
+    char beside[PATH_MAX];
+    int r = d->is_kept ? name_beside(arg, d, beside, e) : 0;
+
+    return r == 0 && d->is_kept && rename(beside, d->path) < 0
+               ? err_sys(e, -errno, "cannot put back '%s'", d->path)
+               : r;
 }
 
 int life_put_back(struct node *n, const struct guest *g, int dir, struct err *e)
 {
     bool has_state = faccessat(dir, "state", F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+    struct putting p = {g, dir};
     SCOPED(scope_close) int to = has_state ? life_make_saved(n, g, e) : -1;
     int r = has_state && to < 0 ? to : 0;
 
     r = r == 0 && has_state ? copy_state(dir, to, e) : r;
-    r = r == 0 ? put_disks(g, dir, false, e) : r;
+    r = r == 0 ? each_disk(n, g, copy_beside, &p, e) : r;
     (void)fault_step("life.restore.copied");
     r = r == 0 ? life_forget_saved(n, g, e) : r;
-    r = r == 0 ? put_disks(g, dir, true, e) : r;
+    r = r == 0 ? each_disk(n, g, take_place, &p, e) : r;
     (void)fault_step("life.restore.disks");
     r = r == 0 && has_state ? life_keep_saved(n, g, e) : r;
     if (r < 0) {
-        drop_beside(g);
+        (void)each_disk(n, g, drop_beside, &p, NULL);
         life_drop_made(n, g);
     }
     return r;
@@ -234,47 +247,64 @@ static int clone_state(struct node *n, const struct guest_source *from, int snap
     return r == 0 ? life_keep_saved(n, to, e) : r;
 }
 
+struct cloning {
+    int from;     /* the directory of a snapshot, or -1: from where they are */
+    int to;       /* where the disks of the copy lie */
+    char *place;  /* its path */
+    json_t *list; /* those that were ordered, as the copy has them */
+};
+
+static int clone_disk(void *arg, const struct disk_at *d, struct err *e)
+{
+    const struct cloning *c = arg;
+    const char *name = d->is_root ? BOOT_ROOT : d->name;
+
+    if (!d->is_root) {
+        (void)json_array_append_new(c->list, d->is_kept
+                                                 ? json_sprintf("%s/%s%s", c->place, name,
+                                                                d->word + strlen(d->path))
+                                                 : json_string(d->word));
+    }
+    if (!d->is_kept) {
+        return 0;
+    }
+    return c->from >= 0 ? copy_file(c->from, d->name, c->to, name, e)
+                        : copy_file(AT_FDCWD, d->path, c->to, name, e);
+}
+
 static int clone_disks(struct node *n, const struct guest_source *from, int snapshot,
                        struct guest *to, struct err *e)
 {
     SCOPED(scope_close) int dir = disk_open_dir(n, to->id, "disk", e);
-    json_t *list = json_array();
-    char path[PATH_MAX];
+    SCOPED(scope_json) json_t *list = json_array();
     char place[PATH_MAX];
-    char name[NAME_BYTES];
-    size_t i;
-    json_t *word;
-    int r = dir < 0 ? dir : 0;
+    struct cloning c = {snapshot, dir, place, list};
+    int r;
 
     (void)guest_state_path(n, to->id, "disk", place);
-    json_array_foreach(disks_of(from->guest), i, word)
-    {
-        struct str own = {0};
-
-        (void)str_print(name, sizeof name, "disk%zu", i);
-        if (!disk_path(word, path)) {
-            (void)json_array_append(list, word);
-            continue;
-        }
-        if (r == 0) {
-            r = snapshot >= 0 ? copy_file(snapshot, name, dir, name, e)
-                              : copy_file(AT_FDCWD, path, dir, name, e);
-        }
-        str_addf(&own, "%s/%s%s", place, name, json_string_value(word) + strlen(path));
-        (void)json_array_append_new(list, json_string(str_text(&own)));
-        str_fini(&own);
-    }
+    r = dir < 0 ? dir : each_disk(n, from->guest, clone_disk, &c, e);
     if (json_array_size(list) > 0) {
         (void)json_object_set(guest_config(to), "disks", list);
     }
-    json_decref(list);
     return r;
+}
+
+/* What a machine that stands still has written to its disks is in their files. */
+static int settle_disks(struct node *n, const struct guest *g, struct err *e)
+{
+    const struct far_question q = {.verb = FAR_SAVE};
+    struct guest_status st;
+    int r = guest_status(n, g->id, &st, e);
+
+    return r == 0 && guest_is_alive(&st) ? life_ask(n, g, &q, NULL, e) : r;
 }
 
 static int clone_held(struct node *n, const struct guest_source *from, int snapshot,
                       struct guest *to, struct err *e)
 {
-    int r = from->memory ? clone_state(n, from, snapshot, to, e) : 0;
+    int r = from->memory   ? clone_state(n, from, snapshot, to, e)
+            : snapshot < 0 ? settle_disks(n, from->guest, e)
+                           : 0;
 
     return r == 0 ? clone_disks(n, from, snapshot, to, e) : r;
 }
