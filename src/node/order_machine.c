@@ -10,6 +10,8 @@
 #define PAGE_BYTES      4096
 #define TAG_MOST        36
 #define MILLIS_OF_A_CPU 1000
+#define MEMORY_USUAL    (UINT64_C(512) << 20) /* as node/spec gives it */
+#define MEMORY_STEP     (UINT64_C(128) << 20) /* in which memory comes to a machine */
 
 /* Options by the kind that they are for. */
 static const char *const of_containers[] = {
@@ -20,8 +22,8 @@ static const char *const of_containers[] = {
 static const char *const of_images[] = {"command", "entrypoint", "user",     "workdir",
                                         "env",     "ssh_key",    "user_data"};
 static const char *const of_machines[] = {
-    "kernel",          "initrd",  "append",    "engine",    "disks",   "cpus_most",
-    "hide_hypervisor", "ssh_key", "user_data", "no_reboot", "on_crash"};
+    "kernel",      "initrd",          "append",  "engine",    "disks",     "cpus_most",
+    "memory_most", "hide_hypervisor", "ssh_key", "user_data", "no_reboot", "on_crash"};
 
 /* "cap_add" -> "--cap-add"; "COMMAND" for what has no dashes. */
 static void option_name(const char *key, char out[64])
@@ -124,6 +126,22 @@ static int check_volumes(const json_t *config, struct err *e)
                : 0;
 }
 
+/* --memory-most: whole steps above what it begins with. */
+static int check_room(const json_t *config, struct err *e)
+{
+    uint64_t memory = MEMORY_USUAL;
+    uint64_t most = 0;
+    int r = json_opt_u64(config, "", "memory", &memory, e);
+
+    r = r == 0 ? json_opt_u64(config, "", "memory_most", &most, e) : r;
+    if (r == 0 && most != 0 && (most < memory || (most - memory) % MEMORY_STEP != 0)) {
+        return err_set(e, -ERANGE,
+                       "cannot use --memory-most with a machine: want what --memory is, "
+                       "and a multiple of 128M more");
+    }
+    return r;
+}
+
 static int check_size(const json_t *config, struct err *e)
 {
     uint64_t cpus = MILLIS_OF_A_CPU;
@@ -210,7 +228,8 @@ int order_check_kind(json_t *config, struct err *e)
     }
     r = r == 0 ? check_words(config, e) : r;
     r = r == 0 ? check_volumes(config, e) : r;
-    return r == 0 ? check_size(config, e) : r;
+    r = r == 0 ? check_size(config, e) : r;
+    return r == 0 ? check_room(config, e) : r;
 }
 
 bool guest_is_machine(const struct guest *g)

@@ -1,6 +1,6 @@
 #!/bin/sh
-# A Linux that runs gets processors and gives them back: it computes on new ones, also when it
-# was saved in between, and started again.
+# A Linux that runs gets processors and memory, and gives processors back: it uses new ones, also
+# when it was saved in between, and started again.
 # rows: OPS-04
 # release
 # timeout: 300
@@ -37,13 +37,23 @@ says() {
     tell "$1"
     [ "$OUT" = "$2" ]
 }
+bytes() { strata --json inspect web | python3 -c "import json, sys
+m = json.load(sys.stdin)[0]['machine']['memory']
+print(*(m[k] >> 20 for k in ('bytes', 'most', 'given_back')))"; }
+# between LEAST MOST - the guest has that many MiB.
+between() {
+    tell g
+    [ "${OUT%% *}" = memory ] && [ "${OUT#memory }" -ge "$1" ] && [ "${OUT#memory }" -le "$2" ]
+}
+gives() { [ "$(bytes)" = "$1" ]; }
 SUM=3644761281
 
 cd "$WORK"
 gcc -D_GNU_SOURCE -O2 -static -o init "$TOP/tests/scenario/machine_words.c"
 # shellcheck disable=SC2086
 python3 "$TOP/tests/virt/monitor/cpio.py" init initrd $modules
-strata run -d --name web --as machine --kernel "$linux" --initrd initrd --memory 256M --cpus 1 --cpus-most 4 \
+strata run -d --name web --as machine --kernel "$linux" --initrd initrd --memory 256M --memory-most 1280M \
+    --cpus 1 --cpus-most 4 \
     --stop-timeout 1s --append "console=ttyS0 quiet panic=0" >/dev/null
 within 60 printed web ready
 is "at first" "$(now)" "1 4"
@@ -100,14 +110,45 @@ strata resume web >/dev/null
 has_one() { [ "$(now)" = "1 4" ]; }
 within 20 has_one
 
+# Memory comes in steps of 128 MiB; what of a step was not asked for, the balloon takes.
+between 180 256 || fail "at first: $OUT"
+strata resize web --memory 320M >/dev/null
+within 20 between 240 400
+within 20 gives "384 1280 64"
+strata resize web --memory 768M >/dev/null
+within 20 between 640 768
+is "all of it" "$(bytes)" "768 1280 0"
+tell u 450
+is "new memory" "$OUT" "used 450, wrong 0"
+strata save web >/dev/null
+strata start web --engine interpret >/dev/null
+is "saved" "$(bytes)" "768 1280 0"
+strata save web >/dev/null
+strata start web --engine translate >/dev/null
+tell u 460
+is "new memory, saved" "$OUT" "used 460, wrong 0"
+strata resize web --memory 512M >/dev/null
+within 20 gives "768 1280 256"
+strata resize web --memory 1G >/dev/null
+within 20 between 880 1024
+strata reset web >/dev/null
+within 60 printed web ready 4
+within 20 between 880 1024
+tell u 600
+is "new memory, started again" "$OUT" "used 600, wrong 0"
+
 # What cannot be is refused, and changes nothing.
 fails 1 strata resize web --cpus 5
 has "too many" "$OUT" "--cpus-most"
 fails 1 strata resize web --cpus 1.5
 has "half of one" "$OUT" "whole number"
 is "still" "$(now)" "1 4"
+fails 1 strata resize web --memory 1281M
+has "too much" "$OUT" "--memory-most"
 strata delete --force web >/dev/null
 fails 125 strata create --as machine --kernel "$linux" --cpus 4 --cpus-most 2
 has "room for fewer" "$OUT" "--cpus-most"
+fails 125 strata create --as machine --kernel "$linux" --memory 256M --memory-most 300M
+has "room for part of a step" "$OUT" "128M"
 fails 125 strata create --cpus-most 2 busybox
 has "a container" "$OUT" "cannot use --cpus-most with a container"

@@ -6,6 +6,8 @@
  *     t        the seconds of its clock that never leaps, and of its calendar
  *     c        the processors that are there; those that came are switched on
  *     m N      compute on processor N
+ *     g        its memory in MiB; what came is switched on
+ *     u N      fill N MiB of memory, and read them
  *     o        switch off                        p   panic
  */
 #include <fcntl.h>
@@ -15,10 +17,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/reboot.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysinfo.h>
 #include <termios.h>
 #include <time.h>
 #include <unistd.h>
@@ -110,6 +114,46 @@ static void compute_on(unsigned cpu)
     (void)sched_setaffinity(0, sizeof set, &set);
 }
 
+static void tell_memory(void)
+{
+    char path[80];
+    struct sysinfo info;
+
+    for (unsigned i = 0; i < 512; i++) { /* of 128 MiB each */
+        int fd;
+
+        (void)snprintf(path, sizeof path, "/sys/devices/system/memory/memory%u/state", i);
+        fd = open(path, O_RDWR);
+        if (fd >= 0) {
+            (void)!write(fd, "online", 6); /* refused where it is on */
+            (void)close(fd);
+        }
+    }
+    (void)sysinfo(&info);
+    printf("memory %llu\n", (unsigned long long)info.totalram * info.mem_unit >> 20);
+}
+
+static void use_memory(size_t mib)
+{
+    size_t words = (mib << 20) / sizeof(uint64_t);
+    uint64_t *at =
+        mmap(NULL, mib << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    size_t wrong = 0;
+
+    if (at == MAP_FAILED) {
+        printf("used 0\n");
+        return;
+    }
+    for (size_t i = 0; i < words; i += 512) {
+        at[i] = i * 0x9e3779b97f4a7c15u;
+    }
+    for (size_t i = 0; i < words; i += 512) {
+        wrong += at[i] != i * 0x9e3779b97f4a7c15u;
+    }
+    (void)munmap(at, mib << 20);
+    printf("used %zu, wrong %zu\n", mib, wrong);
+}
+
 static void tell_time(void)
 {
     struct timespec mono;
@@ -155,6 +199,12 @@ int main(void)
             break;
         case 'c':
             tell_processors();
+            break;
+        case 'g':
+            tell_memory();
+            break;
+        case 'u':
+            use_memory((size_t)atoi(line + 1));
             break;
         case 'm':
             compute_on((unsigned)atoi(line + 1));

@@ -99,8 +99,9 @@ json_t *asked_stats(const struct run *run)
                                         (int)machine_cpus_most(run->machine)));
     (void)json_object_set_new(
         out, "memory",
-        json_pack("{s:I, s:I}", "bytes", (json_int_t)run->plan.options.memory_bytes,
-                  "given_back", (json_int_t)peripherals_given(&run->plan.peripherals)));
+        json_pack("{s:I, s:I, s:I}", "bytes", (json_int_t)machine_memory(run->machine),
+                  "most", (json_int_t)machine_memory_most(run->machine), "given_back",
+                  (json_int_t)peripherals_given(&run->plan.peripherals)));
     if (run->has_ended) {
         (void)json_object_set_new(out, "end", json_string(machine_end_name(run->end)));
     }
@@ -242,17 +243,21 @@ static int do_end(void *who, const struct control_call *c, json_t **ret, struct 
 
 static int resize_memory(struct run *run, uint64_t memory, struct err *e)
 {
-    uint64_t all = run->plan.options.memory_bytes;
+    uint64_t most = machine_memory_most(run->machine);
+    uint64_t all;
+    int r;
 
-    if (memory == 0 || memory > all) {
+    if (memory == 0 || memory > most) {
         return err_set(
             e, -ERANGE,
-            "a machine that runs has at most the memory that it was started with, "
-            "%" PRIu64 " bytes",
-            all);
+            "a machine that runs has at most the memory that it was started with, or "
+            "room for (--memory-most), %" PRIu64 " bytes",
+            most);
     }
-    return peripherals_give(&run->plan.peripherals, all - memory)
-               ? 0
+    r = machine_add_memory(run->machine, memory, e);
+    all = machine_memory(run->machine);
+    return r < 0 || peripherals_give(&run->plan.peripherals, all - memory)
+               ? r
                : err_set(e, -EOPNOTSUPP, "the machine has no balloon");
 }
 

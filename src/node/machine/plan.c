@@ -184,17 +184,25 @@ static int read_devices(struct plan *p, const json_t *fds, const char *kind,
     return r;
 }
 
-/* What the guest is to give back at first. */
-static int read_balloon(struct plan *p, struct err *e)
+/* Room for memory; and what the guest is to give back at first of all that it has. */
+static int read_memory(struct plan *p, struct err *e)
 {
-    uint64_t bytes = 0;
+    uint64_t now = 0;
+    uint64_t all;
     char text[24];
-    int r = json_opt_u64(p->json, "", "give", &bytes, e);
+    int r = json_opt_u64(p->json, "", "memory", &p->options.memory_bytes, e);
 
-    if (r < 0 || json_object_get(p->json, "give") == NULL) {
+    r = r == 0 ? json_opt_u64(p->json, "", "memory_most", &p->options.memory_most, e) : r;
+    r = r == 0
+            ? json_opt_u64(p->json, "", "memory_plugged", &p->options.memory_plugged, e)
+            : r;
+    r = r == 0 ? json_opt_u64(p->json, "", "memory_now", &now, e) : r;
+    if (r < 0 || json_object_get(p->json, "memory_now") == NULL) {
         return r;
     }
-    (void)str_print(text, sizeof text, "%llu", (unsigned long long)(bytes >> 20));
+    all = machine_memory_of(&p->options);
+    (void)str_print(text, sizeof text, "%llu",
+                    (unsigned long long)((now < all ? all - now : 0) >> 20));
     r = peripherals_plan(&p->peripherals, "--balloon", text, e);
     return r < 0 ? r : 0;
 }
@@ -224,7 +232,6 @@ int plan_read(int fd, struct plan *p, struct err *e)
     r = r == 0 ? json_opt_str(p->json, "", "model", &p->options.model, e) : r;
     r = r == 0 ? json_opt_u64(p->json, "", "cpus", &cpus, e) : r;
     r = r == 0 ? json_opt_u64(p->json, "", "cpus_most", &most, e) : r;
-    r = r == 0 ? json_opt_u64(p->json, "", "memory", &p->options.memory_bytes, e) : r;
     r = r == 0 ? json_opt_bool(p->json, "", "hide", &p->options.hides, e) : r;
     r = r == 0 ? json_opt_bool(p->json, "", "no_reboot", &p->options.no_reboot, e) : r;
     r = r == 0 ? json_opt_bool(p->json, "", "hold_crash", &p->holds_crash, e) : r;
@@ -237,7 +244,7 @@ int plan_read(int fd, struct plan *p, struct err *e)
     r = r == 0 ? read_disks(p, fds, e) : r;
     r = r == 0 ? read_devices(p, fds, "net", e) : r;
     r = r == 0 ? read_devices(p, fds, "fs", e) : r;
-    r = r == 0 ? read_balloon(p, e) : r;
+    r = r == 0 ? read_memory(p, e) : r;
     return r == 0 ? read_boot(p, fds, e) : r;
 }
 
@@ -265,6 +272,8 @@ static int parse_pair(const char *name, const char *value, struct plan *p, struc
         p->options.cpus_most = (unsigned)atoi(value);
     } else if (strcmp(name, "--memory") == 0) {
         p->options.memory_bytes = strtoull(value, NULL, 10) << 20;
+    } else if (strcmp(name, "--memory-most") == 0) {
+        p->options.memory_most = strtoull(value, NULL, 10) << 20;
     } else if (strcmp(name, "--disk") == 0) {
         return drives_plan(&p->disks, value, -1, -1, e);
     } else {

@@ -40,7 +40,8 @@ static json_t *command_line(const struct plan *p)
     json_t *line;
 
     str_addf(&text,
-             "console=ttyS0 quiet loglevel=1 panic=-1 strata.root=root strata.agent");
+             "console=ttyS0 quiet loglevel=1 panic=-1 strata.root=root strata.agent "
+             "memhp_default_state=online");
     str_addf(&text, " systemd.hostname=%s",
              spec_text(p->config, "hostname", guest_text(p->g, "name")));
     if (init[0] != '\0') {
@@ -287,6 +288,8 @@ int spec_build_machine(const struct plan *p, json_t *spec, struct err *e)
     json_int_t cpus = number_of(p->config, "cpus", MILLIS_OF_A_CPU) / MILLIS_OF_A_CPU;
     json_int_t most = number_of(p->config, "cpus_most", cpus);
     json_int_t memory = number_of(p->config, "memory", (json_int_t)MEMORY_BYTES);
+    json_int_t room = number_of(p->config, "memory_most", memory);
+    json_int_t high = number_of(p->config, "memory_high", memory);
     json_t *machine = json_pack(
         "{s:s, s:I, s:I, s:I, s:b, s:b, s:b, s:o}", "engine",
         spec_text(p->config, "engine", "auto"), "cpus", cpus, "cpus_most", most, "memory",
@@ -296,10 +299,12 @@ int spec_build_machine(const struct plan *p, json_t *spec, struct err *e)
         boot_part(p->config));
     int r;
 
+    (void)json_object_set_new(machine, "memory_most", json_integer(room));
+    (void)json_object_set_new(machine, "memory_plugged",
+                              json_integer(high > memory ? high - memory : 0));
     (void)json_object_set_new(/* by its balloon, which every machine has */
-                              machine, "give",
-                              json_integer(memory -
-                                           number_of(p->config, "memory_now", memory)));
+                              machine, "memory_now",
+                              json_integer(number_of(p->config, "memory_now", memory)));
     if (p->base > 0) { /* a user that no other guest has */
         (void)json_object_set_new(machine, "user", json_integer(p->base));
     }
@@ -307,7 +312,7 @@ int spec_build_machine(const struct plan *p, json_t *spec, struct err *e)
         spec, "hostname",
         json_string(spec_text(p->config, "hostname", guest_text(p->g, "name"))));
     (void)json_object_set_new(spec, "machine", machine);
-    (void)json_object_set_new(spec, "bounds", bounds_part(p, memory, most));
+    (void)json_object_set_new(spec, "bounds", bounds_part(p, room, most));
     (void)json_object_set_new(spec, "shares", json_array());
     (void)json_object_set_new(machine, "fss", json_array());
     r = disks_part(p, spec, machine, e);

@@ -64,13 +64,24 @@ static int check_changes(const json_t *order, struct err *e)
     return r;
 }
 
-/* Memory of a machine that runs is what its balloon leaves of what it was made with. */
+/* Memory of a machine that runs is what its balloon leaves of what it was made with and what
+ * came to it, which stays until it is made anew. */
 static void change_key(const struct guest *g, const struct guest_status *st,
                        const char *key, json_t *v)
 {
     if (guest_is_machine(g) && strcmp(key, "memory") == 0 && v != NULL) {
+        json_t *high = json_object_get(guest_config(g), "memory_high");
+        json_t *first = json_object_get(guest_config(g), "memory");
+
         (void)json_object_del(guest_config(g), "memory_now");
-        key = guest_is_alive(st) ? "memory_now" : key;
+        if (!guest_is_alive(st)) {
+            (void)json_object_del(guest_config(g), "memory_high");
+        } else {
+            key = "memory_now";
+            if (json_integer_value(v) > json_integer_value(high != NULL ? high : first)) {
+                (void)json_object_set(guest_config(g), "memory_high", v);
+            }
+        }
     }
     if (json_is_integer(v) && json_integer_value(v) < 0) {
         (void)json_object_del(guest_config(g), key);

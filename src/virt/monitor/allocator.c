@@ -6,6 +6,7 @@
  *   1 MiB      RAM, to 3 GiB at most
  *   3 GiB      PCI memory; ECAM at 0xe0000000; I/O APIC, local APICs
  *   4 GiB      the rest of RAM
+ *   behind     what comes while it runs, from a GiB on
  *   behind     PCI memory above 4 GiB */
 #include <errno.h>
 #include <stdlib.h>
@@ -45,6 +46,27 @@ static void add_range(struct machine *m, uint64_t base, uint64_t end, uint32_t t
     }
 }
 
+static uint64_t next_gib(uint64_t at)
+{
+    return (at + (UINT64_C(1) << 30) - 1) & ~((UINT64_C(1) << 30) - 1);
+}
+
+/* Room for memory that comes, and what came to it before. */
+static int reserve_plugs(struct machine *m, uint64_t high, struct err *e)
+{
+    const struct machine_options *o = &m->options;
+    uint64_t room =
+        o->memory_most > o->memory_bytes ? o->memory_most - o->memory_bytes : 0;
+    int r = 0;
+
+    m->plug_first = next_gib(MACHINE_HIGH + high);
+    m->plug_bytes = room;
+    for (unsigned i = 0; r == 0 && i < plug_memory_count(room, o->memory_plugged); i++) {
+        r = allocator_plug_memory(m, i, e);
+    }
+    return r;
+}
+
 static int grant_memory(struct machine *m, struct err *e)
 {
     uint64_t bytes = m->options.memory_bytes;
@@ -59,6 +81,7 @@ static int grant_memory(struct machine *m, struct err *e)
     if (r == 0 && bytes > low) {
         r = mem_add_ram(m->mem, MACHINE_HIGH, bytes - low, false, e);
     }
+    r = r == 0 ? reserve_plugs(m, bytes - low, e) : r;
     m->place.mem = m->mem;
     m->place.low_end = low;
     add_range(m, 0, low < LEGACY_FIRST ? low : LEGACY_FIRST, RANGE_RAM);
@@ -149,9 +172,18 @@ static int grant_plugs(struct machine *m, struct err *e)
                                           .change = allocator_plug_cpu,
                                           .who = m};
 
-    return m->options.cpus_most > m->options.cpus
-               ? add(m, &dev_plug_cpus, &cpus, &m->plug_cpus, e)
-               : 0;
+    const struct plug_memory_config memory = {
+        .base = m->plug_first,
+        .room = m->plug_bytes,
+        .there = plug_memory_count(m->plug_bytes, m->options.memory_plugged),
+        .power = m->power};
+    int r = m->options.cpus_most > m->options.cpus
+                ? add(m, &dev_plug_cpus, &cpus, &m->plug_cpus, e)
+                : 0;
+
+    return r == 0 && m->plug_bytes != 0
+               ? add(m, &dev_plug_memory, &memory, &m->plug_memory, e)
+               : r;
 }
 
 static int grant_devices(struct machine *m, struct err *e)
@@ -232,9 +264,7 @@ static uint64_t absent(const struct machine *m)
 
 int allocator_write_tables(struct machine *m, struct err *e)
 {
-    uint64_t high = m->options.memory_bytes <= MACHINE_LOW_END
-                        ? MACHINE_HIGH
-                        : MACHINE_HIGH + m->options.memory_bytes - MACHINE_LOW_END;
+    uint64_t high = next_gib(m->plug_first + m->plug_bytes);
     const struct acpi_config c = {
         .hides = m->options.hides,
         .cpus = m->cpus,
@@ -244,9 +274,10 @@ int allocator_write_tables(struct machine *m, struct err *e)
         .ecam_base = MACHINE_ECAM,
         .low_first = MACHINE_LOW_END,
         .low_last = MACHINE_ECAM - 1,
-        .high_first = (high + (UINT64_C(1) << 30) - 1) & ~((UINT64_C(1) << 30) - 1),
-        .high_last = ((high + (UINT64_C(1) << 30) - 1) & ~((UINT64_C(1) << 30) - 1)) +
-                     (UINT64_C(16) << 30) - 1,
+        .plug_first = m->plug_first,
+        .plug_bytes = m->plug_bytes,
+        .high_first = high,
+        .high_last = high + (UINT64_C(16) << 30) - 1,
     };
     struct aml tables;
     int r;

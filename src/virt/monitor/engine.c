@@ -141,6 +141,14 @@ int engine_create_cpu(struct machine *m, unsigned index, struct err *e)
     return r;
 }
 
+int engine_add_memory(struct machine *m, struct err *e)
+{
+    for (unsigned i = 0; i < m->cpus; i++) {
+        cpu_kick(m->vcpu[i].cpu, CPU_KICK_FLUSH_TLB); /* there was nothing there */
+    }
+    return m->kvm != NULL ? kvm_vm_give_memory(m->kvm, e) : 0;
+}
+
 void engine_release(struct machine *m)
 {
     kvm_vm_destroy(m->kvm);

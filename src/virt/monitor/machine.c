@@ -9,6 +9,7 @@
 #include "base/fault.h"
 #include "virt/monitor/dev/power.h"
 #include "virt/monitor/dev/serial.h"
+#include "virt/monitor/plug/plug.h"
 #include "virt/monitor/private.h"
 
 #define PAUSE_MOST 64 /* some microseconds of a loop that waits for another processor */
@@ -88,6 +89,13 @@ int machine_create(struct loop *l, const struct machine_options *o, struct machi
     }
     if (o->memory_bytes < MACHINE_LEAST_BYTES || o->memory_bytes % 4096 != 0) {
         return err_set(e, -EINVAL, "cannot make a machine of so little memory");
+    }
+    if (o->memory_most != 0 &&
+        (o->memory_most < o->memory_bytes ||
+         (o->memory_most - o->memory_bytes) % PLUG_MEMORY_STEP != 0 ||
+         o->memory_plugged > o->memory_most - o->memory_bytes)) {
+        return err_set(e, -EINVAL,
+                       "cannot make a machine with room for that much memory");
     }
     m = fault_calloc(1, sizeof *m);
     if (m == NULL) {

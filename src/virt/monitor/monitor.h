@@ -31,9 +31,11 @@ struct machine_options {
     unsigned cpus;      /* 1.. */
     unsigned cpus_most; /* there is room for so many; 0: no more */
     uint64_t memory_bytes;
-    bool hides;     /* no mark of a hypervisor */
-    bool no_reboot; /* a reset ends the run; else the guest starts again */
-    int pagemap;    /* /proc/self/pagemap, open: taken, for quick rewinds; 0: none */
+    uint64_t memory_most;    /* there is room for so much; 0: no more */
+    uint64_t memory_plugged; /* beside `memory_bytes`, as it came to it once it ran */
+    bool hides;              /* no mark of a hypervisor */
+    bool no_reboot;          /* a reset ends the run; else the guest starts again */
+    int pagemap; /* /proc/self/pagemap, open: taken, for quick rewinds; 0: none */
     bool shutdown_resets; /* a triple fault is a reset, as on hardware; else the end */
 
     /* A triple fault, or the guest says that it panicked; it stands.  On the loop's thread:
@@ -124,6 +126,13 @@ void machine_look(struct machine *m, unsigned index, struct x86_regs *ret);
 unsigned machine_cpus(const struct machine *m);
 unsigned machine_cpus_most(const struct machine *m);
 int machine_set_cpus(struct machine *m, unsigned n, struct err *e);
+
+/* Memory that the guest has, and that there is room for; and that it shall have so much at
+ * least: it comes in steps, and stays.  -ERANGE; -EBUSY: a mark would not have it. */
+uint64_t machine_memory(const struct machine *m);
+uint64_t machine_memory_most(const struct machine *m);
+uint64_t machine_memory_of(const struct machine_options *o); /* ... when it starts */
+int machine_add_memory(struct machine *m, uint64_t bytes, struct err *e);
 
 /* The same as a request, done on the loop's thread soon. */
 enum machine_ask {

@@ -94,6 +94,8 @@ struct machine {
     unsigned devices;
     struct dev *pic, *ioapic, *serial, *power, *pci; /* borrowed from `dev` */
     struct dev *plug_cpus;                           /* ... NULL: processors stay */
+    struct dev *plug_memory;                         /* ... NULL: no more comes */
+    uint64_t plug_first, plug_bytes;                 /* where it may come */
     struct virtio_space_mem space;                   /* what devices see of `mem` */
     struct boot_place place;                         /* what loaders are told of memory */
     uint64_t wall_clock;                             /* KVM's MSR, as it was written */
@@ -155,7 +157,8 @@ void count_exit(struct vcpu *v, enum cpu_exit_kind kind, enum machine_route way)
 /* engine.c.  The frequency of the guest's time-stamp counter; whether it can be `hz`, and
  * that it is. */
 int engine_create_cpu(struct machine *m, unsigned index, struct err *e);
-void engine_release(struct machine *m); /* behind its processors */
+int engine_add_memory(struct machine *m, struct err *e); /* a region came; all stand */
+void engine_release(struct machine *m);                  /* behind its processors */
 uint64_t engine_tsc_hz(const struct machine *m);
 int engine_check_tsc(const struct machine *m, uint64_t hz, struct err *e);
 void engine_set_tsc(struct machine *m, uint64_t hz);
@@ -176,6 +179,9 @@ int time_set(struct vcpu *v, const struct x86_regs *r, struct err *e);
 
 /* plug.c, a part of the allocator: `change` of `struct plug_cpus_config`. */
 void allocator_plug_cpu(void *who, unsigned index, bool is_there);
+
+/* Make the memory of slot `n`, which is the next one. */
+int allocator_plug_memory(struct machine *m, unsigned n, struct err *e);
 
 /* allocator.c: memory, processors and devices of a new machine. */
 int allocator_build(struct machine *m, struct err *e);

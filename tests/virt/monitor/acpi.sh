@@ -34,7 +34,7 @@ want APIC 'Processor x2Apic ID : 0000012B'
 want FACP 'Reset Register Supported (V2) : 1'
 want MCFG 'Base Address : 00000000E0000000'
 
-# Of a machine into which processors are plugged: they can come, and all but the first can go.
+# Of a machine into which processors and memory are plugged: processors can come, and all but the first can go.
 read_all 4 plugs
 want DSDT '_HID, "ACPI0010"'
 want DSDT 'Method (_E02'
@@ -42,3 +42,6 @@ want DSDT 'Method (_E02'
 [ "$(grep -c 'Method (_EJ0, 1' DSDT.dsl)" = 3 ] || { echo 'not three that go'; exit 1; }
 [ "$(grep -c 'Processor Enabled : 1' APIC.dsl)" = 1 ] || { echo 'not one that is there'; exit 1; }
 [ "$(grep -c 'Runtime Online Capable : 1' APIC.dsl)" = 3 ] || { echo 'not three that may come'; exit 1; }
+want DSDT 'Method (_E03'
+[ "$(grep -c 'EisaId ("PNP0C80")' DSDT.dsl)" = 5 ] || { echo 'not five pieces of memory'; exit 1; }
+want DSDT '0x0000000127FFFFFF, // Range Max'

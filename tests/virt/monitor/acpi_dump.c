@@ -35,6 +35,8 @@ int main(int argc, char **argv)
         .cpus = argc > 1 ? (unsigned)atoi(argv[1]) : 2,
         .absent = argc > 2 ? 0xe : 0,
         .plugs_cpus = argc > 2,
+        .plug_first = UINT64_C(0x100000000),
+        .plug_bytes = argc > 2 ? UINT64_C(640) << 20 : 0,
         .slots = 8,
         .ecam_base = 0xe0000000,
         .low_first = 0xc0000000,

@@ -22,7 +22,7 @@
 struct bench {
     struct loop *loop;
     struct board *board;
-    struct dev *power, *cpus;
+    struct dev *power, *cpus, *memory;
     uint64_t there; /* as the machine was told */
     unsigned changes;
 };
@@ -62,6 +62,7 @@ static int tear_down(void **state)
 {
     struct bench *b = *state;
 
+    dev_destroy(b->memory);
     dev_destroy(b->cpus);
     dev_destroy(b->power);
     board_destroy(b->board);
@@ -207,6 +208,91 @@ static void a_reset_ends_the_waiting(void **state)
     assert_int_equal(select_cpu(b, 4), 1);
 }
 
+/* ---- memory ---- */
+
+#define MEMORY PLUG_MEMORY_PORT
+#define MIB    (UINT64_C(1) << 20)
+
+static void start_memory(struct bench *b, uint64_t room, unsigned there)
+{
+    const struct plug_memory_config c = {
+        .base = UINT64_C(0x140000000), .room = room, .there = there, .power = b->power};
+
+    assert_int_equal(dev_create(&dev_plug_memory, b->board, &c, &b->memory, NULL), 0);
+}
+
+static uint64_t in_long(struct bench *b, unsigned port)
+{
+    return in(b, port, 4) | (uint64_t)in(b, port + 4, 4) << 32;
+}
+
+static void room_is_divided_into_few_slots_of_whole_steps(void **state)
+{
+    static const uint64_t rooms[] = {128 * MIB, 4096 * MIB, 4224 * MIB, 131072 * MIB};
+
+    (void)state;
+    assert_int_equal(plug_memory_slot(128 * MIB), 128 * MIB);
+    assert_int_equal(plug_memory_slot(4224 * MIB), 256 * MIB);
+    assert_int_equal(plug_memory_bytes(4224 * MIB, 16), 128 * MIB); /* what is left */
+    assert_int_equal(plug_memory_bytes(4224 * MIB, 17), 0);
+    assert_int_equal(plug_memory_count(4224 * MIB, 0), 0);
+    assert_int_equal(plug_memory_count(4224 * MIB, 257 * MIB), 2);
+    assert_int_equal(plug_memory_count(0, 0), 0);
+    for (unsigned i = 0; i < sizeof rooms / sizeof rooms[0]; i++) {
+        uint64_t sum = 0;
+
+        assert_int_equal(plug_memory_slot(rooms[i]) % PLUG_MEMORY_STEP, 0);
+        for (unsigned n = 0; n < PLUG_MEMORY_SLOTS; n++) {
+            sum += plug_memory_bytes(rooms[i], n);
+        }
+        assert_int_equal(sum, rooms[i]);
+    }
+}
+
+static void memory_that_comes_says_where_and_is_told_once(void **state)
+{
+    struct bench *b = *state;
+
+    start_memory(b, 640 * MIB, 1);
+    out(b, MEMORY, 4, 0);
+    assert_int_equal(in(b, MEMORY + 0x14, 1), 1);
+    out(b, MEMORY, 4, 1);
+    assert_int_equal(in(b, MEMORY + 0x14, 1), 0);
+    assert_int_equal(in_long(b, MEMORY + 8), 0);
+    plug_memory_add(b->memory);
+    assert_true(came(b, 3));
+    assert_int_equal(in(b, MEMORY + 0x14, 1), 3);
+    assert_int_equal(in_long(b, MEMORY), UINT64_C(0x148000000));
+    assert_int_equal(in_long(b, MEMORY + 8), 128 * MIB);
+    assert_int_equal(in(b, MEMORY + 0x10, 4), 0);
+    out(b, MEMORY + 0x14, 1, 8); /* eject: memory stays */
+    assert_int_equal(in(b, MEMORY + 0x14, 1), 3);
+    out(b, MEMORY + 0x14, 1, 2);
+    assert_int_equal(in(b, MEMORY + 0x14, 1), 1);
+    assert_int_equal(plug_memory_there(b->memory), 2);
+}
+
+static void any_accesses_leave_memory_as_it_is(void **state)
+{
+    struct bench *b = *state;
+    uint64_t v = 88172645463325252u;
+
+    start_memory(b, 4096 * MIB, 3);
+    for (unsigned i = 0; i < 200000; i++) {
+        v ^= v << 13;
+        v ^= v >> 7;
+        v ^= v << 17;
+        if ((v >> 20 & 1) != 0) {
+            out(b, (unsigned)(MEMORY + v % PLUG_MEMORY_BYTES), 1u << (v >> 21 & 3) % 3,
+                (uint32_t)(v >> 32) >> (v >> 24 & 31));
+        } else {
+            (void)in(b, (unsigned)(MEMORY + v % PLUG_MEMORY_BYTES),
+                     1u << (v >> 21 & 3) % 3);
+        }
+        assert_int_equal(plug_memory_there(b->memory), 3);
+    }
+}
+
 /* Any accesses of any width: what is there stays, and is one of those there is room for. */
 static void any_accesses_change_nothing_that_was_not_asked_for(void **state)
 {
@@ -244,6 +330,9 @@ int main(void)
         TEST(a_selector_of_nothing_reads_zeros_until_it_is_right),
         TEST(a_reset_ends_the_waiting),
         TEST(any_accesses_change_nothing_that_was_not_asked_for),
+        TEST(room_is_divided_into_few_slots_of_whole_steps),
+        TEST(memory_that_comes_says_where_and_is_told_once),
+        TEST(any_accesses_leave_memory_as_it_is),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -62,11 +62,10 @@ enum aml_op {
     AML_LOCAL = 0x60, /* the first of eight */
     AML_ARG = 0x68,   /* ... of seven */
     AML_STORE = 0x70, /* from, to */
-    AML_ADD = 0x72,
-    AML_SUBTRACT = 0x74,
-    AML_AND = 0x7b,
+    AML_INCREMENT = 0x75,
     AML_NOTIFY = 0x86, /* whom, what */
     AML_EQUAL = 0x93,
+    AML_LESS = 0x95,
     AML_RETURN = 0xa4,
 };
 

@@ -10,14 +10,15 @@
 struct err;
 
 struct acpi_config {
-    unsigned cpus;                  /* APIC identifiers 0.. */
-    uint64_t absent;                /* of the first 64 those that are not there yet */
-    bool plugs_cpus;                /* processors come and go: at most 64 */
-    unsigned slots;                 /* of PCI bus 0 whose pins are described */
-    uint64_t ecam_base;             /* of bus 0 */
-    uint64_t low_first, low_last;   /* PCI memory below 4 GiB */
-    uint64_t high_first, high_last; /* above; 0: none */
-    bool hides;                     /* who made them */
+    unsigned cpus;                   /* APIC identifiers 0.. */
+    uint64_t absent;                 /* of the first 64 those that are not there yet */
+    bool plugs_cpus;                 /* processors come and go: at most 64 */
+    unsigned slots;                  /* of PCI bus 0 whose pins are described */
+    uint64_t ecam_base;              /* of bus 0 */
+    uint64_t low_first, low_last;    /* PCI memory below 4 GiB */
+    uint64_t high_first, high_last;  /* above; 0: none */
+    uint64_t plug_first, plug_bytes; /* where memory may come; 0 bytes: nowhere */
+    bool hides;                      /* who made them */
 };
 
 /* Where they are loaded; the RSDP comes first, on a boundary of 16 bytes. */

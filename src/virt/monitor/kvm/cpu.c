@@ -321,6 +321,7 @@ int kvm_count_by(struct cpu *c, uint64_t hz)
 const unsigned long *kvm_calls(void)
 {
     static const unsigned long calls[] = {KVM_RUN,
+                                          KVM_SET_USER_MEMORY_REGION,
                                           KVM_INTERRUPT,
                                           KVM_NMI,
                                           KVM_GET_REGS,

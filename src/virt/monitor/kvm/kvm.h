@@ -34,10 +34,11 @@ struct kvm_report {
  * `device`: as below. */
 void kvm_probe(int device, struct kvm_report *ret);
 
-/* `m`'s RAM as the guest's; borrowed, and its regions stay as they are.  `device`: a
+/* `m`'s RAM as the guest's; borrowed.  Regions that come later are given by `kvm_vm_give_memory`, behind all others.  `device`: a
  * descriptor of /dev/kvm, borrowed for the call; 0: it is opened; -1: there is none.
  * -ENOENT, -EACCES: no /dev/kvm for us; -ENOTSUP: it lacks something, `e` says what. */
 int kvm_vm_create(struct mem *m, int device, struct kvm_vm **ret, struct err *e);
+int kvm_vm_give_memory(struct kvm_vm *vm, struct err *e);
 void kvm_vm_destroy(struct kvm_vm *vm); /* after its processors */
 
 /* A processor in its power-on state.  All arguments are borrowed and outlive it.  Runs

@@ -90,7 +90,8 @@ static int keep_registers(struct kvm_vm *vm, struct err *e)
     return 0;
 }
 
-static int give_memory(struct kvm_vm *vm, struct err *e)
+/* Also once more: what it has already changes nothing (4.35). */
+int kvm_vm_give_memory(struct kvm_vm *vm, struct err *e)
 {
     for (unsigned i = 0; i < vm->mem->region_count; i++) {
         const struct mem_region *r = &vm->mem->region[i];
@@ -155,7 +156,7 @@ int kvm_vm_create(struct mem *m, int device, struct kvm_vm **ret, struct err *e)
     r = r == 0 ? check_device(vm->device, e) : r;
     r = r == 0 ? find_supported(vm, e) : r;
     r = r == 0 ? make_machine(vm, e) : r;
-    r = r == 0 ? give_memory(vm, e) : r;
+    r = r == 0 ? kvm_vm_give_memory(vm, e) : r;
     if (r != 0) {
         kvm_vm_destroy(vm);
         return r;

@@ -39,4 +39,29 @@ void plug_cpus_add(struct dev *d, unsigned index);
 void plug_cpus_ask(struct dev *d, unsigned index);
 void plug_cpus_keep(struct dev *d);
 
+/* QEMU docs/specs/acpi_mem_hotplug. */
+#define PLUG_MEMORY_PORT  0xa00u
+#define PLUG_MEMORY_BYTES 24u
+#define PLUG_MEMORY_EVENT 3u
+#define PLUG_MEMORY_SLOTS 32u
+#define PLUG_MEMORY_STEP  (UINT64_C(128) << 20) /* what Linux takes at least, on x86 */
+
+struct plug_memory_config {
+    uint64_t base, room; /* where it comes, and how many bytes of it at most */
+    unsigned there;      /* slots filled at first */
+    struct dev *power;   /* borrowed: raises events */
+};
+
+extern const struct dev_class dev_plug_memory;
+
+/* Bytes of a slot where there is room for so many, of this slot (the last one has the rest),
+ * and how many slots have room for `bytes`. */
+uint64_t plug_memory_slot(uint64_t room);
+uint64_t plug_memory_bytes(uint64_t room, unsigned index);
+unsigned plug_memory_count(uint64_t room, uint64_t bytes);
+
+/* Slots that are filled; the next one is, now: the guest is told. */
+unsigned plug_memory_there(const struct dev *d);
+void plug_memory_add(struct dev *d);
+
 #endif
