@@ -132,7 +132,11 @@ void life_set_clock(struct node *n, const struct guest *g);
 int life_fill_snapshot(struct node *n, const struct guest *g, int dir, struct err *e);
 int life_put_back(struct node *n, const struct guest *g, int dir, struct err *e);
 
-/* ... and what a new guest gets of another: copies of its disks, its state. */
+/* verb/life/resize.c: disks of a machine grow; words "[DISK=]SIZE". */
+int life_resize(struct node *n, const struct guest *g, const json_t *disks,
+                struct err *e);
+
+/* verb/life/snapshot.c: what a new guest gets of another: copies of its disks, its state. */
 int life_clone(struct node *n, const struct guest_source *from, struct guest *to,
                struct err *e);
 

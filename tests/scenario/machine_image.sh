@@ -146,13 +146,3 @@ if [ ! -r "/boot/vmlinuz-$(uname -r)" ]; then
     refused "name one (--kernel FILE), or take an image with one" busybox true
 fi
 is "nothing is left" "$(strata list -q)$(ls "$STATE/run/guests" "$STATE/guests" | grep -v ':$' | tr -d '\n')" ""
-
-# Killed while it is made: the next command finishes.
-for step in guest.create.disk guest.create.root guest.create.filled launch.made worker.machine; do
-    STRATA_FAULT=kill:$step timeout 100 "$STRATA" --state "$STATE" run --rm --name half --as machine --kernel "$linux" \
-        busybox true </dev/null >/dev/null 2>&1 || true
-    strata system reconcile >/dev/null 2>&1
-    strata delete --force half >/dev/null 2>&1 || true
-    is "after $step" "$(strata list -q)$(ls -A "$STATE/guests" "$STATE/run/guests" | grep -v ':$' | tr -d '\n')" ""
-done
-is "and it works" "$(machine busybox echo well)" well

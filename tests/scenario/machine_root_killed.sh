@@ -1,6 +1,6 @@
 #!/bin/sh
-# Commands that keep, put back and copy the disks of a machine, killed in between: the old or the
-# new, and the next command works.
+# Commands that make a machine with a root disk, keep, put back and copy its disks, killed in between:
+# the old or the new, and the next command works.
 # rows: OPS-07 OPS-09
 # STRATA_LINUX: the directory in which boot/vmlinuz-* and lib/modules lie (default: /).
 # timeout: 600
@@ -73,5 +73,17 @@ is "and now" "$(inside web 'cat /file /mnt/file; md5sum /big')" "one
 memory
 $sum"
 strata delete --force web >/dev/null
+
+# While one is made: the next command finishes.
+for step in guest.create.disk guest.create.root guest.create.filled launch.made worker.machine; do
+    code=0
+    STRATA_FAULT=kill:$step timeout 100 "$STRATA" --state "$STATE" run --rm --name half --as machine --kernel "$linux" \
+        busybox true </dev/null >/dev/null 2>&1 || code=$?
+    [ $code != 0 ] || fail "not killed at $step"
+    strata system reconcile >/dev/null 2>&1
+    strata delete --force half >/dev/null 2>&1 || true
+    is "after $step" "$(strata list -q)$(ls -A "$STATE/guests" "$STATE/run/guests" | grep -v ':$' | tr -d '\n')" ""
+done
+is "and it works" "$(timeout 100 "$STRATA" --state "$STATE" run --rm --as machine --kernel "$linux" busybox echo well </dev/null)" well
 is "no files are left" "$(ls -A "$STATE/guests" "$STATE/run/guests" | grep -v ':$' | tr -d '\n')" ""
 [ "$(ls)" = "$(printf 'bin\ndisk\nstate')" ] || fail "files are left: $(ls)"

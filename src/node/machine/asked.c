@@ -261,16 +261,24 @@ static int resize_memory(struct run *run, uint64_t memory, struct err *e)
                : err_set(e, -EOPNOTSUPP, "the machine has no balloon");
 }
 
+/* One disk, or the memory and the processors. */
 static int do_resize(void *who, const struct control_call *c, json_t **ret, struct err *e)
 {
     struct run *run = who;
     json_t *arg = (json_t *)(uintptr_t)c->arg;
+    const char *disk = NULL;
     uint64_t memory = 0;
+    uint64_t bytes = 0;
     uint64_t cpus = 0;
     int r = json_opt_u64(arg, "", "memory", &memory, e);
 
     (void)ret;
     r = r == 0 ? json_opt_u64(arg, "", "cpus", &cpus, e) : r;
+    r = r == 0 ? json_opt_str(arg, "", "disk", &disk, e) : r;
+    r = r == 0 ? json_opt_u64(arg, "", "bytes", &bytes, e) : r;
+    if (r == 0 && disk != NULL) {
+        return drives_resize(&run->plan.disks, disk, bytes, e);
+    }
     if (r == 0 && json_object_get(arg, "cpus") != NULL) {
         r = machine_set_cpus(run->machine, cpus > UINT_MAX ? UINT_MAX : (unsigned)cpus,
                              e);

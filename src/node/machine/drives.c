@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -201,6 +202,50 @@ int drives_flush(struct drives *d, struct err *e)
     struct opening o = {d, e};
 
     return d->count > 0 ? loop_do(d->loop, flush_all, &o) : 0;
+}
+
+struct sizing {
+    struct drive *drive;
+    uint64_t bytes;
+    struct err *e;
+};
+
+static int grow_one(void *arg)
+{
+    const struct sizing *s = arg;
+    struct blk *disk = s->drive->edge.disk;
+    int r;
+
+    if (s->bytes < blk_size(disk)) {
+        return err_set(s->e, -EINVAL,
+                       "it has %" PRIu64 " bytes, and what is behind the new end would "
+                       "be lost",
+                       blk_size(disk));
+    }
+    r = blk_resize(disk, s->bytes, s->e);
+    r = r == 0 ? blk_flush(disk) : r;
+    return r < 0 ? err_sys(s->e, r, "its file does not take it") : 0;
+}
+
+int drives_resize(struct drives *d, const char *path, uint64_t bytes, struct err *e)
+{
+    int r = -ENOENT;
+
+    if (d->marks > 0) {
+        return err_set(e, -EBUSY,
+                       "since it was marked what is written to it is not in its file");
+    }
+    for (unsigned i = 0; i < d->count && r == -ENOENT; i++) {
+        struct sizing s = {&d->one[i], bytes, e};
+
+        if (strcmp(d->one[i].path, path) == 0) {
+            r = loop_do(d->loop, grow_one, &s);
+            if (r == 0) {
+                virtio_blk_device_resized(d->device[i]);
+            }
+        }
+    }
+    return r == -ENOENT ? err_set(e, r, "the machine has no such disk") : r;
 }
 
 void drives_close(struct drives *d)

@@ -3,6 +3,7 @@
 #define NODE_MACHINE_DRIVES_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "contract/blk_graph.h"
 
@@ -42,6 +43,10 @@ int drives_open(struct drives *d, struct loop *l, unsigned cpus, struct err *e);
 
 /* What was written to them is there, for whoever reads their files.  Turns the loop. */
 int drives_flush(struct drives *d, struct err *e);
+
+/* The one whose file is called so has so many bytes, not fewer than before: the guest is told
+ * at once.  Turns the loop. */
+int drives_resize(struct drives *d, const char *path, uint64_t bytes, struct err *e);
 
 /* undo.c: from now on what is written can be thrown away, and is at the end; back to there.
  * While no request is under way.  Turn the loop. */

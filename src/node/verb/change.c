@@ -55,7 +55,8 @@ static int check_changes(const json_t *order, struct err *e)
 
     json_object_foreach((json_t *)(uintptr_t)order, key, value)
     {
-        if (!json_is_integer(value) || json_integer_value(value) >= 0) {
+        if (strcmp(key, "disk") != 0 && /* see `life_resize` */
+            (!json_is_integer(value) || json_integer_value(value) >= 0)) {
             (void)json_object_set(said, key, value);
         }
     }
@@ -115,6 +116,9 @@ int node_guest_resize(struct node *n, const char *guest, const json_t *order,
     }
     r = order_to_config(guest_config(&g), &checked, e);
     json_decref(checked);
+    if (r == 0 && json_object_get(order, "disk") != NULL) {
+        r = life_resize(n, &g, json_object_get(order, "disk"), e);
+    }
     if (r == 0 && json_is_integer(json_object_get(order, "network_rate"))) {
         json_int_t rate = json_integer_value(json_object_get(order, "network_rate"));
 

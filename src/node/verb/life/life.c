@@ -1,7 +1,10 @@
 /* life.c - what a machine's worker is asked for, and no other guest can do. */
 #include <errno.h>
+#include <string.h>
 
 #include "base/scope.h"
+#include "base/str.h"
+#include "node/boot.h"
 #include "node/verb/life/private.h"
 #include "node/verb/private.h"
 
@@ -33,6 +36,29 @@ int life_ask(struct node *n, const struct guest *g, const struct far_question *q
 
     (void)guest_run_path(n, g->id, "", where);
     return far_ask_with(where, q, ret, e);
+}
+
+int life_each_disk(struct node *n, const struct guest *g, life_disk_step *step, void *arg,
+                   struct err *e)
+{
+    SCOPED(scope_json) json_t *list = guest_boot_disks(n, g);
+    size_t ordered = json_array_size(json_object_get(guest_config(g), "disks"));
+    size_t i;
+    json_t *item;
+    int r = 0;
+
+    json_array_foreach(list, i, item)
+    {
+        const char *word = json_string_value(item);
+        struct life_disk d = {.word = word,
+                              .is_root = i + ordered < json_array_size(list),
+                              .is_kept = strstr(word, ",read-only") == NULL};
+
+        (void)str_print(d.path, sizeof d.path, "%.*s", (int)strcspn(word, ","), word);
+        (void)str_print(d.name, sizeof d.name, "disk%zu", i);
+        r = r == 0 ? step(arg, &d, e) : r;
+    }
+    return r;
 }
 
 int node_guest_reset(struct node *n, const char *guest, struct err *e)

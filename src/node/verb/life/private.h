@@ -14,6 +14,21 @@ int life_find(struct node *n, const char *word, const char *what, struct guest *
 int life_ask(struct node *n, const struct guest *g, const struct far_question *q,
              json_t **ret, struct err *e);
 
+/* One of a machine's disks that are files. */
+struct life_disk {
+    const char *word; /* as the worker takes it (node/machine/drives.h); borrowed */
+    char path[PATH_MAX];
+    char name[16]; /* in a snapshot */
+    bool is_root;  /* of a machine made from an image */
+    bool is_kept;  /* it can be written, so that there is something to keep */
+};
+
+/* life.c: do it with each of them, in their order, until one fails. */
+typedef int life_disk_step(void *arg, const struct life_disk *d, struct err *e);
+
+int life_each_disk(struct node *n, const struct guest *g, life_disk_step *step, void *arg,
+                   struct err *e);
+
 /* save.c: its state into new files "state" and "memory" of `dir`; `ends`: it is paused, and
  * not to go on. */
 int life_write_state(struct node *n, const struct guest *g, int dir, bool ends,

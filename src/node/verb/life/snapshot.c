@@ -22,43 +22,6 @@
 #include "node/verb/life/private.h"
 #include "node/verb/private.h"
 
-#define NAME_BYTES 16
-
-/* One of a machine's disks. */
-struct disk_at {
-    const char *word; /* as the worker takes it; borrowed */
-    char path[PATH_MAX];
-    char name[NAME_BYTES]; /* in a snapshot */
-    bool is_root;          /* of a machine made from an image */
-    bool is_kept;          /* it can be written, so that there is something to keep */
-};
-
-/* Do it with each disk of `g`, in their order, until one fails. */
-typedef int disk_step(void *arg, const struct disk_at *d, struct err *e);
-
-static int each_disk(struct node *n, const struct guest *g, disk_step *step, void *arg,
-                     struct err *e)
-{
-    SCOPED(scope_json) json_t *list = guest_boot_disks(n, g);
-    size_t ordered = json_array_size(json_object_get(guest_config(g), "disks"));
-    size_t i;
-    json_t *item;
-    int r = 0;
-
-    json_array_foreach(list, i, item)
-    {
-        const char *word = json_string_value(item);
-        struct disk_at d = {.word = word,
-                            .is_root = i + ordered < json_array_size(list),
-                            .is_kept = strstr(word, ",read-only") == NULL};
-
-        (void)str_print(d.path, sizeof d.path, "%.*s", (int)strcspn(word, ","), word);
-        (void)str_print(d.name, sizeof d.name, "disk%zu", i);
-        r = r == 0 ? step(arg, &d, e) : r;
-    }
-    return r;
-}
-
 /* Of a file into a new one that has the same owner and mode. */
 static int copy_file(int from_dir, const char *from, int to_dir, const char *to,
                      struct err *e)
@@ -89,7 +52,7 @@ static int copy_file(int from_dir, const char *from, int to_dir, const char *to,
 /* ---- into a snapshot ---- */
 
 /* `arg`: the directory of the snapshot. */
-static int copy_disk(void *arg, const struct disk_at *d, struct err *e)
+static int copy_disk(void *arg, const struct life_disk *d, struct err *e)
 {
     const int *dir = arg;
 
@@ -114,7 +77,7 @@ static int fill_running(struct node *n, const struct guest *g, int dir, struct e
 
     r = r == 0 ? life_write_state(n, g, dir, false, e) : r;
     (void)fault_step("life.snapshot.state");
-    r = r == 0 ? each_disk(n, g, copy_disk, &dir, e) : r;
+    r = r == 0 ? life_each_disk(n, g, copy_disk, &dir, e) : r;
     hold_end(n, g, &hold);
     return r;
 }
@@ -129,7 +92,7 @@ static int fill_stopped(struct node *n, const struct guest *g, int dir, struct e
         saved = life_open_saved(n, g, e);
         r = saved < 0 ? saved : copy_state(saved, dir, e);
     }
-    return r == 0 ? each_disk(n, g, copy_disk, &dir, e) : r;
+    return r == 0 ? life_each_disk(n, g, copy_disk, &dir, e) : r;
 }
 
 int life_fill_snapshot(struct node *n, const struct guest *g, int dir, struct err *e)
@@ -158,7 +121,7 @@ struct putting {
     int dir; /* of the snapshot */
 };
 
-static int name_beside(const struct putting *p, const struct disk_at *d,
+static int name_beside(const struct putting *p, const struct life_disk *d,
                        char out[PATH_MAX], struct err *e)
 {
     return str_print(out, PATH_MAX, "%s.%s.new", d->path, p->guest->id) < 0
@@ -166,7 +129,7 @@ static int name_beside(const struct putting *p, const struct disk_at *d,
                : 0;
 }
 
-static int drop_beside(void *arg, const struct disk_at *d, struct err *e)
+static int drop_beside(void *arg, const struct life_disk *d, struct err *e)
 {
     char beside[PATH_MAX];
     int r = d->is_kept ? name_beside(arg, d, beside, e) : 0;
@@ -177,7 +140,7 @@ static int drop_beside(void *arg, const struct disk_at *d, struct err *e)
     return r;
 }
 
-static int copy_beside(void *arg, const struct disk_at *d, struct err *e)
+static int copy_beside(void *arg, const struct life_disk *d, struct err *e)
 {
     const struct putting *p = arg;
     char beside[PATH_MAX];
@@ -190,7 +153,7 @@ static int copy_beside(void *arg, const struct disk_at *d, struct err *e)
     return copy_file(p->dir, d->name, AT_FDCWD, beside, e);
 }
 
-static int take_place(void *arg, const struct disk_at *d, struct err *e)
+static int take_place(void *arg, const struct life_disk *d, struct err *e)
 {
     char beside[PATH_MAX];
     int r = d->is_kept ? name_beside(arg, d, beside, e) : 0;
@@ -208,14 +171,14 @@ int life_put_back(struct node *n, const struct guest *g, int dir, struct err *e)
     int r = has_state && to < 0 ? to : 0;
 
     r = r == 0 && has_state ? copy_state(dir, to, e) : r;
-    r = r == 0 ? each_disk(n, g, copy_beside, &p, e) : r;
+    r = r == 0 ? life_each_disk(n, g, copy_beside, &p, e) : r;
     (void)fault_step("life.restore.copied");
     r = r == 0 ? life_forget_saved(n, g, e) : r;
-    r = r == 0 ? each_disk(n, g, take_place, &p, e) : r;
+    r = r == 0 ? life_each_disk(n, g, take_place, &p, e) : r;
     (void)fault_step("life.restore.disks");
     r = r == 0 && has_state ? life_keep_saved(n, g, e) : r;
     if (r < 0) {
-        (void)each_disk(n, g, drop_beside, &p, NULL);
+        (void)life_each_disk(n, g, drop_beside, &p, NULL);
         life_drop_made(n, g);
     }
     return r;
@@ -254,7 +217,7 @@ struct cloning {
     json_t *list; /* those that were ordered, as the copy has them */
 };
 
-static int clone_disk(void *arg, const struct disk_at *d, struct err *e)
+static int clone_disk(void *arg, const struct life_disk *d, struct err *e)
 {
     const struct cloning *c = arg;
     const char *name = d->is_root ? BOOT_ROOT : d->name;
@@ -282,7 +245,7 @@ static int clone_disks(struct node *n, const struct guest_source *from, int snap
     int r;
 
     (void)guest_state_path(n, to->id, "disk", place);
-    r = dir < 0 ? dir : each_disk(n, from->guest, clone_disk, &c, e);
+    r = dir < 0 ? dir : life_each_disk(n, from->guest, clone_disk, &c, e);
     if (json_array_size(list) > 0) {
         (void)json_object_set(guest_config(to), "disks", list);
     }
