@@ -2,9 +2,11 @@
 #include "contract/cpu.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <stdatomic.h>
 #include <stddef.h>
 
+#include "contract/cpu_debug.h"
 #include "contract/cpu_x86.h"
 
 int cpu_run(struct cpu *c, uint64_t budget)
@@ -49,6 +51,16 @@ void cpu_count(const struct cpu *c, struct cpu_counters *ret_counters)
     if (c->ops->count != NULL) {
         c->ops->count(c, ret_counters);
     }
+}
+
+int cpu_debug(struct cpu *c, const struct cpu_debug *d)
+{
+    if (c->ops->debug == NULL) {
+        return d == NULL ? 0 : -EOPNOTSUPP;
+    }
+    assert(d == NULL || (d->breaks <= CPU_BREAKS_MOST && d->watches <= CPU_WATCHES_MOST));
+    c->ops->debug(c, d);
+    return 0;
 }
 
 void cpu_destroy(struct cpu *c)

@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 struct cpu;
+struct cpu_debug;
 struct cpu_exit;
 struct err;
 struct x86_regs;
@@ -33,7 +34,7 @@ enum cpu_exit_kind {
     CPU_EXIT_TPR,        /* CR8 was written; `value` is the new priority */
     CPU_EXIT_EOI_WINDOW, /* interrupts can be taken now, and one was asked for */
     CPU_EXIT_HYPERCALL,  /* VMCALL or VMMCALL; fill `value` for RAX */
-    CPU_EXIT_DEBUG,      /* a breakpoint of the host's debugger, or one step */
+    CPU_EXIT_DEBUG,      /* for the host's debugger: contract/cpu_debug.h */
     CPU_EXIT_KICKED,     /* `cpu_kick` with CPU_KICK_STOP */
     CPU_EXIT_BUDGET,     /* the instructions granted are used up */
     CPU_EXIT_PAUSE,      /* it waits for another one: `pause_most` PAUSEs */
@@ -117,6 +118,9 @@ struct cpu_ops {
 
     void (*count)(const struct cpu *c, struct cpu_counters *ret_counters);
 
+    /* Exit as `d` (borrowed) says, or no more (NULL).  NULL: the engine cannot. */
+    void (*debug)(struct cpu *c, const struct cpu_debug *d);
+
     void (*destroy)(struct cpu *c);
 };
 
@@ -136,6 +140,7 @@ int cpu_set(struct cpu *c, const struct x86_regs *regs, struct err *e);
 /* The guest's time-stamp counter now; `clock_hz` are the cycles of `env->clock`. */
 uint64_t cpu_tsc(const struct cpu *c, uint64_t clock_hz, uint64_t *ret_hz);
 void cpu_count(const struct cpu *c, struct cpu_counters *ret_counters);
+int cpu_debug(struct cpu *c, const struct cpu_debug *d); /* -EOPNOTSUPP */
 void cpu_destroy(struct cpu *c);
 
 #endif

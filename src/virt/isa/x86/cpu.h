@@ -129,7 +129,6 @@ enum x86_want {
     X86_WANT_TRAP = 1,    /* TF, or a data breakpoint was hit */
     X86_WANT_SHADOW = 2,  /* an interrupt shadow must end */
     X86_WANT_LEAVE = 4,   /* `env->exit` said stop */
-    X86_WANT_BREAK = 8,   /* instruction breakpoints are armed */
     X86_WANT_RELOAD = 16, /* code in flight may have changed, or the mode did */
 };
 
@@ -155,17 +154,15 @@ struct x86_cpu {
     /* Derived from r: mode and what the fast paths test. */
     uint8_t code_mode; /* `enum x86_code_mode` */
     bool long_mode;    /* EFER.LMA */
-    bool protected_mode;
-    bool v86;
+    bool protected_mode, v86;
     bool flat;          /* no segment but FS and GS needs a base or a limit */
     uint8_t stack_size; /* X86_16, X86_32 or X86_64 */
     uint64_t rip_mask;  /* all ones in 64-bit mode, else 0xffffffff */
 
-    uint64_t
-        irq_pending; /* not 0: an interrupt was asked for, and was not yet possible */
-    uint32_t wants;  /* `enum x86_want` bits; only this thread */
-    uint8_t ready;   /* `enum x86_ready` bits */
-    unsigned pauses; /* since the last exit */
+    uint64_t irq_pending; /* not 0: an interrupt was asked for, not yet possible */
+    uint32_t wants;       /* `enum x86_want` bits; only this thread */
+    uint8_t ready;        /* `enum x86_ready` bits */
+    unsigned pauses;      /* since the last exit */
     uint64_t budget;
     uint64_t budget_at_fault; /* when the last fault was delivered */
     uint64_t map_generation;  /* the last that an address space got: memory/tlb.h */
@@ -189,8 +186,11 @@ struct x86_cpu {
     jmp_buf unwind;
     int leave_code; /* what `cpu_run` returns after X86_WANT_LEAVE */
 
-    /* DR6 bits of data breakpoints hit by the instruction that executes. */
-    uint64_t dr6_pending;
+    uint64_t dr6_pending; /* bits of data breakpoints hit by what executes */
+
+    const struct cpu_debug *debug; /* borrowed; NULL: nobody on the host debugs */
+    uint64_t hit_at;               /* a `cpu_watch` was hit, if `is_hit` */
+    bool is_hit, is_stepped;       /* to be told before the next instruction */
 
     /* A read-modify-write under way; `pending`: `x86_rmw_end` has something to do. */
     struct {

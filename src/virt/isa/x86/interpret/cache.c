@@ -5,6 +5,7 @@
 
 #include "base/fault.h"
 #include "virt/isa/x86/interpret/code.h"
+#include "virt/isa/x86/interpret/debug.h"
 #include "virt/isa/x86/interpret/interpret.h"
 #include "virt/isa/x86/memory/memory.h"
 
@@ -352,6 +353,32 @@ static const struct x86_block *find_crossing(struct x86_cpu *c, uint64_t rip,
     return b;
 }
 
+static void stop(struct x86_cpu *c, const struct x86_insn *i)
+{
+    (void)i;
+    c->budget++; /* nothing was done */
+    c->next_rip = c->r.gpr[X86_RIP];
+    x86_debug_stop(c);
+}
+
+/* One instruction of a page with a breakpoint, or the breakpoint. */
+static const struct x86_block *find_single(struct x86_cpu *c, uint64_t rip)
+{
+    struct code_crossing *k = &c->code->single;
+    struct x86_block *b = (void *)k->block;
+
+    *b = (struct x86_block){.end = BLOCK_CONTROL};
+    if (x86_debug_breaks(c, rip)) {
+        b->insn[0] = (struct x86_insn){.run = stop, .row = X86_INVALID};
+    } else {
+        fetch_insn(c, rip, k->raw, &b->insn[0]);
+        b->end = (uint8_t)x86_insn_end(&b->insn[0]);
+    }
+    b->count = 1;
+    b->bytes = b->insn[0].length;
+    return b;
+}
+
 /* Open the window on the page that `at` is in, whose bytes at `at` are at `host`. */
 static void open_window(struct x86_cpu *c, uint64_t rip, gpa at, const uint8_t *host,
                         unsigned room)
@@ -385,6 +412,9 @@ const struct x86_block *x86_code_find(struct x86_cpu *c, uint64_t rip)
     code->block = NULL;
     c->r.gpr[X86_RIP] = rip;
     code->window_end = 0;
+    if (c->debug != NULL && x86_debug_page(c, rip)) {
+        return find_single(c, rip);
+    }
     host = x86_fetch_page(c, rip, &room, &at);
     if (host == NULL) {
         return find_crossing(c, rip, NULL, 0);

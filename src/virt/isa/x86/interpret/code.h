@@ -94,6 +94,8 @@ struct x86_code {
     unsigned page_count;
     struct code_page *bucket[CODE_BUCKETS];
     struct code_crossing crossing[CODE_CROSSINGS];
+    struct code_crossing
+        single; /* what executes in a page with a breakpoint of the host's */
     struct code_share *share;
     unsigned place;               /* in the share */
     const struct code_more *more; /* NULL: there is no other executor */

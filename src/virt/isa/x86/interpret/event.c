@@ -11,6 +11,7 @@
 #include <stdatomic.h>
 
 #include "virt/isa/x86/interpret/code.h"
+#include "virt/isa/x86/interpret/debug.h"
 #include "virt/isa/x86/memory/memory.h"
 #include "virt/isa/x86/system/system.h"
 
@@ -151,7 +152,8 @@ static void step(struct x86_cpu *c)
 
     c->r.irq_shadow = false;
     c->r.debug_shadow = false;
-    c->wants = is_stepped ? X86_WANT_TRAP : 0;
+    c->is_stepped = x86_debug_steps(c);
+    c->wants = is_stepped || c->is_stepped ? X86_WANT_TRAP : 0;
     x86_execute(c, 1);
     c->wants |= X86_WANT_RELOAD;
     if (is_stepped && !c->r.debug_shadow && !is_software_interrupt(c)) {
@@ -189,14 +191,32 @@ static void go_on(struct x86_cpu *c)
 {
     bool has_breakpoints = is_any_breakpoint_armed(c);
 
+    if (c->debug != NULL && x86_debug_breaks(c, c->next_rip)) {
+        x86_debug_stop(c);
+        c->wants |= X86_WANT_RELOAD;
+        return;
+    }
     if (has_breakpoints && take_breakpoint(c)) {
         c->wants |= X86_WANT_RELOAD;
         return;
     }
     c->r.rflags &= ~(uint64_t)X86_RF;
-    if (has_breakpoints || c->r.irq_shadow || c->r.debug_shadow || c->r.rflags & X86_TF) {
+    if (has_breakpoints || c->r.irq_shadow || c->r.debug_shadow || c->r.rflags & X86_TF ||
+        x86_debug_steps(c)) {
         step(c);
     }
+}
+
+/* While the host's debugger steps, only what is halted is interrupted. */
+static bool take_event(struct x86_cpu *c)
+{
+    bool is_stepping = x86_debug_steps(c);
+
+    if ((is_stepping && !c->r.halted) || (!take_nmi(c) && !take_interrupt(c))) {
+        return false;
+    }
+    c->is_stepped = is_stepping;
+    return true;
 }
 
 bool x86_between(struct x86_cpu *c)
@@ -209,6 +229,10 @@ bool x86_between(struct x86_cpu *c)
     c->r.gpr[X86_RIP] = c->next_rip;
     c->wants = 0;
     take_trap(c);
+    if (c->debug != NULL) {
+        x86_debug_report(c);
+        is_leaving = is_leaving || (c->wants & X86_WANT_LEAVE) != 0;
+    }
     if (!is_leaving) {
         take_kicks(c);
         is_leaving = c->wants & X86_WANT_LEAVE;
@@ -217,7 +241,7 @@ bool x86_between(struct x86_cpu *c)
         c->wants |= X86_WANT_RELOAD | (is_leaving ? X86_WANT_LEAVE : 0);
         return true;
     }
-    if (take_nmi(c) || take_interrupt(c) || c->wants != 0) {
+    if (take_event(c) || c->wants != 0) {
         c->wants |= X86_WANT_RELOAD;
     } else if (c->r.halted) {
         wait(c);

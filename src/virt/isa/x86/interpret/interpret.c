@@ -8,6 +8,7 @@
 #include "base/err.h"
 #include "base/fault.h"
 #include "virt/isa/x86/interpret/code.h"
+#include "virt/isa/x86/interpret/debug.h"
 #include "virt/isa/x86/memory/memory.h"
 #include "virt/isa/x86/system/system.h"
 
@@ -75,6 +76,7 @@ static const struct cpu_ops interpret_ops = {
     .get = x86_interpret_get,
     .set = x86_interpret_set,
     .count = x86_interpret_count,
+    .debug = x86_interpret_debug,
     .destroy = destroy,
 };
 

@@ -94,6 +94,7 @@ void x86_interpret_fault(struct x86_cpu *c)
     count_done(c);
     c->next_rip = c->r.gpr[X86_RIP];
     c->dr6_pending = 0;
+    c->is_hit = false;
     c->wants |= X86_WANT_RELOAD;
     x86_deliver(c, X86_EVENT_FAULT, c->fault.vector);
 }

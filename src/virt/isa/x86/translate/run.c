@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "virt/isa/x86/interpret/debug.h"
 #include "virt/isa/x86/interpret/interpret.h"
 #include "virt/isa/x86/memory/memory.h"
 #include "virt/isa/x86/memory/tlb.h"
@@ -24,7 +25,8 @@ bool translate_is_suitable(const struct x86_cpu *c)
 {
     return c->code_mode != X86_CODE16 && c->flat &&
            (c->r.rflags & (X86_TF | X86_RF)) == 0 && !c->r.irq_shadow &&
-           (c->r.dr[7] & 0xff) == 0 && (c->r.fpu.mxcsr & 0x1f80) == 0x1f80 &&
+           (c->r.dr[7] & 0xff) == 0 && !x86_debug_steps(c) &&
+           (c->r.fpu.mxcsr & 0x1f80) == 0x1f80 &&
            (c->stack_size == X86_64 || c->code_mode == X86_CODE32);
 }
 
@@ -126,7 +128,7 @@ static struct unit *unit_at(struct translate_cpu *t, uint64_t rip, bool is_hot)
     c->code->block = NULL; /* nothing of it is done if the fetch faults */
     host = x86_fetch_page(c, rip, &room, &at);
     link_refresh(t); /* a page that is not global may be the first */
-    if (host == NULL) {
+    if (host == NULL || (c->debug != NULL && x86_debug_page(c, rip))) {
         return NULL;
     }
     u = unit_find(t, rip, at);
@@ -292,7 +294,8 @@ bool translate_goes_on(struct translate_cpu *t)
         atomic_load_explicit(&c->base.kicks, memory_order_relaxed) != 0 ||
         (is_open && c->irq_pending != 0) || c->code->nmi_pending || c->r.halted ||
         c->r.irq_shadow || c->r.debug_shadow || c->dr6_pending != 0 ||
-        (c->r.rflags & X86_TF) != 0 || (c->r.dr[7] & 0xff) != 0) {
+        (c->r.rflags & X86_TF) != 0 || (c->r.dr[7] & 0xff) != 0 || x86_debug_steps(c) ||
+        c->is_hit) {
         return false;
     }
     x86_settle(c);

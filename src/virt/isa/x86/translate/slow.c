@@ -175,9 +175,9 @@ static bool is_known_code_page(const struct x86_cpu *c, uint64_t at, unsigned by
     const struct mem_region *r = p->region;
 
     if (!p->used || p->linear != (at & ~X86_PAGE_MASK) || (p->allowed & X86_WRITE) == 0 ||
-        crosses(at, bytes) || c->tlb != c->tlbs->real || (c->r.dr[7] & 0xff) != 0 ||
-        r == NULL || r->host == NULL || r->read_only ||
-        r->flags[(p->at - r->base) >> MEM_PAGE_SHIFT] != MEM_CODE) {
+        crosses(at, bytes) || c->tlb != c->tlbs->real ||
+        x86_is_watched(c, p->linear, X86_WRITE) || r == NULL || r->host == NULL ||
+        r->read_only || r->flags[(p->at - r->base) >> MEM_PAGE_SHIFT] != MEM_CODE) {
         return false;
     }
     ret_part->at = p->at | (at & X86_PAGE_MASK);

@@ -9,6 +9,7 @@
 
 #include "base/err.h"
 #include "base/fault.h"
+#include "virt/isa/x86/interpret/debug.h"
 #include "virt/isa/x86/memory/tlb.h"
 #include "virt/isa/x86/translate/private.h"
 
@@ -174,6 +175,7 @@ static const struct cpu_ops translate_ops = {
     .get = x86_interpret_get,
     .set = x86_interpret_set,
     .count = x86_interpret_count,
+    .debug = x86_interpret_debug,
     .destroy = destroy,
 };
 
