@@ -96,6 +96,11 @@ int node_guest_mark(struct node *n, const char *guest, struct err *e);
 int node_guest_rewind(struct node *n, const char *guest, struct err *e);
 int node_guest_dump(struct node *n, const char *guest, const char *file, struct err *e);
 
+/* Machines only: a debugger that speaks gdb's protocol is this socket, or comes to it; -1: no
+ * debugger comes any more. */
+int node_guest_gdb(struct node *n, const char *guest, int fd, bool listens,
+                   struct err *e);
+
 /* `force`: also a running or protected one. */
 int node_guest_delete(struct node *n, const char *guest, bool force, struct err *e);
 

@@ -186,6 +186,13 @@ int node_guest_dump(struct node *n, const char *guest, const char *file, struct 
     return note("dump", guest, NULL, NULL, e);
 }
 
+int node_guest_gdb(struct node *n, const char *guest, int fd, bool listens, struct err *e)
+{
+    (void)n;
+    (void)fd;
+    return note(listens ? "gdb listens" : "gdb", guest, NULL, NULL, e);
+}
+
 int node_guest_delete(struct node *n, const char *guest, bool force, struct err *e)
 {
     (void)n;

@@ -170,6 +170,7 @@ op reset vm
 op debug-mark vm
 op debug-rewind vm
 op debug-dump vm --file "$WORK/core"
+op debug-gdb vm --listen 127.0.0.1:0
 op save vm
 op delete vm
 op image-commit g changed
@@ -208,7 +209,7 @@ fi
 
 # Errors: something that is not there, or an argument too many.
 for name in inspect stats pause resume rename start stop kill restart wait delete logs console \
-    reset save debug-mark debug-rewind debug-dump \
+    reset save debug-mark debug-rewind debug-dump debug-gdb \
     resize clone snapshot-create snapshot-list snapshot-restore snapshot-delete; do
     case $name in
     rename | clone) wrong $name 1 nobody new ;;

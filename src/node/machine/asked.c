@@ -304,6 +304,7 @@ int asked_listen(struct run *run, struct err *e)
                                            [FAR_MARK] = carry_mark,
                                            [FAR_REWIND] = carry_rewind,
                                            [FAR_DUMP] = carry_dump,
+                                           [FAR_GDB] = debugger_gdb,
                                            [FAR_RESIZE] = do_resize},
                                     .who = run};
     int fd = run->plan.control;

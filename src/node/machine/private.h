@@ -14,6 +14,7 @@
 #include "virt/monitor/monitor.h"
 
 struct err;
+struct gdb;
 struct strv;
 
 /* What is to be run, and what the worker was given for it. */
@@ -53,6 +54,7 @@ struct run {
     struct loop *loop;       /* owned */
     struct machine *machine; /* owned */
     struct control *control; /* owned; NULL: nobody asks */
+    struct gdb *gdb;         /* owned; NULL: nobody has debugged it */
     struct loop_watch input, signals;
     struct loop_timer retry;
     int ended_by;     /* signal; 0: none */
@@ -73,6 +75,10 @@ int carry_mark(void *who, const struct control_call *c, json_t **ret, struct err
 int carry_rewind(void *who, const struct control_call *c, json_t **ret, struct err *e);
 int carry_dump(void *who, const struct control_call *c, json_t **ret, struct err *e);
 void carry_crashed(void *who);
+
+/* debugger.c: the word "gdb": a debugger comes by that socket, or clients of it; and the end. */
+int debugger_gdb(void *who, const struct control_call *c, json_t **ret, struct err *e);
+void debugger_end(struct run *run, unsigned code);
 
 /* asked.c: what it does when asked, and tells. */
 int asked_listen(struct run *run, struct err *e);

@@ -248,6 +248,7 @@ static int live(struct run *run, struct err *e)
     run->has_ended = true;
     run->end = end;
     asked_write(run);
+    debugger_end(run, (unsigned)code_of(run, end, code));
     loop_unwatch(&run->input);
     loop_timer_clear(run->loop, &run->retry);
     if (run->signals.fd >= 0) {

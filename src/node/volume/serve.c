@@ -6,7 +6,6 @@
  *
  * Each export of a volume is bound to the connection of the command that asked its worker
  * for it, and ends with that command, however it ends. */
-#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -17,17 +16,16 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/scope.h"
 #include "base/str.h"
+#include "host/listen.h"
 #include "node/volume/arrange.h"
 #include "node/volume/option.h"
 #include "node/volume/worker.h"
 
-#define BACKLOG      64
 #define FREE_STEPS   50
 #define FREE_STEP_NS 10000000
 #define TARGET       "iqn.2026-01.strata:" /* before the name of the volume */
@@ -88,75 +86,12 @@ static bool flag(const struct serving *s, const char *key)
     return json_is_true(json_object_get(s->order, key));
 }
 
-/* ---- listening ---- */
-
-static int listen_unix(const char *path, struct err *e)
-{
-    SCOPED(scope_close) int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    struct sockaddr_un a = {.sun_family = AF_UNIX};
-    int r = str_print(a.sun_path, sizeof a.sun_path, "%s", path);
-
-    if (r == 0 && (fd < 0 || bind(fd, (const struct sockaddr *)&a, sizeof a) < 0 ||
-                   listen(fd, BACKLOG) < 0)) {
-        r = -errno;
-    }
-    return r < 0 ? err_sys(e, r, "cannot listen on '%s'", path) : scope_take_fd(&fd);
-}
-
-/* ADDRESS:PORT, an address of version 6 in brackets. */
-static int parse_portal(const char *text, struct sockaddr_storage *ret,
-                        socklen_t *ret_len)
-{
-    struct sockaddr_in *four = (struct sockaddr_in *)ret;
-    struct sockaddr_in6 *six = (struct sockaddr_in6 *)ret;
-    const char *colon = strrchr(text, ':');
-    char host[INET6_ADDRSTRLEN + 2];
-    char *end = NULL;
-    unsigned long port = colon != NULL ? strtoul(colon + 1, &end, 10) : 0;
-    size_t n = colon != NULL ? (size_t)(colon - text) : 0;
-    bool bracket = n > 2 && text[0] == '[' && text[n - 1] == ']';
-
-    if (n == 0 || n >= sizeof host || port > 65535 || *end != '\0' || end == colon + 1) {
-        return -EINVAL;
-    }
-    (void)str_print(host, sizeof host, "%.*s", (int)(n - 2 * bracket), text + bracket);
-    memset(ret, 0, sizeof *ret);
-    if (bracket && inet_pton(AF_INET6, host, &six->sin6_addr) == 1) {
-        six->sin6_family = AF_INET6;
-        six->sin6_port = htons((uint16_t)port);
-        *ret_len = sizeof *six;
-        return 0;
-    }
-    four->sin_family = AF_INET;
-    four->sin_port = htons((uint16_t)port);
-    *ret_len = sizeof *four;
-    return !bracket && inet_pton(AF_INET, host, &four->sin_addr) == 1 ? 0 : -EINVAL;
-}
-
-static int listen_portal(const char *portal, struct err *e)
-{
-    struct sockaddr_storage a;
-    SCOPED(scope_close) int fd = -1;
-    socklen_t len;
-    int yes = 1;
-
-    if (parse_portal(portal, &a, &len) < 0) {
-        return err_set(e, -EINVAL, "cannot listen on '%s': not ADDRESS:PORT", portal);
-    }
-    fd = socket(a.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes) < 0 ||
-        bind(fd, (const struct sockaddr *)&a, len) < 0 || listen(fd, BACKLOG) < 0) {
-        return err_sys(e, -errno, "cannot listen on '%s'", portal);
-    }
-    return scope_take_fd(&fd);
-}
-
 /* ---- the words of an export ---- */
 
 static int add_nbd(struct serving *s, struct words *w, struct err *e)
 {
     const char *path = volume_text(s->order, "nbd");
-    int fd = listen_unix(path, e);
+    int fd = listen_path(path, e);
     char word[32];
 
     if (fd < 0) {
@@ -177,7 +112,7 @@ static int add_nbd(struct serving *s, struct words *w, struct err *e)
 static int add_vhost_user(struct serving *s, struct words *w, struct err *e)
 {
     const char *path = volume_text(s->order, "vhost_user");
-    int fd = listen_unix(path, e);
+    int fd = listen_path(path, e);
     char word[32];
 
     if (fd < 0) {
@@ -216,7 +151,7 @@ static int add_iscsi(struct serving *s, struct words *w, struct err *e)
     json_array_foreach(json_object_get(s->order, "iscsi"), i, portal)
     {
         const char *text = json_string_value(portal);
-        int fd = listen_portal(text, e);
+        int fd = listen_address(text, e);
         char word[32];
 
         if (fd < 0) {

@@ -81,6 +81,9 @@ static enum machine_route route(struct vcpu *v, struct cpu_exit *x)
     case CPU_EXIT_PAUSE:
         (void)sched_yield();
         return MACHINE_ROUTE_WAIT;
+    case CPU_EXIT_DEBUG:
+        debug_note(v, x);
+        return MACHINE_ROUTE_WAIT;
     case CPU_EXIT_SHUTDOWN:
         shut_down(m);
         return MACHINE_ROUTE_END;

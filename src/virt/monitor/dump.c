@@ -304,8 +304,3 @@ int machine_dump(struct machine *m, int fd, struct err *e)
     free(d);
     return r;
 }
-
-void machine_look(struct machine *m, unsigned index, struct x86_regs *ret)
-{
-    cpu_get(m->vcpu[index].cpu, ret);
-}

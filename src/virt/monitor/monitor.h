@@ -15,9 +15,11 @@
 
 struct boot_files;
 struct cpu_counters;
+struct cpu_debug;
 struct err;
 struct loop;
 struct machine;
+struct mem;
 struct virtio_device;
 struct x86_regs;
 
@@ -115,10 +117,32 @@ int machine_mark_at(struct machine *m, int take_fd,
                     struct err *e); /* memory in that file */
 int machine_rewind(struct machine *m, struct err *e);
 
-/* Memory and registers into an empty file that debuggers read (ELF core), and the registers of
- * one processor, which stands; on the loop's thread. */
+/* Memory and registers into an empty file that debuggers read (ELF core). */
 int machine_dump(struct machine *m, int fd, struct err *e);
+
+/* The registers of a processor, which stands, and others for it; the guest's memory. */
 void machine_look(struct machine *m, unsigned index, struct x86_regs *ret);
+int machine_put(struct machine *m, unsigned index, const struct x86_regs *r,
+                struct err *e);
+struct mem *machine_memory(struct machine *m);
+
+/* What a debugger is told: a processor did what was asked for (`enum cpu_debug_kind`). */
+struct machine_stop {
+    unsigned cpu, kind;
+    uint64_t address;
+};
+
+/* A debugger comes, or goes (NULL).  `stopped` is called when the machine was paused because
+ * of a stop; `machine_debug_go` resumes it.  -EOPNOTSUPP: this engine cannot. */
+int machine_debug(struct machine *m,
+                  void (*stopped)(void *who, const struct machine_stop *s), void *who,
+                  struct err *e);
+void machine_debug_go(struct machine *m);
+
+/* While paused: what a processor is to leave for (borrowed; NULL: nothing), and whether it
+ * stands when the others go on. */
+void machine_debug_cpu(struct machine *m, unsigned index, const struct cpu_debug *d,
+                       bool stands);
 
 /* Processors that the guest has now; and how many it shall have, of those that there is room
  * for: it takes new ones at once, and others when it lets go of them, if it does.  -ERANGE,

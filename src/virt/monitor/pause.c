@@ -39,11 +39,21 @@ void pause_park(struct vcpu *v)
     (void)pthread_mutex_lock(&m->lock);
     m->parked++;
     (void)pthread_cond_broadcast(&m->moved);
-    while (atomic_load(&m->holds) != 0 && !atomic_load(&m->is_over)) {
+    while ((atomic_load(&m->holds) != 0 || atomic_load(&v->is_held)) &&
+           !atomic_load(&m->is_over)) {
         (void)pthread_cond_wait(&m->moved, &m->lock);
     }
     m->parked--;
     (void)pthread_mutex_unlock(&m->lock);
+}
+
+void pause_hold(struct machine *m, uint32_t why, uint32_t ask)
+{
+    atomic_fetch_or(&m->holds, why);
+    for (unsigned i = 0; i < m->cpus; i++) {
+        vcpu_kick(&m->vcpu[i], CPU_KICK_STOP);
+    }
+    machine_ask(m, ask);
 }
 
 void pause_release(struct machine *m, uint32_t holds)
@@ -198,6 +208,9 @@ static void on_ask(struct loop_task *t)
     }
     if ((asks & MACHINE_ASK_RESET) != 0) {
         reset_serve(m);
+    }
+    if ((asks & ASK_DEBUG) != 0) {
+        debug_serve(m);
     }
     if ((asks & MACHINE_ASK_PAUSE) != 0) {
         (void)machine_pause(m, NULL);

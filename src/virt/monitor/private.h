@@ -42,10 +42,13 @@ enum vcpu_state {
 enum machine_hold {
     HOLD_PAUSE = 1,
     HOLD_RESET = 2, /* the guest asked for it; nothing may happen before */
-    HOLD_CRASH = 4
+    HOLD_CRASH = 4,
+    HOLD_DEBUG = 8, /* a debugger is to be told something */
 };
 
-#define ASK_CRASH 8u /* beside `enum machine_ask` */
+/* Beside `enum machine_ask`. */
+#define ASK_CRASH 8u
+#define ASK_DEBUG 16u
 
 enum vcpu_ask {
     VCPU_ASK_INIT = 1,
@@ -70,7 +73,10 @@ struct vcpu {
     _Atomic uint32_t asks;      /* `enum vcpu_ask` */
     _Atomic uint8_t start_page; /* of the last startup message */
     struct pv_cpu pv;
-    int untaken; /* a vector that was taken and not delivered; -1: none */
+    _Atomic bool is_held;     /* by the debugger: it stands while others run */
+    struct machine_stop stop; /* what the debugger was not told yet, if `is_stopped` */
+    bool is_stopped;          /* ... under the machine's lock */
+    int untaken;              /* a vector that was taken and not delivered; -1: none */
     _Atomic uint64_t exits[CPU_EXIT_COUNT];       /* its thread's own; others look */
     _Atomic uint64_t routes[MACHINE_ROUTE_COUNT]; /* ... the same exits by their way */
 };
@@ -104,6 +110,9 @@ struct machine {
     struct boot_files files; /* borrowed: what a reset loads; `kernel` NULL: nothing */
 
     struct mark *mark; /* owned; rewind.c */
+    void (*stopped)(void *who,
+                    const struct machine_stop *s); /* the debugger; NULL: none */
+    void *stopped_who;
 
     unsigned pauses;       /* not resumed yet; of the loop's thread, as what follows */
     bool is_moving;        /* on the way into a pause, or out of it */
@@ -135,6 +144,8 @@ void pause_fini(struct machine *m);
 void pause_park(struct vcpu *v); /* its thread: until nothing holds it */
 void pause_release(struct machine *m, uint32_t holds); /* these no longer hold vCPUs */
 void pause_count_thread(struct machine *m, int change);
+void pause_hold(struct machine *m, uint32_t why,
+                uint32_t ask); /* any thread: now, until */
 
 /* reset.c: the guest asks, on any thread; whether a reset may come now, or does later. */
 void reset_ask(struct machine *m);
@@ -150,6 +161,10 @@ int snapshot_check(struct machine *m, struct stream *s, int memory_fd, bool read
 int snapshot_return(struct machine *m, struct stream *s, int memory_fd, struct err *e);
 
 void rewind_forget(struct machine *m);
+
+/* debug.c: a vCPU leaves for the debugger, on its thread; who is told, on the loop's. */
+void debug_note(struct vcpu *v, const struct cpu_exit *x);
+void debug_serve(struct machine *m);
 
 /* count.c: one exit of this kind went that way.  On the vCPU's thread. */
 void count_exit(struct vcpu *v, enum cpu_exit_kind kind, enum machine_route way);

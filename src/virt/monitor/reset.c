@@ -126,18 +126,9 @@ void reset_cancel(struct machine *m)
     pause_release(m, HOLD_RESET | HOLD_CRASH);
 }
 
-static void hold(struct machine *m, uint32_t why, uint32_t ask)
-{
-    atomic_fetch_or(&m->holds, why);
-    for (unsigned i = 0; i < m->cpus; i++) {
-        vcpu_kick(&m->vcpu[i], CPU_KICK_STOP);
-    }
-    machine_ask(m, ask);
-}
-
 void reset_crash(struct machine *m)
 {
-    hold(m, HOLD_CRASH, ASK_CRASH);
+    pause_hold(m, HOLD_CRASH, ASK_CRASH);
 }
 
 void reset_ask(struct machine *m)
@@ -146,5 +137,5 @@ void reset_ask(struct machine *m)
         machine_finish(m, MACHINE_RESET, 0);
         return;
     }
-    hold(m, HOLD_RESET, MACHINE_ASK_RESET);
+    pause_hold(m, HOLD_RESET, MACHINE_ASK_RESET);
 }

@@ -245,7 +245,7 @@ static void *run(void *arg)
 
     pv_go_on(&v->pv);
     while (r == 0 && !atomic_load(&v->machine->is_over)) {
-        if (atomic_load(&v->machine->holds) != 0) {
+        if (atomic_load(&v->machine->holds) != 0 || atomic_load(&v->is_held)) {
             pv_rest(&v->pv);
             pause_park(v);
             pv_go_on(&v->pv);

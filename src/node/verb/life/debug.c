@@ -70,6 +70,15 @@ int node_guest_rewind(struct node *n, const char *guest, struct err *e)
     return ask(n, guest, "rewind", &q, e);
 }
 
+int node_guest_gdb(struct node *n, const char *guest, int fd, bool listens, struct err *e)
+{
+    SCOPED(scope_json) json_t *arg = json_pack("{s:b}", "listens", listens || fd < 0);
+    const struct far_question q = {
+        .verb = FAR_GDB, .arg = arg, .fds = &fd, .n_fds = fd >= 0};
+
+    return ask(n, guest, "debug", &q, e);
+}
+
 int node_guest_dump(struct node *n, const char *guest, const char *file, struct err *e)
 {
     SCOPED(scope_close)
