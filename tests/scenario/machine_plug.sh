@@ -152,3 +152,17 @@ fails 125 strata create --as machine --kernel "$linux" --memory 256M --memory-mo
 has "room for part of a step" "$OUT" "128M"
 fails 125 strata create --cpus-most 2 busybox
 has "a container" "$OUT" "cannot use --cpus-most with a container"
+
+# Of a machine from an image, its agent switches on what comes.
+need_busybox
+strata run -d --name box --as machine --kernel "$linux" --memory 256M --memory-most 512M --cpus-most 3 \
+    busybox sleep 1000 >/dev/null
+is "programs, at first" "$(strata exec box nproc)" 1
+strata resize box --cpus 3 --memory 512M >/dev/null
+has_three() { [ "$(strata exec box nproc)" = 3 ]; }
+within 20 has_three
+more() { [ "$(strata exec box sh -c "free -m | awk '/Mem/ {print \$2}'")" -gt 400 ]; }
+within 20 more
+strata resize box --cpus 1 >/dev/null
+is "programs, at last" "$(strata exec box nproc)" 1
+strata delete --force box >/dev/null

@@ -98,6 +98,7 @@ static void serve_beside(int root)
 {
     int fd;
 
+    agent_switch_on_cpus(root);
     if (fork() != 0) {
         return;
     }

@@ -60,6 +60,15 @@ int agent_run_command(const struct boot_command *c);
  * How many could not be loaded. */
 int agent_load_modules(const char *stage);
 
+/* ---- plug.c ---- */
+
+/* In a child, as long as the guest runs: processors that come are switched on.  `root`: where
+ * its files are; -1: here. */
+void agent_switch_on_cpus(int root);
+
+/* The processor that this message of the kernel says has come; -1: it says none. */
+int agent_cpu_that_came(const char *message);
+
 /* ---- root.c ---- */
 
 /* Make /newroot the file system that is asked for: 0, or -errno said on the console. */

@@ -270,6 +270,19 @@ static void words_of_a_command_line(void **state)
     assert_int_equal(frame_get_words(strcpy(text, "a:b:c"), list, 2), -E2BIG);
 }
 
+/* As Linux writes them: what happened, '@', the path below /sys. */
+static void messages_of_the_kernel(void **state)
+{
+    (void)state;
+    assert_int_equal(agent_cpu_that_came("add@/devices/system/cpu/cpu3"), 3);
+    assert_int_equal(agent_cpu_that_came("add@/devices/system/cpu/cpu63"), 63);
+    assert_int_equal(agent_cpu_that_came("remove@/devices/system/cpu/cpu3"), -1);
+    assert_int_equal(agent_cpu_that_came("add@/devices/system/cpu/cpu3/x"), -1);
+    assert_int_equal(agent_cpu_that_came("add@/devices/system/cpu/cpu"), -1);
+    assert_int_equal(agent_cpu_that_came("add@/devices/system/memory/memory3"), -1);
+    assert_int_equal(agent_cpu_that_came(""), -1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -281,6 +294,7 @@ int main(void)
         cmocka_unit_test(the_rest_is_answered),
         cmocka_unit_test(nonsense_ends_the_connection),
         cmocka_unit_test(words_of_a_command_line),
+        cmocka_unit_test(messages_of_the_kernel),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
