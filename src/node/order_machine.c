@@ -22,8 +22,9 @@ static const char *const of_containers[] = {
 static const char *const of_images[] = {"command", "entrypoint", "user",     "workdir",
                                         "env",     "ssh_key",    "user_data"};
 static const char *const of_machines[] = {
-    "kernel",      "initrd",          "append",  "engine",    "disks",     "cpus_most",
-    "memory_most", "hide_hypervisor", "ssh_key", "user_data", "no_reboot", "on_crash"};
+    "kernel",    "initrd",      "append",   "engine",          "disks",
+    "cpus_most", "memory_most", "watchdog", "hide_hypervisor", "ssh_key",
+    "user_data", "no_reboot",   "on_crash"};
 
 /* "cap_add" -> "--cap-add"; "COMMAND" for what has no dashes. */
 static void option_name(const char *key, char out[64])

@@ -8,15 +8,19 @@
  *     m N      compute on processor N
  *     g        its memory in MiB; what came is switched on
  *     u N      fill N MiB of memory, and read them
+ *     d N      set its watchdog to N seconds, and tell what that says of the start
+ *     k        serve it                          v   let go of it
  *     o        switch off                        p   panic
  */
 #include <fcntl.h>
+#include <linux/watchdog.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/reboot.h>
@@ -154,6 +158,38 @@ static void use_memory(size_t mib)
     printf("used %zu, wrong %zu\n", mib, wrong);
 }
 
+static int watchdog = -1;
+
+static void watch(int seconds)
+{
+    int status = -1;
+
+    watchdog = open("/dev/watchdog0", O_WRONLY);
+    if (watchdog < 0 || ioctl(watchdog, WDIOC_SETTIMEOUT, &seconds) != 0 ||
+        ioctl(watchdog, WDIOC_GETBOOTSTATUS, &status) != 0) {
+        printf("no watchdog\n");
+        return;
+    }
+    printf("watched for %d, %s\n", seconds,
+           (status & WDIOF_CARDRESET) != 0 ? "was hung" : "was well");
+}
+
+static void serve(void)
+{
+    int left = -1;
+
+    (void)ioctl(watchdog, WDIOC_KEEPALIVE, 0);
+    (void)ioctl(watchdog, WDIOC_GETTIMELEFT, &left);
+    printf("left %d\n", left);
+}
+
+static void let_go(void)
+{
+    (void)!write(watchdog, "V", 1); /* what says that it is meant so */
+    (void)close(watchdog);
+    printf("not watched\n");
+}
+
 static void tell_time(void)
 {
     struct timespec mono;
@@ -180,6 +216,10 @@ int main(void)
     for (unsigned i = 0; i < sizeof modules / sizeof modules[0]; i++) {
         load(modules[i]);
     }
+    if (access("/wdat_wdt.ko", F_OK) == 0) { /* only some bring it */
+        load("watchdog");
+        load("wdat_wdt");
+    }
     if (tcgetattr(0, &t) == 0) { /* its answers only */
         t.c_lflag &= ~(tcflag_t)ECHO;
         (void)tcsetattr(0, TCSANOW, &t);
@@ -205,6 +245,15 @@ int main(void)
             break;
         case 'u':
             use_memory((size_t)atoi(line + 1));
+            break;
+        case 'd':
+            watch(atoi(line + 1));
+            break;
+        case 'k':
+            serve();
+            break;
+        case 'v':
+            let_go();
             break;
         case 'm':
             compute_on((unsigned)atoi(line + 1));

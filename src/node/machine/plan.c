@@ -66,6 +66,22 @@ static void set_defaults(struct plan *p)
     p->options.kvm = -1;
 }
 
+static int read_watchdog(const char *word, enum machine_watchdog *ret, struct err *e)
+{
+    static const char *const words[] = {[MACHINE_WATCHDOG_NONE] = "none",
+                                        [MACHINE_WATCHDOG_RESET] = "reset",
+                                        [MACHINE_WATCHDOG_OFF] = "off",
+                                        [MACHINE_WATCHDOG_HOLD] = "hold"};
+
+    for (unsigned i = 0; i < sizeof words / sizeof words[0]; i++) {
+        if (strcmp(word, words[i]) == 0) {
+            *ret = (enum machine_watchdog)i;
+            return 0;
+        }
+    }
+    return err_set(e, -EINVAL, "a watchdog does not know '%s'", word);
+}
+
 static int read_text(int fd, json_t **ret, struct err *e)
 {
     SCOPED(scope_free) char *text = malloc(PLAN_MOST_BYTES);
@@ -209,6 +225,7 @@ static int read_memory(struct plan *p, struct err *e)
 
 int plan_read(int fd, struct plan *p, struct err *e)
 {
+    const char *watchdog = "none";
     json_t *fds = NULL;
     uint64_t cpus = 1;
     uint64_t most = 0;
@@ -235,10 +252,13 @@ int plan_read(int fd, struct plan *p, struct err *e)
     r = r == 0 ? json_opt_bool(p->json, "", "hide", &p->options.hides, e) : r;
     r = r == 0 ? json_opt_bool(p->json, "", "no_reboot", &p->options.no_reboot, e) : r;
     r = r == 0 ? json_opt_bool(p->json, "", "hold_crash", &p->holds_crash, e) : r;
+    r = r == 0 ? json_opt_str(p->json, "", "watchdog", &watchdog, e) : r;
+    r = r == 0 ? read_watchdog(watchdog, &p->options.watchdog, e) : r;
     r = r == 0 ? json_opt_u64(p->json, "", "user", &user, e) : r;
     r = r == 0 ? json_opt_bool(p->json, "", "born", &p->born, e) : r;
     p->options.cpus = cpus > UINT_MAX ? UINT_MAX : (unsigned)cpus;
     p->options.cpus_most = most > UINT_MAX ? UINT_MAX : (unsigned)most;
+    p->holds_crash = p->holds_crash || p->options.watchdog == MACHINE_WATCHDOG_HOLD;
     p->user = (uid_t)user;
     r = r == 0 ? read_agent(p, fds, e) : r;
     r = r == 0 ? read_disks(p, fds, e) : r;
@@ -274,6 +294,8 @@ static int parse_pair(const char *name, const char *value, struct plan *p, struc
         p->options.memory_bytes = strtoull(value, NULL, 10) << 20;
     } else if (strcmp(name, "--memory-most") == 0) {
         p->options.memory_most = strtoull(value, NULL, 10) << 20;
+    } else if (strcmp(name, "--watchdog") == 0) {
+        return read_watchdog(value, &p->options.watchdog, e);
     } else if (strcmp(name, "--disk") == 0) {
         return drives_plan(&p->disks, value, -1, -1, e);
     } else {

@@ -24,6 +24,7 @@
 #define CODE_FAILED   125
 #define CODE_PANICKED 134 /* as of a program that ends by SIGABRT */
 #define CODE_FAULTED  139 /* ... by SIGSEGV */
+#define CODE_HUNG     142 /* ... by SIGALRM */
 #define CODE_RESET    129 /* as of reboot(2) in a container, see pid_namespaces(7) */
 #define RETRY_NS      1000000
 
@@ -217,6 +218,8 @@ static int code_of(const struct run *run, enum machine_end end, unsigned code)
         return CODE_PANICKED;
     case MACHINE_SHUTDOWN:
         return CODE_FAULTED;
+    case MACHINE_HUNG:
+        return CODE_HUNG;
     case MACHINE_STOPPED:
         return run->ended_by != 0 ? 128 + run->ended_by : 0;
     case MACHINE_BROKEN:
@@ -254,7 +257,8 @@ static int live(struct run *run, struct err *e)
     if (run->signals.fd >= 0) {
         loop_unwatch(&run->signals);
     }
-    if (end == MACHINE_PANICKED || end == MACHINE_SHUTDOWN || end == MACHINE_BROKEN) {
+    if (end == MACHINE_HUNG || end == MACHINE_PANICKED || end == MACHINE_SHUTDOWN ||
+        end == MACHINE_BROKEN) {
         fprintf(stderr, "machine: %s\n", machine_end_name(end));
     }
     return r < 0 ? r : code_of(run, end, code);

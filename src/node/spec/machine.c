@@ -300,6 +300,8 @@ int spec_build_machine(const struct plan *p, json_t *spec, struct err *e)
     int r;
 
     (void)json_object_set_new(machine, "memory_most", json_integer(room));
+    (void)json_object_set_new(machine, "watchdog",
+                              json_string(spec_text(p->config, "watchdog", "none")));
     (void)json_object_set_new(machine, "memory_plugged",
                               json_integer(high > memory ? high - memory : 0));
     (void)json_object_set_new(/* by its balloon, which every machine has */

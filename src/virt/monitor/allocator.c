@@ -22,6 +22,7 @@
 #include "virt/monitor/dev/power.h"
 #include "virt/monitor/dev/rtc.h"
 #include "virt/monitor/dev/serial.h"
+#include "virt/monitor/dev/watchdog.h"
 #include "virt/monitor/pci/pci.h"
 #include "virt/monitor/plug/plug.h"
 #include "virt/monitor/private.h"
@@ -132,6 +133,20 @@ static void on_panic(void *who, unsigned events)
     }
 }
 
+static void on_watchdog(void *who)
+{
+    struct machine *m = who;
+
+    if (m->options.watchdog == MACHINE_WATCHDOG_RESET) {
+        reset_ask(m);
+    } else if (m->options.watchdog == MACHINE_WATCHDOG_HOLD &&
+               m->options.crashed != NULL) {
+        reset_crash(m);
+    } else {
+        machine_finish(m, MACHINE_HUNG, 0);
+    }
+}
+
 static void on_console(void *who, const uint8_t *bytes, unsigned n)
 {
     struct machine *m = who;
@@ -196,6 +211,7 @@ static int grant_devices(struct machine *m, struct err *e)
         .port = 0x3f8, .line = 4, .send = on_console, .who = m};
     const struct serial_config second = {
         .port = 0x2f8, .line = 3, .send = on_nothing, .who = m};
+    const struct watchdog_config watchdog = {.over = on_watchdog, .who = m};
     const struct exit_config leave = {.end = on_end,
                                       .reset = on_reset,
                                       .panic = on_panic,
@@ -210,6 +226,9 @@ static int grant_devices(struct machine *m, struct err *e)
     r = r == 0 ? add(m, &dev_serial, &serial, &m->serial, e) : r;
     r = r == 0 ? add(m, &dev_serial, &second, NULL, e) : r;
     r = r == 0 ? add(m, &dev_exit, &leave, NULL, e) : r;
+    if (r == 0 && m->options.watchdog != MACHINE_WATCHDOG_NONE) {
+        r = add(m, &dev_watchdog, &watchdog, NULL, e);
+    }
     return r == 0 ? grant_plugs(m, e) : r;
 }
 
@@ -270,6 +289,7 @@ int allocator_write_tables(struct machine *m, struct err *e)
         .cpus = m->cpus,
         .absent = absent(m),
         .plugs_cpus = m->plug_cpus != NULL,
+        .watches = m->options.watchdog != MACHINE_WATCHDOG_NONE,
         .slots = slots(m),
         .ecam_base = MACHINE_ECAM,
         .low_first = MACHINE_LOW_END,

@@ -65,6 +65,7 @@ const char *machine_end_name(enum machine_end end)
         [MACHINE_EXITED] = "exited",
         [MACHINE_PANICKED] = "the guest panicked",
         [MACHINE_SHUTDOWN] = "triple fault",
+        [MACHINE_HUNG] = "the guest did not serve its watchdog",
         [MACHINE_STOPPED] = "stopped",
         [MACHINE_BROKEN] = "broken",
     };

@@ -26,6 +26,14 @@ struct x86_regs;
 #define MACHINE_CPUS_MOST   64
 #define MACHINE_LEAST_BYTES (UINT64_C(1) << 20)
 
+/* What becomes of a guest that does not set its watchdog back; it has none, else. */
+enum machine_watchdog {
+    MACHINE_WATCHDOG_NONE,
+    MACHINE_WATCHDOG_RESET, /* as if it had asked for that itself */
+    MACHINE_WATCHDOG_OFF,   /* the run ends */
+    MACHINE_WATCHDOG_HOLD,  /* it crashed: `crashed` */
+};
+
 struct machine_options {
     const char *engine; /* "auto", "kvm", "translate", "interpret"; NULL: "auto" */
     int kvm; /* /dev/kvm, borrowed for `machine_create`; 0: it is opened, -1: there is none */
@@ -38,6 +46,7 @@ struct machine_options {
     bool hides;              /* no mark of a hypervisor */
     bool no_reboot;          /* a reset ends the run; else the guest starts again */
     int pagemap; /* /proc/self/pagemap, open: taken, for quick rewinds; 0: none */
+    enum machine_watchdog watchdog;
     bool shutdown_resets; /* a triple fault is a reset, as on hardware; else the end */
 
     /* A triple fault, or the guest says that it panicked; it stands.  On the loop's thread:
@@ -61,6 +70,7 @@ enum machine_end {
     MACHINE_EXITED,   /* ... wrote the debug-exit port */
     MACHINE_PANICKED, /* ... said so by pvpanic */
     MACHINE_SHUTDOWN, /* triple fault */
+    MACHINE_HUNG,     /* it did not set its watchdog back */
     MACHINE_STOPPED,  /* `machine_stop` */
     MACHINE_BROKEN,   /* a vCPU could not go on */
     MACHINE_END_COUNT

@@ -12,7 +12,7 @@ cd "$dir"
 read_all() { # WORDS OF THE DUMP
     rm -f ./*.dat ./*.dsl
     "$dump" "$@"
-    for table in XSDT FACP FACS APIC MCFG DSDT; do
+    for table in $all; do
         iasl -d "$table.dat" >"$table.log" 2>&1 || { cat "$table.log"; exit 1; }
         if grep -iE 'error|warning|invalid|unknown|incorrect' "$table.log" "$table.dsl"; then
             echo "$table: the lines above"
@@ -23,6 +23,7 @@ read_all() { # WORDS OF THE DUMP
     iasl -p again DSDT.dsl >again.log 2>&1 || { cat again.log; exit 1; }
     grep -q ' 0 Errors, 0 Warnings' again.log || { cat again.log; exit 1; }
 }
+all='XSDT FACP FACS APIC MCFG DSDT'
 read_all 300
 want() {
     grep -q -- "$2" "$1.dsl" || { echo "$1 does not say '$2'"; cat "$1.dsl"; exit 1; }
@@ -35,6 +36,7 @@ want FACP 'Reset Register Supported (V2) : 1'
 want MCFG 'Base Address : 00000000E0000000'
 
 # Of a machine into which processors and memory are plugged: processors can come, and all but the first can go.
+all="$all WDAT"
 read_all 4 plugs
 want DSDT '_HID, "ACPI0010"'
 want DSDT 'Method (_E02'
@@ -45,3 +47,6 @@ want DSDT 'Method (_E02'
 want DSDT 'Method (_E03'
 [ "$(grep -c 'EisaId ("PNP0C80")' DSDT.dsl)" = 5 ] || { echo 'not five pieces of memory'; exit 1; }
 want DSDT '0x0000000127FFFFFF, // Range Max'
+want WDAT 'Timer Period : 00000064'
+want WDAT 'Watchdog Action : 06'
+want WDAT 'Address : 00000000000005F4'

@@ -1,4 +1,5 @@
-/* tables.c - RSDP, XSDT, FADT, FACS, MADT, MCFG, DSDT (ACPI 6.5, 5.2; PCI Firmware 3.3, 4.1.2).
+/* tables.c - RSDP, XSDT, FADT, FACS, MADT, MCFG, DSDT (ACPI 6.5, 5.2; PCI Firmware 3.3, 4.1.2),
+ * WDAT (Microsoft, Hardware Watchdog Timers Design Specification 1.0).
  *
  * Tables lie one behind the other from `ACPI_BASE`; the addresses in them are those. */
 #include "virt/monitor/acpi/tables.h"
@@ -11,6 +12,7 @@
 #include "virt/monitor/dev/ioapic.h"
 #include "virt/monitor/dev/lapic.h"
 #include "virt/monitor/dev/power.h"
+#include "virt/monitor/dev/watchdog.h"
 
 #define HEAD_BYTES  36
 #define FADT_BYTES  276
@@ -311,6 +313,54 @@ static uint32_t mcfg(struct aml *a, const struct acpi_config *c)
     return end(a, table);
 }
 
+#define WATCH_READ       0u /* instructions: whether it reads as that value, */
+#define WATCH_READ_COUNT 1u /* ... what it reads as, */
+#define WATCH_WRITE      2u /* ... that value is written, */
+#define WATCH_SET_COUNT  3u /* ... what the caller says */
+
+/* What a driver does to which register, for each of its actions. */
+static const struct {
+    uint8_t action, instruction, reg;
+    uint32_t value, mask;
+} watch_rows[] = {
+    /* clang-format off */
+    { 1, WATCH_WRITE,      WATCHDOG_LEFT,    1, UINT32_MAX},    /* set it back */
+    { 4, WATCH_READ_COUNT, WATCHDOG_LEFT,    0, UINT32_MAX},    /* what is left */
+    { 5, WATCH_READ_COUNT, WATCHDOG_COUNT,   0, UINT32_MAX},    /* of how much */
+    { 6, WATCH_SET_COUNT,  WATCHDOG_COUNT,   0, UINT32_MAX},
+    { 8, WATCH_READ,       WATCHDOG_CONTROL, 1, 1},             /* it runs */
+    { 9, WATCH_WRITE,      WATCHDOG_CONTROL, 1, 1},
+    {10, WATCH_READ,       WATCHDOG_CONTROL, 0, 1},             /* it does not */
+    {11, WATCH_WRITE,      WATCHDOG_CONTROL, 0, 1},
+    {32, WATCH_READ,       WATCHDOG_STATUS,  1, 1},             /* it was over */
+    {33, WATCH_WRITE,      WATCHDOG_STATUS,  0, 1},             /* ... which is known */
+    /* clang-format on */
+};
+
+static uint32_t wdat(struct aml *a)
+{
+    unsigned rows = sizeof watch_rows / sizeof watch_rows[0];
+    size_t table = begin(a, "WDAT", 1);
+
+    put(a, 32, 4);   /* bytes of what is said of all */
+    put(a, 0xff, 2); /* no function of PCI */
+    put(a, 0xffffff, 3 + 3);
+    put(a, WATCHDOG_PERIOD_MS, 4);
+    put(a, WATCHDOG_MOST, 4);
+    put(a, 1, 4);
+    put(a, 0x81, 4); /* it can be used, and stands while the machine sleeps */
+    put(a, rows, 4);
+    for (unsigned i = 0; i < rows; i++) {
+        aml_byte(a, watch_rows[i].action);
+        aml_byte(a, watch_rows[i].instruction);
+        put(a, 0, 2);
+        address(a, (uint16_t)(WATCHDOG_PORT + watch_rows[i].reg), 32, 3);
+        put(a, watch_rows[i].value, 4);
+        put(a, watch_rows[i].mask, 4);
+    }
+    return end(a, table);
+}
+
 static void rsdp(struct aml *a, uint32_t xsdt_at, bool hides)
 {
     uint8_t *p = a->bytes;
@@ -327,7 +377,8 @@ static void rsdp(struct aml *a, uint32_t xsdt_at, bool hides)
 int acpi_make(const struct acpi_config *c, struct aml *ret, struct err *e)
 {
     struct aml a = {0};
-    uint32_t at[3];
+    uint32_t at[4];
+    unsigned tables = 3;
     uint32_t facs_at, dsdt_at;
     uint32_t xsdt_at;
     size_t table;
@@ -340,8 +391,11 @@ int acpi_make(const struct acpi_config *c, struct aml *ret, struct err *e)
     at[0] = fadt(&a, facs_at, dsdt_at);
     at[1] = madt(&a, c);
     at[2] = mcfg(&a, c);
+    if (c->watches) {
+        at[tables++] = wdat(&a);
+    }
     table = begin(&a, "XSDT", 1);
-    for (unsigned i = 0; i < sizeof at / sizeof at[0]; i++) {
+    for (unsigned i = 0; i < tables; i++) {
         put(&a, at[i], 8);
     }
     xsdt_at = end(&a, table);
@@ -349,7 +403,7 @@ int acpi_make(const struct acpi_config *c, struct aml *ret, struct err *e)
         aml_fini(&a);
         return err_set(e, a.failed ? -ENOMEM : -ENOSPC, "cannot make the ACPI tables");
     }
-    for (unsigned i = 0; c->hides && i < sizeof at / sizeof at[0]; i++) {
+    for (unsigned i = 0; c->hides && i < tables; i++) {
         conceal(&a, at[i]);
     }
     if (c->hides) {

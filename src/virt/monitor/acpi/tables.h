@@ -18,6 +18,7 @@ struct acpi_config {
     uint64_t low_first, low_last;    /* PCI memory below 4 GiB */
     uint64_t high_first, high_last;  /* above; 0: none */
     uint64_t plug_first, plug_bytes; /* where memory may come; 0 bytes: nowhere */
+    bool watches;                    /* there is a watchdog */
     bool hides;                      /* who made them */
 };
 
