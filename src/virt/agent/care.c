@@ -22,6 +22,14 @@
 
 #define POWEROFF_OF_SYSTEMD 4 /* systemd(1), "SIGNALS": SIGRTMIN+4 */
 
+/* Only whom a machine's first process made may speak to it; tests run on a host. */
+static bool is_in_machine(void)
+{
+    char own[17] = "";
+
+    return prctl(PR_GET_NAME, own) == 0 && strcmp(own, AGENT_SERVES) == 0;
+}
+
 /* File systems that lie on a disk: their source is a device. */
 static bool on_disk(const char *line, char *place, size_t room)
 {
@@ -91,8 +99,8 @@ static int set_clock(const struct frame *f)
     if (frame_get_i64(f, &ns) < 0 || ns < 0) {
         return -EPROTO;
     }
-    if (is_right(ns)) {
-        return 0;
+    if (is_right(ns) || !is_in_machine()) {
+        return is_right(ns) ? 0 : -EOPNOTSUPP;
     }
     t = (struct timespec){.tv_sec = ns / BILLION, .tv_nsec = ns % BILLION};
     return clock_settime(CLOCK_REALTIME, &t) < 0 ? -errno : 0;
@@ -112,14 +120,6 @@ static int tell(char *out, size_t room)
     (void)snprintf(out, room, "agent=1\nhost=%s\nkernel=%s\nuptime=%s\n", name, u.release,
                    uptime);
     return 0;
-}
-
-/* Only whom a machine's first process made may speak to it; tests run on a host. */
-static bool is_in_machine(void)
-{
-    char own[17] = "";
-
-    return prctl(PR_GET_NAME, own) == 0 && strcmp(own, AGENT_SERVES) == 0;
 }
 
 /* Of the two kinds of first process whose way of ending is known, ask it; others have the power
@@ -149,9 +149,9 @@ int agent_care(const struct frame *f, char text[SCRATCH_BYTES])
 {
     switch (f->type) {
     case FRAME_FREEZE:
-        return freeze_all(FIFREEZE);
     case FRAME_THAW:
-        return freeze_all(FITHAW);
+        return !is_in_machine() ? -EOPNOTSUPP
+                                : freeze_all(f->type == FRAME_FREEZE ? FIFREEZE : FITHAW);
     case FRAME_SET_CLOCK:
         return set_clock(f);
     case FRAME_SYNC:

@@ -2,10 +2,13 @@
 #include "virt/agent/session.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+#define STILL_MS 10000 /* that file systems stand still at most, in the guest's time */
 
 static int write_all(int fd, const void *bytes, size_t n)
 {
@@ -69,6 +72,45 @@ static int send_done(int fd, int code, const char *text)
     return agent_send(fd, FRAME_DONE, out, 4 + n);
 }
 
+/* The next frame, for which nothing is waited longer than `wait_ms` (-1: as long as it takes): 1,
+ * 0: it did not come, or -errno of the connection. */
+static int await_frame(struct inbox *in, int wait_ms, struct frame *f, size_t *ret_used)
+{
+    int r;
+
+    while ((r = inbox_first(in, f, ret_used)) == 0) {
+        struct pollfd p = {.fd = in->fd, .events = POLLIN};
+        ssize_t n = poll(&p, 1, wait_ms) > 0 ? inbox_fill(in) : -EAGAIN;
+
+        if (n <= 0) {
+            return n == -EAGAIN ? 0 : n < 0 ? (int)n : -ESHUTDOWN;
+        }
+    }
+    return r;
+}
+
+/* File systems stand still until this connection says otherwise, or ends, and at most so long:
+ * the host may be gone.  It is told when that was too long. */
+static int stand_still(struct inbox *in)
+{
+    static const struct frame thaw = {.type = FRAME_THAW};
+    char text[SCRATCH_BYTES] = "";
+    struct frame f = {0};
+    size_t used = 0;
+    int r = await_frame(in, STILL_MS, &f, &used);
+    int code = agent_care(&thaw, text);
+
+    if (r == 0) {
+        code = -ETIME;
+        r = await_frame(in, -1, &f, &used);
+    }
+    if (r == 1 && f.type == FRAME_THAW) {
+        inbox_drop(in, used);
+        r = send_done(in->fd, code, text);
+    }
+    return r < 0 ? r : 0;
+}
+
 static int answer(struct inbox *in, const struct frame *f)
 {
     char text[SCRATCH_BYTES] = "";
@@ -105,10 +147,13 @@ void agent_session(int fd, int root)
 
         r = inbox_first(in, &f, &used);
         if (r == 1) {
+            bool freezes = f.type == FRAME_FREEZE;
+
             r = answer(in, &f);
             if (f.type != FRAME_EXEC) { /* which drops its own */
                 inbox_drop(in, used);
             }
+            r = r == 0 && freezes ? stand_still(in) : r;
         } else if (r == 0) {
             ssize_t n = inbox_fill(in);
 

@@ -29,6 +29,11 @@ typedef int life_disk_step(void *arg, const struct life_disk *d, struct err *e);
 int life_each_disk(struct node *n, const struct guest *g, life_disk_step *step, void *arg,
                    struct err *e);
 
+/* agent.c: the file systems of a machine that runs rest until `life_thaw`, for some seconds at
+ * most: a descriptor; -1: they do not, which is said. */
+int life_freeze(struct node *n, const struct guest *g);
+void life_thaw(struct node *n, const struct guest *g, int take_fd);
+
 /* save.c: its state into new files "state" and "memory" of `dir`; `ends`: it is paused, and
  * not to go on. */
 int life_write_state(struct node *n, const struct guest *g, int dir, bool ends,

@@ -73,12 +73,14 @@ static int copy_state(int from, int to, struct err *e)
 static int fill_running(struct node *n, const struct guest *g, int dir, struct err *e)
 {
     struct hold hold = {.lock = -1};
+    int rest = life_freeze(n, g);
     int r = hold_begin(n, g, &hold, e);
 
     r = r == 0 ? life_write_state(n, g, dir, false, e) : r;
     (void)fault_step("life.snapshot.state");
     r = r == 0 ? life_each_disk(n, g, copy_disk, &dir, e) : r;
     hold_end(n, g, &hold);
+    life_thaw(n, g, rest);
     return r;
 }
 
@@ -278,12 +280,16 @@ int life_clone(struct node *n, const struct guest_source *from, struct guest *to
     struct hold hold = {.lock = -1};
     SCOPED(scope_close) int dir = -1;
     char name[PATH_MAX];
+    int rest;
     int r = 0;
 
     if (from->snapshot == NULL) {
+        rest =
+            from->memory ? -1 : life_freeze(n, from->guest); /* of one instant anyway */
         r = hold_begin(n, from->guest, &hold, e);
         r = r == 0 ? clone_held(n, from, -1, to, e) : r;
         hold_end(n, from->guest, &hold);
+        life_thaw(n, from->guest, rest);
         return r;
     }
     if (!word_is_name(from->snapshot)) {

@@ -23,15 +23,15 @@
 #define FRAME_ARGS_MOST  1024u
 
 enum frame_type {
-    FRAME_EXEC = 1,  /* what `frame_put_exec` writes */
-    FRAME_STDIN,     /* bytes */
-    FRAME_STDOUT,    /* bytes */
-    FRAME_STDERR,    /* bytes */
-    FRAME_EXIT,      /* i32: the command's code, as a shell counts it */
-    FRAME_RESIZE,    /* u16 rows, u16 columns */
-    FRAME_SIGNAL,    /* i32 */
-    FRAME_FREEZE,    /* the file systems stand still */
-    FRAME_THAW,      /* ... and go on */
+    FRAME_EXEC = 1, /* what `frame_put_exec` writes */
+    FRAME_STDIN,    /* bytes */
+    FRAME_STDOUT,   /* bytes */
+    FRAME_STDERR,   /* bytes */
+    FRAME_EXIT,     /* i32: the command's code, as a shell counts it */
+    FRAME_RESIZE,   /* u16 rows, u16 columns */
+    FRAME_SIGNAL,   /* i32 */
+    FRAME_FREEZE, /* the file systems stand still, while this connection waits: some seconds */
+    FRAME_THAW,      /* ... and go on; -ETIME: they did before */
     FRAME_SET_CLOCK, /* i64: nanoseconds since 1970 */
     FRAME_SYNC,
     FRAME_INFO,  /* DONE brings "key=value" lines */
@@ -88,7 +88,7 @@ int frame_get_size(const struct frame *f, uint16_t *ret_rows, uint16_t *ret_colu
 /* ... lines, what is mounted: "fs rw|ro PATH", whose tag is the path, too; "disk rw|ro SERIAL PATH". */
 #define FRAME_BOOT_MOUNTS "strata/mounts"
 
-/* ... for a machine that runs one command, and has no system that would ask:
+/* ... for a machine that has no system which would ask:
  * "mac=ADDRESS,address=IP/BITS,gateway=IP[,leads-on]", other words beside these; and two files. */
 #define FRAME_BOOT_NETWORK "strata/network"
 #define FRAME_BOOT_RESOLV  "strata/resolv.conf"

@@ -19,7 +19,10 @@
 #define ANSWER_MS     5000
 #define POWER_WAIT_MS 3000
 #define CLOCK_WAIT_MS 3000
-#define SHORT_BYTES   4096
+
+#define FREEZE_WAIT_MS 3000
+#define FREEZE_MS      10000 /* until what the guest holds back is on its disks */
+#define SHORT_BYTES    4096
 
 /* -ENOENT: the worker has no such socket; -ECONNREFUSED: it is gone. */
 static int connect_to(const char *directory)
@@ -103,14 +106,15 @@ int far_agent_connect(const char *directory, int wait_ms, struct err *e)
 }
 
 /* The one frame that answers. */
-static int read_answer(int fd, uint8_t *bytes, size_t room, struct frame *ret)
+static int read_answer(int fd, int wait_ms, uint8_t *bytes, size_t room,
+                       struct frame *ret)
 {
     size_t have = 0, used;
     int r;
 
     while ((r = frame_take(bytes, have, ret, &used)) == 0 && have < room) {
         struct pollfd p = {.fd = fd, .events = POLLIN};
-        ssize_t n = poll(&p, 1, ANSWER_MS) == 1 ? read(fd, bytes + have, room - have) : 0;
+        ssize_t n = poll(&p, 1, wait_ms) == 1 ? read(fd, bytes + have, room - have) : 0;
 
         if (n <= 0) {
             return -ETIMEDOUT;
@@ -121,7 +125,7 @@ static int read_answer(int fd, uint8_t *bytes, size_t room, struct frame *ret)
 }
 
 /* A request that is answered by a number, which is given back. */
-static int ask(int fd, enum frame_type type, const void *what, size_t n)
+static int ask(int fd, int wait_ms, enum frame_type type, const void *what, size_t n)
 {
     uint8_t bytes[FRAME_HEAD_BYTES + 4 + SHORT_BYTES];
     int32_t number = 0;
@@ -135,7 +139,7 @@ static int ask(int fd, enum frame_type type, const void *what, size_t n)
     if (send(fd, bytes, FRAME_HEAD_BYTES + n, MSG_NOSIGNAL) < 0) {
         return -errno;
     }
-    r = read_answer(fd, bytes, sizeof bytes, &f);
+    r = read_answer(fd, wait_ms, bytes, sizeof bytes, &f);
     if (r == 0 && (f.type != FRAME_DONE || f.len < sizeof number)) {
         r = -EPROTO;
     }
@@ -150,9 +154,29 @@ int far_agent_power(const char *directory, int signal, struct err *e)
 {
     SCOPED(scope_close) int fd = far_agent_connect(directory, POWER_WAIT_MS, e);
     const int32_t number = signal;
-    int r = fd < 0 ? fd : ask(fd, FRAME_POWER, &number, sizeof number);
+    int r = fd < 0 ? fd : ask(fd, ANSWER_MS, FRAME_POWER, &number, sizeof number);
 
     return r < 0 ? err_sys(e, r, "the agent does not end the guest") : 0;
+}
+
+int far_agent_freeze(const char *directory, int *ret_fd, struct err *e)
+{
+    SCOPED(scope_close) int fd = far_agent_connect(directory, FREEZE_WAIT_MS, e);
+    int r = fd < 0 ? fd : ask(fd, FREEZE_MS, FRAME_FREEZE, NULL, 0);
+
+    if (r == 0) {
+        *ret_fd = scope_take_fd(&fd);
+    }
+    return r < 0 ? err_sys(e, r, "the agent cannot hold its file systems") : 0;
+}
+
+int far_agent_thaw(int take_fd, struct err *e)
+{
+    SCOPED(scope_close) int fd = take_fd;
+    int r = ask(fd, ANSWER_MS, FRAME_THAW, NULL, 0);
+
+    return r < 0 ? err_sys(e, r, "the agent did not hold its file systems to the end")
+                 : 0;
 }
 
 int far_agent_set_clock(const char *directory, struct err *e)
@@ -164,6 +188,6 @@ int far_agent_set_clock(const char *directory, struct err *e)
 
     (void)clock_gettime(CLOCK_REALTIME, &now);
     ns = now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
-    r = fd < 0 ? fd : ask(fd, FRAME_SET_CLOCK, &ns, sizeof ns);
+    r = fd < 0 ? fd : ask(fd, ANSWER_MS, FRAME_SET_CLOCK, &ns, sizeof ns);
     return r < 0 ? err_sys(e, r, "the agent does not set the clock") : 0;
 }
