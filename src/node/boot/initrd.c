@@ -108,7 +108,7 @@ static void add_text(struct cpio *c, const char *name, const char *dir, const ch
     }
 }
 
-/* For an agent that runs one command: what a system of its own would ask for. */
+/* For an agent in a guest that would not ask. */
 static int add_network(struct cpio *c, const json_t *spec, struct err *e)
 {
     const json_t *place = json_object_get(spec, "place");
@@ -188,7 +188,7 @@ int guest_boot_initrd(const json_t *spec, struct err *e)
     add_seed(&c, seed);
     add_mounts(&c, mounts);
     r = r < 0 || command == NULL ? r : add_command(&c, command, e);
-    r = r < 0 || command == NULL ? r : add_network(&c, spec, e);
+    r = r < 0 ? r : add_network(&c, spec, e);
     if (r < 0) {
         return r;
     }

@@ -156,17 +156,15 @@ int agent_boot(void)
     command = agent_read_command(&w);
     name_host(&w);
     (void)agent_load_modules("root");
-    if (command != NULL) {
-        agent_join_network();
-    }
     mounts = agent_read_mounts();
     if (w.root[0] != '\0') {
         if (agent_mount_root(&w) < 0) {
             return end(125, NULL);
         }
         agent_plant_seed();
-        if (command != NULL) {
-            agent_plant_names(w.host);
+        if (command != NULL || !agent_knows_networks()) {
+            agent_join_network();
+            agent_plant_names(w.host, command == NULL);
         }
         root = open("/newroot", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     }

@@ -1,8 +1,9 @@
-/* net.c - the network of a machine that runs one command: its host says what DHCP would.
+/* net.c - the network of a machine whose system does not see to it: its host says what DHCP would.
  *
- * The host has chosen the address when the guest was created, and hands it over beside the
- * command: nobody has to be asked, and the command begins with a network that works.  Source:
- * netdevice(7). */
+ * The host has chosen the address when the guest was created, and hands it over: nobody has to
+ * be asked, and one command begins with a network that works.  A system with a program for
+ * networks asks by itself; one without, such as Debian's least with systemd, has what is set
+ * here.  Source: netdevice(7). */
 #include <arpa/inet.h>
 #include <dirent.h>
 #include <errno.h>
@@ -152,6 +153,20 @@ static int set_up(int fd, const char *name, const struct card *c)
     return c->leads_on && ioctl(fd, SIOCADDRT, &way) < 0 ? -errno : 0;
 }
 
+bool agent_knows_networks(void)
+{
+    static const char *const signs[] = {
+        "/newroot/usr/bin/cloud-init", "/newroot/etc/network/interfaces",
+        "/newroot/usr/sbin/NetworkManager", "/newroot/usr/sbin/connmand",
+        "/newroot/etc/systemd/system/multi-user.target.wants/systemd-networkd.service"};
+    bool found = false;
+
+    for (unsigned i = 0; i < sizeof signs / sizeof signs[0]; i++) {
+        found = found || faccessat(AT_FDCWD, signs[i], F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+    }
+    return found;
+}
+
 void agent_join_network(void)
 {
     char words[WORDS_BYTES], name[IFNAMSIZ] = "";
@@ -181,25 +196,32 @@ void agent_join_network(void)
 
 /* ---- files ---- */
 
-static void copy_file(const char *from, const char *to)
+static void put_file(const char *to, const char *text, bool keeps)
+{
+    if (!keeps || faccessat(AT_FDCWD, to, F_OK, AT_SYMLINK_NOFOLLOW) < 0) {
+        agent_write_new(to, text);
+    }
+}
+
+static void copy_file(const char *from, const char *to, bool keeps)
 {
     char *text = malloc(FILE_BYTES);
     ssize_t n = text == NULL ? -1 : agent_read_small(from, text, FILE_BYTES);
 
     if (n >= 0) {
-        agent_write_new(to, text);
+        put_file(to, text, keeps);
     }
     free(text);
 }
 
-void agent_plant_names(const char *host)
+void agent_plant_names(const char *host, bool keeps)
 {
     char line[80];
 
-    copy_file("/" FRAME_BOOT_RESOLV, "/newroot/etc/resolv.conf");
-    copy_file("/" FRAME_BOOT_HOSTS, "/newroot/etc/hosts");
+    copy_file("/" FRAME_BOOT_RESOLV, "/newroot/etc/resolv.conf", keeps);
+    copy_file("/" FRAME_BOOT_HOSTS, "/newroot/etc/hosts", keeps);
     if (host[0] != '\0') {
         (void)snprintf(line, sizeof line, "%s\n", host);
-        agent_write_new("/newroot/etc/hostname", line);
+        put_file("/newroot/etc/hostname", line, keeps);
     }
 }

@@ -38,8 +38,12 @@ int agent_raise_loopback(void);
  * is said on the console. */
 void agent_join_network(void);
 
-/* Files of names in /newroot: that of name servers, of hosts, and of its own. */
-void agent_plant_names(const char *host);
+/* Whether the system in /newroot has a program of its own for that. */
+bool agent_knows_networks(void);
+
+/* Files of names in /newroot: that of name servers, of hosts, and of its own; `keeps`: those
+ * that are there stay. */
+void agent_plant_names(const char *host, bool keeps);
 
 /* ---- boot_command.c ---- */
 
