@@ -19,7 +19,7 @@
 
 #define MEMORY_BYTES    (UINT64_C(512) << 20)
 #define OVERHEAD_BYTES  (UINT64_C(512) << 20) /* of the worker, whatever it runs */
-#define CODE_BYTES      (UINT64_C(96) << 20)  /* ... for each processor */
+#define CODE_BYTES      (UINT64_C(288) << 20) /* ... for each processor */
 #define TASKS_OF_WORKER 32                    /* ... beside a thread for each processor */
 #define MILLIS_OF_A_CPU 1000
 #define SERIAL_BYTES    20 /* VIRTIO 1.2, 5.2.6: VIRTIO_BLK_ID_BYTES */

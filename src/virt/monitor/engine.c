@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/err.h"
+#include "contract/mem.h"
 #include "virt/isa/x86/interpret/interpret.h"
 #include "virt/isa/x86/system/system.h"
 #include "virt/isa/x86/translate/translate.h"
@@ -19,6 +20,12 @@
 
 #define HZ_LEAST UINT64_C(1000000)
 #define HZ_MOST  UINT64_C(100000000000)
+
+/* Room for host code, whose memory is taken when it is filled.  A compiler's code is about
+ * 80 MiB of it in each process, as its addresses are part of it. */
+#define CODE_BYTES_ALL   (512u << 20)
+#define CODE_BYTES_MOST  (128u << 20) /* of one processor */
+#define CODE_BYTES_LEAST (32u << 20)
 
 struct engine {
     const char *name;
@@ -41,10 +48,19 @@ static int create_kvm(struct machine *m, const struct x86_model *model, unsigned
     return r;
 }
 
+static size_t code_bytes(const struct machine *m)
+{
+    size_t each = CODE_BYTES_ALL / m->options.cpus & ~(size_t)(MEM_PAGE_BYTES - 1);
+
+    return each > CODE_BYTES_MOST    ? CODE_BYTES_MOST
+           : each < CODE_BYTES_LEAST ? CODE_BYTES_LEAST
+                                     : each;
+}
+
 static int create_translate(struct machine *m, const struct x86_model *model,
                             unsigned index, struct err *e)
 {
-    const struct translate_options o = {.index = index};
+    const struct translate_options o = {.index = index, .code_bytes = code_bytes(m)};
 
     return translate_create(m->mem, model, &m->env, &o, &m->vcpu[index].cpu, e);
 }
