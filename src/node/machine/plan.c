@@ -62,7 +62,7 @@ static void set_defaults(struct plan *p)
     p->options.cpus = 1;
     p->options.memory_bytes = MEMORY_BYTES;
     p->files.command_line = "";
-    p->report = p->control = p->counters = p->saved = p->memory = -1;
+    p->report = p->control = p->counters = p->saved = p->memory = p->log = -1;
     p->options.kvm = -1;
 }
 
@@ -280,6 +280,14 @@ static int parse_pair(const char *name, const char *value, struct plan *p, struc
         return map_file(open(value, O_RDONLY | O_CLOEXEC), value, &p->files.initrd,
                         &p->files.initrd_bytes, e);
     }
+    if (strcmp(name, "--firmware") == 0) {
+        return map_file(open(value, O_RDONLY | O_CLOEXEC), value, &p->options.firmware,
+                        &p->options.firmware_bytes, e);
+    }
+    if (strcmp(name, "--log") == 0) {
+        p->log = open(value, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600);
+        return p->log < 0 ? err_sys(e, -errno, "cannot write '%s'", value) : 0;
+    }
     if (strcmp(name, "--append") == 0) {
         p->files.command_line = value;
     } else if (strcmp(name, "--engine") == 0) {
@@ -315,8 +323,8 @@ int plan_parse(char *const *words, struct plan *p, struct err *e)
                 ? err_set(e, -EINVAL, "the value of '%s' is missing", words[0])
                 : parse_pair(words[0], words[1], p, e);
     }
-    if (r == 0 && p->files.kernel == NULL) {
-        r = err_set(e, -EINVAL, "no kernel was named (--kernel FILE)");
+    if (r == 0 && p->files.kernel == NULL && p->options.firmware == NULL) {
+        r = err_set(e, -EINVAL, "no kernel was named (--kernel FILE), and no firmware");
     }
     p->options.kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
     return r;

@@ -29,6 +29,7 @@ struct plan {
     int control;      /* listens; -1 */
     bool holds_crash; /* a guest that crashes stands, instead of ending */
     int counters;     /* what the guest did is written there at the end; -1 */
+    int log;          /* the firmware's; -1: nobody listens */
     int saved;        /* what it begins as instead of the kernel's start, */
     int memory;       /* ... and its memory; -1: nothing */
     uid_t user;       /* of the host, for root's worker; 0: nobody's number */

@@ -44,6 +44,13 @@ static void on_console(void *who, const uint8_t *bytes, unsigned n)
     }
 }
 
+static void on_log(void *who, const uint8_t *bytes, unsigned n)
+{
+    const struct run *run = who;
+
+    (void)!write(run->plan.log, bytes, n); /* or it is full: there is no way to tell */
+}
+
 static void on_input(struct loop_watch *w, uint32_t events)
 {
     struct run *run = (struct run *)((char *)w - offsetof(struct run, input));
@@ -186,6 +193,7 @@ static int make(struct run *run, struct err *e)
 
     run->plan.options.console = on_console;
     run->plan.options.who = run;
+    run->plan.options.log = run->plan.log >= 0 ? on_log : NULL;
     run->plan.options.crashed = run->plan.holds_crash ? carry_crashed : NULL;
     run->plan.options.pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
     r = r == 0 ? confine_place(&run->plan, &lacks, e) : r;

@@ -7,7 +7,10 @@
  *   3 GiB      PCI memory; ECAM at 0xe0000000; I/O APIC, local APICs
  *   4 GiB      the rest of RAM
  *   behind     what comes while it runs, from a GiB on
- *   behind     PCI memory above 4 GiB */
+ *   behind     PCI memory above 4 GiB
+ *
+ * With firmware 0xa0000 to 0xbffff is no RAM, what is behind up to 1 MiB is the firmware's, RAM
+ * ends at 2 GiB, ECAM begins where firmware puts it, and the ROM ends at 4 GiB (firmware.c). */
 #include <errno.h>
 #include <stdlib.h>
 
@@ -31,8 +34,9 @@
 #define LEGACY_FIRST     UINT64_C(0xa0000)
 #define LEGACY_END       UINT64_C(0x100000)
 #define LOOP_PATIENCE_MS 100
-#define SLOTS_LEAST      8 /* of PCI bus 0 that tables describe */
-#define SLOT_FIRST       1 /* of virtio devices */
+#define SLOTS_LEAST      8                      /* of PCI bus 0 that tables describe */
+#define SLOT_FIRST       1                      /* of virtio devices */
+#define PCI_HIGH_LAST    UINT64_C(0xffffffffff) /* 40 bits: what processors have */
 
 enum {
     RANGE_RAM = 1,
@@ -68,23 +72,34 @@ static int reserve_plugs(struct machine *m, uint64_t high, struct err *e)
     return r;
 }
 
+static uint64_t low_end(const struct machine *m)
+{
+    uint64_t most =
+        m->options.firmware_bytes != 0 ? MACHINE_FIRMWARE_LOW_END : MACHINE_LOW_END;
+
+    return m->options.memory_bytes < most ? m->options.memory_bytes : most;
+}
+
 static int grant_memory(struct machine *m, struct err *e)
 {
     uint64_t bytes = m->options.memory_bytes;
-    uint64_t low = bytes < MACHINE_LOW_END ? bytes : MACHINE_LOW_END;
+    uint64_t low = low_end(m);
     int r = ram_create(RAM_PRIVATE, &m->mem, e);
 
     if (r == 0 && m->options.pagemap > 0) {
         ram_take_pagemap(m->mem, m->options.pagemap);
         m->options.pagemap = 0;
     }
-    r = r == 0 ? mem_add_ram(m->mem, 0, low, false, e) : r;
+    m->place.mem = m->mem;
+    m->place.low_end = low;
+    if (r == 0) {
+        r = m->options.firmware_bytes != 0 ? firmware_grant_memory(m, e)
+                                           : mem_add_ram(m->mem, 0, low, false, e);
+    }
     if (r == 0 && bytes > low) {
         r = mem_add_ram(m->mem, MACHINE_HIGH, bytes - low, false, e);
     }
     r = r == 0 ? reserve_plugs(m, bytes - low, e) : r;
-    m->place.mem = m->mem;
-    m->place.low_end = low;
     add_range(m, 0, low < LEGACY_FIRST ? low : LEGACY_FIRST, RANGE_RAM);
     add_range(m, LEGACY_FIRST, LEGACY_END, RANGE_RESERVED);
     add_range(m, LEGACY_END, low, RANGE_RAM);
@@ -164,8 +179,8 @@ static void on_nothing(void *who, const uint8_t *bytes, unsigned n)
     (void)n;
 }
 
-static int add(struct machine *m, const struct dev_class *class, const void *config,
-               struct dev **ret, struct err *e)
+int allocator_add(struct machine *m, const struct dev_class *class, const void *config,
+                  struct dev **ret, struct err *e)
 {
     int r = dev_create(class, m->board, config, &m->dev[m->devices], e);
 
@@ -193,11 +208,11 @@ static int grant_plugs(struct machine *m, struct err *e)
         .there = plug_memory_count(m->plug_bytes, m->options.memory_plugged),
         .power = m->power};
     int r = m->options.cpus_most > m->options.cpus
-                ? add(m, &dev_plug_cpus, &cpus, &m->plug_cpus, e)
+                ? allocator_add(m, &dev_plug_cpus, &cpus, &m->plug_cpus, e)
                 : 0;
 
     return r == 0 && m->plug_bytes != 0
-               ? add(m, &dev_plug_memory, &memory, &m->plug_memory, e)
+               ? allocator_add(m, &dev_plug_memory, &memory, &m->plug_memory, e)
                : r;
 }
 
@@ -205,7 +220,8 @@ static int grant_devices(struct machine *m, struct err *e)
 {
     const struct pic_config pic = {.output = on_pic, .who = m};
     const struct apic_bus bus = {.send = bus_send, .who = m};
-    const struct rtc_config rtc = {m->options.memory_bytes, m->options.cpus};
+    const struct rtc_config rtc = {m->options.memory_bytes, m->place.low_end,
+                                   m->options.cpus};
     const struct power_config power = {.off = on_off, .who = m};
     const struct serial_config serial = {
         .port = 0x3f8, .line = 4, .send = on_console, .who = m};
@@ -217,17 +233,17 @@ static int grant_devices(struct machine *m, struct err *e)
                                       .panic = on_panic,
                                       .who = m,
                                       .is_plain = m->options.hides};
-    int r = add(m, &dev_pic, &pic, &m->pic, e);
+    int r = allocator_add(m, &dev_pic, &pic, &m->pic, e);
 
-    r = r == 0 ? add(m, &dev_ioapic, &bus, &m->ioapic, e) : r;
-    r = r == 0 ? add(m, &dev_pit, NULL, NULL, e) : r;
-    r = r == 0 ? add(m, &dev_rtc, &rtc, NULL, e) : r;
-    r = r == 0 ? add(m, &dev_power, &power, &m->power, e) : r;
-    r = r == 0 ? add(m, &dev_serial, &serial, &m->serial, e) : r;
-    r = r == 0 ? add(m, &dev_serial, &second, NULL, e) : r;
-    r = r == 0 ? add(m, &dev_exit, &leave, NULL, e) : r;
+    r = r == 0 ? allocator_add(m, &dev_ioapic, &bus, &m->ioapic, e) : r;
+    r = r == 0 ? allocator_add(m, &dev_pit, NULL, NULL, e) : r;
+    r = r == 0 ? allocator_add(m, &dev_rtc, &rtc, NULL, e) : r;
+    r = r == 0 ? allocator_add(m, &dev_power, &power, &m->power, e) : r;
+    r = r == 0 ? allocator_add(m, &dev_serial, &serial, &m->serial, e) : r;
+    r = r == 0 ? allocator_add(m, &dev_serial, &second, NULL, e) : r;
+    r = r == 0 ? allocator_add(m, &dev_exit, &leave, NULL, e) : r;
     if (r == 0 && m->options.watchdog != MACHINE_WATCHDOG_NONE) {
-        r = add(m, &dev_watchdog, &watchdog, NULL, e);
+        r = allocator_add(m, &dev_watchdog, &watchdog, NULL, e);
     }
     return r == 0 ? grant_plugs(m, e) : r;
 }
@@ -235,13 +251,14 @@ static int grant_devices(struct machine *m, struct err *e)
 /* The bus of PCI, and what is plugged into it. */
 static int grant_functions(struct machine *m, struct err *e)
 {
-    const struct pci_config pci = {.ecam = MACHINE_ECAM,
+    uint64_t ecam = m->options.firmware_bytes != 0 ? MACHINE_FIRMWARE_ECAM : MACHINE_ECAM;
+    const struct pci_config pci = {.ecam = ecam,
                                    .window_first = MACHINE_LOW_END,
                                    .window_last = MACHINE_ECAM - 1,
                                    .messages = {.send = bus_send, .who = m},
                                    .reset = on_reset,
                                    .who = m};
-    int r = add(m, &dev_pci, &pci, &m->pci, e);
+    int r = allocator_add(m, &dev_pci, &pci, &m->pci, e);
 
     virtio_space_over_mem(&m->space, m->mem);
     for (unsigned i = 0; r == 0 && i < m->options.device_count; i++) {
@@ -281,34 +298,56 @@ static uint64_t absent(const struct machine *m)
     return bits;
 }
 
-int allocator_write_tables(struct machine *m, struct err *e)
+/* Windows of PCI memory: around ECAM, and behind all RAM. */
+static void describe_windows(const struct machine *m, uint64_t ecam,
+                             struct acpi_window *ret)
 {
     uint64_t high = next_gib(m->plug_first + m->plug_bytes);
-    const struct acpi_config c = {
+
+    if (m->options.firmware_bytes == 0) {
+        *ret++ = (struct acpi_window){MACHINE_LOW_END, ecam - 1};
+        *ret = (struct acpi_window){high, high + (UINT64_C(16) << 30) - 1};
+        return;
+    }
+    *ret++ = (struct acpi_window){MACHINE_FIRMWARE_LOW_END, ecam - 1};
+    *ret++ = (struct acpi_window){ecam + MACHINE_FIRMWARE_ECAM_SIZE, MACHINE_WINDOW_LAST};
+    *ret = (struct acpi_window){high, PCI_HIGH_LAST};
+}
+
+void allocator_describe(const struct machine *m, uint64_t ecam, struct acpi_config *ret)
+{
+    *ret = (struct acpi_config){
         .hides = m->options.hides,
         .cpus = m->cpus,
         .absent = absent(m),
         .plugs_cpus = m->plug_cpus != NULL,
         .watches = m->options.watchdog != MACHINE_WATCHDOG_NONE,
         .slots = slots(m),
-        .ecam_base = MACHINE_ECAM,
-        .low_first = MACHINE_LOW_END,
-        .low_last = MACHINE_ECAM - 1,
+        .ecam_base = ecam,
         .plug_first = m->plug_first,
         .plug_bytes = m->plug_bytes,
-        .high_first = high,
-        .high_last = high + (UINT64_C(16) << 30) - 1,
     };
+    describe_windows(m, ecam, ret->window);
+}
+
+int allocator_write_tables(struct machine *m, struct err *e)
+{
+    struct acpi_config c;
     struct aml tables;
     int r;
 
+    if (m->firmware != NULL) {
+        return firmware_load(m, e);
+    }
     if (m->place.low_end < LEGACY_END) {
         return 0;
     }
+    allocator_describe(m, MACHINE_ECAM, &c);
     r = acpi_make(&c, &tables, e);
     if (r != 0) {
         return r;
     }
+    acpi_place(&tables, ACPI_BASE);
     r = mem_write(m->mem, ACPI_BASE, tables.bytes, tables.count);
     m->place.rsdp = ACPI_BASE;
     aml_fini(&tables);
@@ -325,6 +364,7 @@ int allocator_build(struct machine *m, struct err *e)
     for (; r == 0 && m->cpus < m->options.cpus_most; m->cpus += r == 0) {
         r = vcpu_init(&m->vcpu[m->cpus], m, m->cpus, e);
     }
+    r = r == 0 && m->options.firmware_bytes != 0 ? firmware_grant_devices(m, e) : r;
     return r == 0 ? allocator_write_tables(m, e) : r;
 }
 
@@ -338,6 +378,7 @@ void allocator_release(struct machine *m)
     while (m->devices > 0) {
         dev_destroy(m->dev[--m->devices]);
     }
+    firmware_release(m);
     mem_destroy(m->mem);
     board_destroy(m->board);
 }

@@ -3,6 +3,7 @@
  * dev/lapic.c's, those of KVM's interface pv's. */
 #include "virt/monitor/private.h"
 
+#define MSR_PLATFORM  0x17u /* OVMF looks there which microcode fits */
 #define MSR_APIC_BASE 0x1bu
 #define MSR_DEADLINE  0x6e0u
 
@@ -30,6 +31,10 @@ bool interpreter_read_msr(struct vcpu *v, uint32_t msr, uint64_t *ret)
     if (is_apic(msr)) {
         pv_settle(&v->pv);
         return lapic_read_msr(&v->lapic, msr, ret);
+    }
+    if (msr == MSR_PLATFORM) {
+        *ret = 0;
+        return true;
     }
     return pv_owns(msr) && pv_read(&v->pv, msr, ret);
 }

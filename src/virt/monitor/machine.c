@@ -138,7 +138,7 @@ void machine_destroy(struct machine *m)
 int machine_load(struct machine *m, const struct boot_files *f, struct err *e)
 {
     m->files = *f;
-    return boot_load(&m->place, f, m->vcpu[0].cpu, e);
+    return m->firmware != NULL ? 0 : boot_load(&m->place, f, m->vcpu[0].cpu, e);
 }
 
 void machine_set_files(struct machine *m, const struct boot_files *f)

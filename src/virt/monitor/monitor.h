@@ -54,6 +54,13 @@ struct machine_options {
      * fault ends the run, a panic is the guest's own matter. */
     void (*crashed)(void *who);
 
+    /* What processors begin to execute instead of a kernel: its last byte lies below 4 GiB.
+     * Borrowed for `machine_create`; 0 bytes: none.  `log` gets what it writes of itself, and
+     * must not block; NULL: nobody listens. */
+    const uint8_t *firmware;
+    size_t firmware_bytes;
+    void (*log)(void *who, const uint8_t *bytes, unsigned n);
+
     /* Plugged into PCI slots 1.. in this order; borrowed until the machine has gone.  On the
      * machine's loop. */
     struct virtio_device *const *devices;
@@ -81,7 +88,8 @@ int machine_create(struct loop *l, const struct machine_options *o, struct machi
 void machine_destroy(struct machine *m);
 
 /* A kernel, and the boot processor at its start; before `machine_run`.  What `f` points to
- * is borrowed until `machine_destroy`: a reset loads it anew. */
+ * is borrowed until `machine_destroy`: a reset loads it anew.  A machine with firmware has
+ * none: `f` is empty. */
 int machine_load(struct machine *m, const struct boot_files *f, struct err *e);
 
 /* Until the guest ends; `ret_code` is what it wrote to the debug-exit port. */

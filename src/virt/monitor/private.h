@@ -20,7 +20,9 @@
 #include "virt/monitor/pv/pv.h"
 #include "virtio/space.h"
 
+struct acpi_config;
 struct engine;
+struct firmware;
 struct kvm_vm;
 struct mark;
 struct mem;
@@ -31,7 +33,13 @@ struct x86_regs;
 #define MACHINE_HIGH      UINT64_C(0x100000000)
 #define MACHINE_ECAM      UINT64_C(0xe0000000)
 #define MACHINE_ECAM_SIZE UINT64_C(0x100000) /* bus 0 */
-#define MACHINE_DEVICES   16
+#define MACHINE_DEVICES   20
+
+/* Where there is firmware: it has less RAM below 4 GiB, and moves ECAM itself. */
+#define MACHINE_FIRMWARE_LOW_END   UINT64_C(0x80000000)
+#define MACHINE_FIRMWARE_ECAM      UINT64_C(0xb0000000)
+#define MACHINE_FIRMWARE_ECAM_SIZE UINT64_C(0x10000000) /* of all buses */
+#define MACHINE_WINDOW_LAST        UINT64_C(0xfebfffff) /* of PCI memory below 4 GiB */
 
 enum vcpu_state {
     VCPU_RUNS,
@@ -107,7 +115,8 @@ struct machine {
     uint64_t wall_clock;                             /* KVM's MSR, as it was written */
     uint32_t features; /* `enum pv_feature`: what is shown */
 
-    struct boot_files files; /* borrowed: what a reset loads; `kernel` NULL: nothing */
+    struct boot_files files;   /* borrowed: what a reset loads; `kernel` NULL: nothing */
+    struct firmware *firmware; /* owned; NULL: none */
 
     struct mark *mark; /* owned; rewind.c */
     void (*stopped)(void *who,
@@ -202,6 +211,15 @@ int allocator_plug_memory(struct machine *m, unsigned n, struct err *e);
 int allocator_build(struct machine *m, struct err *e);
 int allocator_write_tables(struct machine *m, struct err *e);
 void allocator_release(struct machine *m);
+int allocator_add(struct machine *m, const struct dev_class *class, const void *config,
+                  struct dev **ret, struct err *e); /* a device */
+void allocator_describe(const struct machine *m, uint64_t ecam, struct acpi_config *ret);
+
+/* firmware.c: its memory, its devices, and both as after power-on. */
+int firmware_grant_memory(struct machine *m, struct err *e);
+int firmware_grant_devices(struct machine *m, struct err *e);
+int firmware_load(struct machine *m, struct err *e);
+void firmware_release(struct machine *m);
 
 /* dispatcher.c: `exit` of `struct cpu_env`; every exit of every vCPU enters here. */
 int dispatcher_enter(void *who, struct cpu *c, struct cpu_exit *x);

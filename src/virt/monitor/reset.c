@@ -54,14 +54,16 @@ static int start_again(struct machine *m, struct err *e)
     m->wall_clock = 0;
     r = clear_memory(m, e);
     r = r == 0 ? allocator_write_tables(m, e) : r;
-    return r == 0 ? boot_load(&m->place, &m->files, m->vcpu[0].cpu, e) : r;
+    return r == 0 && m->firmware == NULL
+               ? boot_load(&m->place, &m->files, m->vcpu[0].cpu, e)
+               : r;
 }
 
 int machine_reset(struct machine *m, struct err *e)
 {
     int r;
 
-    if (m->files.kernel == NULL) {
+    if (m->files.kernel == NULL && m->firmware == NULL) {
         return err_set(e, -ENOENT, "cannot reset: there is no kernel to start again");
     }
     r = machine_pause(m, e);

@@ -40,10 +40,8 @@ int main(int argc, char **argv)
         .plug_bytes = argc > 2 ? UINT64_C(640) << 20 : 0,
         .slots = 8,
         .ecam_base = 0xe0000000,
-        .low_first = 0xc0000000,
-        .low_last = 0xdfffffff,
-        .high_first = UINT64_C(0x140000000),
-        .high_last = UINT64_C(0x53fffffff),
+        .window = {{0xc0000000, 0xdfffffff},
+                   {UINT64_C(0x140000000), UINT64_C(0x53fffffff)}},
     };
     struct err e = {0};
     struct aml a;
@@ -54,6 +52,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "%s\n", e.text);
         return 1;
     }
+    acpi_place(&a, ACPI_BASE);
     xsdt = a.bytes + (get32(a.bytes + 24) - ACPI_BASE);
     r = dump(xsdt);
     for (uint32_t at = 36; r == 0 && at < get32(xsdt + 4); at += 8) {

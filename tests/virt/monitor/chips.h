@@ -49,7 +49,8 @@ enum chip {
 
 static const struct pic_config chip_pic = {.output = chip_output};
 static const struct apic_bus chip_bus = {.send = chip_message};
-static const struct rtc_config chip_rtc = {.memory_bytes = 1 << 24, .cpus = 1};
+static const struct rtc_config chip_rtc = {
+    .memory_bytes = 1 << 24, .low_bytes = 1 << 24, .cpus = 1};
 static const struct power_config chip_power = {.off = chip_event};
 static const struct serial_config chip_serial = {
     .port = 0x3f8, .line = 4, .send = chip_bytes};

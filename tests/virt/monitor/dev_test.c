@@ -459,7 +459,8 @@ static void the_power_register_switches_off(void **state)
 static void the_clock_tells_and_keeps_a_time(void **state)
 {
     struct bench *b = *state;
-    const struct rtc_config c = {.memory_bytes = UINT64_C(5) << 30, .cpus = 2};
+    const struct rtc_config c = {
+        .memory_bytes = UINT64_C(5) << 30, .low_bytes = UINT64_C(3) << 30, .cpus = 2};
     uint8_t year;
 
     assert_int_equal(dev_create(&dev_rtc, b->board, &c, &b->dev, NULL), 0);

@@ -1,7 +1,8 @@
 /* tables.c - RSDP, XSDT, FADT, FACS, MADT, MCFG, DSDT (ACPI 6.5, 5.2; PCI Firmware 3.3, 4.1.2),
  * WDAT (Microsoft, Hardware Watchdog Timers Design Specification 1.0).
  *
- * Tables lie one behind the other from `ACPI_BASE`; the addresses in them are those. */
+ * Tables lie one behind the other; the addresses in them count from the first byte, until they
+ * are placed (place.c). */
 #include "virt/monitor/acpi/tables.h"
 
 #include <errno.h>
@@ -17,10 +18,10 @@
 #define HEAD_BYTES  36
 #define FADT_BYTES  276
 #define PLAIN_MAKER "PC    "
-#define RSDP_BYTES  36
-#define FADT_REV    6
-#define SLOTS_MOST  32
-#define ECAM_BYTES  0x100000u /* of one bus */
+
+#define FADT_REV   6
+#define SLOTS_MOST 32
+#define ECAM_BYTES 0x100000u /* of one bus */
 
 #define LOCAL_ENABLED 1u /* flags of a processor in the MADT */
 #define LOCAL_CAPABLE 2u /* it may come later */
@@ -76,13 +77,13 @@ static uint32_t end(struct aml *a, size_t at)
         memcpy(a->bytes + at + 4, &length, 4);
         a->bytes[at + 9] = (uint8_t)-sum(a->bytes + at, length);
     }
-    return ACPI_BASE + (uint32_t)at;
+    return (uint32_t)at;
 }
 
 /* A maker's name that tells nothing. */
 static void conceal(struct aml *a, uint32_t at)
 {
-    uint8_t *p = a->bytes + (at - ACPI_BASE);
+    uint8_t *p = a->bytes + at;
     uint32_t length;
 
     memcpy(&length, p + 4, 4);
@@ -130,9 +131,8 @@ static void host_bridge(struct aml *a, const struct acpi_config *c)
     aml_io(a, 0xcf8, 8);
     aml_range(a, AML_RANGE_IO, 0, 0xcf7);
     aml_range(a, AML_RANGE_IO, 0xd00, 0xffff);
-    aml_range(a, AML_RANGE_MEMORY, c->low_first, c->low_last);
-    if (c->high_last != 0) {
-        aml_range(a, AML_RANGE_MEMORY, c->high_first, c->high_last);
+    for (unsigned i = 0; i < ACPI_WINDOWS && c->window[i].last != 0; i++) {
+        aml_range(a, AML_RANGE_MEMORY, c->window[i].first, c->window[i].last);
     }
     aml_resources_end(a, resources);
     pins(a, c->slots < SLOTS_MOST ? c->slots : SLOTS_MOST);
@@ -223,10 +223,11 @@ static uint32_t facs(struct aml *a)
     put(a, 0, 24);
     aml_byte(a, 2);
     put(a, 0, 31);
-    return ACPI_BASE + (uint32_t)at;
+    return (uint32_t)at;
 }
 
-static uint32_t fadt(struct aml *a, uint32_t facs_at, uint32_t dsdt_at)
+static uint32_t fadt(struct aml *a, const struct acpi_config *c, uint32_t facs_at,
+                     uint32_t dsdt_at)
 {
     size_t table = begin(a, "FACP", FADT_REV);
 
@@ -247,7 +248,7 @@ static uint32_t fadt(struct aml *a, uint32_t facs_at, uint32_t dsdt_at)
     put(a, 0xffff, 2);
     put(a, 0, 2 + 2 + 1 + 1 + 1 + 1);
     aml_byte(a, 0x32); /* the century's byte */
-    put(a, BOOT_ARCH_NO_VGA, 2);
+    put(a, c->has_vga ? 0 : BOOT_ARCH_NO_VGA, 2);
     aml_byte(a, 0);
     put(a, FADT_WBINVD | FADT_C1 | FADT_NO_SLEEP | FADT_TIMER_32 | FADT_RESET, 4);
     address(a, POWER_RESET_PORT, 8, 1);
@@ -368,10 +369,10 @@ static void rsdp(struct aml *a, uint32_t xsdt_at, bool hides)
     memcpy(p, "RSD PTR ", 8);
     memcpy(p + 9, hides ? PLAIN_MAKER : "STRATA", 6);
     p[15] = 2;
-    p[20] = RSDP_BYTES;
+    p[20] = ACPI_RSDP_BYTES;
     memcpy(p + 24, &xsdt_at, 4);
     p[8] = (uint8_t)-sum(p, 20);
-    p[32] = (uint8_t)-sum(p, RSDP_BYTES);
+    p[32] = (uint8_t)-sum(p, ACPI_RSDP_BYTES);
 }
 
 int acpi_make(const struct acpi_config *c, struct aml *ret, struct err *e)
@@ -383,12 +384,12 @@ int acpi_make(const struct acpi_config *c, struct aml *ret, struct err *e)
     uint32_t xsdt_at;
     size_t table;
 
-    for (unsigned i = 0; i < RSDP_BYTES; i++) {
+    for (unsigned i = 0; i < ACPI_RSDP_BYTES; i++) {
         aml_byte(&a, 0);
     }
     facs_at = facs(&a);
     dsdt_at = dsdt(&a, c);
-    at[0] = fadt(&a, facs_at, dsdt_at);
+    at[0] = fadt(&a, c, facs_at, dsdt_at);
     at[1] = madt(&a, c);
     at[2] = mcfg(&a, c);
     if (c->watches) {

@@ -9,14 +9,20 @@
 
 struct err;
 
+#define ACPI_WINDOWS 4
+
 struct acpi_config {
-    unsigned cpus;                   /* APIC identifiers 0.. */
-    uint64_t absent;                 /* of the first 64 those that are not there yet */
-    bool plugs_cpus;                 /* processors come and go: at most 64 */
-    unsigned slots;                  /* of PCI bus 0 whose pins are described */
-    uint64_t ecam_base;              /* of bus 0 */
-    uint64_t low_first, low_last;    /* PCI memory below 4 GiB */
-    uint64_t high_first, high_last;  /* above; 0: none */
+    unsigned cpus;      /* APIC identifiers 0.. */
+    uint64_t absent;    /* of the first 64 those that are not there yet */
+    bool plugs_cpus;    /* processors come and go: at most 64 */
+    unsigned slots;     /* of PCI bus 0 whose pins are described */
+    uint64_t ecam_base; /* of bus 0 */
+
+    struct acpi_window {
+        uint64_t first, last;
+    } window[ACPI_WINDOWS]; /* of PCI memory; `last` 0: no more */
+
+    bool has_vga;
     uint64_t plug_first, plug_bytes; /* where memory may come; 0 bytes: nowhere */
     bool watches;                    /* there is a watchdog */
     bool hides;                      /* who made them */
@@ -28,7 +34,19 @@ struct acpi_config {
 
 #define ACPI_PIN_LINE(slot, pin) (16 + (((slot) + (pin)) & 7))
 
-/* The bytes for `ACPI_BASE`; -ENOSPC, -ENOMEM.  `ret` is filled and owned by the caller. */
+/* The bytes, with addresses that count from the first one; the RSDP is there.  -ENOSPC, -ENOMEM.
+ * `ret` is filled and owned by the caller. */
 int acpi_make(const struct acpi_config *c, struct aml *ret, struct err *e);
+
+/* Make those addresses ones of tables that lie at `base`. */
+void acpi_place(struct aml *tables, uint32_t base);
+
+/* What firmware is told to place them itself: two files and the commands for both, which ask
+ * for what `acpi_place` does.  `tables` is changed.  -ENOMEM; `ret` is filled and owned by the caller. */
+#define ACPI_RSDP_BYTES    36
+#define ACPI_TABLES_FILE   "etc/acpi/tables" /* all bytes */
+#define ACPI_RSDP_FILE     "etc/acpi/rsdp"   /* the first ones */
+#define ACPI_COMMANDS_FILE "etc/table-loader"
+int acpi_make_commands(struct aml *tables, struct aml *ret);
 
 #endif

@@ -246,8 +246,7 @@ static void write(void *who, uint64_t offset, unsigned bytes, uint64_t v)
 /* Where SeaBIOS and Bochs' BIOS look for the memory's size and the number of vCPUs. */
 static void fill(struct rtc *c)
 {
-    uint64_t low = c->config.memory_bytes < (UINT64_C(3) << 30) ? c->config.memory_bytes
-                                                                : UINT64_C(3) << 30;
+    uint64_t low = c->config.low_bytes;
     uint64_t high = (c->config.memory_bytes - low) >> 16;
     uint64_t kib = low > (1 << 20) ? (low - (1 << 20)) >> 10 : 0;
     uint64_t blocks = low > (16 << 20) ? (low - (16 << 20)) >> 16 : 0;

@@ -7,7 +7,8 @@
 #include "virt/monitor/dev/dev.h"
 
 struct rtc_config {
-    uint64_t memory_bytes; /* for the bytes in which firmware looks for it */
+    /* For the bytes in which firmware looks for it: all, and what of it is below 4 GiB. */
+    uint64_t memory_bytes, low_bytes;
     unsigned cpus;
 };
 

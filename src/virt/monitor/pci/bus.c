@@ -117,6 +117,11 @@ static void settle_ecam(struct pci_bus *b, bool is_claiming)
     }
 }
 
+bool pci_ecam(const struct dev *d, uint64_t *ret)
+{
+    return pci_host_ecam(&((const struct pci_bus *)d)->host, ret);
+}
+
 void pci_settle(struct pci_bus *b)
 {
     for (unsigned step = 0; step < 2; step++) {

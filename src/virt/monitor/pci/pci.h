@@ -163,6 +163,9 @@ extern const struct dev_class dev_pci;
 struct pci_bus *pci_bus_of(struct dev *d);
 struct board *pci_board(const struct pci_bus *b);
 
+/* Where the guest sees bus 0 in memory; false: nowhere.  The board's lock is held. */
+bool pci_ecam(const struct dev *d, uint64_t *ret);
+
 /* Plug a function in; base addresses are given out.  -EBUSY: the slot is taken. */
 int pci_add(struct pci_bus *b, unsigned slot, struct pci_function *f, struct err *e);
 
