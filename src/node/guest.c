@@ -286,10 +286,38 @@ static int choose_disks(json_t *config, struct err *e)
     return 0;
 }
 
+/* A word for firmware is that of a package. */
+static int choose_firmware(struct guest *g, struct err *e)
+{
+    static const struct {
+        const char *word, *path, *package;
+    } known[] = {{"bios", "/usr/share/seabios/bios-256k.bin", "seabios"},
+                 {"uefi", "/usr/share/ovmf/OVMF.fd", "ovmf"}};
+
+    json_t *config = guest_config(g);
+    const char *word = json_string_value(json_object_get(config, "firmware"));
+
+    for (size_t i = 0; word != NULL && i < sizeof known / sizeof known[0]; i++) {
+        if (strcmp(word, known[i].word) != 0) {
+            continue;
+        }
+        return access(known[i].path, R_OK) == 0
+                   ? json_object_set_new(config, "firmware", json_string(known[i].path))
+                   : err_sys(e, -errno, "cannot start by '%s': no '%s' (Debian: %s)",
+                             word, known[i].path, known[i].package);
+    }
+    return 0;
+}
+
 /* The files that a machine is started from, named so that any command finds them. */
 static int choose_kernel(struct guest *g, struct err *e)
 {
-    static const char *const keys[] = {"kernel", "initrd"};
+    static const char *const keys[] = {"kernel", "initrd", "firmware"};
+    int r = choose_firmware(g, e);
+
+    if (r < 0) {
+        return r;
+    }
 
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
         const char *word = json_string_value(json_object_get(guest_config(g), keys[i]));
@@ -302,7 +330,7 @@ static int choose_kernel(struct guest *g, struct err *e)
             return err_sys(e, -errno, "cannot read %s '%s'", keys[i], word);
         }
         (void)json_object_set_new(guest_config(g), keys[i], json_string(path));
-        if (i == 0 && json_object_get(guest_config(g), "image") == NULL) {
+        if (i != 1 && json_object_get(guest_config(g), "image") == NULL) {
             (void)json_object_set_new(g->record, "image", json_string(path));
         }
     }

@@ -24,13 +24,15 @@ static const char *const of_images[] = {"command", "entrypoint", "user",     "wo
 static const char *const of_machines[] = {
     "kernel",    "initrd",      "append",   "engine",          "disks",
     "cpus_most", "memory_most", "watchdog", "hide_hypervisor", "ssh_key",
-    "user_data", "no_reboot",   "on_crash"};
+    "user_data", "no_reboot",   "on_crash", "firmware"};
+/* Firmware finds its own kernel. */
+static const char *const of_kernels[] = {"image", "kernel", "initrd", "append"};
 
 /* "cap_add" -> "--cap-add"; "COMMAND" for what has no dashes. */
 static void option_name(const char *key, char out[64])
 {
-    if (strcmp(key, "command") == 0) {
-        (void)str_print(out, 64, "COMMAND");
+    if (strcmp(key, "command") == 0 || strcmp(key, "image") == 0) {
+        (void)str_print(out, 64, strcmp(key, "image") == 0 ? "IMAGE" : "COMMAND");
         return;
     }
     (void)str_print(out, 64, "--%s", key);
@@ -69,9 +71,16 @@ static int check_words(const json_t *config, struct err *e)
     if (r < 0) {
         return r;
     }
-    if (image == NULL && kernel == NULL) {
-        return err_set(e, -EINVAL,
-                       "a machine needs an IMAGE, or a kernel (--kernel FILE)");
+    if (json_object_get(config, "firmware") != NULL) {
+        r = refuse(config, of_kernels, sizeof of_kernels / sizeof of_kernels[0],
+                   "with --firmware: it starts what is on the machine's disks", e);
+    } else if (image == NULL && kernel == NULL) {
+        r = err_set(e, -EINVAL,
+                    "a machine needs an IMAGE, a kernel (--kernel FILE), or disks and "
+                    "--firmware bios");
+    }
+    if (r < 0) {
+        return r;
     }
     if (image != NULL && json_object_get(config, "initrd") != NULL) {
         return err_set(

@@ -194,10 +194,17 @@ static int open_boot(const json_t *spec, struct given *g, struct err *e)
     const json_t *boot = json_object_get(machine, "boot");
     const char *kernel = json_string_value(json_object_get(boot, "kernel"));
     const char *initrd = json_string_value(json_object_get(boot, "initrd"));
-    int fd = open_kernel(boot);
+    const char *firmware = json_string_value(json_object_get(boot, "firmware"));
     char what[PATH_MAX + 16];
+    int fd;
     int r;
 
+    if (firmware != NULL) {
+        (void)str_print(what, sizeof what, "firmware '%s'", firmware);
+        return give(g, "firmware", open(firmware, O_RDONLY | O_CLOEXEC | O_NONBLOCK),
+                    what, e);
+    }
+    fd = open_kernel(boot);
     (void)str_print(what, sizeof what, "kernel '%s'", kernel);
     fd = fd >= 0 ? fd : open(kernel, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     r = give(g, "kernel", fd, what, e);

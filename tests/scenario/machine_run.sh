@@ -132,7 +132,7 @@ refused "no volume" "data" exit -v data
 refused "the host's network" "cannot use --network host with a machine" exit --network host
 refused "no network" "nosuch" exit --network nosuch
 fails 125 strata run --as machine
-has "no kernel" "$OUT" "a machine needs an IMAGE, or a kernel (--kernel FILE)"
+has "no kernel" "$OUT" "a machine needs an IMAGE, a kernel (--kernel FILE), or disks"
 fails 125 strata run --kernel exit busybox
 has "a container with a kernel" "$OUT" "cannot use --kernel with a container"
 fails 2 strata run

@@ -54,6 +54,7 @@ void plan_release_files(const struct plan *p)
 {
     release(p->files.kernel, p->files.kernel_bytes);
     release(p->files.initrd, p->files.initrd_bytes);
+    release(p->options.firmware, p->options.firmware_bytes);
 }
 
 static void set_defaults(struct plan *p)
@@ -109,8 +110,15 @@ static int read_boot(struct plan *p, const json_t *fds, struct err *e)
     json_t *part = NULL;
     const char *kernel = "the kernel";
     const char *initrd = "the initial RAM disk";
+    const char *firmware = "the firmware";
     int r = json_opt_object(p->json, "", "boot", &part, e);
 
+    if (json_object_get(fds, "firmware") != NULL) {
+        r = r == 0 ? json_opt_str(part, "boot", "firmware", &firmware, e) : r;
+        return r < 0 ? r
+                     : map_file(take_fd(fds, "firmware"), firmware, &p->options.firmware,
+                                &p->options.firmware_bytes, e);
+    }
     r = r == 0 ? json_opt_str(part, "boot", "kernel", &kernel, e) : r;
     r = r == 0 ? json_opt_str(part, "boot", "initrd", &initrd, e) : r;
     r = r == 0 ? json_opt_str(part, "boot", "append", &p->files.command_line, e) : r;

@@ -109,7 +109,7 @@ static int image_part(const struct plan *p, json_t *machine, struct err *e)
 
 static json_t *boot_part(const json_t *config)
 {
-    static const char *const keys[] = {"kernel", "initrd", "append"};
+    static const char *const keys[] = {"kernel", "initrd", "append", "firmware"};
     json_t *boot = json_object();
 
     for (size_t i = 0; i < COUNT(keys); i++) {
