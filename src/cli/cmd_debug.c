@@ -3,6 +3,7 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -106,4 +107,36 @@ int cmd_debug_gdb(struct cli *c, const struct op_debug_gdb *a)
     r = r == 0 ? node_guest_gdb(n, a->guest, fd, true, &e) : r;
     return cli_finish(c, r, json_pack("{s:s, s:O*}", "name", a->guest, "listen", where),
                       &e);
+}
+
+static int look(struct cli *c, const char *what, const void *args)
+{
+    struct err e = {0};
+    SCOPED(scope_json) json_t *order = NULL;
+    json_t *result = NULL;
+    struct node *n = cli_node(c, &e);
+    int r = n == NULL ? -1 : cli_order(c, args, true, &order, &e);
+
+    r = r == 0 ? node_guest_look(n, what, order, &result, &e) : r;
+    return cli_finish(c, r, result, &e);
+}
+
+int cmd_debug_regs(struct cli *c, const struct op_debug_regs *a)
+{
+    return look(c, "regs", a);
+}
+
+int cmd_debug_memory(struct cli *c, const struct op_debug_memory *a)
+{
+    return look(c, "memory", a);
+}
+
+int cmd_debug_translate(struct cli *c, const struct op_debug_translate *a)
+{
+    return look(c, "translate", a);
+}
+
+int cmd_debug_trace(struct cli *c, const struct op_debug_trace *a)
+{
+    return look(c, "trace", a);
 }

@@ -101,6 +101,11 @@ int node_guest_dump(struct node *n, const char *guest, const char *file, struct 
 int node_guest_gdb(struct node *n, const char *guest, int fd, bool listens,
                    struct err *e);
 
+/* order: guest, cpu, address, length, physical, time, most, as each operation has them; `what`
+ * is its last word: regs, memory, translate, trace. */
+int node_guest_look(struct node *n, const char *what, const json_t *order, json_t **ret,
+                    struct err *e);
+
 /* `force`: also a running or protected one. */
 int node_guest_delete(struct node *n, const char *guest, bool force, struct err *e);
 

@@ -193,6 +193,13 @@ int node_guest_gdb(struct node *n, const char *guest, int fd, bool listens, stru
     return note(listens ? "gdb listens" : "gdb", guest, NULL, NULL, e);
 }
 
+int node_guest_look(struct node *n, const char *what, const json_t *order, json_t **ret,
+                    struct err *e)
+{
+    (void)n;
+    return note(what, json_string_value(json_object_get(order, "guest")), order, ret, e);
+}
+
 int node_guest_delete(struct node *n, const char *guest, bool force, struct err *e)
 {
     (void)n;

@@ -171,6 +171,12 @@ op debug-mark vm
 op debug-rewind vm
 op debug-dump vm --file "$WORK/core"
 op debug-gdb vm --listen 127.0.0.1:0
+op debug-regs vm
+op debug-memory vm 0x100000 32
+op debug-translate vm 0x100000
+FILLED=maybe
+op debug-trace vm --time 10ms
+FILLED=real
 op save vm
 op delete vm
 op image-commit g changed
@@ -209,7 +215,7 @@ fi
 
 # Errors: something that is not there, or an argument too many.
 for name in inspect stats pause resume rename start stop kill restart wait delete logs console \
-    reset save debug-mark debug-rewind debug-dump debug-gdb \
+    reset save debug-mark debug-rewind debug-dump debug-gdb debug-regs debug-trace \
     resize clone snapshot-create snapshot-list snapshot-restore snapshot-delete; do
     case $name in
     rename | clone) wrong $name 1 nobody new ;;

@@ -3,7 +3,7 @@
 # guest's code, the kernel's System.map, what the guest prints.
 # rows: OPS-15
 # release
-# timeout: 400
+# timeout: 800
 # STRATA_LINUX: the directory in which boot/vmlinuz-* lies (default: /).
 . "$(dirname "$0")/lib.sh"
 need_root
@@ -21,7 +21,7 @@ gdb_on() {
         echo "target remote | $STRATA --state $STATE debug gdb $guest"
         printf '%s\n' "$@"
     } >"$WORK/script"
-    OUT=$(timeout -k 5 100 gdb -nx -batch -x "$WORK/script" </dev/null 2>&1) || true
+    OUT=$(timeout -k 5 200 gdb -nx -batch -x "$WORK/script" </dev/null 2>&1) || true
 }
 engine_of() { strata --json inspect "$1" | python3 -c "import json, sys
 print(json.load(sys.stdin)[0]['machine']['engine'])"; }
@@ -68,6 +68,39 @@ for engine in translate interpret; do
     within 20 printed $name done 4
     strata delete --force $name >/dev/null
 done
+
+# Without a debugger: registers, memory, addresses. The guest spins behind its last byte but one.
+strata run -d --name web --as machine --kernel guest --memory 64M --cpus 2 >/dev/null
+within 20 printed web done
+field() { strata --json debug regs web | python3 -c "import json, sys; print(json.load(sys.stdin)['$1'])"; }
+is "where it spins" "$(field rip)" 0x100067
+is "what it counted" "$(field rdi) $(field rcx) $(field level) $(field halted)" '0x1100000 0x0 0 False'
+has "flat code" "$(field cs)" 'base 0x0 limit 0xffffffff'
+has "the other one" "$(strata debug regs web --cpu 1)" 0xfff0
+has "the head's magic" "$(strata debug memory web 0x100000 20)" '02 b0 ad 1b 00 00 01 00 fe 4f 51 e4'
+has "... physically" "$(strata debug memory web 0x100000 4 --physical)" '02 b0 ad 1b'
+is "all bytes of a megabyte" "$(strata --json debug memory web 0x1000000 1M | python3 -c "import json, sys
+b = bytes.fromhex(''.join(row['bytes'] for row in json.load(sys.stdin)))
+print(len(b), [int.from_bytes(b[i:i + 4], 'little') for i in (0, 4096, 1044480)])")" '1048576 [16777216, 16781312, 17821696]'
+is "without paging" "$(strata --json debug translate web 0x100067 | python3 -c "import json, sys
+v = json.load(sys.stdin)
+print(v['physical'], v['page'], v['writable'])")" '0x100067 0 True'
+python3 "$TOP/tests/scenario/multiboot.py" ports 'ticks:1000000' spin
+strata run -d --name dots --as machine --kernel ports --memory 64M >/dev/null
+strata --json debug trace dots --time 2s --most 4 | python3 -c "import json, sys
+rows = json.load(sys.stdin)
+assert [(r['exit'], r['address'], r['value'], r['cpu']) for r in rows] == [('port write', '0x3f8', '0x2e', 0)] * 4, rows
+step = [b['ns'] - a['ns'] for a, b in zip(rows, rows[1:])]
+assert all(30e6 < s < 110e6 for s in step) and 180e6 < sum(step) < 230e6, step # three of 2^26 ns" ||
+    fail "the trace: $(strata debug trace dots --most 4)"
+strata delete --force dots >/dev/null
+fails 1 strata debug regs web --cpu 2
+has "no such processor" "$OUT" "cannot look at guest 'web': there is no processor 2: it has 2"
+fails 1 strata debug memory web 0xfffff000 16
+has "no memory there" "$OUT" "there is no memory at all of 0xfffff000"
+fails 1 strata debug memory web here 16
+has "no address" "$OUT" "'here' is no address"
+strata delete --force web >/dev/null
 
 # By an address; one client at a time; an end of it.
 strata run -d --name web --as machine --kernel guest --memory 64M >/dev/null
@@ -121,6 +154,11 @@ for engine in translate interpret; do
     has "$name: what the first stored" "$OUT" '$10 = 1'
     has "$name: both processors" "$OUT" 'Thread 2 (CPU 1, level'
     has "$name: one of them in user mode" "$OUT" ', level 3)'
+    at=$(strata --json debug translate $name "$(symbol linux_banner)" |
+        python3 -c "import json, sys; v = json.load(sys.stdin); assert not v['user']; print(v['physical'])")
+    has "$name: the banner's place" "$(strata debug memory $name "$at" 16 --physical)" 'Linux version'
+    fails 1 strata debug translate $name 0x10
+    has "$name: page 0" "$OUT" "nothing is mapped at 0x10"
     within 20 printed $name '^ready' 2
     strata delete --force $name >/dev/null
 done

@@ -305,6 +305,8 @@ int asked_listen(struct run *run, struct err *e)
                                            [FAR_REWIND] = carry_rewind,
                                            [FAR_DUMP] = carry_dump,
                                            [FAR_GDB] = debugger_gdb,
+                                           [FAR_LOOK] = look_do,
+                                           [FAR_TRACE] = look_trace,
                                            [FAR_RESIZE] = do_resize},
                                     .who = run};
     int fd = run->plan.control;

@@ -57,7 +57,7 @@ static size_t find(void *who, unsigned cpu, uint64_t at, size_t most, uint64_t *
     return room < most ? room : most;
 }
 
-static int read_memory(void *who, unsigned cpu, uint64_t at, void *to, size_t bytes)
+int debugger_read(void *who, unsigned cpu, uint64_t at, void *to, size_t bytes)
 {
     struct mem *m = machine_memory(machine_of(who));
     uint8_t *next = to;
@@ -113,14 +113,14 @@ static void on_stopped(void *who, const struct machine_stop *s)
 
 static int make(struct run *run, struct err *e)
 {
-    const struct gdb_target t = {.cpus = run->plan.options.cpus,
+    const struct gdb_target t = {.cpus = machine_cpus_most(run->machine),
                                  .who = run,
                                  .stop = stop,
                                  .go = go,
                                  .set = set,
                                  .look = look,
                                  .put = put,
-                                 .read = read_memory,
+                                 .read = debugger_read,
                                  .write = write_memory,
                                  .reset = reset,
                                  .kill = kill_machine};

@@ -81,6 +81,14 @@ void carry_crashed(void *who);
 int debugger_gdb(void *who, const struct control_call *c, json_t **ret, struct err *e);
 void debugger_end(struct run *run, unsigned code);
 
+/* ... memory as a processor sees it, or GDB_PHYSICAL (virt/monitor/gdb): all or -EFAULT; `who`
+ * is the machine under way, which stands. */
+int debugger_read(void *who, unsigned cpu, uint64_t at, void *to, size_t bytes);
+
+/* look.c: the words "look" and "trace". */
+int look_do(void *who, const struct control_call *c, json_t **ret, struct err *e);
+int look_trace(void *who, const struct control_call *c, json_t **ret, struct err *e);
+
 /* asked.c: what it does when asked, and tells. */
 int asked_listen(struct run *run, struct err *e);
 json_t *asked_stats(const struct run *run);

@@ -96,7 +96,10 @@ int dispatcher_enter(void *who, struct cpu *c, struct cpu_exit *x)
 {
     struct vcpu *v = &((struct machine *)who)->vcpu[c->index];
 
-    count_exit(v, x->kind, route(v, x));
+    enum machine_route way = route(v, x);
+
+    count_exit(v, x->kind, way);
+    tracer_note(v, x, way);
     return vcpu_leaves(v);
 }
 

@@ -130,6 +130,7 @@ void machine_destroy(struct machine *m)
         return;
     }
     rewind_forget(m);
+    free(m->trace);
     allocator_release(m);
     pause_fini(m);
     free(m);

@@ -224,6 +224,21 @@ struct machine_exits {
 void machine_count(const struct machine *m, struct cpu_counters *ret);
 void machine_count_exits(const struct machine *m, struct machine_exits *ret);
 
+/* An exit when it was traced: nanoseconds since the trace began. */
+struct machine_trace {
+    uint64_t ns, address,
+        value; /* port, physical address, number of a register or call */
+    unsigned cpu, kind;
+    enum machine_route way;
+};
+
+/* From now on the next `most` exits are kept; those from number `from` on, and how many there
+ * were in all, kept or not; no more.  Each but the second may pause the machine for a moment. */
+int machine_trace_begin(struct machine *m, uint32_t most, struct err *e);
+uint64_t machine_trace_look(const struct machine *m, uint32_t from,
+                            struct machine_trace *ret, uint32_t most, uint32_t *ret_n);
+void machine_trace_end(struct machine *m);
+
 const char *machine_exit_name(unsigned kind); /* "port read"; NULL: no more */
 const char *machine_route_name(enum machine_route way);
 

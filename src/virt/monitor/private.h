@@ -27,6 +27,7 @@ struct kvm_vm;
 struct mark;
 struct mem;
 struct stream;
+struct trace;
 struct x86_regs;
 
 #define MACHINE_LOW_END   UINT64_C(0xc0000000) /* of RAM below the PCI hole */
@@ -118,7 +119,8 @@ struct machine {
     struct boot_files files;   /* borrowed: what a reset loads; `kernel` NULL: nothing */
     struct firmware *firmware; /* owned; NULL: none */
 
-    struct mark *mark; /* owned; rewind.c */
+    struct mark *mark;   /* owned; rewind.c */
+    struct trace *trace; /* owned; trace.c; NULL: nobody traces */
     void (*stopped)(void *who,
                     const struct machine_stop *s); /* the debugger; NULL: none */
     void *stopped_who;
@@ -170,6 +172,9 @@ int snapshot_check(struct machine *m, struct stream *s, int memory_fd, bool read
 int snapshot_return(struct machine *m, struct stream *s, int memory_fd, struct err *e);
 
 void rewind_forget(struct machine *m);
+
+/* trace.c: an exit of this vCPU went that way. */
+void tracer_note(struct vcpu *v, const struct cpu_exit *x, enum machine_route way);
 
 /* debug.c: a vCPU leaves for the debugger, on its thread; who is told, on the loop's. */
 void debug_note(struct vcpu *v, const struct cpu_exit *x);

@@ -59,11 +59,12 @@ int far_head_read(const uint8_t *bytes, size_t n, unsigned words, struct far_hea
 const char *far_verb_name(unsigned verb)
 {
     static const char *const names[FAR_VERB_COUNT] = {
-        [FAR_HELLO] = "hello", [FAR_STATE] = "state",   [FAR_STATS] = "stats",
-        [FAR_PAUSE] = "pause", [FAR_RESUME] = "resume", [FAR_POWER] = "power",
-        [FAR_RESET] = "reset", [FAR_END] = "end",       [FAR_SAVE] = "save",
-        [FAR_MARK] = "mark",   [FAR_REWIND] = "rewind", [FAR_DUMP] = "dump",
-        [FAR_GDB] = "gdb",     [FAR_RESIZE] = "resize",
+        [FAR_HELLO] = "hello",   [FAR_STATE] = "state",   [FAR_STATS] = "stats",
+        [FAR_PAUSE] = "pause",   [FAR_RESUME] = "resume", [FAR_POWER] = "power",
+        [FAR_RESET] = "reset",   [FAR_END] = "end",       [FAR_SAVE] = "save",
+        [FAR_MARK] = "mark",     [FAR_REWIND] = "rewind", [FAR_DUMP] = "dump",
+        [FAR_GDB] = "gdb",       [FAR_LOOK] = "look",     [FAR_TRACE] = "trace",
+        [FAR_RESIZE] = "resize",
     };
 
     return verb < FAR_VERB_COUNT ? names[verb] : NULL;

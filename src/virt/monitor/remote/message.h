@@ -29,6 +29,8 @@ enum far_verb {
     FAR_REWIND, /* back to that, also after a crash */
     FAR_DUMP,   /* memory and registers into a file that comes along */
     FAR_GDB, /* a debugger by the socket that comes along; {"listens": true} by its clients; no more */
+    FAR_LOOK, /* {"what": registers, address, memory, "cpu": N ...}: node/machine/look.c */
+    FAR_TRACE, /* exits by time: {"begin": most}, {"from": number}, {"end": true} */
     FAR_RESIZE, /* {"memory": bytes} of what it was made with, the rest is to be given back;
                    {"cpus": n} of those that there is room for */
     FAR_VERB_COUNT

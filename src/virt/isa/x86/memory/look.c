@@ -5,6 +5,7 @@
 #include <errno.h>
 
 #include "virt/isa/x86/cpu.h"
+#include "virt/isa/x86/memory/tlb.h"
 
 #define PRESENT    UINT64_C(1)
 #define WRITABLE   UINT64_C(2)
@@ -59,7 +60,12 @@ int x86_look(const struct x86_regs *r, struct mem *m, uint64_t linear,
     struct x86_view v = {
         .at = linear, .writable = true, .executable = true, .for_users = true};
 
+    if ((r->msr.efer & X86_EFER_LMA) != 0 ? !x86_is_canonical(linear)
+                                          : linear >> 32 != 0) {
+        return -EFAULT;
+    }
     if ((r->cr0 & X86_CR0_PG) == 0) {
+        v.at &= r->a20_mask;
         *ret = v;
         return 0;
     }
@@ -69,7 +75,8 @@ int x86_look(const struct x86_regs *r, struct mem *m, uint64_t linear,
         bool has_rights = !(p.levels == 3 && level == 2); /* 4.4.1: a pointer has none */
         uint64_t entry = 0;
 
-        if (mem_read(m, table + index * p.entry_bytes, &entry, p.entry_bytes) != 0 ||
+        if (mem_read(m, (table + index * p.entry_bytes) & r->a20_mask, &entry,
+                     p.entry_bytes) != 0 ||
             (entry & PRESENT) == 0) {
             return -EFAULT;
         }
@@ -79,6 +86,7 @@ int x86_look(const struct x86_regs *r, struct mem *m, uint64_t linear,
         if (is_last(r, &p, level, entry)) {
             v.shift = shift;
             v.at = frame_of(&p, entry, shift) | (linear & ((UINT64_C(1) << shift) - 1));
+            v.at &= r->a20_mask;
             *ret = v;
             return 0;
         }

@@ -3,6 +3,7 @@
  * of a refusal, which bits are set, and which bits are reserved.
  * rows: ISA-02 */
 #include "tests/virt/isa/x86/memory/bench.h"
+#include "virt/isa/x86/memory/look.h"
 
 #define P  0x1ull
 #define W  0x2ull
@@ -321,11 +322,84 @@ static void tables_outside_ram_read_as_ones_and_fault_as_reserved(void **state)
     bench_free(b);
 }
 
+static int look(struct bench *b, uint64_t linear, struct x86_view *ret)
+{
+    return x86_look(&b->c.r, b->c.mem, linear, ret);
+}
+
+/* What `x86_look` sees is what an access finds in the tests above, and it leaves no trace. */
+static void a_look_finds_the_same_and_marks_nothing(void **state)
+{
+    struct bench *b = bench_make();
+    struct x86_view v;
+
+    (void)state;
+    map4(b, P | W | NX);
+    bench_long(b, PML4, 3);
+    assert_int_equal(look(b, LINEAR + 0x123, &v), 0);
+    assert_int_equal(v.at, FRAME + 0x123);
+    assert_int_equal(v.shift, 12);
+    assert_true(v.writable && !v.executable && !v.for_users);
+    assert_int_equal(bench_peek(b, PML4 + 8, 8), PDPT | P | W | U);
+    assert_int_equal(bench_peek(b, PT + 32, 8), FRAME | P | W | NX);
+    assert_int_equal(look(b, LINEAR + 0x1000, &v), -EFAULT);
+    assert_int_equal(look(b, LINEAR | 1ull << 52, &v), -EFAULT); /* not canonical */
+    bench_poke(b, PD + 3 * 8, 8, 0x400000 | P | U | PS);
+    assert_int_equal(look(b, LINEAR + 0x10, &v), 0);
+    assert_int_equal(v.at, 0x404010);
+    assert_int_equal(v.shift, 21);
+    assert_true(!v.writable && v.executable && v.for_users);
+    bench_poke(b, PDPT + 2 * 8, 8, 0 | P | W | PS);
+    assert_int_equal(look(b, LINEAR + 0x10, &v), 0);
+    assert_int_equal(v.at, (3u << 21) + 0x4010);
+    assert_int_equal(v.shift, 30);
+    assert_int_equal(b->exits, 0);
+    bench_free(b);
+}
+
+static void a_look_knows_the_paging_of_32_bits(void **state)
+{
+    struct bench *b = bench_make();
+    struct x86_view v;
+
+    (void)state;
+    bench_poke(b, PD + 5 * 4, 4, (0x30u << 13) | P | W | PS);
+    paging32(b, X86_CR4_PSE);
+    assert_int_equal(look(b, (5u << 22) + 0x10, &v), 0);
+    assert_int_equal(v.at, 0x3000000010);
+    assert_int_equal(v.shift, 22);
+    assert_int_equal(look(b, 1ull << 32 | 5u << 22, &v), -EFAULT);
+    b->c.r.cr4 = 0; /* the bit is ignored and the entry names a table */
+    bench_poke(b, PD + 5 * 4, 4, PT | P | W | PS);
+    bench_poke(b, PT, 4, FRAME | P);
+    assert_int_equal(look(b, 5u << 22, &v), 0);
+    assert_int_equal(v.at, FRAME);
+    assert_false(v.writable);
+    b->c.r.cr0 &= ~(uint64_t)X86_CR0_PG;
+    b->c.r.a20_mask = ~(uint64_t)0x100000;
+    assert_int_equal(look(b, 0x100010, &v), 0);
+    assert_int_equal(v.at, 0x10);
+    assert_int_equal(v.shift, 0);
+    bench_poke(b, PDPT + 0x20 + 8, 8, PD | P);
+    bench_poke(b, PD + 5 * 8, 8, PT | P | W | U);
+    bench_poke(b, PT + 6 * 8, 8, FRAME | P | W | U);
+    b->c.r.cr0 |= X86_CR0_PG;
+    b->c.r.cr4 = X86_CR4_PAE;
+    b->c.r.cr3 = PDPT + 0x20;
+    b->c.r.a20_mask = UINT64_MAX;
+    assert_int_equal(look(b, (1u << 30) | (5u << 21) | (6u << 12), &v), 0);
+    assert_int_equal(v.at, FRAME);
+    assert_true(v.writable && v.for_users);
+    bench_free(b);
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(four_levels_lead_to_the_page_and_mark_it),
         cmocka_unit_test(large_pages_of_2m_and_1g),
+        cmocka_unit_test(a_look_finds_the_same_and_marks_nothing),
+        cmocka_unit_test(a_look_knows_the_paging_of_32_bits),
         cmocka_unit_test(every_right_and_error_code),
         cmocka_unit_test(rights_are_those_of_all_levels_together),
         cmocka_unit_test(nx_is_reserved_without_nxe),
