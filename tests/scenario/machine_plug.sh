@@ -3,7 +3,7 @@
 # when it was saved in between, and started again.
 # rows: OPS-04
 # release
-# timeout: 300
+# timeout: 600
 # STRATA_LINUX: the directory in which boot/vmlinuz-* and lib/modules lie (default: /).
 . "$(dirname "$0")/lib.sh"
 need_root
@@ -21,7 +21,7 @@ printed() { [ "$(strata logs "$1" | grep -c "$2")" -ge "${3:-1}" ]; }
 tell() {
     before=$(strata logs web | wc -l)
     printf '%s\n' "$*" | timeout 1 "$STRATA" --state "$STATE" console web >/dev/null 2>&1 || true
-    tries=100
+    tries=400
     while [ "$(strata logs web | wc -l)" -le "$before" ]; do
         tries=$((tries - 1))
         [ "$tries" -gt 0 ] || fail "'$*' was not answered: $(strata logs web | tail -5)"

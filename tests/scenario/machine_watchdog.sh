@@ -3,7 +3,7 @@
 # pause, is left alone.
 # rows: OPS-15
 # release
-# timeout: 300
+# timeout: 600
 # STRATA_LINUX: the directory in which boot/vmlinuz-* and lib/modules lie (default: /).
 . "$(dirname "$0")/lib.sh"
 need_root
@@ -25,7 +25,7 @@ tell() {
     shift
     before=$(strata logs "$guest" | wc -l)
     printf '%s\n' "$*" | timeout 1 "$STRATA" --state "$STATE" console "$guest" >/dev/null 2>&1 || true
-    tries=100
+    tries=400
     while [ "$(strata logs "$guest" | wc -l)" -le "$before" ]; do
         tries=$((tries - 1))
         [ "$tries" -gt 0 ] || fail "'$*' was not answered: $(strata logs "$guest" | tail -5)"
