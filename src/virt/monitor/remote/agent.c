@@ -19,6 +19,8 @@
 #define ANSWER_MS     5000
 #define POWER_WAIT_MS 3000
 #define CLOCK_WAIT_MS 3000
+#define CLOCK_STEP_MS 1500
+#define CLOCK_TRIES   4
 
 #define FREEZE_WAIT_MS 3000
 #define FREEZE_MS      10000 /* until what the guest holds back is on its disks */
@@ -179,15 +181,29 @@ int far_agent_thaw(int take_fd, struct err *e)
                  : 0;
 }
 
-int far_agent_set_clock(const char *directory, struct err *e)
+static int set_clock(int fd)
 {
-    SCOPED(scope_close) int fd = far_agent_connect(directory, CLOCK_WAIT_MS, e);
     struct timespec now;
     int64_t ns;
-    int r;
 
     (void)clock_gettime(CLOCK_REALTIME, &now);
     ns = now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
-    r = fd < 0 ? fd : ask(fd, ANSWER_MS, FRAME_SET_CLOCK, &ns, sizeof ns);
+    return ask(fd, CLOCK_STEP_MS, FRAME_SET_CLOCK, &ns, sizeof ns);
+}
+
+/* A guest that goes on drops its connections when it hears of that (VIRTIO 1.2, 5.10.6.7), which
+ * may be after it took ours: then it says nothing. */
+int far_agent_set_clock(const char *directory, struct err *e)
+{
+    int r = -ETIMEDOUT;
+
+    for (int i = 0; i < CLOCK_TRIES && r == -ETIMEDOUT; i++) {
+        SCOPED(scope_close) int fd = far_agent_connect(directory, CLOCK_WAIT_MS, e);
+
+        if (fd < 0) {
+            return fd;
+        }
+        r = set_clock(fd);
+    }
     return r < 0 ? err_sys(e, r, "the agent does not set the clock") : 0;
 }
