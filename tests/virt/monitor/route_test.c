@@ -60,7 +60,7 @@ static void each_exit_finds_its_module(void **state)
         {{.kind = CPU_EXIT_HALT}, MACHINE_ROUTE_WAIT},
         {{.kind = CPU_EXIT_PAUSE}, MACHINE_ROUTE_WAIT},
         {{.kind = CPU_EXIT_EOI_WINDOW}, MACHINE_ROUTE_NONE},
-        {{.kind = CPU_EXIT_DEBUG}, MACHINE_ROUTE_NONE},
+        {{.kind = CPU_EXIT_DEBUG}, MACHINE_ROUTE_WAIT},
         {{.kind = CPU_EXIT_KICKED}, MACHINE_ROUTE_NONE},
         {{.kind = CPU_EXIT_BUDGET}, MACHINE_ROUTE_NONE},
         {{.kind = CPU_EXIT_SHUTDOWN}, MACHINE_ROUTE_END},
