@@ -99,8 +99,9 @@ json_t *asked_stats(const struct run *run)
                                         (int)machine_cpus_most(run->machine)));
     (void)json_object_set_new(
         out, "memory",
-        json_pack("{s:I, s:I, s:I}", "bytes", (json_int_t)machine_memory(run->machine),
-                  "most", (json_int_t)machine_memory_most(run->machine), "given_back",
+        json_pack("{s:I, s:I, s:I}", "bytes",
+                  (json_int_t)machine_memory_bytes(run->machine), "most",
+                  (json_int_t)machine_memory_most(run->machine), "given_back",
                   (json_int_t)peripherals_given(&run->plan.peripherals)));
     if (run->has_ended) {
         (void)json_object_set_new(out, "end", json_string(machine_end_name(run->end)));
@@ -255,7 +256,7 @@ static int resize_memory(struct run *run, uint64_t memory, struct err *e)
             most);
     }
     r = machine_add_memory(run->machine, memory, e);
-    all = machine_memory(run->machine);
+    all = machine_memory_bytes(run->machine);
     return r < 0 || peripherals_give(&run->plan.peripherals, all - memory)
                ? r
                : err_set(e, -EOPNOTSUPP, "the machine has no balloon");

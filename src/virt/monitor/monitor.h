@@ -171,7 +171,7 @@ int machine_set_cpus(struct machine *m, unsigned n, struct err *e);
 
 /* Memory that the guest has, and that there is room for; and that it shall have so much at
  * least: it comes in steps, and stays.  -ERANGE; -EBUSY: a mark would not have it. */
-uint64_t machine_memory(const struct machine *m);
+uint64_t machine_memory_bytes(const struct machine *m);
 uint64_t machine_memory_most(const struct machine *m);
 uint64_t machine_memory_of(const struct machine_options *o); /* ... when it starts */
 int machine_add_memory(struct machine *m, uint64_t bytes, struct err *e);

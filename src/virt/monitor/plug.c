@@ -98,7 +98,7 @@ int machine_set_cpus(struct machine *m, unsigned n, struct err *e)
 
 /* ---- memory ---- */
 
-uint64_t machine_memory(const struct machine *m)
+uint64_t machine_memory_bytes(const struct machine *m)
 {
     uint64_t bytes = m->options.memory_bytes;
 
@@ -152,7 +152,7 @@ int machine_add_memory(struct machine *m, uint64_t bytes, struct err *e)
                        "there is no room for so much memory: at most %llu bytes",
                        (unsigned long long)machine_memory_most(m));
     }
-    if (bytes <= machine_memory(m)) {
+    if (bytes <= machine_memory_bytes(m)) {
         return 0;
     }
     if (m->mark != NULL) {
@@ -163,7 +163,7 @@ int machine_add_memory(struct machine *m, uint64_t bytes, struct err *e)
     if (r != 0) {
         return r;
     }
-    while (r == 0 && machine_memory(m) < bytes) {
+    while (r == 0 && machine_memory_bytes(m) < bytes) {
         r = add_memory(m, e);
     }
     (void)machine_resume(m, NULL);

@@ -73,7 +73,7 @@ static void carry_plan(struct machine *m, struct snap *s, struct told *t)
     const char *word = m->options.model != NULL ? m->options.model : "host-like";
     char model[32] = "";
     uint64_t cpus = m->cpus;
-    uint64_t bytes = machine_memory(m);
+    uint64_t bytes = machine_memory_bytes(m);
     uint64_t hides = m->options.hides;
 
     (void)snprintf(model, sizeof model, "%s", word);
@@ -88,8 +88,8 @@ static void carry_plan(struct machine *m, struct snap *s, struct told *t)
     snap_bool(s, &t->is_known);
     SNAP_FIELD(s, t->pair_tsc);
     SNAP_FIELD(s, t->pair_ns);
-    if (cpus != m->cpus || bytes != machine_memory(m) || hides != m->options.hides ||
-        strncmp(model, word, sizeof model) != 0) {
+    if (cpus != m->cpus || bytes != machine_memory_bytes(m) ||
+        hides != m->options.hides || strncmp(model, word, sizeof model) != 0) {
         snap_refuse(s);
     }
     snap_end(s);
