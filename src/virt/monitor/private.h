@@ -121,8 +121,7 @@ struct machine {
 
     struct mark *mark;   /* owned; rewind.c */
     struct trace *trace; /* owned; trace.c; NULL: nobody traces */
-    void (*stopped)(void *who,
-                    const struct machine_stop *s); /* the debugger; NULL: none */
+    void (*stopped)(void *who, const struct machine_stop *s); /* the debugger, or NULL */
     void *stopped_who;
 
     unsigned pauses;       /* not resumed yet; of the loop's thread, as what follows */
@@ -155,8 +154,7 @@ void pause_fini(struct machine *m);
 void pause_park(struct vcpu *v); /* its thread: until nothing holds it */
 void pause_release(struct machine *m, uint32_t holds); /* these no longer hold vCPUs */
 void pause_count_thread(struct machine *m, int change);
-void pause_hold(struct machine *m, uint32_t why,
-                uint32_t ask); /* any thread: now, until */
+void pause_hold(struct machine *m, uint32_t why, uint32_t ask); /* any thread */
 
 /* reset.c: the guest asks, on any thread; whether a reset may come now, or does later. */
 void reset_ask(struct machine *m);
@@ -172,7 +170,6 @@ int snapshot_check(struct machine *m, struct stream *s, int memory_fd, bool read
 int snapshot_return(struct machine *m, struct stream *s, int memory_fd, struct err *e);
 
 void rewind_forget(struct machine *m);
-
 /* trace.c: an exit of this vCPU went that way. */
 void tracer_note(struct vcpu *v, const struct cpu_exit *x, enum machine_route way);
 
@@ -191,8 +188,7 @@ void engine_release(struct machine *m);                  /* behind its processor
 uint64_t engine_tsc_hz(const struct machine *m);
 int engine_check_tsc(const struct machine *m, uint64_t hz, struct err *e);
 void engine_set_tsc(struct machine *m, uint64_t hz);
-uint32_t engine_features(
-    const struct machine *m); /* `enum pv_feature`: it can all that */
+uint32_t engine_features(const struct machine *m); /* `enum pv_feature` */
 
 /* time.c: `clock` of `struct cpu_env`; time stops in two steps, before vCPUs park and after;
  * registers as they stood, and are to go on, between `time_stop` and `time_start`. */
@@ -206,10 +202,9 @@ void time_start(struct machine *m);
 void time_get(const struct vcpu *v, struct x86_regs *ret);
 int time_set(struct vcpu *v, const struct x86_regs *r, struct err *e);
 
-/* plug.c, a part of the allocator: `change` of `struct plug_cpus_config`. */
+/* plug.c, a part of the allocator: `change` of `struct plug_cpus_config`; memory of slot `n`,
+ * which is the next one, is made. */
 void allocator_plug_cpu(void *who, unsigned index, bool is_there);
-
-/* Make the memory of slot `n`, which is the next one. */
 int allocator_plug_memory(struct machine *m, unsigned n, struct err *e);
 
 /* allocator.c: memory, processors and devices of a new machine. */
