@@ -225,6 +225,8 @@ for name in inspect stats pause resume rename start stop kill restart wait delet
     esac
 done
 wrong exec 125 nobody true
+wrong debug-memory 1 nobody 0x1000 16
+wrong debug-translate 1 nobody 0x1000
 wrong cp 1 nobody:/x "$WORK/x"
 wrong events 2 --since nonsense
 wrong create 125 --pull never nosuch true

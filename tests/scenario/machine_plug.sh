@@ -137,6 +137,18 @@ within 20 between 880 1024
 tell u 600
 is "new memory, started again" "$OUT" "used 600, wrong 0"
 
+# A snapshot has the memory of its time, whatever came since.
+strata snapshot create web full >/dev/null
+strata resize web --memory 1280M >/dev/null
+within 20 gives "1280 1280 0"
+strata kill web >/dev/null
+strata wait web >/dev/null || true
+strata snapshot restore web full >/dev/null
+strata start web >/dev/null
+is "of the snapshot" "$(bytes)" "1024 1280 0"
+tell u 610
+is "new memory of the snapshot" "$OUT" "used 610, wrong 0"
+
 # What cannot be is refused, and changes nothing.
 fails 1 strata resize web --cpus 5
 has "too many" "$OUT" "--cpus-most"

@@ -156,9 +156,13 @@ static int image_kernel(struct node *n, const char *name, char ret[PATH_MAX],
 int guest_boot_kernel(struct node *n, const char *name, char ret[PATH_MAX], struct err *e)
 {
     struct err why = {0};
+    int r = image_kernel(n, name, ret, &why);
 
-    if (image_kernel(n, name, ret, &why) == 0 || guest_boot_host_kernel(ret) != NULL) {
+    if (r == 0 || guest_boot_host_kernel(ret) != NULL) {
         return 0;
+    }
+    if (r != -ENOENT) {
+        return err_set(e, r, "%s", why.text);
     }
     return err_set(
         e, -ENOENT,

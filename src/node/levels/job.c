@@ -2,8 +2,7 @@
  *
  * One file, three ways in: the path itself, the root file system of an image with nothing
  * else, and the first file system of a machine, where it is /init.  All lie in one directory
- * among the state's, which goes when the command ends; one that was killed leaves it to the
- * system's own cleaning of temporary files. */
+ * beside what runs, which goes when the command ends. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>

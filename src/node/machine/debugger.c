@@ -150,6 +150,7 @@ void debugger_end(struct run *run, unsigned code)
 {
     if (run->gdb != NULL) {
         gdb_ended(run->gdb, code);
+        (void)machine_debug(run->machine, NULL, NULL, NULL);
     }
     gdb_destroy(run->gdb);
     run->gdb = NULL;

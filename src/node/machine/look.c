@@ -191,7 +191,7 @@ static json_t *exit_of(const struct machine_trace *t)
     return out;
 }
 
-static json_t *exits_of(const struct run *run, uint32_t from)
+static json_t *exits_of(struct run *run, uint32_t from)
 {
     struct machine_trace some[PIECE_EXITS];
     json_t *list = json_array();

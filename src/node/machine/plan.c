@@ -208,6 +208,20 @@ static int read_devices(struct plan *p, const json_t *fds, const char *kind,
     return r;
 }
 
+/* A state goes on with the memory that had come to it, whatever came to the guest since. */
+static int follow_saved(struct plan *p, struct err *e)
+{
+    struct machine_options *o = &p->options;
+    uint64_t bytes = 0;
+    int r = machine_saved_memory(p->saved, &bytes, e);
+
+    if (r == 0 && bytes >= o->memory_bytes &&
+        (bytes == o->memory_bytes || bytes <= o->memory_most)) {
+        o->memory_plugged = bytes - o->memory_bytes;
+    }
+    return r;
+}
+
 /* Room for memory; and what the guest is to give back at first of all that it has. */
 static int read_memory(struct plan *p, struct err *e)
 {
@@ -221,6 +235,7 @@ static int read_memory(struct plan *p, struct err *e)
             ? json_opt_u64(p->json, "", "memory_plugged", &p->options.memory_plugged, e)
             : r;
     r = r == 0 ? json_opt_u64(p->json, "", "memory_now", &now, e) : r;
+    r = r == 0 && p->saved >= 0 ? follow_saved(p, e) : r;
     if (r < 0 || json_object_get(p->json, "memory_now") == NULL) {
         return r;
     }

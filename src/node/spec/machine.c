@@ -165,28 +165,34 @@ static int read_wanted(const char *text, struct wanted *w, struct err *e)
     return end != NULL ? spec_read_volume_words(text, end + 1, &w->words, e) : 0;
 }
 
-/* Disks are told apart by so much of their names. */
-static bool has_disk(const struct plan *p, const char *name)
+/* Disks are told apart by so much of their names; those of an image are in the list, or will
+ * be: the seed. */
+static bool has_disk(const struct plan *p, const json_t *machine, const char *name)
 {
+    char serial[sizeof ",serial=" + SERIAL_BYTES];
+    size_t length = strlen(",serial=") + strnlen(name, SERIAL_BYTES);
     size_t i;
-    json_t *disk;
+    json_t *word;
 
-    json_array_foreach(p->disks, i, disk)
+    (void)str_print(serial, sizeof serial, ",serial=%.*s", SERIAL_BYTES, name);
+    json_array_foreach(json_object_get(machine, "disks"), i, word)
     {
-        if (strncmp(spec_text(disk, "name", ""), name, SERIAL_BYTES) == 0) {
+        const char *found = strstr(json_string_value(word), serial);
+
+        if (found != NULL && (found[length] == '\0' || found[length] == ',')) {
             return true;
         }
     }
-    return false;
+    return strcmp(name, "seed") == 0 && guest_text(p->g, "root")[0] != '\0';
 }
 
-static int refuse_disk(const struct plan *p, const struct wanted *w, const json_t *disk,
-                       struct err *e)
+static int refuse_disk(const struct plan *p, const json_t *machine,
+                       const struct wanted *w, const json_t *disk, struct err *e)
 {
     const char *why =
         disk == NULL              ? "it is a directory: say at which path (NAME:/PATH)"
         : w->words.partition != 0 ? "a machine has the whole disk, and not a partition"
-        : has_disk(p, w->name)
+        : has_disk(p, machine, w->name)
             ? "the machine has it already, or one that begins with the same 20 letters"
         : w->path[0] != '\0' && guest_text(p->g, "root")[0] == '\0'
             ? "it is a disk, which a machine without an image has as --volume NAME"
@@ -215,7 +221,7 @@ static int add_volume(const struct plan *p, json_t *machine, const struct wanted
 {
     SCOPED(scope_json) json_t *disk = take_disk;
     char serial[SERIAL_BYTES + 1];
-    int r = refuse_disk(p, w, disk, e);
+    int r = refuse_disk(p, machine, w, disk, e);
 
     if (r < 0) {
         return r;

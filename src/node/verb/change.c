@@ -116,9 +116,6 @@ int node_guest_resize(struct node *n, const char *guest, const json_t *order,
     }
     r = order_to_config(guest_config(&g), &checked, e);
     json_decref(checked);
-    if (r == 0 && json_object_get(order, "disk") != NULL) {
-        r = life_resize(n, &g, json_object_get(order, "disk"), e);
-    }
     if (r == 0 && json_is_integer(json_object_get(order, "network_rate"))) {
         json_int_t rate = json_integer_value(json_object_get(order, "network_rate"));
 
@@ -134,6 +131,9 @@ int node_guest_resize(struct node *n, const char *guest, const json_t *order,
     task_close(t);
     if (r == 0) {
         r = guest_save(n, &g, e);
+    }
+    if (r == 0 && json_object_get(order, "disk") != NULL) { /* nothing undoes it */
+        r = life_resize(n, &g, json_object_get(order, "disk"), e);
     }
     if (r == 0) {
         event_write(n, "resized", &g, NULL);

@@ -50,7 +50,7 @@ static int create_kvm(struct machine *m, const struct x86_model *model, unsigned
 
 static size_t code_bytes(const struct machine *m)
 {
-    size_t each = CODE_BYTES_ALL / m->options.cpus & ~(size_t)(MEM_PAGE_BYTES - 1);
+    size_t each = CODE_BYTES_ALL / m->options.cpus_most & ~(size_t)(MEM_PAGE_BYTES - 1);
 
     return each > CODE_BYTES_MOST    ? CODE_BYTES_MOST
            : each < CODE_BYTES_LEAST ? CODE_BYTES_LEAST

@@ -166,6 +166,7 @@ int machine_run(struct machine *m, enum machine_end *ret_end, unsigned *ret_code
     for (unsigned i = 0; i < m->cpus; i++) {
         vcpu_join(&m->vcpu[i]);
     }
+    pause_drain(m);
     board_pause(m->board);
     m->is_running = false;
     loop_timer_clear(m->loop, &m->reset_wait);

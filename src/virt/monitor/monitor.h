@@ -125,6 +125,9 @@ enum machine_restore {
 int machine_restore(struct machine *m, int fd, int memory_fd, unsigned how,
                     struct err *e);
 
+/* The memory that the machine of such a state had.  -EBADMSG: as above. */
+int machine_saved_memory(int fd, uint64_t *ret_bytes, struct err *e);
+
 /* What a reset loads, for a machine that was restored: see `machine_load`. */
 void machine_set_files(struct machine *m, const struct boot_files *f);
 
@@ -233,10 +236,10 @@ struct machine_trace {
 };
 
 /* From now on the next `most` exits are kept; those from number `from` on, and how many there
- * were in all, kept or not; no more.  Each but the second may pause the machine for a moment. */
+ * were in all, kept or not; no more.  Each pauses the machine for a moment; one that ends has no exits to show. */
 int machine_trace_begin(struct machine *m, uint32_t most, struct err *e);
-uint64_t machine_trace_look(const struct machine *m, uint32_t from,
-                            struct machine_trace *ret, uint32_t most, uint32_t *ret_n);
+uint64_t machine_trace_look(struct machine *m, uint32_t from, struct machine_trace *ret,
+                            uint32_t most, uint32_t *ret_n);
 void machine_trace_end(struct machine *m);
 
 const char *machine_exit_name(unsigned kind); /* "port read"; NULL: no more */

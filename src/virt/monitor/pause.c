@@ -193,6 +193,20 @@ void machine_ask(struct machine *m, uint32_t asks)
     (void)pthread_mutex_unlock(&m->lock);
 }
 
+void pause_drain(struct machine *m)
+{
+    bool is_asked = true;
+
+    while (is_asked) {
+        (void)pthread_mutex_lock(&m->lock);
+        is_asked = m->is_asked;
+        (void)pthread_mutex_unlock(&m->lock);
+        if (is_asked) {
+            (void)loop_turn(m->loop, 0);
+        }
+    }
+}
+
 static void on_ask(struct loop_task *t)
 {
     struct machine *m = (struct machine *)((char *)t - offsetof(struct machine, ask));
@@ -203,6 +217,9 @@ static void on_ask(struct loop_task *t)
     m->asks = 0;
     m->is_asked = false;
     (void)pthread_mutex_unlock(&m->lock);
+    if (atomic_load(&m->is_over)) {
+        return;
+    }
     if ((asks & ASK_CRASH) != 0) {
         m->options.crashed(m->options.who);
     }

@@ -151,7 +151,8 @@ void machine_finish(struct machine *m, enum machine_end how, unsigned code);
 /* pause.c */
 void pause_init(struct machine *m);
 void pause_fini(struct machine *m);
-void pause_park(struct vcpu *v); /* its thread: until nothing holds it */
+void pause_drain(struct machine *m); /* nothing of it is left on its loop; no vCPU runs */
+void pause_park(struct vcpu *v);     /* its thread: until nothing holds it */
 void pause_release(struct machine *m, uint32_t holds); /* these no longer hold vCPUs */
 void pause_count_thread(struct machine *m, int change);
 void pause_hold(struct machine *m, uint32_t why, uint32_t ask); /* any thread */
@@ -168,7 +169,6 @@ int snapshot_take(struct machine *m, struct stream *s, int memory_fd, struct err
 int snapshot_check(struct machine *m, struct stream *s, int memory_fd, bool reads_all,
                    struct err *e);
 int snapshot_return(struct machine *m, struct stream *s, int memory_fd, struct err *e);
-
 void rewind_forget(struct machine *m);
 /* trace.c: an exit of this vCPU went that way. */
 void tracer_note(struct vcpu *v, const struct cpu_exit *x, enum machine_route way);

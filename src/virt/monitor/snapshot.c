@@ -274,6 +274,25 @@ int machine_save(struct machine *m, int fd, int memory_fd, struct err *e)
     return r;
 }
 
+int machine_saved_memory(int fd, uint64_t *ret_bytes, struct err *e)
+{
+    struct stream s;
+    uint64_t cpus = 0;
+    int r = stream_load(&s, fd, e);
+
+    if (r != 0) {
+        return r;
+    }
+    *ret_bytes = 0;
+    stream_rewind(&s);
+    (void)snap_begin(&s.snap, "machine", 2);
+    SNAP_FIELD(&s.snap, cpus);
+    SNAP_FIELD(&s.snap, *ret_bytes);
+    r = snap_error(&s.snap) == 0 ? 0 : stream_why(&s, e);
+    stream_fini(&s);
+    return r;
+}
+
 int machine_restore(struct machine *m, int fd, int memory_fd, unsigned how, struct err *e)
 {
     struct stream s;

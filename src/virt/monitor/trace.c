@@ -53,16 +53,20 @@ int machine_trace_begin(struct machine *m, uint32_t most, struct err *e)
     return machine_resume(m, e);
 }
 
-uint64_t machine_trace_look(const struct machine *m, uint32_t from,
-                            struct machine_trace *ret, uint32_t most, uint32_t *ret_n)
+uint64_t machine_trace_look(struct machine *m, uint32_t from, struct machine_trace *ret,
+                            uint32_t most, uint32_t *ret_n)
 {
     const struct trace *t = m->trace;
-    uint64_t all = t != NULL ? atomic_load(&t->next) : 0;
-    uint32_t kept = t == NULL ? 0 : all < t->most ? (uint32_t)all : t->most;
+    bool stands = t != NULL && machine_pause(m, NULL) == 0; /* no entry is half written */
+    uint64_t all = stands ? atomic_load(&t->next) : 0;
+    uint32_t kept = !stands ? 0 : all < t->most ? (uint32_t)all : t->most;
 
     *ret_n = 0;
     for (uint32_t i = from; i < kept && *ret_n < most; i++) {
         ret[(*ret_n)++] = t->one[i];
+    }
+    if (stands) {
+        (void)machine_resume(m, NULL);
     }
     return all;
 }

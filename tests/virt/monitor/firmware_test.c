@@ -186,6 +186,21 @@ static void transfers_reach_memory(void **state)
     assert_memory_equal(text + sizeof second, "\0\0\0\0", 4);
 }
 
+static void no_answer_goes_into_a_rom(void **state)
+{
+    struct bench *b = *state;
+    uint8_t before[16];
+    uint8_t after[16];
+
+    memset(before, 0xff, sizeof before);
+    assert_int_equal(mem_write(b->mem, ROM, before, sizeof before),
+                     0); /* as it is loaded */
+    out(b, 0x514, 4, 0);
+    out(b, 0x518, 4, htobe32((uint32_t)ROM));
+    assert_int_equal(mem_read(b->mem, ROM, after, sizeof after), 0);
+    assert_memory_equal(after, before, sizeof after);
+}
+
 static void what_cannot_be_transferred_is_an_error(void **state)
 {
     struct bench *b = *state;
@@ -256,6 +271,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(transfers_reach_memory, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_cannot_be_transferred_is_an_error, set_up,
                                         tear_down),
+        cmocka_unit_test_setup_teardown(no_answer_goes_into_a_rom, set_up, tear_down),
         cmocka_unit_test_setup_teardown(half_a_read_goes_on_after_a_snapshot, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(the_log_port_is_heard, set_up, tear_down),

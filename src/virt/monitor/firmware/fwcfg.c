@@ -31,6 +31,8 @@
 #define KEY_WRITES    0x4000u /* a bit that says nothing */
 #define FEATURES      3u      /* both ways to read */
 
+#define ZEROS_MOST (16u << 20) /* behind an item, in one transfer */
+
 #define CONTROL_ERROR  0x01u
 #define CONTROL_READ   0x02u
 #define CONTROL_SKIP   0x04u
@@ -183,6 +185,9 @@ static uint32_t transfer(struct fwcfg *f, const struct transfer *t)
     if ((control & CONTROL_SELECT) != 0) {
         choose(f, (uint16_t)(control >> 16));
     }
+    if ((control & CONTROL_READ) != 0 && bytes > left(f) + ZEROS_MOST) {
+        return CONTROL_ERROR; /* it would hold up every other device */
+    }
     if ((control & CONTROL_READ) != 0) {
         return give(f, be64toh(t->at), bytes) ? 0 : CONTROL_ERROR;
     }
@@ -204,7 +209,9 @@ static void serve(struct fwcfg *f, uint64_t at)
         result = transfer(f, &t);
     }
     result = htobe32(result);
-    (void)mem_write(f->config.mem, at, &result, sizeof result); /* or there is nowhere */
+    if (at + sizeof result > at && takes(f->config.mem, at, sizeof result)) {
+        (void)mem_write(f->config.mem, at, &result, sizeof result);
+    }
 }
 
 static uint64_t read_dma(void *who, uint64_t offset, unsigned bytes)

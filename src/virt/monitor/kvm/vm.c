@@ -12,8 +12,8 @@
 #include "virt/monitor/kvm/private.h"
 
 #define API_VERSION 12
-#define TSS_BASE    0xfffbd000u /* three pages that Intel's real mode needs; no RAM there */
-#define IDENTITY    UINT64_C(0xfffbc000)
+#define TSS_BASE    0xfeffd000u /* three pages that Intel's real mode needs; no RAM there */
+#define IDENTITY    UINT64_C(0xfeffc000)
 #define CPUID_MOST  256
 
 /* Capabilities without which a machine cannot be (api.rst, chapter 8 and 4). */

@@ -135,7 +135,7 @@ static int resize_processors(const struct far *f, uint64_t millis, struct err *e
 {
     const struct timespec pause = {.tv_nsec = PLUG_STEP_NS};
     json_int_t n = (json_int_t)(millis / MILLIS_OF_A_CPU);
-    json_int_t now;
+    json_int_t now = -1;
     int r;
 
     if (millis == UINT64_MAX || millis % MILLIS_OF_A_CPU != 0) {
@@ -144,12 +144,14 @@ static int resize_processors(const struct far *f, uint64_t millis, struct err *e
     r = ask_processors(f, n, e);
     for (unsigned i = 0; r == 0 && i < PLUG_STEPS; i++) {
         now = processors(f);
-        if (now <= n || says_paused(f)) {
+        if ((now >= 0 && now <= n) || says_paused(f)) {
             return 0;
         }
         (void)nanosleep(&pause, NULL);
     }
-    if (r == 0) {
+    if (r == 0 && now < 0) {
+        r = err_set(e, -ETIMEDOUT, "machine '%s' does not tell its processors", f->id);
+    } else if (r == 0) {
         (void)ask_processors(f, now, NULL);
         r = err_set(e, -ETIMEDOUT,
                     "machine '%s' does not let go of its processors: it has %lld", f->id,

@@ -4,6 +4,9 @@
 
 #include "virt/isa/x86/system/system.h"
 
+/* MXCSR_MASK as FXSAVE shows it: the bits of MXCSR that exist. */
+#define X86_MXCSR_MASK 0xffffu
+
 struct x86_model {
     const char *name; /* "base" ...; the word on the command line */
     const char *brand;

@@ -148,6 +148,9 @@ int x86_check_regs(const struct x86_cpu *c, const struct x86_regs *r, struct err
     if ((r->cr4 & ~x86_cr4_allowed(c)) != 0) {
         return refuse(e, "CR4", r->cr4);
     }
+    if ((r->fpu.mxcsr & ~X86_MXCSR_MASK) != 0) { /* the host loads it as it is */
+        return refuse(e, "MXCSR", r->fpu.mxcsr);
+    }
     if ((r->msr.efer & ~x86_efer_allowed(c)) != 0) {
         return refuse(e, "EFER", r->msr.efer);
     }

@@ -20,9 +20,6 @@ bool x86_vector_host_has(enum x86_feature f);
 /* What FNINIT leaves (SDM volume 1, 8.1.5); registers keep their bytes. */
 void x86_fpu_init(struct x86_fpu *fpu);
 
-/* MXCSR_MASK as FXSAVE shows it: the bits of MXCSR that exist. */
-#define X86_MXCSR_MASK 0xffffu
-
 /* The components of XCR0 that the routines know: x87, SSE, AVX. */
 #define X86_XCR0_KNOWN 7u
 

@@ -9,6 +9,7 @@
  *
  * Saves check both ends of the area for writing before they write a byte; restores
  * load everything before they change a register. */
+#include "virt/isa/x86/system/model.h"
 #include "virt/isa/x86/vector/vector.h"
 #include "virt/isa/x86/vector/x87.h"
 

@@ -608,6 +608,9 @@ static void impossible_registers_are_refused(void **state)
     bad.cr4 |= 1ull << 40;
     assert_int_equal(x86_check_regs(&b->c, &bad, NULL), -EINVAL);
     bad = good;
+    bad.fpu.mxcsr = 0xffffffff;
+    assert_int_equal(x86_check_regs(&b->c, &bad, NULL), -EINVAL);
+    bad = good;
     bad.msr.efer = X86_EFER_LME;
     assert_int_equal(x86_check_regs(&b->c, &bad, NULL), -EINVAL);
     bad = good;
