@@ -32,6 +32,13 @@ has "the level" "$OUT" "cannot find level 'machine'"
 # A level without a kernel, and a job that fails, are told apart.
 fails 0 strata levels --run --work 1 --level translate --kernel /nonexistent
 has "why" "$OUT" "not here:"
+
+# Without a word the kernel is that of the image 'debian', which nothing was made from yet.
+mkdir -p "$WORK/root/boot"
+cp "$linux" "$WORK/root/boot"
+strata image import --format dir "$WORK/root" debian >/dev/null
+strata levels --run --work 1 --level translate --json >"$WORK/rows" || fail "$(cat "$WORK/rows")"
+has "the image's kernel" "$(cat "$WORK/rows")" '"result": "right"'
 need_cmd busybox
 mkdir "$WORK/bin"
 find "$(dirname "$STRATA")" -maxdepth 1 -type f -perm -u+x -exec cp {} "$WORK/bin" \;

@@ -141,7 +141,13 @@ static int image_kernel(struct node *n, const char *name, char ret[PATH_MAX],
     int r = node_images(n, &store, e);
 
     r = r < 0 ? r : image_find(store, name, &img, e);
-    r = r < 0 ? r : image_tree_open(store, &img, &tree, e);
+    if (r == 0) {
+        r = image_tree_open(store, &img, &tree, NULL);
+        if (r < 0) { /* nothing was made from it yet: this unpacks it, too */
+            r = make(n, img.manifest.digest, &order, e);
+            r = r < 0 ? r : image_tree_open(store, &img, &tree, e);
+        }
+    }
     order.tree_id = r == 0 ? tree->digest : NULL;
     r = r == 0 ? find_or_make(n, img.manifest.digest, &order, &ready, e) : r;
     tree_close(tree);
@@ -161,12 +167,9 @@ int guest_boot_kernel(struct node *n, const char *name, char ret[PATH_MAX], stru
     if (r == 0 || guest_boot_host_kernel(ret) != NULL) {
         return 0;
     }
-    if (r != -ENOENT) {
-        return err_set(e, r, "%s", why.text);
-    }
     return err_set(
-        e, -ENOENT,
-        "no kernel: image '%s' is not here (strata image build %s), and /boot of "
-        "this host has none that can be read; name one (--kernel FILE)",
-        name, name);
+        e, r,
+        "no kernel: %s; /boot of this host has none that can be read; name one "
+        "(--kernel FILE), or take Debian's (strata image build debian)",
+        why.text);
 }
