@@ -90,6 +90,11 @@ for cpu in 2 3; do
     is "on processor $cpu, again" "$OUT" "on $cpu: $SUM"
 done
 
+# Saved with all of them: more or fewer make no other machine.
+strata save web >/dev/null
+strata start web >/dev/null
+is "saved, all" "$(now)" "4 4"
+
 # Started again, it has what it was given last.
 strata reset web >/dev/null
 within 60 printed web ready 2

@@ -292,7 +292,7 @@ static int disks_part(const struct plan *p, json_t *spec, json_t *machine, struc
 int spec_build_machine(const struct plan *p, json_t *spec, struct err *e)
 {
     json_int_t cpus = number_of(p->config, "cpus", MILLIS_OF_A_CPU) / MILLIS_OF_A_CPU;
-    json_int_t most = number_of(p->config, "cpus_most", cpus);
+    json_int_t most = number_of(p->config, "cpus_most", 0);
     json_int_t memory = number_of(p->config, "memory", (json_int_t)MEMORY_BYTES);
     json_int_t room = number_of(p->config, "memory_most", memory);
     json_int_t high = number_of(p->config, "memory_high", memory);
@@ -320,7 +320,8 @@ int spec_build_machine(const struct plan *p, json_t *spec, struct err *e)
         spec, "hostname",
         json_string(spec_text(p->config, "hostname", guest_text(p->g, "name"))));
     (void)json_object_set_new(spec, "machine", machine);
-    (void)json_object_set_new(spec, "bounds", bounds_part(p, room, most));
+    (void)json_object_set_new(spec, "bounds",
+                              bounds_part(p, room, most > cpus ? most : cpus));
     (void)json_object_set_new(spec, "shares", json_array());
     (void)json_object_set_new(machine, "fss", json_array());
     r = disks_part(p, spec, machine, e);

@@ -207,9 +207,7 @@ static int grant_plugs(struct machine *m, struct err *e)
         .room = m->plug_bytes,
         .there = plug_memory_count(m->plug_bytes, m->options.memory_plugged),
         .power = m->power};
-    int r = m->options.cpus_most > m->options.cpus
-                ? allocator_add(m, &dev_plug_cpus, &cpus, &m->plug_cpus, e)
-                : 0;
+    int r = m->plugs_cpus ? allocator_add(m, &dev_plug_cpus, &cpus, &m->plug_cpus, e) : 0;
 
     return r == 0 && m->plug_bytes != 0
                ? allocator_add(m, &dev_plug_memory, &memory, &m->plug_memory, e)

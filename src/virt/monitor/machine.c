@@ -103,6 +103,7 @@ int machine_create(struct loop *l, const struct machine_options *o, struct machi
         return err_set(e, -ENOMEM, "out of memory");
     }
     m->options = *o;
+    m->plugs_cpus = o->cpus_most != 0;
     m->options.cpus_most = o->cpus_most != 0 ? o->cpus_most : o->cpus;
     m->loop = l;
     m->over.fn = on_over;

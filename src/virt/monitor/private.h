@@ -104,7 +104,8 @@ struct machine {
     struct mem *mem;     /* owned */
     struct cpu_env env;
     struct vcpu vcpu[MACHINE_CPUS_MOST];
-    unsigned cpus;                    /* of them made */
+    unsigned cpus;   /* of them made */
+    bool plugs_cpus; /* they come and go, whether there are all of them now or not */
     struct dev *dev[MACHINE_DEVICES]; /* owned, in the order of their start */
     unsigned devices;
     struct dev *pic, *ioapic, *serial, *power, *pci; /* borrowed from `dev` */
@@ -176,7 +177,6 @@ void tracer_note(struct vcpu *v, const struct cpu_exit *x, enum machine_route wa
 /* debug.c: a vCPU leaves for the debugger, on its thread; who is told, on the loop's. */
 void debug_note(struct vcpu *v, const struct cpu_exit *x);
 void debug_serve(struct machine *m);
-
 /* count.c: one exit of this kind went that way.  On the vCPU's thread. */
 void count_exit(struct vcpu *v, enum cpu_exit_kind kind, enum machine_route way);
 
