@@ -180,6 +180,9 @@ has_three() { [ "$(strata exec box nproc)" = 3 ]; }
 within 20 has_three
 more() { [ "$(strata exec box sh -c "free -m | awk '/Mem/ {print \$2}'")" -gt 400 ]; }
 within 20 more
+strata save box >/dev/null
+strata start box >/dev/null
+is "programs, saved" "$(strata exec box nproc)" 3
 strata resize box --cpus 1 >/dev/null
 is "programs, at last" "$(strata exec box nproc)" 1
 strata delete --force box >/dev/null

@@ -172,10 +172,12 @@ static void tell_lacks(struct run *run, const struct strv *lacks)
     str_fini(&line);
 }
 
-/* All devices of the plan, disks first. */
+/* All devices of the plan, disks first: with queues for all processors that may come. */
 static int open_devices(struct plan *p, struct loop *l, struct err *e)
 {
-    int r = drives_open(&p->disks, l, p->options.cpus, e);
+    const struct machine_options *o = &p->options;
+    unsigned room = o->cpus_most > o->cpus ? o->cpus_most : o->cpus;
+    int r = drives_open(&p->disks, l, room, e);
 
     r = r == 0 ? peripherals_open(&p->peripherals, l, e) : r;
     memcpy(p->device, p->disks.device, p->disks.count * sizeof *p->device);
