@@ -13,7 +13,6 @@ struct mem;
 
 /* Numbers of items: those below 0x20 that firmware looks at, and of the first file. */
 #define FWCFG_MEMORY     0x03u
-#define FWCFG_NO_GRAPHIC 0x04u
 #define FWCFG_CPUS       0x05u
 #define FWCFG_BOOT_MENU  0x0eu
 #define FWCFG_CPUS_MOST  0x0fu
