@@ -125,7 +125,7 @@ class Run:
                 for raw in p.stdout:
                     self.lines.append((raw.decode(errors="replace").strip(), time.monotonic() - started,
                                        cpu_seconds(p.pid)))
-                    if raw.startswith(b"begin idle"):
+                    if raw.startswith(b"end idle"):
                         self.beside_kib = beside_ram_kib(p.pid)
                     if self.lines[-1][1] > SECONDS_MOST:
                         break

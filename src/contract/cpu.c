@@ -63,6 +63,13 @@ int cpu_debug(struct cpu *c, const struct cpu_debug *d)
     return 0;
 }
 
+void cpu_trim(struct cpu *c)
+{
+    if (c->ops->trim != NULL) {
+        c->ops->trim(c);
+    }
+}
+
 void cpu_destroy(struct cpu *c)
 {
     if (c != NULL) {

@@ -8,7 +8,7 @@
  * says whether the guest goes on.  Engines differ in which accesses exit, never
  * in what an exit means.
  *
- * Threads: one thread at a time calls run, get and set; `cpu_kick` may be called
+ * Threads: one thread at a time calls run, get, set and trim; `cpu_kick` may be called
  * by any, at any time, also from a signal handler. */
 #ifndef CONTRACT_CPU_H
 #define CONTRACT_CPU_H
@@ -121,6 +121,10 @@ struct cpu_ops {
     /* Exit as `d` (borrowed) says, or no more (NULL).  NULL: the engine cannot. */
     void (*debug)(struct cpu *c, const struct cpu_debug *d);
 
+    /* Give back what memory can be filled again; the guest sees nothing of it.  NULL: there
+     * is none to speak of. */
+    void (*trim)(struct cpu *c);
+
     void (*destroy)(struct cpu *c);
 };
 
@@ -141,6 +145,7 @@ int cpu_set(struct cpu *c, const struct x86_regs *regs, struct err *e);
 uint64_t cpu_tsc(const struct cpu *c, uint64_t clock_hz, uint64_t *ret_hz);
 void cpu_count(const struct cpu *c, struct cpu_counters *ret_counters);
 int cpu_debug(struct cpu *c, const struct cpu_debug *d); /* -EOPNOTSUPP */
+void cpu_trim(struct cpu *c); /* of one that rests; not within `cpu_run` */
 void cpu_destroy(struct cpu *c);
 
 #endif

@@ -424,3 +424,18 @@ int64_t ram_revert(struct mem *m, struct err *e)
     }
     return sum;
 }
+
+void ram_zero(void *at, size_t bytes)
+{
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    uintptr_t from = ((uintptr_t)at + page - 1) & ~(page - 1);
+    uintptr_t to = ((uintptr_t)at + bytes) & ~(page - 1);
+    uint8_t *p = at;
+
+    if (from >= to || madvise(p + (from - (uintptr_t)at), to - from, MADV_DONTNEED) < 0) {
+        memset(at, 0, bytes);
+        return;
+    }
+    memset(at, 0, from - (uintptr_t)at);
+    memset(p + (to - (uintptr_t)at), 0, (uintptr_t)at + bytes - to);
+}

@@ -2,6 +2,7 @@
 #ifndef HOST_RAM_H
 #define HOST_RAM_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include "contract/mem.h"
@@ -26,6 +27,10 @@ int64_t ram_revert(struct mem *m, struct err *e);
 /* Take /proc/self/pagemap, open, for a process that will not be able to open it when its memory
  * is mapped from a file. */
 void ram_take_pagemap(struct mem *m, int take_fd);
+
+/* These bytes of the process's own private memory are zero; whole pages among them are the
+ * host's again until they are touched. */
+void ram_zero(void *at, size_t bytes);
 
 /* Who brings the 4096 bytes of a page that is flagged MEM_ABSENT: 0 or -errno, on
  * the thread that met it, one at a time.  `who` is borrowed. */

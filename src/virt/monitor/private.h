@@ -1,23 +1,19 @@
 /* private.h - the machine's own struct.
  *
- * Locks: the board's (board/board.h) guards devices; the machine's is taken after it.  A
- * vCPU's fields belong to its own thread but for those that are atomic, and while it is
- * parked to the loop's. */
+ * Locks: the board's (board/board.h) guards devices; the machine's is taken after it. */
 #ifndef VIRT_MONITOR_PRIVATE_H
 #define VIRT_MONITOR_PRIVATE_H
 
 #include <pthread.h>
 #include <stdatomic.h>
-#include <time.h>
 
 #include "contract/cpu.h"
 #include "host/loop/loop.h"
 #include "virt/monitor/board/board.h"
 #include "virt/monitor/boot/boot.h"
 #include "virt/monitor/dev/dev.h"
-#include "virt/monitor/dev/lapic.h"
 #include "virt/monitor/monitor.h"
-#include "virt/monitor/pv/pv.h"
+#include "virt/monitor/vcpu.h"
 #include "virtio/space.h"
 
 struct acpi_config;
@@ -42,11 +38,6 @@ struct x86_regs;
 #define MACHINE_FIRMWARE_ECAM_SIZE UINT64_C(0x10000000) /* of all buses */
 #define MACHINE_WINDOW_LAST        UINT64_C(0xfebfffff) /* of PCI memory below 4 GiB */
 
-enum vcpu_state {
-    VCPU_RUNS,
-    VCPU_WAITS /* for a startup message */
-};
-
 /* Why vCPUs park. */
 enum machine_hold {
     HOLD_PAUSE = 1,
@@ -58,37 +49,6 @@ enum machine_hold {
 /* Beside `enum machine_ask`. */
 #define ASK_CRASH 8u
 #define ASK_DEBUG 16u
-
-enum vcpu_ask {
-    VCPU_ASK_INIT = 1,
-    VCPU_ASK_START = 2,
-    VCPU_ASK_POWER_ON = 4, /* as it was made, waiting */
-};
-
-struct vcpu {
-    struct machine *machine;
-    struct cpu *cpu; /* owned */
-    unsigned index;
-    struct lapic lapic;
-    pthread_t thread;
-    bool has_thread;
-    _Atomic bool is_there; /* plugged in; else no message reaches it */
-    timer_t timer;         /* of its local APIC; signals its thread */
-    bool has_timer;
-    enum vcpu_state state;
-    struct x86_regs *power_on;  /* owned: as the processor was made */
-    _Atomic uint32_t wake;      /* futex: changes when there may be something to do */
-    _Atomic bool is_waiting;    /* on `wake` */
-    _Atomic uint32_t asks;      /* `enum vcpu_ask` */
-    _Atomic uint8_t start_page; /* of the last startup message */
-    struct pv_cpu pv;
-    _Atomic bool is_held;     /* by the debugger: it stands while others run */
-    struct machine_stop stop; /* what the debugger was not told yet, if `is_stopped` */
-    bool is_stopped;          /* ... under the machine's lock */
-    int untaken;              /* a vector that was taken and not delivered; -1: none */
-    _Atomic uint64_t exits[CPU_EXIT_COUNT];       /* its thread's own; others look */
-    _Atomic uint64_t routes[MACHINE_ROUTE_COUNT]; /* ... the same exits by their way */
-};
 
 struct machine {
     struct machine_options options;
@@ -232,19 +192,5 @@ bool interpreter_write_msr(struct vcpu *v, uint32_t msr, uint64_t value);
 void interpreter_hypercall(struct vcpu *v, struct cpu_exit *x);
 void interpreter_cpuid(void *who, struct cpu *c, uint32_t leaf, uint32_t subleaf,
                        uint32_t ret[4]);
-
-/* vcpu.c */
-int vcpu_init(struct vcpu *v, struct machine *m, unsigned index, struct err *e);
-void vcpu_fini(struct vcpu *v);
-int vcpu_start(struct vcpu *v, struct err *e);
-void vcpu_join(struct vcpu *v);
-void vcpu_reset(struct vcpu *v);                /* as it was made; while it is parked */
-void vcpu_kick(struct vcpu *v, uint32_t kicks); /* from any thread, and signal handlers */
-void vcpu_halt(struct vcpu *v);                 /* until there is something to do */
-bool vcpu_leaves(struct vcpu *v);               /* it has to go out of the guest */
-
-/* bus.c: messages to local APICs. */
-void bus_send(void *who, const struct apic_message *msg);
-void bus_send_others(struct vcpu *from, const struct apic_message *msg, bool and_self);
 
 #endif

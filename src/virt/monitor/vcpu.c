@@ -3,7 +3,12 @@
  * A vCPU that has nothing to do waits on a futex, `wake`, which everybody changes who gives
  * it something.  The timer of its local APIC is a timer of the host that signals its thread:
  * the handler notes the moment and kicks, whether the guest runs or waits, so that no other
- * thread has to wake for it. */
+ * thread has to wake for it.
+ *
+ * One that was halted for nearly all of a span has its engine give back what memory it can
+ * make again, once, until it has more to do. */
+#include "virt/monitor/vcpu.h"
+
 #include <errno.h>
 #include <linux/futex.h>
 #include <signal.h>
@@ -18,7 +23,9 @@
 #include "virt/monitor/dev/ioapic.h"
 #include "virt/monitor/private.h"
 
-#define NS 1000000000u
+#define NS          1000000000u
+#define SPAN_NS     UINT64_C(2000000000)
+#define REST_OF_100 97 /* of a span halted: it rests */
 
 static int timer_signal(void)
 {
@@ -43,25 +50,57 @@ static bool has_work(struct vcpu *v)
            atomic_load(&v->machine->holds) != 0;
 }
 
-static void wait(struct vcpu *v)
+/* Until there is something to do, or for so long (NULL: however long); whether there is. */
+static bool wait(struct vcpu *v, const struct timespec *most)
 {
+    bool has = false;
+    int r = 0;
+
     atomic_store(&v->is_waiting, true);
-    for (;;) {
+    while (!has && !(r < 0 && errno == ETIMEDOUT)) {
         uint32_t seen = atomic_load(&v->wake);
 
-        if (has_work(v)) {
-            break;
+        has = has_work(v);
+        if (!has) {
+            r = (int)syscall(SYS_futex, &v->wake, FUTEX_WAIT_PRIVATE, seen, most, NULL,
+                             0);
         }
-        (void)syscall(SYS_futex, &v->wake, FUTEX_WAIT_PRIVATE, seen, NULL, NULL, 0);
     }
     atomic_store(&v->is_waiting, false);
+    return has;
+}
+
+/* It was halted in [from, to). */
+static void note_halt(struct vcpu_rest *rest, uint64_t from, uint64_t to)
+{
+    uint64_t span;
+
+    if (rest->began_ns == 0) {
+        rest->began_ns = from;
+    }
+    rest->halted_ns += to - from;
+    span = to - rest->began_ns;
+    if (span < SPAN_NS) {
+        return;
+    }
+    if (rest->halted_ns < span / 100 * REST_OF_100) {
+        rest->is_trimmed = false;
+    } else if (!rest->is_trimmed) {
+        rest->wants_trim = true;
+    }
+    rest->began_ns = to;
+    rest->halted_ns = 0;
 }
 
 void vcpu_halt(struct vcpu *v)
 {
+    const struct timespec span = {.tv_sec = (time_t)(SPAN_NS / NS)};
+    uint64_t from = board_now(v->machine->board);
+
     pv_rest(&v->pv);
-    wait(v);
+    (void)wait(v, v->rest.is_trimmed ? NULL : &span);
     pv_go_on(&v->pv);
+    note_halt(&v->rest, from, board_now(v->machine->board));
     if (pv_takes_wake(&v->pv)) {
         cpu_kick(v->cpu, CPU_KICK_WAKE);
     }
@@ -69,7 +108,8 @@ void vcpu_halt(struct vcpu *v)
 
 bool vcpu_leaves(struct vcpu *v)
 {
-    return atomic_load_explicit(&v->asks, memory_order_relaxed) != 0 ||
+    return v->rest.wants_trim ||
+           atomic_load_explicit(&v->asks, memory_order_relaxed) != 0 ||
            atomic_load_explicit(&v->machine->is_over, memory_order_relaxed) ||
            atomic_load_explicit(&v->machine->holds, memory_order_relaxed) != 0;
 }
@@ -252,9 +292,14 @@ static void *run(void *arg)
             continue;
         }
         obey(v);
+        if (v->rest.wants_trim) {
+            cpu_trim(v->cpu);
+            v->rest.wants_trim = false;
+            v->rest.is_trimmed = true;
+        }
         if (v->state == VCPU_WAITS) {
             atomic_store(&v->cpu->kicks, 0);
-            wait(v);
+            (void)wait(v, NULL);
         } else {
             r = cpu_run(v->cpu, UINT64_MAX);
         }

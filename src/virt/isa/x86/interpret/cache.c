@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/fault.h"
+#include "host/ram.h"
 #include "virt/isa/x86/interpret/code.h"
 #include "virt/isa/x86/interpret/debug.h"
 #include "virt/isa/x86/interpret/interpret.h"
@@ -64,6 +65,14 @@ static void drop_all(struct x86_cpu *c)
     pthread_mutex_unlock(&code->share->lock);
 }
 
+void x86_code_trim(struct x86_cpu *c)
+{
+    drop_all(c);
+    ram_zero(c->code->arena, CODE_ARENA_BYTES);
+    ram_zero(c->code->pages, CODE_PAGES * sizeof *c->code->pages);
+    c->code->pages_used = 0;
+}
+
 static struct code_page *find_page(const struct x86_code *code, gpa at, uint8_t key)
 {
     struct code_page *p = code->bucket[bucket_number(at)];
@@ -86,7 +95,11 @@ static struct code_page *add_page(struct x86_cpu *c, gpa at, uint8_t key,
     }
     pthread_mutex_lock(&code->share->lock);
     p = &code->pages[code->page_count++];
-    memset(p, 0, sizeof *p);
+    if (code->page_count <= code->pages_used) {
+        memset(p, 0, sizeof *p);
+    } else { /* all zero yet, and not the host's memory until a slot is filled */
+        code->pages_used = code->page_count;
+    }
     p->at = at;
     p->key = key;
     p->host = host;

@@ -92,6 +92,7 @@ struct x86_code {
     uint32_t arena_used;
     struct code_page *pages;
     unsigned page_count;
+    unsigned pages_used; /* those from there on were never */
     struct code_page *bucket[CODE_BUCKETS];
     struct code_crossing crossing[CODE_CROSSINGS];
     struct code_crossing
@@ -135,6 +136,7 @@ static inline uint8_t x86_code_key(const struct x86_cpu *c)
 /* cache.c */
 int x86_code_init(struct x86_cpu *c);
 void x86_code_fini(struct x86_cpu *c);
+void x86_code_trim(struct x86_cpu *c); /* nothing is decoded, its memory given back */
 
 /* The block at rip, decoded if need be; raises what a fetch raises, with
  * gpr[X86_RIP] on the instruction. */
@@ -231,5 +233,6 @@ void x86_interpret_fini(struct x86_cpu *c);
 void x86_interpret_get(const struct cpu *base, struct x86_regs *ret_regs);
 int x86_interpret_set(struct cpu *base, const struct x86_regs *regs, struct err *e);
 void x86_interpret_count(const struct cpu *base, struct cpu_counters *ret_counters);
+void x86_interpret_trim(struct cpu *base);
 
 #endif

@@ -55,6 +55,12 @@ void x86_interpret_count(const struct cpu *base, struct cpu_counters *ret_counte
     *ret_counters = ((const struct x86_cpu *)base)->count;
 }
 
+void x86_interpret_trim(struct cpu *base)
+{
+    x86_code_trim(x86_of(base));
+    x86_tlb_trim(x86_of(base));
+}
+
 void x86_interpret_fini(struct x86_cpu *c)
 {
     if (c->code != NULL) {
@@ -77,6 +83,7 @@ static const struct cpu_ops interpret_ops = {
     .set = x86_interpret_set,
     .count = x86_interpret_count,
     .debug = x86_interpret_debug,
+    .trim = x86_interpret_trim,
     .destroy = destroy,
 };
 

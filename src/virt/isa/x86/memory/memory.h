@@ -101,6 +101,7 @@ void x86_tlb_switch(struct x86_cpu *c);
 void x86_tlb_flush_all(struct x86_cpu *c, bool also_global);
 void x86_tlb_flush_pcid(struct x86_cpu *c, uint16_t pcid, bool also_global);
 void x86_tlb_flush_page(struct x86_cpu *c, uint16_t pcid, uint64_t linear);
+void x86_tlb_trim(struct x86_cpu *c); /* all of them forgotten, their memory given back */
 void x86_tlb_select(struct x86_cpu *c); /* after CPL or EFLAGS.AC changed */
 int x86_tlb_init(struct x86_cpu *c);
 void x86_tlb_fini(struct x86_cpu *c);

@@ -30,6 +30,7 @@
 #include <string.h>
 
 #include "base/fault.h"
+#include "host/ram.h"
 #include "virt/isa/x86/memory/memory.h"
 
 #define VOTES_MOST 16 /* so that another majority is soon seen */
@@ -246,6 +247,19 @@ void x86_tlb_flush_all(struct x86_cpu *c, bool also_global)
         renew_global(c);
     }
     c->wants |= X86_WANT_RELOAD;
+}
+
+void x86_tlb_trim(struct x86_cpu *c)
+{
+    x86_tlb_flush_all(c, true);
+    for (unsigned i = 0; i < X86_SPACES; i++) {
+        for (unsigned as = 0; as < X86_AS_COUNT; as++) {
+            struct x86_tlb *t = &c->tlbs->space[i].as[as];
+
+            ram_zero(t, sizeof *t);
+            prepare(t);
+        }
+    }
 }
 
 void x86_tlb_flush_pcid(struct x86_cpu *c, uint16_t pcid, bool also_global)

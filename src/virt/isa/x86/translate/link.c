@@ -8,6 +8,7 @@
  * other pages hold no longer. */
 #include <string.h>
 
+#include "host/ram.h"
 #include "virt/isa/x86/memory/tlb.h"
 #include "virt/isa/x86/translate/private.h"
 
@@ -103,6 +104,13 @@ void link_init(struct translate_cpu *t)
     for (unsigned n = 0; n < JUMP_SPACES; n++) {
         empty_place(table_of(t, n), 0);
     }
+}
+
+void link_trim(struct translate_cpu *t)
+{
+    memset(t->filled, 0, sizeof t->filled);
+    ram_zero(t->jumps, (size_t)JUMP_SPACES * EMIT_JUMPS * sizeof *t->jumps);
+    link_init(t);
 }
 
 void link_forget(struct translate_cpu *t, const struct unit *u)

@@ -206,6 +206,8 @@ uint64_t link_recall(const struct translate_cpu *t, uint64_t rip);
 void link_remember(struct translate_cpu *t, uint64_t rip, uint64_t code);
 void link_refresh(struct translate_cpu *t); /* the table of what executes now */
 void link_init(struct translate_cpu *t);
+void link_trim(
+    struct translate_cpu *t); /* the tables are empty, their memory given back */
 
 /* trace.c: translate what begins at `rip`, to the half in use, which has room; NULL:
  * leave it to the interpreter. */

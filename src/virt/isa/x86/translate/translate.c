@@ -169,6 +169,12 @@ static void destroy(struct cpu *base)
     free(t);
 }
 
+static void trim(struct cpu *base)
+{
+    x86_interpret_trim(base);
+    link_trim(translate_of(x86_of(base)));
+}
+
 static const struct cpu_ops translate_ops = {
     .name = "translate",
     .run = translate_run,
@@ -176,6 +182,7 @@ static const struct cpu_ops translate_ops = {
     .set = x86_interpret_set,
     .count = x86_interpret_count,
     .debug = x86_interpret_debug,
+    .trim = trim,
     .destroy = destroy,
 };
 

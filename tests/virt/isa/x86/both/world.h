@@ -96,6 +96,7 @@ struct world {
     /* Of the step: instructions, kicks at its begin, and the vector they bring. */
     uint64_t budget;
     uint32_t kicks;
+    unsigned trims; /* bits of the sides that give memory back before it */
     int vector;
 };
 
