@@ -11,6 +11,7 @@
 #define TAG_MOST        36
 #define MILLIS_OF_A_CPU 1000
 #define MEMORY_USUAL    (UINT64_C(512) << 20) /* as node/spec gives it */
+#define MEMORY_MOST     (UINT64_C(512) << 30) /* addresses have 40 bits */
 #define MEMORY_STEP     (UINT64_C(128) << 20) /* in which memory comes to a machine */
 
 /* Options by the kind that they are for. */
@@ -148,6 +149,9 @@ static int check_room(const json_t *config, struct err *e)
         return err_set(e, -ERANGE,
                        "cannot use --memory-most with a machine: want what --memory is, "
                        "and a multiple of 128M more");
+    }
+    if (r == 0 && (memory > MEMORY_MOST || most > MEMORY_MOST)) {
+        return err_set(e, -ERANGE, "cannot use more than 512G of memory with a machine");
     }
     return r;
 }

@@ -167,6 +167,8 @@ fails 125 strata create --as machine --kernel "$linux" --cpus 4 --cpus-most 2
 has "room for fewer" "$OUT" "--cpus-most"
 fails 125 strata create --as machine --kernel "$linux" --memory 256M --memory-most 300M
 has "room for part of a step" "$OUT" "128M"
+fails 125 strata create --as machine --kernel "$linux" --memory 256M --memory-most 1T
+has "more than addresses reach" "$OUT" "512G"
 fails 125 strata create --cpus-most 2 busybox
 has "a container" "$OUT" "cannot use --cpus-most with a container"
 

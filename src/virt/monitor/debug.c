@@ -60,7 +60,7 @@ void debug_serve(struct machine *m)
     struct machine_stop stop;
     int r = m->stopped != NULL ? machine_pause(m, NULL) : -ENOENT;
 
-    if (r == -EBUSY) { /* inside another one, which is soon over */
+    if (r == -EBUSY || r == -ETIMEDOUT) { /* inside another one; not all stand yet */
         machine_ask(m, ASK_DEBUG);
         return;
     }

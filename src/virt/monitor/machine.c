@@ -12,6 +12,8 @@
 #include "virt/monitor/plug/plug.h"
 #include "virt/monitor/private.h"
 
+#define MOST_BYTES                                                                       \
+    (UINT64_C(512) << 30) /* addresses have 40 bits, and windows lie behind */
 #define PAUSE_MOST 64 /* some microseconds of a loop that waits for another processor */
 
 static void on_over(struct loop_task *t)
@@ -90,6 +92,9 @@ int machine_create(struct loop *l, const struct machine_options *o, struct machi
     }
     if (o->memory_bytes < MACHINE_LEAST_BYTES || o->memory_bytes % 4096 != 0) {
         return err_set(e, -EINVAL, "cannot make a machine of so little memory");
+    }
+    if (o->memory_bytes > MOST_BYTES || o->memory_most > MOST_BYTES) {
+        return err_set(e, -ERANGE, "cannot make a machine of so much memory");
     }
     if (o->memory_most != 0 &&
         (o->memory_most < o->memory_bytes ||
