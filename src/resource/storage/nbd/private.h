@@ -71,6 +71,20 @@ struct payload_pipe {
     bool used;
 };
 
+/* How big answers of reads go to a client: as pages of the file, or copied. */
+struct pages_choice {
+    bool copies;
+    bool settles;      /* what is on its way went the other way: not measured yet */
+    unsigned trial;    /* the window of the trial; PAGES_TRIALS: it is decided */
+    uint64_t left;     /* bytes of what is under way: settling, a window, a decision */
+    uint64_t rest;     /* bytes that the next decision holds */
+    uint64_t began_ns; /* of the window */
+    uint64_t last_ns;  /* when the last read came */
+    uint64_t least[2]; /* nanoseconds of the best window: pages, copies */
+};
+
+#define PAGES_TRIALS 6u
+
 struct connection {
     struct nbd_server *server;
     struct connection *next;
@@ -94,6 +108,7 @@ struct connection {
     bool big;                 /* payloads are: read exactly what belongs to them */
     struct request *incoming; /* a write whose payload is coming in */
 
+    struct pages_choice pages;
     struct payload_pipe pipe[NBD_PIPES];
     unsigned pipes_used;
     unsigned pipe_shy; /* payloads that go to memory before a pipe is tried again */
@@ -159,6 +174,9 @@ void nbd_request_put(struct request *r);
 
 /* Room for the bytes of a read or a write; false: there is no memory. */
 bool nbd_request_room(struct request *r);
+
+/* A read of so many bytes has come: whether pages of the file are to be sent, where it has some. */
+bool nbd_pages_wanted(struct pages_choice *p, uint64_t bytes, uint64_t now_ns);
 
 /* Whether the payload of a big write comes to a pipe; `pipe` from then on. */
 bool nbd_pipe_takes(struct request *r);

@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <time.h>
 
 #include "base/fault.h"
 #include "contract/blk_ops.h"
@@ -196,12 +197,22 @@ static int check(const struct request *r)
     return 0;
 }
 
-/* Big reads of what lies in the page cache are sent from there. */
+/* That of the loop is the one of its turn, which may have many reads. */
+static uint64_t now_ns(void)
+{
+    struct timespec t;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+/* Big reads of what lies in the page cache are sent from there, where the client gains by it. */
 static bool send_pages(struct request *r)
 {
     struct connection *c = r->c;
 
     if (r->command != NBD_CMD_READ || r->bytes < BIG_BYTES || c->ssl != NULL ||
+        !nbd_pages_wanted(&c->pages, r->bytes, now_ns()) ||
         blk_pages(c->export->edge.disk, r->off, r->bytes, &r->file, &r->file_at) != 0) {
         return false;
     }
