@@ -3,7 +3,7 @@
  * A header wraps the key of a layer for each passphrase.  It is looked at in a copy, because the
  * layer may be somebody's who is writing to it: data, never the header, which changes under
  * the volume's lock alone.  A layer that is no file of the host is read by the program
- * `volume`, which copies the header out of it. */
+ * `volume`, which copies the header out of it; one with a journal by who writes to it. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -13,7 +13,9 @@
 #include <unistd.h>
 
 #include "base/scope.h"
+#include "base/str.h"
 #include "node/volume/arrange.h"
+#include "node/volume/worker.h"
 
 #define COPY_TRIES 10
 
@@ -92,12 +94,83 @@ static int copy_header_soon(struct node *n, const struct layer *l, struct err *e
     return r < 0 ? err_set(e, r, "%s", why.text) : r;
 }
 
+/* ---- where what is written goes through a journal ---- */
+
+/* Of the volume that writes to it, or whose cache it is: by its worker; -ENOENT: there is none. */
+static int ask_worker(struct node *n, const char *volume, const struct layer *l,
+                      struct err *e)
+{
+    SCOPED(scope_close) int control = volume_worker_connect(n, volume);
+    SCOPED(scope_close) int to = -1;
+    struct words w = {.message = true};
+    const struct worker_ask ask = {.words = &w};
+    char fd[32];
+    int r;
+
+    if (control < 0) {
+        return -ENOENT;
+    }
+    to = memfd_create("header", MFD_CLOEXEC);
+    words_add(&w, "header");
+    words_add(&w, "layer=%s", l->id);
+    words_add(&w, "%s", words_fd(&w, "copy", fcntl(to, F_DUPFD_CLOEXEC, 3), fd));
+    r = to < 0 ? err_sys(e, -errno, "cannot read an encryption header")
+               : volume_worker_ask(n, control, &ask, e);
+    words_fini(&w);
+    return r < 0 ? r : scope_take_fd(&to);
+}
+
+static int ask_workers(struct node *n, const struct layer *l, struct err *e)
+{
+    struct strv users = {0};
+    int r = layer_users(n, l->id, &users, e);
+
+    r = r == 0 ? -ENOENT : r;
+    for (size_t i = 0; r == -ENOENT && i < users.n; i++) {
+        const char *user = users.items[i];
+
+        if (str_starts(user, "v/") || str_starts(user, "c/")) {
+            struct err why = {0};
+
+            r = ask_worker(n, user + 2, l, &why);
+            r = r < 0 && r != -ENOENT ? err_set(e, r, "%s", why.text) : r;
+        }
+    }
+    strv_fini(&users);
+    return r;
+}
+
+/* Who writes is asked, since what it has begun is in its journal only.  One that was killed
+ * has left that there: it is finished first.  One that ends is waited for. */
+static int settled_header(struct node *n, const struct layer *l, struct err *e)
+{
+    const struct timespec step = {.tv_nsec = 20000000};
+    struct err why = {0};
+    int r = -EUCLEAN;
+
+    for (int i = 0; (r == -EUCLEAN || r == -EBUSY) && i < COPY_TRIES; i++) {
+        if (i > 0) {
+            (void)nanosleep(&step, NULL);
+        }
+        why = (struct err){0};
+        r = ask_workers(n, l, &why);
+        r = r == -ENOENT ? copy_header(n, l, &why) : r;
+        if (r == -EUCLEAN) {
+            why = (struct err){0};
+            r = arrange_settle(n, l, &why);
+            r = r == 0 ? copy_header(n, l, &why) : r;
+        }
+    }
+    return r < 0 ? err_set(e, r, "%s", why.text) : r;
+}
+
 int layer_header(struct node *n, const struct layer *l, struct err *e)
 {
     SCOPED(scope_close) int image = -1;
 
     if (!layer_has_file(l)) {
-        return copy_header_soon(n, l, e);
+        return arrange_has_journal(l) ? settled_header(n, l, e)
+                                      : copy_header_soon(n, l, e);
     }
     image = piece_open(n, l, O_RDONLY, e);
     return image < 0 ? image : volume_key_header(image, e);

@@ -246,19 +246,6 @@ static int fill_piece(struct node *n, const struct layer *l, const struct layer_
                : 0;
 }
 
-/* Its header is read beside who writes to the disk, and a journal is not. */
-static int check_encrypted(const struct layer_plan *p, const struct layer *l,
-                           struct err *e)
-{
-    return layer_is_to_be_encrypted(p) && arrange_has_journal(l)
-               ? err_set(e, -EOPNOTSUPP,
-                         "pool '%s' keeps parity (%s), and no encrypted disks yet: "
-                         "mirror, raid10, raid0 and span do",
-                         volume_text(p->pool, "name"),
-                         volume_text(l->record, "arrangement"))
-               : 0;
-}
-
 /* A size that its members cannot have is an image's. */
 static const char *format_for(const struct layer_plan *p, const struct pool_choice *c,
                               const char *arrangement)
@@ -336,7 +323,6 @@ int layer_make(struct node *n, const struct layer_plan *p, struct layer_new *ret
         (void)json_object_set(l->record, "tier", json_object_get(p->of, "tier"));
     }
     r = l->record == NULL ? err_set(e, -ENOMEM, "no memory") : check_blocks(l, e);
-    r = r == 0 ? check_encrypted(p, l, e) : r;
     r = r == 0 ? piece_announce(n, l, &ret->intent, e) : r;
     (void)fault_step("layer.announced");
     r = r == 0 ? check_members(n, l, e) : r;

@@ -151,7 +151,8 @@ static int enter_image(const struct request *r, struct blk *image, struct blk **
 /* `copy=FD`: the header itself, for who makes layers that open with the same passphrases. */
 static int copy_out(const struct request *r, struct blk *header)
 {
-    int fd = atoi(request_get(r, "copy"));
+    const char *word = request_get(r, "copy");
+    int fd = word != NULL ? atoi(word) : -1;
     size_t bytes = (size_t)blk_size(header);
     SCOPED(scope_free) char *copy = fault_aligned(4096, bytes);
     int e = copy == NULL ? -ENOMEM : blk_read(header, copy, bytes, 0);
@@ -237,23 +238,49 @@ static int change_header(struct call *c, struct blk *file, const struct qcow2_in
     return e;
 }
 
-int serve_key(struct call *c)
+/* The image that the request names, with where its header lies. */
+static int find_image(struct call *c, struct blk **ret_image, struct qcow2_info *ret)
 {
     const char *name = request_get(&c->words, "layer");
-    struct blk *image =
-        graph_disk(c->worker->graph, name != NULL ? name : "", c->words.e);
-    struct qcow2_info i = {0};
-    struct blk_edge *edge;
-    bool frozen;
-    int e;
+    struct blk *image = graph_disk(c->worker->graph, name != NULL ? name : "", NULL);
 
     if (image == NULL || strcmp(image->ops->name, "qcow2") != 0) {
-        return err_set(c->words.e, -EINVAL,
+        return err_set(c->words.e, -ENOENT,
                        "no layer of the volume is named (layer=NODE)");
     }
-    qcow2_info(image, &i);
-    if (!i.is_encrypted) {
+    qcow2_info(image, ret);
+    if (!ret->is_encrypted) {
         return err_set(c->words.e, -EINVAL, "'%s' is not encrypted", image->label);
+    }
+    *ret_image = image;
+    return 0;
+}
+
+int serve_header(struct call *c)
+{
+    struct qcow2_info i = {0};
+    struct blk *image = NULL;
+    struct blk *part = NULL;
+    int e = find_image(c, &image, &i);
+
+    e = e == 0 ? window_create(image->edge[0].disk, i.crypt_at, i.crypt_bytes, 0, &part,
+                               c->words.e)
+               : e;
+    e = e == 0 ? copy_out(&c->words, part) : e;
+    blk_drop(part);
+    return e;
+}
+
+int serve_key(struct call *c)
+{
+    struct qcow2_info i = {0};
+    struct blk *image = NULL;
+    struct blk_edge *edge;
+    bool frozen;
+    int e = find_image(c, &image, &i);
+
+    if (e != 0) {
+        return e;
     }
     edge = &image->edge[0]; /* to its file */
     frozen = edge->disk->read_only;

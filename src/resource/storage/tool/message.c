@@ -22,7 +22,8 @@
 #define NUMBER_ROOM 12 /* of a descriptor, as text */
 
 /* Words whose value is a descriptor, beside those of nodes. */
-static const char *const fd_keys[] = {"socket", "keep-fd", "secrets", "turned", "new"};
+static const char *const fd_keys[] = {"socket", "keep-fd", "secrets",
+                                      "turned", "new",     "copy"};
 
 void message_fini(struct message *m)
 {

@@ -282,6 +282,7 @@ static const struct verb {
     {"key",
      (const char *const[]){"layer", "key", "new", "remove", "rounds", "reopen", NULL},
      false, true, serve_key},
+    {"header", (const char *const[]){"layer", "copy", NULL}, false, false, serve_header},
     {"scrub", (const char *const[]){"layer", "mend", "equal", "read", "rate", NULL}, true,
      false, serve_scrub},
     {"reclaim", (const char *const[]){"layer", NULL}, true, false, serve_reclaim},

@@ -130,6 +130,7 @@ int serve_stream(struct call *c);
 int serve_backup(struct call *c);
 int serve_marks(struct call *c);
 int serve_key(struct call *c);
+int serve_header(struct call *c);
 
 /* `reopen=NODE,fd=N`, for each of them: go on with a descriptor that can be written. */
 int call_reopen(struct call *c);
