@@ -227,6 +227,9 @@ static int add_volume(const struct plan *p, json_t *machine, const struct wanted
         return r;
     }
     (void)json_object_set_new(disk, "read_only", json_boolean(w->words.read_only));
+    if (!w->words.read_only && !p->n->rootless) { /* else the worker has no file for it */
+        (void)json_object_set_new(disk, "live", json_true());
+    }
     if (w->words.key_file[0] != '\0') {
         (void)json_object_set_new(disk, "key_file", json_string(w->words.key_file));
     }

@@ -7,6 +7,7 @@
 #include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 struct err;
@@ -76,11 +77,13 @@ struct mounted_place {
     char type[16];
 };
 
-/* Where a running guest has a disk mounted to be written to; count 0: nowhere. */
+/* Where a running guest has a disk mounted to be written to; count 0: nowhere.  A machine has it as
+ * a disk of its own. */
 struct mounted {
     struct mounted_place places[MOUNTED_MOST];
     size_t count;
-    char guest[64]; /* its name */
+    char guest[64];         /* its name */
+    char machine[PATH_MAX]; /* its run-time files; "": it is none */
 };
 
 void mounted_find(struct node *n, const char *volume, struct mounted *ret);
@@ -88,6 +91,10 @@ void mounted_fini(struct mounted *m);
 
 /* The devices see that their disk is larger; `grow`: and the file systems on them. */
 int mounted_grown(struct mounted *m, bool grow, struct err *e);
+
+/* The machine, and the system in it, see that their disk `volume` has so many bytes. */
+int mounted_told(const struct mounted *m, const char *volume, uint64_t bytes,
+                 struct err *e);
 
 /* ---- keep.c ---- of a raw disk that a guest has mounted and no worker serves */
 

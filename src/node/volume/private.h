@@ -38,6 +38,9 @@ void volume_forget_lock(const struct node *n, const char *name);
 int volume_load_disk(struct node *n, const char *name, struct volume *ret, int *ret_lock,
                      struct err *e);
 
+/* Whether the volume is that of "NAME:/PATH...", or of "NAME", as a machine has it. */
+bool volume_is_named(const char *text, const char *name);
+
 /* Names of the guests that have it; the caller owns the list. */
 json_t *volume_users(struct node *n, const char *name);
 void volume_now(char out[32]);

@@ -157,12 +157,12 @@ int volume_load_settled(struct node *n, const char *name, struct volume *ret,
     return r;
 }
 
-/* "NAME:/PATH..." names the volume? */
-static bool names_volume(const char *text, const char *name)
+bool volume_is_named(const char *text, const char *name)
 {
     size_t n = strlen(name);
 
-    return text != NULL && strncmp(text, name, n) == 0 && text[n] == ':';
+    return text != NULL && strncmp(text, name, n) == 0 &&
+           (text[n] == ':' || text[n] == '\0');
 }
 
 json_t *volume_users(struct node *n, const char *name)
@@ -183,7 +183,7 @@ json_t *volume_users(struct node *n, const char *name)
 
         json_array_foreach(list, k, item)
         {
-            if (names_volume(json_string_value(item), name)) {
+            if (volume_is_named(json_string_value(item), name)) {
                 (void)json_array_append(out, json_object_get(record, "name"));
                 break;
             }

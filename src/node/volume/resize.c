@@ -183,6 +183,9 @@ static int grow_filesystem(struct node *n, const struct volume *v, const json_t 
     if (where->count > 0) {
         return mounted_grown(where, grow, e);
     }
+    if (where->machine[0] != '\0') {
+        return mounted_told(where, v->name, volume_number(v->record, "size_bytes"), e);
+    }
     if (!grow) {
         return 0;
     }
@@ -214,14 +217,21 @@ static int check_mounted(const struct volume *v, uint64_t size, const json_t *or
                          const struct mounted *where, struct err *e)
 {
     bool smaller = size < volume_number(v->record, "size_bytes");
+    bool grow = json_is_true(json_object_get(order, "filesystem"));
 
-    if (smaller && where->count > 0) {
-        return err_set(e, -EBUSY, "guest '%s' has it mounted: it can only grow",
-                       where->guest);
+    if (smaller && where->guest[0] != '\0') {
+        return err_set(e, -EBUSY, "guest '%s' has it%s: it can only grow", where->guest,
+                       where->count > 0 ? " mounted" : "");
     }
-    return smaller && json_is_true(json_object_get(order, "filesystem"))
-               ? err_set(e, -EOPNOTSUPP, "a file system is not made smaller")
-               : 0;
+    if (grow && where->machine[0] != '\0') {
+        return err_set(
+            e, -EBUSY,
+            "guest '%s', a machine, has it: the file system on it grows in there "
+            "(without --filesystem)",
+            where->guest);
+    }
+    return smaller && grow ? err_set(e, -EOPNOTSUPP, "a file system is not made smaller")
+                           : 0;
 }
 
 static int resize(struct node *n, struct volume *v, const json_t *order,

@@ -1,7 +1,8 @@
 /* attach.c - volumes that are disks, for guests that have them mounted (node/mount).
  *
  * Each becomes an open file, which the process that mounts it inherits: a raw file itself, others
- * by the program `volume`, and those that are written to by the volume's worker.  The volume is
+ * by the program `volume`, and those that are written to by the volume's worker, of a machine
+ * ("live") raw ones, too: so they are kept, moved and resized under it.  The volume is
  * locked from when the plan is made until the disk is attached, and has its own lock from then
  * on. */
 #include <errno.h>
@@ -88,7 +89,8 @@ int mounted_open(struct node *n, const struct volume *v, const json_t *order, bo
     r = r == 0 ? chain_unlock(n, &chain, order, e) : r;
     if (r == 0 && chain.count == 1 && layer_has_file(&chain.layers[0]) &&
         strcmp(volume_text(v->record, "format"), "raw") == 0 &&
-        !option_stands_over(v->record)) {
+        !option_stands_over(v->record) &&
+        !(writes && json_is_true(json_object_get(order, "live")))) {
         r = open_raw(n, &chain.layers[0], writes, ret_file, e);
     } else if (r == 0) {
         r = writes ? mounted_live(n, v, order, ret_file, e)

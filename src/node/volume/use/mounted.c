@@ -1,7 +1,8 @@
 /* mounted.c - where guests have a disk mounted.
  *
  * A keeper has the mounts in a mount namespace of its own; the plan that it was started with says
- * where.  They are reached through /proc/KEEPER/root. */
+ * where.  They are reached through /proc/KEEPER/root.  Machines mount by themselves: of them it
+ * is known who has the disk. */
 #include "node/volume/mounted.h"
 
 #include <errno.h>
@@ -16,6 +17,7 @@
 #include "host/attach/attach.h"
 #include "host/file.h"
 #include "node/volume/private.h"
+#include "virt/monitor/remote/remote.h"
 
 #define PLAN_MOST  (4u << 20)
 #define LINES_MOST (16u << 20)
@@ -98,10 +100,17 @@ static void look_at_guest(struct node *n, const json_t *guest, const char *volum
         struct mounted_place *p = &ret->places[ret->count];
         const char *at = volume_text(disk, "at");
 
-        if (ret->count == MOUNTED_MOST ||
-            strcmp(volume_text(disk, "name"), volume) != 0 ||
-            json_is_true(json_object_get(disk, "read_only")) ||
-            !look_up(st.keeper, at, p)) {
+        if (strcmp(volume_text(disk, "name"), volume) != 0 ||
+            json_is_true(json_object_get(disk, "read_only"))) {
+            continue;
+        }
+        if (json_is_object(json_object_get(plan, "machine"))) {
+            (void)guest_run_path(n, id, "", ret->machine);
+            (void)str_print(ret->guest, sizeof ret->guest, "%s",
+                            volume_text(guest, "name"));
+            return;
+        }
+        if (ret->count == MOUNTED_MOST || !look_up(st.keeper, at, p)) {
             continue;
         }
         p->dir = open_root(st.keeper, at);
@@ -116,12 +125,12 @@ static void look_at_guest(struct node *n, const json_t *guest, const char *volum
 void mounted_find(struct node *n, const char *volume, struct mounted *ret)
 {
     SCOPED(scope_json) json_t *guests = NULL;
-    size_t len = strlen(volume);
     size_t i;
     json_t *guest;
 
     ret->count = 0;
     ret->guest[0] = '\0';
+    ret->machine[0] = '\0';
     if (guest_all(n, &guests, NULL) < 0) {
         return;
     }
@@ -134,10 +143,7 @@ void mounted_find(struct node *n, const char *volume, struct mounted *ret)
 
         json_array_foreach(list, k, item)
         {
-            const char *word = json_string_value(item);
-
-            has = has ||
-                  (word != NULL && strncmp(word, volume, len) == 0 && word[len] == ':');
+            has = has || volume_is_named(json_string_value(item), volume);
         }
         if (has) {
             look_at_guest(n, guest, volume, ret);
@@ -158,4 +164,16 @@ int mounted_grown(struct mounted *m, bool grow, struct err *e)
         r = r == 0 && grow ? attach_grow(p->dir, device, p->type, e) : r;
     }
     return r;
+}
+
+int mounted_told(const struct mounted *m, const char *volume, uint64_t bytes,
+                 struct err *e)
+{
+    SCOPED(scope_json)
+    json_t *arg = json_pack("{s:s, s:I}", "disk", volume, "bytes", (json_int_t)bytes);
+    int r = far_ask(m->machine, FAR_RESIZE, arg, NULL, e);
+
+    return r < 0 ? err_wrap(e, "it has %llu bytes, but guest '%s' was not told",
+                            (unsigned long long)bytes, m->guest)
+                 : 0;
 }
