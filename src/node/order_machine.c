@@ -20,12 +20,12 @@ static const char *const of_containers[] = {
     "cap_add",    "cap_drop",     "ulimit",  "privileged", "pids",
     "health_cmd", "security_opt", "io_read", "io_write",   "network_rate"};
 /* ... and what only an image makes sense of: a kernel alone knows none of it. */
-static const char *const of_images[] = {"command", "entrypoint", "user",     "workdir",
-                                        "env",     "ssh_key",    "user_data"};
+static const char *const of_images[] = {"command", "entrypoint", "user",      "workdir",
+                                        "env",     "ssh_key",    "user_data", "boot"};
 static const char *const of_machines[] = {
     "kernel",    "initrd",      "append",   "engine",          "disks",
     "cpus_most", "memory_most", "watchdog", "hide_hypervisor", "ssh_key",
-    "user_data", "no_reboot",   "on_crash", "firmware"};
+    "user_data", "no_reboot",   "on_crash", "firmware",        "boot"};
 /* Firmware finds its own kernel. */
 static const char *const of_kernels[] = {"image", "kernel", "initrd", "append"};
 
@@ -82,6 +82,11 @@ static int check_words(const json_t *config, struct err *e)
     }
     if (r < 0) {
         return r;
+    }
+    if (kernel != NULL && json_object_get(config, "boot") != NULL) {
+        return err_set(e, -EINVAL,
+                       "cannot use --boot and --kernel together: each says "
+                       "which kernel is started");
     }
     if (image != NULL && json_object_get(config, "initrd") != NULL) {
         return err_set(

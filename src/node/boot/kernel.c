@@ -66,24 +66,38 @@ static int prepare_file(struct node *n, json_t *boot, struct err *e)
     return r < 0 && r != -ENOENT ? err_sys(e, r, "cannot unpack kernel '%s'", path) : 0;
 }
 
+static int find_of_image(struct node *n, const struct guest *g, struct kernel_order *o,
+                         struct kernel_ready *ret, struct err *e)
+{
+    struct tree *tree = NULL;
+    int r = 0;
+
+    if (o->file == NULL) {
+        r = guest_boot_tree(n, g, &tree, e);
+        o->tree_id = r == 0 ? tree->digest : NULL;
+    }
+    r = r == 0 ? find_or_make(n, guest_text(g, "image_digest"), o, ret, e) : r;
+    tree_close(tree);
+    o->tree_id = NULL;
+    return r;
+}
+
 /* With a first file system of that kernel's modules and the agent. */
 static int prepare_image(struct node *n, const struct guest *g, json_t *boot,
                          struct err *e)
 {
+    const char *from = json_string_value(json_object_get(guest_config(g), "boot"));
+    bool is_own = from != NULL && strcmp(from, "disk") == 0;
     char agent[PATH_MAX];
     struct kernel_order order = {
-        .file = json_string_value(json_object_get(boot, "kernel")), .agent = agent};
+        .file = is_own ? NULL : json_string_value(json_object_get(boot, "kernel")),
+        .agent = agent};
     struct kernel_ready ready = {0};
-    struct tree *tree = NULL;
-    int r = 0;
+    int r;
 
     (void)str_print(agent, sizeof agent, "%s/agent", n->libexec);
-    if (order.file == NULL) {
-        r = guest_boot_tree(n, g, &tree, e);
-        order.tree_id = r == 0 ? tree->digest : NULL;
-    }
-    r = r == 0 ? find_or_make(n, guest_text(g, "image_digest"), &order, &ready, e) : r;
-    tree_close(tree);
+    r = is_own ? guest_boot_own(n, g, &order, &ready, e)
+               : find_of_image(n, g, &order, &ready, e);
     if (r < 0) {
         return e != NULL && e->code != 0
                    ? r

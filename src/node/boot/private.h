@@ -5,6 +5,8 @@
 #include "node/boot.h"
 #include "node/private.h"
 
+struct kernel_order;
+struct kernel_ready;
 struct tree;
 
 /* The file system of the guest's image; the caller closes it. */
@@ -13,6 +15,10 @@ int guest_boot_tree(struct node *n, const struct guest *g, struct tree **ret,
 
 /* choose.c: the kernel that this host runs, if the one who asks may read it; else NULL. */
 const char *guest_boot_host_kernel(char out[PATH_MAX]);
+
+/* own.c: what the newest kernel on the guest's own root boots from; the order has the agent. */
+int guest_boot_own(struct node *n, const struct guest *g, const struct kernel_order *o,
+                   struct kernel_ready *ret, struct err *e);
 
 /* The disk of the image, made at the first time; its path. */
 int guest_boot_base(struct node *n, const struct guest *g, char out[PATH_MAX],

@@ -139,9 +139,10 @@ static int apply(struct node *n, const struct guest *g, const json_t *order,
                  struct err *e)
 {
     json_t *engine = json_object_get(order, "engine");
+    json_t *boot = json_object_get(order, "boot");
     bool is_fresh = json_is_true(json_object_get(order, "fresh"));
 
-    if (engine == NULL && !is_fresh) {
+    if (engine == NULL && boot == NULL && !is_fresh) {
         return 0;
     }
     if (!guest_is_machine(g)) {
@@ -150,6 +151,14 @@ static int apply(struct node *n, const struct guest *g, const json_t *order,
     }
     if (engine != NULL) {
         (void)json_object_set(guest_config(g), "engine", engine);
+    }
+    if (boot != NULL && guest_text(g, "root")[0] == '\0') {
+        return err_set(e, -EINVAL,
+                       "cannot start guest '%s' so: it was not made from an image",
+                       guest_text(g, "name"));
+    }
+    if (boot != NULL) {
+        (void)json_object_set(guest_config(g), "boot", boot);
     }
     return is_fresh ? life_forget_saved(n, g, e) : 0;
 }

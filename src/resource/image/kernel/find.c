@@ -8,6 +8,7 @@
 
 #include "base/scope.h"
 #include "base/str.h"
+#include "contract/tree.h"
 #include "resource/image/kernel/key.h"
 
 #define MAGIC_AT    0x202u /* "HdrS" of a bzImage */
@@ -130,4 +131,23 @@ void kernel_ready_fini(struct kernel_ready *r)
     free(r->kernel);
     free(r->initrd);
     *r = (struct kernel_ready){0};
+}
+
+static int see_name(void *arg, const char *name)
+{
+    char *newest = arg;
+
+    if (str_starts(name, "vmlinuz-") && strverscmp(name, newest) > 0) {
+        (void)str_print(newest, NAME_MAX + 1, "%s", name);
+    }
+    return 0;
+}
+
+int kernel_newest(struct tree *t, char ret_name[NAME_MAX + 1])
+{
+    int r;
+
+    ret_name[0] = '\0';
+    r = tree_list(t, "boot", see_name, ret_name);
+    return r == -ENOTDIR || (r == 0 && ret_name[0] == '\0') ? -ENOENT : r;
 }

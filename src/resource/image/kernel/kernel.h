@@ -18,6 +18,8 @@
 #ifndef RESOURCE_IMAGE_KERNEL_KERNEL_H
 #define RESOURCE_IMAGE_KERNEL_KERNEL_H
 
+#include <limits.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -32,6 +34,7 @@ struct kernel_order {
                           * (../lib/modules/RELEASE), or in the tree, if there */
     const char *tree_id; /* "sha256:HEX", what the tree holds; NULL: there is none */
     const char *agent;   /* path of the program that becomes /init; NULL: no initramfs */
+    bool is_fleeting;    /* the tree will be gone: what is booted as it is, is copied */
 };
 
 struct kernel_ready {
@@ -45,6 +48,10 @@ struct kernel_ready {
 int kernel_find(const char *state, const struct kernel_order *o,
                 struct kernel_ready *ret);
 void kernel_ready_fini(struct kernel_ready *r);
+
+/* The name of the newest boot/vmlinuz-* of a tree, by the order of versions.  -ENOENT: it has
+ * none. */
+int kernel_newest(struct tree *t, char ret_name[NAME_MAX + 1]);
 
 /* Make what is missing; `tree` as the order's `tree_id` says, or NULL.  In the program
  * `image` only.  -ENOENT: there is no kernel in the tree. */

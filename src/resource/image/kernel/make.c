@@ -41,29 +41,15 @@ struct making {
 
 /* ---- which kernel ---- */
 
-struct newest {
-    char name[NAME_MAX + 1];
-};
-
-static int see_name(void *arg, const char *name)
-{
-    struct newest *n = arg;
-
-    if (str_starts(name, "vmlinuz-") && strverscmp(name, n->name) > 0) {
-        (void)str_print(n->name, sizeof n->name, "%s", name);
-    }
-    return 0;
-}
-
 static int find_in_tree(struct making *m, struct err *e)
 {
-    struct newest n = {.name = ""};
-    int r = m->tree == NULL ? -ENOENT : tree_list(m->tree, "boot", see_name, &n);
+    char name[NAME_MAX + 1] = "";
+    int r = m->tree == NULL ? -ENOENT : kernel_newest(m->tree, name);
 
-    if (r == -ENOENT || r == -ENOTDIR || (r == 0 && n.name[0] == '\0')) {
+    if (r == -ENOENT) {
         return err_set(e, -ENOENT, "the image has no kernel (boot/vmlinuz-*)");
     }
-    (void)str_print(m->path, sizeof m->path, "boot/%s", n.name);
+    (void)str_print(m->path, sizeof m->path, "boot/%s", name);
     return r < 0 ? err_sys(e, r, "cannot look for the image's kernel") : 0;
 }
 
@@ -85,6 +71,16 @@ static void read_release(struct making *m)
         m->release[n++] = c;
     }
     m->release[n] = '\0';
+}
+
+/* One that does not say it has its version in its name. */
+static void name_release(struct making *m)
+{
+    const char *name = strstr(m->path, "vmlinuz-");
+
+    if (m->release[0] == '\0' && m->order->file == NULL && name != NULL) {
+        (void)str_print(m->release, sizeof m->release, "%s", name + strlen("vmlinuz-"));
+    }
 }
 
 static int open_kernel(struct making *m, struct err *e)
@@ -115,6 +111,7 @@ static int open_kernel(struct making *m, struct err *e)
     m->file = at;
     m->bytes = (size_t)st.st_size;
     read_release(m);
+    name_release(m);
     return 0;
 }
 
@@ -138,6 +135,14 @@ static int link_itself(struct making *m, struct err *e)
     return keep_link(m->dir, m->key.kernel, "kernel", path, e);
 }
 
+/* As it is. */
+static int keep_itself(struct making *m, struct err *e)
+{
+    return m->order->is_fleeting
+               ? keep_file(m->dir, m->key.kernel, "kernel", m->file, m->bytes, e)
+               : link_itself(m, e);
+}
+
 static int make_kernel(struct making *m, struct err *e)
 {
     struct bzimage b;
@@ -146,7 +151,7 @@ static int make_kernel(struct making *m, struct err *e)
     int r;
 
     if (!bzimage_is(m->file, m->bytes)) {
-        return link_itself(m, e);
+        return keep_itself(m, e);
     }
     r = bzimage_read(m->file, m->bytes, &b, e);
     r = r < 0 ? r
@@ -154,7 +159,7 @@ static int make_kernel(struct making *m, struct err *e)
                                 &plain_bytes, e);
     if (r == -ENOTSUP) {
         err_clear(e);
-        return link_itself(m, e);
+        return keep_itself(m, e);
     }
     if (r == 0) {
         r = bzimage_layout(&b, plain, plain_bytes, &file, &bytes, e);
