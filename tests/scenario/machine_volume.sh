@@ -6,7 +6,9 @@
 # release
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/lib_linux.sh"
+. "$(dirname "$0")/lib_pool.sh"
 need_root
+need_cmd qemu-io
 need_linux virtio_blk
 
 cd "$WORK"
@@ -46,15 +48,23 @@ same() {
     is "what is on $1" "$(head -c 4194304 "$WORK/$1.raw" | md5sum | cut -c 1-32)" "$(sum "$1")"
 }
 
-# Two machines, two volumes of one pool, at once.
-strata volume create --size 16M one >/dev/null
-strata volume create --size 24M two >/dev/null
+# Two machines and a process of the host, each with a volume of one pool, at once, within its quota.
+strata pool create --quota 60M shared --member "$WORK/shared" >/dev/null
+strata volume create --pool shared --size 16M one >/dev/null
+strata volume create --pool shared --size 24M two >/dev/null
+strata volume create --pool shared --size 16M host >/dev/null
+serve host
 vm a "fill=one wait=" -v one
 vm b "fill=two wait=" -v two
 within 60 said a waiting
 within 60 said b waiting
 said a "disk one ro 0 sectors 32768" || fail "a: $(strata logs a)"
 said b "disk two ro 0 sectors 49152" || fail "b: $(strata logs b)"
+live -c 'write -P 7 0 4M' -c flush -c 'read -P 7 0 4M'
+fails 1 strata volume create --pool shared --size 8M more
+has "quota" "$OUT" "quota"
+fails 1 strata volume resize host 24M
+has "quota, larger" "$OUT" "quota"
 fails 125 vm c "" -v one
 has "one writer" "$OUT" "it is in use"
 fails 1 strata volume delete one
@@ -64,6 +74,9 @@ within 30 ended b
 same one
 same two
 strata delete a b >/dev/null
+stop "$server"
+strata volume export host --file "$WORK/host.raw" >/dev/null
+is "what the process wrote" "$(head -c 4194304 host.raw | tr -d '\007' | wc -c) $(wc -c <host.raw)" "0 16777216"
 
 # Read by two at once, of one that the host gives no right to write; a snapshot's layer below.
 strata volume snapshot one kept >/dev/null
