@@ -245,6 +245,9 @@ def user_mix(m):
     for name in PROGRAMS:
         ours, peers = split(medians(found, lambda r, n=name: r.programs[n]))
         ratios.append(ours / min(peers.values()))
+        for who, runs in found.items():
+            lib.progress(f"{name}: {who}: {[round(r.programs[name], 4) for r in runs]} s, processor time with its "
+                         f"start {[round(r.cpu_us[name] / 1e6, 4) for r in runs]} s")
         yield row(f"user mix: {name}", ours, peers, "ms", NONE, NONE, 1e3)
     yield lib.Row("user mix: geometric mean", f"{1 / mean(ratios):.2f} times as fast", "qemu 1", mean(ratios),
                   1 / 3, 1 / 5)

@@ -1,6 +1,6 @@
 /* machine_guest.c - the first process of a machine that is measured: the system mix, programs.
  *
- * What it does is in the word `work=` of the kernel's command line: mix, user, parallel, idle, answer.  Each
+ * What it does is in the word `work=` of the kernel's command line: mix, user, parallel (`jobs=`), idle, answer.  Each
  * line of results says the least and the median of many batches, by the guest's clock; `begin`
  * and `end` lines let whoever started the machine compare that clock with its own. */
 #include <fcntl.h>
@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
+#include <sys/ptrace.h>
 #include <sys/reboot.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -216,30 +217,62 @@ static pid_t start_program(const char *path, int out)
 
     if (p == 0) {
         (void)dup2(out, 1);
+        (void)ptrace(PTRACE_TRACEME, 0, NULL, NULL);
         (void)execl(path, path, NULL);
         _exit(127);
     }
     return p;
 }
 
-/* The time between its two lines; it prints "start", works, and prints "sum X". */
+/* The program stands still at the next of: its beginning, a system call's beginning or end. */
+static void wait_stopped(pid_t p)
+{
+    int status;
+
+    if (waitpid(p, &status, 0) != p || !WIFSTOPPED(status) ||
+        WSTOPSIG(status) != SIGTRAP) {
+        die("a program that is watched");
+    }
+}
+
+/* The time from the end of its first system call to the beginning of its second: it prints
+ * "start", works, and prints "sum X".  It stands still at both, so that nobody has to read
+ * what it prints in time. */
+static double watch(pid_t p)
+{
+    double start, took;
+
+    wait_stopped(p);
+    for (int stops = 0; stops < 2; stops++) {
+        (void)ptrace(PTRACE_SYSCALL, p, NULL, NULL);
+        wait_stopped(p);
+    }
+    start = now();
+    (void)ptrace(PTRACE_SYSCALL, p, NULL, NULL);
+    wait_stopped(p);
+    took = now() - start;
+    (void)ptrace(PTRACE_DETACH, p, NULL, NULL);
+    return took;
+}
+
 static void run_program(const char *name)
 {
     char path[128], text[128] = "";
-    double start = 0, end = 0;
+    double took;
     int out[2], status;
     size_t n = 0;
     ssize_t got;
     pid_t p;
 
+    printf("begin %s %.6f\n", name, now());
+    (void)fflush(stdout);
     (void)snprintf(path, sizeof path, PROGRAMS "/%s", name);
     if (pipe(out) != 0 || (p = start_program(path, out[1])) < 0) {
         die("program");
     }
     (void)close(out[1]);
+    took = watch(p);
     while ((got = read(out[0], text + n, sizeof text - 1 - n)) > 0) {
-        end = now();
-        start = n == 0 ? end : start;
         n += (size_t)got;
     }
     (void)close(out[0]);
@@ -247,7 +280,8 @@ static void run_program(const char *name)
     for (char *c = text; *c != '\0'; c++) {
         *c = *c == '\n' ? ' ' : *c;
     }
-    printf("program %s %.6f %d %s\n", name, end - start, status, text);
+    printf("end %s %.6f 1\n", name, now());
+    printf("program %s %.6f %d %s\n", name, took, status, text);
     (void)fflush(stdout);
 }
 
@@ -282,6 +316,8 @@ static pid_t start_compiler(int job)
 
 static void parallel(void)
 {
+    const char *word = getenv("jobs");
+    int jobs = word != NULL ? atoi(word) : JOBS;
     int workers = (int)sysconf(_SC_NPROCESSORS_ONLN), started = 0, running = 0,
         failed = 0;
     struct stat st = {0};
@@ -289,10 +325,10 @@ static void parallel(void)
 
     printf("begin parallel %.6f\n", start);
     (void)fflush(stdout);
-    while (started < JOBS || running > 0) {
+    while (started < jobs || running > 0) {
         int status = 0;
 
-        if (started < JOBS && running < workers) {
+        if (started < jobs && running < workers) {
             running += start_compiler(started++) > 0;
             continue;
         }
@@ -301,7 +337,7 @@ static void parallel(void)
         running--;
     }
     (void)stat("/tmp/0.s", &st);
-    printf("end parallel %.6f %d\n", now(), JOBS);
+    printf("end parallel %.6f %d\n", now(), jobs);
     printf("op parallel %.4f %d %ld\n", now() - start, failed, (long)st.st_size);
     (void)fflush(stdout);
 }
