@@ -14,12 +14,6 @@ struct guest;
 struct guest_source;
 struct node;
 struct task;
-struct words;
-
-/* volume/use/served.c: the disk of these words as an open file; the program that serves it has
- * nothing else, and ends when nobody has the file open any more.  The words are used up. */
-int mounted_file(struct node *n, struct words *w, bool read_only, int *ret_file,
-                 struct err *e);
 
 /* disk/disk.c */
 int disk_create(struct node *n, const struct guest *g, struct err *e);

@@ -18,6 +18,11 @@ struct words;
 
 /* ---- served.c ---- */
 
+/* The disk of these words as an open file; the program that serves it has nothing else, and
+ * ends when nobody has the file open any more.  The words are used up. */
+int mounted_file(struct node *n, struct words *w, bool read_only, int *ret_file,
+                 struct err *e);
+
 /* The disk of a volume as a file to be written to: by its worker, so that it can be kept,
  * resized and moved meanwhile.  The volume's lock is held.  -EBUSY: it is served already. */
 int mounted_live(struct node *n, const struct volume *v, const json_t *order,

@@ -15,7 +15,6 @@
 #include "base/fault.h"
 #include "base/scope.h"
 #include "base/str.h"
-#include "node/files.h"
 #include "node/mount/mount.h"
 #include "node/volume/mounted.h"
 #include "node/volume/option.h"

@@ -12,7 +12,6 @@
 #include "base/fault.h"
 #include "base/scope.h"
 #include "host/attach/attach.h"
-#include "node/files.h"
 #include "node/volume/mounted.h"
 #include "node/volume/worker.h"
 
