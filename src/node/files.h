@@ -92,6 +92,17 @@ int volume_plan(struct node *n, const char *name, json_t **ret_disk, struct err 
 /* volume/files/files.c: where the files of a volume are that is a directory; -ENOENT. */
 int volume_files(struct node *n, const char *name, char out[PATH_MAX], struct err *e);
 
+/* volume/use/root.c: the file system of a disk: what is its own, over what it shares; mounted in no
+ * tree, with all that was synced, and the disk only read.  A directory, which keeps it. */
+struct disk_layers {
+    const char *base;      /* raw */
+    const char *own;       /* qcow2 */
+    const char *directory; /* for a file without a name */
+};
+
+int disk_mount_layers(struct node *n, const struct disk_layers *d, int *ret_root,
+                      struct err *e);
+
 /* volume/image.c: an empty qcow2 image in an open file, durable. */
 struct image_plan {
     uint64_t size_bytes;

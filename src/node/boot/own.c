@@ -1,14 +1,11 @@
 /* own.c - the newest kernel on a machine's own disk: `--boot disk`.
  *
- * The disk is read as one reads a backup (node/volume/use/extract.c): the program `volume` serves it
- * as a file, the kernel mounts that in no tree, and the program `image` takes kernel and
- * modules from there, by a path that follows no link.  The guest's journal may have to be played
- * first: what that writes goes to a file above the disk that has no name, and goes with it.  The disk
- * itself is read only, and nobody else has it: the guest's lock is the caller's.
+ * The disk is mounted in no tree (node/volume/use/root.c), and the program `image` takes kernel and
+ * modules from there, by a path that follows no link.  Nobody else has the disk: the guest's lock is the
+ * caller's.
  *
  * It is looked at anew at each start; what was made of the same files is found again. */
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -17,81 +14,21 @@
 #include "base/sha256.h"
 #include "base/str.h"
 #include "contract/tree.h"
-#include "host/attach/attach.h"
 #include "node/boot/private.h"
-#include "node/mount/mount.h"
-#include "node/volume/mounted.h"
-#include "node/words.h"
 #include "resource/image/image.h"
 #include "resource/image/kernel/kernel.h"
 
-#define STORE_BYTES                                                                      \
-    (INT64_C(1) << 42) /* of a sparse file: a disk's, and what it is divided by */
-
-static void add_file(struct words *w, const char *name, int take_fd, const char *how)
-{
-    char fd[32];
-
-    (void)words_fd(w, "fd", take_fd, fd);
-    words_add(w, "node=%s.file,file,%s%s,no-lock", name, fd, how);
-}
-
-static int open_file(const char *path, struct err *e)
-{
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-
-    return fd < 0 ? err_sys(e, -errno, "cannot open '%s'", path) : fd;
-}
-
-static int open_nameless(struct node *n, const struct guest *g, struct err *e)
-{
-    SCOPED(scope_close) int fd = -1;
-    char path[PATH_MAX];
-
-    (void)guest_state_path(n, g->id, "disk", path);
-    fd = open(path, O_RDWR | O_TMPFILE | O_CLOEXEC, 0600);
-    return fd < 0 || ftruncate(fd, STORE_BYTES) < 0
-               ? err_sys(e, -errno, "cannot make a file in '%s'", path)
-               : scope_take_fd(&fd);
-}
-
-/* The guest's disk as a file of the host that may be written to. */
-static int serve(struct node *n, const struct guest *g, int *ret_file, struct err *e)
-{
-    struct words w = {.n_fds = 0};
-    char path[PATH_MAX];
-    SCOPED(scope_close) int base = open_file(guest_text(g, "root"), e);
-    SCOPED(scope_close) int root = -1;
-    SCOPED(scope_close) int store = -1;
-
-    (void)guest_state_path(n, g->id, "disk/" BOOT_ROOT, path);
-    root = base < 0 ? base : open_file(path, e);
-    store = root < 0 ? root : open_nameless(n, g, e);
-    if (store < 0) {
-        return store;
-    }
-    add_file(&w, "base", scope_take_fd(&base), ",read-only");
-    words_add(&w, "node=base,raw,file=base.file,read-only");
-    add_file(&w, "root", scope_take_fd(&root), ",read-only");
-    words_add(&w, "node=root,qcow2,file=root.file,backing=base,read-only");
-    add_file(&w, "store", scope_take_fd(&store), "");
-    words_add(&w, "node=disk,overlay,base=root,top=store.file,discard-at-end");
-    return mounted_file(n, &w, false, ret_file, e);
-}
-
-/* Its file system, as `attach_mount_alone` gives it. */
+/* Its file system; the root of it. */
 static int mount_own(struct node *n, const struct guest *g, int *ret_root, struct err *e)
 {
-    SCOPED(scope_json) json_t *disk = json_pack("{s:b}", "read_only", 0);
-    struct disks_device device = {.fd = -1};
-    SCOPED(scope_close) int file = -1;
-    int r = n->rootless ? err_set(e, -EPERM, "only root of the host mounts disks")
-                        : serve(n, g, &file, e);
+    char own[PATH_MAX];
+    char directory[PATH_MAX];
+    const struct disk_layers d = {guest_text(g, "root"), own, directory};
 
-    r = r == 0 ? disks_device(disk, file, &device, e) : r;
-    r = r == 0 ? attach_mount_alone(device.path, device.type, false, ret_root, e) : r;
-    scope_close(&device.fd);
-    return r;
+    (void)guest_state_path(n, g->id, "disk/" BOOT_ROOT, own);
+    (void)guest_state_path(n, g->id, "disk", directory);
+    return n->rootless ? err_set(e, -EPERM, "only root of the host mounts disks")
+                       : disk_mount_layers(n, &d, ret_root, e);
 }
 
 /* ---- which kernel ---- */
