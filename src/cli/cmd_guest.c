@@ -143,6 +143,35 @@ int cmd_resize(struct cli *c, const struct op_resize *a)
     return cli_finish(c, r, json_pack("{s:s}", "name", a->guest), &e);
 }
 
+int cmd_attach(struct cli *c, const struct op_attach *a)
+{
+    struct err e = {0};
+    SCOPED(scope_json) json_t *order = NULL;
+    struct node *n;
+    int r = cli_order(c, a, false, &order, &e);
+
+    if (r == 0 && json_object_size(order) <= 1) {
+        (void)fprintf(stderr,
+                      "strata: cannot attach to guest '%s': no option says what (see "
+                      "'strata attach --help')\n",
+                      a->guest);
+        return CLI_USAGE;
+    }
+    n = r == 0 ? cli_node(c, &e) : NULL;
+    r = n == NULL ? -1 : node_guest_attach(n, a->guest, order, &e);
+    return cli_finish(c, r, json_pack("{s:s}", "name", a->guest), &e);
+}
+
+int cmd_detach(struct cli *c, const struct op_detach *a)
+{
+    struct err e = {0};
+    SCOPED(scope_json) json_t *order = NULL;
+    struct node *n = cli_order(c, a, false, &order, &e) == 0 ? cli_node(c, &e) : NULL;
+    int r = n == NULL ? -1 : node_guest_detach(n, a->guest, order, &e);
+
+    return cli_finish(c, r, json_pack("{s:s}", "name", a->guest), &e);
+}
+
 int cmd_clone(struct cli *c, const struct op_clone *a)
 {
     struct err e = {0};

@@ -128,6 +128,9 @@ int volume_hold(struct node *n, const struct guest *g, struct volume_holds *ret,
                 struct err *e);
 void volume_let_go(struct volume_holds *h);
 
+/* guest.c: the files of "disks", as an order has them, by their full names. */
+int guest_name_disks(json_t *config, struct err *e);
+
 /* verb/life/save.c: what a machine goes on from, when it was saved.  Its lock is the caller's. */
 bool life_is_saved(struct node *n, const struct guest *g);
 int life_forget_saved(struct node *n, const struct guest *g, struct err *e);
@@ -141,7 +144,7 @@ void life_set_clock(struct node *n, const struct guest *g);
 
 /* verb/life/snapshot.c: into the empty directory of a snapshot; and back, its lock the caller's. */
 int life_fill_snapshot(struct node *n, const struct guest *g, int dir, struct err *e);
-int life_put_back(struct node *n, const struct guest *g, int dir, struct err *e);
+int life_put_back(struct node *n, struct guest *g, int dir, struct err *e);
 
 /* verb/life/resize.c: disks of a machine grow; words "[DISK=]SIZE". */
 int life_resize(struct node *n, const struct guest *g, const json_t *disks,

@@ -256,7 +256,7 @@ static int new_record(const json_t *order, struct guest *g, struct err *e)
 }
 
 /* FILE[,KEY...], the file by its full name. */
-static int choose_disks(json_t *config, struct err *e)
+int guest_name_disks(json_t *config, struct err *e)
 {
     json_t *list = json_object_get(config, "disks");
     size_t i;
@@ -334,7 +334,7 @@ static int choose_kernel(struct guest *g, struct err *e)
             (void)json_object_set_new(g->record, "image", json_string(path));
         }
     }
-    return choose_disks(guest_config(g), e);
+    return guest_name_disks(guest_config(g), e);
 }
 
 static int choose_image(struct node *n, const json_t *order, bool is_copy,

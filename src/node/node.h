@@ -91,6 +91,13 @@ int node_guest_resume(struct node *n, const char *guest, struct err *e);
 int node_guest_reset(struct node *n, const char *guest, struct err *e);
 int node_guest_save(struct node *n, const char *guest, struct err *e);
 
+/* Machines only: a disk comes, also while it runs; order: disk.  What came goes; order: name,
+ * timeout. */
+int node_guest_attach(struct node *n, const char *guest, const json_t *order,
+                      struct err *e);
+int node_guest_detach(struct node *n, const char *guest, const json_t *order,
+                      struct err *e);
+
 /* Machines only: what they are now is remembered; back to that; an ELF core file. */
 int node_guest_mark(struct node *n, const char *guest, struct err *e);
 int node_guest_rewind(struct node *n, const char *guest, struct err *e);

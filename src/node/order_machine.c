@@ -256,6 +256,14 @@ bool guest_is_machine(const struct guest *g)
     return strcmp(guest_text(g, "kind"), "machine") == 0;
 }
 
+int guest_need_machine(const struct guest *g, const char *what, struct err *e)
+{
+    return guest_is_machine(g)
+               ? 0
+               : err_set(e, -EOPNOTSUPP, "cannot %s guest '%s': it is a container", what,
+                         guest_text(g, "name"));
+}
+
 int guest_need_container(const struct guest *g, const char *what, struct err *e)
 {
     return guest_is_machine(g)

@@ -165,6 +165,7 @@ int order_take_disks(json_t *config, struct err *e);
 int order_check_kind(json_t *config, struct err *e);
 bool guest_is_machine(const struct guest *g);
 int guest_need_container(const struct guest *g, const char *what, struct err *e);
+int guest_need_machine(const struct guest *g, const char *what, struct err *e);
 
 /* spec/check.c: what a plan is made of can be read. */
 int spec_check(const json_t *config, struct err *e);

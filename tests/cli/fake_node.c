@@ -213,6 +213,20 @@ int node_guest_resize(struct node *n, const char *guest, const json_t *order,
     return note("resize", guest, order, NULL, e);
 }
 
+int node_guest_attach(struct node *n, const char *guest, const json_t *order,
+                      struct err *e)
+{
+    (void)n;
+    return note("attach", guest, order, NULL, e);
+}
+
+int node_guest_detach(struct node *n, const char *guest, const json_t *order,
+                      struct err *e)
+{
+    (void)n;
+    return note("detach", guest, order, NULL, e);
+}
+
 int node_guest_rename(struct node *n, const char *guest, const char *name, struct err *e)
 {
     (void)n;

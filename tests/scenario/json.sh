@@ -165,7 +165,11 @@ op snapshot-restore g one
 op clone g twin
 op snapshot-delete g one
 python3 "$TOP/tests/scenario/multiboot.py" "$WORK/spins" spin
-strata run -d --name vm --as machine --kernel "$WORK/spins" >/dev/null
+truncate -s 1M "$WORK/more"
+strata create --name vm --as machine --kernel "$WORK/spins" >/dev/null
+op attach vm --disk "$WORK/more"
+op detach vm "$WORK/more"
+strata start vm >/dev/null
 op reset vm
 op debug-mark vm
 op debug-rewind vm
@@ -216,11 +220,13 @@ fi
 # Errors: something that is not there, or an argument too many.
 for name in inspect stats pause resume rename start stop kill restart wait delete logs console \
     reset save debug-mark debug-rewind debug-dump debug-gdb debug-regs debug-trace \
-    resize clone snapshot-create snapshot-list snapshot-restore snapshot-delete; do
+    resize attach detach clone snapshot-create snapshot-list snapshot-restore snapshot-delete; do
     case $name in
     rename | clone) wrong $name 1 nobody new ;;
     snapshot-create | snapshot-restore | snapshot-delete) wrong $name 1 nobody one ;;
     resize) wrong $name 1 nobody --memory 64M ;;
+    attach) wrong $name 1 nobody --disk "$WORK/raw" ;;
+    detach) wrong $name 1 nobody one ;;
     *) wrong $name 1 nobody ;;
     esac
 done

@@ -291,7 +291,7 @@ static int put_upper_back(struct node *n, const struct guest *g, int from,
     return disk_create(n, g, e);
 }
 
-static int put_back(struct node *n, const struct guest *g, int dir, const char *name,
+static int put_back(struct node *n, struct guest *g, int dir, const char *name,
                     struct err *e)
 {
     SCOPED(scope_close)

@@ -76,6 +76,20 @@ static json_t *registers_part(const struct run *run)
     return list;
 }
 
+static json_t *disks_part(const struct drives *d)
+{
+    json_t *list = json_array();
+
+    for (unsigned i = 0; i < d->count; i++) {
+        if (d->one[i].path[0] != '\0') {
+            (void)json_array_append_new(
+                list, json_pack("{s:s, s:s, s:b}", "file", d->one[i].path, "serial",
+                                d->one[i].serial, "came", d->one[i].slot != 0));
+        }
+    }
+    return list;
+}
+
 json_t *asked_stats(const struct run *run)
 {
     const char *model = run->plan.options.model;
@@ -103,6 +117,7 @@ json_t *asked_stats(const struct run *run)
                   (json_int_t)machine_memory_bytes(run->machine), "most",
                   (json_int_t)machine_memory_most(run->machine), "given_back",
                   (json_int_t)peripherals_given(&run->plan.peripherals)));
+    (void)json_object_set_new(out, "disks", disks_part(&run->plan.disks));
     if (run->has_ended) {
         (void)json_object_set_new(out, "end", json_string(machine_end_name(run->end)));
     }
@@ -308,6 +323,8 @@ int asked_listen(struct run *run, struct err *e)
                                            [FAR_GDB] = debugger_gdb,
                                            [FAR_LOOK] = look_do,
                                            [FAR_TRACE] = look_trace,
+                                           [FAR_ATTACH] = comes_attach,
+                                           [FAR_DETACH] = comes_detach,
                                            [FAR_RESIZE] = do_resize},
                                     .who = run};
     int fd = run->plan.control;

@@ -14,6 +14,7 @@
  * filter does not see them, and is told not to exist, so that the C library takes clone. */
 #include <errno.h>
 #include <grp.h>
+#include <linux/fs.h>
 #include <linux/if_tun.h>
 #include <sched.h>
 #include <signal.h>
@@ -152,12 +153,17 @@ static const struct {
     {"prctl",     0, UINT64_MAX, PR_SET_NAME},
     {"prctl",     0, UINT64_MAX, PR_SET_VMA},
     {"ioctl",     1, UINT64_MAX, FIONBIO},
+    {"ioctl",     1, UINT64_MAX, BLKGETSIZE64},
+    {"ioctl",     1, UINT64_MAX, BLKSSZGET},
     {"ioctl",     1, UINT64_MAX, TUNSETOFFLOAD}, /* what the driver takes of a tap */
     {"prlimit64", 2, UINT64_MAX, 0}, /* to look at a limit only */
     {"fcntl",     1, UINT64_MAX, 1 /* F_GETFD */},
     {"fcntl",     1, UINT64_MAX, 2 /* F_SETFD */},
     {"fcntl",     1, UINT64_MAX, 3 /* F_GETFL */},
     {"fcntl",     1, UINT64_MAX, 4 /* F_SETFL */},
+    {"newfstatat", 3, UINT64_MAX, 0x1000 /* AT_EMPTY_PATH: of a descriptor */},
+    {"fcntl",     1, UINT64_MAX, 36 /* F_OFD_GETLK: of disks that come */},
+    {"fcntl",     1, UINT64_MAX, 37 /* F_OFD_SETLK */},
     {"fcntl",     1, UINT64_MAX, 1030 /* F_DUPFD_CLOEXEC */},
 };
 

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -20,6 +21,8 @@ static int plan_key(struct drive *d, const char *key, struct err *e)
 {
     if (strncmp(key, "serial=", 7) == 0 && strlen(key + 7) < sizeof d->serial) {
         (void)strcpy(d->serial, key + 7);
+    } else if (strncmp(key, "slot=", 5) == 0) {
+        d->slot = (unsigned)strtoul(key + 5, NULL, 10);
     } else if (strcmp(key, "format=qcow2") == 0) {
         d->is_qcow2 = true;
     } else if (strcmp(key, "read-only") == 0) {
@@ -36,18 +39,17 @@ static int plan_key(struct drive *d, const char *key, struct err *e)
     return 0;
 }
 
-int drives_plan(struct drives *d, const char *word, int take_fd, int take_base,
-                struct err *e)
+static int plan_one(struct drive *one, const char *word, int take_fd, int take_base,
+                    struct err *e)
 {
-    struct drive *one = &d->one[d->count];
     size_t n = strcspn(word, ",");
     char keys[128];
     char *rest = keys;
     int r = 0;
 
-    if (d->count == DRIVES_MOST || n == 0 || n >= sizeof one->path ||
-        strlen(word + n) >= sizeof keys) {
-        return err_set(e, -EINVAL, "cannot plan disk '%s': too many, or too long", word);
+    *one = (struct drive){.fd = -1};
+    if (n == 0 || n >= sizeof one->path || strlen(word + n) >= sizeof keys) {
+        return err_set(e, -EINVAL, "cannot plan disk '%s': too long", word);
     }
     memcpy(one->path, word, n);
     (void)strcpy(keys, word[n] == ',' ? word + n + 1 : "");
@@ -65,6 +67,16 @@ int drives_plan(struct drives *d, const char *word, int take_fd, int take_base,
         one->fd = open(one->path, (one->is_read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC);
         r = one->fd < 0 ? err_sys(e, -errno, "cannot open disk '%s'", one->path) : 0;
     }
+    return r;
+}
+
+int drives_plan(struct drives *d, const char *word, int take_fd, int take_base,
+                struct err *e)
+{
+    int r = d->count == DRIVES_MOST
+                ? err_set(e, -E2BIG, "cannot plan disk '%s': there are too many", word)
+                : plan_one(&d->one[d->count], word, take_fd, take_base, e);
+
     d->count += r == 0;
     return r;
 }
@@ -160,20 +172,41 @@ static int flush_all(void *arg)
     return r;
 }
 
+static int close_one(void *arg)
+{
+    struct drive *d = arg;
+
+    if (d->edge.disk != NULL) {
+        (void)blk_flush(d->edge.disk);
+    }
+    blk_detach(&d->edge);
+    return 0;
+}
+
 static int close_all(void *arg)
 {
     struct drives *d = arg;
 
     for (unsigned i = 0; i < d->count; i++) {
-        if (d->one[i].edge.disk != NULL) {
-            (void)blk_flush(d->one[i].edge.disk);
-        }
-        blk_detach(&d->one[i].edge);
+        (void)close_one(&d->one[i]);
     }
     return 0;
 }
 
 /* ---- */
+
+static int make_device(struct drives *d, unsigned i, unsigned cpus, struct err *e)
+{
+    const struct virtio_blk_device_options options = {
+        .edge = &d->one[i].edge,
+        .id = d->one[i].serial,
+        .read_only = d->one[i].is_read_only,
+        .queues =
+            cpus < VIRTIO_BLK_DEVICE_QUEUES_MOST ? cpus : VIRTIO_BLK_DEVICE_QUEUES_MOST,
+    };
+
+    return virtio_blk_device_create(d->loop, &options, &d->device[i], e);
+}
 
 int drives_open(struct drives *d, struct loop *l, unsigned cpus, struct err *e)
 {
@@ -183,18 +216,72 @@ int drives_open(struct drives *d, struct loop *l, unsigned cpus, struct err *e)
     d->loop = l;
     r = d->count > 0 ? loop_do(l, open_all, &o) : 0;
     for (unsigned i = 0; r == 0 && i < d->count; i++) {
-        const struct virtio_blk_device_options options = {
-            .edge = &d->one[i].edge,
-            .id = d->one[i].serial,
-            .read_only = d->one[i].is_read_only,
-            .queues = cpus < VIRTIO_BLK_DEVICE_QUEUES_MOST
-                          ? cpus
-                          : VIRTIO_BLK_DEVICE_QUEUES_MOST,
-        };
-
-        r = virtio_blk_device_create(l, &options, &d->device[i], e);
+        r = make_device(d, i, cpus, e);
     }
     return r;
+}
+
+/* ---- while others are open ---- */
+
+struct adding {
+    struct drives *drives;
+    struct drive *drive;
+    struct err *e;
+};
+
+static int open_another(void *arg)
+{
+    const struct adding *a = arg;
+
+    return open_one(a->drives->loop, a->drive, a->e);
+}
+
+int drives_find(const struct drives *d, const char *path, unsigned slot)
+{
+    for (unsigned i = 0; i < d->count; i++) {
+        if (path != NULL ? strcmp(d->one[i].path, path) == 0
+                         : slot != 0 && d->one[i].slot == slot) {
+            return (int)i;
+        }
+    }
+    return -ENOENT;
+}
+
+void drives_detach(struct drives *d, unsigned i)
+{
+    if (d->device[i] != NULL) {
+        d->device[i]->ops->destroy(d->device[i]);
+        d->device[i] = NULL;
+    }
+    (void)loop_do(d->loop, close_one, &d->one[i]);
+    d->one[i] = (struct drive){.fd = -1, .is_read_only = true};
+}
+
+int drives_attach(struct drives *d, const char *word, int take_fd, unsigned cpus,
+                  struct err *e)
+{
+    struct drive planned;
+    int i = drives_find(d, "", 0);
+    int r = plan_one(&planned, word, take_fd, -1, e);
+
+    if (r == 0 && i < 0 && d->count == DRIVES_MOST) {
+        r = err_set(e, -E2BIG, "cannot have disk '%s': there are too many", word);
+    }
+    if (r == 0 && drives_find(d, planned.path, 0) >= 0) {
+        r = err_set(e, -EEXIST, "the machine has disk '%s'", planned.path);
+    }
+    if (r < 0) {
+        (void)close(take_fd);
+        return r;
+    }
+    i = i >= 0 ? i : (int)d->count++;
+    d->one[i] = planned;
+    r = loop_do(d->loop, open_another, &(struct adding){d, &d->one[i], e});
+    r = r == 0 ? make_device(d, (unsigned)i, cpus, e) : r;
+    if (r < 0) {
+        drives_detach(d, (unsigned)i);
+    }
+    return r < 0 ? r : i;
 }
 
 int drives_flush(struct drives *d, struct err *e)

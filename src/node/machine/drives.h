@@ -20,10 +20,11 @@ struct drive {
     int fd;          /* taken when its layers are opened */
     int base_fd;     /* the same; of what its image stands on, if it `has_base` */
     bool has_base;
+    unsigned slot; /* of PCI, of one that came or may go; 0: any */
     bool is_qcow2, is_read_only, is_direct;
 };
 
-/* Zeroed: there are none. */
+/* Zeroed: there are none.  One that went leaves a place without a path and a device. */
 struct drives {
     struct drive one[DRIVES_MOST];
     struct virtio_device *device[DRIVES_MOST]; /* owned */
@@ -32,7 +33,7 @@ struct drives {
     unsigned marks;
 };
 
-/* One more: FILE[,format=raw|qcow2][,read-only][,direct][,serial=WORD].  The file is opened now,
+/* One more: FILE[,format=raw|qcow2][,read-only][,direct][,serial=WORD][,slot=NUMBER].  The file is opened now,
  * but `take_fd` is used where it is not below 0; so is `take_base`, the raw file that an image
  * of changes stands on and that is only read. */
 int drives_plan(struct drives *d, const char *word, int take_fd, int take_base,
@@ -40,6 +41,14 @@ int drives_plan(struct drives *d, const char *word, int take_fd, int take_base,
 
 /* With a queue for each processor, up to a few. */
 int drives_open(struct drives *d, struct loop *l, unsigned cpus, struct err *e);
+
+/* One more while others are open; its place.  Turns the loop, as does the end of one. */
+int drives_attach(struct drives *d, const char *word, int take_fd, unsigned cpus,
+                  struct err *e);
+void drives_detach(struct drives *d, unsigned i);
+
+/* The place of the one whose file is called so, or that is in that slot; -ENOENT. */
+int drives_find(const struct drives *d, const char *path, unsigned slot);
 
 /* What was written to them is there, for whoever reads their files.  Turns the loop. */
 int drives_flush(struct drives *d, struct err *e);

@@ -24,7 +24,8 @@ struct plan {
     struct boot_files files;
     struct drives disks;
     struct peripherals peripherals;
-    struct virtio_device *device[DRIVES_MOST + PERIPHERALS_MOST]; /* of both */
+    struct virtio_device *device[DRIVES_MOST + PERIPHERALS_MOST]; /* of both, */
+    unsigned slot[DRIVES_MOST + PERIPHERALS_MOST];                /* ... and where */
     int report;       /* to whom made us; -1: nobody */
     int control;      /* listens; -1 */
     bool holds_crash; /* a guest that crashes stands, instead of ending */
@@ -84,6 +85,14 @@ void debugger_end(struct run *run, unsigned code);
 /* ... memory as a processor sees it, or GDB_PHYSICAL (virt/monitor/gdb): all or -EFAULT; `who`
  * is the machine under way, which stands. */
 int debugger_read(void *who, unsigned cpu, uint64_t at, void *to, size_t bytes);
+
+/* comes.c: the words "attach" and "detach"; what was in that slot has gone. */
+int comes_attach(void *who, const struct control_call *c, json_t **ret, struct err *e);
+int comes_detach(void *who, const struct control_call *c, json_t **ret, struct err *e);
+void comes_gone(void *who, unsigned slot);
+
+/* The queues that a disk has: one for each processor that may come, up to a few. */
+unsigned plan_processors(const struct plan *p);
 
 /* look.c: the words "look" and "trace". */
 int look_do(void *who, const struct control_call *c, json_t **ret, struct err *e);

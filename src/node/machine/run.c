@@ -20,6 +20,7 @@
 #include "base/str.h"
 #include "node/machine/machine.h"
 #include "node/machine/private.h"
+#include "virt/monitor/slots.h"
 
 #define CODE_FAILED   125
 #define CODE_PANICKED 134 /* as of a program that ends by SIGABRT */
@@ -172,18 +173,27 @@ static void tell_lacks(struct run *run, const struct strv *lacks)
     str_fini(&line);
 }
 
-/* All devices of the plan, disks first: with queues for all processors that may come. */
-static int open_devices(struct plan *p, struct loop *l, struct err *e)
+unsigned plan_processors(const struct plan *p)
 {
     const struct machine_options *o = &p->options;
-    unsigned room = o->cpus_most > o->cpus ? o->cpus_most : o->cpus;
-    int r = drives_open(&p->disks, l, room, e);
+
+    return o->cpus_most > o->cpus ? o->cpus_most : o->cpus;
+}
+
+/* All devices of the plan, disks first. */
+static int open_devices(struct plan *p, struct loop *l, struct err *e)
+{
+    int r = drives_open(&p->disks, l, plan_processors(p), e);
 
     r = r == 0 ? peripherals_open(&p->peripherals, l, e) : r;
     memcpy(p->device, p->disks.device, p->disks.count * sizeof *p->device);
     memcpy(p->device + p->disks.count, p->peripherals.device,
            p->peripherals.count * sizeof *p->device);
+    for (unsigned i = 0; i < p->disks.count; i++) {
+        p->slot[i] = p->disks.one[i].slot;
+    }
     p->options.devices = p->device;
+    p->options.slots = p->slot;
     p->options.device_count = p->disks.count + p->peripherals.count;
     return r;
 }
@@ -203,6 +213,9 @@ static int make(struct run *run, struct err *e)
     r = r == 0 ? open_devices(&run->plan, run->loop, e) : r;
     r = r == 0 ? machine_create(run->loop, &run->plan.options, &run->machine, e) : r;
     scope_close(&run->plan.options.kvm); /* who uses it has his own */
+    if (r == 0) {
+        machine_on_detached(run->machine, comes_gone, run);
+    }
     r = r == 0 ? asked_listen(run, e) : r;
     r = r == 0 ? confine_calls(machine_engine_calls(run->machine), &lacks, e) : r;
     tell_lacks(run, &lacks);

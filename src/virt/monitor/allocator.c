@@ -29,6 +29,7 @@
 #include "virt/monitor/pci/pci.h"
 #include "virt/monitor/plug/plug.h"
 #include "virt/monitor/private.h"
+#include "virt/monitor/slots.h"
 #include "virt/monitor/vpci/vpci.h"
 
 #define LEGACY_FIRST     UINT64_C(0xa0000)
@@ -258,14 +259,18 @@ static int grant_functions(struct machine *m, struct err *e)
                                    .who = m};
     int r = allocator_add(m, &dev_pci, &pci, &m->pci, e);
 
+    unsigned next = SLOT_FIRST;
+
     virtio_space_over_mem(&m->space, m->mem);
     for (unsigned i = 0; r == 0 && i < m->options.device_count; i++) {
         const struct vpci_config c = {
             .loop = m->loop, .space = &m->space.space, .device = m->options.devices[i]};
 
-        r = vpci_create(pci_bus_of(m->pci), SLOT_FIRST + i, &c, e);
+        unsigned slot = m->options.slots != NULL ? m->options.slots[i] : 0;
+
+        r = vpci_create(pci_bus_of(m->pci), slot != 0 ? slot : next++, &c, e);
     }
-    return r;
+    return r == 0 ? slots_grant(m, e) : r;
 }
 
 /* Nothing reaches for the guest's memory any more. */
@@ -281,7 +286,11 @@ static void withdraw_functions(struct machine *m)
 
 static unsigned slots(const struct machine *m)
 {
-    unsigned n = SLOT_FIRST + m->options.device_count;
+    unsigned n = SLOT_FIRST;
+
+    for (unsigned i = 0; i < m->options.device_count; i++) {
+        n += m->options.slots == NULL || m->options.slots[i] == 0;
+    }
 
     return n < SLOTS_LEAST ? SLOTS_LEAST : n;
 }
@@ -321,6 +330,8 @@ void allocator_describe(const struct machine *m, uint64_t ecam, struct acpi_conf
         .plugs_cpus = m->plug_cpus != NULL,
         .watches = m->options.watchdog != MACHINE_WATCHDOG_NONE,
         .slots = slots(m),
+        .slot_first = MACHINE_SLOT_FIRST,
+        .plug_slots = MACHINE_SLOTS,
         .ecam_base = ecam,
         .plug_first = m->plug_first,
         .plug_bytes = m->plug_bytes,
@@ -372,6 +383,7 @@ void allocator_release(struct machine *m)
         vcpu_fini(&m->vcpu[i]);
     }
     engine_release(m);
+    slots_release(m);
     withdraw_functions(m);
     while (m->devices > 0) {
         dev_destroy(m->dev[--m->devices]);

@@ -61,9 +61,9 @@ struct machine_options {
     size_t firmware_bytes;
     void (*log)(void *who, const uint8_t *bytes, unsigned n);
 
-    /* Plugged into PCI slots 1.. in this order; borrowed until the machine has gone.  On the
-     * machine's loop. */
+    /* Plugged into PCI in this order; borrowed until the machine has gone.  On its loop. */
     struct virtio_device *const *devices;
+    const unsigned *slots; /* of each; NULL, or 0: the next one from 1 on */
     unsigned device_count;
 
     /* What the guest sends to its first serial port; must not block.  `who` is borrowed. */

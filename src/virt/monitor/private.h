@@ -69,13 +69,13 @@ struct machine {
     struct dev *dev[MACHINE_DEVICES]; /* owned, in the order of their start */
     unsigned devices;
     struct dev *pic, *ioapic, *serial, *power, *pci; /* borrowed from `dev` */
-    struct dev *plug_cpus;                           /* ... NULL: processors stay */
-    struct dev *plug_memory;                         /* ... NULL: no more comes */
-    uint64_t plug_first, plug_bytes;                 /* where it may come */
-    struct virtio_space_mem space;                   /* what devices see of `mem` */
-    struct boot_place place;                         /* what loaders are told of memory */
-    uint64_t wall_clock;                             /* KVM's MSR, as it was written */
-    uint32_t features; /* `enum pv_feature`: what is shown */
+    struct dev *plug_cpus, *plug_memory; /* ... NULL: they stay; no more comes */
+    struct slots *slots;                 /* owned; slots.c */
+    uint64_t plug_first, plug_bytes;     /* where it may come */
+    struct virtio_space_mem space;       /* what devices see of `mem` */
+    struct boot_place place;             /* what loaders are told of memory */
+    uint64_t wall_clock;                 /* KVM's MSR, as it was written */
+    uint32_t features;                   /* `enum pv_feature`: what is shown */
 
     struct boot_files files;   /* borrowed: what a reset loads; `kernel` NULL: nothing */
     struct firmware *firmware; /* owned; NULL: none */
@@ -174,6 +174,12 @@ void allocator_release(struct machine *m);
 int allocator_add(struct machine *m, const struct dev_class *class, const void *config,
                   struct dev **ret, struct err *e); /* a device */
 void allocator_describe(const struct machine *m, uint64_t ecam, struct acpi_config *ret);
+
+/* slots.c: registers by which the guest is told, once the bus and its functions are there; what
+ * the guest let go of is taken out; nothing of it is left on the loop, and no vCPU runs. */
+int slots_grant(struct machine *m, struct err *e);
+void slots_serve(struct machine *m);
+void slots_release(struct machine *m);
 
 /* firmware.c: its memory, its devices, and both as after power-on. */
 int firmware_grant_memory(struct machine *m, struct err *e);

@@ -48,6 +48,7 @@ static int start_again(struct machine *m, struct err *e)
     int r;
 
     reset_devices(m);
+    slots_serve(m);
     for (unsigned i = 0; i < m->cpus; i++) {
         vcpu_reset(&m->vcpu[i]);
     }

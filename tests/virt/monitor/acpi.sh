@@ -35,13 +35,17 @@ want APIC 'Processor x2Apic ID : 0000012B'
 want FACP 'Reset Register Supported (V2) : 1'
 want MCFG 'Base Address : 00000000E0000000'
 
-# Of a machine into which processors and memory are plugged: processors can come, and all but the first can go.
+# Of a machine into which processors, memory and functions of PCI are plugged: processors can come, and all but the
+# first can go, as can what is in six slots.
 all="$all WDAT"
 read_all 4 plugs
 want DSDT '_HID, "ACPI0010"'
 want DSDT 'Method (_E02'
 [ "$(grep -c '_HID, "ACPI0007"' DSDT.dsl)" = 4 ] || { echo 'not four processors'; exit 1; }
-[ "$(grep -c 'Method (_EJ0, 1' DSDT.dsl)" = 3 ] || { echo 'not three that go'; exit 1; }
+[ "$(grep -c 'Method (_EJ0, 1' DSDT.dsl)" = 9 ] || { echo 'not three that go, and six slots'; exit 1; }
+want DSDT 'Name (_SUN, 0x1D)'
+want DSDT 'Method (_E01'
+want DSDT '0x001DFFFF'
 [ "$(grep -c 'Processor Enabled : 1' APIC.dsl)" = 1 ] || { echo 'not one that is there'; exit 1; }
 [ "$(grep -c 'Runtime Online Capable : 1' APIC.dsl)" = 3 ] || { echo 'not three that may come'; exit 1; }
 want DSDT 'Method (_E03'

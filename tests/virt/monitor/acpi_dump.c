@@ -39,6 +39,8 @@ int main(int argc, char **argv)
         .plug_first = UINT64_C(0x100000000),
         .plug_bytes = argc > 2 ? UINT64_C(640) << 20 : 0,
         .slots = 8,
+        .slot_first = argc > 2 ? 24 : 0,
+        .plug_slots = argc > 2 ? 6 : 0,
         .ecam_base = 0xe0000000,
         .window = {{0xc0000000, 0xdfffffff},
                    {UINT64_C(0x140000000), UINT64_C(0x53fffffff)}},

@@ -22,9 +22,9 @@
 struct bench {
     struct loop *loop;
     struct board *board;
-    struct dev *power, *cpus, *memory;
+    struct dev *power, *cpus, *memory, *slots;
     uint64_t there; /* as the machine was told */
-    unsigned changes;
+    unsigned changes, leaves;
 };
 
 static void on_change(void *who, unsigned index, bool is_there)
@@ -62,6 +62,7 @@ static int tear_down(void **state)
 {
     struct bench *b = *state;
 
+    dev_destroy(b->slots);
     dev_destroy(b->memory);
     dev_destroy(b->cpus);
     dev_destroy(b->power);
@@ -318,6 +319,120 @@ static void any_accesses_change_nothing_that_was_not_asked_for(void **state)
     assert_int_equal(b->there, 1); /* it was asked for, and somewhen ejected */
 }
 
+/* ---- slots of PCI ---- */
+
+#define CAME   PLUG_SLOTS_PORT
+#define WANTED (PLUG_SLOTS_PORT + 4)
+#define EJECT  (PLUG_SLOTS_PORT + 8)
+#define BUS    (PLUG_SLOTS_PORT + 16)
+
+static void on_leave(void *who)
+{
+    ((struct bench *)who)->leaves++;
+}
+
+static void start_slots(struct bench *b, uint32_t there)
+{
+    const struct plug_slots_config c = {.slots = 0x3f000000,
+                                        .there = there,
+                                        .power = b->power,
+                                        .leave = on_leave,
+                                        .who = b};
+
+    assert_int_equal(dev_create(&dev_plug_slots, b->board, &c, &b->slots, NULL), 0);
+}
+
+/* "Slot injection notification pending", which the document's guest reads once. */
+static void a_function_that_comes_is_told_once(void **state)
+{
+    struct bench *b = *state;
+
+    start_slots(b, 0);
+    assert_int_equal(in(b, CAME, 4), 0);
+    assert_int_equal(in(b, PLUG_SLOTS_PORT + 12, 4), 0x3f000000);
+    plug_slots_add(b->slots, 25);
+    assert_true(came(b, 1));
+    out(b, BUS, 4, 1); /* of another bus nothing is told */
+    assert_int_equal(in(b, CAME, 4), 0);
+    out(b, BUS, 4, 0);
+    assert_int_equal(in(b, CAME, 1), 0); /* it is no byte */
+    assert_int_equal(in(b, CAME, 4), 1u << 25);
+    assert_int_equal(in(b, CAME, 4), 0);
+    assert_int_equal(plug_slots_there(b->slots), 1u << 25);
+}
+
+static void a_function_goes_when_it_was_asked_for_and_let_go_of(void **state)
+{
+    struct bench *b = *state;
+
+    start_slots(b, 3u << 24);
+    out(b, EJECT, 4, UINT32_MAX); /* nobody asked */
+    assert_int_equal(b->leaves, 0);
+    plug_slots_ask(b->slots, 24);
+    assert_true(came(b, 1));
+    assert_int_equal(in(b, WANTED, 4), 1u << 24);
+    plug_slots_keep(b->slots, 24);
+    assert_int_equal(in(b, WANTED, 4), 0);
+    out(b, EJECT, 4, 1u << 24); /* too late */
+    assert_int_equal(b->leaves, 0);
+    plug_slots_ask(b->slots, 24);
+    plug_slots_ask(b->slots, 26); /* nothing is there */
+    assert_int_equal(in(b, WANTED, 4), 1u << 24);
+    out(b, EJECT, 4, 1u << 25);
+    out(b, EJECT, 1, 1u << 24);
+    assert_int_equal(b->leaves, 0);
+    out(b, EJECT, 4, 1u << 24);
+    assert_int_equal(b->leaves, 1);
+    assert_int_equal(plug_slots_left(b->slots), 1u << 24);
+    out(b, EJECT, 4, 1u << 24);
+    assert_int_equal(b->leaves, 1);
+    plug_slots_gone(b->slots, 24);
+    assert_int_equal(plug_slots_there(b->slots), 1u << 25);
+    assert_int_equal(plug_slots_left(b->slots), 0);
+}
+
+static void a_reset_takes_what_was_asked_for(void **state)
+{
+    struct bench *b = *state;
+
+    start_slots(b, 3u << 24);
+    plug_slots_add(b->slots, 27);
+    plug_slots_ask(b->slots, 25);
+    out(b, BUS, 4, 7);
+    board_lock(b->board);
+    b->slots->class->reset(b->slots);
+    board_unlock(b->board);
+    assert_int_equal(plug_slots_left(b->slots), 1u << 25);
+    assert_int_equal(b->leaves, 1);
+    assert_int_equal(in(b, BUS, 4), 0);
+    assert_int_equal(in(b, CAME, 4), 0); /* it is found anyway */
+    assert_int_equal(in(b, WANTED, 4), 0);
+}
+
+static void any_accesses_leave_functions_that_nobody_asked_for(void **state)
+{
+    struct bench *b = *state;
+    uint64_t v = 88172645463325252u;
+
+    start_slots(b, 0x3f000000);
+    plug_slots_ask(b->slots, 28);
+    for (unsigned i = 0; i < 200000; i++) {
+        v ^= v << 13;
+        v ^= v >> 7;
+        v ^= v << 17;
+        if ((v >> 20 & 1) != 0) {
+            out(b, (unsigned)(PLUG_SLOTS_PORT + v % PLUG_SLOTS_BYTES),
+                1u << (v >> 21 & 3) % 3, (uint32_t)(v >> 32) >> (v >> 24 & 31));
+        } else {
+            (void)in(b, (unsigned)(PLUG_SLOTS_PORT + v % PLUG_SLOTS_BYTES),
+                     1u << (v >> 21 & 3) % 3);
+        }
+        assert_int_equal(plug_slots_left(b->slots) & ~(1u << 28), 0);
+    }
+    assert_int_equal(plug_slots_there(b->slots), 0x3f000000);
+    assert_int_equal(b->leaves, 1);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -333,6 +448,10 @@ int main(void)
         TEST(room_is_divided_into_few_slots_of_whole_steps),
         TEST(memory_that_comes_says_where_and_is_told_once),
         TEST(any_accesses_leave_memory_as_it_is),
+        TEST(a_function_that_comes_is_told_once),
+        TEST(a_function_goes_when_it_was_asked_for_and_let_go_of),
+        TEST(a_reset_takes_what_was_asked_for),
+        TEST(any_accesses_leave_functions_that_nobody_asked_for),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -16,10 +16,8 @@ int life_find(struct node *n, const char *word, const char *what, struct guest *
     if (r < 0) {
         return r;
     }
-    if (!guest_is_machine(g)) {
-        r = err_set(e, -EOPNOTSUPP, "cannot %s guest '%s': it is a container", what,
-                    guest_text(g, "name"));
-    } else if (st->state != GUEST_RUNNING && st->state != GUEST_PAUSED) {
+    r = guest_need_machine(g, what, e);
+    if (r == 0 && st->state != GUEST_RUNNING && st->state != GUEST_PAUSED) {
         r = err_set(e, -ESRCH, "cannot %s guest '%s': it is %s", what,
                     guest_text(g, "name"), guest_state_name(st->state));
     }

@@ -22,6 +22,8 @@
 #include "node/verb/life/private.h"
 #include "node/verb/private.h"
 
+#define LIST_MOST 65536 /* bytes */
+
 /* Of a file into a new one that has the same owner and mode. */
 static int copy_file(int from_dir, const char *from, int to_dir, const char *to,
                      struct err *e)
@@ -47,6 +49,43 @@ static int copy_file(int from_dir, const char *from, int to_dir, const char *to,
         r = -errno;
     }
     return r < 0 ? err_sys(e, r, "cannot copy '%s' to '%s'", from, to) : 0;
+}
+
+/* ---- which disks ----
+ *
+ * Disks come and go: "disks" in a snapshot is the list of those that were ordered, as the
+ * configuration had it. */
+
+static int keep_list(const struct guest *g, int dir, struct err *e)
+{
+    SCOPED(scope_json) json_t *none = json_array();
+    const json_t *list = json_object_get(guest_config(g), "disks");
+    SCOPED(scope_free) char *text = json_dumps(list != NULL ? list : none, JSON_COMPACT);
+    int r = text == NULL ? -ENOMEM
+                         : file_replace(dir, "disks", text, strlen(text), 0600, false);
+
+    return r < 0 ? err_sys(e, r, "cannot keep the list of disks") : 0;
+}
+
+/* The guest has those of the snapshot; one that is older has no list. */
+static int follow_list(const struct guest *g, int dir, struct err *e)
+{
+    SCOPED(scope_free) char *text = NULL;
+    SCOPED(scope_json) json_t *list = NULL;
+    size_t len = 0;
+    int r = file_read(dir, "disks", LIST_MOST, &text, &len);
+
+    if (r == -ENOENT) {
+        return 0;
+    }
+    r = r < 0 ? err_sys(e, r, "cannot read the list of disks")
+              : json_parse(text, len, "disks", &list, e);
+    if (r == 0 && json_array_size(list) > 0) {
+        (void)json_object_set(guest_config(g), "disks", list);
+    } else if (r == 0) {
+        (void)json_object_del(guest_config(g), "disks");
+    }
+    return r;
 }
 
 /* ---- into a snapshot ---- */
@@ -112,7 +151,8 @@ int life_fill_snapshot(struct node *n, const struct guest *g, int dir, struct er
             "(see 'strata volume snapshot')",
             guest_text(g, "name"));
     }
-    return guest_is_alive(&st) ? fill_running(n, g, dir, e) : fill_stopped(n, g, dir, e);
+    r = guest_is_alive(&st) ? fill_running(n, g, dir, e) : fill_stopped(n, g, dir, e);
+    return r == 0 ? keep_list(g, dir, e) : r;
 }
 
 /* ---- back ---- */
@@ -165,7 +205,7 @@ static int take_place(void *arg, const struct life_disk *d, struct err *e)
                : r;
 }
 
-int life_put_back(struct node *n, const struct guest *g, int dir, struct err *e)
+int life_put_back(struct node *n, struct guest *g, int dir, struct err *e)
 {
     bool has_state = faccessat(dir, "state", F_OK, AT_SYMLINK_NOFOLLOW) == 0;
     struct putting p = {g, dir};
@@ -173,9 +213,11 @@ int life_put_back(struct node *n, const struct guest *g, int dir, struct err *e)
     int r = has_state && to < 0 ? to : 0;
 
     r = r == 0 && has_state ? copy_state(dir, to, e) : r;
+    r = r == 0 ? follow_list(g, dir, e) : r;
     r = r == 0 ? life_each_disk(n, g, copy_beside, &p, e) : r;
     (void)fault_step("life.restore.copied");
     r = r == 0 ? life_forget_saved(n, g, e) : r;
+    r = r == 0 ? guest_save(n, g, e) : r;
     r = r == 0 ? life_each_disk(n, g, take_place, &p, e) : r;
     (void)fault_step("life.restore.disks");
     r = r == 0 && has_state ? life_keep_saved(n, g, e) : r;
@@ -250,6 +292,8 @@ static int clone_disks(struct node *n, const struct guest_source *from, int snap
     r = dir < 0 ? dir : life_each_disk(n, from->guest, clone_disk, &c, e);
     if (json_array_size(list) > 0) {
         (void)json_object_set(guest_config(to), "disks", list);
+    } else {
+        (void)json_object_del(guest_config(to), "disks");
     }
     return r;
 }
@@ -298,5 +342,6 @@ int life_clone(struct node *n, const struct guest_source *from, struct guest *to
     }
     (void)str_print(name, sizeof name, "snapshots/%s", from->snapshot);
     dir = disk_open_dir(n, from->guest->id, name, e);
-    return dir < 0 ? dir : clone_held(n, from, dir, to, e);
+    r = dir < 0 ? dir : follow_list(from->guest, dir, e);
+    return r < 0 ? r : clone_held(n, from, dir, to, e);
 }

@@ -63,6 +63,7 @@ enum aml_op {
     AML_ARG = 0x68,   /* ... of seven */
     AML_STORE = 0x70, /* from, to */
     AML_INCREMENT = 0x75,
+    AML_AND = 0x7b,    /* of two; into, or AML_ZERO */
     AML_NOTIFY = 0x86, /* whom, what */
     AML_EQUAL = 0x93,
     AML_LESS = 0x95,

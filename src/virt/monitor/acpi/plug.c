@@ -295,6 +295,94 @@ static void describe_memory(struct aml *a, const struct acpi_config *c)
     aml_end(a, device);
 }
 
+/* ---- slots of PCI: all are told of at once, by bits ---- */
+
+static void slot_registers(struct aml *a)
+{
+    size_t fields;
+
+    aml_ports(a, "REGS", PLUG_SLOTS_PORT, PLUG_SLOTS_BYTES);
+    fields = aml_fields(a, "REGS", 4);
+    aml_field(a, "CAM", 32); /* came; read once */
+    aml_field(a, "WAN", 32); /* wanted back */
+    aml_field(a, "EJE", 32); /* a one: it goes */
+    aml_field(a, NULL, 32);
+    aml_field(a, "SEL", 32); /* of which bus */
+    aml_end(a, fields);
+    aml_mutex(a, "LCK");
+}
+
+/* Tell Arg1 to the slots whose bits Arg0 has. */
+static void slot_tell(struct aml *a, const struct acpi_config *c)
+{
+    size_t method = aml_method(a, "TELL", 2, true);
+    char name[12];
+
+    for (unsigned i = c->slot_first; i < c->slot_first + c->plug_slots; i++) {
+        size_t block = aml_if(a);
+
+        (void)snprintf(name, sizeof name, "P%03X", i);
+        aml_byte(a, AML_AND);
+        aml_byte(a, AML_ARG);
+        aml_integer(a, UINT64_C(1) << i);
+        aml_byte(a, AML_ZERO);
+        aml_byte(a, AML_NOTIFY);
+        aml_name(a, name);
+        aml_byte(a, AML_ARG + 1);
+        aml_end(a, block);
+    }
+    aml_end(a, method);
+}
+
+static void slot_scan(struct aml *a)
+{
+    size_t method = aml_method(a, "SCAN", 0, true);
+
+    aml_acquire(a, "LCK");
+    store_integer(a, 0, "SEL");
+    aml_name(a, "TELL");
+    aml_name(a, "CAM");
+    aml_integer(a, NOTIFY_CHECK);
+    aml_name(a, "TELL");
+    aml_name(a, "WAN");
+    aml_integer(a, NOTIFY_EJECT);
+    aml_release(a, "LCK");
+    aml_end(a, method);
+}
+
+static void slot_eject(struct aml *a)
+{
+    size_t method = aml_method(a, "EJCT", 1, true);
+
+    aml_acquire(a, "LCK");
+    store_integer(a, 0, "SEL");
+    store_argument(a, 0, "EJE");
+    aml_release(a, "LCK");
+    aml_end(a, method);
+}
+
+void acpi_describe_slots(struct aml *a, const struct acpi_config *c)
+{
+    if (c->plug_slots == 0) {
+        return;
+    }
+    slot_registers(a);
+    slot_eject(a);
+    slot_tell(a, c);
+    slot_scan(a);
+    for (unsigned i = c->slot_first; i < c->slot_first + c->plug_slots; i++) {
+        char name[12];
+        size_t device;
+
+        (void)snprintf(name, sizeof name, "P%03X", i);
+        device = aml_device(a, name);
+        aml_name_integer(a, "_ADR", (uint64_t)i << 16);
+        aml_name_integer(a, "_SUN", i);
+        method_of(a, "_EJ0", "EJCT", UINT32_C(1) << i);
+        aml_end(a, device);
+    }
+}
+
 /* ---- all of them ---- */
 
 void acpi_describe_plugs(struct aml *a, const struct acpi_config *c)
@@ -319,6 +407,9 @@ void acpi_describe_events(struct aml *a, const struct acpi_config *c)
 {
     size_t scope = aml_scope(a, "\\_GPE");
 
+    if (c->plug_slots != 0) {
+        event(a, "_E01", "\\_SB.PCI0.SCAN");
+    }
     if (c->plugs_cpus) {
         event(a, "_E02", "\\_SB.CPUS.SCAN");
     }

@@ -5,7 +5,9 @@
 struct acpi_config;
 struct aml;
 
-/* plug.c: what comes and goes; inside the scope \_SB, and the methods of its events. */
+/* plug.c: what comes and goes; inside the bus PCI0, the scope \_SB, and the methods of their
+ * events. */
+void acpi_describe_slots(struct aml *a, const struct acpi_config *c);
 void acpi_describe_plugs(struct aml *a, const struct acpi_config *c);
 void acpi_describe_events(struct aml *a, const struct acpi_config *c);
 

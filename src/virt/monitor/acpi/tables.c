@@ -95,23 +95,34 @@ static void conceal(struct aml *a, uint32_t at)
 
 /* ---- DSDT ---- */
 
-static void pins(struct aml *a, unsigned slots)
+static void pins_of(struct aml *a, unsigned slot)
 {
+    for (unsigned pin = 0; pin < 4; pin++) {
+        size_t one = aml_package(a, 4);
+
+        aml_integer(a, (uint64_t)slot << 16 | 0xffff);
+        aml_integer(a, pin);
+        aml_integer(a, 0);
+        aml_integer(a, ACPI_PIN_LINE(slot, pin));
+        aml_end(a, one);
+    }
+}
+
+static void pins(struct aml *a, const struct acpi_config *c)
+{
+    unsigned slots = c->slots < SLOTS_MOST ? c->slots : SLOTS_MOST;
+    unsigned first = c->slot_first > slots ? c->slot_first : slots;
+    unsigned end = c->slot_first + c->plug_slots;
     size_t all;
 
     aml_byte(a, 0x08);
     aml_name(a, "_PRT");
-    all = aml_package(a, slots * 4);
+    all = aml_package(a, (slots + (end > first ? end - first : 0)) * 4);
     for (unsigned slot = 0; slot < slots; slot++) {
-        for (unsigned pin = 0; pin < 4; pin++) {
-            size_t one = aml_package(a, 4);
-
-            aml_integer(a, (uint64_t)slot << 16 | 0xffff);
-            aml_integer(a, pin);
-            aml_integer(a, 0);
-            aml_integer(a, ACPI_PIN_LINE(slot, pin));
-            aml_end(a, one);
-        }
+        pins_of(a, slot);
+    }
+    for (unsigned slot = first; slot < end; slot++) {
+        pins_of(a, slot);
     }
     aml_end(a, all);
 }
@@ -135,7 +146,8 @@ static void host_bridge(struct aml *a, const struct acpi_config *c)
         aml_range(a, AML_RANGE_MEMORY, c->window[i].first, c->window[i].last);
     }
     aml_resources_end(a, resources);
-    pins(a, c->slots < SLOTS_MOST ? c->slots : SLOTS_MOST);
+    pins(a, c);
+    acpi_describe_slots(a, c);
     aml_end(a, device);
 }
 

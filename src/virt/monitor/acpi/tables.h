@@ -12,11 +12,12 @@ struct err;
 #define ACPI_WINDOWS 4
 
 struct acpi_config {
-    unsigned cpus;      /* APIC identifiers 0.. */
-    uint64_t absent;    /* of the first 64 those that are not there yet */
-    bool plugs_cpus;    /* processors come and go: at most 64 */
-    unsigned slots;     /* of PCI bus 0 whose pins are described */
-    uint64_t ecam_base; /* of bus 0 */
+    unsigned cpus;   /* APIC identifiers 0.. */
+    uint64_t absent; /* of the first 64 those that are not there yet */
+    bool plugs_cpus; /* processors come and go: at most 64 */
+    unsigned slots;  /* of PCI bus 0, the first ones, whose pins are described */
+    unsigned slot_first, plug_slots; /* ... in which functions come and go; 0: none */
+    uint64_t ecam_base;              /* of bus 0 */
 
     struct acpi_window {
         uint64_t first, last;

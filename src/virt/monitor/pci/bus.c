@@ -249,6 +249,33 @@ int pci_add(struct pci_bus *b, unsigned slot, struct pci_function *f, struct err
     return 0;
 }
 
+struct pci_function *pci_function_at(const struct pci_bus *b, unsigned slot)
+{
+    return b->function[PCI_WHERE(slot, 0)];
+}
+
+/* The end of what was given out at the start, to those who are there. */
+static uint64_t end_of_places(const struct pci_bus *b)
+{
+    uint64_t end = b->options.window_first;
+
+    for (unsigned n = 0; n < PCI_FUNCTIONS; n++) {
+        const struct pci_function *f = b->function[n];
+
+        for (unsigned i = 0; f != NULL && i < 6; i++) {
+            const struct pci_bar *bar = &f->bar[i];
+            uint32_t first = 0;
+
+            memcpy(&first, f->initial + PCI_BAR + i * 4, 4);
+            if ((bar->kind == PCI_BAR_32 || bar->kind == PCI_BAR_64) &&
+                (first & ~15u) + bar->bytes > end) {
+                end = (first & ~15u) + (bar->bytes < BAR_PAGE ? BAR_PAGE : bar->bytes);
+            }
+        }
+    }
+    return end;
+}
+
 void pci_remove(struct pci_function *f)
 {
     struct pci_bus *b = f->bus;
@@ -265,6 +292,7 @@ void pci_remove(struct pci_function *f)
         }
     }
     f->bus = NULL;
+    b->place = end_of_places(b);
     pci_settle(b);
 }
 

@@ -169,6 +169,9 @@ bool pci_ecam(const struct dev *d, uint64_t *ret);
 /* Plug a function in; base addresses are given out.  -EBUSY: the slot is taken. */
 int pci_add(struct pci_bus *b, unsigned slot, struct pci_function *f, struct err *e);
 
+/* What is in a slot; NULL: nothing. */
+struct pci_function *pci_function_at(const struct pci_bus *b, unsigned slot);
+
 /* Nothing answers at its addresses any more.  No vCPU may be inside an access. */
 void pci_remove(struct pci_function *f);
 

@@ -64,4 +64,33 @@ unsigned plug_memory_count(uint64_t room, uint64_t bytes);
 unsigned plug_memory_there(const struct dev *d);
 void plug_memory_add(struct dev *d);
 
+/* QEMU docs/specs/acpi_pci_hotplug. */
+#define PLUG_SLOTS_PORT  0xae00u
+#define PLUG_SLOTS_BYTES 20u
+#define PLUG_SLOTS_EVENT 1u
+
+struct plug_slots_config {
+    uint32_t slots;    /* a bit for each in which something may come and go */
+    uint32_t there;    /* ... there at first */
+    struct dev *power; /* borrowed: raises events */
+
+    /* The guest let go of something (`plug_slots_left`), or a reset made an end of waiting.
+     * Under the board's lock. */
+    void (*leave)(void *who);
+    void *who; /* borrowed */
+};
+
+extern const struct dev_class dev_plug_slots;
+
+/* A function is there now: the guest is told.  It is asked to let go of it; no longer. */
+void plug_slots_add(struct dev *d, unsigned slot);
+void plug_slots_ask(struct dev *d, unsigned slot);
+void plug_slots_keep(struct dev *d, unsigned slot);
+
+/* A bit for each slot: something is there; the guest let go of it, and nobody took it out yet.
+ * Now somebody has. */
+uint32_t plug_slots_there(const struct dev *d);
+uint32_t plug_slots_left(struct dev *d);
+void plug_slots_gone(struct dev *d, unsigned slot);
+
 #endif

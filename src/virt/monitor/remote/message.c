@@ -64,7 +64,7 @@ const char *far_verb_name(unsigned verb)
         [FAR_RESET] = "reset",   [FAR_END] = "end",       [FAR_SAVE] = "save",
         [FAR_MARK] = "mark",     [FAR_REWIND] = "rewind", [FAR_DUMP] = "dump",
         [FAR_GDB] = "gdb",       [FAR_LOOK] = "look",     [FAR_TRACE] = "trace",
-        [FAR_RESIZE] = "resize",
+        [FAR_RESIZE] = "resize", [FAR_ATTACH] = "attach", [FAR_DETACH] = "detach",
     };
 
     return verb < FAR_VERB_COUNT ? names[verb] : NULL;

@@ -15,6 +15,10 @@ struct err;
 #define FAR_HEAD_BYTES 12
 #define FAR_MOST_BYTES 65536 /* of a packet */
 
+/* Slots of PCI for what comes: those of virt/monitor/slots.h. */
+#define FAR_SLOT_FIRST 24u
+#define FAR_SLOTS      6u
+
 enum far_verb {
     FAR_HELLO, /* which version, which words */
     FAR_STATE, /* runs, paused */
@@ -33,6 +37,8 @@ enum far_verb {
     FAR_TRACE, /* exits by time: {"begin": most}, {"from": number}, {"end": true} */
     FAR_RESIZE, /* {"memory": bytes} of what it was made with, the rest is to be given back;
                    {"cpus": n} of those that there is room for */
+    FAR_ATTACH, /* {"disk": word}: node/machine/drives.h; its file comes along */
+    FAR_DETACH, /* {"disk": file, "how": ask, look, keep}: {"there": ...} */
     FAR_VERB_COUNT
 };
 

@@ -1,0 +1,76 @@
+/* comes.c - disks that come and go while the machine runs.
+ *
+ * One that comes is opened as those of the plan are, and plugged into a slot of PCI.  One that is
+ * to go the guest is asked for; when it has let go, the machine says so, and its file is
+ * closed.  Whoever asked looks whether it is still there, and says when he does not wait. */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "base/json.h"
+#include "node/machine/private.h"
+#include "virt/monitor/slots.h"
+
+int comes_attach(void *who, const struct control_call *c, json_t **ret, struct err *e)
+{
+    struct run *run = who;
+    struct drives *d = &run->plan.disks;
+    const char *word = NULL;
+    int i;
+    int r = json_opt_str((json_t *)(uintptr_t)c->arg, "", "disk", &word, e);
+
+    (void)ret;
+    if (r == 0 && (word == NULL || c->n_fds != 1)) {
+        r = err_set(e, -EINVAL, "a disk and its file are wanted behind this word");
+    }
+    if (r == 0 && run->has_mark) {
+        r = err_set(e, -EBUSY, "the machine has a mark, in which its disks are others");
+    }
+    if (r < 0) {
+        return r;
+    }
+    i = drives_attach(d, word, fcntl(c->fds[0], F_DUPFD_CLOEXEC, 0),
+                      plan_processors(&run->plan), e);
+    if (i < 0) {
+        return i;
+    }
+    r = machine_attach(run->machine, d->one[i].slot, d->device[i], e);
+    if (r < 0) {
+        drives_detach(d, (unsigned)i);
+    }
+    return r;
+}
+
+void comes_gone(void *who, unsigned slot)
+{
+    struct drives *d = &((struct run *)who)->plan.disks;
+    int i = drives_find(d, NULL, slot);
+
+    if (i >= 0) {
+        drives_detach(d, (unsigned)i);
+    }
+}
+
+int comes_detach(void *who, const struct control_call *c, json_t **ret, struct err *e)
+{
+    struct run *run = who;
+    json_t *arg = (json_t *)(uintptr_t)c->arg;
+    const char *path = "";
+    const char *how = "look";
+    int i;
+    int r = json_opt_str(arg, "", "disk", &path, e);
+
+    r = r == 0 ? json_opt_str(arg, "", "how", &how, e) : r;
+    if (r < 0) {
+        return r;
+    }
+    i = path[0] != '\0' ? drives_find(&run->plan.disks, path, 0) : -ENOENT;
+    if (i >= 0 && strcmp(how, "ask") == 0) {
+        r = machine_detach(run->machine, run->plan.disks.one[i].slot, e);
+    } else if (i >= 0 && strcmp(how, "keep") == 0) {
+        machine_keep(run->machine, run->plan.disks.one[i].slot);
+    }
+    *ret = json_pack("{s:b}", "there", i >= 0);
+    return r;
+}

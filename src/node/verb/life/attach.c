@@ -1,0 +1,340 @@
+/* attach.c - disks come to a machine and go again, also while it runs.
+ *
+ * What came is in the guest's configuration with the slot of PCI in which the guest sees it, so
+ * that it is there again after a start, and where a saved guest looks for it.  It is recorded
+ * before the worker gets it and forgotten after the guest let go of it: a command that dies in
+ * between leaves a disk that the next start brings, and that 'detach' takes away. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/fault.h"
+#include "base/scope.h"
+#include "base/str.h"
+#include "node/verb/life/private.h"
+#include "node/verb/private.h"
+
+#define SAVES_MOST  5 /* when others change the record, too */
+#define LOOK_NS     50000000L
+#define NS_OF_MS    1000000u
+#define TIMEOUT_MS  10000u
+#define SERIAL_WORD ",serial="
+#define SLOT_WORD   ",slot="
+
+/* ---- words of the configuration ---- */
+
+static json_t *disks_of(const struct guest *g)
+{
+    json_t *list = json_object_get(guest_config(g), "disks");
+
+    if (list == NULL) {
+        (void)json_object_set_new(guest_config(g), "disks", json_array());
+        list = json_object_get(guest_config(g), "disks");
+    }
+    return list;
+}
+
+static unsigned slot_of(const char *word)
+{
+    const char *slot = strstr(word, SLOT_WORD);
+
+    return slot != NULL ? (unsigned)strtoul(slot + strlen(SLOT_WORD), NULL, 10) : 0;
+}
+
+static void path_of(const char *word, char out[PATH_MAX])
+{
+    (void)str_print(out, PATH_MAX, "%.*s", (int)strcspn(word, ","), word);
+}
+
+/* By its file, or its serial word. */
+static bool is_called(const char *word, const char *name)
+{
+    SCOPED(scope_free) char *real = realpath(name, NULL);
+    const char *serial = strstr(word, SERIAL_WORD);
+    char path[PATH_MAX];
+
+    path_of(word, path);
+    if (strcmp(path, name) == 0 || (real != NULL && strcmp(path, real) == 0)) {
+        return true;
+    }
+    serial = serial != NULL ? serial + strlen(SERIAL_WORD) : NULL;
+    return serial != NULL && strcspn(serial, ",") == strlen(name) &&
+           strncmp(serial, name, strlen(name)) == 0;
+}
+
+/* Its place in the list; -1. */
+static int find(const struct guest *g, const char *name)
+{
+    size_t i;
+    json_t *item;
+
+    json_array_foreach(disks_of(g), i, item)
+    {
+        if (is_called(json_string_value(item), name)) {
+            return (int)i;
+        }
+    }
+    return -1;
+}
+
+/* The first slot that nothing is in; 0: there is none. */
+static unsigned free_slot(const struct guest *g)
+{
+    for (unsigned slot = FAR_SLOT_FIRST; slot < FAR_SLOT_FIRST + FAR_SLOTS; slot++) {
+        bool is_taken = false;
+        size_t i;
+        json_t *item;
+
+        json_array_foreach(disks_of(g), i, item)
+        {
+            is_taken = is_taken || slot_of(json_string_value(item)) == slot;
+        }
+        if (!is_taken) {
+            return slot;
+        }
+    }
+    return 0;
+}
+
+/* ---- both ---- */
+
+/* A machine that is changed, and while it does not run the right to do so. */
+struct change {
+    struct guest g;
+    struct guest_status st;
+    int lock; /* -1: it runs */
+};
+
+static int begin(struct node *n, const char *guest, const char *what, struct change *c,
+                 struct err *e)
+{
+    int r = verb_find(n, guest, &c->g, &c->st, e);
+
+    r = r == 0 ? guest_need_machine(&c->g, what, e) : r;
+    if (r < 0 || guest_is_alive(&c->st)) {
+        return r;
+    }
+    r = guest_lock_known(n, &c->g, VERB_LOCK_WAIT_MS, &c->lock, e);
+    if (r == 0 && life_is_saved(n, &c->g)) {
+        r = err_set(e, -EBUSY,
+                    "cannot %s guest '%s': it is saved, and would not be told: start it "
+                    "first",
+                    what, guest_text(&c->g, "name"));
+    }
+    return r;
+}
+
+static void end(struct change *c)
+{
+    guest_fini(&c->g);
+    scope_close(&c->lock);
+}
+
+/* The disk of that path goes out of the record, whoever changes that meanwhile. */
+static int forget(struct node *n, struct guest *g, const char *path, struct err *e)
+{
+    int r = -EAGAIN;
+
+    for (unsigned i = 0; r == -EAGAIN && i < SAVES_MOST; i++) {
+        int at;
+
+        r = guest_reload(n, g, e);
+        at = r == 0 ? find(g, path) : -1;
+        if (at >= 0) {
+            err_clear(e);
+            (void)json_array_remove(disks_of(g), (size_t)at);
+            r = guest_save(n, g, e);
+        }
+    }
+    return r;
+}
+
+/* ---- one comes ---- */
+
+static int plan(struct guest *g, const char *word, struct err *e)
+{
+    SCOPED(scope_json) json_t *order = json_pack("{s:[s]}", "disks", word);
+    SCOPED(scope_json) json_t *checked = NULL;
+    unsigned slot = free_slot(g);
+    const char *full;
+    char path[PATH_MAX];
+    int r = guest_name_disks(order, e);
+
+    if (r < 0) {
+        return r;
+    }
+    full = json_string_value(json_array_get(json_object_get(order, "disks"), 0));
+    path_of(full, path);
+    if (find(g, path) >= 0) {
+        return err_set(e, -EEXIST, "guest '%s' has disk '%s'", guest_text(g, "name"),
+                       path);
+    }
+    if (slot == 0 || slot_of(full) != 0) {
+        return slot == 0
+                   ? err_set(e, -ENOSPC, "guest '%s' has room for %u disks that come",
+                             guest_text(g, "name"), FAR_SLOTS)
+                   : err_set(e, -EINVAL, "cannot choose the slot of a disk");
+    }
+    (void)json_array_append_new(disks_of(g),
+                                json_sprintf("%s" SLOT_WORD "%u", full, slot));
+    return order_to_config(guest_config(g), &checked, e);
+}
+
+static int give(struct node *n, const struct guest *g, const char *word, struct err *e)
+{
+    SCOPED(scope_json) json_t *arg = json_pack("{s:s}", "disk", word);
+    int flags = strstr(word, ",read-only") != NULL ? O_RDONLY : O_RDWR;
+    SCOPED(scope_close) int fd = -1;
+    struct far_question q = {.verb = FAR_ATTACH, .arg = arg, .fds = &fd, .n_fds = 1};
+    char path[PATH_MAX];
+
+    path_of(word, path);
+    fd = open(path, flags | O_CLOEXEC | O_NONBLOCK);
+    return fd < 0 ? err_sys(e, -errno, "cannot open disk '%s'", path)
+                  : life_ask(n, g, &q, NULL, e);
+}
+
+static int attach(struct node *n, struct change *c, const char *wanted, struct err *e)
+{
+    struct guest *g = &c->g;
+    const char *word;
+    char path[PATH_MAX];
+    int r = plan(g, wanted, e);
+
+    r = r == 0 ? guest_save(n, g, e) : r;
+    (void)fault_step("life.attach.recorded");
+    if (r < 0) {
+        return r;
+    }
+    word =
+        json_string_value(json_array_get(disks_of(g), json_array_size(disks_of(g)) - 1));
+    path_of(word, path);
+    r = guest_is_alive(&c->st) ? give(n, g, word, e) : 0;
+    if (r < 0) {
+        err_wrap(e, "cannot attach disk '%s' to guest '%s'", path, guest_text(g, "name"));
+        (void)forget(n, g, path, NULL);
+    } else {
+        event_write(n, "attached", g, path);
+    }
+    return r;
+}
+
+int node_guest_attach(struct node *n, const char *guest, const json_t *order,
+                      struct err *e)
+{
+    const char *word = json_string_value(json_object_get(order, "disk"));
+    struct change c = {.lock = -1};
+    int r = begin(n, guest, "attach a disk to", &c, e);
+
+    r = r == 0 ? attach(n, &c, word, e) : r;
+    end(&c);
+    return r;
+}
+
+/* ---- one goes ---- */
+
+static int ask(struct node *n, const struct guest *g, const char *path, const char *how,
+               bool *ret_there, struct err *e)
+{
+    SCOPED(scope_json) json_t *arg = json_pack("{s:s, s:s}", "disk", path, "how", how);
+    SCOPED(scope_json) json_t *told = NULL;
+    const struct far_question q = {.verb = FAR_DETACH, .arg = arg};
+    int r = life_ask(n, g, &q, &told, e);
+
+    *ret_there = json_is_true(json_object_get(told, "there"));
+    return r;
+}
+
+static uint64_t now_ms(void)
+{
+    struct timespec t;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000u + (uint64_t)t.tv_nsec / NS_OF_MS;
+}
+
+/* Until the guest let go of it. */
+static int await(struct node *n, const struct guest *g, const char *path,
+                 uint64_t timeout_ms, struct err *e)
+{
+    uint64_t end = now_ms() + timeout_ms;
+    bool there = true;
+    int r = ask(n, g, path, "ask", &there, e);
+
+    while (r == 0 && there && now_ms() < end) {
+        (void)nanosleep(&(struct timespec){.tv_nsec = LOOK_NS}, NULL);
+        r = ask(n, g, path, "look", &there, e);
+    }
+    if (r == 0 && there) { /* it may have done so in the last moment */
+        r = ask(n, g, path, "keep", &there, e);
+        r = r == 0 ? ask(n, g, path, "look", &there, e) : r;
+    }
+    return r == 0 && there
+               ? err_set(e, -ETIMEDOUT,
+                         "the guest did not let go of it: does its system know how, and "
+                         "is it not in use?")
+               : r;
+}
+
+static int check(const struct guest *g, const struct guest_status *st, const char *name,
+                 char path[PATH_MAX], struct err *e)
+{
+    int at = find(g, name);
+    const char *word = json_string_value(json_array_get(disks_of(g), (size_t)at));
+
+    if (at < 0 || slot_of(word) == 0) {
+        return err_set(e, -ENOENT,
+                       at < 0
+                           ? "guest '%s' has no disk '%s'"
+                           : "guest '%s' was made with disk '%s': what came by 'attach' "
+                             "can go",
+                       guest_text(g, "name"), name);
+    }
+    path_of(word, path);
+    return st->state == GUEST_PAUSED
+               ? err_set(
+                     e, -EBUSY,
+                     "cannot detach disk '%s' from guest '%s': it is paused, and has to "
+                     "let go of it",
+                     path, guest_text(g, "name"))
+               : 0;
+}
+
+static int detach(struct node *n, struct change *c, const char *name, uint64_t wait_ms,
+                  struct err *e)
+{
+    char path[PATH_MAX];
+    int r = check(&c->g, &c->st, name, path, e);
+
+    if (r == 0 && guest_is_alive(&c->st)) {
+        r = await(n, &c->g, path, wait_ms, e);
+        if (r < 0) {
+            err_wrap(e, "cannot detach disk '%s' from guest '%s'", path,
+                     guest_text(&c->g, "name"));
+        }
+    }
+    (void)fault_step("life.detach.gone");
+    r = r == 0 ? forget(n, &c->g, path, e) : r;
+    if (r == 0) {
+        event_write(n, "detached", &c->g, path);
+    }
+    return r;
+}
+
+int node_guest_detach(struct node *n, const char *guest, const json_t *order,
+                      struct err *e)
+{
+    const char *name = json_string_value(json_object_get(order, "name"));
+    const json_t *timeout = json_object_get(order, "timeout");
+    uint64_t wait_ms =
+        json_is_integer(timeout) ? (uint64_t)json_integer_value(timeout) : TIMEOUT_MS;
+    struct change c = {.lock = -1};
+    int r = begin(n, guest, "detach a disk from", &c, e);
+
+    r = r == 0 ? detach(n, &c, name, wait_ms, e) : r;
+    end(&c);
+    return r;
+}
