@@ -37,3 +37,27 @@ as_user snapshot create web before >/dev/null
 as_user stop --timeout 0s web >/dev/null
 as_user delete web >/dev/null
 is "nothing is left" "$(ls "$WORK/home/state/guests" "$WORK/home/state/run/guests" | grep -v : || :)" ""
+
+# A volume that is a directory, backed up while a guest writes to it, and made again.
+as_user volume create files >/dev/null
+as_user run -d --name box --network none -v files:/data busybox sh -c \
+    'echo one >/data/a; ln /data/a /data/b; mkdir /data/d; echo ready; sleep 1000' >/dev/null
+ready() { as_user logs box | grep -q ready; }
+within 10 ready
+is "a backup" "$(as_user volume backup files "$WORK/home/kept")" 0001
+as_user exec box sh -c 'echo two >/data/d/more; rm /data/b'
+is "what changed" "$(as_user volume backup --json files "$WORK/home/kept" | sed -n 's/.*"kind": "\(.*\)".*/\1/p')" changes
+as_user delete --force box >/dev/null
+as_user volume delete files >/dev/null
+as_user volume restore "$WORK/home/kept" files >/dev/null
+is "as it was" "$(as_user run --rm --network none -v files:/data busybox sh -c 'cat /data/a /data/d/more; ls /data')" "one
+two
+a
+d"
+as_user volume delete files >/dev/null
+as_user volume restore --at 0001 "$WORK/home/kept" files >/dev/null
+is "as it was first" "$(as_user run --rm --network none -v files:/data busybox sh -c 'ls /data; ls /data/d; stat -c %h /data/b')" "a
+b
+d
+2"
+as_user volume delete files >/dev/null
