@@ -3,7 +3,7 @@
 # clones, a move under a writer, and an end that leaves nothing.
 # timeout: 600
 # long
-# rows: STO-06
+# rows: STO-02 STO-06 DC-21
 if [ "${1:-}" != inside ]; then
     for tool in ceph-mon ceph-osd ceph rbd monmaptool unshare qemu-img qemu-io; do
         command -v "$tool" >/dev/null || { echo "skip: needs the program '$tool'"; exit 77; }
@@ -107,6 +107,48 @@ wait "$server" || true
 io v -c 'read -P 6 30M 64k' -c 'read -P 2 15M 1M'
 strata volume delete v >/dev/null
 is "what is left" "$(rbd ls | grep -cv label)" 0
+
+# One tree of names over a directory, a disk and the cluster, as a guest sees it: all paths stay, and are written,
+# while the disk goes to another pool and back, and the cluster's to a directory and back.
+if [ -x /bin/busybox ] && [ -c /dev/loop-control ] && command -v mkfs.ext4 >/dev/null; then
+    need_busybox
+    strata volume create files >/dev/null
+    strata volume create --pool dir --size 32M --format qcow2 --filesystem ext4 block >/dev/null
+    strata volume create --pool p --size 32M --format qcow2 --filesystem ext4 remote >/dev/null
+    strata run -d --name tree --network none -v files:/tree/files -v block:/tree/block -v remote:/tree/remote busybox sh -c '
+        for d in files block remote; do
+            echo $d >/tree/$d/name
+            (n=0; while n=$((n + 1)); do echo $n >>/tree/$d/log; [ $((n % 100)) != 0 ] || sync; done) &
+        done
+        echo ready; wait' >/dev/null
+    within 20 sh -c '"$STRATA" --state "$STATE" logs tree | grep -q ready'
+    names() { strata exec tree find /tree -type f ! -path '*/lost+found/*' | sort | tr '\n' ' '; }
+    lines() { strata exec tree sh -c "wc -l </tree/$1/log"; }
+    before=$(names)
+    is "one tree" "$before" "/tree/block/log /tree/block/name /tree/files/log /tree/files/name /tree/remote/log /tree/remote/name "
+    for step in "block default" "remote dir" "block dir" "remote p"; do
+        was=$(lines "${step% *}")
+        # shellcheck disable=SC2086
+        strata volume move $step >/dev/null || fail "move $step"
+        is "where it is" "$(field "${step% *}" pool)" "${step#* }"
+        is "the same names" "$(names)" "$before"
+        [ "$(lines "${step% *}")" -gt "$was" ] || fail "nobody writes after $step"
+    done
+    fails 1 strata volume move block p # its server cannot reach one: it is confined
+    has "not to the cluster" "$OUT" "cannot use Ceph"
+    is "where it stays" "$(field block pool)" dir
+    strata stop --timeout 1s tree >/dev/null
+    strata delete tree >/dev/null
+    is "no line is missing" "$(strata run --rm --network none -v files:/tree/files:ro -v block:/tree/block:ro -v remote:/tree/remote:ro \
+        busybox sh -c 'for d in files block remote; do
+            [ "$(cat /tree/$d/name)" = $d ] && n=0 && while read -r line; do n=$((n + 1)); [ "$line" = $n ] || { echo "$d: $line, not $n"; break; }; done </tree/$d/log
+        done; echo whole')" whole
+    for name in block remote; do
+        within 10 is_free $name
+        strata volume delete $name >/dev/null
+    done
+    strata volume delete files >/dev/null
+fi
 strata pool delete p >/dev/null
 is "nothing" "$(rbd ls)" ""
 
