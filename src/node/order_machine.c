@@ -23,9 +23,10 @@ static const char *const of_containers[] = {
 static const char *const of_images[] = {"command", "entrypoint", "user",      "workdir",
                                         "env",     "ssh_key",    "user_data", "boot"};
 static const char *const of_machines[] = {
-    "kernel",    "initrd",      "append",   "engine",          "disks",
-    "cpus_most", "memory_most", "watchdog", "hide_hypervisor", "ssh_key",
-    "user_data", "no_reboot",   "on_crash", "firmware",        "boot"};
+    "kernel",          "initrd",    "append",      "engine",
+    "disks",           "cpus_most", "memory_most", "watchdog",
+    "hide_hypervisor", "ssh_key",   "user_data",   "no_reboot",
+    "on_crash",        "firmware",  "boot",        "cdrom"};
 /* Firmware finds its own kernel. */
 static const char *const of_kernels[] = {"image", "kernel", "initrd", "append"};
 
@@ -190,6 +191,35 @@ static int check_size(const json_t *config, struct err *e)
     return r;
 }
 
+/* --cdrom: a disk that is read only, in a drive. */
+static int take_discs(json_t *config, bool machine, struct err *e)
+{
+    const json_t *list = json_object_get(config, "cdrom");
+    json_t *disks = json_object_get(config, "disks");
+    size_t i;
+    json_t *item;
+
+    if (json_array_size(list) == 0 || !machine) {
+        return 0; /* and `order_check_kind` refuses it */
+    }
+    if (disks == NULL) {
+        disks = json_array();
+        (void)json_object_set_new(config, "disks", disks);
+    }
+    json_array_foreach(list, i, item)
+    {
+        const char *file = json_string_value(item);
+
+        if (file == NULL || file[0] == '\0' || strchr(file, ',') != NULL) {
+            return err_set(e, -EINVAL, "cannot use --cdrom '%s': it names no file",
+                           file != NULL ? file : "?");
+        }
+        (void)json_array_append_new(disks, json_sprintf("%s,read-only,cdrom", file));
+    }
+    (void)json_object_del(config, "cdrom");
+    return 0;
+}
+
 /* --disk: of a container one word, how changes are kept; of a machine its disks. */
 int order_take_disks(json_t *config, struct err *e)
 {
@@ -200,7 +230,7 @@ int order_take_disks(json_t *config, struct err *e)
     json_t *item;
 
     if (!json_is_array(list)) {
-        return 0;
+        return take_discs(config, machine, e);
     }
     json_array_foreach(list, i, item)
     {
@@ -223,7 +253,7 @@ int order_take_disks(json_t *config, struct err *e)
     if (machine) {
         (void)json_object_del(config, "disk");
     }
-    return 0;
+    return take_discs(config, machine, e);
 }
 
 int order_check_kind(json_t *config, struct err *e)

@@ -7,16 +7,19 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "contract/blk_graph.h"
 #include "contract/nic.h"
 #include "contract/snap.h"
 #include "host/loop/loop.h"
 #include "resource/network/nic/nic.h"
+#include "resource/storage/leaf/leaf.h"
 #include "tests/fuzz/target.h"
 #include "virtio/balloon.h"
 #include "virtio/console/console.h"
 #include "virtio/device.h"
 #include "virtio/net/net.h"
 #include "virtio/rng.h"
+#include "virtio/scsi/cd.h"
 #include "virtio/space.h"
 #include "virtio/vsock/vsock.h"
 
@@ -41,7 +44,8 @@ struct world {
     unsigned size;
     unsigned queues;
     uint32_t base[QUEUES_MOST];
-    bool is_on;
+    bool is_on, has_stopped;
+    struct blk_edge edge;
 };
 
 /* ---- devices ---- */
@@ -241,6 +245,36 @@ static void end_net(struct world *w)
     w->nic[1]->ops->destroy(w->nic[1]);
 }
 
+static int fill_disc(void *arg)
+{
+    struct world *w = arg;
+    struct blk *disk;
+    int r = leaf_memory_create(loop_strands(w->loop), 64 * 2048, 512, &disk, NULL);
+
+    w->edge =
+        (struct blk_edge){.user = "fuzz", .uses = BLK_USE_READ, .lets = BLK_USE_ALL};
+    return r != 0 ? r : blk_attach(&w->edge, disk, NULL);
+}
+
+static void make_cd(struct world *w)
+{
+    if (loop_do(w->loop, fill_disc, w) != 0 ||
+        virtio_cd_create(w->loop, &w->edge, &w->d, NULL) != 0) {
+        abort();
+    }
+}
+
+static int empty_drive(void *arg)
+{
+    blk_detach(&((struct world *)arg)->edge);
+    return 0;
+}
+
+static void end_cd(struct world *w)
+{
+    (void)loop_do(w->loop, empty_drive, w);
+}
+
 static const struct device {
     void (*make)(struct world *w);
     void (*poke)(struct world *w, uint8_t what); /* from the host's side */
@@ -248,7 +282,7 @@ static const struct device {
 } devices[] = {
     {make_rng, poke_nothing, end_nothing},     {make_net, poke_net, end_net},
     {make_vsock, poke_vsock, end_nothing},     {make_balloon, poke_balloon, end_nothing},
-    {make_console, poke_console, end_nothing},
+    {make_console, poke_console, end_nothing}, {make_cd, poke_nothing, end_cd},
 };
 
 #define DEVICES (sizeof devices / sizeof devices[0])
@@ -283,7 +317,13 @@ static void on_event(void *who)
     (void)who;
 }
 
-static const struct virtio_transport_ops plug = {on_notify, on_event, on_event, on_event};
+static void on_stopped(void *who)
+{
+    ((struct world *)who)->has_stopped = true;
+}
+
+static const struct virtio_transport_ops plug = {on_notify, on_event, on_event,
+                                                 on_stopped};
 
 static void start(struct world *w)
 {
@@ -306,7 +346,11 @@ static void stop(struct world *w)
     if (!w->is_on) {
         return;
     }
+    w->has_stopped = false;
     w->d->ops->stop(w->d);
+    while (!w->has_stopped) { /* a read of the disc may be under way */
+        (void)loop_turn(w->loop, 1);
+    }
     w->is_on = false;
     for (unsigned i = 0; i < w->queues; i++) {
         w->base[i] = w->d->ops->base(w->d, i);

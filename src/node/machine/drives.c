@@ -16,6 +16,7 @@
 #include "resource/storage/qcow2/qcow2.h"
 #include "virtio/blk_device.h"
 #include "virtio/device.h"
+#include "virtio/scsi/cd.h"
 
 static int plan_key(struct drive *d, const char *key, struct err *e)
 {
@@ -27,13 +28,15 @@ static int plan_key(struct drive *d, const char *key, struct err *e)
         d->is_qcow2 = true;
     } else if (strcmp(key, "read-only") == 0) {
         d->is_read_only = true;
+    } else if (strcmp(key, "cdrom") == 0) {
+        d->is_disc = true;
     } else if (strcmp(key, "direct") == 0) {
         d->is_direct = true;
     } else if (strcmp(key, "format=raw") != 0) {
         return err_set(
             e, -EINVAL,
             "'%s' of a disk is not known (format=raw, format=qcow2, serial=WORD, read-only, "
-            "direct)",
+            "direct, cdrom)",
             key);
     }
     return 0;
@@ -59,6 +62,9 @@ static int plan_one(struct drive *one, const char *word, int take_fd, int take_b
     one->fd = take_fd;
     one->base_fd = take_base;
     one->has_base = take_base >= 0;
+    if (r == 0 && one->is_disc && (!one->is_read_only || one->is_qcow2)) {
+        r = err_set(e, -EINVAL, "disc '%s' is a raw file that is read only", one->path);
+    }
     if (r == 0 && one->has_base && !one->is_qcow2) {
         r = err_set(e, -EINVAL, "disk '%s' is no image that stands on another",
                     one->path);
@@ -205,7 +211,9 @@ static int make_device(struct drives *d, unsigned i, unsigned cpus, struct err *
             cpus < VIRTIO_BLK_DEVICE_QUEUES_MOST ? cpus : VIRTIO_BLK_DEVICE_QUEUES_MOST,
     };
 
-    return virtio_blk_device_create(d->loop, &options, &d->device[i], e);
+    return d->one[i].is_disc
+               ? virtio_cd_create(d->loop, &d->one[i].edge, &d->device[i], e)
+               : virtio_blk_device_create(d->loop, &options, &d->device[i], e);
 }
 
 int drives_open(struct drives *d, struct loop *l, unsigned cpus, struct err *e)
@@ -325,7 +333,7 @@ int drives_resize(struct drives *d, const char *path, uint64_t bytes, struct err
     for (unsigned i = 0; i < d->count && r == -ENOENT; i++) {
         struct sizing s = {&d->one[i], bytes, e};
 
-        if (strcmp(d->one[i].path, path) == 0) {
+        if (strcmp(d->one[i].path, path) == 0 && !d->one[i].is_disc) {
             r = loop_do(d->loop, grow_one, &s);
             if (r == 0) {
                 virtio_blk_device_resized(d->device[i]);

@@ -21,7 +21,7 @@ struct drive {
     int base_fd;     /* the same; of what its image stands on, if it `has_base` */
     bool has_base;
     unsigned slot; /* of PCI, of one that came or may go; 0: any */
-    bool is_qcow2, is_read_only, is_direct;
+    bool is_qcow2, is_read_only, is_direct, is_disc;
 };
 
 /* Zeroed: there are none.  One that went leaves a place without a path and a device. */
@@ -33,7 +33,8 @@ struct drives {
     unsigned marks;
 };
 
-/* One more: FILE[,format=raw|qcow2][,read-only][,direct][,serial=WORD][,slot=NUMBER].  The file is opened now,
+/* One more: FILE[,format=raw|qcow2][,read-only][,direct][,serial=WORD][,slot=NUMBER], or
+ * FILE,read-only,cdrom: a disc in a drive.  The file is opened now,
  * but `take_fd` is used where it is not below 0; so is `take_base`, the raw file that an image
  * of changes stands on and that is only read. */
 int drives_plan(struct drives *d, const char *word, int take_fd, int take_base,

@@ -247,6 +247,21 @@ static int grant_devices(struct machine *m, struct err *e)
     return r == 0 ? grant_plugs(m, e) : r;
 }
 
+static bool has_slot(const struct machine *m, unsigned i)
+{
+    return m->options.slots != NULL && m->options.slots[i] != 0;
+}
+
+unsigned allocator_slot(const struct machine *m, unsigned i)
+{
+    unsigned slot = SLOT_FIRST;
+
+    for (unsigned n = 0; n < i; n++) {
+        slot += !has_slot(m, n);
+    }
+    return i < m->options.device_count && has_slot(m, i) ? m->options.slots[i] : slot;
+}
+
 /* The bus of PCI, and what is plugged into it. */
 static int grant_functions(struct machine *m, struct err *e)
 {
@@ -259,16 +274,12 @@ static int grant_functions(struct machine *m, struct err *e)
                                    .who = m};
     int r = allocator_add(m, &dev_pci, &pci, &m->pci, e);
 
-    unsigned next = SLOT_FIRST;
-
     virtio_space_over_mem(&m->space, m->mem);
     for (unsigned i = 0; r == 0 && i < m->options.device_count; i++) {
         const struct vpci_config c = {
             .loop = m->loop, .space = &m->space.space, .device = m->options.devices[i]};
 
-        unsigned slot = m->options.slots != NULL ? m->options.slots[i] : 0;
-
-        r = vpci_create(pci_bus_of(m->pci), slot != 0 ? slot : next++, &c, e);
+        r = vpci_create(pci_bus_of(m->pci), allocator_slot(m, i), &c, e);
     }
     return r == 0 ? slots_grant(m, e) : r;
 }
@@ -286,11 +297,7 @@ static void withdraw_functions(struct machine *m)
 
 static unsigned slots(const struct machine *m)
 {
-    unsigned n = SLOT_FIRST;
-
-    for (unsigned i = 0; i < m->options.device_count; i++) {
-        n += m->options.slots == NULL || m->options.slots[i] == 0;
-    }
+    unsigned n = allocator_slot(m, m->options.device_count);
 
     return n < SLOTS_LEAST ? SLOTS_LEAST : n;
 }

@@ -6,6 +6,7 @@
  * copies what is there already.  Tables of ACPI are made when they are read, since only then
  * it is known where firmware put the configuration space of PCI. */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,6 +18,7 @@
 #include "virt/monitor/firmware/fwcfg.h"
 #include "virt/monitor/pci/pci.h"
 #include "virt/monitor/private.h"
+#include "virtio/device.h"
 
 #define CONVENTIONAL_END UINT64_C(0xa0000)
 #define SHADOW_FIRST     UINT64_C(0xc0000)
@@ -26,6 +28,9 @@
 #define LEAST_BYTES      (UINT64_C(16) << 20)
 #define SERIAL_PORT      0x3f8
 #define ITEMS_MOST       16
+#define ORDER_BYTES      2048
+#define DEVICE_DISK      2u /* VIRTIO 1.2, 5 */
+#define DEVICE_SCSI      8u
 #define E820_RAM         1u
 
 struct e820 {
@@ -42,6 +47,7 @@ struct firmware {
     uint64_t memory_bytes;
     uint16_t cpus, cpus_most, zero;
     uint64_t console; /* port */
+    char order[ORDER_BYTES];
 };
 
 /* ---- memory ---- */
@@ -158,6 +164,36 @@ static void tell_memory(const struct machine *m, struct firmware *f)
     add_file(f, "etc/e820", f->map, (high != 0 ? 2 : 1) * sizeof f->map[0]);
 }
 
+/* All devices of that kind, as firmware names them, a line for each. */
+static size_t tell_kind(const struct machine *m, unsigned id, const char *inside,
+                        char to[ORDER_BYTES], size_t at)
+{
+    const struct machine_options *o = &m->options;
+
+    for (unsigned i = 0; i < o->device_count; i++) {
+        int n = o->devices[i]->ops->id == id
+                    ? snprintf(to + at, ORDER_BYTES - at, "/pci@i0cf8/scsi@%x/%s\n",
+                               allocator_slot(m, i), inside)
+                    : 0;
+
+        at += n > 0 && (size_t)n < ORDER_BYTES - at ? (size_t)n : 0;
+    }
+    to[at] = '\0';
+    return at;
+}
+
+/* Discs before disks: a guest that is through with one opens the tray. */
+static void tell_order(const struct machine *m, struct firmware *f)
+{
+    size_t n = tell_kind(m, DEVICE_SCSI, "channel@0/disk@0,0", f->order, 0);
+
+    if (n == 0) { /* they are taken as they are found */
+        return;
+    }
+    n = tell_kind(m, DEVICE_DISK, "disk@0,0", f->order, n);
+    add_file(f, "bootorder", f->order, n + 1);
+}
+
 static int tell(struct machine *m, struct firmware *f, struct err *e)
 {
     int r = make_tables(m, &f->tables, &f->commands, e);
@@ -177,6 +213,7 @@ static int tell(struct machine *m, struct firmware *f, struct err *e)
     add_file(f, ACPI_RSDP_FILE, f->rsdp, sizeof f->rsdp);
     add_file(f, ACPI_COMMANDS_FILE, f->commands.bytes, f->commands.count);
     add_file(f, "etc/sercon-port", &f->console, sizeof f->console);
+    tell_order(m, f);
     return 0;
 }
 
