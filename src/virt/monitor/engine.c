@@ -21,8 +21,8 @@
 #define HZ_LEAST UINT64_C(1000000)
 #define HZ_MOST  UINT64_C(100000000000)
 
-/* Room for host code, whose memory is taken when it is filled.  A compiler's code is about
- * 80 MiB of it in each process, as its addresses are part of it. */
+/* Room for host code, whose memory is taken when it is filled.  A compiler with its system
+ * has about 170 MiB of it; what does not fit is made again. */
 #define CODE_BYTES_ALL   (512u << 20)
 #define CODE_BYTES_MOST  (128u << 20) /* of one processor */
 #define CODE_BYTES_LEAST (32u << 20)

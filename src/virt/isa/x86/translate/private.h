@@ -37,9 +37,10 @@
 #define ROUNDS_MOST     8   /* of such a loop */
 #define ROUND_SHORT     10  /* instructions of a loop that is written down four times */
 #define ROUND_LONG      40  /* ... twice */
-#define UNIT_BUCKETS    16384u
+#define BUCKET_BITS     17  /* as many buckets as units that fill the code memory */
 #define PAGE_BUCKETS    4096u
 #define HEAT_SLOTS      8192u
+#define ROUND_SLOTS     65536u /* few units share one, or they make each other hot */
 #define DIRTY_MAX       64
 #define HALF_SHIFT      24 /* numbers of sites and exits: half << 24 | index */
 #define SOFT_SLOTS      1024u
@@ -95,14 +96,14 @@ struct translate_cpu {
     struct emit_result result; /* of the unit in work */
     void (*enter)(void);
 
-    struct unit *bucket[UNIT_BUCKETS];
+    struct unit **bucket;                 /* 1 << BUCKET_BITS */
     struct unit_page *page[PAGE_BUCKETS]; /* changed under the share's lock */
     struct emit_jump *jumps;              /* JUMP_SPACES tables of EMIT_JUMPS */
     struct jump_space space[JUMP_SPACES];
     uint64_t filled[JUMP_SPACES][EMIT_JUMPS / 64]; /* places of the tables */
     uint32_t links;                                /* given out */
     uint8_t heat[HEAT_SLOTS]; /* executions left until it is warm, and 1; 0: never seen */
-    uint32_t rounds[HEAT_SLOTS]; /* of quick units: left until they are hot */
+    uint32_t rounds[ROUND_SLOTS]; /* of quick units: left until they are hot */
     struct rewritten rewritten[SOFT_SLOTS];
     uint64_t rewrites;  /* noted there */
     uint8_t warm, cold; /* how many at first, and after a store to it */
@@ -159,6 +160,11 @@ static inline uint16_t unit_key(const struct x86_cpu *c)
 static inline unsigned heat_slot(uint64_t rip)
 {
     return (unsigned)(rip ^ rip >> 13) & (HEAT_SLOTS - 1);
+}
+
+static inline unsigned round_slot(uint64_t rip)
+{
+    return (unsigned)(rip ^ rip >> 16) & (ROUND_SLOTS - 1);
 }
 
 static inline uint8_t *heat_of(struct translate_cpu *t, uint64_t rip)

@@ -110,7 +110,7 @@ static struct unit *make_quickly(struct translate_cpu *t, uint64_t rip,
     make_room(t);
     t->is_quick = true;
     t->path.count = 0;
-    t->rounds[heat_slot(rip)] = t->tiers == TRANSLATE_ADAPTS ? t->hot : UINT32_MAX;
+    t->rounds[round_slot(rip)] = t->tiers == TRANSLATE_ADAPTS ? t->hot : UINT32_MAX;
     return translate_timed(t, rip, host, at);
 }
 

@@ -462,7 +462,7 @@ static int generate(struct trace *r, struct unit *u)
         .first_site = (uint32_t)u->half << HALF_SHIFT | h->sites,
         .first_exit = (uint32_t)u->half << HALF_SHIFT | h->exits,
         .counter = t->is_quick ? (uint32_t)(offsetof(struct translate_cpu, rounds) +
-                                            sizeof t->rounds[0] * heat_slot(u->rip))
+                                            sizeof t->rounds[0] * round_slot(u->rip))
                                : 0};
     int x;
 

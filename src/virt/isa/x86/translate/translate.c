@@ -121,8 +121,9 @@ static int build(struct translate_cpu *t, struct mem *m, const struct x86_model 
                         : t->warm < UINT8_MAX / COLDER ? t->warm * COLDER
                                                        : UINT8_MAX);
     t->jumps = fault_calloc((size_t)JUMP_SPACES * EMIT_JUMPS, sizeof *t->jumps);
+    t->bucket = fault_calloc((size_t)1 << BUCKET_BITS, sizeof(struct unit *));
     t->lift = lift_create();
-    if (t->jumps == NULL || t->lift == NULL) {
+    if (t->jumps == NULL || t->bucket == NULL || t->lift == NULL) {
         return -ENOMEM;
     }
     link_init(t);
@@ -161,6 +162,7 @@ static void destroy(struct cpu *base)
     lift_destroy(t->lift);
     profile_close(t);
     free(t->jumps);
+    free(t->bucket);
     for (n = 0; n < HALVES; n++) {
         free(t->half[n].site);
         free(t->half[n].pend);

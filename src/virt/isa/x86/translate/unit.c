@@ -13,7 +13,7 @@ static struct unit **bucket_of(struct translate_cpu *t, gpa at, uint16_t key)
 {
     uint64_t h = (at ^ (uint64_t)key << 40) * UINT64_C(0x9e3779b97f4a7c15);
 
-    return &t->bucket[h >> 50 & (UNIT_BUCKETS - 1)];
+    return &t->bucket[h >> (64 - BUCKET_BITS)];
 }
 
 static struct unit_page **page_of(struct translate_cpu *t, gpa page)
