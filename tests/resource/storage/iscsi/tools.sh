@@ -134,7 +134,7 @@ serve() {
 # in libiscsi 1.19), but the first descriptor begins where was asked (SBC-3 5.6)
 suites() {
     for suite in $(iscsi-test-cu --list 2>/dev/null | grep -E "$1" | grep -v "${2:-nothing}"); do
-        timeout 60 iscsi-test-cu -d -S -n -t "$suite" "$base/iqn.2024-01.t:a/0" \
+        timeout 300 iscsi-test-cu -d -S -n -t "$suite" "$base/iqn.2024-01.t:a/0" \
             "iscsi://127.0.0.1:$second/iqn.2024-01.t:a/0" >"$work/cu" 2>&1 || fail "$suite: $(cat "$work/cu")"
         ! grep -q 'had failures' "$work/cu" || fail "$suite: $(cat "$work/cu")"
     done
