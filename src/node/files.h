@@ -142,6 +142,14 @@ void life_leave_saved(struct node *n, const struct guest *g, bool is_used);
 /* verb/life/agent.c: a machine goes on after it stood: its agent, if it has one, sets the clock. */
 void life_set_clock(struct node *n, const struct guest *g);
 
+/* verb/life/identity.c: a machine is to be told that it is not what its memory knows. */
+int life_make_generation(struct guest *g, struct err *e);
+
+/* What a new copy of a machine is to do at its first start goes into the
+ * plan; and what its agent does in one that goes on where another one stood.  The copy is no new one then. */
+void life_take_identity(const struct guest *g, json_t *spec);
+void life_renew(struct node *n, struct guest *g, const json_t *spec);
+
 /* verb/life/snapshot.c: into the empty directory of a snapshot; and back, its lock the caller's. */
 int life_fill_snapshot(struct node *n, const struct guest *g, int dir, struct err *e);
 int life_put_back(struct node *n, struct guest *g, int dir, struct err *e);

@@ -250,6 +250,10 @@ static int new_record(const json_t *order, struct guest *g, struct err *e)
                        "'%s' cannot be the name of a guest: want letters, digits, _ . -",
                        name);
     }
+    r = life_make_generation(g, e);
+    if (r < 0) {
+        return r;
+    }
     return guest_is_machine(g) || json_is_string(json_object_get(order, "image"))
                ? 0
                : err_set(e, -EINVAL, "no image was named");
@@ -370,6 +374,9 @@ static int fill(struct node *n, struct guest *g, const struct guest_source *from
         r = volume_make(n, g, e);
     }
     if (r == 0 && from != NULL) {
+        if (guest_is_machine(g)) {
+            (void)json_object_set_new(g->record, "copy", json_true());
+        }
         r = guest_is_machine(g) ? life_clone(n, from, g, e)
                                 : disk_clone(n, from->guest, from->snapshot, g, e);
         (void)json_object_set(g->record, "image",

@@ -317,7 +317,7 @@ static bool goes_on(const json_t *spec)
     return json_object_get(json_object_get(spec, "machine"), "restore") != NULL;
 }
 
-static int launch(struct node *n, const struct guest *g, int lock, bool attach,
+static int launch(struct node *n, struct guest *g, int lock, bool attach,
                   int *ret_console, struct err *e)
 {
     SCOPED(scope_json) json_t *spec = NULL;
@@ -360,8 +360,12 @@ static int launch(struct node *n, const struct guest *g, int lock, bool attach,
     r = r == 0 ? volume_open_disks(n, spec, e) : r;
     r = r == 0 ? life_take_saved(n, g, spec, e) : r; /* not in "spec.json": once only */
     if (r == 0) {
+        life_take_identity(g, spec);
         r = spawn(n, g, spec, &k, e);
         life_leave_saved(n, g, r == 0);
+        if (r == 0) {
+            life_renew(n, g, spec);
+        }
         if (r == 0 && goes_on(spec)) {
             life_set_clock(n, g);
         }
@@ -374,8 +378,8 @@ static int launch(struct node *n, const struct guest *g, int lock, bool attach,
     return r;
 }
 
-int launch_guest(struct node *n, const struct guest *g, int lock, bool attach,
-                 int *ret_console, struct err *e)
+int launch_guest(struct node *n, struct guest *g, int lock, bool attach, int *ret_console,
+                 struct err *e)
 {
     struct volume_holds holds;
     int r = volume_hold(n, g, &holds, e);

@@ -174,8 +174,8 @@ int spec_check(const json_t *config, struct err *e);
 int spec_build(struct node *n, const struct guest *g, json_t **ret_spec, struct err *e);
 
 /* launch.c: make the guest's processes.  `lock` is taken. *ret_console: as of run. */
-int launch_guest(struct node *n, const struct guest *g, int lock, bool attach,
-                 int *ret_console, struct err *e);
+int launch_guest(struct node *n, struct guest *g, int lock, bool attach, int *ret_console,
+                 struct err *e);
 
 /* finish.c: after the end: resources go back, the record is brought up to date.
  * The caller holds the lock. */

@@ -172,12 +172,13 @@ int guest_boot_initrd(const json_t *spec, struct err *e)
     const json_t *mounts = json_object_get(machine, "mounts");
     const char *path =
         json_string_value(json_object_get(json_object_get(machine, "boot"), "initrd"));
+    bool is_copy = json_is_true(json_object_get(machine, "copy"));
     SCOPED(scope_close) int fd = -1;
     SCOPED(str_fini) struct str more = {0};
     struct cpio c = {.to = &more};
     int r;
 
-    if (command == NULL && seed == NULL && json_array_size(mounts) == 0) {
+    if (command == NULL && seed == NULL && json_array_size(mounts) == 0 && !is_copy) {
         fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
         return fd < 0 ? err_sys(e, -errno, "cannot open '%s'", path) : scope_take_fd(&fd);
     }
@@ -185,6 +186,9 @@ int guest_boot_initrd(const json_t *spec, struct err *e)
     r = fd < 0 ? err_sys(e, -errno, "cannot make a first file system")
                : copy_file(path, fd, e);
     cpio_add(&c, "strata", S_IFDIR | 0755, NULL, 0);
+    if (is_copy) {
+        cpio_add(&c, FRAME_BOOT_COPY, S_IFREG | 0400, "", 0);
+    }
     add_seed(&c, seed);
     add_mounts(&c, mounts);
     r = r < 0 || command == NULL ? r : add_command(&c, command, e);

@@ -350,6 +350,8 @@ int node_snapshot_restore(struct node *n, const char *guest, const char *name,
         r = guest_lock_known(n, &g, LOCK_WAIT_MS, &lock,
                              e); /* its keeper may be ending */
     }
+    r = r == 0 ? life_make_generation(&g, e) : r;
+    r = r == 0 && guest_is_machine(&g) ? guest_save(n, &g, e) : r;
     if (r == 0) {
         r = put_back(n, &g, dir, name, e);
     }

@@ -325,7 +325,8 @@ int asked_listen(struct run *run, struct err *e)
                                            [FAR_TRACE] = look_trace,
                                            [FAR_ATTACH] = comes_attach,
                                            [FAR_DETACH] = comes_detach,
-                                           [FAR_RESIZE] = do_resize},
+                                           [FAR_RESIZE] = do_resize,
+                                           [FAR_CABLE] = carry_cable},
                                     .who = run};
     int fd = run->plan.control;
 

@@ -5,6 +5,7 @@
  * meanwhile, while the machine stands still, has the disks of the same instant. */
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/random.h>
 #include <unistd.h>
 
 #include "base/err.h"
@@ -56,8 +57,26 @@ int carry_restore(struct run *run, struct err *e)
     (void)close(p->saved);
     (void)close(p->memory);
     p->saved = p->memory = -1;
-    if (r == 0) {
+    if (r == 0 && p->is_told) {
+        (void)machine_renew(run->machine, p->options.generation);
+    }
+    if (r == 0 && p->is_copy) { /* the other one has its addresses */
+        peripherals_link(&p->peripherals, false);
+    } else if (r == 0) {
         peripherals_announce(&p->peripherals);
+    }
+    return r;
+}
+
+int carry_cable(void *who, const struct control_call *c, json_t **ret, struct err *e)
+{
+    struct run *run = who;
+    int r = need_files(c, 0, e);
+
+    (void)ret;
+    if (r == 0) {
+        peripherals_link(&run->plan.peripherals, true);
+        peripherals_announce(&run->plan.peripherals);
     }
     return r;
 }
@@ -85,6 +104,7 @@ int carry_mark(void *who, const struct control_call *c, json_t **ret, struct err
 int carry_rewind(void *who, const struct control_call *c, json_t **ret, struct err *e)
 {
     struct run *run = who;
+    uint8_t generation[sizeof run->plan.options.generation];
     int r = need_files(c, 0, e);
 
     (void)ret;
@@ -100,6 +120,9 @@ int carry_rewind(void *who, const struct control_call *c, json_t **ret, struct e
         machine_stop(run->machine);
     }
     r = r == 0 ? machine_rewind(run->machine, e) : r;
+    if (r == 0 && getrandom(generation, sizeof generation, 0) == sizeof generation) {
+        (void)machine_renew(run->machine, generation); /* the same memory once more */
+    }
     run->is_crashed = false;
     (void)machine_resume(run->machine, NULL);
     asked_write(run);

@@ -353,6 +353,15 @@ uint64_t peripherals_given(const struct peripherals *p)
     return sum;
 }
 
+void peripherals_link(struct peripherals *p, bool is_up)
+{
+    for (unsigned i = 0; i < p->count; i++) {
+        if (p->one[i].nic != NULL) {
+            virtio_net_set_link(p->device[i], is_up);
+        }
+    }
+}
+
 void peripherals_announce(struct peripherals *p)
 {
     for (unsigned i = 0; i < p->count; i++) {

@@ -71,6 +71,9 @@ int peripherals_open(struct peripherals *p, struct loop *l, struct err *e);
 bool peripherals_give(struct peripherals *p, uint64_t bytes);
 uint64_t peripherals_given(const struct peripherals *p);
 
+/* Its cards are linked to their networks, or not. */
+void peripherals_link(struct peripherals *p, bool is_up);
+
 /* The machine came back: whoever forwards frames for it is told where it is now. */
 void peripherals_announce(struct peripherals *p);
 

@@ -132,6 +132,24 @@ static int read_boot(struct plan *p, const json_t *fds, struct err *e)
     return r;
 }
 
+/* 32 hexadecimal digits. */
+static int read_generation(struct plan *p, struct err *e)
+{
+    const char *text = NULL;
+    uint8_t *to = p->options.generation;
+    int r = json_opt_str(p->json, "", "generation", &text, e);
+
+    for (unsigned i = 0; r == 0 && text != NULL && i < sizeof p->options.generation;
+         i++) {
+        r = strlen(text) == 2 * sizeof p->options.generation &&
+                    sscanf(text + 2 * i, "%2hhx", to + i) == 1
+                ? 0
+                : err_set(e, -EINVAL, "'generation' is no number of 32 digits");
+    }
+    p->is_told = r == 0 && text != NULL;
+    return r == 0 ? json_opt_bool(p->json, "", "copy", &p->is_copy, e) : r;
+}
+
 /* What the agent of a machine that was made from an image is reached by. */
 static int read_agent(struct plan *p, const json_t *fds, struct err *e)
 {
@@ -279,6 +297,7 @@ int plan_read(int fd, struct plan *p, struct err *e)
     r = r == 0 ? read_watchdog(watchdog, &p->options.watchdog, e) : r;
     r = r == 0 ? json_opt_u64(p->json, "", "user", &user, e) : r;
     r = r == 0 ? json_opt_bool(p->json, "", "born", &p->born, e) : r;
+    r = r == 0 ? read_generation(p, e) : r;
     p->options.cpus = cpus > UINT_MAX ? UINT_MAX : (unsigned)cpus;
     p->options.cpus_most = most > UINT_MAX ? UINT_MAX : (unsigned)most;
     p->holds_crash = p->holds_crash || p->options.watchdog == MACHINE_WATCHDOG_HOLD;

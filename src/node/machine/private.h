@@ -26,8 +26,10 @@ struct plan {
     struct peripherals peripherals;
     struct virtio_device *device[DRIVES_MOST + PERIPHERALS_MOST]; /* of both, */
     unsigned slot[DRIVES_MOST + PERIPHERALS_MOST];                /* ... and where */
-    int report;       /* to whom made us; -1: nobody */
-    int control;      /* listens; -1 */
+    int report;   /* to whom made us; -1: nobody */
+    int control;  /* listens; -1 */
+    bool is_told; /* its generation: `options` has it */
+    bool is_copy; /* of another machine: its cards have no link until somebody says so */
     bool holds_crash; /* a guest that crashes stands, instead of ending */
     int counters;     /* what the guest did is written there at the end; -1 */
     int log;          /* the firmware's; -1: nobody listens */
@@ -76,6 +78,7 @@ int carry_restore(struct run *run, struct err *e);
 int carry_mark(void *who, const struct control_call *c, json_t **ret, struct err *e);
 int carry_rewind(void *who, const struct control_call *c, json_t **ret, struct err *e);
 int carry_dump(void *who, const struct control_call *c, json_t **ret, struct err *e);
+int carry_cable(void *who, const struct control_call *c, json_t **ret, struct err *e);
 void carry_crashed(void *who);
 
 /* debugger.c: the word "gdb": a debugger comes by that socket, or clients of it; and the end. */

@@ -308,6 +308,10 @@ int spec_build_machine(const struct plan *p, json_t *spec, struct err *e)
         boot_part(p->config));
     int r;
 
+    if (json_object_get(p->g->record, "generation") != NULL) {
+        (void)json_object_set(machine, "generation",
+                              json_object_get(p->g->record, "generation"));
+    }
     (void)json_object_set_new(machine, "memory_most", json_integer(room));
     (void)json_object_set_new(machine, "watchdog",
                               json_string(spec_text(p->config, "watchdog", "none")));

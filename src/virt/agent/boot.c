@@ -161,6 +161,9 @@ int agent_boot(void)
         if (agent_mount_root(&w) < 0) {
             return end(125, NULL);
         }
+        if (access("/" FRAME_BOOT_COPY, F_OK) == 0) {
+            agent_become_another("/newroot", w.host);
+        }
         agent_plant_seed();
         if (command != NULL || !agent_knows_networks()) {
             agent_join_network();

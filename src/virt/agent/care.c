@@ -157,6 +157,8 @@ int agent_care(const struct frame *f, char text[SCRATCH_BYTES])
     case FRAME_SYNC:
         sync();
         return 0;
+    case FRAME_RENEW:
+        return is_in_machine() ? agent_renew(f) : -EOPNOTSUPP;
     case FRAME_POWER:
         return end_system(f);
     case FRAME_INFO:

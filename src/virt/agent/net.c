@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <net/if.h>
+#include <net/if_arp.h>
 #include <net/route.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -151,6 +152,61 @@ static int set_up(int fd, const char *name, const struct card *c)
     put(&way.rt_genmask, (struct in_addr){INADDR_ANY});
     put(&way.rt_gateway, c->gateway);
     return c->leads_on && ioctl(fd, SIOCADDRT, &way) < 0 ? -errno : 0;
+}
+
+/* The first that is a device's. */
+static bool find_any(char out[IFNAMSIZ])
+{
+    DIR *d = opendir("/sys/class/net");
+    const struct dirent *x;
+    char path[320];
+    bool found = false;
+
+    while (d != NULL && !found && (x = readdir(d)) != NULL) {
+        (void)snprintf(path, sizeof path, "/sys/class/net/%s/device", x->d_name);
+        found = x->d_name[0] != '.' && strlen(x->d_name) < IFNAMSIZ &&
+                access(path, F_OK) == 0;
+        if (found) {
+            (void)strcpy(out, x->d_name);
+        }
+    }
+    if (d != NULL) {
+        (void)closedir(d);
+    }
+    return found;
+}
+
+static int set_mac(int fd, const char *name, const char *mac)
+{
+    struct ifreq q = {.ifr_hwaddr = {.sa_family = ARPHRD_ETHER}};
+    unsigned char *b = (unsigned char *)q.ifr_hwaddr.sa_data;
+
+    (void)strcpy(q.ifr_name, name);
+    if (sscanf(mac, "%hhx:%hhx:%hhx:%hhx:%hhx:%hhx", b, b + 1, b + 2, b + 3, b + 4,
+               b + 5) != 6) {
+        return -EPROTO;
+    }
+    return ioctl(fd, SIOCSIFHWADDR, &q) < 0 ? -errno : 0;
+}
+
+int agent_change_network(const char *words)
+{
+    char text[WORDS_BYTES], name[IFNAMSIZ] = "";
+    struct card c = {.mac = ""};
+    int fd, r;
+
+    (void)snprintf(text, sizeof text, "%s", words);
+    read_words(text, &c);
+    if (!find_any(name)) {
+        return -ENODEV;
+    }
+    fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    r = fd < 0 ? -errno : set_mac(fd, name, c.mac);
+    r = r == 0 && c.mask.s_addr != 0 ? set_up(fd, name, &c) : r;
+    if (fd >= 0) {
+        (void)close(fd);
+    }
+    return r;
 }
 
 bool agent_knows_networks(void)

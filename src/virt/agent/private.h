@@ -38,6 +38,10 @@ int agent_raise_loopback(void);
  * is said on the console. */
 void agent_join_network(void);
 
+/* The card, there is one, has that hardware address, and that address, from now on; words as of
+ * FRAME_BOOT_NETWORK. */
+int agent_change_network(const char *words);
+
 /* Whether the system in /newroot has a program of its own for that. */
 bool agent_knows_networks(void);
 
@@ -105,6 +109,14 @@ void agent_write_new(const char *path, const char *text);
 
 /* The script of that runs beside the system, until it has ended once. */
 void agent_run_seed(int root);
+
+/* ---- identity.c ---- */
+
+/* The files below `root` ("": the system's that runs) by which it is told apart are new ones. */
+void agent_become_another(const char *root, const char *host);
+
+/* What a frame FRAME_RENEW asks for. */
+int agent_renew(const struct frame *f);
 
 /* ---- exec.c ---- */
 

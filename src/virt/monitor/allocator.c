@@ -26,6 +26,7 @@
 #include "virt/monitor/dev/rtc.h"
 #include "virt/monitor/dev/serial.h"
 #include "virt/monitor/dev/watchdog.h"
+#include "virt/monitor/identity.h"
 #include "virt/monitor/pci/pci.h"
 #include "virt/monitor/plug/plug.h"
 #include "virt/monitor/private.h"
@@ -35,6 +36,7 @@
 #define LEGACY_FIRST     UINT64_C(0xa0000)
 #define LEGACY_END       UINT64_C(0x100000)
 #define LOOP_PATIENCE_MS 100
+#define FIRMWARE_KEPT    UINT64_C(0x10000)      /* the least that a CMOS counts */
 #define SLOTS_LEAST      8                      /* of PCI bus 0 that tables describe */
 #define SLOT_FIRST       1                      /* of virtio devices */
 #define PCI_HIGH_LAST    UINT64_C(0xffffffffff) /* 40 bits: what processors have */
@@ -81,6 +83,19 @@ static uint64_t low_end(const struct machine *m)
     return m->options.memory_bytes < most ? m->options.memory_bytes : most;
 }
 
+/* Firmware moves about in all that it is told of: it is told of less. */
+static void place_generation(struct machine *m)
+{
+    if (m->options.hides || m->place.low_end < LEGACY_END) {
+        return;
+    }
+    m->generation_at = ACPI_GENERATION;
+    if (m->options.firmware_bytes != 0) {
+        m->place.low_end -= FIRMWARE_KEPT;
+        m->generation_at = m->place.low_end;
+    }
+}
+
 static int grant_memory(struct machine *m, struct err *e)
 {
     uint64_t bytes = m->options.memory_bytes;
@@ -101,6 +116,7 @@ static int grant_memory(struct machine *m, struct err *e)
         r = mem_add_ram(m->mem, MACHINE_HIGH, bytes - low, false, e);
     }
     r = r == 0 ? reserve_plugs(m, bytes - low, e) : r;
+    place_generation(m);
     add_range(m, 0, low < LEGACY_FIRST ? low : LEGACY_FIRST, RANGE_RAM);
     add_range(m, LEGACY_FIRST, LEGACY_END, RANGE_RESERVED);
     add_range(m, LEGACY_END, low, RANGE_RAM);
@@ -342,6 +358,7 @@ void allocator_describe(const struct machine *m, uint64_t ecam, struct acpi_conf
         .ecam_base = ecam,
         .plug_first = m->plug_first,
         .plug_bytes = m->plug_bytes,
+        .generation = m->generation_at,
     };
     describe_windows(m, ecam, ret->window);
 }
@@ -352,6 +369,7 @@ int allocator_write_tables(struct machine *m, struct err *e)
     struct aml tables;
     int r;
 
+    identity_write(m);
     if (m->firmware != NULL) {
         return firmware_load(m, e);
     }

@@ -155,7 +155,9 @@ static void on_refresh(void *who)
 static void tell_memory(const struct machine *m, struct firmware *f)
 {
     uint64_t low = m->place.low_end;
-    uint64_t high = m->options.memory_bytes - low;
+    uint64_t high = m->options.memory_bytes > MACHINE_FIRMWARE_LOW_END
+                        ? m->options.memory_bytes - MACHINE_FIRMWARE_LOW_END
+                        : 0;
 
     f->memory_bytes = m->options.memory_bytes;
     f->map[0] = (struct e820){0, low, E820_RAM};

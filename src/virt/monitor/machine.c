@@ -9,6 +9,7 @@
 #include "base/fault.h"
 #include "virt/monitor/dev/power.h"
 #include "virt/monitor/dev/serial.h"
+#include "virt/monitor/identity.h"
 #include "virt/monitor/plug/plug.h"
 #include "virt/monitor/private.h"
 
@@ -108,6 +109,7 @@ int machine_create(struct loop *l, const struct machine_options *o, struct machi
         return err_set(e, -ENOMEM, "out of memory");
     }
     m->options = *o;
+    identity_make_up(m->options.generation);
     m->plugs_cpus = o->cpus_most != 0;
     m->options.cpus_most = o->cpus_most != 0 ? o->cpus_most : o->cpus;
     m->loop = l;

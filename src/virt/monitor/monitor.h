@@ -47,7 +47,8 @@ struct machine_options {
     bool no_reboot;          /* a reset ends the run; else the guest starts again */
     int pagemap; /* /proc/self/pagemap, open: taken, for quick rewinds; 0: none */
     enum machine_watchdog watchdog;
-    bool shutdown_resets; /* a triple fault is a reset, as on hardware; else the end */
+    bool shutdown_resets;   /* a triple fault is a reset, as on hardware; else the end */
+    uint8_t generation[16]; /* see identity.h; zeros: made up */
 
     /* A triple fault, or the guest says that it panicked; it stands.  On the loop's thread:
      * `machine_rewind`, `machine_reset` and `machine_stop` are ways out.  NULL: a triple
@@ -95,7 +96,6 @@ int machine_load(struct machine *m, const struct boot_files *f, struct err *e);
 /* Until the guest ends; `ret_code` is what it wrote to the debug-exit port. */
 int machine_run(struct machine *m, enum machine_end *ret_end, unsigned *ret_code,
                 struct err *e);
-
 void machine_stop(struct machine *m);
 
 /* Returns when nothing of the guest moves: every vCPU stands between two instructions,
@@ -131,12 +131,16 @@ int machine_saved_memory(int fd, uint64_t *ret_bytes, struct err *e);
 /* What a reset loads, for a machine that was restored: see `machine_load`. */
 void machine_set_files(struct machine *m, const struct boot_files *f);
 
-/* Remember everything as it is, and go back to it: memory, processors, devices, the machine's
- * time; not what disks hold.  Also after a guest's crash, before `machine_run` returned. */
+/* Remember everything as it is (`_at`: memory in that file), and go back to it: memory, processors,
+ * devices, the machine's time; not what disks hold.  Also after a guest's crash, before
+ * `machine_run` returned. */
 int machine_mark(struct machine *m, struct err *e);
-int machine_mark_at(struct machine *m, int take_fd,
-                    struct err *e); /* memory in that file */
+int machine_mark_at(struct machine *m, int take_fd, struct err *e);
 int machine_rewind(struct machine *m, struct err *e);
+
+/* While paused or before it runs: its memory is known elsewhere, too, and the guest is told (identity.h).
+ * What it is already is not told: false. */
+bool machine_renew(struct machine *m, const uint8_t generation[16]);
 
 /* Memory and registers into an empty file that debuggers read (ELF core). */
 int machine_dump(struct machine *m, int fd, struct err *e);
@@ -187,9 +191,7 @@ enum machine_ask {
 };
 
 void machine_ask(struct machine *m, uint32_t asks);
-
-/* The power button. */
-void machine_press(struct machine *m);
+void machine_press(struct machine *m); /* the power button */
 
 /* Bytes for the first serial port: how many there is room for, and so many. */
 unsigned machine_console_room(struct machine *m);
@@ -229,8 +231,7 @@ void machine_count_exits(const struct machine *m, struct machine_exits *ret);
 
 /* An exit when it was traced: nanoseconds since the trace began. */
 struct machine_trace {
-    uint64_t ns, address,
-        value; /* port, physical address, number of a register or call */
+    uint64_t ns, address, value; /* of a port, physical, of a register or call */
     unsigned cpu, kind;
     enum machine_route way;
 };
@@ -244,7 +245,6 @@ void machine_trace_end(struct machine *m);
 
 const char *machine_exit_name(unsigned kind); /* "port read"; NULL: no more */
 const char *machine_route_name(enum machine_route way);
-
 const char *machine_end_name(enum machine_end end);
 
 #endif

@@ -74,6 +74,7 @@ struct machine {
     uint64_t plug_first, plug_bytes;     /* where it may come */
     struct virtio_space_mem space;       /* what devices see of `mem` */
     struct boot_place place;             /* what loaders are told of memory */
+    uint64_t generation_at;              /* of identity.c; 0: nowhere */
     uint64_t wall_clock;                 /* KVM's MSR, as it was written */
     uint32_t features;                   /* `enum pv_feature`: what is shown */
 

@@ -51,6 +51,14 @@ want DSDT '0x001DFFFF'
 want DSDT 'Method (_E03'
 [ "$(grep -c 'EisaId ("PNP0C80")' DSDT.dsl)" = 5 ] || { echo 'not five pieces of memory'; exit 1; }
 want DSDT '0x0000000127FFFFFF, // Range Max'
+
+# Its generation (Microsoft, Virtual Machine Generation ID), as another interpreter of AML finds it.
+want DSDT '_CID, "VM_Gen_Counter"'
+want DSDT 'Notify (\\_SB.VGEN, 0x80)'
+if command -v acpiexec >/dev/null; then
+    acpiexec -di -b 'execute \_SB.VGEN.ADDR' DSDT.dat >address.log 2>&1 || { cat address.log; exit 1; }
+    tr -d '\n' <address.log | grep -q '\[Integer\] = 00000000000EF000.*\[Integer\] = 0000000000000003' || { cat address.log; exit 1; }
+fi
 want WDAT 'Timer Period : 00000064'
 want WDAT 'Watchdog Action : 06'
 want WDAT 'Address : 00000000000005F4'

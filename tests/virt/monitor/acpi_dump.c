@@ -1,6 +1,6 @@
 /* acpi_dump.c - writes each ACPI table of a machine to a file of its own, for another
  * implementation to read: of so many processors, and with a second word of a machine into which
- * things are plugged while it runs, with a watchdog. */
+ * things are plugged while it runs, with a watchdog and a generation. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,6 +36,7 @@ int main(int argc, char **argv)
         .absent = argc > 2 ? 0xe : 0,
         .plugs_cpus = argc > 2,
         .watches = argc > 2,
+        .generation = argc > 2 ? UINT64_C(0x3000ef000) : 0,
         .plug_first = UINT64_C(0x100000000),
         .plug_bytes = argc > 2 ? UINT64_C(640) << 20 : 0,
         .slots = 8,

@@ -249,7 +249,7 @@ static void cut_and_changed_files_are_refused(void **state)
         at += 48 + ((length + 7) & ~UINT64_C(7));
     }
     assert_int_equal(sections,
-                     3 + 2 + 8 + 1); /* plan, memory, board, 2 processors, chips */
+                     3 + 2 + 8 + 2); /* plan, memory, board, 2 processors, chips */
     for (unsigned i = 0; i < 1000; i++) {
         size_t at = (size_t)rand() % n;
         uint8_t flip = (uint8_t)(1u << rand() % 8);
@@ -478,6 +478,69 @@ static void a_guest_goes_back_to_its_mark(void **state)
     }
 }
 
+/* ---- a memory that is known elsewhere, too ---- */
+
+#define GPE_PORT                                                                         \
+    0x620u /* docs/machine.md: 2 bytes of status, which ones clear, 2 of enables */
+#define GPE_EVENT (1u << 5)
+
+static void read_generation(struct world *w, uint8_t ret[16])
+{
+    assert_true(w->machine->generation_at != 0 && w->machine->generation_at % 8 == 0);
+    assert_int_equal(mem_read(w->machine->mem, w->machine->generation_at, ret, 16), 0);
+}
+
+static bool take_event(struct world *w)
+{
+    bool is_told =
+        (board_read(w->machine->board, BOARD_PORTS, GPE_PORT, 2) & GPE_EVENT) != 0;
+
+    board_write(w->machine->board, BOARD_PORTS, GPE_PORT, 2, GPE_EVENT);
+    return is_told;
+}
+
+static uint64_t renew(struct world *w)
+{
+    static const uint8_t other[16] = "another, indeed";
+    struct err e = {0};
+    uint8_t first[16];
+    uint8_t now[16];
+
+    assert_int_equal(machine_pause(w->machine, &e), 0);
+    read_generation(w, first);
+    assert_false(take_event(w));
+    assert_int_equal(machine_mark(w->machine, &e), 0);
+    assert_true(machine_renew(w->machine, other));
+    read_generation(w, now);
+    assert_memory_equal(now, other, sizeof now);
+    assert_true(take_event(w));
+    assert_false(machine_renew(w->machine, other)); /* it knows that */
+    assert_false(take_event(w));
+    assert_int_equal(machine_rewind(w->machine, &e), 0); /* to what it knew then */
+    read_generation(w, now);
+    assert_memory_equal(now, first, sizeof now);
+    assert_true(machine_renew(w->machine, other));
+    assert_int_equal(machine_reset(w->machine, &e), 0); /* the same one starts again */
+    read_generation(w, now);
+    assert_memory_equal(now, other, sizeof now);
+    assert_false(take_event(w));
+    machine_stop(w->machine);
+    assert_int_equal(machine_resume(w->machine, &e), 0);
+    return 0;
+}
+
+static void a_generation_is_told_once(void **state)
+{
+    struct world *w = make("translate", "w60");
+
+    (void)state;
+    world_load(w);
+    w->act = renew;
+    world_run(w, 5 * MS);
+    assert_int_equal(w->end, MACHINE_STOPPED);
+    world_end(w);
+}
+
 /* ---- a guest that crashes, again and again ---- */
 
 static void go_back(struct world *w)
@@ -529,6 +592,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_guest_goes_on_when_its_snapshot_finds_no_room),
         cmocka_unit_test(what_is_saved_twice_is_the_same),
         cmocka_unit_test(a_guest_goes_back_to_its_mark),
+        cmocka_unit_test(a_generation_is_told_once),
         cmocka_unit_test(a_crash_is_rewound),
     };
 

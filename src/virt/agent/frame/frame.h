@@ -22,6 +22,8 @@
 #define FRAME_BYTES_MOST 65536u
 #define FRAME_ARGS_MOST  1024u
 
+#define FRAME_RENEW_BYTES 2048u /* of its lines */
+
 enum frame_type {
     FRAME_EXEC = 1, /* what `frame_put_exec` writes */
     FRAME_STDIN,    /* bytes */
@@ -37,6 +39,7 @@ enum frame_type {
     FRAME_INFO,  /* DONE brings "key=value" lines */
     FRAME_POWER, /* i32: end the system, or the one command by that signal */
     FRAME_DONE,  /* i32: 0 or -errno; then text */
+    FRAME_RENEW, /* lines: "seed=HEX" for random bytes; of a copy also "host=NAME", "network=WORDS" */
     FRAME_TYPE_COUNT
 };
 
@@ -93,6 +96,9 @@ int frame_get_size(const struct frame *f, uint16_t *ret_rows, uint16_t *ret_colu
 #define FRAME_BOOT_NETWORK "strata/network"
 #define FRAME_BOOT_RESOLV  "strata/resolv.conf"
 #define FRAME_BOOT_HOSTS   "strata/hosts"
+
+/* ... an empty file: it is the copy of another machine, and begins. */
+#define FRAME_BOOT_COPY "strata/copy"
 
 /* Words as one that stands on a kernel's command line: parted by ':', every byte that is no
  * letter, digit, '.', '_', '/' or '-' as %XX.  0, or -E2BIG. */

@@ -15,9 +15,10 @@
 #include "virt/monitor/acpi/tables.h"
 #include "virt/monitor/plug/plug.h"
 
-#define NOTIFY_CHECK 1u /* ACPI 6.5, 5.6.6 */
-#define NOTIFY_EJECT 3u
-#define STATUS_THERE 0xfu /* present, enabled, shown, working: 6.3.7 */
+#define NOTIFY_CHECK   1u /* ACPI 6.5, 5.6.6 */
+#define NOTIFY_EJECT   3u
+#define NOTIFY_CHANGED 0x80u /* of a device's own */
+#define STATUS_THERE   0xfu  /* present, enabled, shown, working: 6.3.7 */
 
 static void store_integer(struct aml *a, uint64_t v, const char *to)
 {
@@ -415,6 +416,14 @@ void acpi_describe_events(struct aml *a, const struct acpi_config *c)
     }
     if (c->plug_bytes != 0) {
         event(a, "_E03", "\\_SB.MEMS.SCAN");
+    }
+    if (c->generation != 0) {
+        size_t method = aml_method(a, "_E05", 0, true);
+
+        aml_byte(a, AML_NOTIFY);
+        aml_name(a, "\\_SB.VGEN");
+        aml_integer(a, NOTIFY_CHANGED);
+        aml_end(a, method);
     }
     aml_end(a, scope);
 }

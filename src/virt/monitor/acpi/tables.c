@@ -180,6 +180,24 @@ static void motherboard(struct aml *a, const struct acpi_config *c)
     aml_end(a, device);
 }
 
+/* Microsoft, Virtual Machine Generation ID (2012): _CID, _DDN, ADDR, and 0x80 when it changed. */
+static void generation(struct aml *a, uint64_t at)
+{
+    size_t device = aml_device(a, "VGEN");
+    size_t address;
+
+    aml_name_string(a, "_HID", "STRA0001");
+    aml_name_string(a, "_CID", "VM_Gen_Counter");
+    aml_name_string(a, "_DDN", "VM_Gen_Counter");
+    aml_byte(a, AML_NAME);
+    aml_name(a, "ADDR");
+    address = aml_package(a, 2);
+    aml_integer(a, at & UINT32_MAX);
+    aml_integer(a, at >> 32);
+    aml_end(a, address);
+    aml_end(a, device);
+}
+
 static uint32_t dsdt(struct aml *a, const struct acpi_config *c)
 {
     size_t table = begin(a, "DSDT", 2);
@@ -192,6 +210,9 @@ static uint32_t dsdt(struct aml *a, const struct acpi_config *c)
     legacy_device(a, "COM2", "PNP0501", 0x2f8, 3);
     legacy_device(a, "RTC", "PNP0B00", 0x70, 8);
     acpi_describe_plugs(a, c);
+    if (c->generation != 0) {
+        generation(a, c->generation);
+    }
     aml_end(a, scope);
     acpi_describe_events(a, c);
     aml_byte(a, 0x08);

@@ -26,12 +26,17 @@ struct acpi_config {
     bool has_vga;
     uint64_t plug_first, plug_bytes; /* where memory may come; 0 bytes: nowhere */
     bool watches;                    /* there is a watchdog */
+    uint64_t generation;             /* where its generation is told; 0: nowhere */
     bool hides;                      /* who made them */
 };
 
 /* Where they are loaded; the RSDP comes first, on a boundary of 16 bytes. */
 #define ACPI_BASE  0xe0000u
-#define ACPI_BYTES 0x10000u
+#define ACPI_BYTES 0xf000u
+
+/* Behind them; and its event. */
+#define ACPI_GENERATION       0xef000u
+#define ACPI_GENERATION_EVENT 5u
 
 #define ACPI_PIN_LINE(slot, pin) (16 + (((slot) + (pin)) & 7))
 

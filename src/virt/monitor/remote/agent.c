@@ -181,19 +181,26 @@ int far_agent_thaw(int take_fd, struct err *e)
                  : 0;
 }
 
-static int set_clock(int fd)
+static int set_clock(int fd, const char *nothing)
 {
     struct timespec now;
     int64_t ns;
 
+    (void)nothing;
     (void)clock_gettime(CLOCK_REALTIME, &now);
     ns = now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
     return ask(fd, CLOCK_STEP_MS, FRAME_SET_CLOCK, &ns, sizeof ns);
 }
 
+static int renew(int fd, const char *lines)
+{
+    return ask(fd, CLOCK_STEP_MS, FRAME_RENEW, lines, strlen(lines));
+}
+
 /* A guest that goes on drops its connections when it hears of that (VIRTIO 1.2, 5.10.6.7), which
  * may be after it took ours: then it says nothing. */
-int far_agent_set_clock(const char *directory, struct err *e)
+static int ask_anew(const char *directory, int (*step)(int fd, const char *text),
+                    const char *text, struct err *e)
 {
     int r = -ETIMEDOUT;
 
@@ -203,7 +210,22 @@ int far_agent_set_clock(const char *directory, struct err *e)
         if (fd < 0) {
             return fd;
         }
-        r = set_clock(fd);
+        r = step(fd, text);
     }
+    return r;
+}
+
+int far_agent_set_clock(const char *directory, struct err *e)
+{
+    int r = ask_anew(directory, set_clock, NULL, e);
+
     return r < 0 ? err_sys(e, r, "the agent does not set the clock") : 0;
+}
+
+int far_agent_renew(const char *directory, const char *lines, struct err *e)
+{
+    int r =
+        strlen(lines) > FRAME_RENEW_BYTES ? -E2BIG : ask_anew(directory, renew, lines, e);
+
+    return r < 0 ? err_sys(e, r, "the agent does not make it another machine") : 0;
 }

@@ -39,6 +39,7 @@ enum far_verb {
                    {"cpus": n} of those that there is room for */
     FAR_ATTACH, /* {"disk": word}: node/machine/drives.h; its file comes along */
     FAR_DETACH, /* {"disk": file, "how": ask, look, keep}: {"there": ...} */
+    FAR_CABLE, /* its cards are linked to their networks, which they are not from the start */
     FAR_VERB_COUNT
 };
 

@@ -76,6 +76,9 @@ int far_agent_power(const char *directory, int signal, struct err *e);
 /* Let it set the guest's clock to the host's: time stood for the guest. */
 int far_agent_set_clock(const char *directory, struct err *e);
 
+/* Let it do what the lines of FRAME_RENEW (virt/agent/frame) say. */
+int far_agent_renew(const char *directory, const char *lines, struct err *e);
+
 /* Let it bring the guest's file systems to a rest, in which they stay while *ret_fd waits,
  * for some seconds of the guest's time; and go on: -ETIME when they did before. */
 int far_agent_freeze(const char *directory, int *ret_fd, struct err *e);
