@@ -1,10 +1,15 @@
 /* cmd_guest.c - what is done to guests that exist. */
+#include <errno.h>
+#include <fcntl.h>
 #include <stddef.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "base/json.h"
 #include "base/scope.h"
 #include "cli/cli.h"
 #include "cli/cmd.h"
+#include "host/file.h"
 
 static int stop_one(struct node *n, const char *guest, const void *args, struct err *e)
 {
@@ -111,6 +116,57 @@ int cmd_debug_dump(struct cli *c, const struct op_debug_dump *a)
     struct node *n = cli_node(c, &e);
     int r = n == NULL ? -1 : node_guest_dump(n, a->guest, a->file, &e);
     return cli_finish(c, r, json_pack("{s:s}", "name", a->guest), &e);
+}
+
+/* To a file, or whatever reads. */
+static int pass_on(int from, int to)
+{
+    char bytes[65536];
+    ssize_t n = pread(from, bytes, sizeof bytes, 0);
+    int r = 0;
+
+    for (off_t at = 0; r == 0 && n > 0; n = pread(from, bytes, sizeof bytes, at)) {
+        r = file_write_all(to, bytes, (size_t)n);
+        at += n;
+    }
+    return r == 0 && n < 0 ? -errno : r;
+}
+
+/* A file of its own first: a machine is not to wait for whoever reads the picture. */
+static int take_picture(struct node *n, const char *guest, const char *file,
+                        struct err *e)
+{
+    SCOPED(scope_close) int picture = memfd_create("picture", MFD_CLOEXEC);
+    SCOPED(scope_close) int out = -1;
+    int r;
+
+    if (file == NULL && isatty(STDOUT_FILENO)) {
+        return err_set(e, -EINVAL,
+                       "cannot show guest '%s' on a terminal: it is a picture, for "
+                       "--file FILE or '>'",
+                       guest);
+    }
+    r = picture < 0 ? err_sys(e, -errno, "cannot keep a picture")
+                    : node_guest_screen(n, guest, picture, e);
+    if (r < 0) {
+        return r;
+    }
+    if (file != NULL) {
+        out = open(file, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    }
+    r = file != NULL && out < 0 ? -errno : 0;
+    r = r == 0 ? pass_on(picture, file != NULL ? out : STDOUT_FILENO) : r;
+    return r < 0 ? err_sys(e, r, "cannot write '%s'",
+                           file != NULL ? file : "standard output")
+                 : 0;
+}
+
+int cmd_screen(struct cli *c, const struct op_screen *a)
+{
+    struct err e = {0};
+    struct node *n = cli_node(c, &e);
+    int r = n == NULL ? -1 : take_picture(n, a->guest, a->file, &e);
+    return cli_finish(c, r, NULL, &e);
 }
 
 static int delete_one(struct node *n, const char *guest, const void *args, struct err *e)

@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "base/err.h"
+#include "contract/mem_move.h"
 
 #define PAGE_MASK ((uint64_t)MEM_PAGE_BYTES - 1)
 
@@ -82,6 +83,42 @@ int mem_add_io(struct mem *m, gpa base, uint64_t bytes, const struct mem_io *io,
     }
     mem_insert(m, &region);
     return 0;
+}
+
+/* Whoever made something of these bytes forgets it. */
+static void touch_all(struct mem *m, const struct mem_region *r)
+{
+    for (gpa at = r->base; at < r->base + r->bytes; at += MEM_PAGE_BYTES) {
+        if (mem_flags(r, at) != 0) {
+            mem_touched(m, r, at, MEM_PAGE_BYTES);
+        }
+    }
+}
+
+int mem_move(struct mem *m, gpa from, gpa to)
+{
+    const struct mem_region *r = mem_find(m, from);
+    struct mem_region moved;
+    uint64_t offset;
+    int fd;
+
+    if (r == NULL || r->base != from || r->host == NULL) {
+        return -ENOENT;
+    }
+    if (mem_share(m, from, &fd, &offset) == 0) {
+        return -EOPNOTSUPP;
+    }
+    if (from == to) {
+        return 0;
+    }
+    touch_all(m, r);
+    moved = *r;
+    m->region_count--;
+    memmove(&m->region[r - m->region], r + 1,
+            (size_t)(&m->region[m->region_count] - r) * sizeof *r);
+    moved.base = check_room(m, to, moved.bytes, NULL) == 0 ? to : from;
+    mem_insert(m, &moved);
+    return moved.base == to ? 0 : -EEXIST;
 }
 
 int mem_listen(struct mem *m, const struct mem_listener *l)

@@ -101,6 +101,8 @@ int node_guest_detach(struct node *n, const char *guest, const json_t *order,
 /* Machines only: what they are now is remembered; back to that; an ELF core file. */
 int node_guest_mark(struct node *n, const char *guest, struct err *e);
 int node_guest_rewind(struct node *n, const char *guest, struct err *e);
+/* What its screen shows, into an empty file. */
+int node_guest_screen(struct node *n, const char *guest, int fd, struct err *e);
 int node_guest_dump(struct node *n, const char *guest, const char *file, struct err *e);
 
 /* Machines only: a debugger that speaks gdb's protocol is this socket, or comes to it; -1: no

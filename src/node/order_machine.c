@@ -23,10 +23,10 @@ static const char *const of_containers[] = {
 static const char *const of_images[] = {"command", "entrypoint", "user",      "workdir",
                                         "env",     "ssh_key",    "user_data", "boot"};
 static const char *const of_machines[] = {
-    "kernel",          "initrd",    "append",      "engine",
-    "disks",           "cpus_most", "memory_most", "watchdog",
-    "hide_hypervisor", "ssh_key",   "user_data",   "no_reboot",
-    "on_crash",        "firmware",  "boot",        "cdrom"};
+    "kernel",    "initrd",      "append",   "engine",          "disks",
+    "cpus_most", "memory_most", "watchdog", "hide_hypervisor", "ssh_key",
+    "user_data", "no_reboot",   "on_crash", "firmware",        "boot",
+    "cdrom",     "screen"};
 /* Firmware finds its own kernel. */
 static const char *const of_kernels[] = {"image", "kernel", "initrd", "append"};
 

@@ -195,14 +195,19 @@ static int open_boot(const json_t *spec, struct given *g, struct err *e)
     const char *kernel = json_string_value(json_object_get(boot, "kernel"));
     const char *initrd = json_string_value(json_object_get(boot, "initrd"));
     const char *firmware = json_string_value(json_object_get(boot, "firmware"));
+    const char *video = json_string_value(json_object_get(boot, "video"));
     char what[PATH_MAX + 16];
     int fd;
     int r;
 
     if (firmware != NULL) {
         (void)str_print(what, sizeof what, "firmware '%s'", firmware);
-        return give(g, "firmware", open(firmware, O_RDONLY | O_CLOEXEC | O_NONBLOCK),
-                    what, e);
+        r = give(g, "firmware", open(firmware, O_RDONLY | O_CLOEXEC | O_NONBLOCK), what,
+                 e);
+        return r < 0 || video == NULL
+                   ? r
+                   : give(g, "video", open(video, O_RDONLY | O_CLOEXEC | O_NONBLOCK),
+                          "the screen's firmware", e);
     }
     fd = open_kernel(boot);
     (void)str_print(what, sizeof what, "kernel '%s'", kernel);

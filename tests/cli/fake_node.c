@@ -179,6 +179,13 @@ int node_guest_rewind(struct node *n, const char *guest, struct err *e)
     return note("rewind", guest, NULL, NULL, e);
 }
 
+int node_guest_screen(struct node *n, const char *guest, int fd, struct err *e)
+{
+    (void)n;
+    (void)fd;
+    return note("screen", guest, NULL, NULL, e);
+}
+
 int node_guest_dump(struct node *n, const char *guest, const char *file, struct err *e)
 {
     (void)n;

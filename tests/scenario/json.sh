@@ -166,7 +166,7 @@ op clone g twin
 op snapshot-delete g one
 python3 "$TOP/tests/scenario/multiboot.py" "$WORK/spins" spin
 truncate -s 1M "$WORK/more"
-strata create --name vm --as machine --kernel "$WORK/spins" >/dev/null
+strata create --name vm --as machine --screen --kernel "$WORK/spins" >/dev/null
 op attach vm --disk "$WORK/more"
 op detach vm "$WORK/more"
 strata start vm >/dev/null
@@ -174,6 +174,7 @@ op reset vm
 op debug-mark vm
 op debug-rewind vm
 op debug-dump vm --file "$WORK/core"
+op screen vm --file "$WORK/picture"
 op debug-gdb vm --listen 127.0.0.1:0
 op debug-regs vm
 op debug-memory vm 0x100000 32
@@ -219,7 +220,7 @@ fi
 
 # Errors: something that is not there, or an argument too many.
 for name in inspect stats pause resume rename start stop kill restart wait delete logs console \
-    reset save debug-mark debug-rewind debug-dump debug-gdb debug-regs debug-trace \
+    reset save debug-mark debug-rewind debug-dump debug-gdb debug-regs debug-trace screen \
     resize attach detach clone snapshot-create snapshot-list snapshot-restore snapshot-delete; do
     case $name in
     rename | clone) wrong $name 1 nobody new ;;

@@ -308,26 +308,18 @@ static int do_resize(void *who, const struct control_call *c, json_t **ret, stru
 
 int asked_listen(struct run *run, struct err *e)
 {
-    const struct control_words w = {.fn = {[FAR_HELLO] = do_hello,
-                                           [FAR_STATE] = do_state,
-                                           [FAR_STATS] = do_stats,
-                                           [FAR_PAUSE] = do_pause,
-                                           [FAR_RESUME] = do_resume,
-                                           [FAR_POWER] = do_power,
-                                           [FAR_RESET] = do_reset,
-                                           [FAR_END] = do_end,
-                                           [FAR_SAVE] = carry_save,
-                                           [FAR_MARK] = carry_mark,
-                                           [FAR_REWIND] = carry_rewind,
-                                           [FAR_DUMP] = carry_dump,
-                                           [FAR_GDB] = debugger_gdb,
-                                           [FAR_LOOK] = look_do,
-                                           [FAR_TRACE] = look_trace,
-                                           [FAR_ATTACH] = comes_attach,
-                                           [FAR_DETACH] = comes_detach,
-                                           [FAR_RESIZE] = do_resize,
-                                           [FAR_CABLE] = carry_cable},
-                                    .who = run};
+    const struct control_words w = {
+        .fn = {[FAR_HELLO] = do_hello,      [FAR_STATE] = do_state,
+               [FAR_STATS] = do_stats,      [FAR_PAUSE] = do_pause,
+               [FAR_RESUME] = do_resume,    [FAR_POWER] = do_power,
+               [FAR_RESET] = do_reset,      [FAR_END] = do_end,
+               [FAR_SAVE] = carry_save,     [FAR_MARK] = carry_mark,
+               [FAR_REWIND] = carry_rewind, [FAR_DUMP] = carry_dump,
+               [FAR_SCREEN] = carry_screen, [FAR_GDB] = debugger_gdb,
+               [FAR_LOOK] = look_do,        [FAR_TRACE] = look_trace,
+               [FAR_ATTACH] = comes_attach, [FAR_DETACH] = comes_detach,
+               [FAR_RESIZE] = do_resize,    [FAR_CABLE] = carry_cable},
+        .who = run};
     int fd = run->plan.control;
 
     run->plan.control = -1;

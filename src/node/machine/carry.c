@@ -137,6 +137,14 @@ int carry_dump(void *who, const struct control_call *c, json_t **ret, struct err
     return r == 0 ? machine_dump(((struct run *)who)->machine, c->fds[0], e) : r;
 }
 
+int carry_screen(void *who, const struct control_call *c, json_t **ret, struct err *e)
+{
+    int r = need_files(c, 1, e);
+
+    (void)ret;
+    return r == 0 ? machine_screen(((struct run *)who)->machine, c->fds[0], e) : r;
+}
+
 void carry_crashed(void *who)
 {
     struct run *run = who;

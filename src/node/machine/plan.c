@@ -55,6 +55,7 @@ void plan_release_files(const struct plan *p)
     release(p->files.kernel, p->files.kernel_bytes);
     release(p->files.initrd, p->files.initrd_bytes);
     release(p->options.firmware, p->options.firmware_bytes);
+    release(p->options.video, p->options.video_bytes);
 }
 
 static void set_defaults(struct plan *p)
@@ -115,9 +116,13 @@ static int read_boot(struct plan *p, const json_t *fds, struct err *e)
 
     if (json_object_get(fds, "firmware") != NULL) {
         r = r == 0 ? json_opt_str(part, "boot", "firmware", &firmware, e) : r;
-        return r < 0 ? r
-                     : map_file(take_fd(fds, "firmware"), firmware, &p->options.firmware,
-                                &p->options.firmware_bytes, e);
+        r = r == 0 ? map_file(take_fd(fds, "firmware"), firmware, &p->options.firmware,
+                              &p->options.firmware_bytes, e)
+                   : r;
+        return r < 0 || json_object_get(fds, "video") == NULL
+                   ? r
+                   : map_file(take_fd(fds, "video"), "the screen's firmware",
+                              &p->options.video, &p->options.video_bytes, e);
     }
     r = r == 0 ? json_opt_str(part, "boot", "kernel", &kernel, e) : r;
     r = r == 0 ? json_opt_str(part, "boot", "initrd", &initrd, e) : r;
@@ -292,6 +297,7 @@ int plan_read(int fd, struct plan *p, struct err *e)
     r = r == 0 ? json_opt_u64(p->json, "", "cpus_most", &most, e) : r;
     r = r == 0 ? json_opt_bool(p->json, "", "hide", &p->options.hides, e) : r;
     r = r == 0 ? json_opt_bool(p->json, "", "no_reboot", &p->options.no_reboot, e) : r;
+    r = r == 0 ? json_opt_bool(p->json, "", "screen", &p->options.has_screen, e) : r;
     r = r == 0 ? json_opt_bool(p->json, "", "hold_crash", &p->holds_crash, e) : r;
     r = r == 0 ? json_opt_str(p->json, "", "watchdog", &watchdog, e) : r;
     r = r == 0 ? read_watchdog(watchdog, &p->options.watchdog, e) : r;
@@ -325,6 +331,13 @@ static int parse_pair(const char *name, const char *value, struct plan *p, struc
     if (strcmp(name, "--firmware") == 0) {
         return map_file(open(value, O_RDONLY | O_CLOEXEC), value, &p->options.firmware,
                         &p->options.firmware_bytes, e);
+    }
+    if (strcmp(name, "--screen") == 0) { /* with this firmware of its own; "none" */
+        p->options.has_screen = true;
+        return strcmp(value, "none") == 0
+                   ? 0
+                   : map_file(open(value, O_RDONLY | O_CLOEXEC), value, &p->options.video,
+                              &p->options.video_bytes, e);
     }
     if (strcmp(name, "--log") == 0) {
         p->log = open(value, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600);

@@ -74,11 +74,12 @@ struct run {
 int carry_save(void *who, const struct control_call *c, json_t **ret, struct err *e);
 int carry_restore(struct run *run, struct err *e);
 
-/* ... and "mark", "rewind", "dump"; the guest crashed, and stands. */
+/* ... and "mark", "rewind", "dump", "screen"; the guest crashed, and stands. */
 int carry_mark(void *who, const struct control_call *c, json_t **ret, struct err *e);
 int carry_rewind(void *who, const struct control_call *c, json_t **ret, struct err *e);
 int carry_dump(void *who, const struct control_call *c, json_t **ret, struct err *e);
 int carry_cable(void *who, const struct control_call *c, json_t **ret, struct err *e);
+int carry_screen(void *who, const struct control_call *c, json_t **ret, struct err *e);
 void carry_crashed(void *who);
 
 /* debugger.c: the word "gdb": a debugger comes by that socket, or clients of it; and the end. */

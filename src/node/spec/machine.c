@@ -107,8 +107,11 @@ static int image_part(const struct plan *p, json_t *machine, struct err *e)
                                                                   : spec_no_command(p, e);
 }
 
-static json_t *boot_part(const json_t *config)
+#define VIDEO "/usr/share/seabios/vgabios-stdvga.bin" /* of the package that SeaBIOS is */
+
+static json_t *boot_part(const struct plan *p)
 {
+    const json_t *config = p->config;
     static const char *const keys[] = {"kernel", "initrd", "append", "firmware"};
     json_t *boot = json_object();
 
@@ -116,6 +119,10 @@ static json_t *boot_part(const json_t *config)
         if (json_object_get(config, keys[i]) != NULL) {
             (void)json_object_set(boot, keys[i], json_object_get(config, keys[i]));
         }
+    }
+    if (spec_flag(config, "screen") && json_object_get(boot, "firmware") != NULL &&
+        access(VIDEO, R_OK) == 0) {
+        (void)json_object_set_new(boot, "video", json_string(VIDEO));
     }
     return boot;
 }
@@ -305,7 +312,7 @@ int spec_build_machine(const struct plan *p, json_t *spec, struct err *e)
         memory, "hide", spec_flag(p->config, "hide_hypervisor") ? 1 : 0, "no_reboot",
         spec_flag(p->config, "no_reboot") ? 1 : 0, "hold_crash",
         strcmp(spec_text(p->config, "on_crash", "end"), "hold") == 0, "boot",
-        boot_part(p->config));
+        boot_part(p));
     int r;
 
     if (json_object_get(p->g->record, "generation") != NULL) {
@@ -313,6 +320,8 @@ int spec_build_machine(const struct plan *p, json_t *spec, struct err *e)
                               json_object_get(p->g->record, "generation"));
     }
     (void)json_object_set_new(machine, "memory_most", json_integer(room));
+    (void)json_object_set_new(machine, "screen",
+                              json_boolean(spec_flag(p->config, "screen")));
     (void)json_object_set_new(machine, "watchdog",
                               json_string(spec_text(p->config, "watchdog", "none")));
     (void)json_object_set_new(machine, "memory_plugged",

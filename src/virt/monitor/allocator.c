@@ -35,6 +35,7 @@
 
 #define LEGACY_FIRST     UINT64_C(0xa0000)
 #define LEGACY_END       UINT64_C(0x100000)
+#define WINDOW_END       UINT64_C(0xc0000) /* of VGA's memory, from LEGACY_FIRST on */
 #define LOOP_PATIENCE_MS 100
 #define FIRMWARE_KEPT    UINT64_C(0x10000)      /* the least that a CMOS counts */
 #define SLOTS_LEAST      8                      /* of PCI bus 0 that tables describe */
@@ -96,6 +97,18 @@ static void place_generation(struct machine *m)
     }
 }
 
+/* Where there is a screen its window is no RAM. */
+static int grant_low(struct machine *m, uint64_t low, struct err *e)
+{
+    int r;
+
+    if (!m->options.has_screen || low <= WINDOW_END) {
+        return mem_add_ram(m->mem, 0, low, false, e);
+    }
+    r = mem_add_ram(m->mem, 0, LEGACY_FIRST, false, e);
+    return r == 0 ? mem_add_ram(m->mem, WINDOW_END, low - WINDOW_END, false, e) : r;
+}
+
 static int grant_memory(struct machine *m, struct err *e)
 {
     uint64_t bytes = m->options.memory_bytes;
@@ -110,7 +123,7 @@ static int grant_memory(struct machine *m, struct err *e)
     m->place.low_end = low;
     if (r == 0) {
         r = m->options.firmware_bytes != 0 ? firmware_grant_memory(m, e)
-                                           : mem_add_ram(m->mem, 0, low, false, e);
+                                           : grant_low(m, low, e);
     }
     if (r == 0 && bytes > low) {
         r = mem_add_ram(m->mem, MACHINE_HIGH, bytes - low, false, e);
@@ -297,6 +310,7 @@ static int grant_functions(struct machine *m, struct err *e)
 
         r = vpci_create(pci_bus_of(m->pci), allocator_slot(m, i), &c, e);
     }
+    r = r == 0 ? display_grant(m, e) : r;
     return r == 0 ? slots_grant(m, e) : r;
 }
 
@@ -351,6 +365,7 @@ void allocator_describe(const struct machine *m, uint64_t ecam, struct acpi_conf
         .cpus = m->cpus,
         .absent = absent(m),
         .plugs_cpus = m->plug_cpus != NULL,
+        .has_vga = m->options.has_screen,
         .watches = m->options.watchdog != MACHINE_WATCHDOG_NONE,
         .slots = slots(m),
         .slot_first = MACHINE_SLOT_FIRST,

@@ -159,7 +159,7 @@ int engine_create_cpu(struct machine *m, unsigned index, struct err *e)
 
 int engine_add_memory(struct machine *m, struct err *e)
 {
-    for (unsigned i = 0; i < m->cpus; i++) {
+    for (unsigned i = 0; i < m->cpus && m->vcpu[i].cpu != NULL; i++) {
         cpu_kick(m->vcpu[i].cpu, CPU_KICK_FLUSH_TLB); /* there was nothing there */
     }
     return m->kvm != NULL ? kvm_vm_give_memory(m->kvm, e) : 0;

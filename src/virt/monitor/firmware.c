@@ -32,6 +32,7 @@
 #define DEVICE_DISK      2u /* VIRTIO 1.2, 5 */
 #define DEVICE_SCSI      8u
 #define E820_RAM         1u
+#define VIDEO_FILE       "pci1234,1111.rom" /* SeaBIOS looks for a function's code so */
 
 struct e820 {
     uint64_t base, bytes;
@@ -216,6 +217,9 @@ static int tell(struct machine *m, struct firmware *f, struct err *e)
     add_file(f, ACPI_COMMANDS_FILE, f->commands.bytes, f->commands.count);
     add_file(f, "etc/sercon-port", &f->console, sizeof f->console);
     tell_order(m, f);
+    if (m->options.has_screen && m->options.video != NULL) {
+        add_file(f, VIDEO_FILE, m->options.video, m->options.video_bytes);
+    }
     return 0;
 }
 

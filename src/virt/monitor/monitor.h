@@ -13,6 +13,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "virt/monitor/exits.h"
+
 struct boot_files;
 struct cpu_counters;
 struct cpu_debug;
@@ -47,6 +49,7 @@ struct machine_options {
     bool no_reboot;          /* a reset ends the run; else the guest starts again */
     int pagemap; /* /proc/self/pagemap, open: taken, for quick rewinds; 0: none */
     enum machine_watchdog watchdog;
+    bool has_screen;        /* a graphics card; `machine_screen` */
     bool shutdown_resets;   /* a triple fault is a reset, as on hardware; else the end */
     uint8_t generation[16]; /* see identity.h; zeros: made up */
 
@@ -61,6 +64,8 @@ struct machine_options {
     const uint8_t *firmware;
     size_t firmware_bytes;
     void (*log)(void *who, const uint8_t *bytes, unsigned n);
+    const uint8_t *video; /* what a BIOS runs for the screen, as a file of it; or NULL */
+    size_t video_bytes;
 
     /* Plugged into PCI in this order; borrowed until the machine has gone.  On its loop. */
     struct virtio_device *const *devices;
@@ -145,6 +150,10 @@ bool machine_renew(struct machine *m, const uint8_t generation[16]);
 /* Memory and registers into an empty file that debuggers read (ELF core). */
 int machine_dump(struct machine *m, int fd, struct err *e);
 
+/* What its screen shows now, into an empty file (PNG); it need not stand.  -ENOENT: it has
+ * none. */
+int machine_screen(struct machine *m, int fd, struct err *e);
+
 /* The registers of a processor, which stands, and others for it; the guest's memory. */
 void machine_look(struct machine *m, unsigned index, struct x86_regs *ret);
 int machine_put(struct machine *m, unsigned index, const struct x86_regs *r,
@@ -204,47 +213,6 @@ const char *machine_engine_why(const struct machine *m);
 /* What it asks of Linux while it runs, ended by 0: numbers of ioctl. */
 const unsigned long *machine_engine_calls(const struct machine *m);
 
-/* Where an exit of a guest goes. */
-enum machine_route {
-    MACHINE_ROUTE_PORT,     /* whoever claimed the port */
-    MACHINE_ROUTE_MEMORY,   /* ... the address */
-    MACHINE_ROUTE_APIC,     /* the vCPU's own local APIC */
-    MACHINE_ROUTE_REGISTER, /* the routine of a model-specific register */
-    MACHINE_ROUTE_CALL,     /* the routine of a hypercall */
-    MACHINE_ROUTE_WAIT,     /* its thread rests */
-    MACHINE_ROUTE_END,      /* the machine ends */
-    MACHINE_ROUTE_NONE,     /* nothing is to be done */
-    MACHINE_ROUTE_COUNT
-};
-
-#define MACHINE_EXITS_MOST 16
-
-/* What the guest did that left it: each exit once in either list. */
-struct machine_exits {
-    uint64_t by_kind[MACHINE_EXITS_MOST];
-    uint64_t by_route[MACHINE_ROUTE_COUNT];
-};
-
-/* Sums over the vCPUs.  Of one that runs: as it was a moment ago. */
-void machine_count(const struct machine *m, struct cpu_counters *ret);
-void machine_count_exits(const struct machine *m, struct machine_exits *ret);
-
-/* An exit when it was traced: nanoseconds since the trace began. */
-struct machine_trace {
-    uint64_t ns, address, value; /* of a port, physical, of a register or call */
-    unsigned cpu, kind;
-    enum machine_route way;
-};
-
-/* From now on the next `most` exits are kept; those from number `from` on, and how many there
- * were in all, kept or not; no more.  Each pauses the machine for a moment; one that ends has no exits to show. */
-int machine_trace_begin(struct machine *m, uint32_t most, struct err *e);
-uint64_t machine_trace_look(struct machine *m, uint32_t from, struct machine_trace *ret,
-                            uint32_t most, uint32_t *ret_n);
-void machine_trace_end(struct machine *m);
-
-const char *machine_exit_name(unsigned kind); /* "port read"; NULL: no more */
-const char *machine_route_name(enum machine_route way);
 const char *machine_end_name(enum machine_end end);
 
 #endif

@@ -229,6 +229,9 @@ static void on_ask(struct loop_task *t)
     if ((asks & ASK_DEBUG) != 0) {
         debug_serve(m);
     }
+    if ((asks & ASK_PLACE) != 0) {
+        display_serve(m);
+    }
     if ((asks & MACHINE_ASK_PAUSE) != 0) {
         (void)machine_pause(m, NULL);
     }

@@ -22,6 +22,7 @@ struct firmware;
 struct kvm_vm;
 struct mark;
 struct mem;
+struct screen;
 struct stream;
 struct trace;
 struct x86_regs;
@@ -43,12 +44,14 @@ enum machine_hold {
     HOLD_PAUSE = 1,
     HOLD_RESET = 2, /* the guest asked for it; nothing may happen before */
     HOLD_CRASH = 4,
-    HOLD_DEBUG = 8, /* a debugger is to be told something */
+    HOLD_DEBUG = 8,  /* a debugger is to be told something */
+    HOLD_PLACE = 16, /* memory of a device is to move */
 };
 
 /* Beside `enum machine_ask`. */
 #define ASK_CRASH 8u
 #define ASK_DEBUG 16u
+#define ASK_PLACE 32u
 
 struct machine {
     struct machine_options options;
@@ -70,6 +73,7 @@ struct machine {
     unsigned devices;
     struct dev *pic, *ioapic, *serial, *power, *pci; /* borrowed from `dev` */
     struct dev *plug_cpus, *plug_memory; /* ... NULL: they stay; no more comes */
+    struct screen *screen;               /* borrowed; NULL: there is none */
     struct slots *slots;                 /* owned; slots.c */
     uint64_t plug_first, plug_bytes;     /* where it may come */
     struct virtio_space_mem space;       /* what devices see of `mem` */
@@ -144,7 +148,7 @@ void count_exit(struct vcpu *v, enum cpu_exit_kind kind, enum machine_route way)
 /* engine.c.  The frequency of the guest's time-stamp counter; whether it can be `hz`, and
  * that it is. */
 int engine_create_cpu(struct machine *m, unsigned index, struct err *e);
-int engine_add_memory(struct machine *m, struct err *e); /* a region came; all stand */
+int engine_add_memory(struct machine *m, struct err *e); /* ... or moved; all stand */
 void engine_release(struct machine *m);                  /* behind its processors */
 uint64_t engine_tsc_hz(const struct machine *m);
 int engine_check_tsc(const struct machine *m, uint64_t hz, struct err *e);
@@ -182,6 +186,10 @@ void allocator_describe(const struct machine *m, uint64_t ecam, struct acpi_conf
 int slots_grant(struct machine *m, struct err *e);
 void slots_serve(struct machine *m);
 void slots_release(struct machine *m);
+
+/* display.c: the screen; its memory moves, if it is to. */
+int display_grant(struct machine *m, struct err *e);
+void display_serve(struct machine *m);
 
 /* firmware.c: its memory, its devices, and both as after power-on. */
 int firmware_grant_memory(struct machine *m, struct err *e);

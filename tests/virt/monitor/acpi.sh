@@ -59,6 +59,8 @@ if command -v acpiexec >/dev/null; then
     acpiexec -di -b 'execute \_SB.VGEN.ADDR' DSDT.dat >address.log 2>&1 || { cat address.log; exit 1; }
     tr -d '\n' <address.log | grep -q '\[Integer\] = 00000000000EF000.*\[Integer\] = 0000000000000003' || { cat address.log; exit 1; }
 fi
+want DSDT "0x000BFFFF, *// Range Max"
+want FACP 'VGA Not Present (V4) : 0'
 want WDAT 'Timer Period : 00000064'
 want WDAT 'Watchdog Action : 06'
 want WDAT 'Address : 00000000000005F4'

@@ -46,7 +46,7 @@ static int ask(struct node *n, const char *guest, const char *what,
     r = r == 0 ? life_ask(n, &g, &q, NULL, e) : r;
     if (r < 0) {
         err_wrap(e, "cannot %s guest '%s'", what, guest_text(&g, "name"));
-    } else {
+    } else if (q.verb != FAR_SCREEN) {
         event_write(n, far_verb_name(q.verb), &g, NULL);
     }
     if (r == 0 && q.verb == FAR_REWIND) {
@@ -77,6 +77,14 @@ int node_guest_gdb(struct node *n, const char *guest, int fd, bool listens, stru
         .verb = FAR_GDB, .arg = arg, .fds = &fd, .n_fds = fd >= 0};
 
     return ask(n, guest, "debug", &q, e);
+}
+
+int node_guest_screen(struct node *n, const char *guest, int fd, struct err *e)
+{
+    const struct far_question q = {
+        .verb = FAR_SCREEN, .fds = &fd, .n_fds = 1, .wait_ms = WORK_MS};
+
+    return ask(n, guest, "show", &q, e);
 }
 
 int node_guest_dump(struct node *n, const char *guest, const char *file, struct err *e)

@@ -142,6 +142,9 @@ static void host_bridge(struct aml *a, const struct acpi_config *c)
     aml_io(a, 0xcf8, 8);
     aml_range(a, AML_RANGE_IO, 0, 0xcf7);
     aml_range(a, AML_RANGE_IO, 0xd00, 0xffff);
+    if (c->has_vga) {
+        aml_range(a, AML_RANGE_MEMORY, 0xa0000, 0xbffff);
+    }
     for (unsigned i = 0; i < ACPI_WINDOWS && c->window[i].last != 0; i++) {
         aml_range(a, AML_RANGE_MEMORY, c->window[i].first, c->window[i].last);
     }

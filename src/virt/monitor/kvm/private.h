@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include "contract/cpu.h"
+#include "contract/mem.h"
 #include "virt/monitor/kvm/kvm.h"
 
 struct x86_regs;
@@ -20,6 +21,9 @@ struct kvm_vm {
     size_t run_bytes;             /* of each processor's page of communication */
     struct mem *mem;              /* borrowed */
     struct kvm_cpuid2 *supported; /* owned: what this host can show */
+
+    /* What it was given, by slot; `memory_size` 0: nothing. */
+    struct kvm_userspace_memory_region given[MEM_REGIONS_MAX];
 
     /* The time-stamp counter that was set last: `tsc_set` at `tsc_clock`, and Linux's word
      * for it.  Processors set to the same while the clock stands count the same. */

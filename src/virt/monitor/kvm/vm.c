@@ -8,7 +8,7 @@
 
 #include "base/err.h"
 #include "base/fault.h"
-#include "contract/mem.h"
+#include "contract/mem_move.h"
 #include "virt/monitor/kvm/private.h"
 
 #define API_VERSION 12
@@ -90,24 +90,60 @@ static int keep_registers(struct kvm_vm *vm, struct err *e)
     return 0;
 }
 
-/* Also once more: what it has already changes nothing (4.35). */
+static int put_slot(struct kvm_vm *vm, const struct kvm_userspace_memory_region *slot,
+                    struct err *e)
+{
+    if (ioctl(vm->fd, KVM_SET_USER_MEMORY_REGION, slot) < 0) {
+        return err_sys(e, -errno, "cannot give memory to /dev/kvm");
+    }
+    vm->given[slot->slot] = *slot;
+    return 0;
+}
+
+static struct kvm_userspace_memory_region slot_of(const struct kvm_vm *vm, unsigned i)
+{
+    struct kvm_userspace_memory_region slot = {.slot = i};
+    const struct mem_region *r = &vm->mem->region[i];
+
+    if (i < vm->mem->region_count && r->host != NULL && r->base < MEM_AWAY) {
+        slot.flags = r->read_only ? KVM_MEM_READONLY : 0;
+        slot.guest_phys_addr = r->base;
+        slot.memory_size = r->bytes;
+        slot.userspace_addr = (uintptr_t)r->host;
+    }
+    return slot;
+}
+
+static bool is_same(const struct kvm_userspace_memory_region *a,
+                    const struct kvm_userspace_memory_region *b)
+{
+    return a->memory_size == b->memory_size &&
+           (a->memory_size == 0 ||
+            (a->guest_phys_addr == b->guest_phys_addr &&
+             a->userspace_addr == b->userspace_addr && a->flags == b->flags));
+}
+
+/* Also once more, when a region came or moved: first goes what is no longer so (4.35). */
 int kvm_vm_give_memory(struct kvm_vm *vm, struct err *e)
 {
-    for (unsigned i = 0; i < vm->mem->region_count; i++) {
-        const struct mem_region *r = &vm->mem->region[i];
-        struct kvm_userspace_memory_region slot = {
-            .slot = i,
-            .flags = r->read_only ? KVM_MEM_READONLY : 0,
-            .guest_phys_addr = r->base,
-            .memory_size = r->bytes,
-            .userspace_addr = (uintptr_t)r->host,
-        };
+    int r = 0;
 
-        if (r->host != NULL && ioctl(vm->fd, KVM_SET_USER_MEMORY_REGION, &slot) < 0) {
-            return err_sys(e, -errno, "cannot give memory to /dev/kvm");
+    for (unsigned i = 0; r == 0 && i < MEM_REGIONS_MAX; i++) {
+        const struct kvm_userspace_memory_region want = slot_of(vm, i);
+        const struct kvm_userspace_memory_region none = {.slot = i};
+
+        if (vm->given[i].memory_size != 0 && !is_same(&vm->given[i], &want)) {
+            r = put_slot(vm, &none, e);
         }
     }
-    return 0;
+    for (unsigned i = 0; r == 0 && i < MEM_REGIONS_MAX; i++) {
+        const struct kvm_userspace_memory_region want = slot_of(vm, i);
+
+        if (!is_same(&vm->given[i], &want)) {
+            r = put_slot(vm, &want, e);
+        }
+    }
+    return r;
 }
 
 static int make_machine(struct kvm_vm *vm, struct err *e)

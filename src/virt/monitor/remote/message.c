@@ -65,7 +65,7 @@ const char *far_verb_name(unsigned verb)
         [FAR_MARK] = "mark",     [FAR_REWIND] = "rewind", [FAR_DUMP] = "dump",
         [FAR_GDB] = "gdb",       [FAR_LOOK] = "look",     [FAR_TRACE] = "trace",
         [FAR_RESIZE] = "resize", [FAR_ATTACH] = "attach", [FAR_DETACH] = "detach",
-        [FAR_CABLE] = "cable",
+        [FAR_CABLE] = "cable",   [FAR_SCREEN] = "screen",
     };
 
     return verb < FAR_VERB_COUNT ? names[verb] : NULL;
