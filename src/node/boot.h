@@ -24,6 +24,8 @@ int guest_boot_disk(struct node *n, const struct guest *g, struct err *e);
 json_t *guest_boot_disks(struct node *n, const struct guest *g);
 #define BOOT_ROOT "root.qcow2" /* the root's file in STATE/guests/ID/disk */
 
+#define BOOT_UEFI "/usr/share/OVMF/OVMF_CODE_4M.fd" /* what --firmware uefi is */
+
 /* kernel.c: files that a plan names are there, made if need be: the kernel without its
  * packing ("boot.unpacked"), the first file system ("boot.initrd"), the disk of the image. */
 int guest_boot_prepare(struct node *n, const struct guest *g, json_t *spec,

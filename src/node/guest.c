@@ -296,7 +296,7 @@ static int choose_firmware(struct guest *g, struct err *e)
     static const struct {
         const char *word, *path, *package;
     } known[] = {{"bios", "/usr/share/seabios/bios-256k.bin", "seabios"},
-                 {"uefi", "/usr/share/ovmf/OVMF.fd", "ovmf"}};
+                 {"uefi", BOOT_UEFI, "ovmf"}};
 
     json_t *config = guest_config(g);
     const char *word = json_string_value(json_object_get(config, "firmware"));

@@ -10,6 +10,7 @@
 #include "base/fault.h"
 #include "base/scope.h"
 #include "base/str.h"
+#include "host/file.h"
 #include "node/boot.h"
 #include "node/keeper/keeper.h"
 #include "node/private.h"
@@ -188,6 +189,29 @@ static int open_saved(const json_t *spec, struct given *g, struct err *e)
     return r;
 }
 
+/* What firmware keeps; at first a copy. */
+static int open_variables(const json_t *boot, struct err *e)
+{
+    const char *path = json_string_value(json_object_get(boot, "vars"));
+    const char *from = json_string_value(json_object_get(boot, "vars_at_first"));
+    char new_path[PATH_MAX];
+    SCOPED(scope_close) int in = -1;
+    SCOPED(scope_close) int out = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    int r;
+
+    if (out >= 0 || errno != ENOENT) {
+        return out >= 0 ? scope_take_fd(&out)
+                        : err_sys(e, -errno, "cannot open '%s'", path);
+    }
+    (void)str_print(new_path, sizeof new_path, "%s.new", path);
+    in = open(from, O_RDONLY | O_CLOEXEC);
+    out = open(new_path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+    r = in < 0 || out < 0 ? -errno : file_copy(in, out);
+    r = r == 0 && rename(new_path, path) < 0 ? -errno : r;
+    return r < 0 ? err_sys(e, r, "cannot make '%s' of '%s'", path, from)
+                 : scope_take_fd(&out);
+}
+
 static int open_boot(const json_t *spec, struct given *g, struct err *e)
 {
     const json_t *machine = json_object_get(spec, "machine");
@@ -204,6 +228,10 @@ static int open_boot(const json_t *spec, struct given *g, struct err *e)
         (void)str_print(what, sizeof what, "firmware '%s'", firmware);
         r = give(g, "firmware", open(firmware, O_RDONLY | O_CLOEXEC | O_NONBLOCK), what,
                  e);
+        if (r == 0 && json_object_get(boot, "vars") != NULL) {
+            fd = open_variables(boot, e);
+            r = fd < 0 ? fd : give(g, "vars", fd, "the firmware's variables", e);
+        }
         return r < 0 || video == NULL
                    ? r
                    : give(g, "video", open(video, O_RDONLY | O_CLOEXEC | O_NONBLOCK),

@@ -43,6 +43,28 @@ static int map_file(int take_fd, const char *what, const uint8_t **ret, size_t *
     return 0;
 }
 
+/* What firmware keeps: its guest writes the file itself. */
+static int map_variables(int take_fd, struct machine_options *o, struct err *e)
+{
+    SCOPED(scope_close) int fd = take_fd;
+    struct stat st;
+    void *at = MAP_FAILED;
+
+    if (fd < 0 || fstat(fd, &st) < 0) {
+        return err_sys(e, -errno, "cannot write the firmware's variables");
+    }
+    if (S_ISREG(st.st_mode) && st.st_size > 0) {
+        at = mmap(NULL, (size_t)st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    }
+    if (at == MAP_FAILED) {
+        return err_set(e, -EINVAL,
+                       "cannot keep the firmware's variables: their file is empty");
+    }
+    o->variables = at;
+    o->variables_bytes = (size_t)st.st_size;
+    return 0;
+}
+
 static void release(const uint8_t *at, size_t bytes)
 {
     if (at != NULL) {
@@ -119,6 +141,9 @@ static int read_boot(struct plan *p, const json_t *fds, struct err *e)
         r = r == 0 ? map_file(take_fd(fds, "firmware"), firmware, &p->options.firmware,
                               &p->options.firmware_bytes, e)
                    : r;
+        if (r == 0 && json_object_get(fds, "vars") != NULL) {
+            r = map_variables(take_fd(fds, "vars"), &p->options, e);
+        }
         return r < 0 || json_object_get(fds, "video") == NULL
                    ? r
                    : map_file(take_fd(fds, "video"), "the screen's firmware",
@@ -331,6 +356,9 @@ static int parse_pair(const char *name, const char *value, struct plan *p, struc
     if (strcmp(name, "--firmware") == 0) {
         return map_file(open(value, O_RDONLY | O_CLOEXEC), value, &p->options.firmware,
                         &p->options.firmware_bytes, e);
+    }
+    if (strcmp(name, "--vars") == 0) {
+        return map_variables(open(value, O_RDWR | O_CLOEXEC), &p->options, e);
     }
     if (strcmp(name, "--screen") == 0) { /* with this firmware of its own; "none" */
         p->options.has_screen = true;

@@ -109,6 +109,21 @@ static int image_part(const struct plan *p, json_t *machine, struct err *e)
 
 #define VIDEO "/usr/share/seabios/vgabios-stdvga.bin" /* of the package that SeaBIOS is */
 
+#define UEFI_VARIABLES "/usr/share/OVMF/OVMF_VARS_4M.fd" /* as they are at first */
+
+/* What UEFI firmware keeps lies beside the machine's disk. */
+static void add_variables(const struct plan *p, json_t *boot)
+{
+    char path[PATH_MAX];
+
+    if (strcmp(spec_text(boot, "firmware", ""), BOOT_UEFI) == 0 &&
+        access(UEFI_VARIABLES, R_OK) == 0) {
+        (void)guest_state_path(p->n, p->g->id, "disk/variables", path);
+        (void)json_object_set_new(boot, "vars", json_string(path));
+        (void)json_object_set_new(boot, "vars_at_first", json_string(UEFI_VARIABLES));
+    }
+}
+
 static json_t *boot_part(const struct plan *p)
 {
     const json_t *config = p->config;
@@ -124,6 +139,7 @@ static json_t *boot_part(const struct plan *p)
         access(VIDEO, R_OK) == 0) {
         (void)json_object_set_new(boot, "video", json_string(VIDEO));
     }
+    add_variables(p, boot);
     return boot;
 }
 

@@ -15,6 +15,7 @@
 #include "contract/mem.h"
 #include "virt/monitor/acpi/tables.h"
 #include "virt/monitor/firmware/debug_port.h"
+#include "virt/monitor/firmware/flash.h"
 #include "virt/monitor/firmware/fwcfg.h"
 #include "virt/monitor/pci/pci.h"
 #include "virt/monitor/private.h"
@@ -56,6 +57,7 @@ struct firmware {
 static int check(const struct machine *m, struct err *e)
 {
     if (m->options.firmware_bytes > ROM_MOST ||
+        m->options.variables_bytes > ROM_MOST - m->options.firmware_bytes ||
         m->options.firmware_bytes % MEM_PAGE_BYTES != 0) {
         return err_set(e, -EINVAL,
                        "cannot start by this firmware: it is not whole pages, "
@@ -226,6 +228,9 @@ static int tell(struct machine *m, struct firmware *f, struct err *e)
 int firmware_grant_devices(struct machine *m, struct err *e)
 {
     const struct debug_port_config log = {.send = m->options.log, .who = m->options.who};
+    const struct flash_config flash = {MACHINE_HIGH - m->options.firmware_bytes -
+                                           m->options.variables_bytes,
+                                       m->options.variables, m->options.variables_bytes};
     struct fwcfg_config told = {.mem = m->mem, .refresh = on_refresh, .who = m};
     int r;
 
@@ -235,9 +240,12 @@ int firmware_grant_devices(struct machine *m, struct err *e)
     if (r != 0) {
         return r;
     }
+    if (m->options.variables_bytes != 0) {
+        r = allocator_add(m, &dev_flash, &flash, NULL, e);
+    }
     told.item = m->firmware->item;
     told.items = m->firmware->items;
-    r = allocator_add(m, &dev_fwcfg, &told, NULL, e);
+    r = r == 0 ? allocator_add(m, &dev_fwcfg, &told, NULL, e) : r;
     return r == 0 && log.send != NULL ? allocator_add(m, &dev_debug_port, &log, NULL, e)
                                       : r;
 }

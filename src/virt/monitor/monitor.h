@@ -63,6 +63,8 @@ struct machine_options {
      * must not block; NULL: nobody listens. */
     const uint8_t *firmware;
     size_t firmware_bytes;
+    uint8_t *variables; /* what it keeps, just below it; written by the guest, borrowed */
+    size_t variables_bytes;
     void (*log)(void *who, const uint8_t *bytes, unsigned n);
     const uint8_t *video; /* what a BIOS runs for the screen, as a file of it; or NULL */
     size_t video_bytes;

@@ -447,6 +447,9 @@ static void the_power_register_switches_off(void **state)
     assert_int_equal(b->ended, 0);
     board_write(b->board, BOARD_PORTS, POWER_CONTROL_PORT, 2, 5 << 10 | 0x2000);
     assert_int_equal(b->ended, 1);
+    b->ended = 0;
+    board_write(b->board, BOARD_PORTS, POWER_CONTROL_PORT, 2, 0x2000); /* OVMF's way */
+    assert_int_equal(b->ended, 1);
     board_set_now(b->board, 1000000000);
     assert_int_equal(board_read(b->board, BOARD_PORTS, POWER_TIMER_PORT, 4), 3579545);
     board_write(b->board, BOARD_PORTS, POWER_EVENT_PORT + 2, 2, 0x100);

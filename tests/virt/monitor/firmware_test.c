@@ -14,6 +14,7 @@
 #include "snap_memory.h"
 #include "virt/monitor/board/board.h"
 #include "virt/monitor/firmware/debug_port.h"
+#include "virt/monitor/firmware/flash.h"
 #include "virt/monitor/firmware/fwcfg.h"
 
 #define RAM_BYTES UINT64_C(0x10000)
@@ -262,6 +263,110 @@ static void the_log_port_is_heard(void **state)
     dev_destroy(port);
 }
 
+/* ---- flash memory: Intel 28F640J5, table 4 ---- */
+
+#define FLASH UINT64_C(0xffc00000)
+
+static uint8_t cells[2 * FLASH_BLOCK_BYTES];
+
+static struct dev *make_flash(struct bench *b)
+{
+    const struct flash_config c = {FLASH, cells, sizeof cells};
+    struct dev *d;
+
+    memset(cells, 0xa5, sizeof cells);
+    assert_int_equal(dev_create(&dev_flash, b->board, &c, &d, NULL), 0);
+    return d;
+}
+
+static void store(struct bench *b, uint64_t at, unsigned bytes, uint64_t v)
+{
+    board_write(b->board, BOARD_MEMORY, FLASH + at, bytes, v);
+}
+
+static uint64_t load(struct bench *b, uint64_t at, unsigned bytes)
+{
+    return board_read(b->board, BOARD_MEMORY, FLASH + at, bytes);
+}
+
+/* As QemuFlashDetected() of OVMF does. */
+static void firmware_knows_it_as_flash(void **state)
+{
+    struct bench *b = *state;
+    struct dev *d = make_flash(b);
+
+    assert_int_equal(load(b, 0, 1), 0xa5);
+    store(b, 0, 1, 0x50);
+    assert_int_equal(load(b, 0, 1), 0xa5);
+    store(b, 0, 1, 0x70);
+    assert_int_equal(load(b, 0, 1), 0x00);
+    store(b, 0, 1, 0xff);
+    assert_int_equal(load(b, 0, 8), UINT64_C(0xa5a5a5a5a5a5a5a5));
+    dev_destroy(d);
+}
+
+static void programming_clears_bits_and_erasing_sets_them(void **state)
+{
+    struct bench *b = *state;
+    struct dev *d = make_flash(b);
+
+    store(b, 5000, 1, 0x10);
+    store(b, 5000, 1, 0x0f);
+    assert_int_equal(load(b, 0, 1), 0x80); /* ready */
+    store(b, 0, 1, 0xff);
+    assert_int_equal(load(b, 5000, 1), 0x05); /* what both had */
+    store(b, 4097, 1, 0x20);
+    store(b, 4097, 1, 0xd0);
+    store(b, 0, 1, 0xff);
+    assert_int_equal(load(b, 4095, 1), 0xa5);
+    assert_int_equal(load(b, 4096, 1), 0xff);
+    assert_int_equal(load(b, 8191, 1), 0xff);
+    store(b, 0, 1, 0x20);
+    store(b, 0, 1, 0x20); /* not confirmed */
+    assert_int_equal(load(b, 0, 1) & 0x30, 0x30);
+    store(b, 0, 1, 0xff);
+    assert_int_equal(load(b, 0, 1), 0xa5);
+    dev_destroy(d);
+}
+
+static void stores_at_its_end_stay_inside(void **state)
+{
+    struct bench *b = *state;
+    struct dev *d = make_flash(b);
+
+    for (unsigned bytes = 1; bytes <= 8; bytes *= 2) {
+        for (uint64_t at = sizeof cells - 8; at < sizeof cells; at++) {
+            store(b, at, 1, 0x10);
+            store(b, at, bytes, 0); /* the sanitizer looks */
+            store(b, at, 1, 0xff);
+            (void)load(b, at, bytes);
+        }
+    }
+    dev_destroy(d);
+}
+
+static void what_it_holds_is_carried(void **state)
+{
+    struct bench *b = *state;
+    struct dev *d = make_flash(b);
+    struct snap_memory s;
+
+    store(b, 1, 1, 0x10); /* between a command and its data */
+    snap_memory_write(&s);
+    d->class->carry(d, &s.snap);
+    d->class->reset(d);
+    memset(cells, 0, sizeof cells);
+    snap_memory_read(&s);
+    d->class->carry(d, &s.snap);
+    assert_int_equal(snap_error(&s.snap), 0);
+    snap_memory_fini(&s);
+    store(b, 1, 1, 0x01);
+    store(b, 0, 1, 0xff);
+    assert_int_equal(load(b, 1, 1), 0x01);
+    assert_int_equal(load(b, 2, 1), 0xa5);
+    dev_destroy(d);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -275,6 +380,11 @@ int main(void)
         cmocka_unit_test_setup_teardown(half_a_read_goes_on_after_a_snapshot, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(the_log_port_is_heard, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(firmware_knows_it_as_flash, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(programming_clears_bits_and_erasing_sets_them,
+                                        set_up, tear_down),
+        cmocka_unit_test_setup_teardown(stores_at_its_end_stay_inside, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_it_holds_is_carried, set_up, tear_down),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

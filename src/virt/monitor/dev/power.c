@@ -90,13 +90,16 @@ static uint64_t read_control(void *who, uint64_t offset, unsigned bytes)
 static void write_control(void *who, uint64_t offset, unsigned bytes, uint64_t v)
 {
     struct power *p = who;
+    uint64_t type;
 
     (void)bytes;
     if (offset != 0) {
         v = (v << 8 & 0xff00) | (p->control & 0xff);
     }
     p->control = (uint16_t)(v & ~(uint64_t)CONTROL_SLEEP) | CONTROL_SCI;
-    if ((v & CONTROL_SLEEP) != 0 && (v >> 10 & 7) == POWER_SLEEP_S5) {
+    type = v >> 10 & 7;
+    if ((v & CONTROL_SLEEP) != 0 &&
+        (type == POWER_SLEEP_S5 || type == POWER_SLEEP_OVMF)) {
         p->config.off(p->config.who);
     }
 }

@@ -15,6 +15,7 @@
 #define POWER_RESET_VALUE  0x06u
 #define POWER_LINE         9u /* the SCI */
 #define POWER_SLEEP_S5     5u /* SLP_TYP of "off" in the DSDT */
+#define POWER_SLEEP_OVMF   0u /* ... and what OVMF writes, which reads no DSDT */
 
 struct power_config {
     void (*off)(void *who); /* the guest switched itself off */
