@@ -40,6 +40,16 @@ e2fsck -fn "$disk" >/dev/null 2>&1 || fail "the file system is damaged"
 is "in a container" "$(strata run --rm -v data:/d -v files:/f busybox cat /d/file /f/file)" "kept
 more"
 
+# Kept while the machine has it mounted: what its system has not written down yet is in it, and the
+# file system is whole.
+strata run -d --name keeps --as machine --network none --kernel "$linux" -v data:/d busybox sh -c 'while :; do sleep 1000; done' >/dev/null
+strata exec keeps sh -c 'head -c 3000000 /dev/urandom >/d/late; md5sum </d/late' >late.sum
+strata volume snapshot data now >/dev/null
+strata exec keeps umount /d
+strata delete --force keeps >/dev/null
+strata volume restore data@now --file late --to "$WORK/late" >/dev/null
+is "what was not written down yet" "$(md5sum <late)" "$(cat late.sum)"
+
 # Read-only is both the guest's word and the host's.
 is "read-only" "$(machine -v "$WORK/shared:/a:ro" -v data:/b:ro busybox sh -c \
     'cat /a/told /b/file; (echo x >/a/x) 2>/dev/null; (echo x >/b/x) 2>/dev/null; mount -o remount,rw /a; (echo x >/a/x) 2>/dev/null

@@ -111,9 +111,10 @@ struct mounted_freeze {
     const char *volume; /* borrowed */
     int child; /* owned: the one who lets it go on, also when we are killed; -1: none */
     pid_t pid;
+    int agent; /* owned: of a machine that has the disk; -1: none */
 };
 
-/* Where the disk is mounted; else nothing is done.  -ETIMEDOUT: it has too much to write. */
+/* Where the disk is mounted, a machine with an agent included; else nothing is done.  -ETIMEDOUT: it has too much to write. */
 int mounted_freeze(struct node *n, const char *volume, struct mounted_freeze *ret,
                    struct err *e);
 

@@ -24,6 +24,7 @@
 #include "base/str.h"
 #include "node/volume/mounted.h"
 #include "node/volume/private.h"
+#include "virt/monitor/remote/remote.h"
 
 #define WRITE_MS 30000 /* until what is held back is written down */
 #define STILL_MS 5000  /* that it stands still at most */
@@ -156,6 +157,20 @@ static int hear(struct mounted_freeze *f, struct err *e)
     return 0;
 }
 
+/* A machine's agent lets all its file systems stand still, until the connection ends; one
+ * without an agent has its disk kept as it stands. */
+static void freeze_machine(struct node *n, const struct mounted *where,
+                           struct mounted_freeze *ret)
+{
+    struct err e = {0};
+
+    if (where->machine[0] != '\0' &&
+        far_agent_freeze(where->machine, &ret->agent, &e) < 0) {
+        log_warn(n->log, "volume '%s' is kept as it stands in guest '%s': %s",
+                 ret->volume, where->guest, e.text);
+    }
+}
+
 int mounted_freeze(struct node *n, const char *volume, struct mounted_freeze *ret,
                    struct err *e)
 {
@@ -163,9 +178,10 @@ int mounted_freeze(struct node *n, const char *volume, struct mounted_freeze *re
     int ends[2];
     int r;
 
-    *ret = (struct mounted_freeze){.n = n, .volume = volume, .child = -1};
+    *ret = (struct mounted_freeze){.n = n, .volume = volume, .child = -1, .agent = -1};
     mounted_find(n, volume, &j.where);
     if (j.where.count == 0) {
+        freeze_machine(n, &j.where, ret);
         return 0;
     }
     mark_path(n, volume, j.path);
@@ -194,6 +210,9 @@ int mounted_thaw(struct mounted_freeze *f, struct err *e)
     char late = 1;
     int status;
 
+    if (f->agent >= 0) {
+        return far_agent_thaw(f->agent, e);
+    }
     if (f->child < 0) {
         return 0;
     }
