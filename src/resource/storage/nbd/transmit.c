@@ -212,8 +212,11 @@ static bool send_pages(struct request *r)
     struct connection *c = r->c;
 
     if (r->command != NBD_CMD_READ || r->bytes < BIG_BYTES || c->ssl != NULL ||
-        !nbd_pages_wanted(&c->pages, r->bytes, now_ns()) ||
         blk_pages(c->export->edge.disk, r->off, r->bytes, &r->file, &r->file_at) != 0) {
+        return false;
+    }
+    if (!nbd_pages_wanted(&c->pages, r->bytes, now_ns())) {
+        r->file = -1;
         return false;
     }
     nbd_reply_pages(r);
