@@ -133,11 +133,28 @@ void kernel_ready_fini(struct kernel_ready *r)
     *r = (struct kernel_ready){0};
 }
 
+/* What a package manager that was cut off, or an editor, leaves behind. */
+static bool is_left_over(const char *name)
+{
+    static const char *const ends[] = {".dpkg-new", ".dpkg-tmp", ".dpkg-old", ".rpmnew",
+                                       ".rpmsave",  ".old",      ".bak",      "~"};
+    size_t len = strlen(name);
+    bool is = false;
+
+    for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++) {
+        size_t end = strlen(ends[i]);
+
+        is |= len > end && strcmp(name + len - end, ends[i]) == 0;
+    }
+    return is;
+}
+
 static int see_name(void *arg, const char *name)
 {
     char *newest = arg;
 
-    if (str_starts(name, "vmlinuz-") && strverscmp(name, newest) > 0) {
+    if (str_starts(name, "vmlinuz-") && !is_left_over(name) &&
+        strverscmp(name, newest) > 0) {
         (void)str_print(newest, NAME_MAX + 1, "%s", name);
     }
     return 0;
