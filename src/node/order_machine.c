@@ -240,6 +240,11 @@ int order_take_disks(json_t *config, struct err *e)
             return err_set(e, -EINVAL, "cannot use --disk '%s': it names no file",
                            word != NULL ? word : "?");
         }
+        if (machine && strstr(word, ",slot=") != NULL) {
+            return err_set(e, -EINVAL,
+                           "cannot use --disk '%s': where it is plugged in is not said",
+                           word);
+        }
     }
     if (!machine && json_array_size(list) != 1) {
         return err_set(e, -EINVAL, "cannot use --disk twice with a container");

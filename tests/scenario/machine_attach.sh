@@ -19,7 +19,7 @@ device() { # SERIAL - how the guest calls it, if it has it
     inside "d=\$(dirname \$(grep -lx $1 /sys/block/vd?/serial 2>/dev/null) 2>/dev/null) && [ \"\$d\" != . ] && basename \$d"
 }
 has_it() { [ -n "$(device "$1" 2>/dev/null)" ]; }
-lacks() { [ -z "$(device "$1" 2>/dev/null)" ]; }
+lacks() { inside true && [ -z "$(device "$1" 2>/dev/null)" ]; }
 put() { # SERIAL TEXT
     inside "echo $2 | dd of=/dev/$(device "$1") bs=512 conv=sync,fsync 2>/dev/null"
 }
@@ -112,8 +112,20 @@ inside 'for s in /sys/firmware/acpi/interrupts/gpe01; do echo disable >$s; done'
 fails 1 strata detach web four --timeout 1s
 has "deaf" "$OUT" "the guest did not let go of it"
 is "still" "$(came)" "one four"
-inside 'echo enable >/sys/firmware/acpi/interrupts/gpe01'
-strata detach web four >/dev/null
+
+# Two at once, of which a reset makes an end.
+strata attach web --disk five,serial=five >/dev/null
+strata detach web four --timeout 90s >/dev/null &
+first=$!
+strata detach web five --timeout 90s >/dev/null &
+sleep 1
+strata reset web >/dev/null
+wait $first || fail "the first of two did not go"
+wait $! || fail "the second of two did not go"
+is "both are gone" "$(came)" one
+within 60 has_it one
+fails 125 strata create --as machine --kernel "$linux" --disk "$WORK/four,slot=24"
+has "a slot of its own" "$OUT" "is not said"
 
 # Six at most; marks have none of it.
 for name in two three four five six; do strata attach web --disk $name,serial=$name >/dev/null; done

@@ -68,6 +68,10 @@ int comes_detach(void *who, const struct control_call *c, json_t **ret, struct e
     i = path[0] != '\0' ? drives_find(&run->plan.disks, path, 0) : -ENOENT;
     if (i >= 0 && strcmp(how, "ask") == 0) {
         r = machine_detach(run->machine, run->plan.disks.one[i].slot, e);
+        if (r == -ENOENT) { /* it is just being closed */
+            err_clear(e);
+            r = 0;
+        }
     } else if (i >= 0 && strcmp(how, "keep") == 0) {
         machine_keep(run->machine, run->plan.disks.one[i].slot);
     }

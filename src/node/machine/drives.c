@@ -170,7 +170,7 @@ static int flush_all(void *arg)
     for (unsigned i = 0; r == 0 && i < o->drives->count; i++) {
         const struct drive *d = &o->drives->one[i];
 
-        r = d->is_read_only ? 0 : blk_flush(d->edge.disk);
+        r = d->is_read_only || d->edge.disk == NULL ? 0 : blk_flush(d->edge.disk);
         if (r < 0) {
             err_sys(o->e, r, "cannot write disk '%s'", d->path);
         }
@@ -333,9 +333,10 @@ int drives_resize(struct drives *d, const char *path, uint64_t bytes, struct err
     for (unsigned i = 0; i < d->count && r == -ENOENT; i++) {
         struct sizing s = {&d->one[i], bytes, e};
 
-        if (strcmp(d->one[i].path, path) == 0 && !d->one[i].is_disc) {
+        if (strcmp(d->one[i].path, path) == 0 && !d->one[i].is_disc &&
+            d->device[i] != NULL) {
             r = loop_do(d->loop, grow_one, &s);
-            if (r == 0) {
+            if (r == 0 && d->device[i] != NULL) {
                 virtio_blk_device_resized(d->device[i]);
             }
         }

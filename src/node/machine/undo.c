@@ -30,14 +30,20 @@ static int put_over(struct blk *take_lower, void *arg, struct blk **ret, struct 
     return r < 0 ? r : filter_overlay_create(take_lower, store, &o, ret, e);
 }
 
+/* Also one that just comes or goes. */
+static bool is_left_alone(const struct drive *d)
+{
+    return d->is_read_only || d->edge.disk == NULL;
+}
+
 static int mark_one(struct drives *d, unsigned i, struct err *e)
 {
-    return d->one[i].is_read_only ? 0 : blk_insert(&d->one[i].edge, put_over, d, e);
+    return is_left_alone(&d->one[i]) ? 0 : blk_insert(&d->one[i].edge, put_over, d, e);
 }
 
 static int take_off(struct drives *d, unsigned i, struct err *e)
 {
-    return d->one[i].is_read_only ? 0 : blk_remove(&d->one[i].edge, e);
+    return is_left_alone(&d->one[i]) ? 0 : blk_remove(&d->one[i].edge, e);
 }
 
 static int mark_all(void *arg)

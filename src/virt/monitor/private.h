@@ -185,6 +185,7 @@ void allocator_describe(const struct machine *m, uint64_t ecam, struct acpi_conf
  * the guest let go of is taken out; nothing of it is left on the loop, and no vCPU runs. */
 int slots_grant(struct machine *m, struct err *e);
 void slots_serve(struct machine *m);
+bool slots_move(struct machine *m); /* something is on its way out */
 void slots_release(struct machine *m);
 
 /* display.c: the screen; its memory moves, if it is to. */

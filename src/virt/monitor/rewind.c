@@ -34,6 +34,11 @@ static int take(struct machine *m, int take_fd, struct err *e)
     struct mark *k = fault_calloc(1, sizeof *k);
     int r;
 
+    if (slots_move(m)) { /* a mark would have it, and the machine not */
+        free(k);
+        (void)close(take_fd);
+        return err_set(e, -EBUSY, "cannot mark the machine: a device is being detached");
+    }
     if (k == NULL) {
         (void)close(take_fd);
         return err_set(e, -ENOMEM, "out of memory");

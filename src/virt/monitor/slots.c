@@ -46,7 +46,8 @@ static void on_task(struct loop_task *t)
     board_lock(s->machine->board);
     s->is_posted = false;
     board_unlock(s->machine->board);
-    slots_serve(s->machine);
+    /* Not from here: what was posted beside it has to be served for the machine to stand. */
+    loop_timer_set(s->machine->loop, &s->again, 1);
 }
 
 static void on_again(struct loop_timer *t)
@@ -80,12 +81,16 @@ void slots_serve(struct machine *m)
         loop_timer_set(m->loop, &m->slots->again, AGAIN_NS);
         return;
     }
-    for (unsigned i = 0; i < 32; i++) {
-        if ((left >> i & 1) != 0) {
-            take_out(m, i);
-        }
+    while (left != 0) { /* closing a disk turns the loop: look anew */
+        take_out(m, (unsigned)__builtin_ctz(left));
+        left = plug_slots_left(m->slots->dev);
     }
     (void)machine_resume(m, NULL);
+}
+
+bool slots_move(struct machine *m)
+{
+    return plug_slots_moves(m->slots->dev);
 }
 
 static uint32_t there_at_first(const struct machine_options *o)

@@ -192,19 +192,23 @@ static int begin(struct cd *d, struct task *t)
 
 static void serve_requests(struct cd *d)
 {
+    unsigned served = 0; /* others have their turn, too */
     struct task *t;
 
     virtio_work_hush(&d->work, REQUESTS);
-    while (!d->stops && (t = d->free) != NULL &&
+    while (served < QUEUE_SIZE && !d->stops && (t = d->free) != NULL &&
            virtio_work_take(&d->work, REQUESTS, &t->chain) == 1) {
         d->free = t->next;
         if (begin(d, t) != 0) {
             put_back(d, t);
             virtio_work_break(&d->work, REQUESTS);
         }
+        served++;
     }
     virtio_work_show(&d->work, REQUESTS);
-    if (d->free != NULL) { /* else whoever ends looks again */
+    if (served == QUEUE_SIZE) {
+        virtio_work_again(&d->work, REQUESTS);
+    } else if (d->free != NULL) { /* else whoever ends looks again */
         virtio_work_listen(&d->work, REQUESTS);
     }
 }

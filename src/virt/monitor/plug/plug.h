@@ -91,6 +91,7 @@ void plug_slots_keep(struct dev *d, unsigned slot);
  * Now somebody has. */
 uint32_t plug_slots_there(const struct dev *d);
 uint32_t plug_slots_left(struct dev *d);
+bool plug_slots_moves(struct dev *d); /* something is on its way out */
 void plug_slots_gone(struct dev *d, unsigned slot);
 
 #endif

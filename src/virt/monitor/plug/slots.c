@@ -116,6 +116,17 @@ uint32_t plug_slots_left(struct dev *d)
     return left;
 }
 
+bool plug_slots_moves(struct dev *d)
+{
+    struct plug_slots *p = (struct plug_slots *)d;
+    bool moves;
+
+    board_lock(d->board);
+    moves = (p->wanted | p->left) != 0;
+    board_unlock(d->board);
+    return moves;
+}
+
 void plug_slots_gone(struct dev *d, unsigned slot)
 {
     struct plug_slots *p = (struct plug_slots *)d;
