@@ -113,6 +113,21 @@ fails 1 strata detach web four --timeout 1s
 has "deaf" "$OUT" "the guest did not let go of it"
 is "still" "$(came)" "one four"
 
+# The command is killed, and the system listens later: nothing goes any more.
+timeout -s KILL 2 "$STRATA" --state "$STATE" detach web four --timeout 60s >/dev/null 2>&1 || true
+sleep 6
+inside 'echo enable >/sys/firmware/acpi/interrupts/gpe01'
+strata attach web --disk six,serial=six >/dev/null # the guest looks at all slots for it
+within 10 has_it six
+sleep 1
+is "of a killed command" "$(came)" "one four six"
+has_it four || fail "the guest let go of disk four"
+strata detach web six >/dev/null
+strata save web >/dev/null
+strata start web >/dev/null
+is "saved" "$(came)" "one four"
+inside 'for s in /sys/firmware/acpi/interrupts/gpe01; do echo disable >$s; done'
+
 # Two at once, of which a reset makes an end.
 strata attach web --disk five,serial=five >/dev/null
 strata detach web four --timeout 90s >/dev/null &

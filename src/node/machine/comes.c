@@ -2,15 +2,19 @@
  *
  * One that comes is opened as those of the plan are, and plugged into a slot of PCI.  One that is
  * to go the guest is asked for; when it has let go, the machine says so, and its file is
- * closed.  Whoever asked looks whether it is still there, and says when he does not wait. */
+ * closed.  Whoever asked looks whether it is still there, and says when he does not wait; who
+ * does not even say that has gone, and the guest keeps its disks: their list is the asker's. */
 #include <errno.h>
 #include <fcntl.h>
+#include <stddef.h>
 #include <string.h>
 
 #include "base/err.h"
 #include "base/json.h"
 #include "node/machine/private.h"
 #include "virt/monitor/slots.h"
+
+#define WISH_NS UINT64_C(5000000000) /* without a look: nobody waits */
 
 int comes_attach(void *who, const struct control_call *c, json_t **ret, struct err *e)
 {
@@ -52,6 +56,17 @@ void comes_gone(void *who, unsigned slot)
     }
 }
 
+static void on_wish(struct loop_timer *t)
+{
+    struct run *run = (struct run *)((char *)t - offsetof(struct run, wish));
+
+    for (unsigned i = 0; i < run->plan.disks.count; i++) {
+        if (run->plan.disks.one[i].slot != 0) {
+            machine_keep(run->machine, run->plan.disks.one[i].slot);
+        }
+    }
+}
+
 int comes_detach(void *who, const struct control_call *c, json_t **ret, struct err *e)
 {
     struct run *run = who;
@@ -74,6 +89,10 @@ int comes_detach(void *who, const struct control_call *c, json_t **ret, struct e
         }
     } else if (i >= 0 && strcmp(how, "keep") == 0) {
         machine_keep(run->machine, run->plan.disks.one[i].slot);
+    }
+    if (i >= 0 && strcmp(how, "keep") != 0) {
+        run->wish.fn = on_wish;
+        loop_timer_set(run->loop, &run->wish, WISH_NS);
     }
     *ret = json_pack("{s:b}", "there", i >= 0);
     return r;

@@ -61,8 +61,9 @@ struct run {
     struct gdb *gdb;         /* owned; NULL: nobody has debugged it */
     struct loop_watch input, signals;
     struct loop_timer retry;
-    int ended_by;     /* signal; 0: none */
-    bool was_pressed; /* by SIGINT: the next one ends it */
+    struct loop_timer wish; /* comes.c: until nobody waits for a disk to go any more */
+    int ended_by;           /* signal; 0: none */
+    bool was_pressed;       /* by SIGINT: the next one ends it */
     bool is_paused, has_ended;
     bool is_saved;   /* it is not to go on: asked to end, it ends well */
     bool is_crashed; /* it stands, for who looks at it */

@@ -277,6 +277,7 @@ static int live(struct run *run, struct err *e)
     debugger_end(run, (unsigned)code_of(run, end, code));
     loop_unwatch(&run->input);
     loop_timer_clear(run->loop, &run->retry);
+    loop_timer_clear(run->loop, &run->wish);
     if (run->signals.fd >= 0) {
         loop_unwatch(&run->signals);
     }
