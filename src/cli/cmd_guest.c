@@ -165,7 +165,14 @@ int cmd_screen(struct cli *c, const struct op_screen *a)
 {
     struct err e = {0};
     struct node *n = cli_node(c, &e);
-    int r = n == NULL ? -1 : take_picture(n, a->guest, a->file, &e);
+    int r = n == NULL ? -1 : 0;
+
+    if (r == 0 && a->n_key > 0 && a->file != NULL) {
+        r = err_set(&e, -EINVAL, "--key types and shows nothing: use it without --file");
+    } else if (r == 0) {
+        r = a->n_key > 0 ? node_guest_type(n, a->guest, a->key, a->n_key, &e)
+                         : take_picture(n, a->guest, a->file, &e);
+    }
     return cli_finish(c, r, NULL, &e);
 }
 

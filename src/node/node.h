@@ -91,8 +91,7 @@ int node_guest_resume(struct node *n, const char *guest, struct err *e);
 int node_guest_reset(struct node *n, const char *guest, struct err *e);
 int node_guest_save(struct node *n, const char *guest, struct err *e);
 
-/* Machines only: a disk comes, also while it runs; order: disk.  What came goes; order: name,
- * timeout. */
+/* Machines only: a disk comes; order: disk.  It goes; order: name, timeout. */
 int node_guest_attach(struct node *n, const char *guest, const json_t *order,
                       struct err *e);
 int node_guest_detach(struct node *n, const char *guest, const json_t *order,
@@ -101,8 +100,10 @@ int node_guest_detach(struct node *n, const char *guest, const json_t *order,
 /* Machines only: what they are now is remembered; back to that; an ELF core file. */
 int node_guest_mark(struct node *n, const char *guest, struct err *e);
 int node_guest_rewind(struct node *n, const char *guest, struct err *e);
-/* What its screen shows, into an empty file. */
+/* What its screen shows, into an empty file; keys for its keyboard. */
 int node_guest_screen(struct node *n, const char *guest, int fd, struct err *e);
+int node_guest_type(struct node *n, const char *guest, const char *const *keys,
+                    size_t n_keys, struct err *e);
 int node_guest_dump(struct node *n, const char *guest, const char *file, struct err *e);
 
 /* Machines only: a debugger that speaks gdb's protocol is this socket, or comes to it; -1: no

@@ -186,6 +186,15 @@ int node_guest_screen(struct node *n, const char *guest, int fd, struct err *e)
     return note("screen", guest, NULL, NULL, e);
 }
 
+int node_guest_type(struct node *n, const char *guest, const char *const *keys,
+                    size_t n_keys, struct err *e)
+{
+    (void)n;
+    (void)keys;
+    (void)n_keys;
+    return note("type", guest, NULL, NULL, e);
+}
+
 int node_guest_dump(struct node *n, const char *guest, const char *file, struct err *e)
 {
     (void)n;

@@ -1,4 +1,5 @@
-/* screen_fuzz.c - any accesses of a hostile guest to its graphics card, and pictures of it.
+/* screen_fuzz.c - any accesses of a hostile guest to its graphics card, and pictures of it; and to
+ * its keyboard.
  *
  * The input is a list of records of eight bytes: what, how (width), where (16 bits), a value (32
  * bits): ports, the window, the page, configuration space, state in between, a picture. */
@@ -11,6 +12,7 @@
 #include "tests/virt/monitor/screen/heap_mem.h"
 #include "tests/virt/monitor/snap_memory.h"
 #include "virt/monitor/board/board.h"
+#include "virt/monitor/dev/keyboard.h"
 #include "virt/monitor/pci/pci.h"
 #include "virt/monitor/screen/screen.h"
 
@@ -22,7 +24,7 @@ struct world {
     struct loop *loop;
     struct board *board;
     struct mem *mem;
-    struct dev *bus;
+    struct dev *bus, *keyboard;
     struct screen *screen;
     unsigned pictures;
 };
@@ -45,6 +47,7 @@ static void make(struct world *w)
                                    .window_last = 0xdfffffff,
                                    .messages = {.send = on_send},
                                    .reset = on_event};
+    const struct keyboard_config keyboard = {.reset = on_event};
     struct screen_config c = {.slot = SLOT, .moves = on_event, .moved = on_event};
 
     w->mem = heap_mem_make();
@@ -58,20 +61,23 @@ static void make(struct world *w)
     if (screen_create(&c, &w->screen, NULL) != 0) {
         abort();
     }
+    if (dev_create(&dev_keyboard, w->board, &keyboard, &w->keyboard, NULL) != 0) {
+        abort();
+    }
     pci_write(c.bus, PCI_WHERE(SLOT, 0), PCI_BAR + 8, 4, (uint32_t)PAGE);
     pci_write(c.bus, PCI_WHERE(SLOT, 0), PCI_COMMAND, 2, PCI_COMMAND_MEMORY);
 }
 
 /* State out, one byte of it changed, and in again. */
-static void carry(struct world *w, uint16_t where, uint8_t flip)
+static void carry(struct dev *d, uint16_t where, uint8_t flip)
 {
     struct snap_memory s;
 
     snap_memory_write(&s);
-    w->bus->class->carry(w->bus, &s.snap);
+    d->class->carry(d, &s.snap);
     s.bytes[where % s.count] ^= flip;
     snap_memory_read(&s);
-    w->bus->class->carry(w->bus, &s.snap);
+    d->class->carry(d, &s.snap);
     snap_memory_fini(&s);
 }
 
@@ -103,7 +109,7 @@ static void obey(struct world *w, const uint8_t r[8])
 
     memcpy(&where, r + 2, 2);
     memcpy(&v, r + 4, 4);
-    switch (r[0] % 8) {
+    switch (r[0] % 10) {
     case 0:
         board_write(w->board, BOARD_PORTS, 0x3b0u + where % 0x30, width, v);
         break;
@@ -123,12 +129,20 @@ static void obey(struct world *w, const uint8_t r[8])
         (void)board_read(w->board, BOARD_MEMORY, PAGE + (where & 0xfff), width);
         break;
     case 5:
-        carry(w, where, r[1]);
+        carry((v & 1) == 0 ? w->bus : w->keyboard, where, r[1]);
         break;
     case 6:
         pci_write(pci_bus_of(w->bus), PCI_WHERE(SLOT, 0), where & 0x7c, 4, v);
         pci_rest(w->bus);
         pci_wake(w->bus);
+        break;
+    case 7:
+        board_write(w->board, BOARD_PORTS, 0x60u + (where & 4), 1, v);
+        (void)board_read(w->board, BOARD_PORTS, 0x60u + (where & 2) * 2, 1);
+        break;
+    case 8:
+        (void)keyboard_type(w->keyboard, (where & 1) == 0 ? "ctrl-alt-delete" : "down",
+                            NULL);
         break;
     default:
         show(w);
@@ -147,6 +161,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     show(&w);
     pci_rest(w.bus);
+    dev_destroy(w.keyboard);
     dev_destroy(w.bus);
     mem_destroy(w.mem);
     board_destroy(w.board);

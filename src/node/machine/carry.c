@@ -139,10 +139,20 @@ int carry_dump(void *who, const struct control_call *c, json_t **ret, struct err
 
 int carry_screen(void *who, const struct control_call *c, json_t **ret, struct err *e)
 {
-    int r = need_files(c, 1, e);
+    struct machine *m = ((struct run *)who)->machine;
+    const json_t *keys = json_object_get(c->arg, "keys");
+    int r = keys != NULL ? 0 : need_files(c, 1, e);
+    size_t i;
+    json_t *key;
 
     (void)ret;
-    return r == 0 ? machine_screen(((struct run *)who)->machine, c->fds[0], e) : r;
+    json_array_foreach(keys, i, key)
+    {
+        const char *word = json_string_value(key);
+
+        r = r == 0 ? machine_type(m, word != NULL ? word : "", e) : r;
+    }
+    return r == 0 && keys == NULL ? machine_screen(m, c->fds[0], e) : r;
 }
 
 void carry_crashed(void *who)

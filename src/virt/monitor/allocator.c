@@ -20,6 +20,7 @@
 #include "virt/monitor/acpi/tables.h"
 #include "virt/monitor/dev/exit.h"
 #include "virt/monitor/dev/ioapic.h"
+#include "virt/monitor/dev/keyboard.h"
 #include "virt/monitor/dev/pic.h"
 #include "virt/monitor/dev/pit.h"
 #include "virt/monitor/dev/power.h"
@@ -255,11 +256,13 @@ static int grant_devices(struct machine *m, struct err *e)
         .port = 0x3f8, .line = 4, .send = on_console, .who = m};
     const struct serial_config second = {
         .port = 0x2f8, .line = 3, .send = on_nothing, .who = m};
+    const struct keyboard_config keyboard = {.reset = on_reset, .who = m};
     const struct watchdog_config watchdog = {.over = on_watchdog, .who = m};
     const struct exit_config leave = {.end = on_end,
                                       .reset = on_reset,
                                       .panic = on_panic,
                                       .who = m,
+                                      .has_keyboard = m->options.has_screen,
                                       .is_plain = m->options.hides};
     int r = allocator_add(m, &dev_pic, &pic, &m->pic, e);
 
@@ -272,6 +275,9 @@ static int grant_devices(struct machine *m, struct err *e)
     r = r == 0 ? allocator_add(m, &dev_exit, &leave, NULL, e) : r;
     if (r == 0 && m->options.watchdog != MACHINE_WATCHDOG_NONE) {
         r = allocator_add(m, &dev_watchdog, &watchdog, NULL, e);
+    }
+    if (r == 0 && m->options.has_screen) {
+        r = allocator_add(m, &dev_keyboard, &keyboard, &m->keyboard, e);
     }
     return r == 0 ? grant_plugs(m, e) : r;
 }
@@ -365,7 +371,7 @@ void allocator_describe(const struct machine *m, uint64_t ecam, struct acpi_conf
         .cpus = m->cpus,
         .absent = absent(m),
         .plugs_cpus = m->plug_cpus != NULL,
-        .has_vga = m->options.has_screen,
+        .has_screen = m->options.has_screen,
         .watches = m->options.watchdog != MACHINE_WATCHDOG_NONE,
         .slots = slots(m),
         .slot_first = MACHINE_SLOT_FIRST,

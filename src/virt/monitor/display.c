@@ -6,6 +6,7 @@
 #include <errno.h>
 
 #include "base/err.h"
+#include "virt/monitor/dev/keyboard.h"
 #include "virt/monitor/pci/pci.h"
 #include "virt/monitor/private.h"
 #include "virt/monitor/screen/png.h"
@@ -43,11 +44,24 @@ void display_serve(struct machine *m)
     pause_release(m, HOLD_PLACE);
 }
 
+static int need_screen(const struct machine *m, struct err *e)
+{
+    return m->screen != NULL ? 0
+                             : err_set(e, -ENOENT,
+                                       "the machine has no screen: one that is made with "
+                                       "--screen does");
+}
+
 int machine_screen(struct machine *m, int fd, struct err *e)
 {
-    return m->screen != NULL
-               ? png_write(screen_display(m->screen), fd, e)
-               : err_set(
-                     e, -ENOENT,
-                     "the machine has no screen: one that is made with --screen does");
+    int r = need_screen(m, e);
+
+    return r == 0 ? png_write(screen_display(m->screen), fd, e) : r;
+}
+
+int machine_type(struct machine *m, const char *keys, struct err *e)
+{
+    int r = need_screen(m, e);
+
+    return r == 0 ? keyboard_type(m->keyboard, keys, e) : r;
 }

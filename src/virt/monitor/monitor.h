@@ -49,7 +49,7 @@ struct machine_options {
     bool no_reboot;          /* a reset ends the run; else the guest starts again */
     int pagemap; /* /proc/self/pagemap, open: taken, for quick rewinds; 0: none */
     enum machine_watchdog watchdog;
-    bool has_screen;        /* a graphics card; `machine_screen` */
+    bool has_screen;        /* a graphics card and a keyboard; `machine_screen` */
     bool shutdown_resets;   /* a triple fault is a reset, as on hardware; else the end */
     uint8_t generation[16]; /* see identity.h; zeros: made up */
 
@@ -155,6 +155,10 @@ int machine_dump(struct machine *m, int fd, struct err *e);
 /* What its screen shows now, into an empty file (PNG); it need not stand.  -ENOENT: it has
  * none. */
 int machine_screen(struct machine *m, int fd, struct err *e);
+
+/* Keys on the keyboard that comes with it, as "a" or "ctrl-alt-delete" (dev/keyboard.h), go down and
+ * up.  -EINVAL: there is no such key; -EAGAIN: the guest does not take them; -ENOENT. */
+int machine_type(struct machine *m, const char *keys, struct err *e);
 
 /* The registers of a processor, which stands, and others for it; the guest's memory. */
 void machine_look(struct machine *m, unsigned index, struct x86_regs *ret);

@@ -74,6 +74,7 @@ struct machine {
     struct dev *pic, *ioapic, *serial, *power, *pci; /* borrowed from `dev` */
     struct dev *plug_cpus, *plug_memory; /* ... NULL: they stay; no more comes */
     struct screen *screen;               /* borrowed; NULL: there is none */
+    struct dev *keyboard;                /* ... with it */
     struct slots *slots;                 /* owned; slots.c */
     uint64_t plug_first, plug_bytes;     /* where it may come */
     struct virtio_space_mem space;       /* what devices see of `mem` */

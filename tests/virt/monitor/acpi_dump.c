@@ -37,7 +37,7 @@ int main(int argc, char **argv)
         .plugs_cpus = argc > 2,
         .watches = argc > 2,
         .generation = argc > 2 ? UINT64_C(0x3000ef000) : 0,
-        .has_vga = argc > 2,
+        .has_screen = argc > 2,
         .plug_first = UINT64_C(0x100000000),
         .plug_bytes = argc > 2 ? UINT64_C(640) << 20 : 0,
         .slots = 8,

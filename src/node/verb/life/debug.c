@@ -87,6 +87,18 @@ int node_guest_screen(struct node *n, const char *guest, int fd, struct err *e)
     return ask(n, guest, "show", &q, e);
 }
 
+int node_guest_type(struct node *n, const char *guest, const char *const *keys,
+                    size_t n_keys, struct err *e)
+{
+    SCOPED(scope_json) json_t *arg = json_pack("{s:[]}", "keys");
+    const struct far_question q = {.verb = FAR_SCREEN, .arg = arg};
+
+    for (size_t i = 0; i < n_keys; i++) {
+        (void)json_array_append_new(json_object_get(arg, "keys"), json_string(keys[i]));
+    }
+    return ask(n, guest, "type to", &q, e);
+}
+
 int node_guest_dump(struct node *n, const char *guest, const char *file, struct err *e)
 {
     SCOPED(scope_close)

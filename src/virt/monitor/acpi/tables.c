@@ -142,7 +142,7 @@ static void host_bridge(struct aml *a, const struct acpi_config *c)
     aml_io(a, 0xcf8, 8);
     aml_range(a, AML_RANGE_IO, 0, 0xcf7);
     aml_range(a, AML_RANGE_IO, 0xd00, 0xffff);
-    if (c->has_vga) {
+    if (c->has_screen) {
         aml_range(a, AML_RANGE_MEMORY, 0xa0000, 0xbffff);
     }
     for (unsigned i = 0; i < ACPI_WINDOWS && c->window[i].last != 0; i++) {
@@ -165,6 +165,21 @@ static void legacy_device(struct aml *a, const char *name, const char *id, uint1
     resources = aml_resources(a);
     aml_io(a, port, port == 0x70 ? 2 : 8);
     aml_irq(a, line);
+    aml_resources_end(a, resources);
+    aml_end(a, device);
+}
+
+/* Who starts an operating system looks for it, not at its ports. */
+static void keyboard(struct aml *a)
+{
+    size_t device = aml_device(a, "KBD");
+    size_t resources;
+
+    aml_name_eisa_id(a, "_HID", "PNP0303");
+    resources = aml_resources(a);
+    aml_io(a, 0x60, 1);
+    aml_io(a, 0x64, 1);
+    aml_irq(a, 1);
     aml_resources_end(a, resources);
     aml_end(a, device);
 }
@@ -212,6 +227,9 @@ static uint32_t dsdt(struct aml *a, const struct acpi_config *c)
     legacy_device(a, "COM1", "PNP0501", 0x3f8, 4);
     legacy_device(a, "COM2", "PNP0501", 0x2f8, 3);
     legacy_device(a, "RTC", "PNP0B00", 0x70, 8);
+    if (c->has_screen) {
+        keyboard(a);
+    }
     acpi_describe_plugs(a, c);
     if (c->generation != 0) {
         generation(a, c->generation);
@@ -246,6 +264,7 @@ static void address(struct aml *a, uint16_t port, uint8_t bits, uint8_t size)
 #define FADT_NO_SLEEP    (1u << 5) /* no fixed sleep button */
 #define FADT_TIMER_32    (1u << 8)
 #define FADT_RESET       (1u << 10)
+#define BOOT_ARCH_8042   0x02u
 #define BOOT_ARCH_NO_VGA 0x04u
 
 static uint32_t facs(struct aml *a)
@@ -284,7 +303,7 @@ static uint32_t fadt(struct aml *a, const struct acpi_config *c, uint32_t facs_a
     put(a, 0xffff, 2);
     put(a, 0, 2 + 2 + 1 + 1 + 1 + 1);
     aml_byte(a, 0x32); /* the century's byte */
-    put(a, c->has_vga ? 0 : BOOT_ARCH_NO_VGA, 2);
+    put(a, c->has_screen ? BOOT_ARCH_8042 : BOOT_ARCH_NO_VGA, 2);
     aml_byte(a, 0);
     put(a, FADT_WBINVD | FADT_C1 | FADT_NO_SLEEP | FADT_TIMER_32 | FADT_RESET, 4);
     address(a, POWER_RESET_PORT, 8, 1);

@@ -23,7 +23,7 @@ struct acpi_config {
         uint64_t first, last;
     } window[ACPI_WINDOWS]; /* of PCI memory; `last` 0: no more */
 
-    bool has_vga;
+    bool has_screen;                 /* and a keyboard */
     uint64_t plug_first, plug_bytes; /* where memory may come; 0 bytes: nowhere */
     bool watches;                    /* there is a watchdog */
     uint64_t generation;             /* where its generation is told; 0: nowhere */

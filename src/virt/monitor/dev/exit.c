@@ -97,8 +97,8 @@ static int start(struct dev *d, const void *config, struct err *e)
     static const struct board_io a = {.read = read_a, .write = write_a};
     static const struct board_io keyboard = {.read = read_none, .write = write_keyboard};
     struct leave *x = (struct leave *)d;
-    const struct board_claim claims[] = {{PORT_A, 1, &a, x},
-                                         {PORT_KEYBOARD, 1, &keyboard, x},
+    const struct board_claim claims[] = {{PORT_KEYBOARD, 1, &keyboard, x},
+                                         {PORT_A, 1, &a, x},
                                          {PORT_EXIT, 4, &leave, x},
                                          {PORT_PANIC, 1, &panic, x}};
     unsigned n = sizeof claims / sizeof claims[0];
@@ -106,7 +106,7 @@ static int start(struct dev *d, const void *config, struct err *e)
 
     x->config = *(const struct exit_config *)config;
     n -= x->config.is_plain ? 2 : 0;
-    for (unsigned i = 0; r == 0 && i < n; i++) {
+    for (unsigned i = x->config.has_keyboard; r == 0 && i < n; i++) {
         r = board_claim(d->board, BOARD_PORTS, &claims[i], e);
     }
     return r;

@@ -12,6 +12,7 @@ struct exit_config {
     void (*panic)(void *who,
                   unsigned events); /* pvpanic: bit 0 panicked, 1 crash loaded */
     void *who;                      /* borrowed */
+    bool has_keyboard;              /* a controller is there, which resets itself */
     bool is_plain;                  /* only what a PC has: no debug-exit, no pvpanic */
 };
 

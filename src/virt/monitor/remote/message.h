@@ -40,7 +40,7 @@ enum far_verb {
     FAR_ATTACH, /* {"disk": word}: node/machine/drives.h; its file comes along */
     FAR_DETACH, /* {"disk": file, "how": ask, look, keep}: {"there": ...} */
     FAR_CABLE, /* its cards are linked to their networks, which they are not from the start */
-    FAR_SCREEN, /* what it shows, as a picture into a file that comes along */
+    FAR_SCREEN, /* what it shows, into a file that comes along; {"keys": [...]} are typed */
     FAR_VERB_COUNT
 };
 

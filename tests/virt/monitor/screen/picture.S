@@ -1,8 +1,8 @@
 /* picture.S - the first sector of a disk that shows something by the BIOS of the screen: what, says
  * its byte 508.  't': words; 'p': a plane of mode 0x12 through the set/reset register; 'b': 320 by
  * 200 bytes, each its place's lowest 8 bits; 'f': a frame buffer of 800 by 600 words, red and
- * green by column and row, and blue all.  The first serial
- * port says "shown", or "failed". */
+ * green by column and row, and blue all; 'k': nothing, but each key that is typed is a line.  The first
+ * serial port says "shown", or "failed". */
     .code16
     .globl _start
 _start:
@@ -21,6 +21,8 @@ begin:
     je bytes
     cmpb $'f', %al
     je frame
+    cmpb $'k', %al
+    je type
     movw $words, %si
 1:  lodsb
     testb %al, %al
@@ -29,6 +31,26 @@ begin:
     movw $0x0007, %bx
     int $0x10
     jmp 1b
+type:
+    cli /* the BIOS writes to that port, too, at each tick of the clock */
+    movw $good, %si
+    movw $0x3f8, %dx
+2:  lodsb
+    outb %al, %dx
+    testb %al, %al
+    jnz 2b
+3:  sti
+    xorw %ax, %ax
+    int $0x16
+    cli
+    movw $0x3f8, %dx
+    outb %al, %dx
+    movb %ah, %al
+    addb $0x20, %al /* the key's own code, as a character */
+    outb %al, %dx
+    movb $'\n', %al
+    outb %al, %dx
+    jmp 3b
 planes:
     movw $0x0012, %ax
     int $0x10
