@@ -27,6 +27,7 @@ OPERATIONS = {"null": "null system call", "fault": "page fault", "fork": "fork+e
               "pipe": "pipe ping-pong", "mmap": "mmap 64 KiB, touch, munmap"}
 SECONDS_MOST = 300
 IDLE_SECONDS = 10
+LONG_SECONDS = 75  # more than after which a processor gives all back that it can
 CROWD = 100
 CROWD_MIB = 128
 CROWD_SECONDS = 180
@@ -125,7 +126,7 @@ class Run:
                 for raw in p.stdout:
                     self.lines.append((raw.decode(errors="replace").strip(), time.monotonic() - started,
                                        cpu_seconds(p.pid)))
-                    if raw.startswith(b"end idle"):
+                    if raw.startswith((b"end idle", b"rested")):
                         self.beside_kib = beside_ram_kib(p.pid)
                     if self.lines[-1][1] > SECONDS_MOST:
                         break
@@ -268,7 +269,7 @@ def parallel(m):
 
 
 def idle(m):
-    found = turns(3, lambda who: m.run(who, "idle", words=f"idle={IDLE_SECONDS}"))
+    found = turns(3, lambda who: m.run(who, "idle", words=f"rest={IDLE_SECONDS}"))
     share = medians(found, lambda r: r.cpu_us["idle"] / 1e6 / IDLE_SECONDS)
     beside = medians(found, lambda r: r.beside_kib / 1024)
     for title, values, limit, unit, scale in (
@@ -279,6 +280,17 @@ def idle(m):
         yield lib.Row(title, f"{ours * scale:.3g} {unit}",
                       f"limit {limit * scale:g} {unit}; qemu {best} {peers[best] * scale:.3g} {unit}",
                       ours / limit, 1, 0.5)
+    yield from long_rest(m)
+
+
+def long_rest(m):
+    """Our machine alone: what is left then, and what coming back costs."""
+    least = m.run("strata", "idle", words=f"rest={LONG_SECONDS}").beside_kib / 1024
+    yield lib.Row(f"the same after {LONG_SECONDS} s", f"{least:.3g} MiB", "limit 8 MiB", least / 8, 1, 0.5)
+    wake = m.run("strata", "wake", words=f"rest={LONG_SECONDS}")
+    for name, title in (("exec-first", "the first command after it"), ("exec-behind", "the following 200")):
+        took, before = wake.operations[name], wake.operations["exec-before"]
+        yield lib.Row(title, f"{took / 1e3:.3g} ms", f"200 before it {before / 1e3:.3g} ms", took / before, NONE, NONE)
 
 
 class Crowd:

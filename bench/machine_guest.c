@@ -1,7 +1,7 @@
 /* machine_guest.c - the first process of a machine that is measured: the system mix, programs.
  *
- * What it does is in the word `work=` of the kernel's command line: mix, user, parallel (`jobs=`), idle, answer.  Each
- * line of results says the least and the median of many batches, by the guest's clock; `begin`
+ * What it does is in the word `work=` of the kernel's command line: mix, user, parallel (`jobs=`), idle, wake, answer.
+ * Each line of results says the least and the median of many batches, by the guest's clock; `begin`
  * and `end` lines let whoever started the machine compare that clock with its own. */
 #include <fcntl.h>
 #include <sched.h>
@@ -28,6 +28,7 @@
 #define JOBS          8
 #define IDLE_BEFORE   3
 #define IDLE_SECONDS  10
+#define WAKE_WARM     200
 #define PROGRAMS      "/programs"
 
 static double now(void)
@@ -344,10 +345,10 @@ static void parallel(void)
 
 /* ---- nothing ---- */
 
-/* Behind the noise of the start; then nothing for `idle=` seconds. */
+/* Behind the noise of the start; then nothing for `rest=` seconds. */
 static void idle(void)
 {
-    const char *seconds = getenv("idle");
+    const char *seconds = getenv("rest");
 
     (void)sleep(IDLE_BEFORE);
     printf("begin idle %.6f\n", now());
@@ -355,6 +356,27 @@ static void idle(void)
     (void)sleep(seconds != NULL ? (unsigned)atoi(seconds) : IDLE_SECONDS);
     printf("end idle %.6f 1\n", now());
     (void)fflush(stdout);
+}
+
+/* What coming back costs: commands and a program just before a rest of `rest=` seconds, and
+ * the same again just behind it. */
+static void wake(void)
+{
+    const char *seconds = getenv("rest");
+
+    (void)fork_exec_wait(WAKE_WARM);
+    printf("op exec-before %.4f\n", fork_exec_wait(WAKE_WARM) / WAKE_WARM * 1e6);
+    run_program("mix");
+    run_program("mix");
+    (void)fflush(stdout);
+    (void)sleep(seconds != NULL ? (unsigned)atoi(seconds) : IDLE_SECONDS);
+    printf("rested\n");
+    (void)fflush(stdout);
+    printf("op exec-first %.4f\n", fork_exec_wait(1) * 1e6);
+    printf("op exec-second %.4f\n", fork_exec_wait(1) * 1e6);
+    printf("op exec-behind %.4f\n", fork_exec_wait(WAKE_WARM) / WAKE_WARM * 1e6);
+    run_program("mix");
+    run_program("mix");
 }
 
 /* Each line of the console comes back, until one says `end`. */
@@ -392,6 +414,9 @@ int main(int argc, char **argv)
     }
     if (strstr(work, "idle") != NULL) {
         idle();
+    }
+    if (strstr(work, "wake") != NULL) {
+        wake();
     }
     if (strstr(work, "answer") != NULL) {
         answer();

@@ -63,10 +63,10 @@ int cpu_debug(struct cpu *c, const struct cpu_debug *d)
     return 0;
 }
 
-void cpu_trim(struct cpu *c)
+void cpu_trim(struct cpu *c, enum cpu_rest rest)
 {
     if (c->ops->trim != NULL) {
-        c->ops->trim(c);
+        c->ops->trim(c, rest);
     }
 }
 

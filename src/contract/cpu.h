@@ -90,6 +90,12 @@ enum cpu_kick {
     CPU_KICK_WAKE = 64, /* go on behind HLT without an interrupt */
 };
 
+/* How long one rested that gives memory back, so what it may take to make that again. */
+enum cpu_rest {
+    CPU_REST_SHORT, /* a moment */
+    CPU_REST_LONG,  /* as after its start: it may be slow for a moment */
+};
+
 /* What a processor did since it was made. */
 struct cpu_counters {
 #define CPU_COUNTER(field, name, meaning) uint64_t field;
@@ -123,7 +129,7 @@ struct cpu_ops {
 
     /* Give back what memory can be filled again; the guest sees nothing of it.  NULL: there
      * is none to speak of. */
-    void (*trim)(struct cpu *c);
+    void (*trim)(struct cpu *c, enum cpu_rest rest);
 
     void (*destroy)(struct cpu *c);
 };
@@ -145,7 +151,8 @@ int cpu_set(struct cpu *c, const struct x86_regs *regs, struct err *e);
 uint64_t cpu_tsc(const struct cpu *c, uint64_t clock_hz, uint64_t *ret_hz);
 void cpu_count(const struct cpu *c, struct cpu_counters *ret_counters);
 int cpu_debug(struct cpu *c, const struct cpu_debug *d); /* -EOPNOTSUPP */
-void cpu_trim(struct cpu *c); /* of one that rests; not within `cpu_run` */
+/* Of one that rests; not within `cpu_run`. */
+void cpu_trim(struct cpu *c, enum cpu_rest rest);
 void cpu_destroy(struct cpu *c);
 
 #endif

@@ -6,7 +6,8 @@
  * thread has to wake for it.
  *
  * One that was halted for nearly all of a span has its engine give back what memory it can
- * make again, once, until it has more to do. */
+ * soon make again, after many such spans all that it can, and after as many again what it
+ * made in coming back to rest; each once until it has more to do. */
 #include "virt/monitor/vcpu.h"
 
 #include <errno.h>
@@ -26,6 +27,8 @@
 #define NS          1000000000u
 #define SPAN_NS     UINT64_C(2000000000)
 #define REST_OF_100 97 /* of a span halted: it rests */
+#define LONG_SPANS  30 /* that it rested, one behind the other: a long rest */
+#define SPANS_MOST  (2 * LONG_SPANS)
 
 static int timer_signal(void)
 {
@@ -84,9 +87,10 @@ static void note_halt(struct vcpu_rest *rest, uint64_t from, uint64_t to)
         return;
     }
     if (rest->halted_ns < span / 100 * REST_OF_100) {
-        rest->is_trimmed = false;
-    } else if (!rest->is_trimmed) {
-        rest->wants_trim = true;
+        rest->spans = 0;
+    } else if (rest->spans < SPANS_MOST) {
+        rest->spans++;
+        rest->wants_trim = rest->spans == 1 || rest->spans % LONG_SPANS == 0;
     }
     rest->began_ns = to;
     rest->halted_ns = 0;
@@ -98,7 +102,7 @@ void vcpu_halt(struct vcpu *v)
     uint64_t from = board_now(v->machine->board);
 
     pv_rest(&v->pv);
-    (void)wait(v, v->rest.is_trimmed ? NULL : &span);
+    (void)wait(v, v->rest.spans == SPANS_MOST ? NULL : &span);
     pv_go_on(&v->pv);
     note_halt(&v->rest, from, board_now(v->machine->board));
     if (pv_takes_wake(&v->pv)) {
@@ -293,9 +297,9 @@ static void *run(void *arg)
         }
         obey(v);
         if (v->rest.wants_trim) {
-            cpu_trim(v->cpu);
+            cpu_trim(v->cpu,
+                     v->rest.spans == LONG_SPANS ? CPU_REST_LONG : CPU_REST_SHORT);
             v->rest.wants_trim = false;
-            v->rest.is_trimmed = true;
         }
         if (v->state == VCPU_WAITS) {
             atomic_store(&v->cpu->kicks, 0);

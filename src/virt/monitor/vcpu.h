@@ -31,7 +31,7 @@ enum vcpu_ask {
 struct vcpu_rest {
     uint64_t began_ns;  /* the span, of the board's time; 0: none yet */
     uint64_t halted_ns; /* of it */
-    bool is_trimmed;    /* and did nothing to speak of since */
+    unsigned spans;     /* before it, in which it rested, as far as they matter */
     bool wants_trim;
 };
 

@@ -55,8 +55,9 @@ void x86_interpret_count(const struct cpu *base, struct cpu_counters *ret_counte
     *ret_counters = ((const struct x86_cpu *)base)->count;
 }
 
-void x86_interpret_trim(struct cpu *base)
+void x86_interpret_trim(struct cpu *base, enum cpu_rest rest)
 {
+    (void)rest; /* decoding again is quick */
     x86_code_trim(x86_of(base));
     x86_tlb_trim(x86_of(base));
 }

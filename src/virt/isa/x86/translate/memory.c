@@ -3,11 +3,15 @@
  * No page is ever writable and executable at one address (W^X); the two views of one
  * shared mapping lie at unrelated places.  Not a memfd: profilers take a mapping of a
  * file for code of that file, and look into /tmp/perf-PID.map only for shared memory
- * without a name. */
+ * without a name.
+ *
+ * Beside it memory for records of units, which comes as it is used. */
+#include "virt/isa/x86/translate/memory.h"
+
 #include <errno.h>
 #include <sys/mman.h>
 
-#include "virt/isa/x86/translate/private.h"
+#include "contract/mem.h"
 
 int code_memory_create(struct code_memory *m, size_t bytes)
 {
@@ -35,6 +39,32 @@ int code_memory_create(struct code_memory *m, size_t bytes)
 void code_memory_touch(const struct code_memory *m, size_t from, size_t to)
 {
     (void)madvise(m->write + from, to - from, MADV_POPULATE_WRITE);
+}
+
+void code_memory_trim(const struct code_memory *m, size_t from)
+{
+    from = (from + MEM_PAGE_BYTES - 1) & ~(size_t)(MEM_PAGE_BYTES - 1);
+    (void)madvise(m->write + from, m->bytes - from, MADV_REMOVE);
+}
+
+int code_records_create(struct code_records *m, size_t bytes)
+{
+    void *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+    if (at == MAP_FAILED) {
+        return -errno;
+    }
+    *m = (struct code_records){.at = at, .bytes = bytes};
+    return 0;
+}
+
+void code_records_destroy(struct code_records *m)
+{
+    if (m->at != NULL) {
+        munmap(m->at, m->bytes);
+        m->at = NULL;
+    }
 }
 
 void code_memory_destroy(struct code_memory *m)

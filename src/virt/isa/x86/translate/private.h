@@ -28,6 +28,7 @@
 #include "virt/isa/x86/interpret/code.h"
 #include "virt/isa/x86/lift/lift.h"
 #include "virt/isa/x86/memory/tlb.h"
+#include "virt/isa/x86/translate/memory.h"
 #include "virt/isa/x86/translate/path.h"
 #include "virt/isa/x86/translate/translate.h"
 #include "virt/isa/x86/translate/unit.h"
@@ -52,12 +53,6 @@
 struct rewritten {
     gpa at;
     unsigned times;
-};
-
-struct code_memory {
-    uint8_t *write;
-    const uint8_t *run;
-    size_t bytes;
 };
 
 /* What a jump table serves, as it is now. */
@@ -87,6 +82,7 @@ struct translate_cpu {
     uint32_t local; /* a routine asked to leave the region */
 
     struct code_memory code;
+    struct code_records record;
     struct half half[HALVES];
     unsigned filling; /* the half in use */
     struct emit_env env;
@@ -177,13 +173,6 @@ static inline struct translate_cpu *translate_of(struct x86_cpu *c)
     return (struct translate_cpu *)(void *)c;
 }
 
-/* memory.c */
-int code_memory_create(struct code_memory *m, size_t bytes);
-void code_memory_destroy(struct code_memory *m);
-/* Pages of [from, to) come at once, which is quicker than one by one; if they cannot, they
- * come when they are written. */
-void code_memory_touch(const struct code_memory *m, size_t from, size_t to);
-
 /* unit.c */
 struct unit *unit_find(struct translate_cpu *t, uint64_t rip, gpa at);
 struct unit_page *unit_page_of(struct translate_cpu *t, gpa page);
@@ -192,6 +181,9 @@ void unit_add(struct translate_cpu *t, struct unit_page *p, struct unit *u);
 void unit_drop(struct translate_cpu *t, struct unit *u); /* not the last of its page */
 void unit_drop_all(struct translate_cpu *t);
 void unit_drop_half(struct translate_cpu *t, unsigned half);
+void unit_trim(struct translate_cpu *t); /* all go, and their memory back to the host */
+/* Of the half in use; NULL: it is full. */
+void *unit_record(struct translate_cpu *t, size_t bytes);
 void unit_take_dirty(struct translate_cpu *t);
 void unit_note_dirty_locked(struct translate_cpu *t, const struct dirty *d);
 void unit_mark_locked(struct unit_page *p, const struct piece *piece, unsigned n);

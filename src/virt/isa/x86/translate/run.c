@@ -17,7 +17,9 @@
 #include "virt/isa/x86/system/system.h"
 #include "virt/isa/x86/translate/private.h"
 
-#define ROOM_FOR_ONE    65536u
+#define ROOM_FOR_ONE 65536u
+#define RECORD_FOR_ONE                                                                   \
+    32768u                 /* more than TRACE_INSNS_MAX instructions and natives take */
 #define HWCAP2_FSGSBASE 2u /* arch/x86/include/uapi/asm/hwcap2.h */
 
 /* The translator's code assumes these; anything else is interpreted. */
@@ -51,8 +53,8 @@ static void make_room(struct translate_cpu *t)
 {
     const struct half *h = &t->half[t->filling];
 
-    if (h->end - h->used < ROOM_FOR_ONE || h->exits >> (HALF_SHIFT - 1) != 0 ||
-        h->sites >> (HALF_SHIFT - 1) != 0) {
+    if (h->end - h->used < ROOM_FOR_ONE || h->record_end - h->recorded < RECORD_FOR_ONE ||
+        h->exits >> (HALF_SHIFT - 1) != 0 || h->sites >> (HALF_SHIFT - 1) != 0) {
         t->filling ^= 1;
         unit_drop_half(t, t->filling);
     }

@@ -11,10 +11,8 @@
  * making if another reads it: `flags_dead` says that all of them are written again before
  * anybody could look - no reader, no way out and no access to memory in between. */
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "base/fault.h"
 #include "base/grow.h"
 #include "virt/isa/x86/interpret/interpret.h"
 #include "virt/isa/x86/memory/memory.h"
@@ -591,7 +589,7 @@ static struct unit *make_unit(const struct trace *r, gpa at, const struct kept *
     size_t kept =
         k->insns * sizeof(struct x86_insn) + k->natives * sizeof(struct ir_native);
     size_t pieces = r->pieces * sizeof(struct piece);
-    struct unit *u = fault_malloc(sizeof *u + kept + pieces);
+    struct unit *u = unit_record(r->t, sizeof *u + kept + pieces);
     unsigned n;
 
     if (u == NULL) {
@@ -637,12 +635,15 @@ static struct unit *make(struct trace *r, gpa at)
             return make_unit(r, at, &(struct kept){.insns = 0});
         }
         if (build(r) == 0) {
+            size_t *recorded = &r->t->half[r->t->filling].recorded;
+            size_t before = *recorded;
+
             find_kept(r, &k);
             u = make_unit(r, at, &k);
             if (u == NULL || generate(r, u) == 0) {
                 return u;
             }
-            free(u);
+            *recorded = before;
         }
     }
 }

@@ -9,6 +9,7 @@
 
 #include "base/err.h"
 #include "base/fault.h"
+#include "host/ram.h"
 #include "virt/isa/x86/interpret/debug.h"
 #include "virt/isa/x86/memory/tlb.h"
 #include "virt/isa/x86/translate/private.h"
@@ -70,7 +71,7 @@ static void fill_env(struct translate_cpu *t)
                           .mxcsr = offsetof(struct translate_cpu, x.r.fpu.mxcsr)};
 }
 
-/* The code memory behind the trampolines, in two halves. */
+/* The code memory behind the trampolines, in two halves, and the records'. */
 static void make_halves(struct translate_cpu *t, size_t first)
 {
     size_t middle = (first + (t->code.bytes - first) / 2) & ~(size_t)63;
@@ -80,6 +81,9 @@ static void make_halves(struct translate_cpu *t, size_t first)
     t->half[1].end = t->code.bytes;
     t->half[0].ready = first;
     t->half[1].ready = middle;
+    t->half[0].record_end = t->half[1].record_start = t->record.bytes / HALVES;
+    t->half[1].record_end = t->record.bytes;
+    t->half[1].recorded = t->half[1].record_start;
 }
 
 static int make_code(struct translate_cpu *t, size_t bytes)
@@ -88,6 +92,7 @@ static int make_code(struct translate_cpu *t, size_t bytes)
     uint64_t enter;
     int r = code_memory_create(&t->code, bytes);
 
+    r = r != 0 ? r : code_records_create(&t->record, bytes);
     if (r != 0) {
         return r;
     }
@@ -157,6 +162,7 @@ static void destroy(struct cpu *base)
     }
     x86_interpret_fini(&t->x);
     code_memory_destroy(&t->code);
+    code_records_destroy(&t->record);
     ir_region_fini(&t->region);
     emit_result_fini(&t->result);
     lift_destroy(t->lift);
@@ -171,10 +177,17 @@ static void destroy(struct cpu *base)
     free(t);
 }
 
-static void trim(struct cpu *base)
+static void trim(struct cpu *base, enum cpu_rest rest)
 {
-    x86_interpret_trim(base);
-    link_trim(translate_of(x86_of(base)));
+    struct translate_cpu *t = translate_of(x86_of(base));
+
+    x86_interpret_trim(base, rest);
+    if (rest == CPU_REST_LONG) {
+        unit_trim(t);
+        memset(t->heat, 0, sizeof t->heat);
+        ram_zero(t->rounds, sizeof t->rounds);
+    }
+    link_trim(t);
 }
 
 static const struct cpu_ops translate_ops = {

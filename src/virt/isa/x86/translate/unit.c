@@ -1,11 +1,13 @@
 /* unit.c - which code there is, and how it goes. */
 #include "virt/isa/x86/translate/unit.h"
 
+#include <malloc.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/fault.h"
+#include "host/ram.h"
 #include "virt/isa/x86/memory/memory.h"
 #include "virt/isa/x86/translate/private.h"
 
@@ -94,7 +96,6 @@ static void drop_unit(struct translate_cpu *t, struct unit *u)
     }
     *link = u->next;
     link_forget(t, u);
-    free(u);
 }
 
 /* Which units go. */
@@ -194,6 +195,7 @@ static void empty_half(struct half *h)
     h->sites = 0;
     h->pends = 0;
     h->exits = 0;
+    h->recorded = h->record_start;
 }
 
 /* Its bytes stay marked, which costs a store to them a look. */
@@ -234,6 +236,43 @@ void unit_drop_all(struct translate_cpu *t)
     lock(t);
     drop_all_locked(t);
     unlock(t);
+}
+
+static void free_half(struct half *h)
+{
+    free(h->site);
+    free(h->pend);
+    free(h->exit);
+    h->site = NULL;
+    h->pend = NULL;
+    h->exit = NULL;
+    h->site_room = h->pend_room = h->exit_room = 0;
+    h->ready = h->start;
+}
+
+void unit_trim(struct translate_cpu *t)
+{
+    unit_drop_all(t);
+    for (unsigned n = 0; n < HALVES; n++) {
+        free_half(&t->half[n]);
+    }
+    code_memory_trim(&t->code, t->half[0].start);
+    ram_zero(t->record.at, t->record.bytes);
+    ram_zero(t->bucket, sizeof *t->bucket << BUCKET_BITS);
+    (void)malloc_trim(0); /* what was freed lies scattered */
+}
+
+void *unit_record(struct translate_cpu *t, size_t bytes)
+{
+    struct half *h = &t->half[t->filling];
+    void *at = t->record.at + h->recorded;
+
+    bytes = (bytes + 7) & ~(size_t)7;
+    if (bytes > h->record_end - h->recorded) {
+        return NULL;
+    }
+    h->recorded += bytes;
+    return at;
 }
 
 /* Code that was written to is colder than it ever was: who writes once will often do it

@@ -67,8 +67,9 @@ struct exit_of {
 
 /* Half of the code memory, and what belongs to the code there. */
 struct half {
-    size_t start, end, used; /* in the code memory */
-    size_t ready;            /* up to here its pages are there */
+    size_t start, end, used;                   /* in the code memory */
+    size_t ready;                              /* up to here its pages are there */
+    size_t record_start, record_end, recorded; /* in the memory of records */
     struct emit_site *site;
     uint32_t sites, site_room;
     struct emit_pend *pend;

@@ -572,6 +572,7 @@ void world_draw(struct world *w)
     w->kicks |= draw_one_in(&w->draw, 12) ? CPU_KICK_FLUSH : 0;
     w->vector = 32 + (int)draw_below(&w->draw, 224);
     w->trims = draw_one_in(&w->draw, 8) ? draw_below(&w->draw, 4) : 0;
+    w->rest = draw_one_in(&w->draw, 2) ? CPU_REST_LONG : CPU_REST_SHORT;
     w->steps++;
 }
 
@@ -581,7 +582,7 @@ int world_run(struct world *w, struct side *s, uint64_t budget)
     s->vector = (w->kicks & CPU_KICK_INTERRUPT) != 0 ? w->vector : s->vector;
     cpu_kick(s->cpu, w->kicks);
     if ((w->trims >> (s - w->side) & 1) != 0) {
-        cpu_trim(s->cpu);
+        cpu_trim(s->cpu, w->rest);
     }
     return cpu_run(s->cpu, budget);
 }

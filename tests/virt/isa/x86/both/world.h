@@ -97,6 +97,7 @@ struct world {
     uint64_t budget;
     uint32_t kicks;
     unsigned trims; /* bits of the sides that give memory back before it */
+    enum cpu_rest rest;
     int vector;
 };
 

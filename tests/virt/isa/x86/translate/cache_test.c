@@ -80,6 +80,37 @@ static void the_second_pass_translates_nothing(void **state)
     machine_fini(&m);
 }
 
+/* After a short rest what was translated is still there, after a long one it is not, and is
+ * made again with the same results. */
+static void a_long_rest_forgets_translations(void **state)
+{
+    struct cpu_counters first, done;
+    struct x86_regs a, b;
+    struct machine m;
+
+    (void)state;
+    machine_init(&m, MACHINE_LONG, ENGINES_MODEL);
+    if (!engines_translate(&m, 0, 0)) {
+        machine_fini(&m);
+        skip();
+    }
+    pass(&m, rounds, rounds_end, &a, &first);
+    cpu_trim(m.cpu[0], CPU_REST_SHORT);
+    pass(&m, rounds, rounds_end, &b, &done);
+    assert_memory_equal(a.gpr, b.gpr, sizeof a.gpr);
+    assert_nothing_made(&done, first.interpreted + first.translated);
+    for (unsigned n = 0; n < 3; n++) {
+        cpu_trim(m.cpu[0], CPU_REST_LONG);
+        pass(&m, rounds, rounds_end, &b, &done);
+        assert_memory_equal(a.gpr, b.gpr, sizeof a.gpr);
+        assert_int_equal(done.blocks, first.blocks);
+        assert_int_equal(done.lifted, first.lifted);
+        assert_int_equal(done.interpreted, first.interpreted); /* as cold as at first */
+        assert_int_equal(done.translated, first.translated);
+    }
+    machine_fini(&m);
+}
+
 /* Functions on hundreds of pages, more than 1 MiB of host code has room for. */
 #define FILL      0x400000u
 #define FILL_FNS  1200u
@@ -138,6 +169,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_second_pass_translates_nothing),
+        cmocka_unit_test(a_long_rest_forgets_translations),
         cmocka_unit_test(a_full_cache_loses_nothing_and_caches_on),
     };
 
