@@ -21,7 +21,8 @@
  *          again when there is), -ENODEV it is gone for good, -EROFS read only,
  *          -EINVAL not whole blocks, -ERANGE outside, -EOPNOTSUPP cannot,
  *          -EILSEQ the bytes are not those that were written (checksum),
- *          -EUCLEAN the format is damaged, -ENOMEM, -ESHUTDOWN being closed. */
+ *          -EUCLEAN the format is damaged, -EOWNERDEAD writes to it were cut off, and
+ *          only who may write to it can finish them, -ENOMEM, -ESHUTDOWN being closed. */
 #ifndef CONTRACT_BLK_H
 #define CONTRACT_BLK_H
 

@@ -112,7 +112,8 @@ void event_write(struct node *n, const char *what, const struct guest *g,
 static bool is_failure(int code)
 {
     return code == -EIO || code == -ENOSPC || code == -ENOMEM || code == -EROFS ||
-           code == -EDQUOT || code == -EMFILE || code == -ENFILE || code == -EUCLEAN;
+           code == -EDQUOT || code == -EMFILE || code == -ENFILE || code == -EUCLEAN ||
+           code == -EOWNERDEAD || code == -ECONNRESET;
 }
 
 void node_refused(struct node *n, const char *op, const char *object, const struct err *e)

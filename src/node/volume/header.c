@@ -140,22 +140,28 @@ static int ask_workers(struct node *n, const struct layer *l, struct err *e)
     return r;
 }
 
+/* -EBUSY: another has it; a worker that ends, or is killed; -EUCLEAN: its members just then. */
+static bool may_pass(int r)
+{
+    return r == -EBUSY || r == -ESHUTDOWN || r == -ECONNRESET || r == -EUCLEAN;
+}
+
 /* Who writes is asked, since what it has begun is in its journal only.  One that was killed
  * has left that there: it is finished first.  One that ends is waited for. */
 static int settled_header(struct node *n, const struct layer *l, struct err *e)
 {
     const struct timespec step = {.tv_nsec = 20000000};
     struct err why = {0};
-    int r = -EUCLEAN;
+    int r = -EBUSY;
 
-    for (int i = 0; (r == -EUCLEAN || r == -EBUSY) && i < COPY_TRIES; i++) {
+    for (int i = 0; may_pass(r) && i < COPY_TRIES; i++) {
         if (i > 0) {
             (void)nanosleep(&step, NULL);
         }
         why = (struct err){0};
         r = ask_workers(n, l, &why);
         r = r == -ENOENT ? copy_header(n, l, &why) : r;
-        if (r == -EUCLEAN) {
+        if (r == -EOWNERDEAD) {
             why = (struct err){0};
             r = arrange_settle(n, l, &why);
             r = r == 0 ? copy_header(n, l, &why) : r;

@@ -1,4 +1,5 @@
-/* look.c - whether a disk's images are right, and where its bytes lie. */
+/* look.c - whether a disk's images are right, what is put right before they are read, and where its
+ * bytes lie. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -92,6 +93,70 @@ int disk_volume_check(struct node *n, const json_t *order, json_t **ret, struct 
     }
     *ret = rows;
     return 0;
+}
+
+/* ---- journals of layers that are only read ---- */
+
+/* Nobody who keeps the locks of files has it open meanwhile, and those who go past them hold all
+ * volumes that have the layer: also this one, whose lock is held. */
+static int settle_journal(struct node *n, const struct layer *l, struct err *e)
+{
+    struct err why = {0};
+    int r = arrange_settle(n, l, &why);
+
+    return r == -EBUSY
+               ? err_set(
+                     e, r,
+                     "writes to layer '%s' were cut off, and others have it open: end "
+                     "them, or 'strata pool scrub --repair %s'",
+                     l->id, volume_text(l->record, "pool"))
+           : r < 0 ? err_set(e, r, "%s", why.text)
+                   : 0;
+}
+
+/* All of them are tried, also after one that cannot be had. */
+static int settle_layers(struct node *n, const char *top, struct strv *seen,
+                         struct err *e)
+{
+    struct chain chain = {0};
+    int r = chain_load(n, top, &chain, e);
+
+    for (size_t i = 0; i < chain.count && !strv_has(seen, chain.layers[i].id); i++) {
+        int one = settle_journal(n, &chain.layers[i], e);
+
+        r = r == 0 ? one : r;
+        strv_add(seen, chain.layers[i].id);
+    }
+    chain_fini(&chain);
+    return r;
+}
+
+int disk_settle_journals(struct node *n, const struct volume *v, struct err *e)
+{
+    struct strv seen = {0};
+    size_t i;
+    json_t *one;
+    int r = settle_layers(n, volume_text(v->record, "top"), &seen, e);
+
+    json_array_foreach(json_object_get(v->record, "snapshots"), i, one)
+    {
+        int more = settle_layers(n, volume_text(one, "layer"), &seen, e);
+
+        r = r == 0 ? more : r;
+    }
+    strv_fini(&seen);
+    return r;
+}
+
+int volume_settle_journals(struct node *n, const char *name, struct err *e)
+{
+    SCOPED(scope_close) int lock = -1;
+    struct volume v = {0};
+    int r = volume_load_disk(n, name, &v, &lock, e);
+
+    r = r == 0 ? disk_settle_journals(n, &v, e) : r;
+    volume_fini(&v);
+    return r;
 }
 
 /* ---- locate ---- */

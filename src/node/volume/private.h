@@ -205,6 +205,14 @@ int disk_volume_move(struct node *n, const json_t *order, json_t **ret, struct e
 int disk_volume_check(struct node *n, const json_t *order, json_t **ret, struct err *e);
 int disk_volume_locate(struct node *n, const json_t *order, json_t **ret, struct err *e);
 
+/* Whoever writes to an array with parity finishes what another, who was killed, left in its
+ * journal; who only reads it cannot, and is told so: -EOWNERDEAD.  Finish it in all layers of the
+ * disk and of its snapshots; the volume's lock is held.  -EBUSY: others have one of them open. */
+int disk_settle_journals(struct node *n, const struct volume *v, struct err *e);
+
+/* The same after something failed with -EOWNERDEAD, and the lock is not held; 0: try it again. */
+int volume_settle_journals(struct node *n, const char *name, struct err *e);
+
 /* tidy.c: merge what is there for one other layer alone, where nobody reads it. */
 void volume_tidy(struct node *n, const char *name, const json_t *order);
 

@@ -242,6 +242,26 @@ static const struct verb verbs[] = {
     {"replay", option_replay},
 };
 
+/* Once more when it found a journal to be finished first. */
+static int run(struct node *n, const struct verb *verb, const json_t *order, json_t **ret,
+               struct err *e)
+{
+    const char *name = volume_text(order, "name");
+    struct err why = {0};
+    struct err held = {0};
+    int r = verb->fn(n, order, ret, &why);
+
+    if (r == -EOWNERDEAD) {
+        (void)volume_settle_journals(n, name, &held);
+        err_clear(&why);
+        *ret = NULL;
+        r = verb->fn(n, order, ret, &why);
+    }
+    return r < 0 ? err_set(e, r, "%s",
+                           r == -EOWNERDEAD && held.code != 0 ? held.text : why.text)
+                 : r;
+}
+
 int node_volume(struct node *n, const char *op, const json_t *order, json_t **ret,
                 struct err *e)
 {
@@ -255,15 +275,14 @@ int node_volume(struct node *n, const char *op, const json_t *order, json_t **re
     }
     for (size_t i = 0; i < sizeof verbs / sizeof verbs[0]; i++) {
         if (strcmp(verbs[i].name, op) == 0) {
-            return verbs[i].fn(n, order, ret, e);
+            return run(n, &verbs[i], order, ret, e);
         }
     }
     return err_set(e, -EINVAL, "volumes know no '%s'", op);
 }
 
-int node_volume_export(struct node *n, const char *name, const json_t *order,
-                       void (*ready)(void *arg, const char *address), void *arg,
-                       struct err *e)
+static int export(struct node *n, const char *name, const json_t *order,
+                  void (*ready)(void *arg, const char *address), void *arg, struct err *e)
 {
     struct volume v = {0};
     int r = volume_load_settled(n, name, &v, e);
@@ -281,4 +300,22 @@ int node_volume_export(struct node *n, const char *name, const json_t *order,
     }
     volume_fini(&v);
     return r;
+}
+
+int node_volume_export(struct node *n, const char *name, const json_t *order,
+                       void (*ready)(void *arg, const char *address), void *arg,
+                       struct err *e)
+{
+    struct err why = {0};
+    struct err held = {0};
+    int r = export(n, name, order, ready, arg, &why);
+
+    if (r == -EOWNERDEAD) {
+        (void)volume_settle_journals(n, name, &held);
+        err_clear(&why);
+        r = export(n, name, order, ready, arg, &why);
+    }
+    return r < 0 ? err_set(e, r, "%s",
+                           r == -EOWNERDEAD && held.code != 0 ? held.text : why.text)
+                 : r;
 }

@@ -203,6 +203,8 @@ int volume_worker_need(struct node *n, const struct volume *v, const json_t *ord
         volume_now_ms() + (volume_worker_has_socket(n, v->name) ? END_MS : END_MS / 4);
     struct worker_now now;
     struct err why = {0};
+    struct err held = {0};
+    bool settled = false;
     int r = 0;
 
     *ret_fd = connect_lasting(n, v->name, &now);
@@ -213,13 +215,16 @@ int volume_worker_need(struct node *n, const struct volume *v, const json_t *ord
     for (;;) {
         why = (struct err){0};
         r = start(n, v, order, &why);
-        if (r != -EBUSY || volume_now_ms() >= end) { /* each try takes its time */
+        if (r == -EOWNERDEAD && !settled) {
+            settled = disk_settle_journals(n, v, &held) == 0 || volume_now_ms() >= end;
+        } else if (r != -EBUSY || volume_now_ms() >= end) { /* each try takes its time */
             break;
         }
         wait_a_step(); /* the one before has the disk still */
     }
     if (r < 0) {
-        return err_set(e, r, "%s", why.text);
+        return err_set(e, r, "%s",
+                       r == -EOWNERDEAD && held.code != 0 ? held.text : why.text);
     }
     *ret_fd = r == 0 ? volume_worker_connect(n, v->name) : -1;
     return r == 0 && *ret_fd < 0
@@ -313,7 +318,7 @@ int volume_worker_ask(struct node *n, int fd, const struct worker_ask *a, struct
             continue;
         }
         if (got <= 0) {
-            return err_set(e, -EIO, "the volume's server ended without a word");
+            return err_set(e, -ECONNRESET, "the volume's server ended without a word");
         }
         text[got] = '\0';
         while (r == 0 && (line = strsep(&rest, "\n")) != NULL) {

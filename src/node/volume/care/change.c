@@ -265,11 +265,16 @@ static bool goes_on(struct care *c, const struct layer *l, unsigned at)
 static bool is_spare(struct care *c, const struct layer *l, unsigned at)
 {
     const struct arrange_name as = {.name = "disk", .unlocked = true, .promote = true};
+    int r;
 
-    return arrange_spare(l) > 0 &&
-           (goes_on(c, l, at) || arrange_ask(c->n, l, &as, NULL, NULL, NULL) == 0 ||
-            (arrange_settle(c->n, l, NULL) == 0 &&
-             arrange_ask(c->n, l, &as, NULL, NULL, NULL) == 0));
+    if (arrange_spare(l) == 0 || goes_on(c, l, at)) {
+        return arrange_spare(l) > 0;
+    }
+    r = arrange_ask(c->n, l, &as, NULL, NULL, NULL);
+    if (r == -EOWNERDEAD && arrange_settle(c->n, l, NULL) == 0) {
+        r = arrange_ask(c->n, l, &as, NULL, NULL, NULL);
+    }
+    return r == 0;
 }
 
 /* "" when there is another copy of all of it. */

@@ -159,11 +159,14 @@ static int scrub_frozen(struct scrubbing *s, const struct layer *l, struct count
 {
     struct care_holders h = {.list = NULL};
     int r = s->repair ? 0 : scrub_apart(s, l, false, ret, NULL);
+    bool unfinished;
 
     if (!s->repair && r == 0 && ret->wrong == 0) {
         return 0;
     }
+    unfinished = r == -EOWNERDEAD;
     r = care_hold(s->c.n, l->id, &h, e);
+    r = r == 0 && unfinished ? arrange_settle(s->c.n, l, e) : r;
     r = r == 0 ? scrub_apart(s, l, s->repair, ret, e) : r;
     care_let_go(&h);
     return r;

@@ -80,8 +80,8 @@ static int open_read_only(struct node *n, const struct volume *v,
     return mounted_file(n, &w, true, ret_file, e);
 }
 
-int mounted_open(struct node *n, const struct volume *v, const json_t *order, bool writes,
-                 int *ret_file, struct err *e)
+static int open_once(struct node *n, const struct volume *v, const json_t *order,
+                     bool writes, int *ret_file, struct err *e)
 {
     struct chain chain = {0};
     int r = chain_load(n, volume_text(v->record, "top"), &chain, e);
@@ -98,6 +98,19 @@ int mounted_open(struct node *n, const struct volume *v, const json_t *order, bo
     }
     chain_fini(&chain);
     return r;
+}
+
+int mounted_open(struct node *n, const struct volume *v, const json_t *order, bool writes,
+                 int *ret_file, struct err *e)
+{
+    struct err why = {0};
+    int r = open_once(n, v, order, writes, ret_file, &why);
+
+    if (r == -EOWNERDEAD && disk_settle_journals(n, v, e) == 0) {
+        err_clear(&why);
+        r = open_once(n, v, order, writes, ret_file, &why);
+    }
+    return r < 0 ? err_set(e, r, "%s", why.text) : r;
 }
 
 static int open_volume(struct node *n, const json_t *disk, bool writes, int *ret_file,

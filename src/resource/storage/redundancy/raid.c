@@ -397,7 +397,12 @@ static int start(struct raid *x, struct err *e)
     r = check(x, e);
     if (r == 0 && x->parity > 0) {
         r = raid_journal_replay(x);
-        r = r == 0 ? 0 : err_sys(e, r, "cannot replay the journal");
+        r = r == -EOWNERDEAD
+                ? err_set(
+                      e, r,
+                      "writes to it were cut off: it has to be opened for writing once")
+            : r != 0 ? err_sys(e, r, "cannot replay the journal")
+                     : 0;
     }
     if (r == 0) {
         r = member_save(&x->set);

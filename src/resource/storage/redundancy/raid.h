@@ -32,7 +32,7 @@ struct raid_format {
 struct raid_options {
     unsigned level;
     bool
-        read_only; /* write nothing; -EUCLEAN: writes that were cut have to be finished */
+        read_only; /* write nothing; -EOWNERDEAD: writes that were cut have to be finished */
     bool degraded; /* go on without members that are missing */
     bool choose;   /* after a split `winner` is right */
     unsigned winner;

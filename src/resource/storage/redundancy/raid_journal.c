@@ -506,7 +506,7 @@ int raid_journal_replay(struct raid *x)
         }
     }
     if (r == 0 && x->set.read_only && !is_settled(&p)) {
-        r = -EUCLEAN;
+        r = -EOWNERDEAD;
     }
     if (r == 0 && p.count > 0 && !x->set.read_only) {
         qsort(p.record, p.count, sizeof p.record[0], by_transaction);
