@@ -57,7 +57,7 @@ static void make(struct world *w)
                                    .reset = on_reset,
                                    .who = w};
     const struct virtio_blk_device_options disk = {.edge = &w->disk.edge, .queues = 2};
-    struct vpci_config c = {.space = &w->space.space};
+    struct pci_socket s = {.space = &w->space.space, .slot = SLOT};
 
     one_disk_open(&w->disk);
     if (board_create(w->disk.loop, &w->board, NULL) != 0 ||
@@ -68,9 +68,9 @@ static void make(struct world *w)
         abort();
     }
     virtio_space_over_mem(&w->space, w->mem);
-    c.loop = w->disk.loop;
-    c.device = w->device;
-    if (vpci_create(pci_bus_of(w->pci), SLOT, &c, NULL) != 0) {
+    s.loop = w->disk.loop;
+    s.bus = pci_bus_of(w->pci);
+    if (vpci_card(w->device).plug(w->device, &s, NULL) != 0) {
         abort();
     }
 }

@@ -83,8 +83,10 @@ static json_t *disks_part(const struct drives *d)
     for (unsigned i = 0; i < d->count; i++) {
         if (d->one[i].path[0] != '\0') {
             (void)json_array_append_new(
-                list, json_pack("{s:s, s:s, s:b}", "file", d->one[i].path, "serial",
-                                d->one[i].serial, "came", d->one[i].slot != 0));
+                list,
+                json_pack("{s:s, s:s, s:s, s:b}", "file", d->one[i].path, "serial",
+                          d->one[i].serial, "bus", d->one[i].is_nvme ? "nvme" : "virtio",
+                          "came", d->one[i].slot != 0));
         }
     }
     return list;

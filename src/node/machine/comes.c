@@ -21,6 +21,7 @@ int comes_attach(void *who, const struct control_call *c, json_t **ret, struct e
     struct run *run = who;
     struct drives *d = &run->plan.disks;
     const char *word = NULL;
+    struct pci_card card;
     int i;
     int r = json_opt_str((json_t *)(uintptr_t)c->arg, "", "disk", &word, e);
 
@@ -39,7 +40,8 @@ int comes_attach(void *who, const struct control_call *c, json_t **ret, struct e
     if (i < 0) {
         return i;
     }
-    r = machine_attach(run->machine, d->one[i].slot, d->device[i], e);
+    card = drives_card(d, (unsigned)i);
+    r = machine_attach(run->machine, &card, e);
     if (r < 0) {
         drives_detach(d, (unsigned)i);
     }

@@ -14,6 +14,8 @@
 #include "host/loop/loop.h"
 #include "resource/storage/leaf/leaf.h"
 #include "resource/storage/qcow2/qcow2.h"
+#include "virt/monitor/nvme/nvme.h"
+#include "virt/monitor/vpci/vpci.h"
 #include "virtio/blk_device.h"
 #include "virtio/device.h"
 #include "virtio/scsi/cd.h"
@@ -30,13 +32,15 @@ static int plan_key(struct drive *d, const char *key, struct err *e)
         d->is_read_only = true;
     } else if (strcmp(key, "cdrom") == 0) {
         d->is_disc = true;
+    } else if (strcmp(key, "bus=nvme") == 0 || strcmp(key, "bus=virtio") == 0) {
+        d->is_nvme = key[4] == 'n';
     } else if (strcmp(key, "direct") == 0) {
         d->is_direct = true;
     } else if (strcmp(key, "format=raw") != 0) {
         return err_set(
             e, -EINVAL,
-            "'%s' of a disk is not known (format=raw, format=qcow2, serial=WORD, read-only, "
-            "direct, cdrom)",
+            "'%s' of a disk is not known (bus=virtio, bus=nvme, format=raw, format=qcow2, "
+            "serial=WORD, read-only, direct, cdrom)",
             key);
     }
     return 0;
@@ -62,8 +66,9 @@ static int plan_one(struct drive *one, const char *word, int take_fd, int take_b
     one->fd = take_fd;
     one->base_fd = take_base;
     one->has_base = take_base >= 0;
-    if (r == 0 && one->is_disc && (!one->is_read_only || one->is_qcow2)) {
-        r = err_set(e, -EINVAL, "disc '%s' is a raw file that is read only", one->path);
+    if (r == 0 && one->is_disc && (!one->is_read_only || one->is_qcow2 || one->is_nvme)) {
+        r = err_set(e, -EINVAL, "disc '%s' is a raw file that is read only, on virtio",
+                    one->path);
     }
     if (r == 0 && one->has_base && !one->is_qcow2) {
         r = err_set(e, -EINVAL, "disk '%s' is no image that stands on another",
@@ -201,19 +206,48 @@ static int close_all(void *arg)
 
 /* ---- */
 
-static int make_device(struct drives *d, unsigned i, unsigned cpus, struct err *e)
+static int make_device(const struct drives *d, struct drive *one, unsigned cpus,
+                       struct err *e)
 {
     const struct virtio_blk_device_options options = {
-        .edge = &d->one[i].edge,
-        .id = d->one[i].serial,
-        .read_only = d->one[i].is_read_only,
+        .edge = &one->edge,
+        .id = one->serial,
+        .read_only = one->is_read_only,
         .queues =
             cpus < VIRTIO_BLK_DEVICE_QUEUES_MOST ? cpus : VIRTIO_BLK_DEVICE_QUEUES_MOST,
     };
+    const struct nvme_options nvme = {
+        .edge = &one->edge,
+        .serial = one->serial,
+        .read_only = one->is_read_only,
+        .queues = cpus < NVME_QUEUES_MOST ? cpus : NVME_QUEUES_MOST,
+    };
 
-    return d->one[i].is_disc
-               ? virtio_cd_create(d->loop, &d->one[i].edge, &d->device[i], e)
-               : virtio_blk_device_create(d->loop, &options, &d->device[i], e);
+    if (one->is_nvme) {
+        return nvme_create(d->loop, &nvme, &one->nvme, e);
+    }
+    return one->is_disc ? virtio_cd_create(d->loop, &one->edge, &one->virtio, e)
+                        : virtio_blk_device_create(d->loop, &options, &one->virtio, e);
+}
+
+/* It is not plugged in. */
+static void unmake_device(struct drive *one)
+{
+    nvme_destroy(one->nvme);
+    if (one->virtio != NULL) {
+        one->virtio->ops->destroy(one->virtio);
+    }
+    one->nvme = NULL;
+    one->virtio = NULL;
+}
+
+struct pci_card drives_card(const struct drives *d, unsigned i)
+{
+    const struct drive *one = &d->one[i];
+    struct pci_card c = one->nvme != NULL ? nvme_card(one->nvme) : vpci_card(one->virtio);
+
+    c.slot = one->slot;
+    return c;
 }
 
 int drives_open(struct drives *d, struct loop *l, unsigned cpus, struct err *e)
@@ -224,7 +258,7 @@ int drives_open(struct drives *d, struct loop *l, unsigned cpus, struct err *e)
     d->loop = l;
     r = d->count > 0 ? loop_do(l, open_all, &o) : 0;
     for (unsigned i = 0; r == 0 && i < d->count; i++) {
-        r = make_device(d, i, cpus, e);
+        r = make_device(d, &d->one[i], cpus, e);
     }
     return r;
 }
@@ -257,10 +291,7 @@ int drives_find(const struct drives *d, const char *path, unsigned slot)
 
 void drives_detach(struct drives *d, unsigned i)
 {
-    if (d->device[i] != NULL) {
-        d->device[i]->ops->destroy(d->device[i]);
-        d->device[i] = NULL;
-    }
+    unmake_device(&d->one[i]);
     (void)loop_do(d->loop, close_one, &d->one[i]);
     d->one[i] = (struct drive){.fd = -1, .is_read_only = true};
 }
@@ -285,7 +316,7 @@ int drives_attach(struct drives *d, const char *word, int take_fd, unsigned cpus
     i = i >= 0 ? i : (int)d->count++;
     d->one[i] = planned;
     r = loop_do(d->loop, open_another, &(struct adding){d, &d->one[i], e});
-    r = r == 0 ? make_device(d, (unsigned)i, cpus, e) : r;
+    r = r == 0 ? make_device(d, &d->one[i], cpus, e) : r;
     if (r < 0) {
         drives_detach(d, (unsigned)i);
     }
@@ -331,13 +362,16 @@ int drives_resize(struct drives *d, const char *path, uint64_t bytes, struct err
                        "since it was marked what is written to it is not in its file");
     }
     for (unsigned i = 0; i < d->count && r == -ENOENT; i++) {
-        struct sizing s = {&d->one[i], bytes, e};
+        struct drive *one = &d->one[i];
+        struct sizing s = {one, bytes, e};
 
-        if (strcmp(d->one[i].path, path) == 0 && !d->one[i].is_disc &&
-            d->device[i] != NULL) {
+        if (strcmp(one->path, path) == 0 && !one->is_disc &&
+            (one->virtio != NULL || one->nvme != NULL)) {
             r = loop_do(d->loop, grow_one, &s);
-            if (r == 0 && d->device[i] != NULL) {
-                virtio_blk_device_resized(d->device[i]);
+            if (r == 0 && one->nvme != NULL) {
+                nvme_resized(one->nvme);
+            } else if (r == 0 && one->virtio != NULL) {
+                virtio_blk_device_resized(one->virtio);
             }
         }
     }
@@ -347,9 +381,7 @@ int drives_resize(struct drives *d, const char *path, uint64_t bytes, struct err
 void drives_close(struct drives *d)
 {
     for (unsigned i = 0; i < d->count; i++) {
-        if (d->device[i] != NULL) {
-            d->device[i]->ops->destroy(d->device[i]);
-        }
+        unmake_device(&d->one[i]);
     }
     if (d->loop != NULL && d->count > 0) {
         (void)loop_do(d->loop, close_all, d);

@@ -1,4 +1,4 @@
-/* drives.h - the disks of the program `machine`: files of the host as virtio devices. */
+/* drives.h - the disks of the program `machine`: files of the host as devices of PCI. */
 #ifndef NODE_MACHINE_DRIVES_H
 #define NODE_MACHINE_DRIVES_H
 
@@ -6,9 +6,11 @@
 #include <stdint.h>
 
 #include "contract/blk_graph.h"
+#include "virt/monitor/pci/card.h"
 
 struct err;
 struct loop;
+struct nvme;
 struct virtio_device;
 
 #define DRIVES_MOST 16
@@ -21,27 +23,30 @@ struct drive {
     int base_fd;     /* the same; of what its image stands on, if it `has_base` */
     bool has_base;
     unsigned slot; /* of PCI, of one that came or may go; 0: any */
-    bool is_qcow2, is_read_only, is_direct, is_disc;
+    bool is_qcow2, is_read_only, is_direct, is_disc, is_nvme;
+    struct virtio_device *virtio; /* owned */
+    struct nvme *nvme;            /* owned; NULL: the one above, if it is open */
 };
 
 /* Zeroed: there are none.  One that went leaves a place without a path and a device. */
 struct drives {
     struct drive one[DRIVES_MOST];
-    struct virtio_device *device[DRIVES_MOST]; /* owned */
     unsigned count;
     struct loop *loop; /* borrowed; of those that are open */
     unsigned marks;
 };
 
-/* One more: FILE[,format=raw|qcow2][,read-only][,direct][,serial=WORD][,slot=NUMBER], or
- * FILE,read-only,cdrom: a disc in a drive.  The file is opened now,
- * but `take_fd` is used where it is not below 0; so is `take_base`, the raw file that an image
+/* One more: FILE[,bus=virtio|nvme][,format=raw|qcow2][,read-only][,direct][,serial=WORD]
+ * [,slot=NUMBER], or FILE,read-only,cdrom: a disc in a drive.  The file is opened now, but `take_fd` is used where it is not below 0; so is `take_base`, the raw file that an image
  * of changes stands on and that is only read. */
 int drives_plan(struct drives *d, const char *word, int take_fd, int take_base,
                 struct err *e);
 
 /* With a queue for each processor, up to a few. */
 int drives_open(struct drives *d, struct loop *l, unsigned cpus, struct err *e);
+
+/* One that is open, as it is plugged in. */
+struct pci_card drives_card(const struct drives *d, unsigned i);
 
 /* One more while others are open; its place.  Turns the loop, as does the end of one. */
 int drives_attach(struct drives *d, const char *word, int take_fd, unsigned cpus,

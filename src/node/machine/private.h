@@ -12,6 +12,7 @@
 #include "virt/monitor/boot/boot.h"
 #include "virt/monitor/control/control.h"
 #include "virt/monitor/monitor.h"
+#include "virt/monitor/pci/card.h"
 
 struct err;
 struct gdb;
@@ -24,8 +25,7 @@ struct plan {
     struct boot_files files;
     struct drives disks;
     struct peripherals peripherals;
-    struct virtio_device *device[DRIVES_MOST + PERIPHERALS_MOST]; /* of both, */
-    unsigned slot[DRIVES_MOST + PERIPHERALS_MOST];                /* ... and where */
+    struct pci_card card[DRIVES_MOST + PERIPHERALS_MOST]; /* of both */
     int report;   /* to whom made us; -1: nobody */
     int control;  /* listens; -1 */
     bool is_told; /* its generation: `options` has it */

@@ -21,6 +21,7 @@
 #include "node/machine/machine.h"
 #include "node/machine/private.h"
 #include "virt/monitor/slots.h"
+#include "virt/monitor/vpci/vpci.h"
 
 #define CODE_FAILED   125
 #define CODE_PANICKED 134 /* as of a program that ends by SIGABRT */
@@ -186,16 +187,18 @@ static int open_devices(struct plan *p, struct loop *l, struct err *e)
     int r = drives_open(&p->disks, l, plan_processors(p), e);
 
     r = r == 0 ? peripherals_open(&p->peripherals, l, e) : r;
-    memcpy(p->device, p->disks.device, p->disks.count * sizeof *p->device);
-    memcpy(p->device + p->disks.count, p->peripherals.device,
-           p->peripherals.count * sizeof *p->device);
-    for (unsigned i = 0; i < p->disks.count; i++) {
-        p->slot[i] = p->disks.one[i].slot;
+    if (r < 0) {
+        return r;
     }
-    p->options.devices = p->device;
-    p->options.slots = p->slot;
-    p->options.device_count = p->disks.count + p->peripherals.count;
-    return r;
+    for (unsigned i = 0; i < p->disks.count; i++) {
+        p->card[i] = drives_card(&p->disks, i);
+    }
+    for (unsigned i = 0; i < p->peripherals.count; i++) {
+        p->card[p->disks.count + i] = vpci_card(p->peripherals.device[i]);
+    }
+    p->options.cards = p->card;
+    p->options.card_count = p->disks.count + p->peripherals.count;
+    return 0;
 }
 
 static int make(struct run *run, struct err *e)

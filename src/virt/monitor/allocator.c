@@ -28,11 +28,11 @@
 #include "virt/monitor/dev/serial.h"
 #include "virt/monitor/dev/watchdog.h"
 #include "virt/monitor/identity.h"
+#include "virt/monitor/pci/card.h"
 #include "virt/monitor/pci/pci.h"
 #include "virt/monitor/plug/plug.h"
 #include "virt/monitor/private.h"
 #include "virt/monitor/slots.h"
-#include "virt/monitor/vpci/vpci.h"
 
 #define LEGACY_FIRST     UINT64_C(0xa0000)
 #define LEGACY_END       UINT64_C(0x100000)
@@ -40,7 +40,7 @@
 #define LOOP_PATIENCE_MS 100
 #define FIRMWARE_KEPT    UINT64_C(0x10000)      /* the least that a CMOS counts */
 #define SLOTS_LEAST      8                      /* of PCI bus 0 that tables describe */
-#define SLOT_FIRST       1                      /* of virtio devices */
+#define SLOT_FIRST       1                      /* of what is plugged in */
 #define PCI_HIGH_LAST    UINT64_C(0xffffffffff) /* 40 bits: what processors have */
 
 enum {
@@ -282,19 +282,27 @@ static int grant_devices(struct machine *m, struct err *e)
     return r == 0 ? grant_plugs(m, e) : r;
 }
 
-static bool has_slot(const struct machine *m, unsigned i)
-{
-    return m->options.slots != NULL && m->options.slots[i] != 0;
-}
-
 unsigned allocator_slot(const struct machine *m, unsigned i)
 {
     unsigned slot = SLOT_FIRST;
 
     for (unsigned n = 0; n < i; n++) {
-        slot += !has_slot(m, n);
+        slot += m->options.cards[n].slot == 0;
     }
-    return i < m->options.device_count && has_slot(m, i) ? m->options.slots[i] : slot;
+    return i < m->options.card_count && m->options.cards[i].slot != 0
+               ? m->options.cards[i].slot
+               : slot;
+}
+
+int allocator_plug(struct machine *m, const struct pci_card *c, unsigned slot,
+                   struct err *e)
+{
+    const struct pci_socket s = {.bus = pci_bus_of(m->pci),
+                                 .slot = slot,
+                                 .loop = m->loop,
+                                 .space = &m->space.space};
+
+    return c->plug(c->device, &s, e);
 }
 
 /* The bus of PCI, and what is plugged into it. */
@@ -310,11 +318,8 @@ static int grant_functions(struct machine *m, struct err *e)
     int r = allocator_add(m, &dev_pci, &pci, &m->pci, e);
 
     virtio_space_over_mem(&m->space, m->mem);
-    for (unsigned i = 0; r == 0 && i < m->options.device_count; i++) {
-        const struct vpci_config c = {
-            .loop = m->loop, .space = &m->space.space, .device = m->options.devices[i]};
-
-        r = vpci_create(pci_bus_of(m->pci), allocator_slot(m, i), &c, e);
+    for (unsigned i = 0; r == 0 && i < m->options.card_count; i++) {
+        r = allocator_plug(m, &m->options.cards[i], allocator_slot(m, i), e);
     }
     r = r == 0 ? display_grant(m, e) : r;
     return r == 0 ? slots_grant(m, e) : r;
@@ -333,7 +338,7 @@ static void withdraw_functions(struct machine *m)
 
 static unsigned slots(const struct machine *m)
 {
-    unsigned n = allocator_slot(m, m->options.device_count);
+    unsigned n = allocator_slot(m, m->options.card_count);
 
     return n < SLOTS_LEAST ? SLOTS_LEAST : n;
 }

@@ -17,9 +17,9 @@
 #include "virt/monitor/firmware/debug_port.h"
 #include "virt/monitor/firmware/flash.h"
 #include "virt/monitor/firmware/fwcfg.h"
+#include "virt/monitor/pci/card.h"
 #include "virt/monitor/pci/pci.h"
 #include "virt/monitor/private.h"
-#include "virtio/device.h"
 
 #define CONVENTIONAL_END UINT64_C(0xa0000)
 #define SHADOW_FIRST     UINT64_C(0xc0000)
@@ -30,8 +30,6 @@
 #define SERIAL_PORT      0x3f8
 #define ITEMS_MOST       16
 #define ORDER_BYTES      2048
-#define DEVICE_DISK      2u /* VIRTIO 1.2, 5 */
-#define DEVICE_SCSI      8u
 #define E820_RAM         1u
 #define VIDEO_FILE       "pci1234,1111.rom" /* SeaBIOS looks for a function's code so */
 
@@ -169,16 +167,29 @@ static void tell_memory(const struct machine *m, struct firmware *f)
     add_file(f, "etc/e820", f->map, (high != 0 ? 2 : 1) * sizeof f->map[0]);
 }
 
-/* All devices of that kind, as firmware names them, a line for each. */
-static size_t tell_kind(const struct machine *m, unsigned id, const char *inside,
-                        char to[ORDER_BYTES], size_t at)
+/* Where a card is, and what firmware starts from on it.  A controller of NVMe has QEMU's name in
+ * lists that OVMF reads, whatever it is. */
+static int name_card(const struct machine *m, unsigned i, char *to, size_t room)
 {
-    const struct machine_options *o = &m->options;
+    static const struct {
+        const char *card, *inside;
+    } names[] = {[PCI_CARD_DISK] = {"scsi", "disk@0,0"},
+                 [PCI_CARD_DISC] = {"scsi", "channel@0/disk@0,0"},
+                 [PCI_CARD_NVME] = {"pci8086,5845", "namespace@1,0"}};
+    enum pci_card_kind kind = m->options.cards[i].kind;
 
-    for (unsigned i = 0; i < o->device_count; i++) {
-        int n = o->devices[i]->ops->id == id
-                    ? snprintf(to + at, ORDER_BYTES - at, "/pci@i0cf8/scsi@%x/%s\n",
-                               allocator_slot(m, i), inside)
+    return snprintf(to, room, "/pci@i0cf8/%s@%x/%s\n", names[kind].card,
+                    allocator_slot(m, i), names[kind].inside);
+}
+
+/* All discs, or everything else, a line for each. */
+static size_t tell_cards(const struct machine *m, bool discs, char to[ORDER_BYTES],
+                         size_t at)
+{
+    for (unsigned i = 0; i < m->options.card_count; i++) {
+        enum pci_card_kind kind = m->options.cards[i].kind;
+        int n = kind != PCI_CARD_OTHER && (kind == PCI_CARD_DISC) == discs
+                    ? name_card(m, i, to + at, ORDER_BYTES - at)
                     : 0;
 
         at += n > 0 && (size_t)n < ORDER_BYTES - at ? (size_t)n : 0;
@@ -187,16 +198,22 @@ static size_t tell_kind(const struct machine *m, unsigned id, const char *inside
     return at;
 }
 
-/* Discs before disks: a guest that is through with one opens the tray. */
+/* Discs before disks: a guest that is through with one opens the tray.  Without discs, and where all
+ * disks are of one kind, they are taken as they are found. */
 static void tell_order(const struct machine *m, struct firmware *f)
 {
-    size_t n = tell_kind(m, DEVICE_SCSI, "channel@0/disk@0,0", f->order, 0);
+    unsigned kinds = 0;
+    size_t n;
 
-    if (n == 0) { /* they are taken as they are found */
-        return;
+    for (unsigned i = 0; i < m->options.card_count; i++) {
+        kinds |= 1u << m->options.cards[i].kind;
     }
-    n = tell_kind(m, DEVICE_DISK, "disk@0,0", f->order, n);
-    add_file(f, "bootorder", f->order, n + 1);
+    kinds &= ~(1u << PCI_CARD_OTHER);
+    if ((kinds & 1u << PCI_CARD_DISC) != 0 || (kinds & (kinds - 1)) != 0) {
+        n = tell_cards(m, true, f->order, 0);
+        n = tell_cards(m, false, f->order, n);
+        add_file(f, "bootorder", f->order, n + 1);
+    }
 }
 
 static int tell(struct machine *m, struct firmware *f, struct err *e)

@@ -22,7 +22,7 @@ struct err;
 struct loop;
 struct machine;
 struct mem;
-struct virtio_device;
+struct pci_card;
 struct x86_regs;
 
 #define MACHINE_CPUS_MOST   64
@@ -69,10 +69,10 @@ struct machine_options {
     const uint8_t *video; /* what a BIOS runs for the screen, as a file of it; or NULL */
     size_t video_bytes;
 
-    /* Plugged into PCI in this order; borrowed until the machine has gone.  On its loop. */
-    struct virtio_device *const *devices;
-    const unsigned *slots; /* of each; NULL, or 0: the next one from 1 on */
-    unsigned device_count;
+    /* Plugged into PCI in this order, where no slot is wanted into the next one from 1 on;
+     * borrowed until the machine has gone.  On its loop. */
+    const struct pci_card *cards;
+    unsigned card_count;
 
     /* What the guest sends to its first serial port; must not block.  `who` is borrowed. */
     void (*console)(void *who, const uint8_t *bytes, unsigned n);

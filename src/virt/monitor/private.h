@@ -179,7 +179,9 @@ int allocator_write_tables(struct machine *m, struct err *e);
 void allocator_release(struct machine *m);
 int allocator_add(struct machine *m, const struct dev_class *class, const void *config,
                   struct dev **ret, struct err *e);           /* a device */
-unsigned allocator_slot(const struct machine *m, unsigned i); /* of that device in PCI */
+unsigned allocator_slot(const struct machine *m, unsigned i); /* of that card in PCI */
+int allocator_plug(struct machine *m, const struct pci_card *c, unsigned slot,
+                   struct err *e);
 void allocator_describe(const struct machine *m, uint64_t ecam, struct acpi_config *ret);
 
 /* slots.c: registers by which the guest is told, once the bus and its functions are there; what

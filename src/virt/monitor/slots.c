@@ -11,10 +11,10 @@
 
 #include "base/err.h"
 #include "base/fault.h"
+#include "virt/monitor/pci/card.h"
 #include "virt/monitor/pci/pci.h"
 #include "virt/monitor/plug/plug.h"
 #include "virt/monitor/private.h"
-#include "virt/monitor/vpci/vpci.h"
 
 #define AGAIN_NS UINT64_C(10000000)
 #define ALL      (((1u << MACHINE_SLOTS) - 1) << MACHINE_SLOT_FIRST)
@@ -97,8 +97,8 @@ static uint32_t there_at_first(const struct machine_options *o)
 {
     uint32_t there = 0;
 
-    for (unsigned i = 0; o->slots != NULL && i < o->device_count; i++) {
-        there |= o->slots[i] != 0 ? 1u << o->slots[i] : 0;
+    for (unsigned i = 0; i < o->card_count; i++) {
+        there |= o->cards[i].slot != 0 ? 1u << o->cards[i].slot : 0;
     }
     return there;
 }
@@ -159,15 +159,13 @@ static int check(const struct machine *m, unsigned slot, struct err *e)
                          "the machine has a mark, in which its devices are as they were");
 }
 
-int machine_attach(struct machine *m, unsigned slot, struct virtio_device *d,
-                   struct err *e)
+int machine_attach(struct machine *m, const struct pci_card *c, struct err *e)
 {
-    const struct vpci_config c = {.loop = m->loop, .space = &m->space.space, .device = d};
-    int r = check(m, slot, e);
+    int r = check(m, c->slot, e);
 
-    r = r == 0 ? vpci_create(pci_bus_of(m->pci), slot, &c, e) : r;
+    r = r == 0 ? allocator_plug(m, c, c->slot, e) : r;
     if (r == 0) {
-        plug_slots_add(m->slots->dev, slot);
+        plug_slots_add(m->slots->dev, c->slot);
     }
     return r;
 }

@@ -28,6 +28,7 @@ struct chain {
     unsigned rewinds, left;
     bool is_marked;
     struct drives disks;
+    struct pci_card card;
     struct err e;
 };
 
@@ -72,8 +73,9 @@ static void plug(struct world *w)
         drives_open(&c->disks, w->loop, w->options.cpus, &c->e) != 0) {
         give_up(&c->e);
     }
-    w->options.devices = c->disks.device;
-    w->options.device_count = c->disks.count;
+    c->card = drives_card(&c->disks, 0);
+    w->options.cards = &c->card;
+    w->options.card_count = c->disks.count;
 }
 
 static void unplug(struct world *w)

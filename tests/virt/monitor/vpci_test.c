@@ -224,7 +224,7 @@ static int set_up(void **state)
                                    .window_last = ECAM - 1,
                                    .messages = {on_send, &b},
                                    .who = &b};
-    struct vpci_config c = {.space = &b.space.space, .device = &b.fake.device};
+    struct pci_socket s = {.space = &b.space.space, .slot = SLOT};
 
     memset(&b, 0, sizeof b);
     b.fake.device.ops = &fake_ops;
@@ -236,8 +236,9 @@ static int set_up(void **state)
     assert_int_equal(mem_add_ram(b.mem, 0, RAM_BYTES, false, NULL), 0);
     virtio_space_over_mem(&b.space, b.mem);
     assert_int_equal(dev_create(&dev_pci, b.board, &pci, &b.dev, NULL), 0);
-    c.loop = b.loop;
-    assert_int_equal(vpci_create(pci_bus_of(b.dev), SLOT, &c, NULL), 0);
+    s.loop = b.loop;
+    s.bus = pci_bus_of(b.dev);
+    assert_int_equal(vpci_card(&b.fake.device).plug(&b.fake.device, &s, NULL), 0);
     put(&b, config(4), 2, 6);
     *state = &b;
     return 0;

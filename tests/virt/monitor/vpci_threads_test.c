@@ -97,7 +97,7 @@ static void make(struct world *w)
                                    .messages = {on_send, w},
                                    .who = w};
     struct virtio_blk_device_options o = {.edge = &w->edge, .queues = 1};
-    struct vpci_config c = {.space = &w->space.space};
+    struct pci_socket s = {.space = &w->space.space, .slot = SLOT};
 
     assert_int_equal(loop_create(LOOP_DRIVER_CREW, &w->loop, NULL), 0);
     assert_int_equal(loop_do(w->loop, attach, w), 0);
@@ -108,9 +108,9 @@ static void make(struct world *w)
     virtio_space_over_mem(&w->space, w->mem);
     assert_int_equal(dev_create(&dev_pci, w->board, &pci, &w->pci, NULL), 0);
     assert_int_equal(virtio_blk_device_create(w->loop, &o, &w->device, NULL), 0);
-    c.loop = w->loop;
-    c.device = w->device;
-    assert_int_equal(vpci_create(pci_bus_of(w->pci), SLOT, &c, NULL), 0);
+    s.loop = w->loop;
+    s.bus = pci_bus_of(w->pci);
+    assert_int_equal(vpci_card(w->device).plug(w->device, &s, NULL), 0);
 }
 
 static void unmake(struct world *w)

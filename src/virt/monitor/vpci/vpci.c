@@ -22,6 +22,9 @@
 #define SUBSYSTEM 0x40u
 #define REVISION  1u
 
+#define DEVICE_DISK 2u /* VIRTIO 1.2, 5 */
+#define DEVICE_SCSI 8u
+
 /* ---- interrupts ---- */
 
 static void interrupt(struct vpci *v, uint16_t vector, uint8_t isr)
@@ -426,35 +429,44 @@ static void make_function(struct vpci *v)
     vpci_add_capabilities(v);
 }
 
-int vpci_create(struct pci_bus *b, unsigned slot, const struct vpci_config *c,
-                struct err *e)
+static int plug(void *device, const struct pci_socket *s, struct err *e)
 {
-    static const struct virtio_transport_ops plug = {.notify = notify,
-                                                     .config_changed = config_changed,
-                                                     .broken = broken,
-                                                     .stopped = stopped};
+    static const struct virtio_transport_ops ops = {.notify = notify,
+                                                    .config_changed = config_changed,
+                                                    .broken = broken,
+                                                    .stopped = stopped};
     struct vpci *v = fault_calloc(1, sizeof *v);
     int r;
 
     if (v == NULL) {
         return err_set(e, -ENOMEM, "out of memory");
     }
-    v->board = pci_board(b);
-    v->loop = c->loop;
-    v->space = c->space;
-    v->device = c->device;
+    v->board = pci_board(s->bus);
+    v->loop = s->loop;
+    v->space = s->space;
+    v->device = device;
     v->task.fn = on_post;
     learn(v);
     make_function(v);
     vpci_registers_reset(v);
     board_lock(v->board);
-    r = pci_add(b, slot, &v->f, e);
+    r = pci_add(s->bus, s->slot, &v->f, e);
     board_unlock(v->board);
     if (r != 0) {
+        err_wrap(e, "virtio device '%s'", v->device->ops->name);
         free(v);
-        return err_wrap(e, "virtio device '%s'", c->device->ops->name);
+        return r;
     }
-    v->device->plug = &plug;
+    v->device->plug = &ops;
     v->device->transport = v;
     return 0;
+}
+
+struct pci_card vpci_card(struct virtio_device *d)
+{
+    return (struct pci_card){.plug = plug,
+                             .device = d,
+                             .kind = d->ops->id == DEVICE_DISK   ? PCI_CARD_DISK
+                                     : d->ops->id == DEVICE_SCSI ? PCI_CARD_DISC
+                                                                 : PCI_CARD_OTHER};
 }

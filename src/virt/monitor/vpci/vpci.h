@@ -10,20 +10,11 @@
 #ifndef VIRT_MONITOR_VPCI_VPCI_H
 #define VIRT_MONITOR_VPCI_VPCI_H
 
-struct err;
-struct loop;
-struct pci_bus;
+#include "virt/monitor/pci/card.h"
+
 struct virtio_device;
-struct virtio_space;
 
-struct vpci_config {
-    struct loop *loop;
-    struct virtio_space *space;   /* the guest's memory; borrowed */
-    struct virtio_device *device; /* borrowed: its owner's again when the bus has gone */
-};
-
-/* Plug a device into a slot; the bus destroys what was made.  On the loop's thread. */
-int vpci_create(struct pci_bus *b, unsigned slot, const struct vpci_config *c,
-                struct err *e);
+/* The device, to be plugged in. */
+struct pci_card vpci_card(struct virtio_device *d);
 
 #endif
