@@ -515,6 +515,22 @@ uint8_t *asm_jcc(struct asm_out *o, unsigned cond)
     return at + 2;
 }
 
+uint8_t *asm_jcc_short(struct asm_out *o, unsigned cond)
+{
+    uint8_t *at = begin(o);
+
+    at[0] = (uint8_t)(0x70 + cond);
+    finish(o, at + 2);
+    return at + 1;
+}
+
+void asm_bind_short(struct asm_out *o, uint8_t *place)
+{
+    if (!o->full) {
+        *place = (uint8_t)(o->at - (place + 1));
+    }
+}
+
 static uint8_t *branch(struct asm_out *o, uint8_t opcode)
 {
     uint8_t *at = begin(o);

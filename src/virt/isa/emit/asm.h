@@ -179,5 +179,8 @@ uint8_t *asm_jcc(struct asm_out *o, unsigned cond);
 uint8_t *asm_jmp(struct asm_out *o);
 uint8_t *asm_call(struct asm_out *o);
 void asm_bind(struct asm_out *o, uint8_t *place, const uint8_t *target);
+/* ... whose 8-bit displacement leads to what is written next, at most 127 bytes on. */
+uint8_t *asm_jcc_short(struct asm_out *o, unsigned cond);
+void asm_bind_short(struct asm_out *o, uint8_t *place);
 
 #endif

@@ -207,6 +207,7 @@ int emit_region(const struct ir_region *g, const struct emit_env *env,
     struct emit e = {
         .g = g,
         .env = env,
+        .thunks = at->trampolines,
         .r = ret_result,
         .first_site = at->first_site,
         .first_exit = at->first_exit,

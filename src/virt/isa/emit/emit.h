@@ -72,7 +72,7 @@ struct emit_frame {
     uint64_t slow_last;    /* ... of its last byte, for a look-up */
     uint64_t slow_host;    /* what that found */
     uint64_t slow_site;    /* number of the site that is being served */
-    uint64_t leave_to;     /* guest address or reason at the leave trampoline */
+    uint64_t leave_to;     /* guest address where it left, but for patchable exits */
     uint64_t leave_exit;   /* number of the exit that was taken, or `enum emit_left` */
     uint64_t leave_branch; /* at EMIT_LEFT_MISS: the branch that left */
     uint64_t jumps;      /* address of the jump table, EMIT_JUMPS of `struct emit_jump` */
@@ -94,7 +94,6 @@ struct emit_frame {
     uint64_t routine_helper;
     uint64_t fpu_helper;
     /* Host addresses of generated code. */
-    uint64_t slow_thunk;
     uint64_t look_up_read; /* `slow_at`, `slow_last` to `slow_host`; ZF: it is there */
     uint64_t look_up_write;
     uint64_t routine_thunk;
@@ -187,7 +186,8 @@ struct emit_result {
 
 /* Where code goes. */
 struct emit_place {
-    uint8_t *write; /* it runs at the same distance from everything */
+    uint8_t *write;             /* it runs at the same distance from everything */
+    const uint8_t *trampolines; /* where `emit_trampolines` wrote */
     size_t room;
     uint32_t first_site, first_exit; /* numbers of its first site and exit */
     uint32_t counter; /* 32 bits there count its rounds down, and it leaves when they are

@@ -23,7 +23,7 @@
 #include <stddef.h>
 
 #include "base/grow.h"
-#include "virt/isa/emit/private.h"
+#include "virt/isa/emit/thunk.h"
 
 #define DEPTH_BITS (EMIT_STACK_BYTES - 16)
 #define NO_LINK    0x7fffffff /* no `emit_frame.link` is this; long form of immediates */
@@ -36,12 +36,6 @@ enum host_reg emit_another(const struct emit *e, enum host_reg a, enum host_reg 
 }
 
 #define JUMP_SHIFT 4 /* of sizeof(struct emit_jump) */
-
-void emit_leave_because(struct emit *e, int32_t why)
-{
-    asm_store_imm(&e->o, 64, emit_field(e, offsetof(struct emit_frame, leave_exit)), why);
-    asm_jmp_mem(&e->o, emit_field(e, offsetof(struct emit_frame, leave)));
-}
 
 /* Goes to the code for the guest address in `to`; what is written behind it is for when
  * there is none. */
@@ -59,11 +53,28 @@ static void look_up(struct emit *e, enum host_reg to)
                 (int32_t)((EMIT_JUMPS - 1) << EMIT_JUMP_SHIFT)); /* emit_jump_place */
     asm_load(&e->o, 64, table, emit_field(e, offsetof(struct emit_frame, jumps)));
     asm_alu_load(&e->o, ASM_CMP, 64, to, m);
-    miss = asm_jcc(&e->o, IR_COND_NZ);
+    miss = asm_jcc_short(&e->o, IR_COND_NZ);
     m.disp = offsetof(struct emit_jump, code);
     asm_jmp_mem(&e->o, m);
-    asm_bind(&e->o, miss, e->o.at);
-    asm_store(&e->o, 64, emit_field(e, offsetof(struct emit_frame, leave_to)), to);
+    asm_bind_short(&e->o, miss);
+}
+
+/* The same of an address that is known. */
+static void look_up_known(struct emit *e, uint64_t pc)
+{
+    enum host_reg t = emit_another(e, H_NONE, H_NONE), table = emit_another(e, t, t);
+    struct asm_mem m = asm_at(table, (int32_t)(emit_jump_place(pc) << JUMP_SHIFT));
+    uint8_t *miss;
+
+    asm_mov_imm(&e->o, t, pc);
+    asm_load(&e->o, 64, table, emit_field(e, offsetof(struct emit_frame, jumps)));
+    m.disp += (int32_t)offsetof(struct emit_jump, tag);
+    asm_alu_load(&e->o, ASM_CMP, 64, t, m);
+    miss = asm_jcc_short(&e->o, IR_COND_NZ);
+    m.disp +=
+        (int32_t)(offsetof(struct emit_jump, code) - offsetof(struct emit_jump, tag));
+    asm_jmp_mem(&e->o, m);
+    asm_bind_short(&e->o, miss);
 }
 
 static void look_up_or_leave(struct emit *e, enum host_reg to, uint64_t branch)
@@ -71,9 +82,10 @@ static void look_up_or_leave(struct emit *e, enum host_reg to, uint64_t branch)
     enum host_reg t = emit_another(e, to, to);
 
     look_up(e, to);
+    asm_store(&e->o, 64, emit_field(e, offsetof(struct emit_frame, leave_to)), to);
     asm_mov_imm(&e->o, t, branch);
     asm_store(&e->o, 64, emit_field(e, offsetof(struct emit_frame, leave_branch)), t);
-    emit_leave_because(e, EMIT_LEFT_MISS);
+    emit_leave_by(e, EMIT_LEFT_MISS);
 }
 
 static struct emit_exit *add_exit(struct emit *e, uint64_t pc)
@@ -96,15 +108,8 @@ static void set_home(struct emit *e, struct emit_exit *x, uint8_t *place)
     x->home = (int32_t)(e->o.at - (place + 4));
 }
 
-/* Where an exit leads that is not patched: out, with its number. */
-static void leave_by(struct emit *e, uint32_t number)
-{
-    emit_leave_because(e, (int32_t)(e->first_exit + number));
-}
-
 void emit_exit_to(struct emit *e, uint64_t pc, bool is_far)
 {
-    enum host_reg t = emit_another(e, H_NONE, H_NONE);
     struct emit_exit *x = add_exit(e, pc);
     uint32_t number = e->r->exits - 1;
     uint8_t *jump, *other = NULL;
@@ -116,20 +121,15 @@ void emit_exit_to(struct emit *e, uint64_t pc, bool is_far)
         asm_alu_store_imm(&e->o, ASM_CMP, 32,
                           emit_field(e, offsetof(struct emit_frame, link)), NO_LINK);
         x->link = (uint32_t)(e->o.at - 4 - e->o.start);
-        other = asm_jcc(&e->o, IR_COND_NZ);
+        other = asm_jcc_short(&e->o, IR_COND_NZ);
     }
     jump = asm_jmp(&e->o);
     set_home(e, x, jump);
     if (is_far) {
-        asm_bind(&e->o, other, e->o.at);
+        asm_bind_short(&e->o, other);
+        look_up_known(e, pc);
     }
-    asm_mov_imm(&e->o, t, pc);
-    if (is_far) {
-        look_up(e, t);
-    } else {
-        asm_store(&e->o, 64, emit_field(e, offsetof(struct emit_frame, leave_to)), t);
-    }
-    leave_by(e, number);
+    emit_leave_by(e, e->first_exit + number);
 }
 
 /* The guest's half of a pair, if need be after all others were forgotten; `to` (H_NONE:
@@ -171,7 +171,6 @@ static void call_near(struct emit *e, uint64_t pc, uint64_t back, unsigned aux)
     struct emit_exit *x = add_exit(e, pc);
     uint32_t number = e->r->exits - 1;
     uint8_t *call;
-    enum host_reg t = emit_another(e, H_NONE, H_NONE);
 
     if (x == NULL) {
         return;
@@ -179,9 +178,7 @@ static void call_near(struct emit *e, uint64_t pc, uint64_t back, unsigned aux)
     call = asm_call(&e->o);
     go_back(e, back, aux);
     set_home(e, &e->r->exit[number], call);
-    asm_mov_imm(&e->o, t, pc);
-    asm_store(&e->o, 64, emit_field(e, offsetof(struct emit_frame, leave_to)), t);
-    leave_by(e, number);
+    emit_leave_by(e, e->first_exit + number);
 }
 
 static bool back_of(const struct emit *e, uint32_t at, uint64_t *ret)
@@ -220,9 +217,9 @@ static void return_to(struct emit *e, enum host_reg to)
     uint8_t *other;
 
     asm_alu_load(&e->o, ASM_CMP, 64, to, asm_at(H_RSP, 8));
-    other = asm_jcc(&e->o, IR_COND_NZ);
+    other = asm_jcc_short(&e->o, IR_COND_NZ);
     asm_ret(&e->o);
-    asm_bind(&e->o, other, e->o.at);
+    asm_bind_short(&e->o, other);
     asm_lea(&e->o, 64, t, asm_at(H_RSP, 16));
     asm_test_imm(&e->o, t, DEPTH_BITS);
     asm_cmov(&e->o, IR_COND_NZ, 64, H_RSP, t); /* not the pair that stands for none */

@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "base/grow.h"
-#include "virt/isa/emit/private.h"
+#include "virt/isa/emit/thunk.h"
 #include "virt/isa/ir/native.h"
 #include "virt/isa/ir/private.h"
 
@@ -149,27 +149,24 @@ static uint8_t *if_crossing(struct emit *e, const struct cold *s)
     return crossing;
 }
 
-void emit_slow_access(struct emit *e, const struct cold *s)
+void emit_slow_access(struct emit *e, const struct cold *s, enum host_reg at)
 {
     const struct ir_insn *i = &e->g->insn[s->at];
     uint8_t *crossing = i->op == IR_WINDOW ? if_crossing(e, s) : NULL;
-    struct asm_mem value = emit_field(e, offsetof(struct emit_frame, slow_value));
+    struct emit_slow slow = {.loads = s->dst != H_NONE, .address = at, .value = H_RSP};
 
-    if (i->op == IR_STORE && s->value != H_NONE) {
-        asm_store(&e->o, 64, value, s->value);
+    if (slow.loads) {
+        slow.value = s->dst;
+    } else if (i->op == IR_STORE && s->value != H_NONE) {
+        slow.value = s->value;
     } else if (i->op == IR_STORE) {
-        asm_store_imm(&e->o, 64, value, (int32_t)s->constant);
+        asm_store_imm(&e->o, 64, emit_field(e, offsetof(struct emit_frame, slow_value)),
+                      (int32_t)s->constant);
     }
-    store_site(e, s->site);
-    asm_call_mem(&e->o, emit_field(e, offsetof(struct emit_frame, slow_thunk)));
-    if (s->dst != H_NONE) {
-        asm_load(&e->o, 64, s->dst, value);
-    }
+    emit_call_slow(e, &slow, s->site, s->goes_on ? NULL : s->resume);
     if (s->goes_on) {
         asm_test(&e->o, 64, s->dst, s->dst);
         asm_bind(&e->o, asm_jcc(&e->o, IR_COND_NS), s->resume);
-    } else {
-        asm_bind(&e->o, asm_jmp(&e->o), s->resume);
     }
     if (crossing != NULL) {
         asm_bind(&e->o, crossing, s->goes_on ? e->o.at : s->resume);
@@ -315,7 +312,7 @@ static void trap(struct emit *e, const struct cold *s)
 {
     store_site(e, s->site);
     asm_call_mem(&e->o, emit_field(e, offsetof(struct emit_frame, routine_thunk)));
-    emit_leave_because(e, EMIT_LEFT_WANTS);
+    emit_leave_by(e, EMIT_LEFT_WANTS);
 }
 
 void emit_leave(struct emit *e, uint32_t at, unsigned detail)
@@ -325,7 +322,7 @@ void emit_leave(struct emit *e, uint32_t at, unsigned detail)
         asm_jmp_mem(&e->o, emit_field(e, offsetof(struct emit_frame, behind)));
         return;
     }
-    emit_leave_because(e, EMIT_LEFT_REASON - (int32_t)e->g->insn[at].aux);
+    emit_leave_by(e, EMIT_LEFT_REASON - (int32_t)e->g->insn[at].aux);
 }
 
 /* Somebody waits, or the rounds are used up: what is pending is stored, and the engine looks.  Behind a routine it
@@ -344,7 +341,7 @@ static void wants(struct emit *e, const struct cold *s)
         asm_mov_imm(&e->o, t, site->pc);
         asm_store(&e->o, 64, emit_field(e, offsetof(struct emit_frame, leave_to)), t);
     }
-    emit_leave_because(e, s->kind == COLD_HOT ? EMIT_LEFT_HOT : EMIT_LEFT_WANTS);
+    emit_leave_by(e, s->kind == COLD_HOT ? EMIT_LEFT_HOT : EMIT_LEFT_WANTS);
 }
 
 /* The arithmetic flags of their home: push; and qword [rsp], 8d5h; popfq */
@@ -398,9 +395,7 @@ void emit_cold_code(struct emit *e)
             asm_bind(&e->o, s->from, e->o.at);
         }
         if (s->kind == COLD_SLOW) {
-            asm_store(&e->o, 64, emit_field(e, offsetof(struct emit_frame, slow_at)),
-                      s->address);
-            emit_slow_access(e, s);
+            emit_slow_access(e, s, (enum host_reg)s->address);
         } else if (s->kind == COLD_DIRECT) {
             emit_direct_cold(e, s);
         } else if (s->kind == COLD_NATIVE) {

@@ -68,6 +68,7 @@ struct emit {
     const struct ir_region *g;
     const struct emit_env *env;
     struct emit_result *r;
+    const uint8_t *thunks; /* thunk.h */
     uint32_t first_site, first_exit;
     uint32_t now;
     uint32_t block;
@@ -226,7 +227,8 @@ void emit_fix_jumps(struct emit *e); /* when all blocks are written */
 /* leave.c */
 uint32_t emit_site_at(struct emit *e, uint32_t at);
 void emit_cold(struct emit *e, const struct cold *s);
-void emit_slow_access(struct emit *e, const struct cold *s); /* address is in `slow_at` */
+/* The address is in `at`; H_RSP: in `slow_at`. */
+void emit_slow_access(struct emit *e, const struct cold *s, enum host_reg at);
 void emit_slow_native(struct emit *e, const struct cold *s);
 void emit_cold_code(struct emit *e);
 void emit_leave(struct emit *e, uint32_t at, unsigned detail);
@@ -236,7 +238,6 @@ void emit_exit(struct emit *e, uint32_t at, unsigned detail);
 void emit_exit_by(struct emit *e, uint32_t at, unsigned detail);
 void emit_exit_to(struct emit *e, uint64_t pc, bool is_far);
 void emit_shallow(struct emit *e, const struct cold *s);
-void emit_leave_because(struct emit *e, int32_t why);
 /* Behind the region any register that is not pinned may be used. */
 enum host_reg emit_another(const struct emit *e, enum host_reg a, enum host_reg b);
 

@@ -14,7 +14,7 @@
  * call": the guest's address 0, and host code that leaves to there. */
 #include <stddef.h>
 
-#include "virt/isa/emit/private.h"
+#include "virt/isa/emit/thunk.h"
 
 static const uint8_t kept_by_c[] = {H_RBX, H_RBP, H_R12, H_R13, H_R14, H_R15};
 
@@ -141,24 +141,27 @@ static void write_lend(struct asm_out *o, const struct emit_env *env)
 }
 
 /* Registers that are pinned to nothing. */
-static void move_temps(struct asm_out *o, const struct emit_env *env, enum way way)
+static uint32_t temps_of(const struct emit_env *env)
 {
     uint32_t pinned = 1u << H_RSP;
-    uint16_t n;
-    unsigned r;
 
-    for (n = 0; n < env->globals; n++) {
-        if (env->global[n].pin < EMIT_HOST_REGS) {
-            pinned |= 1u << env->global[n].pin;
-        }
+    for (uint16_t n = 0; n < env->globals; n++) {
+        pinned |= env->global[n].pin < EMIT_HOST_REGS ? 1u << env->global[n].pin : 0;
     }
-    for (r = 0; r < EMIT_HOST_REGS; r++) {
+    return ~pinned & ((1u << EMIT_HOST_REGS) - 1);
+}
+
+static void move_temps(struct asm_out *o, const struct emit_env *env, enum way way)
+{
+    uint32_t temps = temps_of(env);
+
+    for (unsigned r = 0; r < EMIT_HOST_REGS; r++) {
         struct asm_mem m =
             asm_gs(field(env, offsetof(struct emit_frame, save) + sizeof(uint64_t) * r));
 
-        if ((pinned >> r & 1) == 0 && way == LOAD) {
+        if ((temps >> r & 1) != 0 && way == LOAD) {
             asm_load(o, 64, r, m);
-        } else if ((pinned >> r & 1) == 0) {
+        } else if ((temps >> r & 1) != 0) {
             asm_store(o, 64, m, r);
         }
     }
@@ -216,15 +219,27 @@ static void write_bottom(struct asm_out *o, const struct emit_env *env)
 /* A helper that does not come back leaves nothing lent. */
 static void write_call(struct asm_out *o, const struct emit_env *env, size_t helper)
 {
+    bool is_slow = helper == offsetof(struct emit_frame, slow_helper);
     uint8_t *none;
 
     move_temps(o, env, STORE);
     move_guest(o, env, STORE);
+    if (is_slow) { /* a thunk called, for a site that is known by its own call */
+        emit_find_site(o, H_RAX);
+        asm_store(o, 64, asm_gs(field(env, offsetof(struct emit_frame, slow_site))),
+                  H_RAX);
+    }
     asm_load(o, 32, H_RAX, vectors_lent(env));
     asm_push(o, H_RAX);
+    if (is_slow) { /* two return addresses: the stack stays aligned */
+        asm_push(o, H_RAX);
+    }
     take_vectors(o, env);
     asm_load(o, 64, H_RDI, asm_gs(field(env, offsetof(struct emit_frame, self))));
     asm_call_mem(o, asm_gs(field(env, helper)));
+    if (is_slow) {
+        asm_pop(o, H_RAX);
+    }
     asm_pop(o, H_RAX);
     asm_test(o, 32, H_RAX, H_RAX);
     none = asm_jcc(o, IR_COND_Z);
@@ -239,22 +254,30 @@ static void write_call(struct asm_out *o, const struct emit_env *env, size_t hel
 size_t emit_trampolines(const struct emit_env *env, uint8_t *write, const uint8_t *run,
                         size_t room, struct emit_frame *frame, uint64_t *ret_enter)
 {
-    struct asm_out o = {.start = write, .at = write, .end = write + room};
+    size_t thunks = emit_thunks_bytes();
+    struct asm_out o = {.start = write, .at = write + thunks, .end = write + room};
+    struct asm_out first = {
+        .start = write, .at = write, .end = write + thunks + ASM_PART_MOST};
+    struct emit_thunk_ends ends = {.number = (enum host_reg)__builtin_ctz(temps_of(env))};
     uint64_t base = (uint64_t)(uintptr_t)run;
 
+    if (room < thunks) {
+        return 0;
+    }
+    frame->bottom = base + thunks;
     write_bottom(&o, env);
     *ret_enter = base + (uint64_t)(o.at - o.start);
-    write_enter(&o, env, base);
+    write_enter(&o, env, frame->bottom);
     frame->leave = base + (uint64_t)(o.at - o.start);
+    ends.leave = o.at;
     write_leave(&o, env);
     frame->leave_behind = base + (uint64_t)(o.at - o.start);
     asm_store_imm(&o, 64, asm_gs(field(env, offsetof(struct emit_frame, leave_exit))),
                   EMIT_LEFT_ROUTINE);
     asm_jmp_mem(&o, asm_gs(field(env, offsetof(struct emit_frame, leave))));
     frame->resume = base + (uint64_t)(o.at - o.start);
-    frame->bottom = base;
     write_resume(&o, env);
-    frame->slow_thunk = base + (uint64_t)(o.at - o.start);
+    ends.slow = o.at;
     write_call(&o, env, offsetof(struct emit_frame, slow_helper));
     frame->look_up_read = base + (uint64_t)(o.at - o.start);
     emit_look_up_thunk(&o, env, env->tlb_read);
@@ -268,5 +291,6 @@ size_t emit_trampolines(const struct emit_env *env, uint8_t *write, const uint8_
     write_lend(&o, env);
     frame->whole_thunk = base + (uint64_t)(o.at - o.start);
     emit_whole_thunk(&o, env, base);
+    emit_thunks(&first, env, &ends);
     return o.full ? 0 : (size_t)(o.at - o.start);
 }

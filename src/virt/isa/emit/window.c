@@ -224,7 +224,7 @@ void emit_direct_cold(struct emit *e, const struct cold *s)
     if (i->op == IR_NATIVE) {
         emit_slow_native(e, s);
     } else {
-        emit_slow_access(e, s);
+        emit_slow_access(e, s, H_RSP);
     }
 }
 

@@ -261,10 +261,12 @@ int machine_write(const struct ir_region *g, size_t room)
 {
     uint8_t *to = malloc(room + 1); /* so that not even 0 bytes are nowhere */
     struct emit_result r = {0};
-    int error =
-        to == NULL ? -ENOMEM
-                   : emit_region(g, &env,
-                                 &(struct emit_place){.write = to + 1, .room = room}, &r);
+    int error = to == NULL
+                    ? -ENOMEM
+                    : emit_region(g, &env,
+                                  &(struct emit_place){
+                                      .write = to + 1, .trampolines = code, .room = room},
+                                  &r);
 
     emit_result_fini(&r);
     free(to);
@@ -274,9 +276,11 @@ int machine_write(const struct ir_region *g, size_t room)
 int machine_native(const struct ir_region *g, const struct machine_outcome *start,
                    struct machine_outcome *ret)
 {
-    int r = emit_region(
-        g, &env, &(struct emit_place){.write = code + first, .room = CODE_BYTES - first},
-        &result);
+    int r = emit_region(g, &env,
+                        &(struct emit_place){.write = code + first,
+                                             .trampolines = code,
+                                             .room = CODE_BYTES - first},
+                        &result);
     unsigned n;
 
     if (r != 0) {
@@ -301,7 +305,10 @@ int machine_native(const struct ir_region *g, const struct machine_outcome *star
         enter();
         ret->end = (int64_t)cpu.frame.leave_exit <= EMIT_LEFT_REASON ? EVALUATE_LEAVE
                                                                      : EVALUATE_EXIT;
-        ret->pc = ret->end == EVALUATE_EXIT ? cpu.frame.leave_to : 0;
+        ret->pc = ret->end != EVALUATE_EXIT ? 0
+                  : (int64_t)cpu.frame.leave_exit >= 0
+                      ? result.exit[cpu.frame.leave_exit].pc
+                      : cpu.frame.leave_to;
     } else {
         const struct emit_site *s = &result.site[cpu.frame.slow_site];
 

@@ -456,6 +456,7 @@ static int generate(struct trace *r, struct unit *u)
     uint8_t *write = t->code.write + h->used;
     const struct emit_place place = {
         .write = write,
+        .trampolines = t->code.write,
         .room = h->end - h->used,
         .first_site = (uint32_t)u->half << HALF_SHIFT | h->sites,
         .first_exit = (uint32_t)u->half << HALF_SHIFT | h->exits,
