@@ -150,6 +150,10 @@ int life_make_generation(struct guest *g, struct err *e);
 void life_take_identity(const struct guest *g, json_t *spec);
 void life_renew(struct node *n, struct guest *g, const json_t *spec);
 
+/* launch.c: a machine runs and its record was changed: the plan by which its keeper starts it
+ * again follows.  `ret` (or NULL) is that plan, the caller's. */
+int launch_plan_anew(struct node *n, const struct guest *g, json_t **ret, struct err *e);
+
 /* verb/life/snapshot.c: into the empty directory of a snapshot; and back, its lock the caller's. */
 int life_fill_snapshot(struct node *n, const struct guest *g, int dir, struct err *e);
 int life_put_back(struct node *n, struct guest *g, int dir, struct err *e);

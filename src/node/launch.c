@@ -378,6 +378,26 @@ static int launch(struct node *n, struct guest *g, int lock, bool attach,
     return r;
 }
 
+int launch_plan_anew(struct node *n, const struct guest *g, json_t **ret, struct err *e)
+{
+    SCOPED(scope_json) json_t *spec = NULL;
+    SCOPED(scope_free) char *text = NULL;
+    int r = spec_build(n, g, &spec, e);
+
+    r = r == 0 ? guest_boot_prepare(n, g, spec, e) : r;
+    if (r < 0) {
+        return r;
+    }
+    add_place(n, spec);
+    text = json_dumps(spec, JSON_COMPACT);
+    r = text == NULL ? err_set(e, -ENOMEM, "no memory for a plan")
+                     : write_run_file(n, g, "spec.json", text, 0600, e);
+    if (r == 0 && ret != NULL) {
+        *ret = json_incref(spec);
+    }
+    return r;
+}
+
 int launch_guest(struct node *n, struct guest *g, int lock, bool attach, int *ret_console,
                  struct err *e)
 {

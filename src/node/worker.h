@@ -22,10 +22,10 @@ int worker_end_machine(const json_t *spec, struct err *e);
 
 /* net/card.c: link a machine to its network, before it is made: a descriptor, and the words
  * of its card as the program `machine` takes them (node/machine/peripherals.h), with '@' for
- * the descriptor's number.  *ret_fd -1: it has none.  Helpers end with the calling process. */
+ * the descriptor's number.  *ret_fd -1: it has none.  Helpers end with the process `holder`. */
 #define NET_CARD_BYTES 512
-int net_join_machine(const json_t *spec, int *ret_fd, char words[NET_CARD_BYTES],
-                     struct err *e);
+int net_join_machine(const json_t *spec, pid_t holder, int *ret_fd,
+                     char words[NET_CARD_BYTES], struct err *e);
 
 /* The words of that card which its guest can use: its address, and the way on; empty: there
  * is no network. */

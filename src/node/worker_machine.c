@@ -147,7 +147,7 @@ static int open_disks(const json_t *spec, struct given *g, struct err *e)
 static int open_card(const json_t *spec, struct given *g, struct err *e)
 {
     int fd = -1;
-    int r = net_join_machine(spec, &fd, g->card, e);
+    int r = net_join_machine(spec, getpid(), &fd, g->card, e);
 
     (void)fault_step("worker.network");
     return r < 0 || fd < 0 ? r : give(g, "net0", fd, "the machine's network", e);

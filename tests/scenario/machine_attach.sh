@@ -56,7 +56,7 @@ has "no file" "$OUT" "cannot open disk"
 fails 1 strata detach web seven
 has "made with it" "$OUT" "what came by 'attach' can go"
 fails 1 strata detach web none
-has "unknown" "$OUT" "has no disk 'none'"
+has "unknown" "$OUT" "has no disk or network 'none'"
 is "it says the name" "$(strata detach web one)" web
 lacks one || fail "the guest still has the disk"
 is "inspect" "$(came)" ""

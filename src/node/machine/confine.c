@@ -156,6 +156,8 @@ static const struct {
     {"ioctl",     1, UINT64_MAX, BLKGETSIZE64},
     {"ioctl",     1, UINT64_MAX, BLKSSZGET},
     {"ioctl",     1, UINT64_MAX, TUNSETOFFLOAD}, /* what the driver takes of a tap */
+    {"ioctl",     1, UINT64_MAX, TUNGETIFF}, /* ... one that comes */
+    {"ioctl",     1, UINT64_MAX, TUNSETVNETHDRSZ},
     {"prlimit64", 2, UINT64_MAX, 0}, /* to look at a limit only */
     {"fcntl",     1, UINT64_MAX, 1 /* F_GETFD */},
     {"fcntl",     1, UINT64_MAX, 2 /* F_SETFD */},

@@ -8,10 +8,13 @@
 #include <unistd.h>
 
 #include "base/err.h"
+#include "base/str.h"
 #include "contract/nic.h"
 #include "node/machine/lease.h"
 #include "node/machine/port.h"
 #include "resource/network/nic/nic.h"
+#include "virt/monitor/pci/pci.h"
+#include "virt/monitor/vpci/vpci.h"
 #include "virtio/balloon.h"
 #include "virtio/device.h"
 #include "virtio/fs/fs.h"
@@ -75,6 +78,11 @@ static int net_word(struct peripheral *p, const char *word, struct err *e)
     if ((v = value_of(word, "mtu")) != NULL) {
         r = number(v, UINT16_MAX, &n, e);
         p->mtu = (uint16_t)n;
+        return r;
+    }
+    if ((v = value_of(word, "slot")) != NULL) {
+        r = number(v, PCI_SLOTS - 1, &n, e);
+        p->slot = (unsigned)n;
         return r;
     }
     return lease_word(&p->lease, word, e);
@@ -329,6 +337,14 @@ int peripherals_open(struct peripherals *p, struct loop *l, struct err *e)
     return r;
 }
 
+struct pci_card peripherals_card(const struct peripherals *p, unsigned i)
+{
+    struct pci_card c = vpci_card(p->device[i]);
+
+    c.slot = p->one[i].slot;
+    return c;
+}
+
 bool peripherals_give(struct peripherals *p, uint64_t bytes)
 {
     bool has_one = false;
@@ -371,17 +387,76 @@ void peripherals_announce(struct peripherals *p)
     }
 }
 
+static void close_one(struct peripherals *p, unsigned i)
+{
+    vsock_host_destroy(p->one[i].sockets);
+    port_destroy(p->one[i].port);
+    if (p->device[i] != NULL && p->one[i].sockets == NULL && p->one[i].port == NULL) {
+        p->device[i]->ops->destroy(p->device[i]);
+    }
+    if (p->one[i].nic != NULL) {
+        p->one[i].nic->ops->destroy(p->one[i].nic);
+    }
+    p->device[i] = NULL;
+    p->one[i] = (struct peripheral){.kind = PERIPHERAL_GONE, .fd = -1};
+}
+
+int peripherals_find(const struct peripherals *p, unsigned slot)
+{
+    for (unsigned i = 0; i < p->count; i++) {
+        if (slot != 0 && p->one[i].slot == slot) {
+            return (int)i;
+        }
+    }
+    return -ENOENT;
+}
+
+static unsigned free_place(const struct peripherals *p)
+{
+    unsigned i = 0;
+
+    while (i < p->count && p->one[i].kind != PERIPHERAL_GONE) {
+        i++;
+    }
+    return i;
+}
+
+int peripherals_attach(struct peripherals *p, const char *words, int take_fd,
+                       struct loop *l, struct err *e)
+{
+    unsigned i = free_place(p);
+    size_t at = strcspn(words, "@");
+    struct peripheral one = {.kind = PERIPHERAL_GONE};
+    char full[PERIPHERAL_WORD_BYTES];
+    int r = i < PERIPHERALS_MOST && words[at] == '@' &&
+                    str_print(full, sizeof full, "%.*s%d%s", (int)at, words, take_fd,
+                              words + at + 1) == 0
+                ? plan_net(&one, i, full, e)
+                : err_set(e, -EINVAL, "'%s' is no network that there is room for", words);
+
+    r = r == 0 ? open_one(&one, l, &p->device[i], e) : r;
+    if (r < 0) {
+        if (one.nic != NULL) {
+            one.nic->ops->destroy(one.nic);
+        } else {
+            (void)close(take_fd);
+        }
+        return r;
+    }
+    p->one[i] = one;
+    p->count = i == p->count ? i + 1 : p->count;
+    return (int)i;
+}
+
+void peripherals_detach(struct peripherals *p, unsigned i)
+{
+    close_one(p, i);
+}
+
 void peripherals_close(struct peripherals *p)
 {
     for (unsigned i = 0; i < p->count; i++) {
-        vsock_host_destroy(p->one[i].sockets);
-        port_destroy(p->one[i].port);
-        if (p->device[i] != NULL && p->one[i].sockets == NULL && p->one[i].port == NULL) {
-            p->device[i]->ops->destroy(p->device[i]);
-        }
-        if (p->one[i].nic != NULL) {
-            p->one[i].nic->ops->destroy(p->one[i].nic);
-        }
+        close_one(p, i);
     }
     p->count = 0;
 }

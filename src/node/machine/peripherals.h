@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "resource/network/nic/nic.h"
+#include "virt/monitor/pci/card.h"
 
 struct err;
 struct loop;
@@ -26,13 +27,15 @@ enum peripheral_kind {
     PERIPHERAL_BALLOON,
     PERIPHERAL_PORT,
     PERIPHERAL_FS,
+    PERIPHERAL_GONE, /* a place without a device */
     PERIPHERAL_KIND_COUNT
 };
 
 struct peripheral {
     enum peripheral_kind kind;
-    int fd;       /* of a network; the device's when it is open */
-    uint16_t mtu; /* 0: what its kind usually has */
+    unsigned slot; /* of PCI, of one that came or may go; 0: any */
+    int fd;        /* of a network; the device's when it is open */
+    uint16_t mtu;  /* 0: what its kind usually has */
     uint8_t mac[6];
     struct nic_lease lease; /* of a network; no address: its guest asks others */
     bool is_seeded;         /* random bytes follow from `seed` */
@@ -54,7 +57,7 @@ struct peripherals {
 };
 
 /* One more: 1; 0: it is no option for these.
- *   --net tap=FD|frames=FD[,mac=ADDRESS][,mtu=BYTES]
+ *   --net tap=FD|frames=FD[,mac=ADDRESS][,mtu=BYTES][,slot=NUMBER]
  *         [,address=IP/BITS,gateway=IP[,leads-on][,dns=IP]...[,host=NAME]]  told by DHCP
  *   --rng host|seed=NUMBER
  *   --vsock cid=NUMBER[,listen=FD]
@@ -65,6 +68,15 @@ int peripherals_plan(struct peripherals *p, const char *option, const char *valu
                      struct err *e);
 
 int peripherals_open(struct peripherals *p, struct loop *l, struct err *e);
+
+/* One that is open, as it is plugged in. */
+struct pci_card peripherals_card(const struct peripherals *p, unsigned i);
+
+/* A network comes while others are open; its place.  The one in that slot; -ENOENT.  It goes. */
+int peripherals_attach(struct peripherals *p, const char *words, int take_fd,
+                       struct loop *l, struct err *e);
+int peripherals_find(const struct peripherals *p, unsigned slot);
+void peripherals_detach(struct peripherals *p, unsigned i);
 
 /* So many bytes of its memory the guest shall give back, by its balloons; false: it has none.
  * And how many it has given. */

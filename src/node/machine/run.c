@@ -21,7 +21,6 @@
 #include "node/machine/machine.h"
 #include "node/machine/private.h"
 #include "virt/monitor/slots.h"
-#include "virt/monitor/vpci/vpci.h"
 
 #define CODE_FAILED   125
 #define CODE_PANICKED 134 /* as of a program that ends by SIGABRT */
@@ -194,7 +193,7 @@ static int open_devices(struct plan *p, struct loop *l, struct err *e)
         p->card[i] = drives_card(&p->disks, i);
     }
     for (unsigned i = 0; i < p->peripherals.count; i++) {
-        p->card[p->disks.count + i] = vpci_card(p->peripherals.device[i]);
+        p->card[p->disks.count + i] = peripherals_card(&p->peripherals, i);
     }
     p->options.cards = p->card;
     p->options.card_count = p->disks.count + p->peripherals.count;

@@ -167,6 +167,7 @@ int net_allocate(struct node *n, struct guest *g, struct err *e)
     const json_t *config = guest_config(g);
     const char *name = json_string_value(json_object_get(config, "network"));
     const json_t *publish = json_object_get(config, "publish");
+    json_t *slot = json_object_get(json_object_get(g->record, "network"), "slot");
     struct net_plan p;
     json_t *made = NULL;
     int r = 0;
@@ -194,6 +195,9 @@ int net_allocate(struct node *n, struct guest *g, struct err *e)
     }
     if (json_integer_value(json_object_get(config, "network_rate")) > 0) {
         (void)json_object_set(made, "rate", json_object_get(config, "network_rate"));
+    }
+    if (slot != NULL) { /* of a machine's card that comes (verb/life/cable.c) */
+        (void)json_object_set(made, "slot", slot);
     }
     (void)json_object_set_new(g->record, "network", made);
     (void)json_object_set_new(guest_config(g), "network", json_string(name));

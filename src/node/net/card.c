@@ -2,8 +2,8 @@
  *
  * Of a bridge it is a tap, which goes with the machine's worker; the worker tells the guest
  * its address by DHCP.  Without root it is a socket of frames, whose other end `usernet`
- * has.  Helpers are held by the process that becomes the guest's keeper, since they are
- * there before the worker is: the keeper takes them off when the guest ends. */
+ * has.  Helpers are held by the process that is, or becomes, the guest's keeper, which takes
+ * them off when the guest ends. */
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -81,8 +81,8 @@ static void add_card(const struct net_plan *p, const char *kind, uint32_t mtu,
     str_addf(out, ",mtu=%u", mtu);
 }
 
-static int join_user(const json_t *spec, const struct net_plan *p, int *ret_fd,
-                     struct str *words, struct err *e)
+static int join_user(const json_t *spec, const struct net_plan *p, pid_t holder,
+                     int *ret_fd, struct str *words, struct err *e)
 {
     SCOPED(scope_close) int own = -1;
     SCOPED(scope_close) int other = -1;
@@ -99,13 +99,13 @@ static int join_user(const json_t *spec, const struct net_plan *p, int *ret_fd,
     strv_add(&h.argv, "usernet");
     strv_addf(&h.argv, "--frames=%d", other);
     add_card(p, "frames", USER_MTU, words);
-    r = net_start_usernet(spec, &h, getpid(), e);
+    r = net_start_usernet(spec, &h, holder, e);
     *ret_fd = r == 0 ? scope_take_fd(&own) : -1;
     return r;
 }
 
-static int join_bridge(const json_t *spec, const struct net_plan *p, int *ret_fd,
-                       struct str *words, struct err *e)
+static int join_bridge(const json_t *spec, const struct net_plan *p, pid_t holder,
+                       int *ret_fd, struct str *words, struct err *e)
 {
     SCOPED(scope_close) int fd = -1;
     struct network *net = NULL;
@@ -115,7 +115,7 @@ static int join_bridge(const json_t *spec, const struct net_plan *p, int *ret_fd
     if (r == 0) {
         add_card(p, "tap", p->spec.mtu != 0 ? p->spec.mtu : NETWORK_MTU_DEFAULT, words);
         add_lease(spec, p, words);
-        r = net_start_forward(spec, net, p, getpid(), e);
+        r = net_start_forward(spec, net, p, holder, e);
         if (r < 0) {
             (void)network_detach(net, &p->spec, &p->port, true, NULL);
         }
@@ -125,11 +125,12 @@ static int join_bridge(const json_t *spec, const struct net_plan *p, int *ret_fd
     return r;
 }
 
-int net_join_machine(const json_t *spec, int *ret_fd, char words[NET_CARD_BYTES],
-                     struct err *e)
+int net_join_machine(const json_t *spec, pid_t holder, int *ret_fd,
+                     char words[NET_CARD_BYTES], struct err *e)
 {
     const char *id = json_string_value(json_object_get(spec, "id"));
     const json_t *network = json_object_get(spec, "network");
+    json_int_t slot = json_integer_value(json_object_get(network, "slot"));
     struct str text = {0};
     struct net_plan p;
     int r;
@@ -142,8 +143,11 @@ int net_join_machine(const json_t *spec, int *ret_fd, char words[NET_CARD_BYTES]
     if (r < 0 || p.spec.driver == NETWORK_NONE) {
         return r;
     }
-    r = p.spec.driver == NETWORK_USER ? join_user(spec, &p, ret_fd, &text, e)
-                                      : join_bridge(spec, &p, ret_fd, &text, e);
+    r = p.spec.driver == NETWORK_USER ? join_user(spec, &p, holder, ret_fd, &text, e)
+                                      : join_bridge(spec, &p, holder, ret_fd, &text, e);
+    if (r == 0 && slot > 0) { /* it came while the machine ran: 'attach' */
+        str_addf(&text, ",slot=%d", (int)slot);
+    }
     if (r == 0) {
         (void)str_print(words, NET_CARD_BYTES, "%s", str_text(&text));
     }

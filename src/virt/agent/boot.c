@@ -165,7 +165,7 @@ int agent_boot(void)
             agent_become_another("/newroot", w.host);
         }
         agent_plant_seed();
-        if (command != NULL || !agent_knows_networks()) {
+        if (command != NULL || !agent_knows_networks("/newroot")) {
             agent_join_network();
             agent_plant_names(w.host, command == NULL);
         }

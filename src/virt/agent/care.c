@@ -122,6 +122,20 @@ static int tell(char *out, size_t room)
     return 0;
 }
 
+static void read_first(char out[32])
+{
+    (void)agent_read_small("/proc/1/comm", out, 32);
+    out[strcspn(out, "\n")] = '\0';
+}
+
+bool agent_runs_command(void)
+{
+    char name[32] = "";
+
+    read_first(name);
+    return strcmp(name, AGENT_RUNS) == 0;
+}
+
 /* Of the two kinds of first process whose way of ending is known, ask it; others have the power
  * button, which the host presses besides. */
 static int end_system(const struct frame *f)
@@ -132,8 +146,7 @@ static int end_system(const struct frame *f)
     if (frame_get_i32(f, &number) < 0 || number <= 0 || number >= NSIG) {
         return -EPROTO;
     }
-    (void)agent_read_small("/proc/1/comm", name, sizeof name);
-    name[strcspn(name, "\n")] = '\0';
+    read_first(name);
     if (!is_in_machine()) {
         return -EOPNOTSUPP;
     }

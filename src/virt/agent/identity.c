@@ -234,5 +234,10 @@ int agent_renew(const struct frame *f)
         }
     }
     r = stir(seed);
+    if (r == 0 && host == NULL && network[0] != '\0') {
+        return agent_runs_command() || !agent_knows_networks("")
+                   ? agent_take_card(network)
+                   : 0;
+    }
     return r == 0 && host != NULL ? become_host(host, network) : r;
 }

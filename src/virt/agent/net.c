@@ -21,6 +21,8 @@
 
 #include "virt/agent/private.h"
 
+#define SETS_CARDS                                                                       \
+    "/strata/sets-cards" /* of our own first file system: we, not the system */
 #define WORDS_BYTES  512
 #define WAIT_MS      2000
 #define WAIT_STEP_MS 5
@@ -209,16 +211,37 @@ int agent_change_network(const char *words)
     return r;
 }
 
-bool agent_knows_networks(void)
+int agent_take_card(const char *words)
+{
+    char text[WORDS_BYTES], name[IFNAMSIZ] = "";
+    struct card c = {.mac = ""};
+    int fd, r;
+
+    (void)snprintf(text, sizeof text, "%s", words);
+    read_words(text, &c);
+    if (!await_card(c.mac, name)) {
+        return -ENODEV;
+    }
+    fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    r = fd < 0 ? -errno : set_up(fd, name, &c);
+    if (fd >= 0) {
+        (void)close(fd);
+    }
+    return r;
+}
+
+bool agent_knows_networks(const char *root)
 {
     static const char *const signs[] = {
-        "/newroot/usr/bin/cloud-init", "/newroot/etc/network/interfaces",
-        "/newroot/usr/sbin/NetworkManager", "/newroot/usr/sbin/connmand",
-        "/newroot/etc/systemd/system/multi-user.target.wants/systemd-networkd.service"};
+        "/usr/bin/cloud-init", "/etc/network/interfaces", "/usr/sbin/NetworkManager",
+        "/usr/sbin/connmand",
+        "/etc/systemd/system/multi-user.target.wants/systemd-networkd.service"};
+    char path[128];
     bool found = false;
 
     for (unsigned i = 0; i < sizeof signs / sizeof signs[0]; i++) {
-        found = found || faccessat(AT_FDCWD, signs[i], F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+        (void)snprintf(path, sizeof path, "%s%s", root, signs[i]);
+        found = found || faccessat(AT_FDCWD, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
     }
     return found;
 }

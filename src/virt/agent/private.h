@@ -42,8 +42,11 @@ void agent_join_network(void);
  * FRAME_BOOT_NETWORK. */
 int agent_change_network(const char *words);
 
-/* Whether the system in /newroot has a program of its own for that. */
-bool agent_knows_networks(void);
+/* A card comes, within moments, and gets that address; -ENODEV. */
+int agent_take_card(const char *words);
+
+/* Whether the system below that directory has a program of its own for that. */
+bool agent_knows_networks(const char *root);
 
 /* Files of names in /newroot: that of name servers, of hosts, and of its own; `keeps`: those
  * that are there stay. */
@@ -53,6 +56,7 @@ void agent_plant_names(const char *host, bool keeps);
 
 /* Name of a first process that runs one command. */
 #define AGENT_RUNS "strata-command"
+bool agent_runs_command(void); /* ... it is here */
 
 /* The command of the wish, or of the initramfs, which is read before the root is switched. */
 struct boot_command;

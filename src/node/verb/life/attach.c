@@ -1,4 +1,4 @@
-/* attach.c - disks come to a machine and go again, also while it runs.
+/* attach.c - disks and a network (cable.c) come to a machine and go again, also while it runs.
  *
  * What came is in the guest's configuration with the slot of PCI in which the guest sees it, so
  * that it is there again after a start, and where a saved guest looks for it.  It is recorded
@@ -80,11 +80,10 @@ static int find(const struct guest *g, const char *name)
     return -1;
 }
 
-/* The first slot that nothing is in; 0: there is none. */
-static unsigned free_slot(const struct guest *g)
+unsigned life_free_slot(const struct guest *g)
 {
     for (unsigned slot = FAR_SLOT_FIRST; slot < FAR_SLOT_FIRST + FAR_SLOTS; slot++) {
-        bool is_taken = false;
+        bool is_taken = life_card_slot(g) == slot;
         size_t i;
         json_t *item;
 
@@ -101,15 +100,8 @@ static unsigned free_slot(const struct guest *g)
 
 /* ---- both ---- */
 
-/* A machine that is changed, and while it does not run the right to do so. */
-struct change {
-    struct guest g;
-    struct guest_status st;
-    int lock; /* -1: it runs */
-};
-
-static int begin(struct node *n, const char *guest, const char *what, struct change *c,
-                 struct err *e)
+static int begin(struct node *n, const char *guest, const char *what,
+                 struct life_change *c, struct err *e)
 {
     int r = verb_find(n, guest, &c->g, &c->st, e);
 
@@ -127,7 +119,7 @@ static int begin(struct node *n, const char *guest, const char *what, struct cha
     return r;
 }
 
-static void end(struct change *c)
+static void end(struct life_change *c)
 {
     guest_fini(&c->g);
     scope_close(&c->lock);
@@ -158,7 +150,7 @@ static int plan(struct guest *g, const char *word, struct err *e)
 {
     SCOPED(scope_json) json_t *order = json_pack("{s:[s]}", "disks", word);
     SCOPED(scope_json) json_t *checked = NULL;
-    unsigned slot = free_slot(g);
+    unsigned slot = life_free_slot(g);
     const char *full;
     char path[PATH_MAX];
     int r = guest_name_disks(order, e);
@@ -174,7 +166,7 @@ static int plan(struct guest *g, const char *word, struct err *e)
     }
     if (slot == 0 || slot_of(full) != 0) {
         return slot == 0
-                   ? err_set(e, -ENOSPC, "guest '%s' has room for %u disks that come",
+                   ? err_set(e, -ENOSPC, "guest '%s' has no room: %u devices have come",
                              guest_text(g, "name"), FAR_SLOTS)
                    : err_set(e, -EINVAL, "cannot choose the slot of a disk");
     }
@@ -197,7 +189,8 @@ static int give(struct node *n, const struct guest *g, const char *word, struct 
                   : life_ask(n, g, &q, NULL, e);
 }
 
-static int attach(struct node *n, struct change *c, const char *wanted, struct err *e)
+static int attach(struct node *n, struct life_change *c, const char *wanted,
+                  struct err *e)
 {
     struct guest *g = &c->g;
     const char *word;
@@ -213,6 +206,7 @@ static int attach(struct node *n, struct change *c, const char *wanted, struct e
         json_string_value(json_array_get(disks_of(g), json_array_size(disks_of(g)) - 1));
     path_of(word, path);
     r = guest_is_alive(&c->st) ? give(n, g, word, e) : 0;
+    r = r == 0 && guest_is_alive(&c->st) ? launch_plan_anew(n, g, NULL, e) : r;
     if (r < 0) {
         err_wrap(e, "cannot attach disk '%s' to guest '%s'", path, guest_text(g, "name"));
         (void)forget(n, g, path, NULL);
@@ -226,20 +220,28 @@ int node_guest_attach(struct node *n, const char *guest, const json_t *order,
                       struct err *e)
 {
     const char *word = json_string_value(json_object_get(order, "disk"));
-    struct change c = {.lock = -1};
-    int r = begin(n, guest, "attach a disk to", &c, e);
+    struct life_change c = {.lock = -1};
+    const char *network = json_string_value(json_object_get(order, "network"));
+    int r =
+        begin(n, guest, word != NULL ? "attach a disk to" : "attach a network to", &c, e);
 
-    r = r == 0 ? attach(n, &c, word, e) : r;
+    if (r == 0 && word != NULL && network != NULL) {
+        r = err_set(e, -EINVAL, "one thing after the other: --disk or --network");
+    }
+    r = r < 0          ? r
+        : word != NULL ? attach(n, &c, word, e)
+                       : life_attach_network(n, &c, network, e);
     end(&c);
     return r;
 }
 
 /* ---- one goes ---- */
 
-static int ask(struct node *n, const struct guest *g, const char *path, const char *how,
+static int ask(struct node *n, const struct guest *g, unsigned slot, const char *how,
                bool *ret_there, struct err *e)
 {
-    SCOPED(scope_json) json_t *arg = json_pack("{s:s, s:s}", "disk", path, "how", how);
+    SCOPED(scope_json)
+    json_t *arg = json_pack("{s:i, s:s}", "slot", (int)slot, "how", how);
     SCOPED(scope_json) json_t *told = NULL;
     const struct far_question q = {.verb = FAR_DETACH, .arg = arg};
     int r = life_ask(n, g, &q, &told, e);
@@ -257,20 +259,20 @@ static uint64_t now_ms(void)
 }
 
 /* Until the guest let go of it. */
-static int await(struct node *n, const struct guest *g, const char *path,
-                 uint64_t timeout_ms, struct err *e)
+static int take_out(struct node *n, const struct guest *g, unsigned slot,
+                    uint64_t timeout_ms, struct err *e)
 {
     uint64_t end = now_ms() + timeout_ms;
     bool there = true;
-    int r = ask(n, g, path, "ask", &there, e);
+    int r = ask(n, g, slot, "ask", &there, e);
 
     while (r == 0 && there && now_ms() < end) {
         (void)nanosleep(&(struct timespec){.tv_nsec = LOOK_NS}, NULL);
-        r = ask(n, g, path, "look", &there, e);
+        r = ask(n, g, slot, "look", &there, e);
     }
     if (r == 0 && there) { /* it may have done so in the last moment */
-        r = ask(n, g, path, "keep", &there, e);
-        r = r == 0 ? ask(n, g, path, "look", &there, e) : r;
+        r = ask(n, g, slot, "keep", &there, e);
+        r = r == 0 ? ask(n, g, slot, "look", &there, e) : r;
     }
     return r == 0 && there
                ? err_set(e, -ETIMEDOUT,
@@ -279,47 +281,55 @@ static int await(struct node *n, const struct guest *g, const char *path,
                : r;
 }
 
-static int check(const struct guest *g, const struct guest_status *st, const char *name,
-                 char path[PATH_MAX], struct err *e)
+static int check(const struct life_change *c, const char *name, unsigned slot,
+                 struct err *e)
 {
-    int at = find(g, name);
-    const char *word = json_string_value(json_array_get(disks_of(g), (size_t)at));
+    const struct guest *g = &c->g;
 
-    if (at < 0 || slot_of(word) == 0) {
+    if (slot == 0) {
         return err_set(e, -ENOENT,
-                       at < 0
-                           ? "guest '%s' has no disk '%s'"
-                           : "guest '%s' was made with disk '%s': what came by 'attach' "
-                             "can go",
+                       "guest '%s' was made with '%s': what came by 'attach' can go",
                        guest_text(g, "name"), name);
     }
-    path_of(word, path);
-    return st->state == GUEST_PAUSED
-               ? err_set(
-                     e, -EBUSY,
-                     "cannot detach disk '%s' from guest '%s': it is paused, and has to "
-                     "let go of it",
-                     path, guest_text(g, "name"))
+    return c->st.state == GUEST_PAUSED
+               ? err_set(e, -EBUSY,
+                         "cannot detach '%s' from guest '%s': it is paused, and has to "
+                         "let go of it",
+                         name, guest_text(g, "name"))
                : 0;
 }
 
-static int detach(struct node *n, struct change *c, const char *name, uint64_t wait_ms,
-                  struct err *e)
+static int detach(struct node *n, struct life_change *c, const char *name,
+                  uint64_t wait_ms, struct err *e)
 {
+    bool is_network = life_has_network(&c->g, name);
+    int at = is_network ? -1 : find(&c->g, name);
+    const char *word = json_string_value(json_array_get(disks_of(&c->g), (size_t)at));
     char path[PATH_MAX];
-    int r = check(&c->g, &c->st, name, path, e);
+    unsigned slot;
+    int r;
 
+    if (!is_network && at < 0) {
+        return err_set(e, -ENOENT, "guest '%s' has no disk or network '%s'",
+                       guest_text(&c->g, "name"), name);
+    }
+    path_of(is_network ? name : word, path);
+    slot = is_network ? life_card_slot(&c->g) : slot_of(word);
+    r = check(c, path, slot, e);
     if (r == 0 && guest_is_alive(&c->st)) {
-        r = await(n, &c->g, path, wait_ms, e);
+        r = take_out(n, &c->g, slot, wait_ms, e);
         if (r < 0) {
-            err_wrap(e, "cannot detach disk '%s' from guest '%s'", path,
+            err_wrap(e, "cannot detach '%s' from guest '%s'", path,
                      guest_text(&c->g, "name"));
         }
     }
     (void)fault_step("life.detach.gone");
-    r = r == 0 ? forget(n, &c->g, path, e) : r;
+    r = r < 0        ? r
+        : is_network ? life_forget_network(n, &c->g, e)
+                     : forget(n, &c->g, path, e);
     if (r == 0) {
         event_write(n, "detached", &c->g, path);
+        r = guest_is_alive(&c->st) ? launch_plan_anew(n, &c->g, NULL, e) : r;
     }
     return r;
 }
@@ -331,8 +341,8 @@ int node_guest_detach(struct node *n, const char *guest, const json_t *order,
     const json_t *timeout = json_object_get(order, "timeout");
     uint64_t wait_ms =
         json_is_integer(timeout) ? (uint64_t)json_integer_value(timeout) : TIMEOUT_MS;
-    struct change c = {.lock = -1};
-    int r = begin(n, guest, "detach a disk from", &c, e);
+    struct life_change c = {.lock = -1};
+    int r = begin(n, guest, "detach anything from", &c, e);
 
     r = r == 0 ? detach(n, &c, name, wait_ms, e) : r;
     end(&c);

@@ -29,6 +29,25 @@ typedef int life_disk_step(void *arg, const struct life_disk *d, struct err *e);
 int life_each_disk(struct node *n, const struct guest *g, life_disk_step *step, void *arg,
                    struct err *e);
 
+/* attach.c: a machine that is changed, and while it does not run the right to do so.  The first
+ * slot for devices that come in which nothing is; 0: there is none. */
+struct life_change {
+    struct guest g;
+    struct guest_status st;
+    int lock; /* -1: it runs */
+};
+
+unsigned life_free_slot(const struct guest *g);
+
+/* cable.c: the network comes to a machine, and has gone.  Whether it has the one of that name;
+ * the slot of its card, if that came: wanted, before it gets a network. */
+int life_attach_network(struct node *n, struct life_change *c, const char *name,
+                        struct err *e);
+int life_forget_network(struct node *n, struct guest *g, struct err *e);
+bool life_has_network(const struct guest *g, const char *name);
+unsigned life_card_slot(const struct guest *g);
+void life_want_card(struct guest *g, unsigned slot);
+
 /* agent.c: the file systems of a machine that runs rest until `life_thaw`, for some seconds at
  * most: a descriptor; -1: they do not, which is said. */
 int life_freeze(struct node *n, const struct guest *g);

@@ -88,6 +88,54 @@ static int follow_list(const struct guest *g, int dir, struct err *e)
     return r;
 }
 
+/* A card that came is in the state's devices, with an address that the guest's memory has, too:
+ * "card" in a snapshot is the network of one. */
+
+static int keep_card(const struct guest *g, int dir, struct err *e)
+{
+    const json_t *network = json_object_get(g->record, "network");
+    SCOPED(scope_free)
+    char *text = life_card_slot(g) != 0 ? json_dumps(network, JSON_COMPACT) : NULL;
+    int r = text == NULL ? 0 : file_replace(dir, "card", text, strlen(text), 0600, false);
+
+    return r < 0 ? err_sys(e, r, "cannot keep the network's card") : 0;
+}
+
+static int check_card(const struct guest *g, int dir, struct err *e)
+{
+    const json_t *now =
+        life_card_slot(g) != 0 ? json_object_get(g->record, "network") : NULL;
+    SCOPED(scope_free) char *text = NULL;
+    SCOPED(scope_json) json_t *then = NULL;
+    size_t len = 0;
+    int r = file_read(dir, "card", LIST_MOST, &text, &len);
+
+    if (r < 0 && r != -ENOENT) {
+        return err_sys(e, r, "cannot read the network's card");
+    }
+    r = r == -ENOENT ? 0 : json_parse(text, len, "card", &then, e);
+    if (r < 0 || (now == NULL && then == NULL)) {
+        return r;
+    }
+    for (unsigned i = 0; i < 3; i++) {
+        static const char *const keys[] = {"name", "slot", "addr4"};
+
+        if (!json_equal(json_object_get(now, keys[i]), json_object_get(then, keys[i])) &&
+            json_object_get(now, keys[i]) != json_object_get(then, keys[i])) {
+            const char *name = json_string_value(json_object_get(then, "name"));
+
+            return then == NULL
+                       ? err_set(e, -EBUSY,
+                                 "it had no network card then: 'strata detach' first")
+                       : err_set(e, -EBUSY,
+                                 "its network card was another one, of network '%s': "
+                                 "'strata attach' it",
+                                 name != NULL ? name : "");
+        }
+    }
+    return 0;
+}
+
 /* ---- into a snapshot ---- */
 
 /* `arg`: the directory of the snapshot. */
@@ -152,6 +200,7 @@ int life_fill_snapshot(struct node *n, const struct guest *g, int dir, struct er
             guest_text(g, "name"));
     }
     r = guest_is_alive(&st) ? fill_running(n, g, dir, e) : fill_stopped(n, g, dir, e);
+    r = r == 0 ? keep_card(g, dir, e) : r;
     return r == 0 ? keep_list(g, dir, e) : r;
 }
 
@@ -209,10 +258,13 @@ int life_put_back(struct node *n, struct guest *g, int dir, struct err *e)
 {
     bool has_state = faccessat(dir, "state", F_OK, AT_SYMLINK_NOFOLLOW) == 0;
     struct putting p = {g, dir};
-    SCOPED(scope_close) int to = has_state ? life_make_saved(n, g, e) : -1;
-    int r = has_state && to < 0 ? to : 0;
+    SCOPED(scope_close) int to = -1;
+    int r = has_state ? check_card(g, dir, e) : 0;
 
-    r = r == 0 && has_state ? copy_state(dir, to, e) : r;
+    if (r == 0 && has_state) {
+        to = life_make_saved(n, g, e);
+        r = to < 0 ? to : copy_state(dir, to, e);
+    }
     r = r == 0 ? follow_list(g, dir, e) : r;
     r = r == 0 ? life_each_disk(n, g, copy_beside, &p, e) : r;
     (void)fault_step("life.restore.copied");
@@ -311,10 +363,14 @@ static int settle_disks(struct node *n, const struct guest *g, struct err *e)
 static int clone_held(struct node *n, const struct guest_source *from, int snapshot,
                       struct guest *to, struct err *e)
 {
+    unsigned slot = life_card_slot(from->guest);
     int r = from->memory   ? clone_state(n, from, snapshot, to, e)
             : snapshot < 0 ? settle_disks(n, from->guest, e)
                            : 0;
 
+    if (slot != 0) { /* its card is where the state has one */
+        life_want_card(to, slot);
+    }
     return r == 0 ? clone_disks(n, from, snapshot, to, e) : r;
 }
 
@@ -343,5 +399,6 @@ int life_clone(struct node *n, const struct guest_source *from, struct guest *to
     (void)str_print(name, sizeof name, "snapshots/%s", from->snapshot);
     dir = disk_open_dir(n, from->guest->id, name, e);
     r = dir < 0 ? dir : follow_list(from->guest, dir, e);
+    r = r == 0 && from->memory ? check_card(from->guest, dir, e) : r;
     return r < 0 ? r : clone_held(n, from, dir, to, e);
 }

@@ -39,7 +39,8 @@ enum frame_type {
     FRAME_INFO,  /* DONE brings "key=value" lines */
     FRAME_POWER, /* i32: end the system, or the one command by that signal */
     FRAME_DONE,  /* i32: 0 or -errno; then text */
-    FRAME_RENEW, /* lines: "seed=HEX" for random bytes; of a copy also "host=NAME", "network=WORDS" */
+    FRAME_RENEW, /* lines: "seed=HEX" for random bytes; of a copy also "host=NAME", "network=WORDS";
+                   * without a host the words of a card that comes */
     FRAME_TYPE_COUNT
 };
 

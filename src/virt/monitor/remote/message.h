@@ -37,8 +37,9 @@ enum far_verb {
     FAR_TRACE, /* exits by time: {"begin": most}, {"from": number}, {"end": true} */
     FAR_RESIZE, /* {"memory": bytes} of what it was made with, the rest is to be given back;
                    {"cpus": n} of those that there is room for */
-    FAR_ATTACH, /* {"disk": word}: node/machine/drives.h; its file comes along */
-    FAR_DETACH, /* {"disk": file, "how": ask, look, keep}: {"there": ...} */
+    FAR_ATTACH, /* {"disk": word}: node/machine/drives.h, or {"card": words}: peripherals.h, with '@'
+                   for the number of its descriptor, which comes along */
+    FAR_DETACH, /* {"slot": number, "how": ask, look, keep}: {"there": ...} */
     FAR_CABLE, /* its cards are linked to their networks, which they are not from the start */
     FAR_SCREEN, /* what it shows, into a file that comes along; {"keys": [...]} are typed */
     FAR_VERB_COUNT
