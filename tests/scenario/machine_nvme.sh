@@ -1,5 +1,5 @@
 #!/bin/sh
-# Disks as NVMe controllers: Debian's kernel and SeaBIOS drive them; they grow, come and go, and go on with
+# Disks as NVMe controllers: Debian's kernel, SeaBIOS and OVMF drive them; they grow, come and go, and go on with
 # a saved machine under another engine.
 # rows: MIO-04 MIO-06 FV-01 OPS-04
 # STRATA_LINUX: the directory in which boot/vmlinuz-* and lib/modules lie (default: /).
@@ -118,6 +118,13 @@ if [ -e /usr/share/seabios/bios-256k.bin ]; then
         is "the first sector of $disks ($(cat err))" "$code" 33
         grep -q 'the second sector was read' out || fail "the second sector: $(cat out)"
     done
+fi
+if [ -e /usr/share/OVMF/OVMF_CODE_4M.fd ]; then
+    printf '%s\r\n' 'echo by EFI' 'reset -s' >script
+    python3 "$TOP/tests/virt/monitor/fat.py" efi 32 STARTUP.NSH=script
+    timeout -k 5 120 "$STRATA" --state "$STATE" run --rm --as machine --firmware uefi --network none --memory 256M \
+        --disk efi,bus=nvme </dev/null >out 2>err || fail "by EFI: $(cat err)"
+    grep -q 'by EFI' out || fail "the shell did not run the script: $(tail -n 20 out)"
 fi
 
 # What is none.

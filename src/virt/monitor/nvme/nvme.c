@@ -391,7 +391,7 @@ int nvme_create(struct loop *l, const struct nvme_options *o, struct nvme **ret,
     n->loop = l;
     n->edge = o->edge;
     n->read_only = o->read_only;
-    n->queues = o->queues;
+    n->queues = o->queues > NVME_QUEUES_LEAST ? o->queues : NVME_QUEUES_LEAST;
     memcpy(n->serial, o->serial != NULL ? o->serial : "", length);
     n->task.fn = on_post;
     n->answers.fn = nvme_answer;

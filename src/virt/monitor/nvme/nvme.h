@@ -16,13 +16,14 @@ struct loop;
 struct nvme;
 
 #define NVME_QUEUES_MOST  8 /* for reads and writes; ours */
+#define NVME_QUEUES_LEAST 2 /* EDK II makes two, without asking how many there are */
 #define NVME_SERIAL_BYTES 20
 
 struct nvme_options {
     const struct blk_edge *edge; /* to the disk; borrowed */
     const char *serial; /* up to NVME_SERIAL_BYTES; NULL or "": one after the slot */
     bool read_only;     /* whatever the disk is */
-    unsigned queues;    /* 1.. */
+    unsigned queues;    /* 1..; not fewer than NVME_QUEUES_LEAST are made */
 };
 
 int nvme_create(struct loop *l, const struct nvme_options *o, struct nvme **ret,

@@ -27,7 +27,7 @@
 #define VECTORS   (WINDOW + 0x2000)
 #define SLOT      3u
 #define RAM_BYTES 0x400000u
-#define QUEUES    2u
+#define QUEUES    2u /* at least, whatever is asked for */
 
 /* Where the driver has what. */
 #define ADMIN_SQ 0x10000u
@@ -142,7 +142,7 @@ static inline int set_up_with(void **state, uint32_t block_bytes, bool read_only
                                    .messages = {on_send, &b},
                                    .who = &b};
     const struct nvme_options o = {
-        .edge = &b.edge, .serial = "of a test", .queues = QUEUES, .read_only = read_only};
+        .edge = &b.edge, .serial = "of a test", .queues = 1, .read_only = read_only};
     struct pci_socket s = {.space = &b.space.space, .slot = SLOT};
 
     memset(&b, 0, sizeof b);

@@ -221,7 +221,7 @@ static void a_full_queue_of_answers_waits(void **state)
 
         for (; take(b, 1, &a); n++, got++) {
             assert_int_equal(a.id, (uint16_t)(first + got));
-            assert_true(a.head == 8 || a.head == 15); /* a slow host answers in parts */
+            assert_true(a.head >= 8 && a.head <= 15); /* in parts, if it takes long */
         }
         assert_int_equal(n, 3);
         assert_int_equal(b->sent[1], round + 1);
