@@ -19,8 +19,10 @@ SECONDS_MOST = 120
 CELLS = {"read-4k-1": "4K random read, depth 1", "write-4k-1": "4K random write, depth 1",
          "read-4k-32": "4K random read, depth 32", "write-4k-32": "4K random write, depth 32",
          "read-sequential": "1M read, depth 4", "write-sequential": "1M write, depth 4"}
-# title, words of ours, words of QEMU's
-CACHES = (("cached", "", "writeback"), ("direct", ",direct", "none"))
+# title, words of ours, cache and device of QEMU's
+VIRTIO, NVME = "virtio-blk-pci", "nvme,serial=x"
+KINDS = (("cached", "", "writeback", VIRTIO), ("direct", ",direct", "none", VIRTIO),
+         ("NVMe, cached", ",bus=nvme", "writeback", NVME))
 
 
 def one(paths, what):
@@ -47,7 +49,7 @@ def rates(cmd):
     return found
 
 
-def commands(where, ours, peers):
+def commands(where, ours, cache, device):
     kernel = one(list(ROOT.glob("boot/vmlinuz-*")), "Linux kernel")
     ram = initrd(where)
     image = where / "disk"
@@ -59,16 +61,17 @@ def commands(where, ours, peers):
                  "--disk", f"{image},format=raw{ours}"],
         "peer": ["qemu-system-x86_64", "-accel", "tcg", "-machine", "q35", "-m", 512, "-nodefaults", "-display",
                  "none", "-serial", "stdio", "-no-reboot", "-kernel", kernel, "-initrd", ram, "-append", append,
-                 "-drive", f"file={image},if=virtio,format=raw,cache={peers}"],
+                 "-drive", f"file={image},if=none,id=disk,format=raw,cache={cache}",
+                 "-device", f"{device},drive=disk"],
     }
 
 
 def rows():
     lib.need_cmd("qemu-system-x86_64")
-    for title, ours, peers in CACHES:
+    for title, ours, cache, device in KINDS:
         # a directory on a disk: direct access does not know memory
         with tempfile.TemporaryDirectory(prefix="strata-bench-", dir="/var/tmp") as where:
-            got = lib.alternate(commands(Path(where), ours, peers), ROUNDS, rates)
+            got = lib.alternate(commands(Path(where), ours, cache, device), ROUNDS, rates)
         for cell, figure in CELLS.items():
             mine = [r[cell] for r in got["ours"]]
             peer = [r[cell] for r in got["peer"]]
