@@ -100,7 +100,7 @@ static int copy_header_soon(struct node *n, const struct layer *l, struct err *e
 static int ask_worker(struct node *n, const char *volume, const struct layer *l,
                       struct err *e)
 {
-    SCOPED(scope_close) int control = volume_worker_connect(n, volume);
+    SCOPED(scope_close) int control = volume_worker_peek(n, volume);
     SCOPED(scope_close) int to = -1;
     struct words w = {.message = true};
     const struct worker_ask ask = {.words = &w};

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
@@ -97,6 +98,20 @@ static int bind_control(const struct node *n, const char *name, struct err *e)
     return scope_take_fd(&fd);
 }
 
+/* The program at work; what was said of it is in `w`. */
+static int leave(struct node *n, const struct volume *v, struct words *w, struct err *e)
+{
+    char log[PATH_MAX];
+    int r;
+
+    (void)str_print(log, sizeof log, "%s/volumes/%s.log", n->run, v->name);
+    r = words_leave(n, "serve", w, log, "serving=yes", e);
+    if (r < 0) {
+        volume_worker_forget(n, v->name);
+    }
+    return r;
+}
+
 static int start(struct node *n, const struct volume *v, const json_t *order,
                  struct err *e)
 {
@@ -104,7 +119,6 @@ static int start(struct node *n, const struct volume *v, const json_t *order,
     struct words w = {.n_fds = 0};
     struct chain chain = {0};
     struct volume now = {0};
-    char log[PATH_MAX];
     char fd[32];
     int r = chain_load(n, volume_text(v->record, "top"), &chain, e);
     int control;
@@ -129,14 +143,39 @@ static int start(struct node *n, const struct volume *v, const json_t *order,
     if (json_is_true(json_object_get(order, "tls_verify"))) {
         words_add(&w, "tls-verify");
     }
-    (void)str_print(log, sizeof log, "%s/volumes/%s.log", n->run, v->name);
-    r = r == 0 ? words_leave(n, "serve", &w, log, "serving=yes", e) : r;
-    if (r < 0) {
+    if (r == 0) {
+        r = leave(n, v, &w, e);
+    } else {
         volume_worker_forget(n, v->name);
     }
     words_fini(&w);
     chain_fini(&chain);
     return r;
+}
+
+/* Over its disk stands nothing: whoever scrubs looks at what lies below that. */
+static int start_locked(struct node *n, const struct volume *v, struct err *e)
+{
+    struct words w = {.n_fds = 0};
+    struct chain chain = {0};
+    char fd[32];
+    int r = chain_load(n, volume_text(v->record, "top"), &chain, e);
+    int control = r == 0 ? bind_control(n, v->name, e) : r;
+
+    chain.key = CHAIN_LOCKED;
+    if (control >= 0) {
+        words_add(&w, "%s", words_fd(&w, "control", control, fd));
+        words_add(&w, "for-care");
+        r = words_chain(n, &chain, NULL, true, &w, e);
+        if (r == 0) {
+            r = leave(n, v, &w, e);
+        } else {
+            volume_worker_forget(n, v->name);
+        }
+    }
+    words_fini(&w);
+    chain_fini(&chain);
+    return control < 0 ? control : r;
 }
 
 /* Who has no passphrase gets nothing from a worker that had one, either. */
@@ -165,12 +204,46 @@ static int check_block(struct node *n, int fd, const json_t *order, struct err *
 }
 
 /* A worker that answers does not end while we are there. */
-static int connect_lasting(struct node *n, const char *name, struct worker_now *ret)
+static int connect_any(struct node *n, const char *name, struct worker_now *ret)
 {
     SCOPED(scope_close) int fd = connect_to(n, name);
 
     return fd >= 0 && volume_worker_look(n, fd, ret, NULL) == 0 ? scope_take_fd(&fd)
                                                                 : -ENOENT;
+}
+
+/* It ends, and is waited for. */
+static void stop_worker(struct node *n, int fd, int pid)
+{
+    struct words w = {.message = true};
+    const struct worker_ask ask = {.words = &w};
+    struct pollfd end = {.fd = (int)syscall(SYS_pidfd_open, pid, 0), .events = POLLIN};
+
+    words_add(&w, "stop");
+    (void)volume_worker_ask(n, fd, &ask, NULL);
+    words_fini(&w);
+    if (end.fd >= 0) {
+        (void)poll(&end, 1, END_MS);
+        (void)close(end.fd);
+    }
+}
+
+static int connect_lasting(struct node *n, const char *name, struct worker_now *ret)
+{
+    SCOPED(scope_close) int fd = connect_any(n, name, ret);
+
+    if (fd >= 0 && ret->locked) {
+        stop_worker(n, fd, ret->pid);
+        return -ENOENT;
+    }
+    return fd >= 0 ? scope_take_fd(&fd) : -ENOENT;
+}
+
+int volume_worker_peek(struct node *n, const char *name)
+{
+    struct worker_now now;
+
+    return connect_any(n, name, &now);
 }
 
 int volume_worker_connect(struct node *n, const char *name)
@@ -230,6 +303,34 @@ int volume_worker_need(struct node *n, const struct volume *v, const json_t *ord
     return r == 0 && *ret_fd < 0
                ? err_set(e, -EIO, "the server of volume '%s' ended at once", v->name)
                : r;
+}
+
+int volume_worker_for_care(struct node *n, const struct volume *v, int *ret_fd,
+                           struct err *e)
+{
+    bool settled = false;
+    struct err why = {0};
+    struct err held = {0};
+    int r = 0;
+
+    *ret_fd = volume_worker_peek(n, v->name);
+    for (int i = 0; *ret_fd < 0 && i < END_STEPS; i++) {
+        why = (struct err){0};
+        r = start_locked(n, v, &why);
+        if (r == 0) {
+            *ret_fd = volume_worker_peek(n, v->name);
+            r = *ret_fd < 0 ? err_set(&why, -EBUSY, "its server ended at once") : 0;
+        } else if (r == -EOWNERDEAD && !settled) {
+            settled = true;
+            (void)disk_settle_journals(n, v, &held);
+            continue;
+        }
+        if (r != -EBUSY) {
+            break;
+        }
+        wait_a_step();
+    }
+    return *ret_fd >= 0 ? 0 : err_set(e, r, "%s", why.text);
 }
 
 /* ---- asking ---- */
@@ -335,6 +436,8 @@ static void take_now(void *arg, const char *line)
     if (strncmp(line, "top=", 4) == 0) {
         (void)str_print(now->top, sizeof now->top, "%s", line + 4);
     }
+    (void)sscanf(line, "pid=%d", &now->pid);
+    now->locked = now->locked || strcmp(line, "locked=yes") == 0;
     now->serves = now->serves || strncmp(line, "export=", 7) == 0;
     now->turns = now->turns || strncmp(line, "job=move ", 9) == 0 ||
                  strncmp(line, "job=merge ", 10) == 0;
@@ -346,7 +449,7 @@ int volume_worker_look(struct node *n, int fd, struct worker_now *ret, struct er
     const struct worker_ask ask = {.words = &w, .line = take_now, .arg = ret};
     int r;
 
-    *ret = (struct worker_now){.turns = false};
+    *ret = (struct worker_now){.pid = -1};
     words_add(&w, "status");
     r = volume_worker_ask(n, fd, &ask, e);
     words_fini(&w);

@@ -6,8 +6,16 @@
 #include "node/volume/words.h"
 
 /* Talk to the worker of a volume, which does not end meanwhile; a descriptor, or -ENOENT without a
- * text: there is none, or it is ending. */
+ * text: there is none, or it is ending.  One for care alone (below) is told to end. */
 int volume_worker_connect(struct node *n, const char *name);
+
+/* The same, of any: for who looks at it, and lets others have the disk. */
+int volume_worker_peek(struct node *n, const char *name);
+
+/* One for care alone: of an encrypted disk, started without its passphrase for what needs none.  It
+ * ends (-ECANCELED) when somebody wants the disk.  The volume's lock is held. */
+int volume_worker_for_care(struct node *n, const struct volume *v, int *ret_fd,
+                           struct err *e);
 
 /* The same, and one is started when there is none; the volume's lock is held.  `tls` may be
  * NULL. */
@@ -35,6 +43,8 @@ struct worker_now {
     char top[LAYER_ID_DIGITS + 1]; /* the layer that it writes to */
     bool turns;                    /* a move or a merge is under way */
     bool serves;                   /* somebody */
+    bool locked;                   /* it is for care alone */
+    int pid;
 };
 
 int volume_worker_look(struct node *n, int fd, struct worker_now *ret, struct err *e);

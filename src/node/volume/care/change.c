@@ -247,7 +247,7 @@ static bool goes_on(struct care *c, const struct layer *l, unsigned at)
 
     (void)care_volumes(c->n, l->id, &names, NULL);
     for (size_t i = 0; o.good == 0 && i < names.n; i++) {
-        SCOPED(scope_close) int control = volume_worker_connect(c->n, names.items[i]);
+        SCOPED(scope_close) int control = volume_worker_peek(c->n, names.items[i]);
         struct words w = {.message = true};
         const struct worker_ask ask = {.words = &w, .line = take_other, .arg = &o};
 

@@ -2,7 +2,9 @@
  *
  * A layer that a volume writes to is scrubbed by the worker of that volume, which is started
  * when there is none: so whoever wants the volume meanwhile gets it, and no write that is under
- * way is taken for a difference.  Layers that never change are looked at by a process of their
+ * way is taken for a difference.  Copies, parity and checksums are those of the bytes as they lie
+ * there, so nobody is asked for a passphrase: the worker of an encrypted disk that nobody uses is
+ * one for this alone, and makes place for whoever wants the disk.  Layers that never change are looked at by a process of their
  * own, past their readers' locks; to mend them, or to look again at what seemed wrong, their
  * volumes are kept from other commands.
  *
@@ -23,6 +25,7 @@
 #include "node/volume/care/care.h"
 
 #define SAVE_TRIES 5
+#define LIVE_TRIES 5    /* of a layer, when its worker ends meanwhile */
 #define END_MS     2000 /* until a worker that nobody needs has ended */
 
 struct scrubbing {
@@ -51,6 +54,13 @@ static void take_count(void *arg, const char *line)
     (void)sscanf(line, "mended=%llu", &n->mended);
 }
 
+static void add_rate(const struct scrubbing *s, struct words *w)
+{
+    if (s->rate > 0) {
+        words_add(w, "rate=%llu", (unsigned long long)s->rate);
+    }
+}
+
 static void add_words(const struct scrubbing *s, const struct layer *l, bool mend,
                       struct words *w)
 {
@@ -59,26 +69,59 @@ static void add_words(const struct scrubbing *s, const struct layer *l, bool men
         words_add(w, "equal");
         words_add(w, "mend");
     }
-    if (s->rate > 0) {
-        words_add(w, "rate=%llu", (unsigned long long)s->rate);
-    }
+    add_rate(s, w);
 }
 
 /* ---- by the worker ---- */
 
+static bool has_sums(const struct layer *l)
+{
+    return strcmp(layer_filter(l), "checksum") == 0;
+}
+
+static void add_counts(struct counts *to, const struct counts *n)
+{
+    to->units += n->units;
+    to->wrong += n->wrong;
+    to->mended += n->mended;
+}
+
+/* One of the disks that the layer is made of. */
+static int ask_scrub(struct scrubbing *s, struct words *w, int control,
+                     struct counts *ret, struct err *e)
+{
+    struct counts found = {.units = 0};
+    const struct worker_ask ask = {.words = w, .line = take_count, .arg = &found};
+    int r = volume_worker_ask(s->c.n, control, &ask, e);
+
+    words_fini(w);
+    add_counts(ret, &found);
+    return r;
+}
+
+/* Checksums first: they know which of several copies is the right one. */
 static int scrub_live(struct scrubbing *s, const struct layer *l, int control,
                       struct counts *ret, struct err *e)
 {
+    struct words sums = {.message = true};
     struct words w = {.message = true};
-    const struct worker_ask ask = {.words = &w, .line = take_count, .arg = ret};
     char name[CARE_NODE_BYTES];
-    int r;
+    int r = 0;
 
+    *ret = (struct counts){.units = 0};
+    if (has_sums(l)) {
+        words_add(&sums, "scrub");
+        words_add(&sums, "layer=%s.file", l->id);
+        add_rate(s, &sums);
+        r = ask_scrub(s, &sums, control, ret, e);
+    }
     care_node(l, name);
     words_add(&w, "scrub");
     words_add(&w, "layer=%s", name);
-    add_words(s, l, s->repair, &w);
-    r = volume_worker_ask(s->c.n, control, &ask, e);
+    add_words(s, l, s->repair && ret->wrong == ret->mended, &w);
+    if (r == 0) {
+        return ask_scrub(s, &w, control, ret, e);
+    }
     words_fini(&w);
     return r;
 }
@@ -96,7 +139,11 @@ static int need_worker(struct scrubbing *s, const char *name, const struct layer
     if (r == 0 && strcmp(volume_text(v.record, "top"), l->id) != 0) {
         r = -EAGAIN; /* it is not, any more */
     }
-    r = r == 0 ? volume_worker_need(s->c.n, &v, nothing, ret_control, e) : r;
+    if (r == 0) {
+        r = layer_is_encrypted(l)
+                ? volume_worker_for_care(s->c.n, &v, ret_control, e)
+                : volume_worker_need(s->c.n, &v, nothing, ret_control, e);
+    }
     volume_fini(&v);
     return r;
 }
@@ -139,17 +186,39 @@ static void leave_worker(struct scrubbing *s, int *control)
 
 /* ---- by a process of its own ---- */
 
-static int scrub_apart(struct scrubbing *s, const struct layer *l, bool mend,
+static int run_scrub(struct scrubbing *s, struct words *w, struct counts *ret,
+                     struct err *e)
+{
+    struct counts found = {.units = 0};
+    int r = words_run(s->c.n, "scrub", w, take_count, &found, e);
+
+    add_counts(ret, &found);
+    return r;
+}
+
+/* Checksums are written by one process only: while others read the layer they are compared alone,
+ * and with one that is wrong nobody knows which copy is to be mended. */
+static int scrub_apart(struct scrubbing *s, const struct layer *l, bool mend, bool alone,
                        struct counts *ret, struct err *e)
 {
     const struct arrange_name as = {
         .name = "disk", .writes = mend && arrange_spare(l) > 0, .unlocked = true};
+    const struct arrange_name with_sums = {
+        .name = "disk", .writes = as.writes && alone, .unlocked = true};
+    struct words sums = {.n_fds = 0};
     struct words w = {.n_fds = 0};
-    int r = arrange_below(s->c.n, l, &as, &w, e);
+    int r = 0;
 
     *ret = (struct counts){.units = 0};
-    add_words(s, l, mend, &w);
-    r = r == 0 ? words_run(s->c.n, "scrub", &w, take_count, ret, e) : r;
+    if (has_sums(l)) {
+        r = arrange_words(s->c.n, l, &with_sums, &sums, e);
+        add_rate(s, &sums);
+        r = r == 0 ? run_scrub(s, &sums, ret, e) : r;
+    }
+    words_fini(&sums); /* its files are closed before others are opened */
+    r = r == 0 ? arrange_below(s->c.n, l, &as, &w, e) : r;
+    add_words(s, l, mend && ret->wrong == ret->mended, &w);
+    r = r == 0 ? run_scrub(s, &w, ret, e) : r;
     words_fini(&w);
     return r;
 }
@@ -158,7 +227,7 @@ static int scrub_frozen(struct scrubbing *s, const struct layer *l, struct count
                         struct err *e)
 {
     struct care_holders h = {.list = NULL};
-    int r = s->repair ? 0 : scrub_apart(s, l, false, ret, NULL);
+    int r = s->repair ? 0 : scrub_apart(s, l, false, false, ret, NULL);
     bool unfinished;
 
     if (!s->repair && r == 0 && ret->wrong == 0) {
@@ -167,7 +236,7 @@ static int scrub_frozen(struct scrubbing *s, const struct layer *l, struct count
     unfinished = r == -EOWNERDEAD;
     r = care_hold(s->c.n, l->id, &h, e);
     r = r == 0 && unfinished ? arrange_settle(s->c.n, l, e) : r;
-    r = r == 0 ? scrub_apart(s, l, s->repair, ret, e) : r;
+    r = r == 0 ? scrub_apart(s, l, s->repair, care_live(&h) == NULL, ret, e) : r;
     care_let_go(&h);
     return r;
 }
@@ -190,20 +259,51 @@ static void find_writer(struct node *n, const char *id, char out[WORD_NAME_BYTES
     strv_fini(&users);
 }
 
+/* Its worker ended, or was told to, for somebody who wants the disk for himself. */
+static bool has_ended(int r)
+{
+    return r == -ECANCELED || r == -ESHUTDOWN || r == -ECONNRESET;
+}
+
+static int scrub_written(struct scrubbing *s, const char *writer, const struct layer *l,
+                         struct counts *ret, struct err *e)
+{
+    const struct timespec step = {.tv_nsec = 100000000};
+    struct err why = {0};
+    int r = -ECANCELED;
+
+    for (unsigned i = 0; has_ended(r) && i < LIVE_TRIES; i++) {
+        int control = -1;
+
+        if (i > 0) {
+            (void)nanosleep(&step, NULL);
+        }
+        err_clear(&why);
+        r = need_worker(s, writer, l, &control, &why);
+        r = r == 0 ? scrub_live(s, l, control, ret, &why) : r;
+        leave_worker(s, &control);
+    }
+    return has_ended(r)
+               ? err_set(e, -EBUSY,
+                         "others wanted the disk of volume '%s' meanwhile: scrub "
+                         "it again",
+                         writer)
+           : r < 0 && why.code != 0 ? err_set(e, r, "%s", why.text)
+                                    : r;
+}
+
 static int scrub_layer(struct scrubbing *s, const struct layer *l, struct counts *ret,
                        struct err *e)
 {
-    SCOPED(scope_close) int control = -1;
     char writer[WORD_NAME_BYTES];
     int r = -EAGAIN;
 
     find_writer(s->c.n, l->id, writer);
-    if (writer[0] != '\0' && arrange_spare(l) > 0) {
-        r = need_worker(s, writer, l, &control, e);
-        r = r == 0 ? scrub_live(s, l, control, ret, e) : r;
-        leave_worker(s, &control);
+    if (writer[0] != '\0' && (arrange_spare(l) > 0 || has_sums(l))) {
+        r = scrub_written(s, writer, l, ret, e);
     } else if (writer[0] != '\0') {
-        return scrub_apart(s, l, false, ret, e); /* it is read: nobody is in the way */
+        return scrub_apart(s, l, false, false, ret,
+                           e); /* it is read: nobody is in the way */
     }
     return r == -EAGAIN && (e == NULL || e->code == 0) ? scrub_frozen(s, l, ret, e) : r;
 }
@@ -229,6 +329,13 @@ static void add_row(struct scrubbing *s, const struct layer *l, const char *stat
     }
     if (why[0] != '\0') {
         (void)json_object_set_new(row, "to_do", json_string(why));
+    } else if (strcmp(state, "damaged") == 0) {
+        (void)json_object_set_new(
+            row, "to_do",
+            json_string(!s->repair
+                            ? "'strata pool scrub --repair' mends what has a copy"
+                            : "what has no copy comes from a backup; if others read "
+                              "the layer, end them and repair it again"));
     }
     (void)json_array_append_new(s->rows, row);
     str_fini(&all);

@@ -114,7 +114,7 @@ static void look_at_members(struct looking *x, const struct strv *names)
 
     care_node(x->l, label);
     for (size_t i = 0; !asked && i < names->n; i++) {
-        SCOPED(scope_close) int control = volume_worker_connect(x->s->n, names->items[i]);
+        SCOPED(scope_close) int control = volume_worker_peek(x->s->n, names->items[i]);
 
         if (control >= 0) {
             x->label = label;

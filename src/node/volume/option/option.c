@@ -375,7 +375,7 @@ static void take_figures(void *arg, const char *line)
 
 void option_figures(struct node *n, struct volume *v)
 {
-    SCOPED(scope_close) int control = volume_worker_connect(n, v->name);
+    SCOPED(scope_close) int control = volume_worker_peek(n, v->name);
     struct words w = {.message = true};
     json_t *all = json_object();
     const struct worker_ask ask = {.words = &w, .line = take_figures, .arg = all};

@@ -445,6 +445,9 @@ int filter_checksum_scrub(struct blk *b, struct filter_checksum_scrub *s)
         range_take(b->strands, &c->blocks, &p.hold);
         r = scrub_piece(c, &p, room, s);
         range_give(&c->blocks, &p.hold);
+        if (r == 0 && s->progress != NULL) {
+            r = s->progress(s->arg, first + p.blocks, blocks);
+        }
     }
     return r;
 }

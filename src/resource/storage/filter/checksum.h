@@ -56,7 +56,11 @@ struct filter_checksum_status {
 void filter_checksum_status(const struct blk *b, struct filter_checksum_status *ret);
 
 struct filter_checksum_scrub {
-    bool renew;      /* make damaged checksums anew from the data */
+    bool renew; /* make damaged checksums anew from the data */
+
+    /* Called after each piece, in blocks; not 0 ends the scrub with that.  May suspend.  NULL: none. */
+    int (*progress)(void *arg, uint64_t done, uint64_t total);
+    void *arg;
     uint64_t blocks; /* looked at so far */
     uint64_t wrong;
     uint64_t mended;

@@ -118,10 +118,9 @@ static int pace(void *arg, uint64_t done, uint64_t total)
 static int scrub_checksum(struct blk *disk, struct tool_care_scrub *s,
                           struct tool_care_pace *p)
 {
-    struct filter_checksum_scrub x = {.renew = s->renew};
+    struct filter_checksum_scrub x = {.renew = s->renew, .progress = pace, .arg = p};
     int r = filter_checksum_scrub(disk, &x);
 
-    (void)p;
     s->units += x.blocks;
     s->wrong += x.wrong;
     s->mended += x.mended;

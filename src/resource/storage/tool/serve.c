@@ -146,6 +146,9 @@ int serve_export(struct call *c)
     struct served *s;
     int r;
 
+    if (c->worker->locked) {
+        return err_set(c->words.e, -EACCES, "the disk was opened without its passphrase");
+    }
     if (x == NULL) {
         return err_set(c->words.e, -EINVAL,
                        "no way to export is named (nbd, iscsi, fuse, vhost-user)");
@@ -181,7 +184,7 @@ int serve_unexport(struct call *c)
 
 /* ---- the operation ---- */
 
-static const char *const keys[] = {"control", "tls", "tls-verify", NULL};
+static const char *const keys[] = {"control", "tls", "tls-verify", "for-care", NULL};
 
 struct signals {
     struct loop_watch watch; /* first */
@@ -248,6 +251,7 @@ int tool_serve(struct request *r)
     }
     if (e == 0) {
         w->tls = tls;
+        w->locked = request_has(r, "for-care");
         e = run(r, w, &control);
     }
     end = serve_destroy(w);

@@ -113,6 +113,7 @@ static int status(struct call *c)
     call_answer(c, "pid", "%d", (int)getpid());
     call_answer(c, "size", "%llu", (unsigned long long)root->size_bytes);
     call_answer(c, "block", "%u", root->block_bytes);
+    call_answer(c, "locked", "%s", w->locked ? "yes" : "no");
     call_answer(c, "read-only", "%s", root->read_only ? "yes" : "no");
     call_answer(c, "top", "%s", top != NULL ? top : "-");
     call_answer(c, "reads", "%llu", (unsigned long long)n.reads);

@@ -55,6 +55,7 @@ struct worker {
     uint64_t job_done;
     uint64_t job_total;
     uint64_t told_ns; /* when progress was sent last */
+    bool locked;      /* started without the passphrase, for what needs none */
     bool ever;        /* somebody has connected */
     bool ending;      /* nothing new begins */
     struct strand_queue end;
