@@ -85,6 +85,9 @@ int disk_volume_check(struct node *n, const json_t *order, json_t **ret, struct 
             }
         }
     }
+    if (r == 0 && repair) {
+        volume_tidy(n, name, order);
+    }
     chain_fini(&chain);
     volume_fini(&v);
     if (r < 0) {

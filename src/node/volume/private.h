@@ -205,16 +205,15 @@ int disk_volume_move(struct node *n, const json_t *order, json_t **ret, struct e
 int disk_volume_check(struct node *n, const json_t *order, json_t **ret, struct err *e);
 int disk_volume_locate(struct node *n, const json_t *order, json_t **ret, struct err *e);
 
-/* Whoever writes to an array with parity finishes what another, who was killed, left in its
- * journal; who only reads it cannot, and is told so: -EOWNERDEAD.  Finish it in all layers of the
- * disk and of its snapshots; the volume's lock is held.  -EBUSY: others have one of them open. */
+/* Who only reads an array with parity cannot finish what another, who was killed, left in its journal:
+ * -EOWNERDEAD.  Finish it in all layers of the disk and its snapshots; -EBUSY: others have one open.
+ * The volume's lock is held; the second takes it. */
 int disk_settle_journals(struct node *n, const struct volume *v, struct err *e);
-
-/* The same after something failed with -EOWNERDEAD, and the lock is not held; 0: try it again. */
 int volume_settle_journals(struct node *n, const char *name, struct err *e);
 
 /* tidy.c: merge what is there for one other layer alone, where nobody reads it. */
 void volume_tidy(struct node *n, const char *name, const json_t *order);
+unsigned volume_untidy(struct node *n, const struct chain *chain); /* layers that wait */
 
 /* The image of a layer calls the one that it stands on by its name of now, for other tools;
  * -EBUSY: somebody has it open.  `unlocked`: and nobody writes to it. */

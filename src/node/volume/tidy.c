@@ -361,6 +361,16 @@ static int merge(struct node *n, struct volume *v, struct chain *chain, size_t a
     return r;
 }
 
+unsigned volume_untidy(struct node *n, const struct chain *chain)
+{
+    unsigned waiting = 0;
+
+    for (size_t at = 0; at + 1 < chain->count; at++) {
+        waiting += is_only_for(n, &chain->layers[at + 1], &chain->layers[at]);
+    }
+    return waiting;
+}
+
 void volume_tidy(struct node *n, const char *name, const json_t *order)
 {
     size_t at = 0;

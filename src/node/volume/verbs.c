@@ -4,12 +4,34 @@
 #include <string.h>
 
 #include "base/scope.h"
+#include "base/str.h"
 #include "base/word.h"
 #include "node/node.h"
 #include "node/volume/archive.h"
 #include "node/volume/directory.h"
 #include "node/volume/option.h"
 #include "node/volume/option_layer.h"
+
+/* What could not be merged while the disk was in use, or without its passphrase. */
+static void tell_waiting(struct node *n, json_t *volume, const struct chain *chain)
+{
+    unsigned waiting = volume_untidy(n, chain);
+    bool locked = layer_is_encrypted(&chain->layers[0]);
+    char text[ERR_TEXT_BYTES];
+
+    if (waiting == 0) {
+        return;
+    }
+    (void)json_object_set_new(volume, "waiting_layers", json_integer(waiting));
+    (void)str_print(
+        text, sizeof text,
+        "what deleted snapshots held is still to be merged: 'strata volume check "
+        "--repair%s %s' once nobody uses it",
+        locked ? " --key-file FILE" : "", volume_text(volume, "name"));
+    if (json_object_get(volume, "to_do") == NULL) {
+        (void)json_object_set_new(volume, "to_do", json_string(text));
+    }
+}
 
 /* The room that a disk takes: what goes with it, and what it has in common with others. */
 static void describe_room(struct node *n, json_t *volume, const struct chain *chain)
@@ -53,6 +75,7 @@ static void describe_room(struct node *n, json_t *volume, const struct chain *ch
             json_string("bring members that are lost back ('strata pool inspect'), then "
                         "'strata volume check --repair' makes them equal"));
     }
+    tell_waiting(n, volume, chain);
     (void)json_object_set_new(volume, "used_bytes",
                               json_integer((json_int_t)(own + shared)));
     (void)json_object_set_new(volume, "exclusive_bytes", json_integer((json_int_t)own));
