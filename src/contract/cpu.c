@@ -53,6 +53,12 @@ void cpu_count(const struct cpu *c, struct cpu_counters *ret_counters)
     }
 }
 
+uint64_t cpu_left(const struct cpu *c)
+{
+    assert(c->ops->left != NULL);
+    return c->ops->left(c);
+}
+
 int cpu_debug(struct cpu *c, const struct cpu_debug *d)
 {
     if (c->ops->debug == NULL) {

@@ -71,6 +71,9 @@ struct cpu_env {
     /* The time-stamp counter before `tsc_offset`.  NULL: the host's. */
     uint64_t (*clock)(void *who);
 
+    /* What RDRAND and RDSEED give.  NULL: the host's random numbers. */
+    uint64_t (*random)(void *who);
+
     /* Change what the model says in a leaf of CPUID.  NULL: nothing. */
     void (*cpuid)(void *who, struct cpu *c, uint32_t leaf, uint32_t subleaf,
                   uint32_t ret[4]);
@@ -124,6 +127,10 @@ struct cpu_ops {
 
     void (*count)(const struct cpu *c, struct cpu_counters *ret_counters);
 
+    /* Of the budget of the last `run`: what is not done, the instruction that executes
+     * included.  Also within `exit` and `clock`.  NULL: there are no budgets. */
+    uint64_t (*left)(const struct cpu *c);
+
     /* Exit as `d` (borrowed) says, or no more (NULL).  NULL: the engine cannot. */
     void (*debug)(struct cpu *c, const struct cpu_debug *d);
 
@@ -150,6 +157,7 @@ int cpu_set(struct cpu *c, const struct x86_regs *regs, struct err *e);
 /* The guest's time-stamp counter now; `clock_hz` are the cycles of `env->clock`. */
 uint64_t cpu_tsc(const struct cpu *c, uint64_t clock_hz, uint64_t *ret_hz);
 void cpu_count(const struct cpu *c, struct cpu_counters *ret_counters);
+uint64_t cpu_left(const struct cpu *c); /* of an engine that has budgets */
 int cpu_debug(struct cpu *c, const struct cpu_debug *d); /* -EOPNOTSUPP */
 /* Of one that rests; not within `cpu_run`. */
 void cpu_trim(struct cpu *c, enum cpu_rest rest);

@@ -64,12 +64,14 @@ X86_FAMILY_ONE(cld)
 X86_FAMILY_ONE(std)
 X86_FAMILY_ONE(nop)
 
-/* The host's random numbers; CF says whether there were any. */
+/* Random numbers; CF says whether there were any. */
 ALWAYS void rdrand(struct x86_cpu *c, const struct x86_insn *i, unsigned bits,
                    bool is_memory)
 {
-    uint64_t v = 0;
-    bool is_there = getrandom(&v, sizeof v, GRND_NONBLOCK) == (ssize_t)sizeof v;
+    const struct cpu_env *env = c->base.env;
+    uint64_t v = env->random != NULL ? env->random(env->who) : 0;
+    bool is_there = env->random != NULL ||
+                    getrandom(&v, sizeof v, GRND_NONBLOCK) == (ssize_t)sizeof v;
 
     (void)is_memory;
     x86_set_reg(c, i, i->rm, is_there ? v : 0, bits);

@@ -234,5 +234,6 @@ void x86_interpret_get(const struct cpu *base, struct x86_regs *ret_regs);
 int x86_interpret_set(struct cpu *base, const struct x86_regs *regs, struct err *e);
 void x86_interpret_count(const struct cpu *base, struct cpu_counters *ret_counters);
 void x86_interpret_trim(struct cpu *base, enum cpu_rest rest);
+uint64_t x86_interpret_left(const struct cpu *base);
 
 #endif

@@ -83,6 +83,7 @@ static const struct cpu_ops interpret_ops = {
     .get = x86_interpret_get,
     .set = x86_interpret_set,
     .count = x86_interpret_count,
+    .left = x86_interpret_left,
     .debug = x86_interpret_debug,
     .trim = x86_interpret_trim,
     .destroy = destroy,

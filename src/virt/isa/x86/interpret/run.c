@@ -88,6 +88,21 @@ static void count_done(struct x86_cpu *c)
     c->code->block = NULL;
 }
 
+/* Instructions of the block under way are taken from the budget behind it. */
+uint64_t x86_interpret_left(const struct cpu *base)
+{
+    const struct x86_cpu *c = (const struct x86_cpu *)base;
+    const struct x86_block *b = c->code->block;
+    uint64_t at = c->code->entry;
+    uint64_t left = c->budget;
+
+    for (unsigned n = 0; b != NULL && n < b->count && at != c->r.gpr[X86_RIP]; n++) {
+        at += b->insn[n].length;
+        left--;
+    }
+    return left;
+}
+
 void x86_interpret_fault(struct x86_cpu *c)
 {
     x86_settle(c);
@@ -135,6 +150,7 @@ int x86_interpret_end(struct x86_cpu *c)
 
     x86_settle(c);
     c->r.gpr[X86_RIP] = c->code_mode == X86_CODE64 ? c->next_rip : (uint32_t)c->next_rip;
+    c->code->block = NULL;
     x86_share_run(c, false);
     x86_flags_pack(c);
     if (c->budget == 0 && !(c->wants & X86_WANT_LEAVE)) {

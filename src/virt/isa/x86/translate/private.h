@@ -236,5 +236,6 @@ void translate_interpret(struct translate_cpu *t, unsigned most);
 bool translate_goes_on(struct translate_cpu *t);
 bool translate_is_suitable(const struct x86_cpu *c); /* for generated code */
 int translate_run(struct cpu *base, uint64_t budget);
+uint64_t translate_left(const struct cpu *base);
 
 #endif

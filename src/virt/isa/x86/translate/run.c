@@ -356,6 +356,14 @@ static void set_gs(struct translate_cpu *t)
     }
 }
 
+/* Generated code takes a unit's instructions from the budget before it. */
+uint64_t translate_left(const struct cpu *base)
+{
+    const struct translate_cpu *t = (const struct translate_cpu *)(const void *)base;
+
+    return t->inside ? t->x.budget + slow_site(t)->left : x86_interpret_left(base);
+}
+
 int translate_run(struct cpu *base, uint64_t budget)
 {
     struct x86_cpu *c = x86_of(base);

@@ -196,6 +196,7 @@ static const struct cpu_ops translate_ops = {
     .get = x86_interpret_get,
     .set = x86_interpret_set,
     .count = x86_interpret_count,
+    .left = translate_left,
     .debug = x86_interpret_debug,
     .trim = trim,
     .destroy = destroy,

@@ -1,5 +1,6 @@
 /* both_test.c - the interpreter and the translator on the same random guests: the same
- * registers, tables, caches of segments, MSRs, memory and exits wherever one looks.
+ * registers, tables, caches of segments, MSRs, memory and exits wherever one looks, and as many instructions
+ * at each exit and look at the clock.
  *
  *   both_test [-s SEED | -r] [-n WORLDS] [-m MODE] [-v]
  *

@@ -98,13 +98,13 @@ static int on_exit_of_side(void *who, struct cpu *c, struct cpu_exit *x)
 {
     struct side *s = who;
 
-    (void)c;
     if (x->kind == CPU_EXIT_BUDGET || x->kind == CPU_EXIT_KICKED) {
         return 1;
     }
     s->exits =
         (s->exits ^ (unsigned)x->kind ^ x->address << 8 ^
-         (x->kind == CPU_EXIT_OUT || x->kind == CPU_EXIT_WRITE ? x->value << 20 : 0)) *
+         (x->kind == CPU_EXIT_OUT || x->kind == CPU_EXIT_WRITE ? x->value << 20 : 0) ^
+         cpu_left(c) << 40) *
         UINT64_C(0x9e3779b97f4a7c15);
     surprise(s, c, x);
     x->value = s->exits >> 7;
@@ -127,7 +127,7 @@ static uint64_t tick(void *who)
 {
     struct side *s = who;
 
-    return s->clock += 100;
+    return (s->clock += 100) + (cpu_left(s->cpu) << 32); /* the guest sees it */
 }
 
 void world_put(struct world *w, gpa at, const void *from, unsigned bytes)
