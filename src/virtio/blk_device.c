@@ -4,7 +4,10 @@
  * finished is shown at the end of the loop's turn, with one notification for all.  While
  * requests keep coming the loop looks at the queues without sleeping (host/loop) and the
  * driver is asked not to kick; before the loop sleeps, kicks are asked for again and the
- * queues looked at once more. */
+ * queues looked at once more.
+ *
+ * `in_turn` all of that is left: each request begins when the one before it is answered, so
+ * that what the driver sees does not depend on how quick the host is. */
 #include "virtio/blk_device.h"
 
 #include <errno.h>
@@ -44,6 +47,7 @@ struct disk {
     struct virtio_blk blk;
     struct loop_poller poller;
     bool works, stops;
+    bool in_turn;
     uint64_t last_ns; /* when requests came */
 
     /* What others read of the configuration. */
@@ -109,6 +113,12 @@ static int take_all(struct ring *r)
     }
 }
 
+static int take_next(struct ring *r)
+{
+    r->blk.serve_most = 1;
+    return r->blk.running == 0 ? virtio_blk_ring_serve(&r->blk) : 0;
+}
+
 /* Whether anything was in the queue. */
 static bool serve(struct ring *r)
 {
@@ -119,13 +129,15 @@ static bool serve(struct ring *r)
     if (!d->works || d->stops || !r->is_used || r->blk.q.broken) {
         return false;
     }
-    virtq_hush(&r->blk.q);
-    n = take_all(r);
+    if (!d->in_turn) {
+        virtq_hush(&r->blk.q);
+    }
+    n = d->in_turn ? take_next(r) : take_all(r);
     if (n < 0) {
         break_down(d);
         return false;
     }
-    if (n > 0) {
+    if (n > 0 && !d->in_turn) {
         if (now - d->last_ns < SOON_NS) {
             loop_expect_more(d->loop);
         }
@@ -173,7 +185,7 @@ static void give_answers(struct loop_task *t)
     bool was_full = r->blk.q.in_flight >= r->blk.q.s.size;
 
     answer(r);
-    if (was_full) {
+    if (was_full || d->in_turn) {
         (void)serve(r);
     }
     if (d->stops && is_idle(d)) {
@@ -251,7 +263,9 @@ static int start(struct virtio_device *v, uint64_t features,
     }
     d->works = true;
     d->poller = (struct loop_poller){.fn = look, .rest = rest};
-    loop_poller_add(d->loop, &d->poller);
+    if (!d->in_turn) {
+        loop_poller_add(d->loop, &d->poller);
+    }
     for (unsigned i = 0; i < d->blk.queues; i++) {
         (void)serve(&d->ring[i]);
     }
@@ -266,6 +280,11 @@ static void stop(struct virtio_device *v)
     if (is_idle(d)) {
         end(d);
     }
+}
+
+static bool is_busy(const struct virtio_device *v)
+{
+    return !is_idle((const struct disk *)v);
 }
 
 static uint32_t base(const struct virtio_device *v, unsigned i)
@@ -346,6 +365,7 @@ static const struct virtio_device_ops ops = {
     .start = start,
     .kicked = kicked,
     .stop = stop,
+    .is_busy = is_busy,
     .base = base,
     .reset = reset,
     .carry = carry,
@@ -386,6 +406,7 @@ int virtio_blk_device_create(struct loop *l, const struct virtio_blk_device_opti
     }
     d->device.ops = &ops;
     d->loop = l;
+    d->in_turn = o->in_turn;
     d->blk = (struct virtio_blk){.edge = o->edge,
                                  .loop = l,
                                  .read_only = o->read_only,

@@ -18,6 +18,7 @@ struct virtio_blk_device_options {
     const char *id;              /* up to 20 characters that the guest sees; NULL: none */
     bool read_only;              /* whatever the disk is */
     unsigned queues;             /* 1.. */
+    bool in_turn;                /* a request begins when the one before it is answered */
 };
 
 int virtio_blk_device_create(struct loop *l, const struct virtio_blk_device_options *o,

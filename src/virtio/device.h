@@ -63,6 +63,10 @@ struct virtio_device_ops {
      * was when the device was made.  NULL: there is no such state. */
     void (*reset)(struct virtio_device *d);
 
+    /* Requests are under way that the loop may wait for.  NULL: never, once it has nothing to
+     * do at once. */
+    bool (*is_busy)(const struct virtio_device *d);
+
     /* Where queue `i` would go on (`virtq_base`); after `stopped`. */
     uint32_t (*base)(const struct virtio_device *d, unsigned i);
 

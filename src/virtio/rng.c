@@ -11,6 +11,7 @@
 
 #include "base/err.h"
 #include "base/fault.h"
+#include "base/series.h"
 #include "contract/snap.h"
 #include "virtio/chain.h"
 #include "virtio/work.h"
@@ -50,22 +51,11 @@ static void config_read(const struct virtio_device *d, uint32_t off, void *to,
     memset(to, 0, bytes);
 }
 
-/* SplitMix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators, 2014,
- * figure 12 with the constants of its section 5): equal seeds give equal bytes. */
-static uint64_t next_word(uint64_t *state)
-{
-    uint64_t z = *state += UINT64_C(0x9e3779b97f4a7c15);
-
-    z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
-    return z ^ z >> 31;
-}
-
 static int fill(struct virtio_rng *g, size_t bytes)
 {
     if (g->is_seeded) {
         for (size_t at = 0; at < bytes; at += sizeof(uint64_t)) {
-            uint64_t word = next_word(&g->state);
+            uint64_t word = series_next(&g->state);
 
             memcpy(g->bytes + at, &word, sizeof word);
         }

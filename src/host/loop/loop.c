@@ -388,6 +388,17 @@ void loop_stop(struct loop *l)
     l->stopping = true;
 }
 
+bool loop_is_idle(struct loop *l)
+{
+    bool is_posted;
+
+    (void)pthread_mutex_lock(&l->post_lock);
+    is_posted = l->posted != NULL;
+    (void)pthread_mutex_unlock(&l->post_lock);
+    return !is_posted && l->tasks == NULL && l->jobs == 0 &&
+           (l->timers == NULL || l->timers->at_ns > loop_clock_ns());
+}
+
 int loop_run(struct loop *l)
 {
     int r = 0;

@@ -38,6 +38,10 @@ const char *loop_driver_name(const struct loop *l); /* "ring" or "crew" */
  * something to come.  0 or -errno of a driver that no longer works. */
 int loop_turn(struct loop *l, int timeout_ms);
 
+/* Whether a turn that does not wait would find nothing of its own: no task, no timer that is
+ * due, no file operation under way.  Descriptors may have something. */
+bool loop_is_idle(struct loop *l);
+
 /* Turn until `loop_stop`. */
 int loop_run(struct loop *l);
 void loop_stop(struct loop *l);
