@@ -111,6 +111,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         .kick = on_event, .timer = on_timer, .eoi = on_eoi, .now = on_now, .who = &rate};
     struct pv_host h = {.pair = on_pair,
                         .now = on_now,
+                        .day = on_now,
                         .flush = on_event,
                         .wake = on_wake,
                         .send = on_send,

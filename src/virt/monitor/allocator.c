@@ -418,6 +418,9 @@ int allocator_build(struct machine *m, struct err *e)
 {
     int r = board_create(m->loop, &m->board, e);
 
+    if (r == 0 && m->options.is_deterministic) {
+        board_count_time(m->board);
+    }
     r = r == 0 ? grant_memory(m, e) : r;
     r = r == 0 ? grant_devices(m, e) : r;
     r = r == 0 ? grant_functions(m, e) : r;

@@ -76,7 +76,9 @@ static enum machine_route route(struct vcpu *v, struct cpu_exit *x)
         interpreter_hypercall(v, x);
         return MACHINE_ROUTE_CALL;
     case CPU_EXIT_HALT:
-        vcpu_halt(v);
+        if (!m->options.is_deterministic) {
+            vcpu_halt(v);
+        }
         return MACHINE_ROUTE_WAIT;
     case CPU_EXIT_PAUSE:
         (void)sched_yield();
@@ -94,10 +96,13 @@ static enum machine_route route(struct vcpu *v, struct cpu_exit *x)
 
 int dispatcher_enter(void *who, struct cpu *c, struct cpu_exit *x)
 {
-    struct vcpu *v = &((struct machine *)who)->vcpu[c->index];
+    struct machine *m = who;
+    struct vcpu *v = &m->vcpu[c->index];
+    enum machine_route way;
 
-    enum machine_route way = route(v, x);
-
+    steps_reach(m);
+    way = route(v, x);
+    steps_note(m, x);
     count_exit(v, x->kind, way);
     tracer_note(v, x, way);
     return vcpu_leaves(v);
@@ -113,8 +118,10 @@ int dispatcher_take_interrupt(void *who, struct cpu *c)
         v->untaken = -1;
         return vector;
     }
+    steps_reach(m);
     pv_settle(&v->pv);
     vector = lapic_take(&v->lapic);
+    steps_shorten(m);
     if (vector < 0 && c->index == 0 && lapic_takes_extint(&v->lapic) &&
         pic_asks(m->pic)) {
         vector = pic_take(m->pic);

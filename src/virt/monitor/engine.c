@@ -92,6 +92,12 @@ static void choose(struct machine *m)
 {
     struct kvm_report report;
 
+    if (m->options.is_deterministic) {
+        m->engine = find("translate");
+        (void)snprintf(m->engine_why, sizeof m->engine_why,
+                       "only software counts instructions");
+        return;
+    }
     kvm_probe(m->options.kvm, &report);
     m->engine = find(report.is_good ? "kvm" : "translate");
     (void)snprintf(m->engine_why, sizeof m->engine_why, "%s", report.why);
@@ -108,6 +114,11 @@ static int choose_engine(struct machine *m, struct err *e)
         choose(m);
         return 0;
     }
+    if (m->options.is_deterministic && strcmp(name, "kvm") == 0) {
+        return err_set(e, -EINVAL,
+                       "cannot make a deterministic machine with engine 'kvm': only "
+                       "software counts instructions");
+    }
     m->engine = find(name);
     (void)snprintf(m->engine_why, sizeof m->engine_why, "asked for");
     return m->engine != NULL
@@ -120,9 +131,10 @@ static int choose_engine(struct machine *m, struct err *e)
 /* Before the first processor, since hardware takes CPUID once. */
 static void show_features(struct machine *m)
 {
-    m->features = m->options.hides           ? 0
-                  : m->options.cpus_most > 1 ? engine_features(m)
-                                             : engine_features(m) & ~(uint32_t)PV_OF_MANY;
+    uint32_t none = (m->options.cpus_most > 1 ? 0 : PV_OF_MANY) |
+                    (m->options.is_deterministic ? PV_STEAL_TIME : 0);
+
+    m->features = m->options.hides ? 0 : engine_features(m) & ~none;
 }
 
 static bool is_auto(const struct machine *m)

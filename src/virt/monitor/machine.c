@@ -21,6 +21,7 @@ static void on_over(struct loop_task *t)
 {
     struct machine *m = (struct machine *)((char *)t - offsetof(struct machine, over));
 
+    m->is_over_heard = true;
     loop_stop(m->loop);
 }
 
@@ -109,7 +110,6 @@ int machine_create(struct loop *l, const struct machine_options *o, struct machi
         return err_set(e, -ENOMEM, "out of memory");
     }
     m->options = *o;
-    identity_make_up(m->options.generation);
     m->plugs_cpus = o->cpus_most != 0;
     m->options.cpus_most = o->cpus_most != 0 ? o->cpus_most : o->cpus;
     m->loop = l;
@@ -123,7 +123,9 @@ int machine_create(struct loop *l, const struct machine_options *o, struct machi
                               .pause_most = m->options.cpus_most > 1 ? PAUSE_MOST : 0,
                               .who = m};
     pause_init(m);
-    r = allocator_build(m, e);
+    r = steps_init(m, e);
+    identity_make_up(m->options.generation);
+    r = r == 0 ? allocator_build(m, e) : r;
     if (r != 0) {
         machine_destroy(m);
         return r;
@@ -164,13 +166,17 @@ int machine_run(struct machine *m, enum machine_end *ret_end, unsigned *ret_code
     if (m->pauses == 0) {
         time_start(m);
     }
-    for (unsigned i = 0; r == 0 && i < m->cpus; i++) {
+    for (unsigned i = 0; r == 0 && i < m->cpus && !m->options.is_deterministic; i++) {
         r = atomic_load(&m->vcpu[i].is_there) ? vcpu_start(&m->vcpu[i], e) : 0;
     }
     if (r != 0) {
         machine_finish(m, MACHINE_BROKEN, 0);
     }
-    (void)loop_run(m->loop);
+    if (m->options.is_deterministic) {
+        steps_run(m);
+    } else {
+        (void)loop_run(m->loop);
+    }
     for (unsigned i = 0; i < m->cpus; i++) {
         vcpu_join(&m->vcpu[i]);
     }

@@ -46,6 +46,8 @@ struct machine_options {
     uint64_t memory_most;    /* there is room for so much; 0: no more */
     uint64_t memory_plugged; /* beside `memory_bytes`, as it came to it once it ran */
     bool hides;              /* no mark of a hypervisor */
+    bool is_deterministic;   /* each run is the same: of one processor, in software */
+    uint64_t seed;           /* ... and what is random in it follows from this */
     bool no_reboot;          /* a reset ends the run; else the guest starts again */
     int pagemap; /* /proc/self/pagemap, open: taken, for quick rewinds; 0: none */
     enum machine_watchdog watchdog;
@@ -215,6 +217,10 @@ void machine_console_type(struct machine *m, const uint8_t *bytes, unsigned n);
 /* Which engine runs it, and why that one. */
 const char *machine_engine(const struct machine *m);
 const char *machine_engine_why(const struct machine *m);
+
+/* Instructions of a deterministic machine, and a digest of its exits and where each was; false:
+ * it is none.  On the loop's thread. */
+bool machine_repeats(const struct machine *m, uint64_t *ret_done, uint64_t *ret_exits);
 
 /* What it asks of Linux while it runs, ended by 0: numbers of ioctl. */
 const unsigned long *machine_engine_calls(const struct machine *m);

@@ -23,6 +23,7 @@ struct kvm_vm;
 struct mark;
 struct mem;
 struct screen;
+struct snap;
 struct stream;
 struct trace;
 struct x86_regs;
@@ -53,8 +54,21 @@ enum machine_hold {
 #define ASK_DEBUG 16u
 #define ASK_PLACE 32u
 
+/* Of a machine whose runs repeat (steps.c); of the loop's thread. */
+struct steps {
+    uint64_t done;      /* instructions, up to the step under way */
+    uint64_t granted;   /* to that; 0: none is under way */
+    uint64_t began_ns;  /* ... the board's time when it began */
+    uint64_t exits;     /* a digest of what the guest left for, and where */
+    uint64_t halted_at; /* instructions, when it last did; UINT64_MAX: it went on */
+    uint64_t random;    /* what RDRAND gives next */
+    unsigned quiet;     /* steps since the loop was turned */
+    bool is_halted;
+};
+
 struct machine {
     struct machine_options options;
+    struct steps steps;
     const struct engine *engine;
     char engine_why[160];
     struct kvm_vm *kvm; /* owned; NULL: another engine */
@@ -101,6 +115,7 @@ struct machine {
     _Atomic uint32_t holds; /* `enum machine_hold` */
     _Atomic bool is_over;
     struct loop_task over; /* stops the loop */
+    bool is_over_heard;    /* ... and has */
     struct loop_task ask;  /* queued while `is_asked` */
     pthread_mutex_t lock;  /* guards what follows */
     pthread_cond_t moved;  /* `parked`, `holds`, `is_over` or `threads` changed */
@@ -167,6 +182,17 @@ void time_stop(struct machine *m);
 void time_start(struct machine *m);
 void time_get(const struct vcpu *v, struct x86_regs *ret);
 int time_set(struct vcpu *v, const struct x86_regs *r, struct err *e);
+
+/* steps.c: all of nothing, unless the machine is deterministic.  -EINVAL: it cannot be.  Its
+ * run; the board's time is what the instructions say; an exit, answered; a timer may be due
+ * before the step ends. */
+int steps_init(struct machine *m, struct err *e);
+void steps_run(struct machine *m);
+uint64_t steps_now(const struct machine *m);
+void steps_reach(struct machine *m);
+void steps_note(struct machine *m, const struct cpu_exit *x);
+void steps_shorten(struct machine *m);
+void steps_carry(struct machine *m, struct snap *s);
 
 /* plug.c, a part of the allocator: `change` of `struct plug_cpus_config`; memory of slot `n`,
  * which is the next one, is made. */

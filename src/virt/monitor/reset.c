@@ -52,6 +52,7 @@ static int start_again(struct machine *m, struct err *e)
     for (unsigned i = 0; i < m->cpus; i++) {
         vcpu_reset(&m->vcpu[i]);
     }
+    m->steps.is_halted = false;
     m->wall_clock = 0;
     r = clear_memory(m, e);
     r = r == 0 ? allocator_write_tables(m, e) : r;

@@ -164,6 +164,7 @@ static void carry_state(struct machine *m, struct snap *s, struct err *e)
     for (unsigned i = 0; i < m->devices && snap_error(s) == 0; i++) {
         carry_device(m->dev[i], i, s);
     }
+    steps_carry(m, s);
     board_unlock(m->board);
 }
 
@@ -217,6 +218,9 @@ static void pass_sections(const struct machine *m, struct stream *s)
             name_device(m->dev[i], i, name);
             stream_pass(s, name);
         }
+    }
+    if (m->options.is_deterministic) {
+        stream_pass(s, "steps");
     }
     stream_pass(s, "end");
 }

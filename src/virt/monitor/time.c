@@ -24,7 +24,7 @@ uint64_t time_clock(void *who)
 {
     const struct machine *m = who;
 
-    return cycles_of(m, board_now(m->board));
+    return cycles_of(m, steps_now(m));
 }
 
 void time_pair(struct vcpu *v, uint64_t *ret_tsc, uint64_t *ret_ns, uint64_t *ret_hz)

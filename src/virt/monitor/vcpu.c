@@ -46,7 +46,7 @@ void vcpu_kick(struct vcpu *v, uint32_t kicks)
     }
 }
 
-static bool has_work(struct vcpu *v)
+bool vcpu_has_work(struct vcpu *v)
 {
     return atomic_load(&v->cpu->kicks) != 0 || atomic_load(&v->asks) != 0 ||
            atomic_load(&v->pv.is_woken) || atomic_load(&v->machine->is_over) ||
@@ -63,7 +63,7 @@ static bool wait(struct vcpu *v, const struct timespec *most)
     while (!has && !(r < 0 && errno == ETIMEDOUT)) {
         uint32_t seen = atomic_load(&v->wake);
 
-        has = has_work(v);
+        has = vcpu_has_work(v);
         if (!has) {
             r = (int)syscall(SYS_futex, &v->wake, FUTEX_WAIT_PRIVATE, seen, most, NULL,
                              0);
@@ -112,7 +112,7 @@ void vcpu_halt(struct vcpu *v)
 
 bool vcpu_leaves(struct vcpu *v)
 {
-    return v->rest.wants_trim ||
+    return v->rest.wants_trim || v->machine->options.is_deterministic ||
            atomic_load_explicit(&v->asks, memory_order_relaxed) != 0 ||
            atomic_load_explicit(&v->machine->is_over, memory_order_relaxed) ||
            atomic_load_explicit(&v->machine->holds, memory_order_relaxed) != 0;
@@ -145,6 +145,11 @@ static uint64_t now(void *who)
     return board_now(((struct vcpu *)who)->machine->board);
 }
 
+static uint64_t day(void *who)
+{
+    return board_day_ns(((struct vcpu *)who)->machine->board);
+}
+
 static uint64_t tsc(void *who, uint64_t *ret_hz)
 {
     const struct vcpu *v = who;
@@ -157,6 +162,7 @@ static void on_timer(void *who, uint64_t at_ns)
     struct vcpu *v = who;
     struct itimerspec t = {0};
 
+    v->due_ns = at_ns;
     if (!v->has_timer) {
         return;
     }
@@ -246,7 +252,7 @@ static void start_at(struct vcpu *v, uint8_t page)
     v->state = VCPU_RUNS;
 }
 
-static void obey(struct vcpu *v)
+bool vcpu_obey(struct vcpu *v)
 {
     uint32_t asks = atomic_exchange(&v->asks, 0);
 
@@ -259,6 +265,10 @@ static void obey(struct vcpu *v)
     if ((asks & VCPU_ASK_START) != 0 && v->state == VCPU_WAITS) {
         start_at(v, atomic_load(&v->start_page));
     }
+    if (v->state == VCPU_WAITS) {
+        atomic_store(&v->cpu->kicks, 0);
+    }
+    return v->state == VCPU_RUNS;
 }
 
 void vcpu_reset(struct vcpu *v)
@@ -285,6 +295,7 @@ static int make_timer(struct vcpu *v)
 static void *run(void *arg)
 {
     struct vcpu *v = arg;
+    bool runs;
     int r = make_timer(v);
 
     pv_go_on(&v->pv);
@@ -295,17 +306,16 @@ static void *run(void *arg)
             pv_go_on(&v->pv);
             continue;
         }
-        obey(v);
+        runs = vcpu_obey(v);
         if (v->rest.wants_trim) {
             cpu_trim(v->cpu,
                      v->rest.spans == LONG_SPANS ? CPU_REST_LONG : CPU_REST_SHORT);
             v->rest.wants_trim = false;
         }
-        if (v->state == VCPU_WAITS) {
-            atomic_store(&v->cpu->kicks, 0);
-            (void)wait(v, NULL);
-        } else {
+        if (runs) {
             r = cpu_run(v->cpu, UINT64_MAX);
+        } else {
+            (void)wait(v, NULL);
         }
     }
     if (r != 0) {
@@ -355,6 +365,7 @@ int vcpu_init(struct vcpu *v, struct machine *m, unsigned index, struct err *e)
                                     .who = v};
     const struct pv_host pv = {.pair = on_pair,
                                .now = now,
+                               .day = day,
                                .flush = on_flush,
                                .wake = on_wake,
                                .send = on_send,

@@ -45,6 +45,7 @@ struct vcpu {
     _Atomic bool is_there; /* plugged in; else no message reaches it */
     timer_t timer;         /* of its local APIC; signals its thread */
     bool has_timer;
+    uint64_t due_ns; /* what it is set to, of the board's time; 0: it is not */
     enum vcpu_state state;
     struct x86_regs *power_on;  /* owned: as the processor was made */
     _Atomic uint32_t wake;      /* futex: changes when there may be something to do */
@@ -69,7 +70,9 @@ void vcpu_join(struct vcpu *v);
 void vcpu_reset(struct vcpu *v);                /* as it was made; while it is parked */
 void vcpu_kick(struct vcpu *v, uint32_t kicks); /* from any thread, and signal handlers */
 void vcpu_halt(struct vcpu *v);                 /* until there is something to do */
-bool vcpu_leaves(struct vcpu *v);               /* it has to go out of the guest */
+bool vcpu_has_work(struct vcpu *v);
+bool vcpu_obey(struct vcpu *v);   /* what it was asked; whether it runs */
+bool vcpu_leaves(struct vcpu *v); /* it has to go out of the guest */
 
 /* bus.c: messages to local APICs. */
 void bus_send(void *who, const struct apic_message *msg);

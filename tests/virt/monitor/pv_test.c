@@ -48,6 +48,12 @@ static uint64_t on_now(void *who)
     return ((struct bench *)who)->now;
 }
 
+static uint64_t on_day(void *who)
+{
+    (void)who;
+    return (uint64_t)time(NULL) * 1000000000u;
+}
+
 static void on_flush(void *who)
 {
     ((struct bench *)who)->flushes++;
@@ -88,6 +94,7 @@ static int set_up(void **state)
         .kick = on_kick, .timer = on_timer, .eoi = on_eoi, .now = on_now, .who = &b};
     struct pv_host h = {.pair = on_pair,
                         .now = on_now,
+                        .day = on_day,
                         .flush = on_flush,
                         .wake = on_wake,
                         .send = on_send,

@@ -82,6 +82,16 @@ void board_pause(struct board *b); /* time stands, timers wait; twice: nothing *
 void board_resume(struct board *b);
 void board_set_now(struct board *b, uint64_t ns); /* while paused */
 
+/* From now on time moves by `board_advance` alone, and the time of day begins with the
+ * machine's at `BOARD_EPOCH_S`: for runs that are to be repeated.  Before it runs. */
+#define BOARD_EPOCH_S UINT64_C(1767225600) /* of 2026-01-01, 00:00 UTC */
+void board_count_time(struct board *b);
+void board_advance(struct board *b, uint64_t to_ns); /* timers that are due, in order */
+uint64_t board_next_due(const struct board *b);      /* UINT64_MAX: no timer is set */
+
+/* The time of day: nanoseconds since 1970-01-01. */
+uint64_t board_day_ns(const struct board *b);
+
 /* Time and the levels of lines, both ways; paused.  Who listens carries what he heard. */
 void board_carry(struct board *b, struct snap *s);
 

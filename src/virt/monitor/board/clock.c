@@ -5,11 +5,11 @@
 
 #include "contract/snap.h"
 
-static uint64_t host_ns(void)
+static uint64_t host_ns(clockid_t which)
 {
     struct timespec t;
 
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    (void)clock_gettime(which, &t);
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
@@ -17,7 +17,14 @@ uint64_t board_now(const struct board *b)
 {
     return atomic_load_explicit(&b->is_stopped, memory_order_acquire)
                ? atomic_load_explicit(&b->stopped_ns, memory_order_relaxed)
-               : host_ns() - atomic_load_explicit(&b->since_ns, memory_order_relaxed);
+               : host_ns(CLOCK_MONOTONIC) -
+                     atomic_load_explicit(&b->since_ns, memory_order_relaxed);
+}
+
+uint64_t board_day_ns(const struct board *b)
+{
+    return b->is_counted ? BOARD_EPOCH_S * 1000000000u + board_now(b)
+                         : host_ns(CLOCK_REALTIME);
 }
 
 /* On the loop's thread, under the lock. */
@@ -70,7 +77,7 @@ static void on_post(struct loop_task *t)
 /* The loop looks at the timers anew. */
 static void post(struct board *b)
 {
-    if (!b->is_posted) {
+    if (!b->is_posted && !b->is_counted) {
         b->is_posted = true;
         loop_post(b->loop, &b->post);
     }
@@ -121,8 +128,9 @@ void board_pause(struct board *b)
 void board_resume(struct board *b)
 {
     board_lock(b);
-    if (atomic_load(&b->is_stopped)) {
-        atomic_store(&b->since_ns, host_ns() - atomic_load(&b->stopped_ns));
+    if (atomic_load(&b->is_stopped) && !b->is_counted) {
+        atomic_store(&b->since_ns,
+                     host_ns(CLOCK_MONOTONIC) - atomic_load(&b->stopped_ns));
         atomic_store(&b->is_stopped, false);
         post(b);
     }
@@ -132,6 +140,35 @@ void board_resume(struct board *b)
 void board_set_now(struct board *b, uint64_t ns)
 {
     atomic_store(&b->stopped_ns, ns);
+}
+
+/* ---- time that is counted ---- */
+
+void board_count_time(struct board *b)
+{
+    b->is_counted = true;
+}
+
+uint64_t board_next_due(const struct board *b)
+{
+    return b->timers != NULL ? b->timers->at_ns : UINT64_MAX;
+}
+
+void board_advance(struct board *b, uint64_t to_ns)
+{
+    board_lock(b);
+    while (b->timers != NULL && b->timers->at_ns <= to_ns) {
+        struct board_timer *t = b->timers;
+
+        if (t->at_ns > board_now(b)) {
+            board_set_now(b, t->at_ns);
+        }
+        b->timers = t->next;
+        t->set = false;
+        t->fn(t);
+    }
+    board_set_now(b, to_ns);
+    board_unlock(b);
 }
 
 void board_carry(struct board *b, struct snap *s)

@@ -36,6 +36,7 @@ struct board {
     _Atomic uint64_t since_ns;
     _Atomic uint64_t stopped_ns;
     _Atomic bool is_stopped;
+    bool is_counted; /* stopped always: `stopped_ns` is moved on */
 };
 
 void clock_init(struct board *b);

@@ -57,12 +57,9 @@ struct rtc {
     uint8_t reg[128];
 };
 
-static int64_t host_s(void)
+static int64_t host_s(const struct rtc *c)
 {
-    struct timespec t;
-
-    (void)clock_gettime(CLOCK_REALTIME, &t);
-    return t.tv_sec;
+    return (int64_t)(board_day_ns(c->dev.board) / NS);
 }
 
 static uint8_t coded(const struct rtc *c, int v)
@@ -88,7 +85,7 @@ static uint8_t coded_hour(const struct rtc *c, int hour)
 /* The registers of the time follow the clock, but while it is being set. */
 static void refresh(struct rtc *c)
 {
-    time_t now = host_s() + c->offset_s;
+    time_t now = host_s(c) + c->offset_s;
     struct tm t;
 
     if ((c->reg[REG_B] & B_SET) != 0 || gmtime_r(&now, &t) == NULL) {
@@ -119,7 +116,7 @@ static void set_from_registers(struct rtc *c)
         hour = hour % 12 + ((c->reg[HOURS] & 0x80) != 0 ? 12 : 0);
     }
     t.tm_hour = hour;
-    c->offset_s = (int64_t)timegm(&t) - host_s();
+    c->offset_s = (int64_t)timegm(&t) - host_s(c);
 }
 
 static void raise(struct rtc *c, uint8_t causes)
@@ -139,11 +136,8 @@ static bool meets(const struct rtc *c, unsigned alarm, unsigned now)
 static void arm_tick(struct rtc *c)
 {
     if ((c->reg[REG_B] & (B_AIE | B_UIE)) != 0 && (c->reg[REG_B] & B_SET) == 0) {
-        struct timespec t;
-
-        (void)clock_gettime(CLOCK_REALTIME, &t);
         board_timer_set(c->dev.board, &c->tick,
-                        board_now(c->dev.board) + (NS - (uint64_t)t.tv_nsec));
+                        board_now(c->dev.board) + (NS - board_day_ns(c->dev.board) % NS));
     } else {
         board_timer_clear(c->dev.board, &c->tick);
     }

@@ -7,6 +7,8 @@
 #ifndef VIRT_MONITOR_PCI_CARD_H
 #define VIRT_MONITOR_PCI_CARD_H
 
+#include <stdbool.h>
+
 struct err;
 struct loop;
 struct pci_bus;
@@ -31,6 +33,9 @@ enum pci_card_kind {
 struct pci_card {
     /* The bus destroys what was made; after an error nothing is. */
     int (*plug)(void *device, const struct pci_socket *s, struct err *e);
+    /* Requests are under way that the loop may wait for; NULL: never, once it has nothing to do
+     * at once. */
+    bool (*is_busy)(const void *device);
     void *device; /* borrowed: its owner's again when it is not plugged in any more */
     enum pci_card_kind kind;
     unsigned slot; /* wanted; 0: any */

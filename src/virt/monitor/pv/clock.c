@@ -1,6 +1,4 @@
 /* clock.c - what time it is, for a guest that reads its time-stamp counter (msr.rst). */
-#include <time.h>
-
 #include "contract/mem.h"
 #include "virt/monitor/pv/private.h"
 
@@ -80,14 +78,12 @@ bool pv_write_wall(struct pv_cpu *p, uint64_t value)
 {
     struct wall_page page = {.version = 2};
     struct pv_place place;
-    struct timespec t;
     uint64_t ns;
 
     if ((value & 3) != 0 || !pv_find_place(p->host.mem, value, sizeof page, &place)) {
         return false;
     }
-    (void)clock_gettime(CLOCK_REALTIME, &t);
-    ns = (uint64_t)t.tv_sec * NS + (uint64_t)t.tv_nsec - p->host.now(p->host.who);
+    ns = p->host.day(p->host.who) - p->host.now(p->host.who);
     page.seconds = (uint32_t)(ns / NS);
     page.ns = (uint32_t)(ns % NS);
     *p->host.wall_clock = value;
@@ -97,16 +93,15 @@ bool pv_write_wall(struct pv_cpu *p, uint64_t value)
 int64_t pv_pair_clocks(struct pv_cpu *p, uint64_t at, uint64_t kind)
 {
     struct pair_page page = {.seconds = 0};
-    struct timespec t;
-    uint64_t ns, hz;
+    uint64_t ns, hz, day;
 
     if (kind != 0) {
         return NO_SUCH_KIND;
     }
     p->host.pair(p->host.who, &page.tsc, &ns, &hz);
-    (void)clock_gettime(CLOCK_REALTIME, &t);
+    day = p->host.day(p->host.who);
     page.tsc += (uint64_t)((unsigned __int128)(p->host.now(p->host.who) - ns) * hz / NS);
-    page.seconds = t.tv_sec;
-    page.ns = t.tv_nsec;
+    page.seconds = (int64_t)(day / NS);
+    page.ns = (int64_t)(day % NS);
     return mem_write(p->host.mem, at, &page, sizeof page) == 0 ? 0 : NO_PLACE;
 }

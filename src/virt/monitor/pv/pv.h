@@ -50,7 +50,8 @@ struct pv_host {
      * machine's time now. */
     void (*pair)(void *who, uint64_t *ret_tsc, uint64_t *ret_ns, uint64_t *ret_hz);
     uint64_t (*now)(void *who);
-    void (*flush)(void *who); /* its own translations, before it goes on */
+    uint64_t (*day)(void *who); /* nanoseconds since 1970 */
+    void (*flush)(void *who);   /* its own translations, before it goes on */
     void (*wake)(void *who, uint32_t apic_id); /* that processor, from its halt */
     void (*send)(void *who, const struct apic_message *msg);
     void *who; /* borrowed */

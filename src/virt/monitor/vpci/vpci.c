@@ -462,9 +462,17 @@ static int plug(void *device, const struct pci_socket *s, struct err *e)
     return 0;
 }
 
+static bool is_busy(const void *device)
+{
+    const struct virtio_device *d = device;
+
+    return d->ops->is_busy != NULL && d->ops->is_busy(d);
+}
+
 struct pci_card vpci_card(struct virtio_device *d)
 {
     return (struct pci_card){.plug = plug,
+                             .is_busy = is_busy,
                              .device = d,
                              .kind = d->ops->id == DEVICE_DISK   ? PCI_CARD_DISK
                                      : d->ops->id == DEVICE_SCSI ? PCI_CARD_DISC
