@@ -26,7 +26,10 @@ static const char *const of_machines[] = {
     "kernel",    "initrd",      "append",   "engine",          "disks",
     "cpus_most", "memory_most", "watchdog", "hide_hypervisor", "ssh_key",
     "user_data", "no_reboot",   "on_crash", "firmware",        "boot",
-    "cdrom",     "screen"};
+    "cdrom",     "screen",      "seed",     "deterministic"};
+/* What does not come at an instruction, or what of it was not looked at. */
+static const char *const of_hosts[] = {"image",  "cpus_most", "memory_most",
+                                       "screen", "firmware",  "publish"};
 /* Firmware finds its own kernel. */
 static const char *const of_kernels[] = {"image", "kernel", "initrd", "append"};
 
@@ -191,6 +194,73 @@ static int check_size(const json_t *config, struct err *e)
     return r;
 }
 
+static bool has_files(const json_t *config)
+{
+    size_t i;
+    json_t *item;
+
+    json_array_foreach(json_object_get(config, "volume"), i, item)
+    {
+        if (strstr(json_string_value(item), ":/") != NULL) {
+            return true;
+        }
+    }
+    json_array_foreach(json_object_get(config, "disks"), i, item)
+    {
+        const char *word = json_string_value(item);
+
+        if (strstr(word, ",cdrom") != NULL || strstr(word, ",bus=nvme") != NULL) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* --deterministic: whatever could come to one run and not to the next is refused. */
+static int check_deterministic(json_t *config, struct err *e)
+{
+    static const char with[] = "with --deterministic";
+    const char *network = "none";
+    const char *engine = "auto";
+    uint64_t cpus = MILLIS_OF_A_CPU;
+    int r = 0;
+
+    if (!json_is_true(json_object_get(config, "deterministic"))) {
+        return json_object_get(config, "seed") == NULL
+                   ? 0
+                   : err_set(e, -EINVAL, "cannot use --seed without --deterministic");
+    }
+    r = refuse(config, of_hosts, sizeof of_hosts / sizeof of_hosts[0], with, e);
+    r = r == 0 ? json_opt_str(config, "", "network", &network, e) : r;
+    r = r == 0 ? json_opt_str(config, "", "engine", &engine, e) : r;
+    r = r == 0 ? json_opt_u64(config, "", "cpus", &cpus, e) : r;
+    if (r < 0) {
+        return r;
+    }
+    if (strcmp(network, "none") != 0) {
+        return err_set(e, -EINVAL,
+                       "cannot use --network %s %s: frames come when they come", network,
+                       with);
+    }
+    if (strcmp(engine, "kvm") == 0) {
+        return err_set(e, -EINVAL,
+                       "cannot use --engine kvm %s: only software counts instructions",
+                       with);
+    }
+    if (cpus != MILLIS_OF_A_CPU) {
+        return err_set(e, -EINVAL, "cannot use --cpus %s: it has one processor", with);
+    }
+    if (has_files(config)) {
+        return err_set(e, -EINVAL,
+                       "cannot use --cdrom, bus=nvme or --volume SOURCE:/PATH %s: want "
+                       "disks",
+                       with);
+    }
+    return json_object_set_new(config, "network", json_string("none")) < 0
+               ? err_set(e, -ENOMEM, "no memory")
+               : 0;
+}
+
 /* --cdrom: a disk that is read only, in a drive. */
 static int take_discs(json_t *config, bool machine, struct err *e)
 {
@@ -283,6 +353,7 @@ int order_check_kind(json_t *config, struct err *e)
     r = r == 0 ? check_words(config, e) : r;
     r = r == 0 ? check_volumes(config, e) : r;
     r = r == 0 ? check_size(config, e) : r;
+    r = r == 0 ? check_deterministic(config, e) : r;
     return r == 0 ? check_room(config, e) : r;
 }
 

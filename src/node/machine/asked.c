@@ -92,6 +92,21 @@ static json_t *disks_part(const struct drives *d)
     return list;
 }
 
+/* How a deterministic machine goes on, to be compared with another run of it. */
+static void add_repeats(const struct run *run, json_t *out)
+{
+    uint64_t done;
+    uint64_t exits;
+
+    if (machine_repeats(run->machine, &done, &exits)) {
+        (void)json_object_set_new(out, "deterministic",
+                                  json_pack("{s:I, s:I, s:o}", "seed",
+                                            (json_int_t)run->plan.options.seed,
+                                            "instructions", (json_int_t)done, "exits",
+                                            json_sprintf("%016" PRIx64, exits)));
+    }
+}
+
 json_t *asked_stats(const struct run *run)
 {
     const char *model = run->plan.options.model;
@@ -120,6 +135,7 @@ json_t *asked_stats(const struct run *run)
                   (json_int_t)machine_memory_most(run->machine), "given_back",
                   (json_int_t)peripherals_given(&run->plan.peripherals)));
     (void)json_object_set_new(out, "disks", disks_part(&run->plan.disks));
+    add_repeats(run, out);
     if (run->has_ended) {
         (void)json_object_set_new(out, "end", json_string(machine_end_name(run->end)));
     }
@@ -153,6 +169,15 @@ void asked_write(const struct run *run)
 }
 
 /* ---- what it does ---- */
+
+int asked_alone(const struct run *run, struct err *e)
+{
+    return !run->plan.options.is_deterministic
+               ? 0
+               : err_set(
+                     e, -EOPNOTSUPP,
+                     "the machine is deterministic: nothing comes to it from outside");
+}
 
 /* Of most words. */
 static int want_nothing(const struct control_call *c, struct err *e)
@@ -291,6 +316,7 @@ static int do_resize(void *who, const struct control_call *c, json_t **ret, stru
     int r = json_opt_u64(arg, "", "memory", &memory, e);
 
     (void)ret;
+    r = r == 0 ? asked_alone(run, e) : r;
     r = r == 0 ? json_opt_u64(arg, "", "cpus", &cpus, e) : r;
     r = r == 0 ? json_opt_str(arg, "", "disk", &disk, e) : r;
     r = r == 0 ? json_opt_u64(arg, "", "bytes", &bytes, e) : r;

@@ -120,7 +120,8 @@ int carry_rewind(void *who, const struct control_call *c, json_t **ret, struct e
         machine_stop(run->machine);
     }
     r = r == 0 ? machine_rewind(run->machine, e) : r;
-    if (r == 0 && getrandom(generation, sizeof generation, 0) == sizeof generation) {
+    if (r == 0 && !run->plan.options.is_deterministic &&
+        getrandom(generation, sizeof generation, 0) == sizeof generation) {
         (void)machine_renew(run->machine, generation); /* the same memory once more */
     }
     run->is_crashed = false;

@@ -69,6 +69,7 @@ int comes_attach(void *who, const struct control_call *c, json_t **ret, struct e
                     "a disk or a card, and its descriptor, are wanted behind "
                     "this word");
     }
+    r = r == 0 ? asked_alone(run, e) : r;
     if (r == 0 && run->has_mark) {
         r = err_set(e, -EBUSY, "the machine has a mark, in which its devices are others");
     }

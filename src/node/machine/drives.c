@@ -215,6 +215,7 @@ static int make_device(const struct drives *d, struct drive *one, unsigned cpus,
         .read_only = one->is_read_only,
         .queues =
             cpus < VIRTIO_BLK_DEVICE_QUEUES_MOST ? cpus : VIRTIO_BLK_DEVICE_QUEUES_MOST,
+        .in_turn = d->in_turn,
     };
     const struct nvme_options nvme = {
         .edge = &one->edge,

@@ -34,6 +34,7 @@ struct drives {
     unsigned count;
     struct loop *loop; /* borrowed; of those that are open */
     unsigned marks;
+    bool in_turn; /* each request begins when the one before it is answered */
 };
 
 /* One more: FILE[,bus=virtio|nvme][,format=raw|qcow2][,read-only][,direct][,serial=WORD]

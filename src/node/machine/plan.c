@@ -180,6 +180,30 @@ static int read_generation(struct plan *p, struct err *e)
     return r == 0 ? json_opt_bool(p->json, "", "copy", &p->is_copy, e) : r;
 }
 
+/* Each of its runs is the same: nothing that is random comes from outside. */
+static int set_deterministic(struct plan *p, uint64_t seed, struct err *e)
+{
+    char word[32];
+    int r;
+
+    p->options.is_deterministic = p->disks.in_turn = true;
+    p->options.seed = seed;
+    p->is_told = false;
+    (void)str_print(word, sizeof word, "seed=%llu", (unsigned long long)seed);
+    r = peripherals_plan(&p->peripherals, "--rng", word, e);
+    return r < 0 ? r : 0;
+}
+
+static int read_deterministic(struct plan *p, struct err *e)
+{
+    bool is_wanted = false;
+    uint64_t seed = 0;
+    int r = json_opt_bool(p->json, "", "deterministic", &is_wanted, e);
+
+    r = r == 0 ? json_opt_u64(p->json, "", "random_seed", &seed, e) : r;
+    return r == 0 && is_wanted ? set_deterministic(p, seed, e) : r;
+}
+
 /* What the agent of a machine that was made from an image is reached by. */
 static int read_agent(struct plan *p, const json_t *fds, struct err *e)
 {
@@ -329,6 +353,7 @@ int plan_read(int fd, struct plan *p, struct err *e)
     r = r == 0 ? json_opt_u64(p->json, "", "user", &user, e) : r;
     r = r == 0 ? json_opt_bool(p->json, "", "born", &p->born, e) : r;
     r = r == 0 ? read_generation(p, e) : r;
+    r = r == 0 ? read_deterministic(p, e) : r;
     p->options.cpus = cpus > UINT_MAX ? UINT_MAX : (unsigned)cpus;
     p->options.cpus_most = most > UINT_MAX ? UINT_MAX : (unsigned)most;
     p->holds_crash = p->holds_crash || p->options.watchdog == MACHINE_WATCHDOG_HOLD;
@@ -387,6 +412,8 @@ static int parse_pair(const char *name, const char *value, struct plan *p, struc
         p->options.memory_most = strtoull(value, NULL, 10) << 20;
     } else if (strcmp(name, "--watchdog") == 0) {
         return read_watchdog(value, &p->options.watchdog, e);
+    } else if (strcmp(name, "--deterministic") == 0) {
+        return set_deterministic(p, strtoull(value, NULL, 10), e);
     } else if (strcmp(name, "--disk") == 0) {
         return drives_plan(&p->disks, value, -1, -1, e);
     } else {

@@ -107,6 +107,7 @@ int look_trace(void *who, const struct control_call *c, json_t **ret, struct err
 int asked_listen(struct run *run, struct err *e);
 json_t *asked_stats(const struct run *run);
 const char *asked_state(const struct run *run);
-void asked_write(const struct run *run); /* into the file of counters */
+int asked_alone(const struct run *run, struct err *e); /* -EOPNOTSUPP: it is to be */
+void asked_write(const struct run *run);               /* into the file of counters */
 
 #endif

@@ -263,7 +263,9 @@ static int live(struct run *run, struct err *e)
     run->input =
         (struct loop_watch){.fd = STDIN_FILENO, .events = EPOLLIN, .fn = on_input};
     run->retry.fn = on_retry;
-    (void)loop_watch(run->loop, &run->input);
+    if (!run->plan.options.is_deterministic) {
+        (void)loop_watch(run->loop, &run->input);
+    }
     if (run->signals.fd >= 0) {
         (void)loop_watch(run->loop, &run->signals);
     }

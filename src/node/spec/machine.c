@@ -340,6 +340,10 @@ int spec_build_machine(const struct plan *p, json_t *spec, struct err *e)
                               json_boolean(spec_flag(p->config, "screen")));
     (void)json_object_set_new(machine, "watchdog",
                               json_string(spec_text(p->config, "watchdog", "none")));
+    (void)json_object_set_new(machine, "deterministic",
+                              json_boolean(spec_flag(p->config, "deterministic")));
+    (void)json_object_set_new(machine, "random_seed",
+                              json_integer(number_of(p->config, "seed", 0)));
     (void)json_object_set_new(machine, "memory_plugged",
                               json_integer(high > memory ? high - memory : 0));
     (void)json_object_set_new(/* by its balloon, which every machine has */
