@@ -1,10 +1,12 @@
 /* parity_suite.c - encrypted images keep the promises of disks over arrays with parity: the image,
  * LUKS header included, lies on the array as a whole.  After power cuts the array is opened
- * without as many members as it may lose. */
+ * without as many members as it may lose; and one that lost as many before anything was written
+ * keeps the same promises without them. */
 #include <string.h>
 
 #include "host/loop/loop.h"
 #include "resource/storage/graph/crypt.h"
+#include "resource/storage/leaf/leaf.h"
 #include "resource/storage/redundancy/raid.h"
 #include "tests/contract/blk_suite.h"
 
@@ -33,19 +35,44 @@ static int open_image(struct loop *l, struct blk *take_array, struct blk **ret_d
     return r;
 }
 
+static unsigned count_of(unsigned level)
+{
+    return level == 6 ? 5 : 4;
+}
+
+/* Members without a disk have one while the array is made, and never again. */
+static int make_lost(struct loop *l, struct blk *const *lower,
+                     const struct raid_format *f, struct err *e)
+{
+    struct blk *all[8] = {NULL};
+    unsigned lost = f->level - 4;
+    int r = 0;
+
+    memcpy(all, lower, count_of(f->level) * sizeof all[0]);
+    for (unsigned i = 0; r == 0 && i < lost; i++) {
+        r = leaf_memory_create(loop_strands(l), LOWER_BYTES, 512, &all[i], e);
+    }
+    r = r == 0 ? raid_format(l, all, count_of(f->level), f, e) : r;
+    for (unsigned i = 0; i < lost; i++) {
+        blk_drop(all[i]);
+    }
+    return r;
+}
+
 static int make(struct loop *l, struct blk **take_lower, unsigned level, uint64_t size,
                 struct blk **ret_disk, struct err *e)
 {
-    unsigned count = level == 6 ? 5 : 4;
+    unsigned count = count_of(level);
     struct raid_format f = {.level = level,
                             .chunk_bytes = CHUNK,
                             .size_bytes = size + size / 32 + ROOM,
                             .journal_bytes = JOURNAL};
-    struct raid_options o = {.level = level};
+    struct raid_options o = {.level = level, .degraded = true};
     struct crypt_new header;
     struct qcow2_create_options image = {.size_bytes = size, .cluster_bytes = CHUNK};
     struct blk *array = NULL;
-    int r = raid_format(l, take_lower, count, &f, e);
+    int r = take_lower[0] == NULL ? make_lost(l, take_lower, &f, e)
+                                  : raid_format(l, take_lower, count, &f, e);
 
     if (r != 0) {
         for (unsigned i = 0; i < count; i++) {
@@ -106,6 +133,44 @@ static int open_degraded(struct loop *l, struct blk **take_lower, unsigned count
     return r == 0 ? open_image(l, array, ret_disk, e) : r;
 }
 
+/* The disks of the suite are the last members; the first are away. */
+static void line_up(unsigned level, struct blk **take_lower, struct blk *out[8])
+{
+    unsigned lost = level - 4;
+
+    memset(out, 0, lost * sizeof out[0]);
+    memcpy(out + lost, take_lower, (count_of(level) - lost) * sizeof out[0]);
+}
+
+static int open_lost(struct loop *l, struct blk **take_lower, unsigned level,
+                     struct blk **ret_disk, struct err *e)
+{
+    struct raid_options o = {.level = level, .degraded = true};
+    struct blk *array = NULL;
+    struct blk *all[8];
+    int r;
+
+    line_up(level, take_lower, all);
+    r = raid_open(l, all, count_of(level), &o, &array, e);
+    return r == 0 ? open_image(l, array, ret_disk, e) : r;
+}
+
+#define LOST(name, level)                                                                \
+    static int make_##name(struct loop *l, struct blk **take_lower, uint64_t size_bytes, \
+                           struct blk **ret_disk, struct err *e)                         \
+    {                                                                                    \
+        struct blk *all[8];                                                              \
+                                                                                         \
+        line_up(level, take_lower, all);                                                 \
+        return make(l, all, level, size_bytes, ret_disk, e);                             \
+    }                                                                                    \
+    static int open_##name(struct loop *l, struct blk **take_lower, uint64_t size_bytes, \
+                           struct blk **ret_disk, struct err *e)                         \
+    {                                                                                    \
+        (void)size_bytes;                                                                \
+        return open_lost(l, take_lower, level, ret_disk, e);                             \
+    }
+
 #define ROW(name, count, level)                                                          \
     static int make_##name(struct loop *l, struct blk **take_lower, uint64_t size_bytes, \
                            struct blk **ret_disk, struct err *e)                         \
@@ -121,6 +186,8 @@ static int open_degraded(struct loop *l, struct blk **take_lower, unsigned count
 
 ROW(five, 4, 5)
 ROW(six, 5, 6)
+LOST(five_without_one, 5)
+LOST(six_without_two, 6)
 
 int main(void)
 {
@@ -141,6 +208,22 @@ int main(void)
          .power_rounds = 20,
          .make = make_six,
          .open = open_six},
+        {.name = "encrypted-on-raid5-without-one",
+         .lowers = 3,
+         .lower_bytes = LOWER_BYTES,
+         .far = true,
+         .absorbs = true,
+         .power_rounds = 10,
+         .make = make_five_without_one,
+         .open = open_five_without_one},
+        {.name = "encrypted-on-raid6-without-two",
+         .lowers = 3,
+         .lower_bytes = LOWER_BYTES,
+         .far = true,
+         .absorbs = true,
+         .power_rounds = 10,
+         .make = make_six_without_two,
+         .open = open_six_without_two},
     };
 
     return suite_main(disks, sizeof disks / sizeof disks[0]);
