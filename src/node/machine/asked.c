@@ -47,6 +47,16 @@ static json_t *routes_part(const struct machine_exits *x)
     return part;
 }
 
+static json_t *routines_part(const struct machine_exits *x)
+{
+    json_t *part = json_object();
+
+    for (unsigned k = 0; machine_routine_name(k) != NULL; k++) {
+        set_number(part, machine_routine_name(k), x->by_routine[k]);
+    }
+    return part;
+}
+
 /* What executed the guest.  Hardware does not tell how much it did. */
 static json_t *work_part(const struct cpu_counters *c, uint64_t exits)
 {
@@ -119,11 +129,12 @@ json_t *asked_stats(const struct run *run)
     machine_count(run->machine, &c);
     machine_count_exits(run->machine, &x);
     by_kind = exits_part(&x, &exits);
-    out = json_pack(
-        "{s:s, s:s, s:s, s:s, s:I, s:o, s:o, s:o}", "state", asked_state(run), "engine",
-        machine_engine(run->machine), "why", machine_engine_why(run->machine), "model",
-        model != NULL ? model : "host-like", "exits_in_all", (json_int_t)exits, "exits",
-        by_kind, "routes", routes_part(&x), "instructions", work_part(&c, exits));
+    out = json_pack("{s:s, s:s, s:s, s:s, s:I, s:o, s:o, s:o, s:o}", "state",
+                    asked_state(run), "engine", machine_engine(run->machine), "why",
+                    machine_engine_why(run->machine), "model",
+                    model != NULL ? model : "host-like", "exits_in_all",
+                    (json_int_t)exits, "exits", by_kind, "routes", routes_part(&x),
+                    "routines", routines_part(&x), "instructions", work_part(&c, exits));
     (void)json_object_set_new(out, "processors",
                               json_pack("{s:i, s:i}", "now",
                                         (int)machine_cpus(run->machine), "most",

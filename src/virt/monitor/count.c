@@ -19,6 +19,11 @@ void count_exit(struct vcpu *v, enum cpu_exit_kind kind, enum machine_route way)
     add_one(&v->routes[way]);
 }
 
+void count_routine(struct vcpu *v, unsigned n)
+{
+    add_one(&v->routines[n]);
+}
+
 void machine_count(const struct machine *m, struct cpu_counters *ret)
 {
     uint64_t *sum = (uint64_t *)(void *)ret; /* a struct of nothing else */
@@ -45,6 +50,10 @@ void machine_count_exits(const struct machine *m, struct machine_exits *ret)
         }
         for (unsigned k = 0; k < MACHINE_ROUTE_COUNT; k++) {
             ret->by_route[k] += atomic_load_explicit(&v->routes[k], memory_order_relaxed);
+        }
+        for (unsigned k = 0; k < MACHINE_ROUTINES_MOST; k++) {
+            ret->by_routine[k] +=
+                atomic_load_explicit(&v->routines[k], memory_order_relaxed);
         }
     }
 }

@@ -21,12 +21,14 @@ enum machine_route {
     MACHINE_ROUTE_COUNT
 };
 
-#define MACHINE_EXITS_MOST 16
+#define MACHINE_EXITS_MOST    16
+#define MACHINE_ROUTINES_MOST 16
 
 /* What the guest did that left it: each exit once in either list. */
 struct machine_exits {
     uint64_t by_kind[MACHINE_EXITS_MOST];
     uint64_t by_route[MACHINE_ROUTE_COUNT];
+    uint64_t by_routine[MACHINE_ROUTINES_MOST]; /* which of them the interpreter used */
 };
 
 /* Sums over the vCPUs.  Of one that runs: as it was a moment ago. */
@@ -50,5 +52,6 @@ void machine_trace_end(struct machine *m);
 
 const char *machine_exit_name(unsigned kind); /* "port read"; NULL: no more */
 const char *machine_route_name(enum machine_route way);
+const char *machine_routine_name(unsigned n); /* "APIC base"; NULL: no more */
 
 #endif

@@ -160,6 +160,7 @@ void debug_note(struct vcpu *v, const struct cpu_exit *x);
 void debug_serve(struct machine *m);
 /* count.c: one exit of this kind went that way.  On the vCPU's thread. */
 void count_exit(struct vcpu *v, enum cpu_exit_kind kind, enum machine_route way);
+void count_routine(struct vcpu *v, unsigned n); /* of the interpreter */
 
 /* engine.c.  The frequency of the guest's time-stamp counter; whether it can be `hz`, and
  * that it is. */

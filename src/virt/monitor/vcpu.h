@@ -60,6 +60,7 @@ struct vcpu {
     struct vcpu_rest rest;
     _Atomic uint64_t exits[CPU_EXIT_COUNT];       /* its thread's own; others look */
     _Atomic uint64_t routes[MACHINE_ROUTE_COUNT]; /* ... the same exits by their way */
+    _Atomic uint64_t routines[MACHINE_ROUTINES_MOST]; /* interpreter.c's table */
 };
 
 /* vcpu.c */

@@ -8,7 +8,6 @@
 
 #define MSR_WALL_OLD 0x11u
 #define MSR_TIME_OLD 0x12u
-#define MSR_FIRST    0x4b564d00u
 #define MSR_WALL     0x4b564d00u
 #define MSR_TIME     0x4b564d01u
 #define MSR_STEAL    0x4b564d03u
@@ -31,12 +30,6 @@ void pv_reset(struct pv_cpu *p)
     p->steal_place = p->eoi_place = (struct pv_place){NULL, 0};
     p->eoi_is_offered = false;
     atomic_store(&p->is_woken, false);
-}
-
-bool pv_owns(uint32_t msr)
-{
-    return msr == MSR_WALL_OLD || msr == MSR_TIME_OLD ||
-           (msr >= MSR_FIRST && msr < MSR_FIRST + 16);
 }
 
 /* The register, and the feature that it belongs to. */

@@ -80,7 +80,6 @@ void pv_init(struct pv_cpu *p, const struct pv_host *h, const uint32_t *features
 void pv_reset(struct pv_cpu *p);
 
 /* false: not a register of this interface, or #GP. */
-bool pv_owns(uint32_t msr);
 bool pv_read(struct pv_cpu *p, uint32_t msr, uint64_t *ret);
 bool pv_write(struct pv_cpu *p, uint32_t msr, uint64_t value);
 
