@@ -70,6 +70,7 @@ m = json.load(sys.stdin)[0]['machine']
 assert m['engine'] == 'interpret' and m['why'] == 'asked for', m
 assert m['exits_in_all'] == sum(m['exits'].values()) == sum(m['routes'].values()) == 4, m
 assert m['exits'] == {'port write': 4} and m['instructions']['interpreted'] > 4, m
+assert m['resources'] == {'granted': 0, 'refused': 0} and m['routines'] == {}, m
 " || fail "counters"
 strata delete counted >/dev/null
 

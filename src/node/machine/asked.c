@@ -135,6 +135,9 @@ json_t *asked_stats(const struct run *run)
                     model != NULL ? model : "host-like", "exits_in_all",
                     (json_int_t)exits, "exits", by_kind, "routes", routes_part(&x),
                     "routines", routines_part(&x), "instructions", work_part(&c, exits));
+    (void)json_object_set_new(out, "resources",
+                              json_pack("{s:I, s:I}", "granted", (json_int_t)x.granted,
+                                        "refused", (json_int_t)x.refused));
     (void)json_object_set_new(out, "processors",
                               json_pack("{s:i, s:i}", "now",
                                         (int)machine_cpus(run->machine), "most",

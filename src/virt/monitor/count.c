@@ -42,6 +42,7 @@ void machine_count(const struct machine *m, struct cpu_counters *ret)
 void machine_count_exits(const struct machine *m, struct machine_exits *ret)
 {
     memset(ret, 0, sizeof *ret);
+    board_count(m->board, &ret->granted, &ret->refused);
     for (unsigned i = 0; i < m->cpus; i++) {
         const struct vcpu *v = &m->vcpu[i];
 

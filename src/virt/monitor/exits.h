@@ -29,6 +29,9 @@ struct machine_exits {
     uint64_t by_kind[MACHINE_EXITS_MOST];
     uint64_t by_route[MACHINE_ROUTE_COUNT];
     uint64_t by_routine[MACHINE_ROUTINES_MOST]; /* which of them the interpreter used */
+
+    /* Resources that the guest asked to change: places of devices, what goes. */
+    uint64_t granted, refused;
 };
 
 /* Sums over the vCPUs.  Of one that runs: as it was a moment ago. */

@@ -119,6 +119,17 @@ void board_release(struct board *b, enum board_space space, uint64_t base)
     (void)pthread_rwlock_unlock(&b->map);
 }
 
+void board_judge(struct board *b, bool is_granted)
+{
+    atomic_fetch_add_explicit(&b->judged[is_granted], 1, memory_order_relaxed);
+}
+
+void board_count(const struct board *b, uint64_t *ret_granted, uint64_t *ret_refused)
+{
+    *ret_refused = atomic_load_explicit(&b->judged[false], memory_order_relaxed);
+    *ret_granted = atomic_load_explicit(&b->judged[true], memory_order_relaxed);
+}
+
 static bool find(struct board *b, enum board_space space, uint64_t at,
                  struct board_claim *ret)
 {

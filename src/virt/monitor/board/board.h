@@ -51,6 +51,11 @@ int board_claim(struct board *b, enum board_space s, const struct board_claim *c
 /* The claim that begins at `base`; nothing when there is none. */
 void board_release(struct board *b, enum board_space s, uint64_t base);
 
+/* What guests asked for by a register - a range of addresses, something that goes - and got or
+ * did not; and how often either. */
+void board_judge(struct board *b, bool is_granted);
+void board_count(const struct board *b, uint64_t *ret_granted, uint64_t *ret_refused);
+
 /* An access from a vCPU.  Where nobody answers reads give all ones, stores nothing; what
  * crosses the end of a range is answered a byte at a time. */
 uint64_t board_read(struct board *b, enum board_space s, uint64_t at, unsigned bytes);

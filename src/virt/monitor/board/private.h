@@ -23,7 +23,8 @@ struct board {
     struct space space[BOARD_SPACE_COUNT];
     struct board_listener listener[LISTENERS_MOST];
     unsigned listeners;
-    uint32_t lines; /* levels */
+    uint32_t lines;             /* levels */
+    _Atomic uint64_t judged[2]; /* refused, granted */
 
     struct loop *loop; /* borrowed */
     struct loop_timer wake;

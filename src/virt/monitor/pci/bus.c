@@ -68,19 +68,33 @@ static void release(struct pci_function *f, struct pci_bar *bar, unsigned parts)
     bar->is_claimed = false;
 }
 
+/* One that waits at the same place is refused once. */
+static void refuse(struct pci_function *f, struct pci_bar *bar, bool was_refused)
+{
+    bar->is_refused = true;
+    if (!was_refused) {
+        board_judge(f->bus->dev.board, false);
+    }
+}
+
 static void claim(struct pci_function *f, struct pci_bar *bar, uint64_t at)
 {
+    bool was_refused = bar->is_refused && bar->at == at;
+
     bar->at = at;
     bar->is_claimed = true;
+    bar->is_refused = false;
     for (unsigned n = 0; n < bar->parts; n++) {
         const struct pci_part *p = &bar->part[n];
         const struct board_claim c = {at + p->offset, p->bytes, p->io, f};
 
         if (board_claim(f->bus->dev.board, space_of(bar), &c, NULL) != 0) {
             release(f, bar, n);
+            refuse(f, bar, was_refused);
             return;
         }
     }
+    board_judge(f->bus->dev.board, true);
 }
 
 static void settle_function(struct pci_function *f, bool is_claiming)

@@ -98,6 +98,7 @@ struct pci_bar {
     unsigned parts;
     uint64_t at; /* where it is claimed */
     bool is_claimed;
+    bool is_refused; /* there, when it was wanted; tried again when something moves */
 };
 
 /* PCI 6.8.2 */

@@ -82,8 +82,10 @@ static uint64_t read_register(void *who, uint64_t offset, unsigned bytes)
 static void eject(struct plug_cpus *p)
 {
     uint64_t one = chosen(p);
+    bool may_go = (p->there & p->asked & one & ~UINT64_C(1)) != 0;
 
-    if ((p->there & p->asked & one & ~UINT64_C(1)) != 0) {
+    board_judge(p->dev.board, may_go);
+    if (may_go) {
         p->there &= ~one;
         p->came &= ~one;
         p->asked &= ~one;

@@ -64,6 +64,7 @@ static void write_register(void *who, uint64_t offset, unsigned bytes, uint64_t 
     if (bytes == 4 && offset == REG_BUS) {
         p->bus = (uint32_t)v;
     } else if (bytes == 4 && offset == REG_EJECT && p->bus == 0) {
+        board_judge(p->dev.board, ((uint32_t)v & p->wanted & p->there) != 0);
         let_go(p, (uint32_t)v);
     }
 }

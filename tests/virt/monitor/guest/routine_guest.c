@@ -86,11 +86,11 @@ static void tell(const char *name, bool is_right)
 
 /* Goes on behind `code` when that faults.  What it names in memory is global. */
 #define TRY(code, ...)                                                                   \
-    do {                                                                                 \
+    ({                                                                                   \
         faulted = 0;                                                                     \
         __asm__ volatile("push %%ebp\n movl $1f, resume_at\n mov %%esp, %%ebp\n" code    \
                          "\n1: pop %%ebp\n" __VA_ARGS__);                                \
-    } while (0)
+    })
 
 static void put_gate(unsigned vector, const uint8_t *to)
 {

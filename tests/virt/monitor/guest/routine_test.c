@@ -11,9 +11,9 @@
 
 #include <cmocka.h>
 
+#include "tests/virt/monitor/world.h"
 #include "virt/isa/x86/x86.h"
 #include "virt/monitor/private.h"
-#include "world.h"
 
 #define CODE_OF_GUEST 0x2b /* stored by OUT_IB_EAX */
 
