@@ -174,14 +174,12 @@ static int check_size(const json_t *config, struct err *e)
 
     r = r == 0 ? json_opt_u64(config, "", "cpus_most", &most, e) : r;
     r = r == 0 ? json_opt_u64(config, "", "memory", &memory, e) : r;
-    if (r == 0 && (cpus % MILLIS_OF_A_CPU != 0 || cpus == 0 ||
-                   cpus > (uint64_t)CPUS_MOST * MILLIS_OF_A_CPU)) {
-        return err_set(
-            e, -ERANGE,
-            "cannot use --cpus with a machine: want a whole number from 1 to %d",
-            CPUS_MOST);
+    if (r == 0 && (cpus == 0 || cpus > (uint64_t)CPUS_MOST * MILLIS_OF_A_CPU)) {
+        return err_set(e, -ERANGE,
+                       "cannot use --cpus with a machine: want a number up to %d",
+                       CPUS_MOST);
     }
-    if (r == 0 && most != 0 && (most > CPUS_MOST || most < cpus / MILLIS_OF_A_CPU)) {
+    if (r == 0 && most != 0 && (most > CPUS_MOST || most * MILLIS_OF_A_CPU < cpus)) {
         return err_set(
             e, -ERANGE,
             "cannot use --cpus-most with a machine: want what --cpus is, to %d",

@@ -324,6 +324,7 @@ static int start(const json_t *spec, const struct given *g, const struct log *lo
         .n_fds = g->n_fds,
         .memory_most = u64_of(bounds, "memory"),
         .cpu_weight = u64_of(bounds, "cpu_weight"),
+        .cpu_millis = u64_of(bounds, "cpu_millis"),
         .tasks_most = u64_of(bounds, "tasks"),
         .rootless =
             json_is_true(json_object_get(json_object_get(spec, "place"), "rootless")),

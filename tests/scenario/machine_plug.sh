@@ -157,8 +157,8 @@ is "new memory of the snapshot" "$OUT" "used 610, wrong 0"
 # What cannot be is refused, and changes nothing.
 fails 1 strata resize web --cpus 5
 has "too many" "$OUT" "--cpus-most"
-fails 1 strata resize web --cpus 1.5
-has "half of one" "$OUT" "whole number"
+fails 1 strata resize web --cpus 4.5
+has "a part of one more" "$OUT" "--cpus-most"
 is "still" "$(now)" "1 4"
 fails 1 strata resize web --memory 1281M
 has "too much" "$OUT" "--memory-most"

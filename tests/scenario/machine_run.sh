@@ -108,8 +108,7 @@ PY
 refused "no room in memory" "has no memory there" far --memory 16M
 refused "too little memory" "needs at least 4M" exit --memory 1M
 refused "odd memory" "a multiple of 4K" exit --memory 5000001
-refused "half a processor" "a whole number from 1 to 64" exit --cpus 0.5
-refused "too many processors" "a whole number from 1 to 64" exit --cpus 65
+refused "too many processors" "a number up to 64" exit --cpus 65
 is "nothing is left" "$(strata list -q)$(ls "$STATE/run/guests")" ""
 
 # Disks: by their files, one machine at a time.

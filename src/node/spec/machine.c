@@ -151,10 +151,14 @@ static json_t *bounds_part(const struct plan *p, json_int_t memory, json_int_t c
                   memory + (json_int_t)(OVERHEAD_BYTES + CODE_BYTES * (uint64_t)cpus),
                   "tasks", cpus + TASKS_OF_WORKER);
     json_t *weight = json_object_get(p->config, "cpu_weight");
+    json_int_t millis = number_of(p->config, "cpus", MILLIS_OF_A_CPU);
     char path[64];
 
     if (json_is_integer(weight)) {
         (void)json_object_set(bounds, "cpu_weight", weight);
+    }
+    if (millis % MILLIS_OF_A_CPU != 0) { /* whole ones need no other bound */
+        (void)json_object_set_new(bounds, "cpu_millis", json_integer(millis));
     }
     if (!p->n->rootless) {
         (void)str_print(path, sizeof path, "/strata/%s", p->g->id);
@@ -317,7 +321,8 @@ static int disks_part(const struct plan *p, json_t *spec, json_t *machine, struc
 
 int spec_build_machine(const struct plan *p, json_t *spec, struct err *e)
 {
-    json_int_t cpus = number_of(p->config, "cpus", MILLIS_OF_A_CPU) / MILLIS_OF_A_CPU;
+    json_int_t millis = number_of(p->config, "cpus", MILLIS_OF_A_CPU);
+    json_int_t cpus = (millis + MILLIS_OF_A_CPU - 1) / MILLIS_OF_A_CPU;
     json_int_t most = number_of(p->config, "cpus_most", 0);
     json_int_t memory = number_of(p->config, "memory", (json_int_t)MEMORY_BYTES);
     json_int_t room = number_of(p->config, "memory_most", memory);

@@ -34,6 +34,7 @@
 #include "virt/monitor/remote/private.h"
 
 #define REPORT_MOST_BYTES 8192
+#define CPU_PERIOD_US     100000 /* in which a bound on processor time is counted */
 
 #define NAMESPACES                                                                       \
     (CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS)
@@ -88,6 +89,8 @@ static int make_cgroup(struct birth *b, struct err *e)
 
     limit(&limits.memory_bytes, b->n->memory_most);
     limit(&limits.cpu_weight, b->n->cpu_weight);
+    limit(&limits.cpu_quota_us, b->n->cpu_millis * (CPU_PERIOD_US / 1000));
+    limit(&limits.cpu_period_us, b->n->cpu_millis != 0 ? CPU_PERIOD_US : 0);
     limit(&limits.pids, b->n->tasks_most);
     r = r == 0 ? cgroup_create(path, &want, &b->cgroup, e) : r;
     if (r < 0) {

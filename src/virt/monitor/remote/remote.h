@@ -41,6 +41,7 @@ struct far_new {
     unsigned n_fds;
     uint64_t memory_most; /* bytes that guest and worker may take; 0: no limit */
     uint64_t cpu_weight;  /* 0: the usual */
+    uint64_t cpu_millis;  /* of processors, in all; 0: what its own can take */
     uint64_t tasks_most;
     bool rootless;
     const struct log *log; /* for what this host withholds; or NULL */

@@ -130,16 +130,24 @@ static int ask_processors(const struct far *f, json_int_t n, struct err *e)
     return far_ask(f->directory, FAR_RESIZE, arg, NULL, e);
 }
 
-/* New ones are there at once; a guest that runs lets go of others by itself, or does not. */
+/* New ones are there at once; a guest that runs lets go of others by itself, or does not.  Of a
+ * part of a processor it has a whole one, and the kernel holds it back. */
 static int resize_processors(const struct far *f, uint64_t millis, struct err *e)
 {
     const struct timespec pause = {.tv_nsec = PLUG_STEP_NS};
-    json_int_t n = (json_int_t)(millis / MILLIS_OF_A_CPU);
+    json_int_t n = (json_int_t)((millis + MILLIS_OF_A_CPU - 1) / MILLIS_OF_A_CPU);
     json_int_t now = -1;
     int r;
 
-    if (millis == UINT64_MAX || millis % MILLIS_OF_A_CPU != 0) {
-        return err_set(e, -EINVAL, "a machine has whole processors");
+    if (millis == UINT64_MAX) {
+        return err_set(e, -EINVAL, "cannot take the processors of machine '%s' away",
+                       f->id);
+    }
+    if (millis % MILLIS_OF_A_CPU != 0 && f->cgroup == NULL) {
+        return err_set(e, -EOPNOTSUPP,
+                       "cannot give machine '%s' a part of a processor: there is no "
+                       "control group for it",
+                       f->id);
     }
     r = ask_processors(f, n, e);
     for (unsigned i = 0; r == 0 && i < PLUG_STEPS; i++) {
@@ -184,7 +192,9 @@ static int resize(struct task *t, const struct task_limits *limits, struct err *
         r = far_ask(of(t)->directory, FAR_RESIZE, arg, NULL, e);
     }
     rest.memory_bytes = 0;
-    rest.cpu_millis = 0;
+    if (rest.cpu_millis != 0 && rest.cpu_millis % MILLIS_OF_A_CPU == 0) {
+        rest.cpu_millis = UINT64_MAX; /* as much as its processors can take */
+    }
     if (r < 0 || of(t)->cgroup == NULL) {
         return r;
     }
@@ -192,6 +202,9 @@ static int resize(struct task *t, const struct task_limits *limits, struct err *
     if (r == 0) {
         r = cgroup_apply(of(t)->cgroup, &l, false, e);
         cgroup_limits_fini(&l);
+    }
+    if (r == 0) { /* it may have places of more controllers now */
+        r = far_record_write(of(t)->directory, of(t)->pid, of(t)->cgroup, e);
     }
     return r;
 }
