@@ -1,6 +1,6 @@
 #!/bin/sh
 # A machine starts what is on its disk, by firmware; what is refused.
-# rows: FV-01
+# rows: FV-01 STO-17
 . "$(dirname "$0")/lib.sh"
 need_root
 need_cmd gcc
@@ -36,5 +36,18 @@ refused() { # TEXT ARGUMENT...
 refused 'cannot use --kernel with --firmware' --as machine --firmware bios --kernel rom
 refused "cannot read firmware '/nowhere'" --as machine --firmware /nowhere
 refused 'cannot use --firmware with a container' --firmware bios busybox
+
+# A volume's blocks are started, files are not: it is said why, and what to do.
+strata volume import --format raw disk system >/dev/null
+strata volume create files >/dev/null
+code=0
+strata run --rm --as machine --firmware bios --memory 64M -v system </dev/null >/dev/null 2>err || code=$?
+is "the code of a volume's first sector ($(cat err))" "$code" 33
+for from in files "$WORK"; do
+    refused "cannot boot from volume '$from': it is a directory, and firmware starts what is on the blocks of a disk" \
+        --as machine --firmware bios -v "$from:/boot"
+done
+is "nothing is left" "$(strata list --quiet)" ""
+strata volume delete system files >/dev/null
 head -c 1000 rom >odd
 refused 'not whole pages' --as machine --firmware odd

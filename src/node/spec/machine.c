@@ -304,6 +304,23 @@ static int add_wanted(const struct plan *p, json_t *spec, json_t *machine,
     return r < 0 ? r : add_share(spec, machine, &w, from, e);
 }
 
+/* Firmware reads blocks: it starts no system that lies in a directory. */
+static int need_blocks(const struct plan *p, const json_t *machine, struct err *e)
+{
+    const char *first =
+        json_string_value(json_array_get(json_object_get(p->config, "volume"), 0));
+
+    return first == NULL || json_object_get(p->config, "firmware") == NULL ||
+                   json_array_size(json_object_get(machine, "disks")) != 0
+               ? 0
+               : err_set(
+                     e, -EINVAL,
+                     "cannot boot from volume '%.*s': it is a directory, and firmware "
+                     "starts what is on the blocks of a disk (a volume made with "
+                     "--size, --device or --disk)",
+                     (int)strcspn(first, ":"), first);
+}
+
 static int disks_part(const struct plan *p, json_t *spec, json_t *machine, struct err *e)
 {
     size_t i;
@@ -316,7 +333,7 @@ static int disks_part(const struct plan *p, json_t *spec, json_t *machine, struc
     {
         r = r < 0 ? r : add_wanted(p, spec, machine, json_string_value(item), e);
     }
-    return r;
+    return r < 0 ? r : need_blocks(p, machine, e);
 }
 
 int spec_build_machine(const struct plan *p, json_t *spec, struct err *e)
