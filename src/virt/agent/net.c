@@ -153,7 +153,7 @@ static int set_up(int fd, const char *name, const struct card *c)
     put(&way.rt_dst, (struct in_addr){INADDR_ANY});
     put(&way.rt_genmask, (struct in_addr){INADDR_ANY});
     put(&way.rt_gateway, c->gateway);
-    return c->leads_on && ioctl(fd, SIOCADDRT, &way) < 0 ? -errno : 0;
+    return c->leads_on && ioctl(fd, SIOCADDRT, &way) < 0 && errno != EEXIST ? -errno : 0;
 }
 
 /* The first that is a device's. */
