@@ -1,6 +1,7 @@
 /* describe.c - a guest as `list` and `inspect` show it. */
 #include <fcntl.h>
 #include <string.h>
+#include <sys/utsname.h>
 
 #include "base/scope.h"
 #include "base/str.h"
@@ -166,9 +167,8 @@ json_t *guest_describe(const struct guest *g, const struct guest_status *st)
     return out;
 }
 
-/* What the worker tells of a machine that runs, or has told at its end. */
-static json_t *worker_object(struct node *n, const struct guest *g,
-                             const struct guest_status *st)
+/* What the worker tells of a machine that runs, or told when it was paused or ended; NULL: nothing. */
+json_t *guest_told(struct node *n, const struct guest *g, const struct guest_status *st)
 {
     SCOPED(scope_free) char *text = NULL;
     json_t *out = NULL;
@@ -186,29 +186,38 @@ static json_t *worker_object(struct node *n, const struct guest *g,
     return out;
 }
 
-static json_t *machine_parts(const struct guest *g, const struct guest_status *st,
-                             const json_t *worker)
+static const char *technique_of(const json_t *worker)
 {
     const char *engine = json_string_value(json_object_get(worker, "engine"));
 
-    return json_pack("{s:{s:s, s:s, s:s}, s:{s:s, s:s, s:i}, s:{s:s}}", "guest", "name",
-                     guest_text(g, "name"), "image", guest_text(g, "image"), "digest",
-                     guest_text(g, "image_digest"), "layer", "level", "hardware",
-                     "technique",
-                     engine == NULL                     ? "a processor in software"
-                     : strcmp(engine, "kvm") == 0       ? "hardware virtualization"
-                     : strcmp(engine, "translate") == 0 ? "binary translation"
-                                                        : "interpretation",
-                     "keeper", (int)st->keeper, "host", "kernel", "the guest's own");
+    return engine == NULL                     ? "a processor in software"
+           : strcmp(engine, "kvm") == 0       ? "hardware virtualization"
+           : strcmp(engine, "translate") == 0 ? "binary translation"
+                                              : "interpretation";
 }
 
-static json_t *parts_object(const struct guest *g, const struct guest_status *st)
+/* The guest, the layer with what it offers, and the host below both. */
+static json_t *parts_object(const struct guest *g, const struct guest_status *st,
+                            const json_t *worker)
 {
-    return json_pack("{s:{s:s, s:s, s:s}, s:{s:s, s:s, s:i}, s:{s:s}}", "guest", "name",
-                     guest_text(g, "name"), "image", guest_text(g, "image"), "digest",
-                     guest_text(g, "image_digest"), "layer", "level", "operating system",
-                     "technique", "container", "keeper", (int)st->keeper, "host",
-                     "kernel", "shared");
+    bool machine = guest_is_machine(g);
+    struct utsname host = {.nodename = ""};
+    json_t *out;
+
+    (void)uname(&host);
+    out = json_pack("{s:{s:s, s:s, s:s}, s:{s:s, s:s, s:s, s:i}, s:{s:s, s:s, s:s}}",
+                    "guest", "name", guest_text(g, "name"), "image",
+                    guest_text(g, "image"), "digest", guest_text(g, "image_digest"),
+                    "layer", "level", machine ? "hardware" : "operating system",
+                    "technique", machine ? technique_of(worker) : "container",
+                    "interface", machine ? "ISA" : "ABI", "keeper", (int)st->keeper,
+                    "host", "kernel", machine ? "the guest's own" : "shared", "name",
+                    host.nodename, "release", host.release);
+    if (machine && st->pid > 0 && st->state != GUEST_STOPPED) { /* who is the machine */
+        (void)json_object_set_new(json_object_get(out, "layer"), "worker",
+                                  json_integer(st->pid));
+    }
+    return out;
 }
 
 static json_t *health_object(struct node *n, const struct guest *g,
@@ -244,12 +253,12 @@ json_t *guest_inspection(struct node *n, const struct guest *g,
                       : "private",
                   "path", path));
     if (guest_is_machine(g)) {
-        json_t *worker = worker_object(n, g, st);
+        json_t *worker = guest_told(n, g, st);
 
-        (void)json_object_set_new(out, "parts", machine_parts(g, st, worker));
+        (void)json_object_set_new(out, "parts", parts_object(g, st, worker));
         (void)json_object_set_new(out, "machine", worker);
     } else {
-        (void)json_object_set_new(out, "parts", parts_object(g, st));
+        (void)json_object_set_new(out, "parts", parts_object(g, st, NULL));
     }
     if (json_object_get(out, "health") != NULL) {
         (void)json_object_set_new(out, "health", health_object(n, g, st));

@@ -141,6 +141,7 @@ int guest_make(struct node *n, const json_t *order, const struct guest_source *f
 int guest_state_now(struct node *n, struct guest *g, struct guest_status *ret,
                     struct err *e);
 json_t *guest_describe(const struct guest *g, const struct guest_status *st);
+json_t *guest_told(struct node *n, const struct guest *g, const struct guest_status *st);
 json_t *guest_inspection(struct node *n, const struct guest *g,
                          const struct guest_status *st);
 json_t *guest_limits(const struct guest *g);
@@ -220,15 +221,14 @@ int net_release(struct node *n, const struct guest *g, struct err *e);
 int net_ensure_up(struct node *n, const struct guest *g, struct err *e);
 int net_write_hosts(struct node *n, const struct guest *g, struct err *e);
 void net_doctor(struct node *n, json_t *findings); /* networks nobody needs */
+int net_traffic(const struct guest *g, uint64_t *ret_received, uint64_t *ret_sent);
 
-/* Limit a guest's rate in either direction, at once when it runs; the record `g` is
- * changed and not saved.  0: no limit. */
+/* A guest's rate, either way, also live; the record `g` is changed, not saved.  0: none. */
 int net_set_rate(struct node *n, struct guest *g, uint64_t bytes_per_second,
                  struct err *e);
 
 /* Of these guests' records: link those that run again when somebody removed their bridge
- * or rules; how many.  Two round trips for each network that is whole.  The other one only
- * warns: for commands that look. */
+ * or rules; how many.  Two round trips for each network that is whole.  The other only warns. */
 int net_mend(struct node *n, const json_t *records, struct err *e);
 void net_mend_quietly(struct node *n, const json_t *records);
 

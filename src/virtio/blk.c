@@ -11,6 +11,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -91,6 +92,19 @@ static void tell_space(const struct virtio_blk_ring *r, const struct virtq_chain
     }
 }
 
+/* What was moved for the driver, by somebody else's look at any time. */
+static void count(const struct virtio_blk_task *t)
+{
+    struct virtio_blk *d = t->ring->device;
+
+    if (t->blk.result == 0 &&
+        (t->type == VIRTIO_BLK_T_IN || t->type == VIRTIO_BLK_T_OUT)) {
+        atomic_fetch_add_explicit(t->type == VIRTIO_BLK_T_IN ? &d->read_bytes
+                                                             : &d->written_bytes,
+                                  t->blk.bytes, memory_order_relaxed);
+    }
+}
+
 /* The length counts bytes from the first writable one on: a read that failed may have
  * written none of them (VIRTIO 1.2, 2.7.8.2). */
 static void answer(struct virtio_blk_task *t)
@@ -99,6 +113,7 @@ static void answer(struct virtio_blk_task *t)
     struct virtq_chain *c = &t->chain;
     bool whole = t->moved ? t->blk.result == 0 : c->write_bytes == 1;
 
+    count(t);
     __atomic_store_n(status_of(c), status_for(t->blk.result), __ATOMIC_RELAXED);
     tell_space(r, c);
     virtq_give(&r->q, c, whole ? (uint32_t)c->write_bytes : 0);

@@ -36,6 +36,7 @@ struct virtio_blk {
     uint32_t segments;            /* of a request; 0: VIRTIO_BLK_SEGMENT_MOST */
     uint64_t features;            /* negotiated */
     char id[VIRTIO_BLK_ID_BYTES]; /* not always with a NUL */
+    _Atomic uint64_t read_bytes, written_bytes; /* by the driver so far */
 };
 
 /* What the device offers, the features of its queues included. */

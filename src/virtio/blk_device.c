@@ -378,6 +378,15 @@ static void describe(struct disk *d)
     atomic_store(&d->sectors, blk_size(d->blk.edge->disk) / VIRTIO_BLK_SECTOR_BYTES);
 }
 
+void virtio_blk_device_moved(const struct virtio_device *v, uint64_t *ret_read,
+                             uint64_t *ret_written)
+{
+    const struct disk *d = (const struct disk *)v;
+
+    *ret_read = atomic_load(&d->blk.read_bytes);
+    *ret_written = atomic_load(&d->blk.written_bytes);
+}
+
 void virtio_blk_device_resized(struct virtio_device *v)
 {
     struct disk *d = (struct disk *)v;

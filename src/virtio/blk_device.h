@@ -5,6 +5,7 @@
 #define VIRTIO_BLK_DEVICE_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 struct blk_edge;
 struct err;
@@ -23,6 +24,10 @@ struct virtio_blk_device_options {
 
 int virtio_blk_device_create(struct loop *l, const struct virtio_blk_device_options *o,
                              struct virtio_device **ret, struct err *e);
+
+/* Bytes that the driver has read and written so far.  Any thread. */
+void virtio_blk_device_moved(const struct virtio_device *d, uint64_t *ret_read,
+                             uint64_t *ret_written);
 
 /* The disk has another size: the driver is told. */
 void virtio_blk_device_resized(struct virtio_device *d);

@@ -91,13 +91,22 @@ static json_t *disks_part(const struct drives *d)
     json_t *list = json_array();
 
     for (unsigned i = 0; i < d->count; i++) {
-        if (d->one[i].path[0] != '\0') {
-            (void)json_array_append_new(
-                list,
-                json_pack("{s:s, s:s, s:s, s:b}", "file", d->one[i].path, "serial",
-                          d->one[i].serial, "bus", d->one[i].is_nvme ? "nvme" : "virtio",
-                          "came", d->one[i].slot != 0));
+        uint64_t bytes[2];
+        json_t *one;
+
+        if (d->one[i].path[0] == '\0') {
+            continue;
         }
+        one = json_pack("{s:s, s:s, s:s, s:b}", "file", d->one[i].path, "serial",
+                        d->one[i].serial, "bus", d->one[i].is_nvme ? "nvme" : "virtio",
+                        "came", d->one[i].slot != 0);
+        if (drives_moved(d, i, bytes)) {
+            (void)json_object_set_new(one, "read_bytes",
+                                      json_integer((json_int_t)bytes[0]));
+            (void)json_object_set_new(one, "written_bytes",
+                                      json_integer((json_int_t)bytes[1]));
+        }
+        (void)json_array_append_new(list, one);
     }
     return list;
 }

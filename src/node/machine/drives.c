@@ -279,6 +279,16 @@ static int open_another(void *arg)
     return open_one(a->drives->loop, a->drive, a->e);
 }
 
+bool drives_moved(const struct drives *d, unsigned i, uint64_t ret[2])
+{
+    bool counts = d->one[i].virtio != NULL && !d->one[i].is_disc;
+
+    if (counts) {
+        virtio_blk_device_moved(d->one[i].virtio, &ret[0], &ret[1]);
+    }
+    return counts;
+}
+
 int drives_find(const struct drives *d, const char *path, unsigned slot)
 {
     for (unsigned i = 0; i < d->count; i++) {

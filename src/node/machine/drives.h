@@ -57,6 +57,9 @@ void drives_detach(struct drives *d, unsigned i);
 /* The place of the one whose file is called so, or that is in that slot; -ENOENT. */
 int drives_find(const struct drives *d, const char *path, unsigned slot);
 
+/* Bytes that the guest has read and written so far; false: nobody counts, of a disc and by NVMe. */
+bool drives_moved(const struct drives *d, unsigned i, uint64_t ret[2]);
+
 /* What was written to them is there, for whoever reads their files.  Turns the loop. */
 int drives_flush(struct drives *d, struct err *e);
 

@@ -2,11 +2,41 @@
 #include "node/net/private.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/scope.h"
 #include "base/str.h"
+#include "host/file.h"
 #include "node/private.h"
+
+#define DEV_MOST_BYTES (1 << 20)
+
+/* Bytes over the link of a guest that runs, by the host's side of it (proc(5), /proc/net/dev): what
+ * that got the guest has sent.  -ENODEV: no link of the host's. */
+int net_traffic(const struct guest *g, uint64_t *ret_received, uint64_t *ret_sent)
+{
+    SCOPED(scope_free) char *text = NULL;
+    char name[NETWORK_LINK_BYTES + 2];
+    struct net_plan p;
+    const char *line;
+    size_t n;
+
+    if (net_plan_read(json_object_get(g->record, "network"), g->id, &p, NULL) < 0 ||
+        p.spec.driver != NETWORK_BRIDGE || network_link_name(&p.port, name) < 0 ||
+        file_read(AT_FDCWD, "/proc/net/dev", DEV_MOST_BYTES, &text, &n) < 0) {
+        return -ENODEV;
+    }
+    (void)strcat(name, ":");
+    line = strstr(text, name);
+    return line != NULL && sscanf(line + strlen(name),
+                                  " %" SCNu64 " %*u %*u %*u %*u %*u %*u %*u %" SCNu64,
+                                  ret_sent, ret_received) == 2
+               ? 0
+               : -ENODEV;
+}
 
 static void add_text(json_t *list, const json_t *from, const char *key)
 {

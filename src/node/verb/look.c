@@ -107,8 +107,32 @@ static void set_number(json_t *out, const char *key, uint64_t v)
     }
 }
 
+/* The kernel counts what reaches disks of the host; a machine knows what its guest moved. */
+static void count_disks(struct node *n, const struct guest *g,
+                        const struct guest_status *st, struct task_stats *s)
+{
+    json_t *told = guest_told(n, g, st);
+    const json_t *disks = json_object_get(told, "disks");
+    size_t i;
+    json_t *disk;
+
+    if (json_is_array(disks)) {
+        s->io_read_bytes = s->io_write_bytes = 0;
+    }
+    json_array_foreach(disks, i, disk)
+    {
+        s->io_read_bytes +=
+            (uint64_t)json_integer_value(json_object_get(disk, "read_bytes"));
+        s->io_write_bytes +=
+            (uint64_t)json_integer_value(json_object_get(disk, "written_bytes"));
+    }
+    json_decref(told);
+}
+
 int node_guest_stats(struct node *n, const char *guest, json_t **ret, struct err *e)
 {
+    uint64_t received = UINT64_MAX;
+    uint64_t sent = UINT64_MAX;
     struct task_stats s;
     struct guest_status st;
     struct task *t = NULL;
@@ -128,6 +152,12 @@ int node_guest_stats(struct node *n, const char *guest, json_t **ret, struct err
     if (r == 0) {
         r = task_stats(t, &s, e);
     }
+    if (r == 0 && guest_is_machine(&g)) {
+        count_disks(n, &g, &st, &s);
+    }
+    if (r == 0) {
+        (void)net_traffic(&g, &received, &sent);
+    }
     task_close(t);
     if (r == 0) {
         *ret = json_pack("{s:s, s:s, s:s}", "name", guest_text(&g, "name"), "id", g.id,
@@ -143,6 +173,8 @@ int node_guest_stats(struct node *n, const char *guest, json_t **ret, struct err
         set_number(*ret, "pids", s.pids);
         set_number(*ret, "io_read_bytes", s.io_read_bytes);
         set_number(*ret, "io_write_bytes", s.io_write_bytes);
+        set_number(*ret, "net_rx_bytes", received);
+        set_number(*ret, "net_tx_bytes", sent);
     }
     guest_fini(&g);
     return r;
