@@ -13,6 +13,7 @@ import guests
 import image
 import isa
 import layers
+import levels
 import lib
 import machine
 import machine_disk
@@ -37,6 +38,7 @@ SECTIONS = {
     "convert": layers.copied,
     "fork": layers.made_and_forked,
     "isa": isa.rows,
+    "levels": levels.rows,
     "machine": machine.rows,
     **{f"machine-{name}": machine.section(fn) for name, fn in machine.SECTIONS.items()},
     "guest-disk": machine_disk.rows,
