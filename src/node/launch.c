@@ -33,6 +33,7 @@
 #include "virt/container/container.h"
 
 #define ALL_IS_WELL '+'
+#define PLAN_MOST   (4u << 20) /* bytes */
 
 static int write_run_file(struct node *n, const struct guest *g, const char *name,
                           const char *text, mode_t mode, struct err *e)
@@ -378,13 +379,38 @@ static int launch(struct node *n, struct guest *g, int lock, bool attach,
     return r;
 }
 
+/* What the start began with stays: the kernel, and what the root stands on. */
+static int keep_boot(struct node *n, const struct guest *g, json_t *spec, struct err *e)
+{
+    static const char *const keys[] = {"boot", "root"};
+    SCOPED(scope_free) char *text = NULL;
+    SCOPED(scope_json) json_t *old = NULL;
+    json_t *machine = json_object_get(spec, "machine");
+    char path[PATH_MAX];
+    size_t len = 0;
+    int r;
+
+    (void)guest_run_path(n, g->id, "spec.json", path);
+    r = file_read(AT_FDCWD, path, PLAN_MOST, &text, &len);
+    r = r < 0 ? err_sys(e, r, "cannot read '%s'", path)
+              : json_parse(text, len, path, &old, e);
+    for (size_t i = 0; r == 0 && i < sizeof keys / sizeof keys[0]; i++) {
+        json_t *was = json_object_get(json_object_get(old, "machine"), keys[i]);
+
+        if (was != NULL) {
+            (void)json_object_set(machine, keys[i], was);
+        }
+    }
+    return r;
+}
+
 int launch_plan_anew(struct node *n, const struct guest *g, json_t **ret, struct err *e)
 {
     SCOPED(scope_json) json_t *spec = NULL;
     SCOPED(scope_free) char *text = NULL;
     int r = spec_build(n, g, &spec, e);
 
-    r = r == 0 ? guest_boot_prepare(n, g, spec, e) : r;
+    r = r == 0 ? keep_boot(n, g, spec, e) : r;
     if (r < 0) {
         return r;
     }

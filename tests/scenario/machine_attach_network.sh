@@ -20,6 +20,11 @@ cards() { inside 'ls /sys/class/net | grep -v lo | tr -d "\n"'; }
 get() { curl -s -g --max-time 2 "http://$1/" || true; }
 serves() { [ "$(get "$1")" = "$2" ]; }
 taps() { ip -o link show master "$1" | wc -l; }
+plans() { # how many machines would be started again with that network
+    for plan in "$STATE"/run/guests/*/spec.json; do
+        grep -q '"machine":{' "$plan" && grep -o '"name":"blue"' "$plan"
+    done | wc -l
+}
 both() { # WHAT - it reaches another, and is reached.
     address=$(field box '["addresses"][0]')
     within 20 strata exec box wget -q -O /dev/null "http://$peer/" || fail "$1: it reaches nobody"
@@ -40,6 +45,7 @@ is "without one" "$(cards)" ""
 # It comes; a second one does not; one that it was made with stays.
 is "it says the name" "$(strata attach box --network blue)" box
 is "a card" "$(cards)" eth0
+is "a plan" "$(plans)" 1
 both "at first"
 is "its name for others" "$(strata exec web wget -q -O - http://box/)" "from box"
 fails 1 strata attach box --network red
@@ -109,7 +115,30 @@ strata detach box blue >/dev/null
 strata start box >/dev/null
 within 30 inside true
 is "detached while it stood" "$(cards)" ""
-strata delete --force box web >/dev/null
+
+# What was refused is nowhere, not in the plan by which the guest would be started again either.
+strata debug mark box >/dev/null
+fails 1 strata attach box --network blue
+has "a mark" "$OUT" "the machine has a mark"
+is "no address" "$(field box '["addresses"]')" "[]"
+is "no plan" "$(plans)" 0
+strata create --name steady --as machine --deterministic --kernel "$linux" --append quiet >/dev/null
+fails 1 strata attach steady --network blue
+has "a deterministic one" "$OUT" "nothing comes to it from outside"
+
+# A disk of a snapshot and a card that came since want the same place.
+strata stop -t 1s box >/dev/null
+strata detach box more >/dev/null
+strata attach box --disk disk,serial=more >/dev/null
+strata snapshot create box with >/dev/null
+strata detach box more >/dev/null
+strata attach box --network blue >/dev/null
+strata snapshot restore box with >/dev/null
+strata start box >/dev/null
+within 30 inside true
+is "the disk" "$(inside 'cat /sys/block/vd?/serial' | grep -c more)" 1
+both "beside that disk"
+strata delete --force box web steady >/dev/null
 is "no tap is left" "$(ip -o link show master "$bridge" 2>/dev/null | wc -l)" 0
 
 # An ordinary user's.

@@ -80,18 +80,24 @@ static int find(const struct guest *g, const char *name)
     return -1;
 }
 
+bool life_slot_has_disk(const struct guest *g, unsigned slot)
+{
+    size_t i;
+    json_t *item;
+
+    json_array_foreach(disks_of(g), i, item)
+    {
+        if (slot_of(json_string_value(item)) == slot) {
+            return true;
+        }
+    }
+    return false;
+}
+
 unsigned life_free_slot(const struct guest *g)
 {
     for (unsigned slot = FAR_SLOT_FIRST; slot < FAR_SLOT_FIRST + FAR_SLOTS; slot++) {
-        bool is_taken = life_card_slot(g) == slot;
-        size_t i;
-        json_t *item;
-
-        json_array_foreach(disks_of(g), i, item)
-        {
-            is_taken = is_taken || slot_of(json_string_value(item)) == slot;
-        }
-        if (!is_taken) {
+        if (slot != life_card_slot(g) && !life_slot_has_disk(g, slot)) {
             return slot;
         }
     }
@@ -125,23 +131,36 @@ static void end(struct life_change *c)
     scope_close(&c->lock);
 }
 
-/* The disk of that path goes out of the record, whoever changes that meanwhile. */
-static int forget(struct node *n, struct guest *g, const char *path, struct err *e)
+/* Of one that runs the plan first: what the record lacks nobody could take away. */
+static int save(struct node *n, struct life_change *c, struct err *e)
+{
+    int r = guest_is_alive(&c->st) ? launch_plan_anew(n, &c->g, NULL, e) : 0;
+
+    (void)fault_step("life.detach.planned");
+    return r == 0 ? guest_save(n, &c->g, e) : r;
+}
+
+int life_save(struct node *n, struct life_change *c, life_edit *edit, const char *name,
+              struct err *e)
 {
     int r = -EAGAIN;
 
     for (unsigned i = 0; r == -EAGAIN && i < SAVES_MOST; i++) {
-        int at;
-
-        r = guest_reload(n, g, e);
-        at = r == 0 ? find(g, path) : -1;
-        if (at >= 0) {
-            err_clear(e);
-            (void)json_array_remove(disks_of(g), (size_t)at);
-            r = guest_save(n, g, e);
-        }
+        err_clear(e);
+        r = guest_reload(n, &c->g, e);
+        r = r == 0 && edit(&c->g, name) ? save(n, c, e) : r;
     }
     return r;
+}
+
+static bool drop_disk(struct guest *g, const char *path)
+{
+    int at = find(g, path);
+
+    if (at >= 0) {
+        (void)json_array_remove(disks_of(g), (size_t)at);
+    }
+    return at >= 0;
 }
 
 /* ---- one comes ---- */
@@ -189,6 +208,18 @@ static int give(struct node *n, const struct guest *g, const char *word, struct 
                   : life_ask(n, g, &q, NULL, e);
 }
 
+void life_plan_again(struct node *n, struct life_change *c)
+{
+    struct err e = {0};
+    int r = guest_is_alive(&c->st) ? guest_reload(n, &c->g, &e) : 0;
+
+    r = r == 0 && guest_is_alive(&c->st) ? launch_plan_anew(n, &c->g, NULL, &e) : r;
+    if (r < 0) {
+        log_warn(n->log, "when guest '%s' fails it is started again as it was: %s",
+                 guest_text(&c->g, "name"), e.text);
+    }
+}
+
 static int attach(struct node *n, struct life_change *c, const char *wanted,
                   struct err *e)
 {
@@ -206,13 +237,13 @@ static int attach(struct node *n, struct life_change *c, const char *wanted,
         json_string_value(json_array_get(disks_of(g), json_array_size(disks_of(g)) - 1));
     path_of(word, path);
     r = guest_is_alive(&c->st) ? give(n, g, word, e) : 0;
-    r = r == 0 && guest_is_alive(&c->st) ? launch_plan_anew(n, g, NULL, e) : r;
     if (r < 0) {
         err_wrap(e, "cannot attach disk '%s' to guest '%s'", path, guest_text(g, "name"));
-        (void)forget(n, g, path, NULL);
-    } else {
-        event_write(n, "attached", g, path);
+        (void)life_save(n, c, drop_disk, path, NULL);
+        return r;
     }
+    life_plan_again(n, c);
+    event_write(n, "attached", g, path);
     return r;
 }
 
@@ -325,11 +356,10 @@ static int detach(struct node *n, struct life_change *c, const char *name,
     }
     (void)fault_step("life.detach.gone");
     r = r < 0        ? r
-        : is_network ? life_forget_network(n, &c->g, e)
-                     : forget(n, &c->g, path, e);
+        : is_network ? life_forget_network(n, c, e)
+                     : life_save(n, c, drop_disk, path, e);
     if (r == 0) {
         event_write(n, "detached", &c->g, path);
-        r = guest_is_alive(&c->st) ? launch_plan_anew(n, &c->g, NULL, e) : r;
     }
     return r;
 }

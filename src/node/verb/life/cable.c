@@ -25,8 +25,25 @@ unsigned life_card_slot(const struct guest *g)
 
 void life_want_card(struct guest *g, unsigned slot)
 {
+    slot = life_slot_has_disk(g, slot) ? life_free_slot(g) : slot;
     (void)json_object_set_new(g->record, "network",
                               json_pack("{s:i}", "slot", (int)slot));
+}
+
+int life_place_card(struct guest *g, struct err *e)
+{
+    unsigned slot = life_card_slot(g);
+
+    if (slot == 0 || !life_slot_has_disk(g, slot)) {
+        return 0;
+    }
+    slot = life_free_slot(g);
+    (void)json_object_set_new(json_object_get(g->record, "network"), "slot",
+                              json_integer((json_int_t)slot));
+    return slot != 0 ? 0
+                     : err_set(e, -ENOSPC,
+                               "there is no room for its network card beside "
+                               "the disks that it had then");
 }
 
 bool life_has_network(const struct guest *g, const char *name)
@@ -36,20 +53,21 @@ bool life_has_network(const struct guest *g, const char *name)
     return has != NULL && strcmp(has, "none") != 0 && strcmp(has, name) == 0;
 }
 
-static int save_without(struct node *n, struct guest *g, struct err *e)
+static bool drop_network(struct guest *g, const char *name)
 {
+    (void)name;
     (void)json_object_set_new(g->record, "network",
                               json_pack("{s:s, s:s}", "name", "none", "driver", "none"));
     (void)json_object_set_new(guest_config(g), "network", json_string("none"));
-    return guest_save(n, g, e);
+    return true;
 }
 
-/* The record first: what nobody has is found later, what two have is not. */
-int life_forget_network(struct node *n, struct guest *g, struct err *e)
+/* The address last: what nobody has is found later, what two have is not. */
+int life_forget_network(struct node *n, struct life_change *c, struct err *e)
 {
-    struct guest was = *g;
-    SCOPED(scope_json) json_t *record = json_deep_copy(g->record);
-    int r = save_without(n, g, e);
+    SCOPED(scope_json) json_t *record = json_deep_copy(c->g.record);
+    struct guest was = c->g;
+    int r = life_save(n, c, drop_network, NULL, e);
 
     was.record = record;
     return r < 0 ? r : net_release(n, &was, e);
@@ -58,6 +76,7 @@ int life_forget_network(struct node *n, struct guest *g, struct err *e)
 static int record(struct node *n, struct guest *g, const char *name, struct err *e)
 {
     unsigned slot = life_free_slot(g);
+    int r;
 
     if (slot == 0) {
         return err_set(e, -ENOSPC, "guest '%s' has no room: %u devices have come",
@@ -65,7 +84,11 @@ static int record(struct node *n, struct guest *g, const char *name, struct err 
     }
     life_want_card(g, slot);
     (void)json_object_set_new(guest_config(g), "network", json_string(name));
-    return net_allocate(n, g, e);
+    r = net_allocate(n, g, e);
+    if (r < 0) { /* somebody else changed the record: the address is nobody's */
+        (void)net_release(n, g, NULL);
+    }
+    return r;
 }
 
 /* For a system that does not ask by itself. */
@@ -130,16 +153,22 @@ int life_attach_network(struct node *n, struct life_change *c, const char *name,
     if (strcmp(name, "none") == 0 || strcmp(name, "host") == 0) {
         return err_set(e, -EINVAL, "network '%s' has no place for a card", name);
     }
+    if (json_is_true(json_object_get(guest_config(g), "deterministic"))) {
+        return err_set(e, -EOPNOTSUPP,
+                       "guest '%s' is deterministic: nothing comes to it from outside",
+                       guest_text(g, "name"));
+    }
     r = record(n, g, name, e);
     (void)fault_step("life.attach.recorded");
-    r = r == 0 && guest_is_alive(&c->st) ? plug(n, c, e) : r;
-    if (r < 0) {
-        err_wrap(e, "cannot attach network '%s' to guest '%s'", name,
-                 guest_text(g, "name"));
-        if (life_has_network(g, name)) {
-            (void)life_forget_network(n, g, NULL);
+    if (r == 0 && guest_is_alive(&c->st)) {
+        r = plug(n, c, e);
+        if (r < 0) {
+            (void)life_forget_network(n, c, NULL);
         }
-        return r;
+    }
+    if (r < 0) {
+        return err_wrap(e, "cannot attach network '%s' to guest '%s'", name,
+                        guest_text(g, "name"));
     }
     event_write(n, "attached", g, name);
     return 0;

@@ -1,12 +1,15 @@
 /* debug.c - machines that are tried out: remembered, crashed, looked at, and back again. */
 #include <errno.h>
 #include <fcntl.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/scope.h"
 #include "node/verb/life/private.h"
 
-#define WORK_MS 600000 /* for as much memory as a host has */
+#define WORK_MS      600000 /* for as much memory as a host has */
+#define TYPE_TRIES   100
+#define TYPE_STEP_NS 20000000L
 
 /* A file without a name, beside the guest's disk: the host may write it out when memory is
  * wanted elsewhere. */
@@ -90,13 +93,21 @@ int node_guest_screen(struct node *n, const char *guest, int fd, struct err *e)
 int node_guest_type(struct node *n, const char *guest, const char *const *keys,
                     size_t n_keys, struct err *e)
 {
-    SCOPED(scope_json) json_t *arg = json_pack("{s:[]}", "keys");
-    const struct far_question q = {.verb = FAR_SCREEN, .arg = arg};
+    int r = 0;
 
-    for (size_t i = 0; i < n_keys; i++) {
-        (void)json_array_append_new(json_object_get(arg, "keys"), json_string(keys[i]));
+    for (size_t i = 0; r == 0 && i < n_keys; i++) {
+        SCOPED(scope_json) json_t *arg = json_pack("{s:[s]}", "keys", keys[i]);
+        const struct far_question q = {.verb = FAR_SCREEN, .arg = arg};
+
+        r = -EAGAIN; /* until the guest has taken what came before */
+        for (unsigned k = 0; r == -EAGAIN && k < TYPE_TRIES; k++) {
+            (void)nanosleep(&(struct timespec){.tv_nsec = k == 0 ? 0 : TYPE_STEP_NS},
+                            NULL);
+            err_clear(e);
+            r = ask(n, guest, "type to", &q, e);
+        }
     }
-    return ask(n, guest, "type to", &q, e);
+    return r;
 }
 
 int node_guest_dump(struct node *n, const char *guest, const char *file, struct err *e)

@@ -38,15 +38,28 @@ struct life_change {
 };
 
 unsigned life_free_slot(const struct guest *g);
+bool life_slot_has_disk(const struct guest *g, unsigned slot);
+
+/* Change the record, whoever else does meanwhile, and of one that runs the plan by which it would
+ * be started again; `edit` is false where there is nothing to change. */
+typedef bool life_edit(struct guest *g, const char *name);
+int life_save(struct node *n, struct life_change *c, life_edit *edit, const char *name,
+              struct err *e);
+
+/* Of one that runs: that plan follows the record; or it is said that it does not. */
+void life_plan_again(struct node *n, struct life_change *c);
 
 /* cable.c: the network comes to a machine, and has gone.  Whether it has the one of that name;
  * the slot of its card, if that came: wanted, before it gets a network. */
 int life_attach_network(struct node *n, struct life_change *c, const char *name,
                         struct err *e);
-int life_forget_network(struct node *n, struct guest *g, struct err *e);
+int life_forget_network(struct node *n, struct life_change *c, struct err *e);
 bool life_has_network(const struct guest *g, const char *name);
 unsigned life_card_slot(const struct guest *g);
 void life_want_card(struct guest *g, unsigned slot);
+
+/* Elsewhere, if a disk is in its slot; -ENOSPC. */
+int life_place_card(struct guest *g, struct err *e);
 
 /* agent.c: the file systems of a machine that runs rest until `life_thaw`, for some seconds at
  * most: a descriptor; -1: they do not, which is said. */

@@ -266,6 +266,7 @@ int life_put_back(struct node *n, struct guest *g, int dir, struct err *e)
         r = to < 0 ? to : copy_state(dir, to, e);
     }
     r = r == 0 ? follow_list(g, dir, e) : r;
+    r = r == 0 ? life_place_card(g, e) : r;
     r = r == 0 ? life_each_disk(n, g, copy_beside, &p, e) : r;
     (void)fault_step("life.restore.copied");
     r = r == 0 ? life_forget_saved(n, g, e) : r;
@@ -368,10 +369,11 @@ static int clone_held(struct node *n, const struct guest_source *from, int snaps
             : snapshot < 0 ? settle_disks(n, from->guest, e)
                            : 0;
 
-    if (slot != 0) { /* its card is where the state has one */
+    r = r == 0 ? clone_disks(n, from, snapshot, to, e) : r;
+    if (r == 0 && slot != 0) { /* its card is where the state has one */
         life_want_card(to, slot);
     }
-    return r == 0 ? clone_disks(n, from, snapshot, to, e) : r;
+    return r;
 }
 
 int life_clone(struct node *n, const struct guest_source *from, struct guest *to,
