@@ -62,6 +62,11 @@ pass() {
     cmp "$WORK/out.raw" "$WORK/full" || fail "$1: a copy"
     gone "$1"
     power_cut "$1"
+    strata volume clone --full d twin >/dev/null
+    same twin "$WORK/full" "$1: a whole clone"
+    strata volume delete twin >/dev/null
+    gone "$1"
+    power_cut "$1"
     strata pool scrub "$1" >"$WORK/rows" || fail "$1: scrub"
     grep -q skipped "$WORK/rows" && fail "$1: scrub: $(cat "$WORK/rows")"
     strata volume move d default >/dev/null

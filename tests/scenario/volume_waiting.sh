@@ -39,6 +39,10 @@ is "encrypted" "$(waiting c)" 1
 has "with the passphrase" "$(field c to_do)" "--key-file"
 strata volume check --repair c >/dev/null
 is "not without it" "$(waiting c)" 1
+echo another >"$WORK/wrong"
+fails 1 strata volume check --repair --key-file "$WORK/wrong" c
+fails 1 strata volume check --key-file "$WORK/key" c
+has "what it is for" "$OUT" "--key-file is for --repair"
 strata volume check --repair --key-file "$WORK/key" c >/dev/null || fail "repair"
 is "merged with it" "$(waiting c)" 0
 strata volume delete c >/dev/null

@@ -64,6 +64,11 @@ int disk_volume_check(struct node *n, const json_t *order, json_t **ret, struct 
     int r = volume_load_disk(n, name, &v, &lock, e);
 
     r = r == 0 ? chain_load(n, volume_text(v.record, "top"), &chain, e) : r;
+    if (r == 0 && json_object_get(order, "key_file") != NULL) {
+        r = repair
+                ? chain_unlock(n, &chain, order, e)
+                : err_set(e, -EINVAL, "--key-file is for --repair, which merges layers");
+    }
     for (size_t i = 0; r == 0 && i < chain.count; i++) {
         const struct layer *l = &chain.layers[i];
         const char *format = volume_text(l->record, "format");

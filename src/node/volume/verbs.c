@@ -269,12 +269,15 @@ static const struct verb verbs[] = {
 static int run(struct node *n, const struct verb *verb, const json_t *order, json_t **ret,
                struct err *e)
 {
-    const char *name = volume_text(order, "name");
+    const char *word = /* of a clone "name" is the new one's */
+        volume_text(order, strcmp(verb->name, "clone") == 0 ? "source" : "name");
+    char name[WORD_NAME_BYTES];
     struct err why = {0};
     struct err held = {0};
     int r = verb->fn(n, order, ret, &why);
 
     if (r == -EOWNERDEAD) {
+        (void)str_print(name, sizeof name, "%.*s", (int)strcspn(word, "@"), word);
         (void)volume_settle_journals(n, name, &held);
         err_clear(&why);
         *ret = NULL;

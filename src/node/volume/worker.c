@@ -308,13 +308,14 @@ int volume_worker_need(struct node *n, const struct volume *v, const json_t *ord
 int volume_worker_for_care(struct node *n, const struct volume *v, int *ret_fd,
                            struct err *e)
 {
+    int64_t end = volume_now_ms() + END_MS / 4;
     bool settled = false;
     struct err why = {0};
     struct err held = {0};
     int r = 0;
 
     *ret_fd = volume_worker_peek(n, v->name);
-    for (int i = 0; *ret_fd < 0 && i < END_STEPS; i++) {
+    while (*ret_fd < 0) {
         why = (struct err){0};
         r = start_locked(n, v, &why);
         if (r == 0) {
@@ -325,12 +326,15 @@ int volume_worker_for_care(struct node *n, const struct volume *v, int *ret_fd,
             (void)disk_settle_journals(n, v, &held);
             continue;
         }
-        if (r != -EBUSY) {
+        if (r != -EBUSY || volume_now_ms() >= end) { /* each try takes its time */
             break;
         }
         wait_a_step();
     }
-    return *ret_fd >= 0 ? 0 : err_set(e, r, "%s", why.text);
+    return *ret_fd >= 0
+               ? 0
+               : err_set(e, r, "%s",
+                         r == -EOWNERDEAD && held.code != 0 ? held.text : why.text);
 }
 
 /* ---- asking ---- */

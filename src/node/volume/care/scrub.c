@@ -270,6 +270,7 @@ static int scrub_written(struct scrubbing *s, const char *writer, const struct l
 {
     const struct timespec step = {.tv_nsec = 100000000};
     struct err why = {0};
+    uint64_t before = 0; /* mended by those that ended */
     int r = -ECANCELED;
 
     for (unsigned i = 0; has_ended(r) && i < LIVE_TRIES; i++) {
@@ -282,7 +283,10 @@ static int scrub_written(struct scrubbing *s, const char *writer, const struct l
         r = need_worker(s, writer, l, &control, &why);
         r = r == 0 ? scrub_live(s, l, control, ret, &why) : r;
         leave_worker(s, &control);
+        before += has_ended(r) ? ret->mended : 0;
     }
+    ret->wrong += before;
+    ret->mended += before;
     return has_ended(r)
                ? err_set(e, -EBUSY,
                          "others wanted the disk of volume '%s' meanwhile: scrub "

@@ -104,13 +104,17 @@ int mounted_open(struct node *n, const struct volume *v, const json_t *order, bo
                  int *ret_file, struct err *e)
 {
     struct err why = {0};
+    struct err held = {0};
     int r = open_once(n, v, order, writes, ret_file, &why);
 
-    if (r == -EOWNERDEAD && disk_settle_journals(n, v, e) == 0) {
+    if (r == -EOWNERDEAD) { /* another layer may be in use, and whole */
+        (void)disk_settle_journals(n, v, &held);
         err_clear(&why);
         r = open_once(n, v, order, writes, ret_file, &why);
     }
-    return r < 0 ? err_set(e, r, "%s", why.text) : r;
+    return r < 0 ? err_set(e, r, "%s",
+                           r == -EOWNERDEAD && held.code != 0 ? held.text : why.text)
+                 : r;
 }
 
 static int open_volume(struct node *n, const json_t *disk, bool writes, int *ret_file,

@@ -187,15 +187,23 @@ int disk_extract_snapshot(struct node *n, const json_t *order, json_t **ret,
     char name[WORD_NAME_BYTES];
     struct volume v = {0};
     struct err why = {0};
+    struct err held = {0};
     int r = str_print(name, sizeof name, "%.*s", (int)strcspn(word, "@"), word);
 
     r = r < 0 ? err_set(e, -EINVAL, "'%s' names no volume", word)
               : volume_load_disk(n, name, &v, &lock, e); /* its layers stay meanwhile */
-    r = r == 0 ? extract_layer(n, &v, order, ret, &why) : r;
-    if (r == -EOWNERDEAD && disk_settle_journals(n, &v, e) == 0) {
+    if (r < 0) {
+        volume_fini(&v);
+        return r;
+    }
+    r = extract_layer(n, &v, order, ret, &why);
+    if (r == -EOWNERDEAD) {
+        (void)disk_settle_journals(n, &v, &held);
         err_clear(&why);
         r = extract_layer(n, &v, order, ret, &why);
     }
     volume_fini(&v);
-    return r < 0 ? err_set(e, r, "%s", why.text) : r;
+    return r < 0 ? err_set(e, r, "%s",
+                           r == -EOWNERDEAD && held.code != 0 ? held.text : why.text)
+                 : r;
 }
