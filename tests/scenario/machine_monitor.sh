@@ -89,7 +89,7 @@ assert p["layer"]["interface"] == "ABI" and p["host"]["kernel"] == "shared" and 
 ' || fail "the parts of a container"
 is "the host's kernel" "$(strata exec sink uname -r)" "$(uname -r)"
 
-# Processes of the host that no right of it has: no capability in force, and a user of their own.
+# Processes of the host with users of their own; what else they lack, machine_confined and escapes show.
 for name in one sink; do
     pid=$(field $name '["pid"]')
     [ "$(awk '/^Uid/ { print $2 }' "/proc/$pid/status")" -ge 100000 ] || fail "$name: $(grep ^Uid "/proc/$pid/status")"

@@ -316,8 +316,8 @@ static int need_blocks(const struct plan *p, const json_t *machine, struct err *
                : err_set(
                      e, -EINVAL,
                      "cannot boot from volume '%.*s': it is a directory, and firmware "
-                     "starts what is on the blocks of a disk (a volume made with "
-                     "--size, --device or --disk)",
+                     "starts what is on the blocks of a disk (--disk FILE, or a "
+                     "volume made with --size or --device)",
                      (int)strcspn(first, ":"), first);
 }
 

@@ -107,7 +107,21 @@ static void set_number(json_t *out, const char *key, uint64_t v)
     }
 }
 
-/* The kernel counts what reaches disks of the host; a machine knows what its guest moved. */
+static bool counts_all(const json_t *disks)
+{
+    size_t i;
+    json_t *disk;
+
+    json_array_foreach(disks, i, disk)
+    {
+        if (!json_is_integer(json_object_get(disk, "read_bytes"))) {
+            return false;
+        }
+    }
+    return json_array_size(disks) > 0;
+}
+
+/* The kernel counts what reaches disks of the host; a machine may know what its guest moved. */
 static void count_disks(struct node *n, const struct guest *g,
                         const struct guest_status *st, struct task_stats *s)
 {
@@ -116,9 +130,11 @@ static void count_disks(struct node *n, const struct guest *g,
     size_t i;
     json_t *disk;
 
-    if (json_is_array(disks)) {
-        s->io_read_bytes = s->io_write_bytes = 0;
+    if (!counts_all(disks)) {
+        json_decref(told);
+        return;
     }
+    s->io_read_bytes = s->io_write_bytes = 0;
     json_array_foreach(disks, i, disk)
     {
         s->io_read_bytes +=

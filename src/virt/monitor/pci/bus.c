@@ -126,8 +126,13 @@ static void settle_ecam(struct pci_bus *b, bool is_claiming)
         board_release(b->dev.board, BOARD_MEMORY, b->ecam);
         b->has_ecam = false;
     } else if (is_claiming && is_wanted && !b->has_ecam) {
+        bool is_new = at != b->ecam;
+
         b->has_ecam = board_claim(b->dev.board, BOARD_MEMORY, &c, NULL) == 0;
         b->ecam = at;
+        if (is_new) { /* not tried before */
+            board_judge(b->dev.board, b->has_ecam);
+        }
     }
 }
 

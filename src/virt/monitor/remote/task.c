@@ -173,6 +173,7 @@ static int resize(struct task *t, const struct task_limits *limits, struct err *
 {
     struct task_limits rest = *limits;
     struct cgroup_limits l;
+    bool needs_cpu;
     int r = 0;
 
     if (limits->cpu_millis != 0) {
@@ -192,6 +193,7 @@ static int resize(struct task *t, const struct task_limits *limits, struct err *
         r = far_ask(of(t)->directory, FAR_RESIZE, arg, NULL, e);
     }
     rest.memory_bytes = 0;
+    needs_cpu = rest.cpu_millis % MILLIS_OF_A_CPU != 0 && rest.cpu_millis != UINT64_MAX;
     if (rest.cpu_millis != 0 && rest.cpu_millis % MILLIS_OF_A_CPU == 0) {
         rest.cpu_millis = UINT64_MAX; /* as much as its processors can take */
     }
@@ -200,7 +202,7 @@ static int resize(struct task *t, const struct task_limits *limits, struct err *
     }
     r = cgroup_limits_from_task(&rest, &l, e);
     if (r == 0) {
-        r = cgroup_apply(of(t)->cgroup, &l, false, e);
+        r = cgroup_apply(of(t)->cgroup, &l, needs_cpu, e);
         cgroup_limits_fini(&l);
     }
     if (r == 0) { /* it may have places of more controllers now */
