@@ -147,7 +147,7 @@ for name in two three four five six; do strata attach web --disk $name,serial=$n
 within 20 has_it six
 truncate -s 1M eight
 fails 1 strata attach web --disk eight
-has "no room" "$OUT" "room for 6 disks that come"
+has "no room" "$OUT" "has no room: 6 devices have come"
 strata detach web six >/dev/null
 strata debug mark web >/dev/null
 fails 1 strata attach web --disk six
