@@ -197,11 +197,12 @@ static void a_second_emulator_agrees(void **state)
     assert_true(fd >= 0);
     write_guest(fd, wanted);
     (void)close(fd);
-    (void)snprintf(command, sizeof command,
-                   "timeout 60 qemu-system-x86_64 -accel tcg -cpu max -display none "
-                   "-no-reboot -debugcon stdio -device isa-debug-exit,iobase=0xf4 "
-                   "-kernel %s 2>&1",
-                   path);
+    (void)snprintf(
+        command, sizeof command,
+        "timeout 60 qemu-system-x86_64 -machine pc,pit=off -accel tcg -cpu max -display none "
+        "-no-reboot -debugcon stdio -device isa-debug-exit,iobase=0xf4 "
+        "-kernel %s 2>&1",
+        path);
     f = popen(command, "r");
     assert_non_null(f);
     assert_true(fread(text, 1, sizeof text - 1, f) > 0);
