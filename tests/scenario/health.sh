@@ -29,7 +29,8 @@ last() { # FIELD - of the last check that inspect shows
 print(json.load(sys.stdin)[0]['health']['checks'][-1]['$1'])"
 }
 is "its time was up" "$(last timed_out)" True
-is "it is not left running" "$(strata exec slow sh -c 'pidof sleep | wc -w')" 2
+left=$(strata exec slow sh -c 'pidof sleep | wc -w') # the guest's own, and perhaps the next check's
+[ "$left" -le 2 ] || fail "checks are left running: $left"
 strata stop -t 0s slow >/dev/null
 
 # What the checks said: the last five, without a guest's tricks.

@@ -31,7 +31,7 @@ differ() { # WHAT SCRIPT GUEST... - each of them says something else
     [ "$(sort -u said | wc -l)" = $# ] || fail "$what: $(cat said)"
 }
 
-strata network create blue --subnet 10.77.0.0/24 >/dev/null
+strata network create blue --subnet 10.76.0.0/24 >/dev/null
 strata run -d --name web --as machine --network blue --kernel "$linux" busybox sh -c '
     mkdir -p /www /usr/bin /etc/ssh /var; echo the page >/www/index.html
     printf "%s\n" "#!/bin/sh" "head -c 16 /dev/urandom | md5sum >/etc/ssh/ssh_host_ed25519_key" >/usr/bin/ssh-keygen
@@ -67,7 +67,7 @@ for guest in web one two three; do
     is "its name" "$(inside "$guest" 'hostname; cat /etc/hostname')" "$guest
 $guest"
     is "its address" "$(card "$guest" | sed -n 2p)" "$(address "$guest")/24"
-    has "its way out" "$(card "$guest")" "default via 10.77.0.1"
+    has "its way out" "$(card "$guest")" "default via 10.76.0.1"
 done
 for guest in one two; do
     has "its names for itself" "$(inside "$guest" 'cat /etc/hosts')" "127.0.1.1 $guest"

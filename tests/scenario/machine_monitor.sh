@@ -41,7 +41,7 @@ between() { # WHAT VALUE LEAST MOST
     [ "$2" -ge "$3" ] && [ "$2" -le "$4" ] || fail "$1: $2, not within $3 and $4"
 }
 
-strata network create blue --subnet 10.77.0.0/24 >/dev/null
+strata network create blue --subnet 10.75.0.0/24 >/dev/null
 strata run -d --name sink --network blue busybox sh -c 'exec nc -ll -p 7000 -e wc -c' >/dev/null
 sink=$(field sink '["addresses"][0]')
 for name in one two; do truncate -s 8M "disk.$name"; done
