@@ -89,9 +89,12 @@ static bool is_left(const struct dedup *s, const uint8_t *entry, uint64_t slot)
            !dedup_is_busy(s, slot);
 }
 
-/* The entry becomes one that has no hash and is free.  -EAGAIN: the slot is not left. */
-static int clear_entry(struct dedup *s, uint64_t slot)
+/* The entry behind those of `b` becomes one that has no hash and is free, and is of `b` then:
+ * whoever waits for the end of a change goes on within `dedup_end_change`, and would take it.
+ * -EAGAIN: the slot is not left. */
+static int clear_next(struct dedup *s, struct busy *b)
 {
+    uint64_t slot = b->slot + b->count;
     struct range_hold gate;
     struct page *page;
     uint8_t *entry;
@@ -109,6 +112,7 @@ static int clear_entry(struct dedup *s, uint64_t slot)
             bytes_put64(entry + 36, UINT64_MAX);
             pages_change(&s->entries, page);
             dedup_note_entry(s, slot, entry);
+            b->count++;
         }
         pages_give(&s->entries, page);
     }
@@ -125,8 +129,7 @@ static int reclaim_run(struct dedup *s, uint64_t first, uint64_t most,
 
     s->busy = &b;
     while (r == 0 && b.count < most) {
-        r = clear_entry(s, first + b.count);
-        b.count += r == 0;
+        r = clear_next(s, &b);
     }
     r = r == -EAGAIN ? 0 : r;
     if (b.count > 0) {

@@ -10,9 +10,11 @@
 #include "resource/storage/safe/range.h"
 #include "resource/storage/safe/slot.h"
 
-#define ENTRY_BYTES   44
-#define MAP_BYTES     8
-#define GROUP_BYTES   136    /* changes of one block */
+#define ENTRY_BYTES 44
+#define MAP_BYTES   8
+#define NOTE_BYTES  16 /* before each change */
+#define GROUP_BYTES                                                                      \
+    (3 * NOTE_BYTES + 2 * ENTRY_BYTES + MAP_BYTES) /* changes of one block */
 #define PENDING_BYTES 131072 /* of changes that are not durable yet, at most */
 #define LOCKS         64
 

@@ -106,8 +106,8 @@ static uint8_t *note(struct dedup *s, enum note_kind kind, uint64_t index, size_
     bytes_put32(at, kind);
     bytes_put32(at + 4, 0);
     bytes_put64(at + 8, index);
-    s->pending_bytes += 16 + bytes;
-    return at + 16;
+    s->pending_bytes += NOTE_BYTES + bytes;
+    return at + NOTE_BYTES;
 }
 
 void dedup_note_entry(struct dedup *s, uint64_t slot, const uint8_t *entry)
