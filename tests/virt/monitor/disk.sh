@@ -120,9 +120,15 @@ python3 "$here/pattern.py" "$dir/raw" <"$dir/out" || fail 'killed, raw: a block 
 if [ -n "$qcow2" ]; then
     qemu-img create -q -f qcow2 "$dir/qcow2" 16M
     kill_while_writing qcow2 qcow2
-    # The ring of a process that was killed goes a little later than it: -U. Leaked clusters: 3.
-    qemu-img check -U -q "$dir/qcow2" || [ $? = 3 ] || fail "killed: the image is damaged"
-    qemu-img convert -U -O raw "$dir/qcow2" "$dir/raw"
+    # The ring of a process that was killed goes a little later than it, and its lock with it.
+    n=0
+    until qemu-img info "$dir/qcow2" >"$dir/info" 2>&1 || [ $n -ge 100 ]; do
+        sleep 0.1
+        n=$((n + 1))
+    done
+    # Leaked clusters: 3.
+    qemu-img check -q "$dir/qcow2" || [ $? = 3 ] || fail "killed: the image is damaged"
+    qemu-img convert -O raw "$dir/qcow2" "$dir/raw"
     python3 "$here/pattern.py" "$dir/raw" <"$dir/out" || fail 'killed, qcow2: a block is lost'
 fi
 
