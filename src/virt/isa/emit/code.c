@@ -508,8 +508,7 @@ static void write_routine(struct emit *e, uint32_t at, unsigned detail)
 
     (void)detail;
     emit_release_homes(e);
-    asm_store_imm(&e->o, 64, emit_field(e, offsetof(struct emit_frame, slow_site)),
-                  (int32_t)site);
+    emit_store_site(e, site);
     asm_call_mem(&e->o, emit_field(e, offsetof(struct emit_frame, routine_thunk)));
     touch_flags(e);
     e->home_flags = 0;

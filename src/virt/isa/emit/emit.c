@@ -209,14 +209,13 @@ int emit_region(const struct ir_region *g, const struct emit_env *env,
         .env = env,
         .thunks = at->trampolines,
         .r = ret_result,
-        .first_site = at->first_site,
-        .first_exit = at->first_exit,
         .counter = at->counter,
         .o = {.start = at->write, .at = at->write, .end = at->write + at->room}};
 
     ret_result->sites = 0;
     ret_result->pends = 0;
     ret_result->exits = 0;
+    ret_result->fixes = 0;
     if (!take_room(&e)) {
         return -ENOMEM;
     }
@@ -235,6 +234,7 @@ void emit_result_fini(struct emit_result *r)
     free(r->site);
     free(r->pend);
     free(r->exit);
+    free(r->fix);
     free(r->work);
     memset(r, 0, sizeof *r);
 }

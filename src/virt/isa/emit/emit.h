@@ -171,6 +171,18 @@ struct emit_exit {
     int32_t home;
 };
 
+/* What code holds that is another elsewhere: 32 bits at `at`. */
+enum emit_fix_kind {
+    EMIT_FIX_SITE, /* the number of a site; those that no code names are never served */
+    EMIT_FIX_EXIT, /* of an exit */
+    EMIT_FIX_THUNK /* the way from there to the trampolines, which lie where they are */
+};
+
+struct emit_fix {
+    uint32_t at   : 30;
+    uint32_t kind : 2;
+};
+
 struct emit_result {
     uint32_t bytes;
     uint32_t hot_bytes;
@@ -180,6 +192,8 @@ struct emit_result {
     uint32_t pends, pend_room;
     struct emit_exit *exit;
     uint32_t exits, exit_room;
+    struct emit_fix *fix; /* by their places, from front to back */
+    uint32_t fixes, fix_room;
     void *work; /* of `emit_region` itself */
     size_t work_bytes;
 };
@@ -189,12 +203,11 @@ struct emit_place {
     uint8_t *write;             /* it runs at the same distance from everything */
     const uint8_t *trampolines; /* where `emit_trampolines` wrote */
     size_t room;
-    uint32_t first_site, first_exit; /* numbers of its first site and exit */
     uint32_t counter; /* 32 bits there count its rounds down, and it leaves when they are
                          used up; 0: none */
 };
 
-/* Write the region's code.  -ENOSPC: no room; -ENOMEM; -ENOTSUP: an operation that this
+/* Write the region's code, which numbers its sites and exits from 0 on.  -ENOSPC: no room; -ENOMEM; -ENOTSUP: an operation that this
  * host code has no form for. */
 int emit_region(const struct ir_region *g, const struct emit_env *env,
                 const struct emit_place *at, struct emit_result *ret_result);

@@ -129,7 +129,7 @@ void emit_exit_to(struct emit *e, uint64_t pc, bool is_far)
         asm_bind_short(&e->o, other);
         look_up_known(e, pc);
     }
-    emit_leave_by(e, e->first_exit + number);
+    emit_leave_by(e, number);
 }
 
 /* The guest's half of a pair, if need be after all others were forgotten; `to` (H_NONE:
@@ -178,7 +178,7 @@ static void call_near(struct emit *e, uint64_t pc, uint64_t back, unsigned aux)
     call = asm_call(&e->o);
     go_back(e, back, aux);
     set_home(e, &e->r->exit[number], call);
-    emit_leave_by(e, e->first_exit + number);
+    emit_leave_by(e, number);
 }
 
 static bool back_of(const struct emit *e, uint32_t at, uint64_t *ret)

@@ -15,12 +15,6 @@
 
 #define X87_MASKS 0x3f
 
-static void store_site(struct emit *e, uint32_t site)
-{
-    asm_store_imm(&e->o, 64, emit_field(e, offsetof(struct emit_frame, slow_site)),
-                  (int32_t)site);
-}
-
 void emit_fpu_claim(struct emit *e, uint32_t at)
 {
     struct cold s = {.kind = COLD_FPU, .at = at};
@@ -40,7 +34,7 @@ void emit_fpu_claim(struct emit *e, uint32_t at)
 
 void emit_fpu_cold(struct emit *e, const struct cold *s)
 {
-    store_site(e, s->site);
+    emit_store_site(e, s->site);
     asm_call_mem(&e->o, emit_field(e, offsetof(struct emit_frame, fpu_thunk)));
     asm_bind(&e->o, asm_jmp(&e->o), s->resume);
 }

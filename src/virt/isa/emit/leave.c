@@ -111,7 +111,7 @@ uint32_t emit_site_at(struct emit *e, uint32_t at)
         }
     }
     r->site[r->sites].count = (uint16_t)(r->pends - r->site[r->sites].first);
-    return e->first_site + r->sites++;
+    return r->sites++;
 }
 
 void emit_cold(struct emit *e, const struct cold *s)
@@ -123,10 +123,23 @@ void emit_cold(struct emit *e, const struct cold *s)
     e->cold[e->colds++] = *s;
 }
 
-static void store_site(struct emit *e, uint32_t site)
+void emit_fix(struct emit *e, enum emit_fix_kind kind)
+{
+    struct emit_result *r = e->r;
+
+    if (!grow_for(&r->fix, r->fixes + 1, &r->fix_room)) {
+        e->error = -ENOMEM;
+        return;
+    }
+    r->fix[r->fixes++] = (struct emit_fix){
+        .at = (uint32_t)(e->o.at - 4 - e->o.start) & UINT32_MAX >> 2, .kind = kind};
+}
+
+void emit_store_site(struct emit *e, uint32_t site)
 {
     asm_store_imm(&e->o, 64, emit_field(e, offsetof(struct emit_frame, slow_site)),
                   (int32_t)site);
+    emit_fix(e, EMIT_FIX_SITE);
 }
 
 /* A window across the end of a page is none, which needs no C; returns the branch. */
@@ -293,14 +306,14 @@ static void store_eflags(struct emit *e, const struct emit_site *site)
 /* What is pending is stored here, or where that is long by the engine, as after a fault. */
 static void side_exit(struct emit *e, const struct cold *s)
 {
-    struct emit_site *site = &e->r->site[s->site - e->first_site];
+    struct emit_site *site = &e->r->site[s->site];
 
     if (site->left > 0) {
         site->left--; /* the branch itself is done */
     }
     store_eflags(e, site);
     if (site->count != 0 && !store_pends(e, site)) {
-        store_site(e, s->site);
+        emit_store_site(e, s->site);
         asm_call_mem(&e->o, emit_field(e, offsetof(struct emit_frame, routine_thunk)));
     }
     give_back(e, site);
@@ -310,7 +323,7 @@ static void side_exit(struct emit *e, const struct cold *s)
 /* The helper sees by the site's operation that it is not to come back. */
 static void trap(struct emit *e, const struct cold *s)
 {
-    store_site(e, s->site);
+    emit_store_site(e, s->site);
     asm_call_mem(&e->o, emit_field(e, offsetof(struct emit_frame, routine_thunk)));
     emit_leave_by(e, EMIT_LEFT_WANTS);
 }
@@ -329,11 +342,11 @@ void emit_leave(struct emit *e, uint32_t at, unsigned detail)
  * goes where that said: a repeated instruction may have more to do. */
 static void wants(struct emit *e, const struct cold *s)
 {
-    struct emit_site *site = &e->r->site[s->site - e->first_site];
+    struct emit_site *site = &e->r->site[s->site];
     enum host_reg t = emit_another(e, H_NONE, H_NONE);
 
     if (site->count != 0 && !store_pends(e, site)) {
-        store_site(e, s->site);
+        emit_store_site(e, s->site);
         asm_call_mem(&e->o, emit_field(e, offsetof(struct emit_frame, routine_thunk)));
     }
     give_back(e, site);
@@ -364,7 +377,7 @@ void emit_slow_native(struct emit *e, const struct cold *s)
         (const struct ir_native *)(uintptr_t)e->g->insn[s->at].imm;
     uint8_t *leave;
 
-    store_site(e, s->site);
+    emit_store_site(e, s->site);
     asm_call_mem(&e->o, emit_field(e, offsetof(struct emit_frame, routine_thunk)));
     if (s->dst != H_NONE && n->gives_flags) {
         asm_load(&e->o, 64, s->dst, emit_field(e, offsetof(struct emit_frame, flags)));

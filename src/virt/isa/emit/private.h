@@ -69,7 +69,6 @@ struct emit {
     const struct emit_env *env;
     struct emit_result *r;
     const uint8_t *thunks; /* thunk.h */
-    uint32_t first_site, first_exit;
     uint32_t now;
     uint32_t block;
     struct place *place;            /* by value */
@@ -227,6 +226,9 @@ void emit_fix_jumps(struct emit *e); /* when all blocks are written */
 /* leave.c */
 uint32_t emit_site_at(struct emit *e, uint32_t at);
 void emit_cold(struct emit *e, const struct cold *s);
+/* The last 32 bits that were written are such. */
+void emit_fix(struct emit *e, enum emit_fix_kind kind);
+void emit_store_site(struct emit *e, uint32_t site); /* to `slow_site` */
 /* The address is in `at`; H_RSP: in `slow_at`. */
 void emit_slow_access(struct emit *e, const struct cold *s, enum host_reg at);
 void emit_slow_native(struct emit *e, const struct cold *s);

@@ -39,15 +39,21 @@ void emit_call_slow(struct emit *e, const struct emit_slow *s, uint32_t site,
     uint8_t *back;
 
     asm_bind(&e->o, asm_call(&e->o), thunk_at(e, place_of(s)));
+    emit_fix(e, EMIT_FIX_THUNK);
     back = asm_jmp(&e->o);
     asm_word32(&e->o, site);
+    emit_fix(e, EMIT_FIX_SITE);
     asm_bind(&e->o, back, resume != NULL ? resume : e->o.at);
 }
 
 void emit_leave_by(struct emit *e, int64_t why)
 {
     asm_mov_imm(&e->o, (enum host_reg)__builtin_ctz(e->temps), (uint64_t)why);
+    if (why >= 0) { /* an exit; 32 bits, whatever its number */
+        emit_fix(e, EMIT_FIX_EXIT);
+    }
     asm_bind(&e->o, asm_jmp(&e->o), thunk_at(e, EXIT_THUNK));
+    emit_fix(e, EMIT_FIX_THUNK);
 }
 
 static void write_slow(struct asm_out *o, const struct emit_env *env,

@@ -303,9 +303,9 @@ static struct lift_out by_routine(struct work *w)
                                    .map = lift_map(w)});
     if (w->row->ends) { /* anything may have changed: the engine looks */
         ir_add(w->g, &(struct ir_insn){.op = IR_LEAVE, .aux = IR_LEAVE_BEHIND});
-        return (struct lift_out){.end = LIFT_ENDED, .names = true};
+        return (struct lift_out){.end = LIFT_ENDED};
     }
-    return (struct lift_out){.end = LIFT_GOES_ON, .names = true};
+    return (struct lift_out){.end = LIFT_GOES_ON};
 }
 
 /* To a memory operand: one to the stack is of another. */

@@ -53,7 +53,6 @@ struct lift_out {
     uint64_t target;
     ir_value cond;
     bool is_call;
-    bool names; /* the region names the instruction, or its native */
 };
 
 /* One instruction at `pc`; `done` others of the region come before it; `flags_dead`:

@@ -38,7 +38,6 @@ static bool on_rax(struct work *w, unsigned digit, enum ir_native_check check)
                             .changes = 1u << X86_RAX | (s != X86_8 ? 1u << X86_RDX : 0) |
                                        (gives_flags ? 1u << LIFT_FLAGS : 0),
                             .routine = (uintptr_t)w->i};
-    w->out.names = true;
     i.arg[2] = lift_read(w, 0);
     i.imm = (uint64_t)(uintptr_t)n;
     i.map = lift_map(w);

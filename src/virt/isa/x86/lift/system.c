@@ -55,7 +55,6 @@ static bool lift_sti(struct work *w, unsigned detail)
                                    .imm = (uint64_t)(uintptr_t)w->i,
                                    .map = lift_map(w)});
     change_rflags(w, 0, X86_IF);
-    w->out.names = true;
     return true;
 }
 

@@ -295,7 +295,6 @@ bool lift_vector(struct work *w)
         return false;
     }
     fill_native(w, v, n);
-    w->out.names = true;
     if (v->loads_mxcsr) {
         return load_mxcsr(w, n);
     }

@@ -189,7 +189,6 @@ bool lift_x87(struct work *w)
         return true;
     }
     fill_native(w, x, n);
-    w->out.names = true;
     i = operands(w, n);
     i.op = IR_NATIVE;
     i.imm = (uint64_t)(uintptr_t)n;

@@ -20,6 +20,13 @@ struct exit_of *link_exit(struct translate_cpu *t, uint32_t number)
                 .exit[number & ((UINT32_C(1) << HALF_SHIFT) - 1)];
 }
 
+uint64_t link_target(const struct translate_cpu *t, const struct exit_of *x)
+{
+    uint64_t to = unit_numbered(t, x->unit)->rip + (uint64_t)(int64_t)x->way.distance;
+
+    return x->way.is_narrow ? (uint32_t)to : to;
+}
+
 static void write32(uint8_t *at, int64_t v)
 {
     int32_t v32 = (int32_t)v;
@@ -30,26 +37,26 @@ static void write32(uint8_t *at, int64_t v)
 /* The exit leads nowhere any more. */
 static void take_back(struct translate_cpu *t, struct exit_of *x)
 {
-    if (x->to == NULL) {
+    if (x->to == NO_UNIT) {
         return;
     }
     if (x->prev == NO_EXIT) {
-        x->to->incoming = x->next;
+        unit_numbered(t, x->to)->incoming = x->next;
     } else {
         link_exit(t, x->prev)->next = x->next;
     }
     if (x->next != NO_EXIT) {
         link_exit(t, x->next)->prev = x->prev;
     }
-    x->to = NULL;
-    write32(x->jump, x->home);
+    x->to = NO_UNIT;
+    write32(t->code.write + x->way.jump, x->way.home);
 }
 
 static void enter_list(struct translate_cpu *t, uint32_t number, struct unit *to)
 {
     struct exit_of *x = link_exit(t, number);
 
-    x->to = to;
+    x->to = unit_number(t, to);
     x->prev = NO_EXIT;
     x->next = to->incoming;
     if (to->incoming != NO_EXIT) {
@@ -61,17 +68,20 @@ static void enter_list(struct translate_cpu *t, uint32_t number, struct unit *to
 void link_patch(struct translate_cpu *t, uint32_t number, struct unit *to)
 {
     struct exit_of *x = link_exit(t, number);
+    uint8_t *jump;
 
-    if (x->jump == NULL || x->pc != to->rip ||
-        (x->link == NULL && x->page != (to->at & ~X86_PAGE_MASK))) {
+    if (x->way.jump == 0 || link_target(t, x) != to->rip ||
+        (x->way.link == 0 &&
+         ((unit_numbered(t, x->unit)->at ^ to->at) & ~X86_PAGE_MASK) != 0)) {
         return;
     }
     take_back(t, x);
     enter_list(t, number, to);
-    write32(x->jump, (int64_t)(to->code - (uint64_t)(uintptr_t)t->code.run) -
-                         (x->jump + 4 - t->code.write));
-    if (x->link != NULL) {
-        write32(x->link, t->frame.link);
+    jump = t->code.write + x->way.jump;
+    write32(jump, (int64_t)(to->code - (uint64_t)(uintptr_t)t->code.run) -
+                      ((int64_t)x->way.jump + 4));
+    if (x->way.link != 0) {
+        write32(jump - x->way.link, t->frame.link);
     }
 }
 
@@ -125,7 +135,7 @@ void link_forget(struct translate_cpu *t, const struct unit *u)
         struct exit_of *x = link_exit(t, u->first_exit + n);
 
         take_back(t, x);
-        x->jump = NULL;
+        x->way.jump = 0;
     }
     for (n = 0; n < JUMP_SPACES; n++) {
         if (t->space[n].is_used && table_of(t, n)[place].code == u->code) {

@@ -41,10 +41,10 @@ void code_memory_touch(const struct code_memory *m, size_t from, size_t to)
     (void)madvise(m->write + from, to - from, MADV_POPULATE_WRITE);
 }
 
-void code_memory_trim(const struct code_memory *m, size_t from)
+void code_memory_trim(const struct code_memory *m, size_t from, size_t to)
 {
-    from = (from + MEM_PAGE_BYTES - 1) & ~(size_t)(MEM_PAGE_BYTES - 1);
-    (void)madvise(m->write + from, m->bytes - from, MADV_REMOVE);
+    to &= ~(size_t)(MEM_PAGE_BYTES - 1);
+    (void)madvise(m->write + from, to - from, MADV_REMOVE);
 }
 
 int code_records_create(struct code_records *m, size_t bytes)

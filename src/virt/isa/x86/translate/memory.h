@@ -22,8 +22,8 @@ void code_memory_destroy(struct code_memory *m);
 /* Pages of [from, to) come at once, which is quicker than one by one; if they cannot, they
  * come when they are written. */
 void code_memory_touch(const struct code_memory *m, size_t from, size_t to);
-/* The host's again until they are written: the whole pages from `from` on. */
-void code_memory_trim(const struct code_memory *m, size_t from);
+/* The host's again until they are written: the whole pages of [from, to); `from` is a page's. */
+void code_memory_trim(const struct code_memory *m, size_t from, size_t to);
 int code_records_create(struct code_records *m, size_t bytes);
 void code_records_destroy(struct code_records *m);
 

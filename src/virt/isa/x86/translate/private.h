@@ -28,26 +28,29 @@
 #include "virt/isa/x86/interpret/code.h"
 #include "virt/isa/x86/lift/lift.h"
 #include "virt/isa/x86/memory/tlb.h"
+#include "virt/isa/x86/translate/draft.h"
+#include "virt/isa/x86/translate/key.h"
 #include "virt/isa/x86/translate/memory.h"
 #include "virt/isa/x86/translate/path.h"
 #include "virt/isa/x86/translate/translate.h"
 #include "virt/isa/x86/translate/unit.h"
 
-#define TRACE_INSNS     48  /* of one trace */
-#define TRACE_INSNS_MAX 112 /* of one with loops that are written down round by round */
-#define ROUNDS_MOST     8   /* of such a loop */
-#define ROUND_SHORT     10  /* instructions of a loop that is written down four times */
-#define ROUND_LONG      40  /* ... twice */
-#define BUCKET_BITS     17  /* as many buckets as units that fill the code memory */
-#define PAGE_BUCKETS    4096u
-#define HEAT_SLOTS      8192u
-#define ROUND_SLOTS     65536u /* few units share one, or they make each other hot */
-#define DIRTY_MAX       64
-#define HALF_SHIFT      24 /* numbers of sites and exits: half << 24 | index */
-#define SOFT_SLOTS      1024u
-#define SOFT_AFTER      2                /* times that an immediate was written */
-#define JUMP_SHARED     (X86_SPACES * 2) /* the system's, of all spaces */
-#define JUMP_SPACES     (JUMP_SHARED + 1) /* and each space's for the system and for users */
+#define TRACE_INSNS 48 /* of one trace */
+#define TRACE_INSNS_MAX                                                                  \
+    DRAFT_INSNS         /* of one with loops that are written down round by round */
+#define ROUNDS_MOST  8  /* of such a loop */
+#define ROUND_SHORT  10 /* instructions of a loop that is written down four times */
+#define ROUND_LONG   40 /* ... twice */
+#define BUCKET_BITS  17 /* as many buckets as units that fill the code memory */
+#define PAGE_BUCKETS 4096u
+#define HEAT_SLOTS   8192u
+#define ROUND_SLOTS  65536u /* few units share one, or they make each other hot */
+#define DIRTY_MAX    64
+#define HALF_SHIFT   24 /* numbers of sites and exits: half << 24 | index */
+#define SOFT_SLOTS   1024u
+#define SOFT_AFTER   2                 /* times that an immediate was written */
+#define JUMP_SHARED  (X86_SPACES * 2)  /* the system's, of all spaces */
+#define JUMP_SPACES  (JUMP_SHARED + 1) /* and each space's for the system and for users */
 
 /* An instruction whose immediate alone was written while it was translated. */
 struct rewritten {
@@ -90,9 +93,10 @@ struct translate_cpu {
     struct lift *lift;
     struct ir_region region;
     struct emit_result result; /* of the unit in work */
+    struct draft_room draft;
     void (*enter)(void);
 
-    struct unit **bucket;                 /* 1 << BUCKET_BITS */
+    uint32_t *bucket;                     /* 1 << BUCKET_BITS numbers of units */
     struct unit_page *page[PAGE_BUCKETS]; /* changed under the share's lock */
     struct emit_jump *jumps;              /* JUMP_SPACES tables of EMIT_JUMPS */
     struct jump_space space[JUMP_SPACES];
@@ -121,38 +125,6 @@ struct translate_cpu {
     unsigned dirty_count; /* DIRTY_MAX: too many, drop everything */
 };
 
-/* What a unit depends on beside its bytes: the way of decoding, whether x87 and vector
- * instructions may run without a look (CR0.EM and TS, CR4, XCR0; no x87 exception can
- * happen, `fpu_can_lend`), whether FS and GS are no more than a base, and whether it is
- * the system's. */
-#define UNIT_COUNTED  0x08 /* of jump tables: it takes from a budget */
-#define UNIT_FPU      0x10
-#define UNIT_SSE      0x20
-#define UNIT_AVX      0x40
-#define UNIT_SYSTEM   0x100 /* level 0 of 64-bit mode: nothing privileged faults */
-#define UNIT_SEGMENTS 0x80  /* FS and GS have limits or types to look at */
-
-bool fpu_can_lend(const struct x86_cpu *c);
-
-static inline uint16_t unit_key(const struct x86_cpu *c)
-{
-    bool fpu = (c->r.cr0 & (X86_CR0_EM | X86_CR0_TS)) == 0;
-    bool sse = fpu && (c->r.cr4 & X86_CR4_OSFXSR) != 0;
-    bool avx = (c->r.cr0 & X86_CR0_TS) == 0 && (c->r.cr4 & X86_CR4_OSXSAVE) != 0 &&
-               (c->r.xcr0 & 6) == 6 && c->protected_mode;
-
-    bool segments = (c->read_base[X86_FS] | c->write_base[X86_FS] | c->read_base[X86_GS] |
-                     c->write_base[X86_GS]) >>
-                        32 !=
-                    0;
-
-    segments &= c->code_mode != X86_CODE64;
-    return (uint16_t)(x86_code_key(c) |
-                      (c->code_mode == X86_CODE64 && c->r.cpl == 0 ? UNIT_SYSTEM : 0) |
-                      (segments ? UNIT_SEGMENTS : 0) | (sse ? UNIT_SSE : 0) |
-                      (avx ? UNIT_AVX : 0) | (fpu_can_lend(c) ? UNIT_FPU : 0));
-}
-
 static inline unsigned heat_slot(uint64_t rip)
 {
     return (unsigned)(rip ^ rip >> 13) & (HEAT_SLOTS - 1);
@@ -175,15 +147,29 @@ static inline struct translate_cpu *translate_of(struct x86_cpu *c)
 
 /* unit.c */
 struct unit *unit_find(struct translate_cpu *t, uint64_t rip, gpa at);
+
+static inline uint32_t unit_number(const struct translate_cpu *t, const struct unit *u)
+{
+    return (uint32_t)(((const uint8_t *)u - t->record.at) / sizeof(uint64_t));
+}
+
+static inline struct unit *unit_numbered(const struct translate_cpu *t, uint32_t number)
+{
+    return (struct unit *)(void *)(t->record.at + (size_t)number * sizeof(uint64_t));
+}
+
 struct unit_page *unit_page_of(struct translate_cpu *t, gpa page);
 struct unit_page *unit_page_make_locked(struct translate_cpu *t, gpa page); /* or NULL */
 void unit_add(struct translate_cpu *t, struct unit_page *p, struct unit *u);
 void unit_drop(struct translate_cpu *t, struct unit *u); /* not the last of its page */
 void unit_drop_all(struct translate_cpu *t);
 void unit_drop_half(struct translate_cpu *t, unsigned half);
-void unit_trim(struct translate_cpu *t); /* all go, and their memory back to the host */
-/* Of the half in use; NULL: it is full. */
-void *unit_record(struct translate_cpu *t, size_t bytes);
+/* Memory that no unit is in goes back to the host; of `all`, after all units went. */
+void unit_trim(struct translate_cpu *t, bool all);
+/* The draft gets its place, in the half in use; its code is copied from `code`, unless it
+ * was written there.  NULL: no memory. */
+struct unit *unit_install(struct translate_cpu *t, const struct draft *d,
+                          const uint8_t *code);
 void unit_take_dirty(struct translate_cpu *t);
 void unit_note_dirty_locked(struct translate_cpu *t, const struct dirty *d);
 void unit_mark_locked(struct unit_page *p, const struct piece *piece, unsigned n);
@@ -197,6 +183,7 @@ bool soft_note(struct translate_cpu *t, const struct unit *u, unsigned from, uns
 
 /* link.c: patched jumps, and the jump tables */
 struct exit_of *link_exit(struct translate_cpu *t, uint32_t number);
+uint64_t link_target(const struct translate_cpu *t, const struct exit_of *x);
 void link_patch(struct translate_cpu *t, uint32_t number, struct unit *to);
 void link_forget(struct translate_cpu *t, const struct unit *u); /* it is about to go */
 /* The code at `rip` in the table in force; 0: not there. */
@@ -216,7 +203,7 @@ struct unit *trace_translate(struct translate_cpu *t, uint64_t rip, const uint8_
 void slow_helper(void *cpu);
 void routine_helper(void *cpu);
 bool slow_has_uppers(const struct x86_cpu *c); /* of vector registers: not all zeros */
-const struct emit_site *slow_site(const struct translate_cpu *t);
+const struct site *slow_site(const struct translate_cpu *t);
 void slow_apply(struct translate_cpu *t); /* the state of the site that stopped it */
 
 /* fpu.c: the x87 state goes to the host's unit, and back to the struct if it is there */

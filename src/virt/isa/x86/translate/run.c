@@ -163,7 +163,7 @@ static void enter(struct translate_cpu *t, uint64_t code)
     t->inside = false;
     x86_flags_set(c, (uint32_t)emit_home_flags(&t->frame));
     if ((int64_t)t->frame.leave_exit >= 0) {
-        t->frame.leave_to = link_exit(t, (uint32_t)t->frame.leave_exit)->pc;
+        t->frame.leave_to = link_target(t, link_exit(t, (uint32_t)t->frame.leave_exit));
     }
     c->next_rip = t->frame.leave_to;
     c->r.gpr[X86_RIP] = c->next_rip;

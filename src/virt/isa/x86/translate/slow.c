@@ -19,18 +19,23 @@ static const struct half *half_of(const struct translate_cpu *t)
     return &t->half[t->frame.slow_site >> HALF_SHIFT];
 }
 
-const struct emit_site *slow_site(const struct translate_cpu *t)
+const struct site *slow_site(const struct translate_cpu *t)
 {
     return &half_of(t)->site[t->frame.slow_site & ((UINT32_C(1) << HALF_SHIFT) - 1)];
 }
 
-static uint64_t widened(const struct emit_site *s, uint64_t v)
+static uint64_t pc_of(const struct translate_cpu *t, const struct site *s)
 {
-    unsigned bits = s->access.bytes * 8u;
+    return (unit_numbered(t, s->unit)->rip & ~X86_PAGE_MASK) + s->pc;
+}
 
-    if (s->access.sign && bits < 64) {
+static uint64_t widened(const struct site *s, uint64_t v)
+{
+    unsigned bits = s->bytes * 8u;
+
+    if (s->is_signed && bits < 64) {
         v = (uint64_t)((int64_t)(v << (64 - bits)) >> (64 - bits));
-        v = s->type == IR_I32 ? (uint32_t)v : v;
+        v = s->is_32 ? (uint32_t)v : v;
     }
     return v;
 }
@@ -108,21 +113,20 @@ static bool is_plain(struct x86_cpu *c, uint64_t at, unsigned bytes, bool writes
 /* Where the window lies in the host, if it lies in one page that may be reached directly.
  * The first access's fault is raised here; all else that is unusual is left to the
  * accesses. */
-static uint64_t find_window(struct translate_cpu *t, const struct emit_site *s)
+static uint64_t find_window(struct translate_cpu *t, const struct site *s)
 {
     struct x86_cpu *c = &t->x;
-    struct ir_window w = ir_window_unpack(s->imm);
+    struct ir_window w = draft_window(s);
     uint64_t begin = t->frame.slow_at, first = begin + w.before;
-    struct x86_part p = {.bytes = s->access.bytes};
+    struct x86_part p = {.bytes = s->bytes};
     const struct x86_tlb_entry *entry;
 
     t->frame.window[w.number] = begin;
-    if (c->tlb != c->tlbs->real || begin % w.align != 0 ||
-        crosses(first, s->access.bytes) || !x86_is_canonical(first)) {
+    if (c->tlb != c->tlbs->real || begin % w.align != 0 || crosses(first, s->bytes) ||
+        !x86_is_canonical(first)) {
         return EMIT_NO_WINDOW;
     }
-    x86_translate(c, first, s->access.for_write ? X86_WRITE : X86_READ, c->tlbs->rights,
-                  &p);
+    x86_translate(c, first, s->for_write ? X86_WRITE : X86_READ, c->tlbs->rights, &p);
     entry = &c->tlb->entry[x86_tlb_index(first)];
     if ((w.writes ? entry->write : entry->read) != (first & ~X86_PAGE_MASK) ||
         crosses(begin, w.span)) {
@@ -190,52 +194,54 @@ void slow_helper(void *cpu)
 {
     struct translate_cpu *t = cpu;
     struct x86_cpu *c = &t->x;
-    const struct emit_site *s = slow_site(t);
-    enum x86_seg seg = s->aux == X86_SS ? X86_SS : X86_DS;
+    const struct site *s = slow_site(t);
+    enum x86_seg seg = s->is_stack ? X86_SS : X86_DS;
     uint64_t at = t->frame.slow_at;
     bool writes = s->op == IR_STORE;
-    bool will_write = writes || s->access.for_write;
+    bool will_write = writes || s->for_write;
     struct x86_part p;
 
     if (s->op == IR_WINDOW) {
         t->frame.slow_value = find_window(t, s);
         return;
     }
-    if (writes && is_known_code_page(c, at, s->access.bytes, &p) &&
+    if (writes && is_known_code_page(c, at, s->bytes, &p) &&
         store_beside(c, &p, t->frame.slow_value)) {
         return;
     }
     /* A locked operation is the interpreter's, which also fills the soft TLB for it; and
      * without a soft TLB alignment is checked, in front of all else. */
     if ((s->op != IR_LOAD && s->op != IR_STORE) || c->tlb == &c->tlbs->none ||
-        !x86_is_canonical(at) || !x86_is_canonical(at + s->access.bytes - 1) ||
-        !is_plain(c, at, s->access.bytes, will_write, &p)) {
+        !x86_is_canonical(at) || !x86_is_canonical(at + s->bytes - 1) ||
+        !is_plain(c, at, s->bytes, will_write, &p)) {
         longjmp(c->unwind, GIVEN_UP);
     }
     if (!writes) {
-        t->frame.slow_value = widened(s, load(c, seg, at, s->access.bytes));
+        t->frame.slow_value = widened(s, load(c, seg, at, s->bytes));
     } else if (p.region->flags[(p.at - p.region->base) >> MEM_PAGE_SHIFT] == 0) {
-        store(c, seg, at, s->access.bytes, t->frame.slow_value);
+        store(c, seg, at, s->bytes, t->frame.slow_value);
     } else if (!store_beside(c, &p, t->frame.slow_value)) {
         longjmp(c->unwind, GIVEN_UP);
     }
 }
 
-static void put_pends(struct translate_cpu *t, const struct emit_site *s)
+static void put_pends(struct translate_cpu *t, const struct site *s)
 {
-    const struct emit_pend *all = half_of(t)->pend;
+    const struct unit *u = unit_numbered(t, s->unit);
+    struct emit_pend all[DRAFT_PENDS];
+    unsigned count = draft_pends(s, &half_of(t)->word[u->first_word + s->first], all);
     uint64_t newest[LIFT_GLOBALS];
     unsigned n;
 
-    for (n = 0; n < s->count; n++) {
-        const struct emit_pend *p = &all[s->first + n];
+    for (n = 0; n < count; n++) {
+        const struct emit_pend *p = &all[n];
 
         if (p->global < LIFT_GLOBALS) {
             newest[p->global] = emit_pend_value(&t->env, t, all, p);
         }
     }
-    for (n = 0; n < s->count; n++) {
-        const struct emit_pend *p = &all[s->first + n];
+    for (n = 0; n < count; n++) {
+        const struct emit_pend *p = &all[n];
 
         if (p->global < LIFT_GLOBALS) {
             memcpy((uint8_t *)t + t->global[p->global].offset, &newest[p->global], 8);
@@ -253,19 +259,19 @@ static void flags_to_guest(struct translate_cpu *t)
 
 void slow_apply(struct translate_cpu *t)
 {
-    const struct emit_site *s = slow_site(t);
+    const struct site *s = slow_site(t);
 
     put_pends(t, s);
     flags_to_guest(t);
-    t->x.r.gpr[X86_RIP] = s->pc;
-    t->x.next_rip = s->pc;
+    t->x.next_rip = pc_of(t, s);
+    t->x.r.gpr[X86_RIP] = t->x.next_rip;
     t->x.budget += s->left;
     t->inside = false;
 }
 
 /* A row that may go anywhere, even to another task before it faults: what follows is as
  * in the interpreter, with the state whole and nothing counted that is not done. */
-static void run_last(struct translate_cpu *t, const struct emit_site *s,
+static void run_last(struct translate_cpu *t, const struct site *s,
                      const struct x86_insn *i)
 {
     struct x86_cpu *c = &t->x;
@@ -298,11 +304,10 @@ static void choose_behind(struct translate_cpu *t)
 
 /* A repeated one that stopped because somebody waits is not done; those to and from ports
  * count with each element. */
-static bool is_interrupted(const struct x86_cpu *c, const struct emit_site *s,
-                           const struct x86_insn *i)
+static bool is_interrupted(const struct x86_cpu *c, uint64_t pc, const struct x86_insn *i)
 {
     return i->repeat != 0 && (x86_rows[i->row].attributes & X86_A_ENDS) == 0 &&
-           c->next_rip == s->pc && x86_is_awaited(c);
+           c->next_rip == pc && x86_is_awaited(c);
 }
 
 bool slow_has_uppers(const struct x86_cpu *c)
@@ -337,34 +342,31 @@ void routine_helper(void *cpu)
 {
     struct translate_cpu *t = cpu;
     struct x86_cpu *c = &t->x;
-    const struct emit_site *s = slow_site(t);
+    const struct site *s = slow_site(t);
+    const uint64_t pc = pc_of(t, s);
     const struct x86_insn *i;
     bool lent = t->frame.fpu_lent != 0, touches_flags;
 
     put_pends(t, s);
-    if (s->op == IR_NATIVE) {
-        i = (const struct x86_insn *)((const struct ir_native *)(uintptr_t)s->imm)
-                ->routine;
-    } else if (s->op == IR_ROUTINE || s->op == IR_TRAP_IF) {
-        i = (const struct x86_insn *)(uintptr_t)s->imm;
-    } else {
+    if (s->op != IR_NATIVE && s->op != IR_ROUTINE && s->op != IR_TRAP_IF) {
         return;
     }
+    i = &unit_numbered(t, s->unit)->insn[s->detail];
     fpu_take(t);
     touches_flags = x86_rows[i->row].flags[0] != '\0' ||
                     (x86_rows[i->row].attributes & X86_A_ENDS) != 0;
     if (touches_flags) {
         flags_to_guest(t);
     }
-    c->r.gpr[X86_RIP] = s->pc;
-    c->next_rip = s->pc + i->length;
+    c->r.gpr[X86_RIP] = pc;
+    c->next_rip = pc + i->length;
     if ((x86_rows[i->row].attributes & X86_A_ENDS) != 0) {
         run_last(t, s, i);
     } else {
         i->run(c, i);
     }
     x86_settle(c);
-    if (s->left > 0 && is_interrupted(c, s, i)) {
+    if (s->left > 0 && is_interrupted(c, pc, i)) {
         c->budget++;
     }
     if (s->op == IR_TRAP_IF && s->left > 0) { /* the rest of the region is not done */
@@ -381,7 +383,7 @@ void routine_helper(void *cpu)
         t->frame.uppers =
             slow_has_uppers(c) || (s->op == IR_NATIVE && t->frame.uppers != 0);
     }
-    t->local = c->wants | (c->next_rip != s->pc + i->length) |
+    t->local = c->wants | (c->next_rip != pc + i->length) |
                ((c->r.fpu.mxcsr & 0x1f80) != 0x1f80) |
                (fpu_can_lend(c) != ((t->key & UNIT_FPU) != 0));
     if ((x86_rows[i->row].attributes & X86_A_ENDS) != 0) {

@@ -33,14 +33,15 @@ static void note(struct translate_cpu *t, gpa at)
 
 bool soft_note(struct translate_cpu *t, const struct unit *u, unsigned from, unsigned to)
 {
+    const struct piece *piece = unit_pieces(u);
     unsigned n;
 
     for (n = 0; n < u->insns; n++) {
-        unsigned soft = u->piece[n].field;
-        unsigned end = (unsigned)u->piece[n].at + u->piece[n].bytes;
+        unsigned soft = piece[n].field;
+        unsigned end = (unsigned)piece[n].at + piece[n].bytes;
 
         if (from >= end - soft && to <= end) {
-            note(t, (u->at & ~X86_PAGE_MASK) + u->piece[n].at);
+            note(t, (u->at & ~X86_PAGE_MASK) + piece[n].at);
             return true;
         }
     }

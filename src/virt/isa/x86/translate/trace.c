@@ -13,7 +13,6 @@
 #include <errno.h>
 #include <string.h>
 
-#include "base/grow.h"
 #include "virt/isa/x86/interpret/interpret.h"
 #include "virt/isa/x86/memory/memory.h"
 #include "virt/isa/x86/translate/private.h"
@@ -42,7 +41,6 @@ struct trace {
     unsigned
         rounds; /* of the whole loop that are still to be written down; 0: not known */
     uint16_t key;
-    bool names;             /* the region names an instruction or a native */
     struct x86_known known; /* what the interpreter has decoded */
 };
 
@@ -325,7 +323,6 @@ static bool lift_step(struct trace *r, unsigned n)
     bool last = n + 1 == r->count;
     uint64_t next = last ? r->next : r->pc[n + 1];
 
-    r->names |= out.names;
     switch (out.end) {
     case LIFT_CANNOT:
         leave(r, in.pc);
@@ -381,7 +378,6 @@ static int build(struct trace *r)
                                          .imm = 1,
                                          .map = ir_map_at(g, r->start, 0)});
     find_dead_flags(r);
-    r->names = false;
     for (n = 0; n < r->count && lift_step(r, n); n++) {
     }
     if (n == r->count &&
@@ -400,44 +396,6 @@ static int build(struct trace *r)
     return g->full ? -ENOSPC : 0;
 }
 
-/* The results of one region join those of its half. */
-static int keep(struct trace *r, struct unit *u, uint8_t *write)
-{
-    struct half *h = &r->t->half[u->half];
-    const struct emit_result *e = &r->t->result;
-    uint32_t n;
-
-    if (!grow_for(&h->site, h->sites + e->sites, &h->site_room) ||
-        !grow_for(&h->pend, h->pends + e->pends, &h->pend_room) ||
-        !grow_for(&h->exit, h->exits + e->exits, &h->exit_room)) {
-        return -ENOMEM;
-    }
-    for (n = 0; n < e->sites; n++) {
-        h->site[h->sites + n] = e->site[n];
-        h->site[h->sites + n].first += h->pends;
-    }
-    for (n = 0; n < e->pends; n++) {
-        h->pend[h->pends + n] = e->pend[n];
-        h->pend[h->pends + n].prev += e->pend[n].prev >= 0 ? (int32_t)h->pends : 0;
-    }
-    for (n = 0; n < e->exits; n++) {
-        const struct emit_exit *x = &e->exit[n];
-
-        h->exit[h->exits + n] =
-            (struct exit_of){.pc = x->pc,
-                             .page = r->page,
-                             .jump = write + x->jump,
-                             .link = x->link != 0 ? write + x->link : NULL,
-                             .home = x->home};
-    }
-    u->first_exit = (uint32_t)u->half << HALF_SHIFT | h->exits;
-    u->exits = e->exits;
-    h->sites += e->sites;
-    h->pends += e->pends;
-    h->exits += e->exits;
-    return 0;
-}
-
 /* Pages for what is about to be written come before it, many at once. */
 static void touch_ahead(struct translate_cpu *t, struct half *h)
 {
@@ -449,35 +407,27 @@ static void touch_ahead(struct translate_cpu *t, struct half *h)
     }
 }
 
-static int generate(struct trace *r, struct unit *u)
+/* Code where the next unit's will be, and a draft of the rest. */
+static int generate(struct trace *r, struct draft *d)
 {
     struct translate_cpu *t = r->t;
-    struct half *h = &t->half[u->half];
+    struct half *h = &t->half[t->filling];
     uint8_t *write = t->code.write + h->used;
+    const struct draft_from from = {.insn = r->insn, .insns = r->count, .page = r->base};
     const struct emit_place place = {
         .write = write,
         .trampolines = t->code.write,
         .room = h->end - h->used,
-        .first_site = (uint32_t)u->half << HALF_SHIFT | h->sites,
-        .first_exit = (uint32_t)u->half << HALF_SHIFT | h->exits,
         .counter = t->is_quick ? (uint32_t)(offsetof(struct translate_cpu, rounds) +
-                                            sizeof t->rounds[0] * round_slot(u->rip))
+                                            sizeof t->rounds[0] * round_slot(r->start))
                                : 0};
     int x;
 
     touch_ahead(t, h);
     x = emit_region(&t->region, &t->env, &place, &t->result);
-    if (x == 0) {
-        x = keep(r, u, write);
-    }
-    if (x == 0) {
-        u->code = (uint64_t)(uintptr_t)t->code.run + h->used;
-        h->used = (h->used + t->result.bytes + 15) & ~(size_t)15;
-        t->x.count.blocks++;
-        t->x.count.lifted += r->count;
-        profile_unit(t, u, r->start, t->result.bytes);
-    }
-    return x;
+    d->origin = (uint32_t)h->used;
+    d->insns = (uint8_t)r->count;
+    return x != 0 ? x : draft_make(d, &t->draft, &from, &t->result, write);
 }
 
 /* Decode, where stores are noticed: marked before the bytes are read.  NULL: they are not
@@ -510,143 +460,39 @@ static struct unit_page *collect_watched(struct trace *r)
     return p;
 }
 
-/* What generated code names must live as long as it: the instructions that are executed by
- * their routines, and what the host executes.  The rest of a trace's is forgotten. */
-struct kept {
-    unsigned insns, natives;
-    uint8_t insn[TRACE_INSNS_MAX], native[TRACE_INSNS_MAX]; /* place and 1; 0: not kept */
-};
-
-static const struct ir_native *native_of(const struct ir_insn *i)
-{
-    return (const struct ir_native *)(uintptr_t)i->imm;
-}
-
-static void keep_insn(const struct trace *r, struct kept *k, uintptr_t insn)
-{
-    uint8_t *place = &k->insn[(const struct x86_insn *)insn - r->insn];
-
-    if (*place == 0) {
-        *place = (uint8_t)++k->insns;
-    }
-}
-
-static void find_kept(const struct trace *r, struct kept *k)
-{
-    const struct ir_region *g = &r->t->region;
-    uint32_t n;
-
-    memset(k, 0, sizeof *k);
-    for (n = 1; r->names && n < g->insns; n++) {
-        const struct ir_insn *i = &g->insn[n];
-
-        if (i->op == IR_ROUTINE || i->op == IR_TRAP_IF) {
-            keep_insn(r, k, (uintptr_t)i->imm);
-        } else if (i->op == IR_NATIVE) {
-            uint8_t *place = &k->native[native_of(i) - r->native];
-
-            if (*place == 0) {
-                *place = (uint8_t)++k->natives;
-                keep_insn(r, k, native_of(i)->routine);
-            }
-        }
-    }
-}
-
-/* The region names what the unit keeps from here on. */
-static void move_kept(const struct trace *r, const struct kept *k, struct unit *u)
-{
-    struct x86_insn *insn = (struct x86_insn *)(void *)u->kept;
-    struct ir_native *native = (struct ir_native *)(void *)&insn[k->insns];
-    struct ir_region *g = &r->t->region;
-    unsigned n;
-
-    for (n = 0; n < r->count; n++) {
-        if (k->insn[n] != 0) {
-            insn[k->insn[n] - 1] = r->insn[n];
-        }
-        if (k->native[n] != 0) {
-            native[k->native[n] - 1] = r->native[n];
-            native[k->native[n] - 1].routine = (uintptr_t)&insn[k->insn[n] - 1];
-        }
-    }
-    for (n = 1; n < g->insns; n++) {
-        struct ir_insn *i = &g->insn[n];
-
-        if (i->op == IR_ROUTINE || i->op == IR_TRAP_IF) {
-            unsigned at =
-                (unsigned)((const struct x86_insn *)(uintptr_t)i->imm - r->insn);
-
-            i->imm = (uint64_t)(uintptr_t)&insn[k->insn[at] - 1];
-        } else if (i->op == IR_NATIVE) {
-            i->imm =
-                (uint64_t)(uintptr_t)&native[k->native[native_of(i) - r->native] - 1];
-        }
-    }
-}
-
-static struct unit *make_unit(const struct trace *r, gpa at, const struct kept *k)
-{
-    size_t kept =
-        k->insns * sizeof(struct x86_insn) + k->natives * sizeof(struct ir_native);
-    size_t pieces = r->pieces * sizeof(struct piece);
-    struct unit *u = unit_record(r->t, sizeof *u + kept + pieces);
-    unsigned n;
-
-    if (u == NULL) {
-        return NULL;
-    }
-    *u = (struct unit){.at = at,
-                       .rip = r->start,
-                       .key = r->key,
-                       .half = (uint8_t)r->t->filling,
-                       .is_counted = r->t->is_counted,
-                       .is_quick = r->t->is_quick,
-                       .incoming = NO_EXIT,
-                       .low = MEM_PAGE_BYTES,
-                       .pieces = (uint16_t)r->pieces};
-    u->piece = (struct piece *)(void *)((uint8_t *)u->kept + kept);
-    memcpy(u->piece, r->piece, pieces);
-    for (n = 0; n < r->pieces; n++) {
-        unsigned end = (unsigned)r->piece[n].at + r->piece[n].bytes;
-
-        u->low = r->piece[n].at < u->low ? r->piece[n].at : u->low;
-        u->high = end > u->high ? (uint16_t)end : u->high;
-    }
-    if (kept != 0) {
-        move_kept(r, k, u);
-    }
-    return u;
-}
-
 /* One that is too long for the host's registers or the room is tried shorter.  NULL: no
  * memory. */
 static struct unit *make(struct trace *r, gpa at)
 {
-    unsigned most = TRACE_INSNS_MAX;
-    struct unit *u = NULL;
-    struct kept k;
+    struct translate_cpu *t = r->t;
+    struct draft d = {.rip = r->start,
+                      .at = at,
+                      .key = r->key,
+                      .is_counted = t->is_counted,
+                      .is_quick = t->is_quick,
+                      .pieces = (uint8_t)r->pieces,
+                      .piece = r->piece};
+    unsigned most;
+    struct unit *u;
 
-    for (;; most /= 2) {
+    for (most = TRACE_INSNS_MAX; most > 0 && r->count > 0; most /= 2) {
         if (r->count > most) {
             r->count = most;
             r->next = r->pc[most];
         }
-        if (most == 0 || r->count == 0) {
-            return make_unit(r, at, &(struct kept){.insns = 0});
-        }
-        if (build(r) == 0) {
-            size_t *recorded = &r->t->half[r->t->filling].recorded;
-            size_t before = *recorded;
-
-            find_kept(r, &k);
-            u = make_unit(r, at, &k);
-            if (u == NULL || generate(r, u) == 0) {
-                return u;
+        if (build(r) == 0 && generate(r, &d) == 0) {
+            u = unit_install(t, &d, t->code.write + d.origin);
+            if (u != NULL) {
+                t->x.count.blocks++;
+                t->x.count.lifted += r->count;
+                profile_unit(t, u, r->start, d.bytes);
             }
-            *recorded = before;
+            return u;
         }
     }
+    d.insns = d.kept = 0;
+    d.bytes = d.sites = d.words = d.exits = d.fixes = 0;
+    return unit_install(t, &d, NULL);
 }
 
 struct unit *trace_translate(struct translate_cpu *t, uint64_t rip, const uint8_t *host,
@@ -672,7 +518,6 @@ struct unit *trace_translate(struct translate_cpu *t, uint64_t rip, const uint8_
     p = collect_watched(&r);
     u = p != NULL ? make(&r, at) : NULL;
     if (u != NULL) {
-        u->insns = r.count;
         unit_add(t, p, u);
     }
     return u;

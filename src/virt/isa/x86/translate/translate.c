@@ -81,6 +81,7 @@ static void make_halves(struct translate_cpu *t, size_t first)
     t->half[1].end = t->code.bytes;
     t->half[0].ready = first;
     t->half[1].ready = middle;
+    t->half[0].record_start = t->half[0].recorded = sizeof(uint64_t); /* no unit is 0 */
     t->half[0].record_end = t->half[1].record_start = t->record.bytes / HALVES;
     t->half[1].record_end = t->record.bytes;
     t->half[1].recorded = t->half[1].record_start;
@@ -108,6 +109,12 @@ static int make_code(struct translate_cpu *t, size_t bytes)
     return 0;
 }
 
+static void begin_region(struct translate_cpu *t)
+{
+    ir_region_init(&t->region, t->global, LIFT_GLOBALS);
+    t->region.forwards = true;
+}
+
 static int build(struct translate_cpu *t, struct mem *m, const struct x86_model *model,
                  const struct translate_options *o)
 {
@@ -126,14 +133,13 @@ static int build(struct translate_cpu *t, struct mem *m, const struct x86_model 
                         : t->warm < UINT8_MAX / COLDER ? t->warm * COLDER
                                                        : UINT8_MAX);
     t->jumps = fault_calloc((size_t)JUMP_SPACES * EMIT_JUMPS, sizeof *t->jumps);
-    t->bucket = fault_calloc((size_t)1 << BUCKET_BITS, sizeof(struct unit *));
+    t->bucket = fault_calloc((size_t)1 << BUCKET_BITS, sizeof *t->bucket);
     t->lift = lift_create();
     if (t->jumps == NULL || t->bucket == NULL || t->lift == NULL) {
         return -ENOMEM;
     }
     link_init(t);
-    ir_region_init(&t->region, t->global, LIFT_GLOBALS);
-    t->region.forwards = true;
+    begin_region(t);
     r = make_code(t, o->code_bytes != 0 ? o->code_bytes : CODE_BYTES);
     if (r < 0) {
         return r;
@@ -171,7 +177,7 @@ static void destroy(struct cpu *base)
     free(t->bucket);
     for (n = 0; n < HALVES; n++) {
         free(t->half[n].site);
-        free(t->half[n].pend);
+        free(t->half[n].word);
         free(t->half[n].exit);
     }
     free(t);
@@ -182,8 +188,11 @@ static void trim(struct cpu *base, enum cpu_rest rest)
     struct translate_cpu *t = translate_of(x86_of(base));
 
     x86_interpret_trim(base, rest);
+    ir_region_fini(&t->region);
+    begin_region(t);
+    emit_result_fini(&t->result);
+    unit_trim(t, rest == CPU_REST_LONG);
     if (rest == CPU_REST_LONG) {
-        unit_trim(t);
         memset(t->heat, 0, sizeof t->heat);
         ram_zero(t->rounds, sizeof t->rounds);
     }

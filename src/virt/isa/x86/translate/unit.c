@@ -11,7 +11,7 @@
 #include "virt/isa/x86/memory/memory.h"
 #include "virt/isa/x86/translate/private.h"
 
-static struct unit **bucket_of(struct translate_cpu *t, gpa at, uint16_t key)
+static uint32_t *bucket_of(struct translate_cpu *t, gpa at, uint16_t key)
 {
     uint64_t h = (at ^ (uint64_t)key << 40) * UINT64_C(0x9e3779b97f4a7c15);
 
@@ -26,13 +26,18 @@ static struct unit_page **page_of(struct translate_cpu *t, gpa page)
 struct unit *unit_find(struct translate_cpu *t, uint64_t rip, gpa at)
 {
     uint16_t key = unit_key(&t->x);
-    struct unit *u = *bucket_of(t, at, key);
+    uint32_t number = *bucket_of(t, at, key);
 
-    while (u != NULL && (u->at != at || u->rip != rip || u->key != key ||
-                         u->is_counted != t->is_counted)) {
-        u = u->next;
+    while (number != NO_UNIT) {
+        struct unit *u = unit_numbered(t, number);
+
+        if (u->at == at && u->rip == rip && u->key == key &&
+            u->is_counted == t->is_counted) {
+            return u;
+        }
+        number = u->next;
     }
-    return u;
+    return NULL;
 }
 
 struct unit_page *unit_page_of(struct translate_cpu *t, gpa page)
@@ -62,12 +67,12 @@ struct unit_page *unit_page_make_locked(struct translate_cpu *t, gpa page)
 
 void unit_add(struct translate_cpu *t, struct unit_page *p, struct unit *u)
 {
-    struct unit **bucket = bucket_of(t, u->at, u->key);
+    uint32_t *bucket = bucket_of(t, u->at, u->key);
 
     u->page_next = p->units;
     p->units = u;
     u->next = *bucket;
-    *bucket = u;
+    *bucket = unit_number(t, u);
 }
 
 static unsigned end_of(const struct piece *p)
@@ -89,10 +94,10 @@ void unit_mark_locked(struct unit_page *p, const struct piece *piece, unsigned n
 
 static void drop_unit(struct translate_cpu *t, struct unit *u)
 {
-    struct unit **link = bucket_of(t, u->at, u->key);
+    uint32_t *link = bucket_of(t, u->at, u->key), number = unit_number(t, u);
 
-    while (*link != u) {
-        link = &(*link)->next;
+    while (*link != number) {
+        link = &unit_numbered(t, *link)->next;
     }
     *link = u->next;
     link_forget(t, u);
@@ -106,6 +111,7 @@ struct doomed {
 
 static bool is_doomed(const struct unit *u, const struct doomed *d)
 {
+    const struct piece *piece = unit_pieces(u);
     unsigned n;
 
     if ((d->half != HALVES && d->half != u->half) || d->from >= u->high ||
@@ -113,7 +119,7 @@ static bool is_doomed(const struct unit *u, const struct doomed *d)
         return false;
     }
     for (n = 0; n < u->pieces; n++) {
-        if (d->from < end_of(&u->piece[n]) && d->to > u->piece[n].at) {
+        if (d->from < end_of(&piece[n]) && d->to > piece[n].at) {
             return true;
         }
     }
@@ -127,7 +133,7 @@ static void mark_again(struct unit_page *p, unsigned low, unsigned high)
 
     for (u = p->units; u != NULL; u = u->page_next) {
         if (u->low < high && u->high > low) {
-            unit_mark_locked(p, u->piece, u->pieces);
+            unit_mark_locked(p, unit_pieces(u), u->pieces);
         }
     }
 }
@@ -193,7 +199,7 @@ static void empty_half(struct half *h)
 {
     h->used = h->start;
     h->sites = 0;
-    h->pends = 0;
+    h->words = 0;
     h->exits = 0;
     h->recorded = h->record_start;
 }
@@ -241,38 +247,51 @@ void unit_drop_all(struct translate_cpu *t)
 static void free_half(struct half *h)
 {
     free(h->site);
-    free(h->pend);
+    free(h->word);
     free(h->exit);
     h->site = NULL;
-    h->pend = NULL;
+    h->word = NULL;
     h->exit = NULL;
-    h->site_room = h->pend_room = h->exit_room = 0;
-    h->ready = h->start;
+    h->site_room = h->word_room = h->exit_room = 0;
 }
 
-void unit_trim(struct translate_cpu *t)
+/* An array that has grown gets as long as what is in it. */
+static void *shorten(void *array, uint32_t count, size_t bytes, uint32_t *room)
 {
-    unit_drop_all(t);
+    void *p = count != 0 && count < *room ? fault_realloc(array, count * bytes) : NULL;
+
+    *room = p != NULL ? count : *room;
+    return p != NULL ? p : array;
+}
+
+/* What lies behind what is used, and once was. */
+static void trim_half(struct translate_cpu *t, struct half *h)
+{
+    size_t used = (h->used + MEM_PAGE_BYTES - 1) & ~(size_t)(MEM_PAGE_BYTES - 1);
+
+    if (used < h->ready) {
+        code_memory_trim(&t->code, used, h->end);
+        h->ready = used;
+    }
+    ram_zero(t->record.at + h->recorded, h->record_end - h->recorded);
+    h->site = shorten(h->site, h->sites, sizeof *h->site, &h->site_room);
+    h->word = shorten(h->word, h->words, sizeof *h->word, &h->word_room);
+    h->exit = shorten(h->exit, h->exits, sizeof *h->exit, &h->exit_room);
+}
+
+void unit_trim(struct translate_cpu *t, bool all)
+{
+    if (all) {
+        unit_drop_all(t);
+        ram_zero(t->bucket, sizeof *t->bucket << BUCKET_BITS);
+    }
     for (unsigned n = 0; n < HALVES; n++) {
-        free_half(&t->half[n]);
+        if (all) {
+            free_half(&t->half[n]);
+        }
+        trim_half(t, &t->half[n]);
     }
-    code_memory_trim(&t->code, t->half[0].start);
-    ram_zero(t->record.at, t->record.bytes);
-    ram_zero(t->bucket, sizeof *t->bucket << BUCKET_BITS);
     (void)malloc_trim(0); /* what was freed lies scattered */
-}
-
-void *unit_record(struct translate_cpu *t, size_t bytes)
-{
-    struct half *h = &t->half[t->filling];
-    void *at = t->record.at + h->recorded;
-
-    bytes = (bytes + 7) & ~(size_t)7;
-    if (bytes > h->record_end - h->recorded) {
-        return NULL;
-    }
-    h->recorded += bytes;
-    return at;
 }
 
 /* Code that was written to is colder than it ever was: who writes once will often do it

@@ -36,7 +36,7 @@ static uint64_t translate_all(struct translate_cpu *t, gpa at, uint64_t bytes)
         assert_non_null(u);
         insns += u->insns;
         for (n = 0; n < u->insns; n++) {
-            done += u->piece[n].bytes;
+            done += unit_pieces(u)[n].bytes;
         }
         done += u->insns == 0;
     }
