@@ -196,6 +196,18 @@ static const char *technique_of(const json_t *worker)
                                               : "interpretation";
 }
 
+/* What becomes of the guest's instructions. */
+static const char *execution_of(const struct guest *g, const json_t *worker)
+{
+    const char *engine = json_string_value(json_object_get(worker, "engine"));
+
+    return !guest_is_machine(g)               ? "direct"
+           : engine == NULL                   ? "in software"
+           : strcmp(engine, "kvm") == 0       ? "direct, but what leaves the processor"
+           : strcmp(engine, "translate") == 0 ? "translated"
+                                              : "interpreted";
+}
+
 /* The guest, the layer with what it offers, and the host below both. */
 static json_t *parts_object(const struct guest *g, const struct guest_status *st,
                             const json_t *worker)
@@ -205,14 +217,15 @@ static json_t *parts_object(const struct guest *g, const struct guest_status *st
     json_t *out;
 
     (void)uname(&host);
-    out = json_pack("{s:{s:s, s:s, s:s}, s:{s:s, s:s, s:s, s:i}, s:{s:s, s:s, s:s}}",
+    out = json_pack("{s:{s:s, s:s, s:s}, s:{s:s, s:s, s:s, s:s, s:i}, s:{s:s, s:s, s:s}}",
                     "guest", "name", guest_text(g, "name"), "image",
                     guest_text(g, "image"), "digest", guest_text(g, "image_digest"),
                     "layer", "level", machine ? "hardware" : "operating system",
                     "technique", machine ? technique_of(worker) : "container",
-                    "interface", machine ? "ISA" : "ABI", "keeper", (int)st->keeper,
-                    "host", "kernel", machine ? "the guest's own" : "shared", "name",
-                    host.nodename, "release", host.release);
+                    "execution", execution_of(g, worker), "interface",
+                    machine ? "ISA" : "ABI", "keeper", (int)st->keeper, "host", "kernel",
+                    machine ? "the guest's own" : "shared", "name", host.nodename,
+                    "release", host.release);
     if (machine && st->pid > 0 && st->state != GUEST_STOPPED) { /* who is the machine */
         (void)json_object_set_new(json_object_get(out, "layer"), "worker",
                                   json_integer(st->pid));

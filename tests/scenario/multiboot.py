@@ -8,6 +8,8 @@
     spin       never end                           rest     halt for ever, interrupts disabled
     fill:N     touch N megabytes behind the first 16
     ticks:N    print N dots, one each 67 ms of the guest's own time (2^26 of its time-stamp counter)
+    in:PORT    read a byte of that port             load:ADDRESS  read four bytes there
+    count:N    count down from N million: twice as many instructions
     sum:N      print the sum of the words of those megabytes, in hexadecimal
 
 The head: Multiboot specification 0.6.96, 3.1 (with addresses); code is 32-bit.
@@ -58,6 +60,12 @@ def word(text, here):
         # 1: rdtsc; shrd eax, edx, 26; sub eax, ebx; jz 1b; inc ebx; out '.'; loop 1b
         return (b"\x0f\x31\x0f\xac\xd0\x1a\x89\xc3\xb9" + struct.pack("<I", int(arg)) +
                 b"\x0f\x31\x0f\xac\xd0\x1a\x29\xd8\x74\xf6\x43" + out8(0x3F8, ord(".")) + b"\xe2\xec")
+    if name == "in":
+        return b"\x66\xba" + struct.pack("<H", int(arg, 0)) + b"\xec"
+    if name == "load":
+        return b"\xa1" + struct.pack("<I", int(arg, 0))
+    if name == "count":
+        return b"\xb9" + struct.pack("<I", int(arg) * 1000000) + b"\x49\x75\xfd"
     if name == "sum":
         # mov esi, 16M; mov ecx, N << 18; xor ebx, ebx; 1: lodsd; add ebx, eax; loop 1b
         # mov ecx, 8; 2: rol ebx, 4; mov al, bl; and al, 15; add al, '0'; cmp al, '9'; jbe 3f; add al, 39

@@ -57,10 +57,33 @@ static json_t *routines_part(const struct machine_exits *x)
     return part;
 }
 
-/* What executed the guest.  Hardware does not tell how much it did. */
-static json_t *work_part(const struct cpu_counters *c, uint64_t exits)
+/* The models in software that the guest asked. */
+static json_t *devices_part(const struct run *run)
 {
-    return json_pack("{s:I, s:{s:I, s:I, s:I}, s:I, s:I}", "direct", (json_int_t)0,
+    json_t *part = json_object();
+    struct machine_device d;
+
+    for (unsigned n = 0; machine_count_device(run->machine, n, &d); n++) {
+        if (d.reads + d.writes != 0) {
+            (void)json_object_set_new(part, d.name,
+                                      json_pack("{s:I, s:I}", "reads",
+                                                (json_int_t)d.reads, "writes",
+                                                (json_int_t)d.writes));
+        }
+    }
+    return part;
+}
+
+/* What executed the guest.  Hardware does not tell how much it did: with `direct`, all that
+ * was not emulated. */
+static json_t *work_part(const struct run *run, uint64_t exits)
+{
+    bool is_direct = strcmp(machine_engine(run->machine), "kvm") == 0;
+    struct cpu_counters counters;
+    const struct cpu_counters *c = &counters;
+
+    machine_count(run->machine, &counters);
+    return json_pack("{s:b, s:{s:I, s:I, s:I}, s:I, s:I}", "direct", (int)is_direct,
                      "translated", "blocks", (json_int_t)c->blocks,
                      "instructions_in_them", (json_int_t)c->lifted, "optimised",
                      (json_int_t)c->optimised, "interpreted", (json_int_t)c->interpreted,
@@ -129,13 +152,11 @@ static void add_repeats(const struct run *run, json_t *out)
 json_t *asked_stats(const struct run *run)
 {
     const char *model = run->plan.options.model;
-    struct cpu_counters c;
     struct machine_exits x;
     uint64_t exits;
     json_t *by_kind;
     json_t *out;
 
-    machine_count(run->machine, &c);
     machine_count_exits(run->machine, &x);
     by_kind = exits_part(&x, &exits);
     out = json_pack("{s:s, s:s, s:s, s:s, s:I, s:o, s:o, s:o, s:o}", "state",
@@ -143,7 +164,8 @@ json_t *asked_stats(const struct run *run)
                     machine_engine_why(run->machine), "model",
                     model != NULL ? model : "host-like", "exits_in_all",
                     (json_int_t)exits, "exits", by_kind, "routes", routes_part(&x),
-                    "routines", routines_part(&x), "instructions", work_part(&c, exits));
+                    "routines", routines_part(&x), "instructions", work_part(run, exits));
+    (void)json_object_set_new(out, "devices", devices_part(run));
     (void)json_object_set_new(out, "resources",
                               json_pack("{s:I, s:I}", "granted", (json_int_t)x.granted,
                                         "refused", (json_int_t)x.refused));

@@ -59,6 +59,17 @@ void machine_count_exits(const struct machine *m, struct machine_exits *ret)
     }
 }
 
+bool machine_count_device(const struct machine *m, unsigned n, struct machine_device *ret)
+{
+    struct board_tally t;
+
+    if (!board_tally(m->board, n, &t)) {
+        return false;
+    }
+    *ret = (struct machine_device){t.name, t.reads, t.writes};
+    return true;
+}
+
 const char *machine_exit_name(unsigned kind)
 {
     static const char *const names[] = {

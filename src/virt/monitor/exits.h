@@ -2,6 +2,7 @@
 #ifndef VIRT_MONITOR_EXITS_H
 #define VIRT_MONITOR_EXITS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct cpu_counters;
@@ -37,6 +38,16 @@ struct machine_exits {
 /* Sums over the vCPUs.  Of one that runs: as it was a moment ago. */
 void machine_count(const struct machine *m, struct cpu_counters *ret);
 void machine_count_exits(const struct machine *m, struct machine_exits *ret);
+
+/* A device that the guest asked, by ports or addresses, and how often.  False: there are no
+ * more. */
+struct machine_device {
+    const char *name;
+    uint64_t reads, writes;
+};
+
+bool machine_count_device(const struct machine *m, unsigned n,
+                          struct machine_device *ret);
 
 /* An exit when it was traced: nanoseconds since the trace began. */
 struct machine_trace {

@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -107,6 +108,47 @@ static void an_access_over_the_end_is_cut(void **state)
     assert_int_equal(board_read(b, BOARD_PORTS, 0x100, 2), 0xffff);
 }
 
+static void assert_tally(struct board *b, const char *name, uint64_t reads,
+                         uint64_t writes)
+{
+    struct board_tally t;
+
+    for (unsigned n = 0; board_tally(b, n, &t); n++) {
+        if (strcmp(t.name, name) == 0) {
+            assert_int_equal(t.reads, reads);
+            assert_int_equal(t.writes, writes);
+            return;
+        }
+    }
+    fail_msg("nobody is called '%s'", name);
+}
+
+static void accesses_are_counted_by_who_answers(void **state)
+{
+    static const struct board_io left = {
+        .name = "left", .read = read_it, .write = write_it};
+    static const struct board_io right = {
+        .name = "right", .read = read_it, .write = write_it};
+    struct board *b = ((struct bench *)*state)->board;
+    struct seen s = {0};
+    const struct board_claim claims[] = {
+        {0x100, 2, &left, &s}, {0x102, 2, &right, &s}, {0x80, 1, &left, &s}};
+
+    for (unsigned n = 0; n < 3; n++) { /* the last one moves the others */
+        assert_int_equal(board_claim(b, BOARD_PORTS, &claims[n], NULL), 0);
+    }
+    (void)board_read(b, BOARD_PORTS, 0x100, 2);
+    (void)board_read(b, BOARD_PORTS, 0x80, 1);
+    board_write(b, BOARD_PORTS, 0x103, 1, 0);
+    (void)board_read(b, BOARD_PORTS, 0x101, 2); /* one byte of each */
+    board_release(b, BOARD_PORTS, 0x80);
+    board_write(b, BOARD_PORTS, 0x80, 1, 0);
+    board_write(b, BOARD_PORTS, 0x102, 2, 0);
+    assert_tally(b, "left", 3, 0);
+    assert_tally(b, "right", 1, 2);
+    assert_tally(b, "nobody", 0, 1);
+}
+
 static void hear(void *who, unsigned line, bool is_high)
 {
     *(int *)who = is_high ? (int)line : -(int)line;
@@ -178,6 +220,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(who_claimed_answers, set_up, tear_down),
         cmocka_unit_test_setup_teardown(nobody_gives_ones, set_up, tear_down),
         cmocka_unit_test_setup_teardown(an_access_over_the_end_is_cut, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(accesses_are_counted_by_who_answers, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(lines_are_heard_once, set_up, tear_down),
         cmocka_unit_test_setup_teardown(timers_fire_in_order_and_not_while_time_stands,
                                         set_up, tear_down),

@@ -24,6 +24,7 @@ int board_create(struct loop *l, struct board **ret, struct err *e)
     (void)pthread_mutexattr_destroy(&a);
     (void)pthread_rwlock_init(&b->map, NULL);
     b->loop = l;
+    b->tally[b->tallies++].name = "nobody";
     clock_init(b);
     *ret = b;
     return 0;
@@ -75,7 +76,42 @@ static unsigned first_behind(const struct space *s, uint64_t at)
     return low;
 }
 
-static int claim_locked(struct space *s, const struct board_claim *c, struct err *e)
+/* Where accesses to claims of that name are counted; a name too many shares the last. */
+static uint8_t tally_of(struct board *b, const char *name)
+{
+    unsigned n = 1;
+
+    name = name != NULL ? name : "other";
+    while (n < b->tallies && strcmp(b->tally[n].name, name) != 0) {
+        n++;
+    }
+    if (n == TALLIES_MOST) {
+        return TALLIES_MOST - 1;
+    }
+    if (n == b->tallies) {
+        b->tally[b->tallies++].name = name;
+    }
+    return (uint8_t)n;
+}
+
+bool board_tally(struct board *b, unsigned n, struct board_tally *ret)
+{
+    struct tally *t = &b->tally[n < TALLIES_MOST ? n : 0];
+    bool is_there;
+
+    (void)pthread_rwlock_rdlock(&b->map);
+    is_there = n < b->tallies;
+    if (is_there) {
+        ret->name = t->name;
+        ret->reads = atomic_load_explicit(&t->reads, memory_order_relaxed);
+        ret->writes = atomic_load_explicit(&t->writes, memory_order_relaxed);
+    }
+    (void)pthread_rwlock_unlock(&b->map);
+    return is_there;
+}
+
+static int claim_locked(struct board *b, struct space *s, const struct board_claim *c,
+                        struct err *e)
 {
     unsigned at = first_behind(s, c->base);
 
@@ -89,7 +125,9 @@ static int claim_locked(struct space *s, const struct board_claim *c, struct err
         return err_set(e, -ENOSPC, "too many ranges of addresses");
     }
     memmove(&s->claim[at + 1], &s->claim[at], (s->count - at) * sizeof s->claim[0]);
+    memmove(&s->tally[at + 1], &s->tally[at], (s->count - at) * sizeof s->tally[0]);
     s->claim[at] = *c;
+    s->tally[at] = tally_of(b, c->io->name);
     s->count++;
     return 0;
 }
@@ -100,7 +138,7 @@ int board_claim(struct board *b, enum board_space space, const struct board_clai
     int r;
 
     (void)pthread_rwlock_wrlock(&b->map);
-    r = claim_locked(&b->space[space], c, e);
+    r = claim_locked(b, &b->space[space], c, e);
     (void)pthread_rwlock_unlock(&b->map);
     return r;
 }
@@ -115,6 +153,7 @@ void board_release(struct board *b, enum board_space space, uint64_t base)
     if (at < s->count && s->claim[at].base == base) {
         s->count--;
         memmove(&s->claim[at], &s->claim[at + 1], (s->count - at) * sizeof s->claim[0]);
+        memmove(&s->tally[at], &s->tally[at + 1], (s->count - at) * sizeof s->tally[0]);
     }
     (void)pthread_rwlock_unlock(&b->map);
 }
@@ -130,8 +169,9 @@ void board_count(const struct board *b, uint64_t *ret_granted, uint64_t *ret_ref
     *ret_granted = atomic_load_explicit(&b->judged[true], memory_order_relaxed);
 }
 
+/* `ret_tally`: where an access there is counted. */
 static bool find(struct board *b, enum board_space space, uint64_t at,
-                 struct board_claim *ret)
+                 struct board_claim *ret, struct tally **ret_tally)
 {
     const struct space *s = &b->space[space];
     unsigned n;
@@ -140,6 +180,7 @@ static bool find(struct board *b, enum board_space space, uint64_t at,
     (void)pthread_rwlock_rdlock(&b->map);
     n = first_behind(s, at);
     found = n < s->count && s->claim[n].base <= at;
+    *ret_tally = &b->tally[found ? s->tally[n] : 0];
     if (found) {
         *ret = s->claim[n];
     }
@@ -155,16 +196,19 @@ static uint64_t ones(unsigned bytes)
 uint64_t board_read(struct board *b, enum board_space s, uint64_t at, unsigned bytes)
 {
     struct board_claim c;
+    struct tally *t;
     uint64_t value = 0;
+    bool found = find(b, s, at, &c, &t);
 
-    if (!find(b, s, at, &c)) {
-        return ones(bytes);
-    }
-    if (at - c.base + bytes > c.bytes) {
+    if (found && at - c.base + bytes > c.bytes) {
         for (unsigned i = 0; i < bytes; i++) {
             value |= board_read(b, s, at + i, 1) << (i * 8);
         }
         return value;
+    }
+    atomic_fetch_add_explicit(&t->reads, 1, memory_order_relaxed);
+    if (!found) {
+        return ones(bytes);
     }
     if (c.io->is_free) {
         return c.io->read(c.who, at - c.base, bytes) & ones(bytes);
@@ -179,14 +223,17 @@ void board_write(struct board *b, enum board_space s, uint64_t at, unsigned byte
                  uint64_t value)
 {
     struct board_claim c;
+    struct tally *t;
+    bool found = find(b, s, at, &c, &t);
 
-    if (!find(b, s, at, &c)) {
-        return;
-    }
-    if (at - c.base + bytes > c.bytes) {
+    if (found && at - c.base + bytes > c.bytes) {
         for (unsigned i = 0; i < bytes; i++) {
             board_write(b, s, at + i, 1, value >> (i * 8) & 0xff);
         }
+        return;
+    }
+    atomic_fetch_add_explicit(&t->writes, 1, memory_order_relaxed);
+    if (!found) {
         return;
     }
     if (c.io->is_free) {

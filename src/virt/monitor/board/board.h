@@ -25,6 +25,8 @@ enum board_space {
 
 /* Who answers in a range.  `bytes` is 1, 2, 4 or 8; `offset` counts from its start. */
 struct board_io {
+    const char
+        *name; /* whose accesses these are, where they are counted; may be shared */
     uint64_t (*read)(void *who, uint64_t offset, unsigned bytes);
     void (*write)(void *who, uint64_t offset, unsigned bytes, uint64_t value);
     bool is_free; /* called without the board's lock */
@@ -55,6 +57,15 @@ void board_release(struct board *b, enum board_space s, uint64_t base);
  * did not; and how often either. */
 void board_judge(struct board *b, bool is_granted);
 void board_count(const struct board *b, uint64_t *ret_granted, uint64_t *ret_refused);
+
+/* How often the vCPUs asked whom, since the machine was made; false: there is no tally `n`.
+ * The first is of addresses that nobody answers at. */
+struct board_tally {
+    const char *name;
+    uint64_t reads, writes;
+};
+
+bool board_tally(struct board *b, unsigned n, struct board_tally *ret);
 
 /* An access from a vCPU.  Where nobody answers reads give all ones, stores nothing; what
  * crosses the end of a range is answered a byte at a time. */

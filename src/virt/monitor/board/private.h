@@ -11,16 +11,27 @@
 
 #define CLAIMS_MOST    96
 #define LISTENERS_MOST 4
+#define TALLIES_MOST   32
 
 struct space {
     struct board_claim claim[CLAIMS_MOST]; /* sorted by base */
+    uint8_t tally[CLAIMS_MOST];            /* ... where its accesses are counted */
     unsigned count;
+};
+
+/* Accesses to all claims of one name. */
+struct tally {
+    const char *name; /* borrowed */
+    _Atomic uint64_t reads, writes;
 };
 
 struct board {
     pthread_mutex_t lock; /* guards all but what says otherwise */
     pthread_rwlock_t map; /* guards `space`; taken after `lock` or alone */
     struct space space[BOARD_SPACE_COUNT];
+    struct tally
+        tally[TALLIES_MOST]; /* the first: nobody's; names are never taken back */
+    unsigned tallies;        /* guarded by `map` */
     struct board_listener listener[LISTENERS_MOST];
     unsigned listeners;
     uint32_t lines;             /* levels */

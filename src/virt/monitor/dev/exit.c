@@ -92,10 +92,13 @@ static void write_keyboard(void *who, uint64_t offset, unsigned bytes, uint64_t 
 
 static int start(struct dev *d, const void *config, struct err *e)
 {
-    static const struct board_io leave = {.read = read_zero, .write = write_exit};
-    static const struct board_io panic = {.read = read_panic, .write = write_panic};
-    static const struct board_io a = {.read = read_a, .write = write_a};
-    static const struct board_io keyboard = {.read = read_none, .write = write_keyboard};
+    static const struct board_io leave = {
+        .name = "exit", .read = read_zero, .write = write_exit};
+    static const struct board_io panic = {
+        .name = "exit", .read = read_panic, .write = write_panic};
+    static const struct board_io a = {.name = "exit", .read = read_a, .write = write_a};
+    static const struct board_io keyboard = {
+        .name = "exit", .read = read_none, .write = write_keyboard};
     struct leave *x = (struct leave *)d;
     const struct board_claim claims[] = {{PORT_KEYBOARD, 1, &keyboard, x},
                                          {PORT_A, 1, &a, x},

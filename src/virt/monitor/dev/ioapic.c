@@ -164,7 +164,7 @@ static void reset(struct dev *d)
 
 static int start(struct dev *d, const void *config, struct err *e)
 {
-    static const struct board_io io = {.read = read, .write = write};
+    static const struct board_io io = {.name = "ioapic", .read = read, .write = write};
     struct ioapic *a = (struct ioapic *)d;
     const struct board_claim claim = {IOAPIC_BASE, 4096, &io, a};
     const struct board_listener l = {.level = on_line, .who = a};

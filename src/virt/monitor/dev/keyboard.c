@@ -387,8 +387,10 @@ int keyboard_type(struct dev *d, const char *words, struct err *e)
 
 static int start(struct dev *d, const void *config, struct err *e)
 {
-    static const struct board_io data = {.read = read_data, .write = write_data};
-    static const struct board_io command = {.read = read_status, .write = write_command};
+    static const struct board_io data = {
+        .name = "keyboard", .read = read_data, .write = write_data};
+    static const struct board_io command = {
+        .name = "keyboard", .read = read_status, .write = write_command};
     const struct board_claim first = {PORT_DATA, 1, &data, d};
     const struct board_claim second = {PORT_COMMAND, 1, &command, d};
     int r = board_claim(d->board, BOARD_PORTS, &first, e);

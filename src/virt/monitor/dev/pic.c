@@ -245,9 +245,12 @@ static void reset(struct dev *d)
 
 static int start(struct dev *d, const void *config, struct err *e)
 {
-    static const struct board_io first = {.read = read_first, .write = write_first};
-    static const struct board_io second = {.read = read_second, .write = write_second};
-    static const struct board_io elcr = {.read = read_elcr, .write = write_elcr};
+    static const struct board_io first = {
+        .name = "pic", .read = read_first, .write = write_first};
+    static const struct board_io second = {
+        .name = "pic", .read = read_second, .write = write_second};
+    static const struct board_io elcr = {
+        .name = "pic", .read = read_elcr, .write = write_elcr};
     struct pic *p = (struct pic *)d;
     const struct board_claim claims[] = {
         {0x20, 2, &first, p}, {0xa0, 2, &second, p}, {0x4d0, 2, &elcr, p}};

@@ -263,8 +263,9 @@ static void reset(struct dev *d)
 
 static int start(struct dev *d, const void *config, struct err *e)
 {
-    static const struct board_io io = {.read = read, .write = write};
-    static const struct board_io speaker = {.read = read_speaker, .write = write_speaker};
+    static const struct board_io io = {.name = "pit", .read = read, .write = write};
+    static const struct board_io speaker = {
+        .name = "pit", .read = read_speaker, .write = write_speaker};
     struct pit *p = (struct pit *)d;
     const struct board_claim counters = {PORT, 4, &io, p};
     const struct board_claim port = {0x61, 1, &speaker, p};

@@ -157,10 +157,14 @@ static void reset(struct dev *d)
 
 static int start(struct dev *d, const void *config, struct err *e)
 {
-    static const struct board_io event = {.read = read_event, .write = write_event};
-    static const struct board_io control = {.read = read_control, .write = write_control};
-    static const struct board_io timer = {.read = read_timer, .write = write_nothing};
-    static const struct board_io gpe = {.read = read_gpe, .write = write_gpe};
+    static const struct board_io event = {
+        .name = "power", .read = read_event, .write = write_event};
+    static const struct board_io control = {
+        .name = "power", .read = read_control, .write = write_control};
+    static const struct board_io timer = {
+        .name = "power", .read = read_timer, .write = write_nothing};
+    static const struct board_io gpe = {
+        .name = "power", .read = read_gpe, .write = write_gpe};
     struct power *p = (struct power *)d;
     const struct board_claim claims[] = {{POWER_EVENT_PORT, 4, &event, p},
                                          {POWER_CONTROL_PORT, 2, &control, p},

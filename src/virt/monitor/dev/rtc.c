@@ -272,7 +272,7 @@ static void reset(struct dev *d)
 
 static int start(struct dev *d, const void *config, struct err *e)
 {
-    static const struct board_io io = {.read = read, .write = write};
+    static const struct board_io io = {.name = "rtc", .read = read, .write = write};
     struct rtc *c = (struct rtc *)d;
     const struct board_claim claim = {PORT, 2, &io, c};
 

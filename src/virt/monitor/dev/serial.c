@@ -209,7 +209,7 @@ static void reset(struct dev *d)
 
 static int start(struct dev *d, const void *config, struct err *e)
 {
-    static const struct board_io io = {.read = read, .write = write};
+    static const struct board_io io = {.name = "serial", .read = read, .write = write};
     struct serial *s = (struct serial *)d;
 
     s->config = *(const struct serial_config *)config;

@@ -99,7 +99,8 @@ static void reset(struct dev *d)
 
 static int start(struct dev *d, const void *config, struct err *e)
 {
-    static const struct board_io io = {.read = read_register, .write = write_register};
+    static const struct board_io io = {
+        .name = "watchdog", .read = read_register, .write = write_register};
     struct watchdog *w = (struct watchdog *)d;
     const struct board_claim claim = {WATCHDOG_PORT, WATCHDOG_PORTS, &io, w};
 

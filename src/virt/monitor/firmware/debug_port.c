@@ -31,7 +31,8 @@ static void write_port(void *who, uint64_t offset, unsigned bytes, uint64_t valu
 
 static int start(struct dev *d, const void *config, struct err *e)
 {
-    static const struct board_io io = {.read = read_port, .write = write_port};
+    static const struct board_io io = {
+        .name = "debug-port", .read = read_port, .write = write_port};
     const struct board_claim c = {PORT, 1, &io, d};
 
     ((struct debug_port *)d)->config = *(const struct debug_port_config *)config;

@@ -107,7 +107,8 @@ static void write_flash(void *who, uint64_t offset, unsigned bytes, uint64_t val
 
 static int start(struct dev *d, const void *config, struct err *e)
 {
-    static const struct board_io io = {.read = read_flash, .write = write_flash};
+    static const struct board_io io = {
+        .name = "flash", .read = read_flash, .write = write_flash};
     struct flash *f = (struct flash *)d;
     struct board_claim c = {.io = &io, .who = f};
 

@@ -266,8 +266,10 @@ static void list_files(struct fwcfg *f)
 
 static int start(struct dev *d, const void *config, struct err *e)
 {
-    static const struct board_io data = {.read = read_data, .write = write_selector};
-    static const struct board_io dma = {.read = read_dma, .write = write_dma};
+    static const struct board_io data = {
+        .name = "fwcfg", .read = read_data, .write = write_selector};
+    static const struct board_io dma = {
+        .name = "fwcfg", .read = read_dma, .write = write_dma};
     struct fwcfg *f = (struct fwcfg *)d;
     const struct board_claim ports = {PORT, PORT_BYTES, &data, f};
     const struct board_claim address = {DMA, DMA_BYTES, &dma, f};

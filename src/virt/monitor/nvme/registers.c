@@ -177,9 +177,9 @@ static void write_bell(void *who, uint64_t offset, unsigned bytes, uint64_t v)
     }
 }
 
-static const struct board_io registers = {.read = read, .write = write};
+static const struct board_io registers = {.name = "nvme", .read = read, .write = write};
 static const struct board_io bells = {
-    .read = read_bell, .write = write_bell, .is_free = true};
+    .name = "nvme", .read = read_bell, .write = write_bell, .is_free = true};
 
 const struct pci_part nvme_parts[2] = {
     {0, NVME_DOORBELLS, &registers},

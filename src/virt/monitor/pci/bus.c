@@ -117,7 +117,8 @@ static void ecam_write(void *who, uint64_t offset, unsigned bytes, uint64_t v);
 
 static void settle_ecam(struct pci_bus *b, bool is_claiming)
 {
-    static const struct board_io io = {.read = ecam_read, .write = ecam_write};
+    static const struct board_io io = {
+        .name = "pci", .read = ecam_read, .write = ecam_write};
     uint64_t at;
     bool is_wanted = pci_host_ecam(&b->host, &at);
     struct board_claim c = {at, ECAM_BYTES, &io, b};
@@ -319,7 +320,8 @@ void pci_remove(struct pci_function *f)
 
 static int start(struct dev *d, const void *config, struct err *e)
 {
-    static const struct board_io ports = {.read = port_read, .write = port_write};
+    static const struct board_io ports = {
+        .name = "pci", .read = port_read, .write = port_write};
     struct pci_bus *b = (struct pci_bus *)d;
     const struct board_claim c = {PORT, PORT_BYTES, &ports, b};
     int r = board_claim(d->board, BOARD_PORTS, &c, e);

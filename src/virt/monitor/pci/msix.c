@@ -128,7 +128,7 @@ static void write(void *who, uint64_t offset, unsigned bytes, uint64_t v)
 
 void pci_add_msix(struct pci_function *f, unsigned i, unsigned count)
 {
-    static const struct board_io io = {.read = read, .write = write};
+    static const struct board_io io = {.name = "msix", .read = read, .write = write};
     unsigned reg = pci_add_capability(f, PCI_CAPABILITY_MSIX, 12);
     struct pci_bar bar = {.kind = PCI_BAR_32, .bytes = PAGE, .parts = 1};
 

@@ -182,7 +182,8 @@ static void tell_all(struct plug_cpus *p, uint64_t were)
 
 static int start(struct dev *d, const void *config, struct err *e)
 {
-    static const struct board_io io = {.read = read_register, .write = write_register};
+    static const struct board_io io = {
+        .name = "plug-cpus", .read = read_register, .write = write_register};
     struct plug_cpus *p = (struct plug_cpus *)d;
     const struct board_claim claim = {PLUG_CPUS_PORT, PLUG_CPUS_BYTES, &io, p};
 

@@ -112,7 +112,8 @@ void plug_memory_add(struct dev *d)
 
 static int start(struct dev *d, const void *config, struct err *e)
 {
-    static const struct board_io io = {.read = read_register, .write = write_register};
+    static const struct board_io io = {
+        .name = "plug-memory", .read = read_register, .write = write_register};
     struct plug_memory *p = (struct plug_memory *)d;
     const struct board_claim claim = {PLUG_MEMORY_PORT, PLUG_MEMORY_BYTES, &io, p};
 

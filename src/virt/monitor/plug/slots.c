@@ -142,7 +142,8 @@ void plug_slots_gone(struct dev *d, unsigned slot)
 
 static int start(struct dev *d, const void *config, struct err *e)
 {
-    static const struct board_io io = {.read = read_register, .write = write_register};
+    static const struct board_io io = {
+        .name = "plug-slots", .read = read_register, .write = write_register};
     struct plug_slots *p = (struct plug_slots *)d;
     const struct board_claim claim = {PLUG_SLOTS_PORT, PLUG_SLOTS_BYTES, &io, p};
 

@@ -140,9 +140,12 @@ static void write_window(void *who, uint64_t offset, unsigned bytes, uint64_t va
 
 static int claim(struct screen *s, struct err *e)
 {
-    static const struct board_io low = {.read = read_low, .write = write_low};
-    static const struct board_io dispi = {.read = read_dispi, .write = write_dispi};
-    static const struct board_io window = {.read = read_window, .write = write_window};
+    static const struct board_io low = {
+        .name = "screen", .read = read_low, .write = write_low};
+    static const struct board_io dispi = {
+        .name = "screen", .read = read_dispi, .write = write_dispi};
+    static const struct board_io window = {
+        .name = "screen", .read = read_window, .write = write_window};
     const struct board_claim ports = {VGA_PORTS, 0x30, &low, s};
     const struct board_claim words = {DISPI_PORTS, DISPI_PORTS_BYTES, &dispi, s};
     const struct board_claim planes = {WINDOW, WINDOW_BYTES, &window, s};
@@ -234,7 +237,8 @@ static void init_function(struct screen *s)
                                                 .rest = on_rest,
                                                 .wake = on_wake,
                                                 .destroy = on_destroy};
-    static const struct board_io io = {.read = read_page, .write = write_page};
+    static const struct board_io io = {
+        .name = "screen", .read = read_page, .write = write_page};
     static const struct pci_part part = {0, PAGE_BYTES, &io};
     const struct pci_bar memory = {.kind = PCI_BAR_32, .bytes = SCREEN_BYTES};
     const struct pci_bar page = {

@@ -123,9 +123,9 @@ static void write_notify(void *who, uint64_t offset, unsigned bytes, uint64_t va
     vpci_kick(who, (unsigned)(offset / NOTIFY_STRIDE));
 }
 
-static const struct board_io registers = {.read = read, .write = write};
+static const struct board_io registers = {.name = "virtio", .read = read, .write = write};
 static const struct board_io notify = {
-    .read = read_notify, .write = write_notify, .is_free = true};
+    .name = "virtio", .read = read_notify, .write = write_notify, .is_free = true};
 
 const struct pci_part vpci_parts[2] = {
     {AT_COMMON, AT_NOTIFY, &registers},
