@@ -328,6 +328,7 @@ static int start(struct dev *d, const void *config, struct err *e)
 
     b->options = *(const struct pci_config *)config;
     b->place = b->options.window_first;
+    b->ecam = b->options.ecam; /* the guest did not ask for that one */
     pci_host_init(&b->host, b->options.ecam);
     pci_lpc_init(&b->lpc);
     r = r == 0 ? pci_add(b, 0, &b->host, e) : r;
