@@ -126,7 +126,24 @@ int spec_read_device(const char *text, struct spec_device *d, struct err *e)
                          "cannot use --device '%s': want DEVICE[:/PATH[:rwm]]", text);
 }
 
-static int add_device(json_t *linux_part, const char *text, struct err *e)
+/* A device keeps the owner that it has on the host: of root's guests no user is that one, of
+ * a user's guest its root is that user. */
+static void warn_of_owner(const struct plan *p, const char *device, const struct stat *st)
+{
+    bool all = (st->st_mode & (S_IROTH | S_IWOTH)) == (S_IROTH | S_IWOTH);
+    bool opens = p->n->rootless ? access(device, R_OK | W_OK) == 0 : !p->shifted || all;
+
+    if (!opens) {
+        log_warn(p->n->log,
+                 "guest '%s' may not open device '%s': it is for some users of the host "
+                 "alone%s",
+                 guest_text(p->g, "name"), device,
+                 p->n->rootless ? "" : ", and the guest's are others (--userns host)");
+    }
+}
+
+static int add_device(const struct plan *p, json_t *linux_part, const char *text,
+                      struct err *e)
 {
     json_t *devices = json_object_get(linux_part, "devices");
     json_t *rules = json_object_get(json_object_get(linux_part, "resources"), "devices");
@@ -143,6 +160,7 @@ static int add_device(json_t *linux_part, const char *text, struct err *e)
     if (!S_ISCHR(st.st_mode) && !S_ISBLK(st.st_mode)) {
         return err_set(e, -ENODEV, "cannot use device '%s': it is not one", d.host);
     }
+    warn_of_owner(p, d.host, &st);
     (void)json_array_append_new(
         devices, json_pack("{s:s, s:s, s:i, s:i, s:i, s:i, s:i}", "path", d.guest, "type",
                            S_ISCHR(st.st_mode) ? "c" : "b", "major",
@@ -168,7 +186,7 @@ static int build_devices(const struct plan *p, json_t *linux_part, struct err *e
         rules, json_pack("{s:b, s:s}", "allow", all ? 1 : 0, "access", "rwm"));
     json_array_foreach(json_object_get(p->config, "device"), i, item)
     {
-        int r = add_device(linux_part, json_string_value(item), e);
+        int r = add_device(p, linux_part, json_string_value(item), e);
 
         if (r < 0) {
             return r;

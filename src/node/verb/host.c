@@ -11,10 +11,15 @@
 #include "base/scope.h"
 #include "base/str.h"
 #include "host/probe.h"
-#include "node/private.h"
+#include "node/verb/private.h"
 #include "virt/container/container.h"
 
 static const char *const answer_words[PROBE_ANSWER_COUNT] = {"ok", "limited", "missing"};
+
+const char *verb_answer(int answer)
+{
+    return answer_words[answer];
+}
 
 int node_doctor(struct node *n, json_t **ret, struct err *e)
 {
@@ -143,6 +148,8 @@ int node_host_info(struct node *n, json_t **ret, struct err *e)
     (void)json_object_set_new(*ret, "guests", guests_by_state(n));
     (void)json_object_set_new(*ret, "rootless", json_boolean(n->rootless));
     (void)json_object_set_new(*ret, "levels", levels(rows, count));
+    (void)json_object_set_new(*ret, "strategies", verb_strategies(rows, count));
+    (void)json_object_set_new(*ret, "features", verb_features());
     return 0;
 }
 

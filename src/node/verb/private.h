@@ -6,6 +6,8 @@
 
 #define VERB_LOCK_WAIT_MS 10000
 
+struct probe_result;
+
 /* A guest and what it is doing now; the caller ends it with `guest_fini`. */
 int verb_find(struct node *n, const char *word, struct guest *g, struct guest_status *st,
               struct err *e);
@@ -36,5 +38,12 @@ int verb_cp_machine(struct node *n, struct guest *g, const struct verb_copy *c,
 /* The same without letting a paused one go on first. */
 int verb_end(struct node *n, struct guest *g, int signal, uint64_t timeout_ms,
              struct err *e);
+
+/* host.c: "ok", "limited" or "missing" of an `enum probe_answer`. */
+const char *verb_answer(int answer);
+
+/* features.c: {feature: {here, container, machine}}; strategies.c: {strategy: {guests, ...}}. */
+json_t *verb_features(void);
+json_t *verb_strategies(const struct probe_result *rows, size_t count);
 
 #endif
