@@ -82,6 +82,7 @@ static void *run_cpu(void *arg)
     struct bare_cpu *one = arg;
     struct bare *b = one->bare;
     bool is_traced = b->o.trace != NULL && one == &b->cpu[0];
+    bool steps = is_traced || (b->o.traps_all && one == &b->cpu[0]);
     uint64_t budget = b->o.instructions != 0 ? b->o.instructions : UINT64_MAX;
     bool over = false;
 
@@ -89,9 +90,9 @@ static void *run_cpu(void *arg)
         if (is_traced) {
             step(b, one->cpu);
         }
-        one->result = cpu_run(one->cpu, is_traced ? 1 : budget);
+        one->result = cpu_run(one->cpu, steps ? 1 : budget);
         pthread_mutex_lock(&b->lock);
-        over = !is_traced || one->result != 0 || b->ended;
+        over = !steps || one->result != 0 || b->ended;
         if (one->result != 0) {
             end_locked(b, BARE_STOPPED, 0);
         }
@@ -160,6 +161,7 @@ static int on_exit_of_cpu(void *who, struct cpu *c, struct cpu_exit *x)
     struct bare *b = who;
 
     (void)c;
+    atomic_fetch_add_explicit(&b->traps, 1, memory_order_relaxed);
     switch (x->kind) {
     case CPU_EXIT_IN:
         x->value = on_in(x);
@@ -183,13 +185,22 @@ static int on_exit_of_cpu(void *who, struct cpu *c, struct cpu_exit *x)
     case CPU_EXIT_KICKED:
         return 1;
     case CPU_EXIT_BUDGET:
-        if (b->o.trace == NULL) {
+        if (b->o.trace == NULL && !b->o.traps_all) {
             end(b, BARE_STOPPED, 0);
         }
         return 1;
     default:
         return 0;
     }
+}
+
+static void on_inserted(void *who, uint64_t rip, const struct x86_insn *i)
+{
+    struct bare *b = who;
+    char text[128];
+
+    (void)x86_disassemble(i, rip, text, sizeof text);
+    (b->o.inserted)(b->o.who, rip, text);
 }
 
 static int create_cpu(struct bare *b, unsigned index, struct err *e)
@@ -206,10 +217,12 @@ static int create_cpu(struct bare *b, unsigned index, struct err *e)
         return err_set(e, -EINVAL, "'%s' is no processor model", b->o.model);
     }
     if (engine == NULL || is_quick || strcmp(engine, "translate") == 0) {
-        const struct translate_options o = {.index = index,
-                                            .perf_map = b->o.perf_map,
-                                            .tiers = is_quick ? TRANSLATE_QUICK
-                                                              : TRANSLATE_ADAPTS};
+        const struct translate_options o = {
+            .index = index,
+            .perf_map = b->o.perf_map,
+            .trapped = b->o.inserted != NULL ? on_inserted : NULL,
+            .who = b,
+            .tiers = is_quick ? TRANSLATE_QUICK : TRANSLATE_ADAPTS};
 
         r = translate_create(b->mem, model, &b->env, &o, ret, engine != NULL ? e : NULL);
         if (r != -ENOTSUP || engine != NULL) {
@@ -323,6 +336,11 @@ void bare_count(const struct bare *b, struct cpu_counters *ret_counters)
             sum[n] += ((const uint64_t *)(const void *)&one)[n];
         }
     }
+}
+
+uint64_t bare_traps(const struct bare *b)
+{
+    return atomic_load_explicit(&b->traps, memory_order_relaxed);
 }
 
 const char *bare_engine(const struct bare *b)

@@ -39,6 +39,12 @@ struct bare_options {
     /* Bytes of the serial port; one call at a time, on the thread of any vCPU. */
     void (*print)(void *who, const char *bytes, size_t n);
 
+    bool traps_all; /* vCPU 0 leaves the guest behind every instruction */
+
+    /* Called when translated code is made that traps for a sensitive instruction, with its
+     * address and text, on the thread of the vCPU.  NULL: nobody lists them. */
+    void (*inserted)(void *who, uint64_t at, const char *text);
+
     /* Called before each instruction of vCPU 0, with its text.  NULL: no trace. */
     void (*trace)(void *who, const struct x86_regs *regs, const char *text);
     void *who; /* borrowed */
@@ -71,6 +77,7 @@ void bare_stop(struct bare *b);
 
 /* The sums over all vCPUs, while none runs. */
 void bare_count(const struct bare *b, struct cpu_counters *ret_counters);
+uint64_t bare_traps(const struct bare *b); /* how often vCPUs left the guest */
 const char *bare_engine(const struct bare *b);
 void bare_destroy(struct bare *b);
 

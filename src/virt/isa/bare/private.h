@@ -24,7 +24,8 @@ struct bare {
     struct cpu_env env;
     struct bare_cpu cpu[BARE_CPUS_MAX];
     unsigned cpus;
-    uint8_t line_control; /* of the serial port; guarded by `lock` */
+    _Atomic uint64_t traps; /* times that a vCPU left the guest */
+    uint8_t line_control;   /* of the serial port; guarded by `lock` */
 
     pthread_mutex_t lock; /* guards what follows, and calls of `print` */
     unsigned started;     /* vCPUs that began to run */

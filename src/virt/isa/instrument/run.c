@@ -3,6 +3,8 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/err.h"
@@ -15,9 +17,9 @@
 #include "virt/isa/instrument/private.h"
 
 struct order {
-    const char *file, *program, *engine, *model, *at;
+    const char *file, *program, *engine, *model, *at, *traps;
     uint64_t cpus, memory;
-    bool counters, trace, registers, perf_map;
+    bool counters, trace, registers, list_traps, perf_map;
 };
 
 static void print(void *who, const char *bytes, size_t n)
@@ -55,6 +57,12 @@ static void trace_registers(void *who, const struct x86_regs *r, const char *tex
     *last = *r;
 }
 
+static void list_trap(void *who, uint64_t at, const char *text)
+{
+    (void)who;
+    (void)fprintf(stderr, "trap %016" PRIx64 "  %s\n", at, text);
+}
+
 static int read_order(const json_t *request, struct order *o, struct err *e)
 {
     int r = json_want_str(request, "", "file", &o->file, e);
@@ -63,6 +71,8 @@ static int read_order(const json_t *request, struct order *o, struct err *e)
     r = r < 0 ? r : json_opt_str(request, "", "engine", &o->engine, e);
     r = r < 0 ? r : json_opt_str(request, "", "model", &o->model, e);
     r = r < 0 ? r : json_opt_str(request, "", "at", &o->at, e);
+    r = r < 0 ? r : json_opt_str(request, "", "traps", &o->traps, e);
+    r = r < 0 ? r : json_opt_bool(request, "", "list_traps", &o->list_traps, e);
     r = r < 0 ? r : json_opt_u64(request, "", "processors", &o->cpus, e);
     r = r < 0 ? r : json_opt_u64(request, "", "memory", &o->memory, e);
     r = r < 0 ? r : json_opt_bool(request, "", "counters", &o->counters, e);
@@ -89,12 +99,23 @@ static int load(struct bare *b, const struct order *o, struct err *e)
     return r < 0 ? r : bare_load_multiboot(b, file, bytes, program, program_bytes, e);
 }
 
+/* Of this process. */
+static uint64_t processor_ns(void)
+{
+    struct timespec t = {0};
+
+    (void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
 static void print_counters(const struct bare *b)
 {
     struct cpu_counters c;
 
     bare_count(b, &c);
     (void)fprintf(stderr, "engine        %s\n", bare_engine(b));
+    (void)fprintf(stderr, "traps         %" PRIu64 "\n", bare_traps(b));
+    (void)fprintf(stderr, "processor ns  %" PRIu64 "\n", processor_ns());
 #define CPU_COUNTER(field, name, meaning)                                                \
     (void)fprintf(stderr, "%-12s  %" PRIu64 "\n", name, c.field);
 #include "contract/cpu_count.rows.h"
@@ -128,6 +149,11 @@ int instrument_run(const json_t *request, json_t **ret, int *ret_code, struct er
     if (r < 0) {
         return r;
     }
+    if (o.list_traps && o.engine != NULL && strcmp(o.engine, "interpret") == 0) {
+        return err_set(e, -EINVAL,
+                       "the interpreter inserts no traps: each of its "
+                       "instructions is a routine");
+    }
     if (o.cpus > BARE_CPUS_MAX) {
         return err_set(e, -EINVAL, "%" PRIu64 " processors are too many", o.cpus);
     }
@@ -137,6 +163,8 @@ int instrument_run(const json_t *request, json_t **ret, int *ret_code, struct er
     options.memory_bytes = o.memory;
     options.trace = o.registers ? trace_registers : o.trace ? trace : NULL;
     options.perf_map = o.perf_map;
+    options.traps_all = o.traps != NULL && strcmp(o.traps, "all") == 0;
+    options.inserted = o.list_traps ? list_trap : NULL;
     r = bare_create(&options, &b, e);
     r = r < 0 ? r : load(b, &o, e);
     r = r < 0 ? r : run_loaded(b, &o, ret_code, e);

@@ -118,7 +118,9 @@ struct translate_cpu {
     uint64_t mark;     /* the budget when the interpreter went on */
     bool listens;
     uint32_t drops; /* times that numbers of exits became others */
-    int profile;    /* owned; the map for profilers; 0: none */
+    void (*trapped)(void *who, uint64_t rip, const struct x86_insn *i); /* as asked for */
+    void *trapped_who;
+    int profile; /* owned; the map for profilers; 0: none */
 
     /* Guarded by the share's lock, but that anybody may ask whether there are any. */
     struct dirty dirty[DIRTY_MAX];

@@ -302,6 +302,23 @@ static const uint8_t *soft_of(const struct trace *r, unsigned n)
     return p->soft == 0 ? NULL : r->host + p->at + p->bytes - p->soft;
 }
 
+/* Whoever wants to know is told that step `n`, whose operations begin at `from`, traps. */
+static void tell_trap(const struct trace *r, unsigned n, uint32_t from, enum lift_end end)
+{
+    const struct ir_region *g = &r->t->region;
+    bool traps = end == LIFT_CANNOT;
+
+    if (r->t->trapped == NULL || x86_rows[r->insn[n].row].sensitivity == X86_INNOCUOUS) {
+        return;
+    }
+    for (; from < g->insns; from++) {
+        traps |= g->insn[from].op == IR_ROUTINE || g->insn[from].op == IR_TRAP_IF;
+    }
+    if (traps) {
+        (r->t->trapped)(r->t->trapped_who, r->pc[n], &r->insn[n]);
+    }
+}
+
 /* Lift step `n`; false: the region has got its end. */
 static bool lift_step(struct trace *r, unsigned n)
 {
@@ -318,11 +335,13 @@ static bool lift_step(struct trace *r, unsigned n)
                          .fpu = (r->key & UNIT_FPU) != 0,
                          .soft = soft_of(r, n),
                          .native = &r->native[n]};
+    uint32_t from = g->insns;
     struct lift_out out = lift_insn(r->t->lift, g, &in);
     uint64_t behind = in.pc + i->length;
     bool last = n + 1 == r->count;
     uint64_t next = last ? r->next : r->pc[n + 1];
 
+    tell_trap(r, n, from, out.end);
     switch (out.end) {
     case LIFT_CANNOT:
         leave(r, in.pc);

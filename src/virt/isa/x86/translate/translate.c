@@ -145,6 +145,8 @@ static int build(struct translate_cpu *t, struct mem *m, const struct x86_model 
         return r;
     }
     t->x.code->more = &unit_more;
+    t->trapped = o->trapped;
+    t->trapped_who = o->who;
     t->listens = mem_listen(m, &l) == 0;
     if (o->perf_map) {
         r = profile_open(t);

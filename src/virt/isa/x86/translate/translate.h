@@ -7,11 +7,13 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct cpu;
 struct cpu_env;
 struct err;
 struct mem;
+struct x86_insn;
 struct x86_model;
 
 /* What is translated how. */
@@ -29,6 +31,11 @@ struct translate_options {
                           once, without a look at the way it takes, also after a
                           store to it */
     enum translate_tiers tiers;
+    /* Told of each sensitive instruction (Popek's and Goldberg's) that made code traps for, to
+     * its routine or the interpreter, each time that it is made; on the processor's thread.
+     * NULL: nobody wants to know. */
+    void (*trapped)(void *who, uint64_t rip, const struct x86_insn *i);
+    void *who;    /* borrowed */
     unsigned hot; /* rounds of quickly translated code before it is hot; 0: 400 */
 };
 
