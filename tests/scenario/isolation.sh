@@ -25,8 +25,8 @@ goes_on() { # WHAT - the other one ticks, and has what it had
 }
 
 memory() {
-    is "$TECHNIQUE: another one's memory" "$(inside bad '{ cat /proc/[0-9]*/environ; dd if=/dev/mem bs=4k count=160
-        dd if=/proc/kcore bs=4k count=160; } 2>/dev/null | tr "\000" "\n" | grep -c TOKEN=hid[d]en; true')" 0
+    is "$TECHNIQUE: another one's memory" "$(inside bad '{ cat /proc/[0-9]*/environ; dd if=/dev/mem bs=4k count=32
+        dd if=/proc/kcore bs=4k count=32; } 2>/dev/null | tr "\000" "\n" | grep -c TOKEN=hid[d]en; true')" 0
     case $TECHNIQUE in
     container) fails 137 strata exec bad sh -c 'exec tail /dev/zero' ;;
     *) inside bad 'dd if=/dev/zero of=/dev/null bs=40M count=1 2>/dev/null' ;;
@@ -46,10 +46,10 @@ disk() {
 
 network() {
     is "$TECHNIQUE: it serves" "$(inside good "wget -q -O - http://$there/")" served
-    ! inside bad "timeout 3 wget -q -O - http://$there/" 2>/dev/null || fail "$TECHNIQUE: another network is reached"
-    ! inside bad "ip route add ${there%.*}.0/24 dev eth0 && timeout 3 wget -q -O - http://$there/" 2>/dev/null ||
+    ! inside bad "timeout 2 wget -q -O - http://$there/" 2>/dev/null || fail "$TECHNIQUE: another network is reached"
+    ! inside bad "ip route add ${there%.*}.0/24 dev eth0 && timeout 2 wget -q -O - http://$there/" 2>/dev/null ||
         fail "$TECHNIQUE: it is reached past the gateway"
-    ! inside bad 'timeout 3 wget -q -O - http://good/' 2>/dev/null || fail "$TECHNIQUE: another network's names are known"
+    ! inside bad 'timeout 2 wget -q -O - http://good/' 2>/dev/null || fail "$TECHNIQUE: another network's names are known"
     cell network tested
 }
 
