@@ -86,7 +86,8 @@ struct emit_frame {
      * home.  So they are not touched, and the host's SSE instructions run at full speed. */
     uint32_t uppers;
     uint32_t late; /* late.c; who stores `flags` sets it to 0 */
-    uint32_t link; /* exits to other pages that were patched under this number hold */
+    uint64_t link; /* exits to other pages that were patched under this number hold; 31
+                      bits */
     /* Host addresses of C functions, `void f(void *cpu)`.  `routine_helper` also stores
      * what is pending at a side exit, and does not return from a site of IR_TRAP_IF.
      * `fpu_helper` lends the x87 state to the host, or does not return. */

@@ -18,7 +18,8 @@
  * The host's stack needs no end of calls: it begins below a border of EMIT_STACK_BYTES,
  * with a pair that stands for "none".  A call that finds it full (the bits within the
  * border are zeros) forgets all pairs but that one.  Whatever leaves generated code
- * forgets them as well, so a pair never outlives what a region knows of its page. */
+ * forgets them as well, so a pair never outlives what a region knows of its page; so does
+ * who goes to code of another privilege (IR_EXIT_ALONE). */
 #include <errno.h>
 #include <stddef.h>
 
@@ -241,6 +242,8 @@ void emit_exit_by(struct emit *e, uint32_t at, unsigned detail)
         asm_bind(&e->o, call, e->o.at);
     } else if ((i->aux & IR_EXIT_KIND) == IR_EXIT_RETURN) {
         return_to(e, to);
+    } else if ((i->aux & IR_EXIT_KIND) == IR_EXIT_ALONE) {
+        emit_forget_calls(&e->o, e->env);
     }
     look_up_or_leave(e, to, i->imm);
 }

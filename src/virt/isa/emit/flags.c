@@ -292,6 +292,25 @@ unsigned emit_condition(struct emit *e, ir_value flags, enum ir_cond c)
                               c);
 }
 
+void emit_flags_pack(struct emit *e, uint32_t at, unsigned detail)
+{
+    ir_value flags = e->g->insn[at].arg[0];
+    struct asm_mem image = emit_field(e, offsetof(struct emit_frame, flags));
+    enum host_reg to;
+
+    (void)detail;
+    if (emit_is_home(e, flags)) {
+        emit_make_whole(e);
+    } else {
+        image = emit_field(e, offsetof(struct emit_frame, slow_value));
+        store_image(e, flags, image);
+    }
+    to = emit_define(e, at);
+    asm_load(&e->o, 64, to, image);
+    asm_alu_imm(&e->o, ASM_AND, 64, to, 0x8d5);
+    e->host_flags = 0;
+}
+
 /* I1 values are made where they are used when they come from a condition or from a
  * comparison of this region; else they are bytes. */
 unsigned emit_truth(struct emit *e, ir_value b)

@@ -156,6 +156,7 @@ void emit_insn(struct emit *e, uint32_t at);
 
 /* flags.c */
 unsigned emit_condition(struct emit *e, ir_value flags, enum ir_cond c); /* host's code */
+void emit_flags_pack(struct emit *e, uint32_t at, unsigned detail);
 unsigned emit_truth(struct emit *e, ir_value b); /* the host condition of an I1 value */
 void emit_flags_home(struct emit *e, ir_value flags);
 void emit_push_flags(struct emit *e, struct asm_mem m);  /* RFLAGS, as EFLAGS are now */

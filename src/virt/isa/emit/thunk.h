@@ -23,6 +23,9 @@ void emit_call_slow(struct emit *e, const struct emit_slow *s, uint32_t site,
 /* Out of the region, with that in `leave_exit`. */
 void emit_leave_by(struct emit *e, int64_t why);
 
+/* All pairs of calls go but that which stands for none. */
+void emit_forget_calls(struct asm_out *o, const struct emit_env *env);
+
 size_t emit_thunks_bytes(void);
 void emit_thunks(struct asm_out *o, const struct emit_env *env,
                  const struct emit_thunk_ends *ends);

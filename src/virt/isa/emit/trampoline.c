@@ -196,14 +196,19 @@ static void write_leave(struct asm_out *o, const struct emit_env *env)
     asm_ret(o);
 }
 
-/* From code to other code, which the engine found meanwhile; the guest's registers are in
- * the host's. */
-static void write_resume(struct asm_out *o, const struct emit_env *env)
+void emit_forget_calls(struct asm_out *o, const struct emit_env *env)
 {
     asm_load(o, 64, H_RSP, asm_gs(field(env, offsetof(struct emit_frame, host_stack))));
     asm_alu_imm(o, ASM_AND, 64, H_RSP, -(int32_t)EMIT_STACK_BYTES);
     asm_push_imm(o, 0);
     asm_push_mem(o, asm_gs(field(env, offsetof(struct emit_frame, bottom))));
+}
+
+/* From code to other code, which the engine found meanwhile; the guest's registers are in
+ * the host's. */
+static void write_resume(struct asm_out *o, const struct emit_env *env)
+{
+    emit_forget_calls(o, env);
     asm_jmp_mem(o, asm_gs(field(env, offsetof(struct emit_frame, entry))));
 }
 

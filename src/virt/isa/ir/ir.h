@@ -217,6 +217,7 @@ enum ir_exit {
     IR_EXIT_JUMP,
     IR_EXIT_CALL,
     IR_EXIT_RETURN,
+    IR_EXIT_ALONE, /* calls from before are not returned to behind it */
     IR_EXIT_KIND = 3,
     IR_EXIT_FAR = 4,     /* to an address whose translation may change, and this region's
                             not with it */

@@ -18,6 +18,9 @@
 #define FLAG_INVERT_SF (UINT64_C(1) << 16)
 #define FLAG_INVERT_PF (UINT64_C(1) << 17)
 
+/* What SYSRET takes from R11: all but RF and VM (SDM volume 2, SYSRET). */
+#define X86_SYSRET_FLAGS 0x3c7fd7u
+
 /* Turn flags that `rflags` holds into the lazy form. */
 void x86_flags_unpack(struct x86_cpu *c);
 

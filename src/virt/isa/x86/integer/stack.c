@@ -277,7 +277,7 @@ ALWAYS void check_end(struct x86_cpu *c, uint64_t sp, unsigned bits)
 {
     uint64_t linear = x86_linear(c, X86_SS, sp, bits / 8, X86_WRITE);
 
-    x86_linear_probe(c, (enum x86_rights)c->tlbs->rights, linear, bits / 8, X86_WRITE);
+    x86_linear_probe(c, x86_rights_now(c), linear, bits / 8, X86_WRITE);
 }
 
 ALWAYS void enter(struct x86_cpu *c, const struct x86_insn *i, unsigned bits,

@@ -52,6 +52,16 @@ static bool lift_push(struct work *w, unsigned detail)
     return true;
 }
 
+static bool lift_pushf(struct work *w, unsigned detail)
+{
+    (void)detail;
+    if (!in_64(w) || w->i->size != X86_64) {
+        return false;
+    }
+    push(w, X86_64, lift_rflags(w));
+    return true;
+}
+
 static bool lift_pop(struct work *w, unsigned detail)
 {
     ir_value sp = ir_get(w->g, X86_RSP), v;
@@ -185,27 +195,16 @@ static bool lift_ret(struct work *w, unsigned detail)
 }
 
 const struct lift_name lift_control_names[] = {
-    {"push", lift_push, 0},
-    {"pop", lift_pop, 0},
-    {"leave", lift_leave, 0},
-    {"jmp", lift_jmp, 0},
-    {"call", lift_call, 0},
-    {"ret", lift_ret, 0},
-    {"jo", lift_jcc, IR_COND_O},
-    {"jno", lift_jcc, IR_COND_NO},
-    {"jb", lift_jcc, IR_COND_C},
-    {"jae", lift_jcc, IR_COND_NC},
-    {"je", lift_jcc, IR_COND_Z},
-    {"jne", lift_jcc, IR_COND_NZ},
-    {"jbe", lift_jcc, IR_COND_BE},
-    {"ja", lift_jcc, IR_COND_A},
-    {"js", lift_jcc, IR_COND_S},
-    {"jns", lift_jcc, IR_COND_NS},
-    {"jp", lift_jcc, IR_COND_P},
-    {"jnp", lift_jcc, IR_COND_NP},
-    {"jl", lift_jcc, IR_COND_L},
-    {"jge", lift_jcc, IR_COND_GE},
-    {"jle", lift_jcc, IR_COND_LE},
-    {"jg", lift_jcc, IR_COND_G},
-    {NULL, NULL, 0},
+    {"push", lift_push, 0},        {"pop", lift_pop, 0},
+    {"pushf", lift_pushf, 0},      {"leave", lift_leave, 0},
+    {"jmp", lift_jmp, 0},          {"call", lift_call, 0},
+    {"ret", lift_ret, 0},          {"jo", lift_jcc, IR_COND_O},
+    {"jno", lift_jcc, IR_COND_NO}, {"jb", lift_jcc, IR_COND_C},
+    {"jae", lift_jcc, IR_COND_NC}, {"je", lift_jcc, IR_COND_Z},
+    {"jne", lift_jcc, IR_COND_NZ}, {"jbe", lift_jcc, IR_COND_BE},
+    {"ja", lift_jcc, IR_COND_A},   {"js", lift_jcc, IR_COND_S},
+    {"jns", lift_jcc, IR_COND_NS}, {"jp", lift_jcc, IR_COND_P},
+    {"jnp", lift_jcc, IR_COND_NP}, {"jl", lift_jcc, IR_COND_L},
+    {"jge", lift_jcc, IR_COND_GE}, {"jle", lift_jcc, IR_COND_LE},
+    {"jg", lift_jcc, IR_COND_G},   {NULL, NULL, 0},
 };

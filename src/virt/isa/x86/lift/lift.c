@@ -10,6 +10,31 @@
 #include "base/fault.h"
 #include "virt/isa/x86/lift/private.h"
 
+static struct ir_global word_at(const char *name, size_t offset)
+{
+    return (struct ir_global){
+        .name = name, .offset = (uint32_t)offset, .type = IR_I64, .pin = IR_NO_PIN};
+}
+
+/* What changes with the privilege. */
+static void add_sides(struct ir_global *table, const struct lift_places *at)
+{
+    static const char *const names[2][LIFT_SIDE_WORDS] = {
+        {"system_tlb", "system_jumps", "system_link", "system_cs", "system_ss",
+         "system_usual"},
+        {"users_tlb", "users_jumps", "users_link", "users_cs", "users_ss",
+         "users_usual"}};
+
+    for (unsigned n = 0; n < LIFT_SIDE_WORDS; n++) {
+        table[LIFT_SYSTEM + n] = word_at(names[0][n], at->system + n * sizeof(uint64_t));
+        table[LIFT_USERS + n] = word_at(names[1][n], at->users + n * sizeof(uint64_t));
+    }
+    table[LIFT_JUMPS] = word_at("jumps", at->jumps);
+    table[LIFT_LINK] = word_at("link", at->link);
+    table[LIFT_CPL] = word_at("cpl", offsetof(struct x86_cpu, r.cpl));
+    table[LIFT_CPL].type = IR_I8;
+}
+
 /* Those that are no more than a word of the processor's struct. */
 static void add_more(struct ir_global *table)
 {
@@ -26,17 +51,24 @@ static void add_more(struct ir_global *table)
         {LIFT_GS_WRITE, "gs_write", offsetof(struct x86_cpu, write_base[X86_GS])},
         {LIFT_CR2, "cr2", offsetof(struct x86_cpu, r.cr2)},
         {LIFT_CR3, "cr3", offsetof(struct x86_cpu, r.cr3)},
+        {LIFT_SFMASK, "sfmask", offsetof(struct x86_cpu, r.msr.sfmask)},
+        {LIFT_LSTAR, "lstar", offsetof(struct x86_cpu, r.msr.lstar)},
+        {LIFT_CS, "cs", offsetof(struct x86_cpu, r.seg[X86_CS])},
+        {LIFT_CS_BASE, "cs_base", offsetof(struct x86_cpu, r.seg[X86_CS].base)},
+        {LIFT_SS, "ss", offsetof(struct x86_cpu, r.seg[X86_SS])},
+        {LIFT_SS_BASE, "ss_base", offsetof(struct x86_cpu, r.seg[X86_SS].base)},
+        {LIFT_TLB, "tlb", offsetof(struct x86_cpu, tlb)},
+        {LIFT_USUAL, "usual", offsetof(struct x86_cpu, usual_addend)},
+        {LIFT_FS_BASE, "fs_base", offsetof(struct x86_cpu, r.seg[X86_FS].base)},
+        {LIFT_GS_BASE, "gs_base", offsetof(struct x86_cpu, r.seg[X86_GS].base)},
     };
 
     for (size_t n = 0; n < sizeof words / sizeof words[0]; n++) {
-        table[words[n].n] = (struct ir_global){.name = words[n].name,
-                                               .offset = (uint32_t)words[n].offset,
-                                               .type = IR_I64,
-                                               .pin = IR_NO_PIN};
+        table[words[n].n] = word_at(words[n].name, words[n].offset);
     }
 }
 
-void lift_globals(struct ir_global ret_table[LIFT_GLOBALS], uint32_t flags_offset,
+void lift_globals(struct ir_global ret_table[LIFT_GLOBALS], const struct lift_places *at,
                   const uint8_t pins[16])
 {
     static const char *const names[16] = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp",
@@ -52,18 +84,9 @@ void lift_globals(struct ir_global ret_table[LIFT_GLOBALS], uint32_t flags_offse
             .pin = pins[n]};
     }
     ret_table[LIFT_FLAGS] = (struct ir_global){
-        .name = "flags", .offset = flags_offset, .type = IR_FLAGS_TYPE, .pin = IR_NO_PIN};
-    ret_table[LIFT_FS_BASE] =
-        (struct ir_global){.name = "fs_base",
-                           .offset = offsetof(struct x86_cpu, r.seg[X86_FS].base),
-                           .type = IR_I64,
-                           .pin = IR_NO_PIN};
-    ret_table[LIFT_GS_BASE] =
-        (struct ir_global){.name = "gs_base",
-                           .offset = offsetof(struct x86_cpu, r.seg[X86_GS].base),
-                           .type = IR_I64,
-                           .pin = IR_NO_PIN};
+        .name = "flags", .offset = at->flags, .type = IR_FLAGS_TYPE, .pin = IR_NO_PIN};
     add_more(ret_table);
+    add_sides(ret_table, at);
 }
 
 static enum operand_place place_of(char letter)

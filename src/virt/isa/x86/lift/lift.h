@@ -12,6 +12,8 @@
 #include "virt/isa/ir/build.h"
 #include "virt/isa/x86/cpu.h"
 
+#define LIFT_SIDE_WORDS 6
+
 /* Globals: the general registers by number, then these. */
 enum lift_global {
     LIFT_FLAGS = 16,
@@ -25,12 +27,41 @@ enum lift_global {
     LIFT_GS_WRITE,
     LIFT_CR2,
     LIFT_CR3,
-    LIFT_GLOBALS
+    /* What SYSCALL and SYSRET change: */
+    LIFT_SFMASK,
+    LIFT_LSTAR,
+    LIFT_CPL,
+    LIFT_CS, /* the first word of a segment: selector, attributes, limit */
+    LIFT_CS_BASE,
+    LIFT_SS,
+    LIFT_SS_BASE,
+    LIFT_TLB,
+    LIFT_USUAL,
+    LIFT_JUMPS,
+    LIFT_LINK,
+    LIFT_SYSTEM,                                /* `struct lift_side`, word by word */
+    LIFT_USERS = LIFT_SYSTEM + LIFT_SIDE_WORDS, /* ... of level 3 */
+    LIFT_GLOBALS = LIFT_USERS + LIFT_SIDE_WORDS
 };
 
-/* Fill in the table; `flags_offset` is where the FLAGS image lies in the processor's
- * struct, and `pins` names a host register for each general register or IR_NO_PIN. */
-void lift_globals(struct ir_global ret_table[LIFT_GLOBALS], uint32_t flags_offset,
+/* What belongs to code of one privilege, which the engine keeps ready for changes to it. */
+struct lift_side {
+    uint64_t tlb; /* 0: not ready, the routine does it */
+    uint64_t jumps, link;
+    uint64_t cs, ss;
+    uint64_t usual; /* the host address of the addend of most pages */
+};
+
+/* Offsets into the processor's struct. */
+struct lift_places {
+    uint32_t flags;       /* the FLAGS image */
+    uint32_t jumps, link; /* as in `struct lift_side`, of what runs */
+    uint32_t system, users;
+};
+
+/* Fill in the table; `pins` names a host register for each general register or
+ * IR_NO_PIN. */
+void lift_globals(struct ir_global ret_table[LIFT_GLOBALS], const struct lift_places *at,
                   const uint8_t pins[16]);
 
 struct lift_row; /* what is known of one row; made once */

@@ -121,6 +121,7 @@ ir_value lift_atomic(struct work *w, enum ir_atomic kind, enum x86_size s,
                      struct ir_insn a, ir_value v);
 
 /* system.c */
+ir_value lift_rflags(struct work *w); /* in 64-bit mode, as PUSHF and SYSCALL save them */
 bool lift_from_control(struct work *w, unsigned detail);
 
 /* vector.c */

@@ -41,11 +41,6 @@ static void write_span(struct x86_cpu *c, const struct span *s, const void *buf)
     }
 }
 
-static enum x86_rights rights(const struct x86_cpu *c)
-{
-    return (enum x86_rights)c->tlbs->rights;
-}
-
 /* Ten bytes go as eight and two: where the two may not be, the page of the eight faults
  * first (as processors do; Intel SDM vol. 3A 6.9 leaves the order to them). */
 static uint64_t linear_of(struct x86_cpu *c, enum x86_seg s, uint64_t offset,
@@ -54,7 +49,8 @@ static uint64_t linear_of(struct x86_cpu *c, enum x86_seg s, uint64_t offset,
     struct span span;
 
     if (bytes == 10) {
-        translate(c, x86_linear(c, s, offset, 8, access), 8, access, rights(c), &span);
+        translate(c, x86_linear(c, s, offset, 8, access), 8, access, x86_rights_now(c),
+                  &span);
     }
     return x86_linear(c, s, offset, bytes, access);
 }
@@ -65,7 +61,7 @@ void x86_load_bytes_slow(struct x86_cpu *c, enum x86_seg s, uint64_t offset, voi
     uint64_t linear = linear_of(c, s, offset, bytes, X86_READ);
     struct span span;
 
-    translate(c, linear, bytes, X86_READ, rights(c), &span);
+    translate(c, linear, bytes, X86_READ, x86_rights_now(c), &span);
     x86_note_watched(c, linear, bytes, X86_READ);
     read_span(c, &span, buf);
 }
@@ -76,7 +72,7 @@ void x86_store_bytes_slow(struct x86_cpu *c, enum x86_seg s, uint64_t offset,
     uint64_t linear = linear_of(c, s, offset, bytes, X86_WRITE);
     struct span span;
 
-    translate(c, linear, bytes, X86_WRITE, rights(c), &span);
+    translate(c, linear, bytes, X86_WRITE, x86_rights_now(c), &span);
     x86_note_watched(c, linear, bytes, X86_WRITE);
     write_span(c, &span, buf);
 }
@@ -180,7 +176,7 @@ void *x86_rmw_begin_slow(struct x86_cpu *c, enum x86_seg s, uint64_t offset,
     uint64_t linear = x86_linear(c, s, offset, bytes, X86_WRITE);
     struct span span;
 
-    translate(c, linear, bytes, X86_WRITE, rights(c), &span);
+    translate(c, linear, bytes, X86_WRITE, x86_rights_now(c), &span);
     x86_note_watched(c, linear, bytes, X86_WRITE);
     c->rmw.bytes[1] = 0;
     for (unsigned i = 0; i < span.count; i++) {

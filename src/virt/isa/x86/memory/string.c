@@ -35,13 +35,13 @@ uint64_t x86_elements_at(struct x86_cpu *c, enum x86_seg s, uint64_t offset,
     if (inside + e.bytes > MEM_PAGE_BYTES) {
         return 0;
     }
-    part.host = x86_tlb_hit(c, linear, e.bytes, access, (enum x86_rights)c->tlbs->rights);
+    part.host = x86_tlb_hit(c, linear, e.bytes, access, x86_rights_now(c));
     if (part.host != NULL) { /* nothing to look at */
         n = e.downwards ? inside / e.bytes + 1 : (MEM_PAGE_BYTES - inside) / e.bytes;
         *ret_host = part.host;
         return lesser(n, room_in_segment(c, s, offset, e.bytes, e.downwards));
     }
-    x86_translate(c, linear, access, (enum x86_rights)c->tlbs->rights, &part);
+    x86_translate(c, linear, access, x86_rights_now(c), &part);
     if (part.host == NULL || x86_is_watched(c, linear & ~X86_PAGE_MASK, access)) {
         return 0;
     }
@@ -85,7 +85,7 @@ const uint8_t *x86_fetch_page(struct x86_cpu *c, uint64_t rip, unsigned *ret_byt
     unsigned room;
     uint64_t linear = code_linear(c, rip, &room);
     unsigned index = x86_tlb_index(linear);
-    const struct x86_tlb *t = c->tlbs->real;
+    const struct x86_tlb *t = x86_tlb_real(c);
     struct x86_part part = {.bytes = 1};
 
     *ret_bytes = room;
@@ -94,7 +94,7 @@ const uint8_t *x86_fetch_page(struct x86_cpu *c, uint64_t rip, unsigned *ret_byt
         *ret_at = t->page[index].at | (linear & X86_PAGE_MASK);
         return (const uint8_t *)(uintptr_t)(linear + t->entry[index].addend);
     }
-    x86_translate(c, linear, X86_EXECUTE, (enum x86_rights)c->tlbs->rights, &part);
+    x86_translate(c, linear, X86_EXECUTE, x86_rights_now(c), &part);
     x86_note_fetched(c, &t->page[index]);
     *ret_at = part.at;
     return part.host;
@@ -107,7 +107,7 @@ uint8_t x86_fetch8(struct x86_cpu *c, uint64_t rip)
     struct x86_part part = {.bytes = 1};
     uint8_t byte = 0;
 
-    x86_translate(c, linear, X86_EXECUTE, (enum x86_rights)c->tlbs->rights, &part);
+    x86_translate(c, linear, X86_EXECUTE, x86_rights_now(c), &part);
     x86_part_read(c, &part, &byte);
     return byte;
 }

@@ -170,8 +170,7 @@ int x86_tlb_init(struct x86_cpu *c)
     prepare(&c->tlbs->none);
     c->tlbs->now = &c->tlbs->space[0];
     c->tlbs->now->used = true;
-    c->tlbs->real = &c->tlbs->now->as[X86_AS_SYSTEM];
-    c->tlb = c->tlbs->real;
+    c->tlb = &c->tlbs->now->as[X86_AS_SYSTEM];
     return 0;
 }
 
@@ -184,18 +183,10 @@ void x86_tlb_fini(struct x86_cpu *c)
 
 void x86_tlb_select(struct x86_cpu *c)
 {
-    struct x86_tlb_set *set = c->tlbs;
-    bool ac = (c->r.rflags & X86_AC_BIT) != 0;
-    bool checks_alignment = c->r.cpl == 3 && ac && (c->r.cr0 & X86_CR0_AM) != 0;
+    bool checks_alignment =
+        c->r.cpl == 3 && (c->r.rflags & X86_AC_BIT) != 0 && (c->r.cr0 & X86_CR0_AM) != 0;
 
-    if (c->r.cpl == 3) {
-        set->rights = X86_AS_USER;
-    } else {
-        set->rights =
-            ac && (c->r.cr4 & X86_CR4_SMAP) != 0 ? X86_AS_SYSTEM_AC : X86_AS_SYSTEM;
-    }
-    set->real = &set->now->as[set->rights];
-    c->tlb = checks_alignment ? &set->none : set->real;
+    c->tlb = checks_alignment ? &c->tlbs->none : &c->tlbs->now->as[x86_rights_now(c)];
     c->usual_addend = c->tlb->usual_addend;
 }
 

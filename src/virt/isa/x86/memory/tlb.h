@@ -97,8 +97,6 @@ struct x86_space {
 struct x86_tlb_set {
     struct x86_space space[X86_SPACES];
     struct x86_space *now;
-    struct x86_tlb *real; /* of the current space and privilege */
-    uint8_t rights;       /* `enum x86_rights` of `real` */
     uint64_t clock;
     uint64_t generation;        /* of system code through global pages, in all spaces */
     struct x86_fetched fetched; /* ... since then */
@@ -143,6 +141,20 @@ void x86_note_watched(struct x86_cpu *c, uint64_t linear, unsigned bytes,
 static inline unsigned x86_tlb_index(uint64_t linear)
 {
     return (unsigned)(linear >> MEM_PAGE_SHIFT) & (X86_TLB_ENTRIES - 1);
+}
+
+/* Whose rights the processor has now; `x86_cpu.tlb` is the table that goes with them. */
+static inline enum x86_rights x86_rights_now(const struct x86_cpu *c)
+{
+    bool has_override = (c->r.rflags & X86_AC_BIT) != 0 && (c->r.cr4 & X86_CR4_SMAP) != 0;
+
+    return c->r.cpl == 3 ? X86_AS_USER : has_override ? X86_AS_SYSTEM_AC : X86_AS_SYSTEM;
+}
+
+/* The same table, also while alignment checks leave the processor without one. */
+static inline struct x86_tlb *x86_tlb_real(const struct x86_cpu *c)
+{
+    return c->tlb != &c->tlbs->none ? c->tlb : &c->tlbs->now->as[X86_AS_USER];
 }
 
 /* A small set of numbers, which may say yes for one that is not there. */

@@ -3,6 +3,7 @@
  * As Intel's processors do (SDM volume 2): SYSCALL in 64-bit mode only; SYSRET checks
  * RCX before it changes anything, so #GP comes at level 0; code and stack segments
  * are set to fixed values without a look at the tables. */
+#include "virt/isa/x86/flags.h"
 #include "virt/isa/x86/system/routine.h"
 
 #define FLAT_CODE32 0xc09bu /* G, D, present, code, readable, accessed */
@@ -16,6 +17,16 @@ static struct x86_segment flat(uint16_t selector, unsigned attr, uint8_t dpl)
                                 .limit = 0xffffffffu};
 }
 
+void x86_syscall_segments(const struct x86_cpu *c, uint8_t cpl,
+                          struct x86_segment *ret_cs, struct x86_segment *ret_ss)
+{
+    unsigned star = (unsigned)(c->r.msr.star >> (cpl == 0 ? 32 : 48)) & 0xffff;
+
+    *ret_cs =
+        flat((uint16_t)(((star + (cpl == 0 ? 0 : 16)) & 0xfffc) | cpl), FLAT_CODE64, cpl);
+    *ret_ss = flat((uint16_t)(((star + 8) & 0xfffc) | cpl), FLAT_DATA, cpl);
+}
+
 /* CS and SS at once, to `cpl`. */
 static void enter_flat(struct x86_cpu *c, uint16_t cs_selector, uint16_t ss_selector,
                        bool is_long, uint8_t cpl, uint64_t rip)
@@ -25,22 +36,22 @@ static void enter_flat(struct x86_cpu *c, uint16_t cs_selector, uint16_t ss_sele
         flat((uint16_t)((ss_selector & 0xfffc) | cpl), FLAT_DATA, cpl);
 
     c->wants |= X86_WANT_RELOAD;
-    if (is_long && c->code_mode == X86_CODE64) { /* nothing that is derived changes */
-        cs.selector = (uint16_t)((cs_selector & 0xfffc) | cpl);
-        c->r.seg[X86_CS] = cs;
-        c->r.seg[X86_SS] = ss;
-        c->next_rip = rip;
-        x86_set_cpl(c, cpl);
-        return;
-    }
     x86_enter(c, cs_selector, &cs, cpl, rip);
     x86_set_segment(c, X86_SS, &ss);
+}
+
+/* Between 64-bit code nothing that is derived changes. */
+static void enter_long(struct x86_cpu *c, uint8_t cpl, uint64_t rip)
+{
+    c->wants |= X86_WANT_RELOAD;
+    x86_syscall_segments(c, cpl, &c->r.seg[X86_CS], &c->r.seg[X86_SS]);
+    c->next_rip = rip;
+    x86_set_cpl(c, cpl);
 }
 
 static void syscall(struct x86_cpu *c, const struct x86_insn *i)
 {
     const struct x86_msrs *m = &c->r.msr;
-    uint16_t selector = (uint16_t)(m->star >> 32 & 0xfffc);
 
     (void)i;
     if ((m->efer & X86_EFER_SCE) == 0 || c->code_mode != X86_CODE64) {
@@ -50,7 +61,7 @@ static void syscall(struct x86_cpu *c, const struct x86_insn *i)
     c->r.gpr[X86_RCX] = c->next_rip;
     c->r.gpr[X86_R11] = c->r.rflags & ~(uint64_t)X86_RF;
     c->r.rflags = (c->r.rflags & ~m->sfmask & ~(uint64_t)X86_RF) | 2;
-    enter_flat(c, selector, (uint16_t)(selector + 8), true, 0, m->lstar);
+    enter_long(c, 0, m->lstar);
 }
 
 static void sysret(struct x86_cpu *c, const struct x86_insn *i)
@@ -59,7 +70,6 @@ static void sysret(struct x86_cpu *c, const struct x86_insn *i)
     bool to_long = i->size == X86_64;
     uint16_t base = (uint16_t)(m->star >> 48);
     uint64_t rip = c->r.gpr[X86_RCX];
-    uint16_t cs = (uint16_t)((to_long ? base + 16 : base) | 3);
 
     if ((m->efer & X86_EFER_SCE) == 0 || c->code_mode != X86_CODE64) {
         x86_raise(c, X86_UD);
@@ -68,8 +78,12 @@ static void sysret(struct x86_cpu *c, const struct x86_insn *i)
         x86_raise_error(c, X86_GP, 0);
     }
     x86_flags_pack(c);
-    c->r.rflags = (c->r.gpr[X86_R11] & 0x3c7fd7) | 2; /* without RF and VM */
-    enter_flat(c, cs, (uint16_t)(base + 8), to_long, 3, to_long ? rip : (uint32_t)rip);
+    c->r.rflags = (c->r.gpr[X86_R11] & X86_SYSRET_FLAGS) | 2;
+    if (to_long) {
+        enter_long(c, 3, rip);
+    } else {
+        enter_flat(c, base | 3, (uint16_t)(base + 8), false, 3, (uint32_t)rip);
+    }
     x86_write_flags(c, 0, 0);
 }
 

@@ -46,6 +46,10 @@ void x86_write_cr(struct x86_cpu *c, unsigned n, uint64_t value);
 void x86_write_flags(struct x86_cpu *c, uint64_t value, uint64_t mask);
 void x86_set_cpl(struct x86_cpu *c, uint8_t cpl);
 
+/* CS and SS of 64-bit code behind SYSCALL (level 0) and SYSRET (3). */
+void x86_syscall_segments(const struct x86_cpu *c, uint8_t cpl,
+                          struct x86_segment *ret_cs, struct x86_segment *ret_ss);
+
 /* #UD, #NM, #MF as the instruction's class asks (CR0.EM/TS/MP, CR4.OSFXSR/OSXSAVE). */
 void x86_need_fpu(struct x86_cpu *c, bool is_wait);
 void x86_need_mmx(struct x86_cpu *c);

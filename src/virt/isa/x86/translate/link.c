@@ -10,6 +10,7 @@
 
 #include "host/ram.h"
 #include "virt/isa/x86/memory/tlb.h"
+#include "virt/isa/x86/system/system.h"
 #include "virt/isa/x86/translate/private.h"
 
 #define LINKS_MOST 0x7ffffff0u /* below what an exit has that was never patched */
@@ -191,6 +192,69 @@ static unsigned table_now(const struct x86_tlb_set *set, bool is_user,
     return is_shared ? JUMP_SHARED : (unsigned)(set->now - set->space) * 2 + is_user;
 }
 
+static uint64_t first_word(const struct x86_segment *s)
+{
+    uint64_t v;
+
+    memcpy(&v, s, sizeof v);
+    return v;
+}
+
+/* What SYSCALL, or SYSRET, needs to go to the other privilege in place: a table that is up
+ * to date. */
+static void refresh_side(struct translate_cpu *t, bool is_user, uint16_t key)
+{
+    const struct x86_cpu *c = &t->x;
+    struct lift_side *side = &t->side[is_user];
+    struct x86_tlb *tlb = &c->tlbs->now->as[is_user ? X86_AS_USER : X86_AS_SYSTEM];
+    struct x86_segment cs, ss;
+    uint64_t generation;
+    unsigned n = table_now(c->tlbs, is_user, &generation);
+    const struct jump_space *s = &t->space[n];
+
+    side->tlb = 0;
+    if (!s->is_used || s->generation != generation ||
+        s->key != (is_user ? key : key | UNIT_SYSTEM)) {
+        return;
+    }
+    x86_syscall_segments(c, is_user ? 3 : 0, &cs, &ss);
+    side->cs = first_word(&cs);
+    side->ss = first_word(&ss);
+    side->jumps = (uint64_t)(uintptr_t)table_of(t, n);
+    side->link = s->link;
+    side->usual = (uint64_t)(uintptr_t)&tlb->usual_addend;
+    side->tlb = (uint64_t)(uintptr_t)tlb;
+}
+
+/* In 64-bit mode; SMAP's override is the routine's where a system call leaves it. */
+static void refresh_sides(struct translate_cpu *t, uint16_t key)
+{
+    const struct x86_cpu *c = &t->x;
+    const struct x86_msrs *m = &c->r.msr;
+    bool may = c->code_mode == X86_CODE64 && (m->efer & X86_EFER_SCE) != 0 &&
+               (m->sfmask & X86_AC_BIT) != 0;
+    const struct side_state now = {
+        .space = (uint64_t)(uintptr_t)c->tlbs->now,
+        .generation = c->map_generation,
+        .links = t->links,
+        .star = m->star,
+        .sfmask = m->sfmask,
+        .mode = (uint64_t)(key & ~UNIT_SYSTEM) << 2 | (uint64_t)may << 1 |
+                c->tlbs->now->is_local,
+    };
+
+    if (memcmp(&now, &t->sides, sizeof now) == 0) {
+        return;
+    }
+    t->sides = now;
+    if (may) {
+        refresh_side(t, false, key & ~UNIT_SYSTEM);
+        refresh_side(t, true, key & ~UNIT_SYSTEM);
+    } else {
+        t->side[0].tlb = t->side[1].tlb = 0;
+    }
+}
+
 void link_refresh(struct translate_cpu *t)
 {
     uint64_t generation;
@@ -204,4 +268,5 @@ void link_refresh(struct translate_cpu *t)
     t->frame.jumps = (uint64_t)(uintptr_t)table_of(t, n);
     t->frame.link = s->link;
     t->key = key;
+    refresh_sides(t, key);
 }

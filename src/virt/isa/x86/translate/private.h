@@ -66,6 +66,11 @@ struct jump_space {
     bool is_used;
 };
 
+/* What `struct lift_side` was made of, in words that are compared. */
+struct side_state {
+    uint64_t space, generation, links, star, sfmask, mode;
+};
+
 struct dirty {
     gpa page;
     uint16_t from, to;
@@ -81,6 +86,8 @@ struct fpu_image {
 struct translate_cpu {
     struct x86_cpu x;
     struct emit_frame frame;
+    struct lift_side side[2]; /* of the system, of users: link.c */
+    struct side_state sides;
     struct fpu_image image;
     uint32_t local; /* a routine asked to leave the region */
 
@@ -113,6 +120,7 @@ struct translate_cpu {
     uint16_t key;      /* the way of decoding in force */
     struct path path;  /* of the trace in work */
     bool inside;       /* generated code is running */
+    uint8_t level;     /* of the code that the interpreter's window is of */
     bool knows_uppers; /* `frame.uppers` is of the registers as they are */
     bool is_counted;   /* this run has a budget that ends */
     uint64_t mark;     /* the budget when the interpreter went on */

@@ -233,6 +233,10 @@ void translate_interpret(struct translate_cpu *t, unsigned most)
 {
     t->mark = t->x.budget;
     t->knows_uppers = false;
+    if (t->level != t->x.r.cpl) { /* generated code may have gone there */
+        t->level = t->x.r.cpl;
+        t->x.code->window_end = 0;
+    }
     x86_execute(&t->x, most);
     t->x.count.interpreted += t->mark - t->x.budget;
 }

@@ -82,7 +82,7 @@ static bool is_plain_page(struct x86_cpu *c, uint64_t at, unsigned bytes, bool w
     struct x86_part p = {.bytes = bytes};
     const struct mem_region *r;
 
-    x86_translate(c, at, access, c->tlbs->rights, &p);
+    x86_translate(c, at, access, x86_rights_now(c), &p);
     r = p.region;
     *ret_part = p;
     return p.host != NULL && !(writes && r->read_only) &&
@@ -122,11 +122,11 @@ static uint64_t find_window(struct translate_cpu *t, const struct site *s)
     const struct x86_tlb_entry *entry;
 
     t->frame.window[w.number] = begin;
-    if (c->tlb != c->tlbs->real || begin % w.align != 0 || crosses(first, s->bytes) ||
+    if (c->tlb == &c->tlbs->none || begin % w.align != 0 || crosses(first, s->bytes) ||
         !x86_is_canonical(first)) {
         return EMIT_NO_WINDOW;
     }
-    x86_translate(c, first, s->for_write ? X86_WRITE : X86_READ, c->tlbs->rights, &p);
+    x86_translate(c, first, s->for_write ? X86_WRITE : X86_READ, x86_rights_now(c), &p);
     entry = &c->tlb->entry[x86_tlb_index(first)];
     if ((w.writes ? entry->write : entry->read) != (first & ~X86_PAGE_MASK) ||
         crosses(begin, w.span)) {
@@ -175,11 +175,11 @@ static bool store_beside(struct x86_cpu *c, const struct x86_part *p, uint64_t v
 static bool is_known_code_page(const struct x86_cpu *c, uint64_t at, unsigned bytes,
                                struct x86_part *ret_part)
 {
-    const struct x86_tlb_page *p = &c->tlbs->real->page[x86_tlb_index(at)];
+    const struct x86_tlb_page *p = &x86_tlb_real(c)->page[x86_tlb_index(at)];
     const struct mem_region *r = p->region;
 
     if (!p->used || p->linear != (at & ~X86_PAGE_MASK) || (p->allowed & X86_WRITE) == 0 ||
-        crosses(at, bytes) || c->tlb != c->tlbs->real ||
+        crosses(at, bytes) || c->tlb == &c->tlbs->none ||
         x86_is_watched(c, p->linear, X86_WRITE) || r == NULL || r->host == NULL ||
         r->read_only || r->flags[(p->at - r->base) >> MEM_PAGE_SHIFT] != MEM_CODE) {
         return false;
@@ -337,6 +337,44 @@ static bool may_change_vectors(const struct x86_insn *i)
     return (none >> x86_rows[i->row].feature & 1) == 0;
 }
 
+/* A unit whose instruction ends in the next page found other bytes there: it goes, unless
+ * the soft TLB just does not have that page. */
+static void drop_crossing(struct translate_cpu *t, const struct unit *u)
+{
+    struct x86_cpu *c = &t->x;
+    uint64_t next = (u->rip | X86_PAGE_MASK) + 1;
+
+    if (c->tlb->entry[x86_tlb_index(next)].execute == next) {
+        pthread_mutex_lock(&c->code->share->lock);
+        unit_note_dirty_locked(t, &(struct dirty){.page = u->at & ~X86_PAGE_MASK,
+                                                  .from = u->low,
+                                                  .to = u->high});
+        pthread_mutex_unlock(&c->code->share->lock);
+    }
+}
+
+/* Its instruction, then, by the interpreter; the run loop comes next. */
+static void interpret_crossing(struct translate_cpu *t, const struct site *s)
+{
+    struct x86_cpu *c = &t->x;
+
+    fpu_take(t);
+    flags_to_guest(t);
+    c->next_rip = pc_of(t, s);
+    c->r.gpr[X86_RIP] = c->next_rip;
+    c->budget += s->left;
+    c->code->block = NULL;
+    t->inside = false;
+    drop_crossing(t, unit_numbered(t, s->unit));
+    translate_interpret(t, 1);
+    t->inside = true;
+    x86_flags_pack(c);
+    t->frame.flags = c->r.rflags;
+    t->frame.late = 0;
+    t->frame.uppers = slow_has_uppers(c);
+    t->frame.leave_to = c->next_rip;
+}
+
 /* Called for a row's routine, and by side exits to have their values stored. */
 void routine_helper(void *cpu)
 {
@@ -348,6 +386,10 @@ void routine_helper(void *cpu)
     bool lent = t->frame.fpu_lent != 0, touches_flags;
 
     put_pends(t, s);
+    if (s->op == IR_TRAP_IF && s->bytes != 0) {
+        interpret_crossing(t, s);
+        return;
+    }
     if (s->op != IR_NATIVE && s->op != IR_ROUTINE && s->op != IR_TRAP_IF) {
         return;
     }

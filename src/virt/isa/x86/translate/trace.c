@@ -11,10 +11,12 @@
  * making if another reads it: `flags_dead` says that all of them are written again before
  * anybody could look - no reader, no way out and no access to memory in between. */
 #include <errno.h>
+#include <stddef.h>
 #include <string.h>
 
 #include "virt/isa/x86/interpret/interpret.h"
 #include "virt/isa/x86/memory/memory.h"
+#include "virt/isa/x86/memory/tlb.h"
 #include "virt/isa/x86/translate/private.h"
 
 #define FLAGS_ALL       UINT32_MAX
@@ -41,6 +43,8 @@ struct trace {
     unsigned
         rounds; /* of the whole loop that are still to be written down; 0: not known */
     uint16_t key;
+    bool crosses;           /* the only instruction ends in the next page */
+    uint64_t tail, mask;    /* its bytes there */
     struct x86_known known; /* what the interpreter has decoded */
 };
 
@@ -104,6 +108,56 @@ static bool collect_one(struct trace *r, uint64_t pc)
         .soft = soft_is(r->t, r->page + offset) ? (uint8_t)lift_soft_bytes(r->t->lift, i)
                                                 : 0};
     return true;
+}
+
+/* The first instruction, where it begins in this page and ends in the next, which the soft
+ * TLB has: it is compared there each time (`guard_second`). */
+static void collect_crossing(struct trace *r)
+{
+    const struct x86_cpu *c = &r->t->x;
+    unsigned offset = (unsigned)(r->start - r->base);
+    unsigned here = MEM_PAGE_BYTES - offset, there = X86_INSN_BYTES_MAX - here;
+    uint64_t next = r->base + MEM_PAGE_BYTES;
+    const struct x86_tlb_entry *entry = &c->tlb->entry[x86_tlb_index(next)];
+    uint8_t bytes[X86_INSN_BYTES_MAX];
+    struct x86_insn *i = &r->insn[0];
+
+    if (c->code_mode != X86_CODE64 || entry->execute != next) {
+        return;
+    }
+    memcpy(bytes, r->host + offset, here);
+    memcpy(bytes + here, (const uint8_t *)(uintptr_t)(next + entry->addend), there);
+    if (x86_decode(bytes, sizeof bytes, (enum x86_code_mode)c->code_mode, i) !=
+            X86_DECODED ||
+        i->row == X86_INVALID || i->length <= here || i->length - here > sizeof r->tail) {
+        return;
+    }
+    interpret_bind(c->model, (x86_code_key(c) & 4) != 0, i);
+    if (i->run == x86_bad_insn) {
+        return;
+    }
+    there = i->length - here;
+    r->mask = UINT64_MAX >> (64 - there * 8);
+    r->tail = 0;
+    memcpy(&r->tail, bytes + here, there);
+    r->pc[0] = r->high = r->start;
+    r->piece[0] = (struct piece){.at = (uint16_t)offset, .bytes = here & 15};
+    r->count = 1;
+    r->crosses = true;
+    r->next = r->start + i->length;
+    r->t->is_quick = false; /* there is nothing to make better */
+}
+
+/* Whether more bytes than the page has would make an instruction. */
+static bool is_crossing(const struct trace *r)
+{
+    const struct x86_cpu *c = &r->t->x;
+    unsigned offset = (unsigned)(r->start - r->base);
+    struct x86_insn i;
+
+    return MEM_PAGE_BYTES - offset < X86_INSN_BYTES_MAX &&
+           x86_decode(r->host + offset, MEM_PAGE_BYTES - offset,
+                      (enum x86_code_mode)c->code_mode, &i) == X86_NEED_MORE;
 }
 
 /* Nobody knows yet where it goes. */
@@ -384,6 +438,49 @@ static bool lift_step(struct trace *r, unsigned n)
     return true;
 }
 
+static ir_value host_word(struct ir_region *g, ir_value base, uint64_t offset,
+                          uint32_t map)
+{
+    return ir_add(g, &(struct ir_insn){.op = IR_LOAD,
+                                       .type = IR_I64,
+                                       .arg = {base},
+                                       .access = {.bytes = 8, .space = IR_FLAT},
+                                       .imm = offset,
+                                       .map = map});
+}
+
+static void trap_unless(struct trace *r, ir_value a, uint64_t is, uint32_t map)
+{
+    struct ir_region *g = &r->t->region;
+
+    ir_add(g, &(struct ir_insn){.op = IR_TRAP_IF,
+                                .arg = {ir_2(g, IR_NE, a, ir_const(g, IR_I64, is))},
+                                .access = {.bytes = 1}, /* for slow.c */
+                                .imm = (uint64_t)(uintptr_t)&r->insn[0],
+                                .map = map});
+}
+
+/* An instruction that ends in the next page: the soft TLB has that for a fetch, and the
+ * bytes are those that were decoded; else the interpreter executes it (slow.c). */
+static void guard_second(struct trace *r)
+{
+    struct ir_region *g = &r->t->region;
+    uint64_t next = r->base + MEM_PAGE_BYTES;
+    uint64_t entry = offsetof(struct x86_tlb, entry) +
+                     x86_tlb_index(next) * sizeof(struct x86_tlb_entry);
+    uint32_t map = ir_map_at(g, r->start, 0);
+    ir_value tlb = ir_get(g, LIFT_TLB), at;
+
+    trap_unless(r,
+                host_word(g, tlb, entry + offsetof(struct x86_tlb_entry, execute), map),
+                next, map);
+    at = host_word(g, tlb, entry + offsetof(struct x86_tlb_entry, addend), map);
+    at = ir_2(g, IR_ADD, at, ir_const(g, IR_I64, next));
+    trap_unless(r,
+                ir_2(g, IR_AND, host_word(g, at, 0, map), ir_const(g, IR_I64, r->mask)),
+                r->tail, map);
+}
+
 static int build(struct trace *r)
 {
     struct ir_region *g = &r->t->region;
@@ -397,6 +494,9 @@ static int build(struct trace *r)
                                          .imm = 1,
                                          .map = ir_map_at(g, r->start, 0)});
     find_dead_flags(r);
+    if (r->crosses) {
+        guard_second(r);
+    }
     for (n = 0; n < r->count && lift_step(r, n); n++) {
     }
     if (n == r->count &&
@@ -467,13 +567,20 @@ static struct unit_page *collect_watched(struct trace *r)
     if (p != NULL) {
         r->known = x86_known_locked(t->x.code, r->page, x86_code_key(&t->x));
         collect(r);
+        if (r->count == 0 && is_crossing(r)) {
+            collect_crossing(r);
+            p = r->count != 0 ? p : NULL; /* another time */
+        }
         r->pieces = r->count;
-        if (r->count ==
-            0) { /* that it cannot be translated follows from its bytes, too */
+        if (p != NULL &&
+            r->count ==
+                0) { /* that it cannot be translated follows from its bytes, too */
             r->piece[r->pieces++] =
                 (struct piece){.at = (uint16_t)(r->start - r->base), .bytes = 1};
         }
-        unit_mark_locked(p, r->piece, r->pieces);
+        if (p != NULL) {
+            unit_mark_locked(p, r->piece, r->pieces);
+        }
     }
     pthread_mutex_unlock(lock);
     return p;
@@ -530,6 +637,7 @@ struct unit *trace_translate(struct translate_cpu *t, uint64_t rip, const uint8_
     r.key = unit_key(&t->x);
     r.count = 0;
     r.high = 0;
+    r.crosses = false;
     r.on_way = 0;
     r.again = 0;
     r.rounds = t->is_quick; /* known: goes round once */

@@ -48,10 +48,13 @@ static uint8_t written(void *who, gpa at, unsigned bytes, uint8_t flags)
 
 static void fill_env(struct translate_cpu *t)
 {
-    lift_globals(t->global,
-                 (uint32_t)(offsetof(struct translate_cpu, frame) +
-                            offsetof(struct emit_frame, flags)),
-                 pins);
+    const struct lift_places at = {.flags = offsetof(struct translate_cpu, frame.flags),
+                                   .jumps = offsetof(struct translate_cpu, frame.jumps),
+                                   .link = offsetof(struct translate_cpu, frame.link),
+                                   .system = offsetof(struct translate_cpu, side[0]),
+                                   .users = offsetof(struct translate_cpu, side[1])};
+
+    lift_globals(t->global, &at, pins);
     t->env =
         (struct emit_env){.global = t->global,
                           .globals = LIFT_GLOBALS,

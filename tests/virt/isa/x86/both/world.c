@@ -379,6 +379,8 @@ static void choose_control(struct world *w, struct x86_regs *r)
         r->msr.star = UINT64_C(0x0020000800000000);
         r->msr.lstar = WORLD_SYSCALL;
         r->msr.cstar = WORLD_SYSCALL;
+        r->msr.sfmask =
+            draw_one_in(&w->draw, 2) ? (draw_word(&w->draw) & 0x47fd5) | X86_AC_BIT : 0;
     }
     r->xcr0 = w->has_xsave ? 7 : 1;
     r->gdtr = (struct x86_table){.base = WORLD_GDT, .limit = 0xff};

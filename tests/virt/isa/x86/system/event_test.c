@@ -208,7 +208,7 @@ static void iret_returns_outward_with_the_flags_of_its_level(void **state)
     assert_int_equal(b->c.r.rflags, FLAGS | X86_IOPL | X86_RF | X86_VIP | X86_AC_BIT);
     assert_int_equal(b->c.r.gpr[X86_RSP], 0x7ff0);
     assert_false(b->c.r.nmi_masked);
-    assert_int_equal(b->c.tlbs->rights, X86_AS_USER);
+    assert_int_equal(x86_rights_now(&b->c), X86_AS_USER);
     bench_free(b);
     b = bench_make("host-like");
     bench_protected(b, 3); /* level 3 cannot change IOPL, nor IF below it */

@@ -318,13 +318,15 @@ CODE(serves, ".code64", "inc %rsi\n stc\n int $0x1d\n adc $0, %rdi\n sysretq")
 static void system_calls_come_and_go(void **state)
 {
     static const uint8_t handler[] = {0x48, 0xff, 0xc5, 0x48, 0xcf}; /* inc %rbp; iretq */
+    static const uint64_t masks[] = {X86_IF, X86_IF | X86_AC_BIT,
+                                     0x47700 | X86_ARITHMETIC};
     struct machine m;
     struct x86_regs r;
-    unsigned engine;
+    unsigned n;
 
     (void)state;
-    for (engine = 0; engine < ENGINES; engine++) {
-        if (!engines_init(&m, MACHINE_LONG, engine)) {
+    for (n = 0; n < ENGINES * 3; n++) {
+        if (!engines_init(&m, MACHINE_LONG, n / 3)) {
             skip();
         }
         make_levels(&m, &r);
@@ -337,7 +339,7 @@ static void system_calls_come_and_go(void **state)
         r.msr.efer |= X86_EFER_SCE;
         r.msr.star = UINT64_C(0x8) << 32 | UINT64_C(0x1b) << 48;
         r.msr.lstar = 0x30000;
-        r.msr.sfmask = X86_IF;
+        r.msr.sfmask = masks[n % 3];
         run(&m, &r, &r);
         assert_int_equal(machine_vector(&m, &r), X86_GP); /* the user's HLT */
         assert_int_equal(r.gpr[X86_RSI], CALLS);
@@ -345,6 +347,108 @@ static void system_calls_come_and_go(void **state)
         assert_int_equal(r.gpr[X86_RBP], CALLS);
         assert_int_equal(r.gpr[X86_R8], CALLS);
         assert_int_equal(r.gpr[X86_R9], 0);
+        machine_fini(&m);
+    }
+}
+
+/* What a system call leaves in the registers, and its return: sums of flags, R11, RCX, CS
+ * and SS of both levels.  Users call with DF, S, C and, each second time, AC set. */
+CODE(
+    shows, ".code64",
+    "mov $300, %ebx\n"
+    "1: pushf\n pop %rax\n and $0xfffbf72a, %eax\n or $0x481, %eax\n mov %ebx, %edx\n"
+    "and $1, %edx\n shl $18, %edx\n or %rdx, %rax\n push %rax\n popf\n syscall\n"
+    "2: pushf\n pop %rax\n add %rax, %r8\n mov %cs, %eax\n mov %ss, %edx\n shl $16, %edx\n"
+    "or %rdx, %rax\n add %rax, %r9\n dec %ebx\n jnz 1b\n cld\n hlt")
+CODE(sums, ".code64",
+     "pushf\n pop %rax\n add %rax, %r10\n add %r11, %r12\n add %rcx, %r13\n"
+     "mov %cs, %eax\n mov %ss, %edx\n shl $16, %edx\n or %rdx, %rax\n add %rax, %r14\n"
+     "and $0xfffffffffffffbff, %r11\n sysretq")
+
+static void a_system_call_changes_what_the_manual_says(void **state)
+{
+    /* Flags of users: bit 1, C, S, DF, and in half of the calls AC. */
+    const uint64_t users = 300 * UINT64_C(0x483) + 150 * UINT64_C(0x40000);
+    struct machine m;
+    struct x86_regs r;
+    unsigned n;
+
+    (void)state;
+    for (n = 0; n < ENGINES * 2; n++) {
+        bool keeps = n % 2 != 0; /* C */
+
+        if (!engines_init(&m, MACHINE_LONG, n / 2)) {
+            skip();
+        }
+        make_levels(&m, &r);
+        machine_put(&m, MACHINE_CODE, levels, (uint64_t)(levels_end - levels));
+        machine_put(&m, USER, shows, (uint64_t)(shows_end - shows));
+        machine_put(&m, 0x30000, sums, (uint64_t)(sums_end - sums));
+        machine_put(&m, FN, "\xc3", 1);
+        r.gpr[X86_RBX] = FN;
+        r.gpr[X86_RSP] = 0x70000; /* a system call keeps the user's stack */
+        r.msr.efer |= X86_EFER_SCE;
+        r.msr.star = UINT64_C(0x8) << 32 | UINT64_C(0x1b) << 48;
+        r.msr.lstar = 0x30000;
+        r.msr.sfmask = 0x47700 | (keeps ? X86_SF : X86_ARITHMETIC);
+        run(&m, &r, &r);
+        assert_int_equal(machine_vector(&m, &r), X86_GP); /* the user's HLT */
+        assert_int_equal(r.gpr[X86_R12], users);
+        assert_int_equal(r.gpr[X86_R8], users - 300 * UINT64_C(0x400));
+        assert_int_equal(r.gpr[X86_R10], 300 * (keeps ? UINT64_C(3) : UINT64_C(2)));
+        assert_int_equal(r.gpr[X86_R13] / 300, USER + 32);
+        assert_int_equal(r.gpr[X86_R13] % 300, 0);
+        assert_int_equal(r.gpr[X86_R9], 300 * UINT64_C(0x23002b));
+        assert_int_equal(r.gpr[X86_R14], 300 * UINT64_C(0x100008));
+        machine_fini(&m);
+    }
+}
+
+/* The system is asked for an interrupt while it holds them off, and returns to a user who
+ * does not: it comes in front of the user's next instruction. */
+CODE(waits, ".code64",
+     "mov $100, %ebx\n"
+     "1: syscall\n 2: inc %r9\n lea 2b(%rip), %rax\n cmp %rax, %rdi\n setne %al\n"
+     "movzx %al, %eax\n add %rax, %r10\n dec %ebx\n jnz 1b\n hlt")
+CODE(asks, ".code64", "out %al, $0x10\n bts $9, %r11\n sysretq")
+
+static void an_interrupt_waits_for_the_return_of_a_system_call(void **state)
+{
+    /* mov (%rsp), %rdi; inc %rsi; iretq */
+    static const uint8_t handler[] = {0x48, 0x8b, 0x3c, 0x24, 0x48,
+                                      0xff, 0xc6, 0x48, 0xcf};
+    struct machine m;
+    struct x86_regs r;
+    unsigned engine;
+
+    (void)state;
+    for (engine = 0; engine < ENGINES; engine++) {
+        if (!engines_init(&m, MACHINE_LONG, engine)) {
+            skip();
+        }
+        make_levels(&m, &r);
+        machine_put(&m, MACHINE_CODE, levels, (uint64_t)(levels_end - levels));
+        machine_put(&m, USER, waits, (uint64_t)(waits_end - waits));
+        machine_put(&m, 0x30000, asks, (uint64_t)(asks_end - asks));
+        machine_put(&m, HANDLER, handler, sizeof handler);
+        machine_put(&m, FN, "\xc3", 1);
+        r.gpr[X86_RBX] = FN;
+        r.msr.efer |= X86_EFER_SCE;
+        r.msr.star = UINT64_C(0x8) << 32 | UINT64_C(0x1b) << 48;
+        r.msr.lstar = 0x30000;
+        r.msr.sfmask = 0x47700;
+        machine_set(&m, &r);
+        do {
+            assert_int_equal(cpu_run(m.cpu[0], UINT64_MAX), 0);
+            m.pending = VECTOR;
+            cpu_kick(m.cpu[0], CPU_KICK_INTERRUPT);
+        } while (m.seen[CPU_EXIT_HALT] == 0 && m.seen[CPU_EXIT_SHUTDOWN] == 0);
+        machine_get(&m, &r);
+        assert_int_equal(m.seen[CPU_EXIT_OUT], 100);
+        assert_int_equal(m.seen[CPU_EXIT_SHUTDOWN], 0);
+        assert_int_equal(r.gpr[X86_R9], 100);
+        assert_int_equal(r.gpr[X86_RSI], 100);
+        assert_int_equal(r.gpr[X86_R10], 0);
         machine_fini(&m);
     }
 }
@@ -357,6 +461,8 @@ int main(void)
         cmocka_unit_test(flags_are_what_they_were_set_to),
         cmocka_unit_test(swapgs_exchanges_what_gs_adds),
         cmocka_unit_test(many_pauses_end_in_an_exit),
+        cmocka_unit_test(a_system_call_changes_what_the_manual_says),
+        cmocka_unit_test(an_interrupt_waits_for_the_return_of_a_system_call),
         cmocka_unit_test(what_a_system_may_faults_for_users_at_the_same_place),
         cmocka_unit_test(system_calls_come_and_go),
     };
