@@ -79,6 +79,8 @@ struct code_more {
     bool (*covers_locked)(struct x86_cpu *c, gpa page, unsigned from, unsigned to);
 };
 
+struct stock;
+
 struct x86_code {
     /* The window: rip - window_base < window_end is in `page`. */
     uint64_t window_base;
@@ -125,6 +127,8 @@ struct code_share {
     struct code_fresh fresh[CODE_FRESH_MAX];
     unsigned fresh_count;
     uint64_t all_wait; /* there were too many: any page may be fresh until these came */
+    struct stock
+        *stock; /* of translators (translate/stock.h); NULL: none of them is there */
 };
 
 /* What decoding and binding depend on, beside the bytes. */

@@ -105,5 +105,6 @@ struct unit *unit_install(struct translate_cpu *t, const struct draft *d,
     join(h, d, unit_number(t, u), (uint32_t)h->used);
     u->code = (uint64_t)(uintptr_t)t->code.run + h->used;
     h->used = (h->used + d->bytes + 15) & ~(size_t)15;
+    profile_unit(t, u, d->rip, d->bytes);
     return u;
 }

@@ -32,6 +32,7 @@
 #include "virt/isa/x86/translate/key.h"
 #include "virt/isa/x86/translate/memory.h"
 #include "virt/isa/x86/translate/path.h"
+#include "virt/isa/x86/translate/stock.h"
 #include "virt/isa/x86/translate/translate.h"
 #include "virt/isa/x86/translate/unit.h"
 
@@ -101,6 +102,8 @@ struct translate_cpu {
     struct ir_region region;
     struct emit_result result; /* of the unit in work */
     struct draft_room draft;
+    struct stock *stock; /* NULL: it takes no part */
+    bool rests;          /* counted as one that rests there */
     void (*enter)(void);
 
     uint32_t *bucket;                     /* 1 << BUCKET_BITS numbers of units */

@@ -17,6 +17,7 @@
 #include "virt/isa/x86/system/system.h"
 #include "virt/isa/x86/translate/private.h"
 
+#define SEEN_OR_WARM 1 /* heat of what was never seen, or is warm */
 #define ROOM_FOR_ONE 65536u
 #define RECORD_FOR_ONE                                                                   \
     32768u                 /* more than TRACE_INSNS_MAX instructions and natives take */
@@ -57,6 +58,7 @@ static void make_room(struct translate_cpu *t)
         h->exits >> (HALF_SHIFT - 1) != 0 || h->sites >> (HALF_SHIFT - 1) != 0) {
         t->filling ^= 1;
         unit_drop_half(t, t->filling);
+        stock_open(t); /* what has gone may be needed again */
     }
 }
 
@@ -78,6 +80,19 @@ static struct unit *translate_timed(struct translate_cpu *t, uint64_t rip,
     return u;
 }
 
+/* Of a unit and the one that was there only one is needed. */
+static struct unit *replace(struct translate_cpu *t, struct unit *old, struct unit *u)
+{
+    if (old != NULL && u != NULL) {
+        struct unit *worse = u->code != 0 ? old : u;
+
+        u = worse == old ? u : old;
+        u->is_quick = false; /* there is no better one */
+        unit_drop(t, worse);
+    }
+    return u;
+}
+
 /* A unit that is made at once with all there is, from where the guest goes on; NULL: it
  * went on, or there is none. */
 static struct unit *make_well(struct translate_cpu *t, uint64_t rip, const uint8_t *host,
@@ -85,9 +100,16 @@ static struct unit *make_well(struct translate_cpu *t, uint64_t rip, const uint8
 {
     struct x86_cpu *c = &t->x;
     uint16_t key = unit_key(c);
-    bool moved = path_follow(t, rip);
-    struct unit *u = NULL, *old;
+    struct unit *u, *old;
+    bool moved;
 
+    make_room(t);
+    old = unit_find(t, rip, at);
+    u = stock_take(t, rip, host, at, true);
+    if (u != NULL) {
+        return replace(t, old, u);
+    }
+    moved = path_follow(t, rip);
     if (c->wants != 0 || unit_key(c) != key) {
         return NULL;
     }
@@ -96,13 +118,7 @@ static struct unit *make_well(struct translate_cpu *t, uint64_t rip, const uint8
     t->is_quick = false;
     u = translate_timed(t, rip, host, at);
     t->x.count.optimised += old != NULL;
-    if (old != NULL && u != NULL) { /* only one is needed */
-        struct unit *worse = u->code != 0 ? old : u;
-
-        u = worse == old ? u : old;
-        u->is_quick = false; /* there is no better one */
-        unit_drop(t, worse);
-    }
+    u = replace(t, old, u);
     return moved ? NULL : u;
 }
 
@@ -114,6 +130,24 @@ static struct unit *make_quickly(struct translate_cpu *t, uint64_t rip,
     t->path.count = 0;
     t->rounds[round_slot(rip)] = t->tiers == TRANSLATE_ADAPTS ? t->hot : UINT32_MAX;
     return translate_timed(t, rip, host, at);
+}
+
+/* What somebody has made of these bytes before. */
+static struct unit *copy(struct translate_cpu *t, uint64_t rip, const uint8_t *host,
+                         gpa at)
+{
+    struct unit *u;
+
+    stock_wake(t);
+    if (!stock_is_open(t)) {
+        return NULL;
+    }
+    make_room(t);
+    u = stock_take(t, rip, host, at, t->tiers == TRANSLATE_OPTIMISES);
+    if (u != NULL && u->is_quick) {
+        t->rounds[round_slot(rip)] = t->tiers == TRANSLATE_ADAPTS ? t->hot : UINT32_MAX;
+    }
+    return u;
 }
 
 /* The unit at rip, made if it is warm, and made better if it is hot; NULL: interpret.
@@ -136,7 +170,12 @@ static struct unit *unit_at(struct translate_cpu *t, uint64_t rip, bool is_hot)
     u = unit_find(t, rip, at);
     if (u != NULL && u->is_quick && is_hot) {
         u = make_well(t, rip, host, at);
-    } else if (u == NULL && is_warm(t, rip)) {
+        return u != NULL && u->code != 0 ? u : NULL;
+    }
+    if (u == NULL && *heat_of(t, rip) <= SEEN_OR_WARM) {
+        u = copy(t, rip, host, at);
+    }
+    if (u == NULL && is_warm(t, rip)) {
         u = t->tiers == TRANSLATE_OPTIMISES ? make_well(t, rip, host, at)
                                             : make_quickly(t, rip, host, at);
     }

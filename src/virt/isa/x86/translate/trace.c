@@ -586,6 +586,52 @@ static struct unit_page *collect_watched(struct trace *r)
     return p;
 }
 
+static bool same_insn(const struct x86_insn *a, const struct x86_insn *b)
+{
+    size_t from = offsetof(struct x86_insn, row);
+    size_t to = offsetof(struct x86_insn, prefix) + sizeof a->prefix;
+
+    return a->run == b->run && a->disp == b->disp && a->imm == b->imm &&
+           memcmp((const uint8_t *)a + from, (const uint8_t *)b + from, to - from) == 0;
+}
+
+/* The bytes of the trace, piece by piece, if its instructions are what they say now; else
+ * somebody writes to them.  Returns how many; 0: it cannot be kept for others. */
+static size_t read_raw(const struct trace *r, uint8_t *raw)
+{
+    const struct x86_cpu *c = &r->t->x;
+    size_t bytes = 0;
+
+    for (unsigned n = 0; n < r->pieces; n++) {
+        const struct piece *p = &r->piece[n];
+        struct x86_insn i;
+
+        memcpy(raw + bytes, r->host + p->at, p->bytes);
+        if (p->soft != 0 ||
+            x86_decode(raw + bytes, p->bytes, (enum x86_code_mode)c->code_mode, &i) !=
+                X86_DECODED) {
+            return 0;
+        }
+        interpret_bind(c->model, (x86_code_key(c) & 4) != 0, &i);
+        if (!same_insn(&i, &r->insn[n])) {
+            return 0;
+        }
+        bytes += p->bytes;
+    }
+    return bytes;
+}
+
+/* The draft, whose code is made, goes into the stock. */
+static void stock(const struct trace *r, const struct draft *d)
+{
+    uint8_t raw[TRACE_INSNS_MAX * X86_INSN_BYTES_MAX];
+    size_t bytes = stock_is_open(r->t) ? read_raw(r, raw) : 0;
+
+    if (bytes != 0) {
+        stock_put(r->t, d, r->t->code.write + d->origin, raw, bytes);
+    }
+}
+
 /* One that is too long for the host's registers or the room is tried shorter.  NULL: no
  * memory. */
 static struct unit *make(struct trace *r, gpa at)
@@ -607,11 +653,11 @@ static struct unit *make(struct trace *r, gpa at)
             r->next = r->pc[most];
         }
         if (build(r) == 0 && generate(r, &d) == 0) {
+            stock(r, &d);
             u = unit_install(t, &d, t->code.write + d.origin);
             if (u != NULL) {
                 t->x.count.blocks++;
                 t->x.count.lifted += r->count;
-                profile_unit(t, u, r->start, d.bytes);
             }
             return u;
         }

@@ -150,6 +150,10 @@ static int build(struct translate_cpu *t, struct mem *m, const struct x86_model 
     t->x.code->more = &unit_more;
     t->trapped = o->trapped;
     t->trapped_who = o->who;
+    r = stock_join(t);
+    if (r < 0) {
+        return r;
+    }
     t->listens = mem_listen(m, &l) == 0;
     if (o->perf_map) {
         r = profile_open(t);
@@ -170,6 +174,7 @@ static void destroy(struct cpu *base)
     }
     if (t->x.code != NULL && t->x.code->share != NULL) {
         unit_drop_all(t);
+        stock_leave(t);
     }
     x86_interpret_fini(&t->x);
     code_memory_destroy(&t->code);
@@ -197,6 +202,7 @@ static void trim(struct cpu *base, enum cpu_rest rest)
     begin_region(t);
     emit_result_fini(&t->result);
     unit_trim(t, rest == CPU_REST_LONG);
+    stock_rest(t);
     if (rest == CPU_REST_LONG) {
         memset(t->heat, 0, sizeof t->heat);
         ram_zero(t->rounds, sizeof t->rounds);

@@ -11,9 +11,9 @@
 #include "virt/isa/x86/memory/memory.h"
 #include "virt/isa/x86/translate/private.h"
 
-static uint32_t *bucket_of(struct translate_cpu *t, gpa at, uint16_t key)
+static uint32_t *bucket_of(struct translate_cpu *t, gpa at, uint64_t rip, uint16_t key)
 {
-    uint64_t h = (at ^ (uint64_t)key << 40) * UINT64_C(0x9e3779b97f4a7c15);
+    uint64_t h = (at ^ rip << 20 ^ (uint64_t)key << 48) * UINT64_C(0x9e3779b97f4a7c15);
 
     return &t->bucket[h >> (64 - BUCKET_BITS)];
 }
@@ -26,7 +26,7 @@ static struct unit_page **page_of(struct translate_cpu *t, gpa page)
 struct unit *unit_find(struct translate_cpu *t, uint64_t rip, gpa at)
 {
     uint16_t key = unit_key(&t->x);
-    uint32_t number = *bucket_of(t, at, key);
+    uint32_t number = *bucket_of(t, at, rip, key);
 
     while (number != NO_UNIT) {
         struct unit *u = unit_numbered(t, number);
@@ -67,7 +67,7 @@ struct unit_page *unit_page_make_locked(struct translate_cpu *t, gpa page)
 
 void unit_add(struct translate_cpu *t, struct unit_page *p, struct unit *u)
 {
-    uint32_t *bucket = bucket_of(t, u->at, u->key);
+    uint32_t *bucket = bucket_of(t, u->at, u->rip, u->key);
 
     u->page_next = p->units;
     p->units = u;
@@ -94,7 +94,7 @@ void unit_mark_locked(struct unit_page *p, const struct piece *piece, unsigned n
 
 static void drop_unit(struct translate_cpu *t, struct unit *u)
 {
-    uint32_t *link = bucket_of(t, u->at, u->key), number = unit_number(t, u);
+    uint32_t *link = bucket_of(t, u->at, u->rip, u->key), number = unit_number(t, u);
 
     while (*link != number) {
         link = &unit_numbered(t, *link)->next;
