@@ -4,7 +4,6 @@
 #include <linux/if.h>
 #include <linux/if_link.h>
 #include <linux/if_tun.h>
-#include <linux/kvm.h>
 #include <linux/loop.h>
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_tables.h>
@@ -32,7 +31,6 @@
 #define RESERVE_BYTES (UINT64_C(8) << 30) /* what a 32-bit bytecode memory wants */
 #define KERNEL_MAJOR  5
 #define KERNEL_MINOR  10
-#define API_VERSION   12 /* KVM_GET_API_VERSION, stable since 2007 */
 #define PAGE_BYTES    4096
 
 #ifndef PR_SET_SYSCALL_USER_DISPATCH
@@ -317,70 +315,6 @@ void probe_loop(struct probe_result *r, long arg)
         probe_no(r, "/dev/loop-control");
     } else {
         probe_say(r, PROBE_YES, "/dev/loop-control opens");
-    }
-}
-
-#ifdef __x86_64__
-/* One page of real-mode memory whose first instruction is HLT. */
-static int run_halt(int vm, int vcpu, int size)
-{
-    struct kvm_userspace_memory_region region = {.memory_size = PAGE_BYTES};
-    struct kvm_regs regs = {.rflags = 2};
-    struct kvm_sregs sregs;
-    struct kvm_run *run;
-    unsigned char *page = mmap(NULL, PAGE_BYTES, PROT_READ | PROT_WRITE,
-                               MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-    run = mmap(NULL, (size_t)size, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu, 0);
-    if (page == MAP_FAILED || run == MAP_FAILED) {
-        return -errno;
-    }
-    page[0] = 0xf4;
-    region.userspace_addr = (uintptr_t)page;
-    if (ioctl(vm, KVM_SET_USER_MEMORY_REGION, &region) < 0 ||
-        ioctl(vcpu, KVM_GET_SREGS, &sregs) < 0) {
-        return -errno;
-    }
-    sregs.cs.base = 0;
-    sregs.cs.selector = 0;
-    if (ioctl(vcpu, KVM_SET_SREGS, &sregs) < 0 || ioctl(vcpu, KVM_SET_REGS, &regs) < 0 ||
-        ioctl(vcpu, KVM_RUN, 0) < 0) {
-        return -errno;
-    }
-    return run->exit_reason == KVM_EXIT_HLT ? 0 : -EPROTO;
-}
-#endif
-
-void probe_kvm(struct probe_result *r, long arg)
-{
-    SCOPED(scope_close) int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
-    SCOPED(scope_close) int vm = -1;
-    SCOPED(scope_close) int vcpu = -1;
-    int result = 0;
-
-    (void)arg;
-    if (kvm < 0) {
-        probe_no(r, "/dev/kvm");
-        return;
-    }
-    if (ioctl(kvm, KVM_GET_API_VERSION, 0) != API_VERSION) {
-        probe_no(r, "KVM_GET_API_VERSION");
-        return;
-    }
-    vm = ioctl(kvm, KVM_CREATE_VM, 0);
-    vcpu = vm >= 0 ? ioctl(vm, KVM_CREATE_VCPU, 0) : -1;
-    if (vm < 0 || vcpu < 0) {
-        probe_no(r, "/dev/kvm is there, but making a machine fails");
-        return;
-    }
-#ifdef __x86_64__
-    result = run_halt(vm, vcpu, ioctl(kvm, KVM_GET_VCPU_MMAP_SIZE, 0));
-#endif
-    errno = -result;
-    if (result < 0) {
-        probe_no(r, "/dev/kvm is there, but running an instruction fails");
-    } else {
-        probe_say(r, PROBE_YES, "ran an instruction of a guest");
     }
 }
 

@@ -45,11 +45,16 @@ fi
 
 # Which one 'auto' takes is told, with the reason.
 strata run --name chosen --as machine --kernel exit </dev/null >/dev/null || true
-strata --json inspect chosen | python3 -c "import json, sys
-m = json.load(sys.stdin)[0]['machine']
+strata --json inspect chosen >chosen.json
+strata --json doctor >doctor.json || true
+python3 -c "import json
+m = json.load(open('chosen.json'))[0]['machine']
+said = next(x for x in json.load(open('doctor.json')) if x['key'] == 'machine.kvm')
 works = m['why'] == 'this host has hardware virtualization, and it works'
 assert (m['engine'] == 'kvm') == works and m['why'] != 'asked for', m
 assert works or '/dev/kvm' in m['why'] or 'code at run time' in m['why'], m
+assert said['result'] == 'ok' or not works, (said, m)  # doctor says the same
+assert said['result'] == 'limited' or 'emulates code of ring 0' not in m['why'], (said, m)
 " || fail "the choice of an engine"
 strata delete chosen >/dev/null
 
