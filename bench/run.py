@@ -10,6 +10,7 @@ import sys
 import disk
 import filters
 import guests
+import hosted
 import image
 import isa
 import layers
@@ -39,6 +40,7 @@ SECTIONS = {
     "fork": layers.made_and_forked,
     "isa": isa.rows,
     "levels": levels.rows,
+    "hosted": hosted.rows,
     "machine": machine.rows,
     **{f"machine-{name}": machine.section(fn) for name, fn in machine.SECTIONS.items()},
     "guest-disk": machine_disk.rows,
