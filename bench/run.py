@@ -20,6 +20,7 @@ import machine
 import machine_disk
 import native
 import oci
+import overhead
 
 SECTIONS = {
     "oci": oci.rows,
@@ -44,6 +45,7 @@ SECTIONS = {
     "machine": machine.rows,
     **{f"machine-{name}": machine.section(fn) for name, fn in machine.SECTIONS.items()},
     "guest-disk": machine_disk.rows,
+    "overhead": overhead.rows,
 }
 
 
