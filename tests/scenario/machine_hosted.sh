@@ -62,7 +62,7 @@ used() { # THREAD - its processor time, ms
 most=0
 for task in /proc/"$worker"/task/*; do
     thread=${task##*/}
-    is "class and nice of $thread" "$(awk '{ sub(/.*\) /, ""); print $39, $17 }' "$task/stat")" "0 0"
+    is "class and nice of $thread" "$(awk '{ sub(/.*\) /, ""); print $39, $17 }' "$task/stat")" "0 $(nice)"
     if [ "$(used "$thread")" -gt "$most" ]; then most=$(used "$thread") vcpu=$thread; fi
 done
 
